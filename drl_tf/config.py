@@ -1,0 +1,205 @@
+"""The configuration of a run: frozen, validated once, stored as `config.json` in the workdir.
+
+Each option is declared here and nowhere else: its default, its bounds, its help text (the command line is made from them)
+and where it may differ from the stored value: `resume` (a rerun of the same training), `sampling` (modes that use a trained
+model), `always`, or `never`.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import typing
+
+from drl_tf.errors import UserError
+
+FILE_NAME = 'config.json'
+
+
+def option(default, help_text, *, low=None, high=None, choices=None, changes='never'):
+    """A dataclass field with what the command line and the validation need: bounds are inclusive."""
+    metadata = dict(help=help_text, low=low, high=high, choices=choices, changes=changes)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Data"""
+
+    dataset: str = option('digits', 'Name in the dataset table, or "folder" for your own PNG and JPEG images.')
+    data_dir: str = option('', 'Where tensorflow-datasets keeps its files (default: its own), or the folder of images.', changes='always')
+    image_size: int = option(0, "Height and width in pixels; 0 takes the dataset's own.", low=0, high=1024)
+    image_channels: int = option(0, "1 (grey) or 3 (colour); 0 takes the dataset's own.", choices=(0, 1, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Energy network"""
+
+    channels: int = option(128, 'Channels at the first resolution (ch).', low=4, high=1024)
+    channel_mult: tuple[int, ...] = option((1, 2, 2, 2), 'Multiple of --channels at each resolution, comma-separated; the image halves between them.', low=1, high=16)
+    num_res_blocks: int = option(2, 'Residual blocks at each resolution (N).', low=1, high=64)
+    attention: bool = option(False, 'Self-attention after each block at 16 px.')
+    act: str = option('lrelu', 'Activation inside the network (lrelu has slope 0.2).', choices=('lrelu', 'swish'))
+    final_act: str = option('relu', 'Activation before the sum over space.', choices=('relu', 'swish', 'identity'))
+    norm: str = option('none', 'Normalisation before each activation in the blocks; batch always uses batch statistics.', choices=('none', 'batch', 'group', 'instance'))
+    conv_downsample: bool = option(False, 'Halve the image by a 3x3 convolution of stride 2 instead of 2x2 average pooling.')
+    conv_shortcut: bool = option(True, 'Shortcut of a block that changes the channels: 3x3 convolution, or 1x1 when off.')
+    gain: bool = option(True, "Per-channel gain after a block's second convolution.")
+    spectral_norm: bool = option(True, 'Spectral normalisation of the convolutions and dense layers.')
+    dropout: float = option(0.0, "Share of activations dropped before a block's second convolution while training.", low=0, high=0.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Diffusion:
+    """Diffusion and Langevin dynamics"""
+
+    recipe: str = option('t6', 'Noise schedule and step sizes; t6 is the paper\'s main setting.', choices=('t6',))
+    num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=500)
+    mcmc_steps: int = option(30, 'Langevin steps at each level (K), in training or, where given with another mode, in sampling.', low=1, high=100000, changes='sampling')
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Training"""
+
+    train_steps: int = option(1_000_000, 'Optimizer steps in all.', low=1, changes='resume')
+    batch_size: int = option(256, 'Images per step, over all devices.', low=1)
+    learning_rate: float = option(1e-4, "Adam's learning rate after the warm-up.", low=1e-8, high=1)
+    adam_beta1: float = option(0.9, "Adam's decay of the first moment (the paper has 0.5 for CelebA and at 128 px).", low=0, high=0.999)
+    warmup_steps: int = option(1000, 'Steps over which the learning rate rises linearly from 0.', low=0)
+    ema_decay: float = option(0.999, 'Decay of the averaged weights; min(decay, (1 + n) / (10 + n)) at step n.', low=0, high=0.999999)
+    clip_norm: float = option(0.0, 'Clip the gradient at this global norm; 0 does not clip.', low=0)
+    energy_l2: float = option(0.0, 'Weight of mean f^2 over both halves of the batch, a stabiliser.', low=0)
+    shared_noise: bool = option(False, 'One noise for x_t and x_{t+1} (lower variance; only the marginals are kept).')
+    seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
+    precision: str = option('auto', 'Arithmetic of the network; auto takes bfloat16 where the hardware has it.', choices=('auto', 'float32', 'bfloat16'))
+    max_loss: float = option(1e3, 'Stop when the absolute loss exceeds this: the energies ran away.', low=0, changes='resume')
+    log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
+    checkpoint_every: int = option(1000, 'Steps between checkpoints; the last 3 are kept.', low=1, changes='resume')
+    grid_every: int = option(5000, 'Steps between sample grids.', low=1, changes='resume')
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Sampling"""
+
+    noise_scale: float = option(0.99, 'Multiple of the Langevin noise when sampling (1 in training).', low=0, high=2, changes='always')
+    sample_batch_size: int = option(64, 'Images sampled at once.', low=1, high=65536, changes='always')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a run is a function of, in five groups.
+
+    Raises:
+      UserError: an option is out of its bounds, or two do not go together.
+    """
+
+    data: Data = Data()
+    network: Network = Network()
+    diffusion: Diffusion = Diffusion()
+    training: Training = Training()
+    sampling: Sampling = Sampling()
+
+    def __post_init__(self):
+        for field, value in self.options():
+            _check(field, value)
+        size, halvings = self.data.image_size, len(self.network.channel_mult) - 1
+        if size % 2**halvings:
+            raise UserError(f'--image_size={size} does not divide by {2**halvings}, as the {halvings + 1} resolutions of --channel_mult need')
+        if size % 2:
+            raise UserError(f'--image_size={size} must be even')
+        if self.network.channels % 2:
+            raise UserError(f'--channels={self.network.channels} must be even: the time embedding has as many sines as cosines')
+        if self.network.norm == 'group' and self.network.channels % 32:
+            raise UserError(f'--channels={self.network.channels} must divide by 32 for --norm=group')
+
+    @property
+    def image_shape(self):
+        """[H, W, C] of one image."""
+        return (self.data.image_size, self.data.image_size, self.data.image_channels)
+
+    def options(self):
+        """Yields (field, value) for every option of every group."""
+        for group in groups():
+            values = getattr(self, group.name)
+            for field in dataclasses.fields(values):
+                yield field, getattr(values, field.name)
+
+    def replace(self, **values):
+        """A copy with the named options changed, whichever group they are in."""
+        changed = {}
+        for group in groups():
+            old = getattr(self, group.name)
+            mine = {field.name: values.pop(field.name) for field in dataclasses.fields(old) if field.name in values}
+            changed[group.name] = dataclasses.replace(old, **mine)
+        if values:
+            raise TypeError(f'no such option: {", ".join(values)}')
+        return Config(**changed)
+
+    def differences(self, other, allowed):
+        """Lines 'option: mine, other' for options that differ and may not change in `allowed` ('resume' or 'sampling')."""
+        pairs = zip(self.options(), other.options(), strict=True)
+        return [
+            f'--{field.name}={mine} here, {theirs} there'
+            for (field, mine), (_, theirs) in pairs
+            if mine != theirs and field.metadata['changes'] not in (allowed, 'always')
+        ]
+
+    def save(self, workdir):
+        """Writes `config.json`, aside and renamed."""
+        path = os.path.join(workdir, FILE_NAME)
+        with open(path + '.tmp', 'w', encoding='utf-8') as file:
+            json.dump(dataclasses.asdict(self), file, indent=2)
+        os.replace(path + '.tmp', path)
+
+
+def groups():
+    """The dataclass fields of `Config`, one per group of options."""
+    return dataclasses.fields(Config)
+
+
+def load(workdir):
+    """Reads the configuration of a run.
+
+    Args:
+      workdir: the directory of the run.
+
+    Raises:
+      UserError: there is no such directory or file, or the file is damaged.
+    """
+    path = os.path.join(workdir, FILE_NAME)
+    if not os.path.exists(path):
+        raise UserError(f'--workdir={workdir} holds no {FILE_NAME}: give the directory of a run that was trained')
+    try:
+        with open(path, encoding='utf-8') as file:
+            stored = json.load(file)
+        return Config(**{group.name: group.type(**_tuples(stored[group.name])) for group in groups()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
+
+
+def _tuples(values):
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _check(field, value):
+    """Holds one option against its type, bounds and choices."""
+    bounds = field.metadata
+    origin = typing.get_origin(field.type)
+    kind = float if field.type is float else origin or field.type
+    right_type = isinstance(value, (float, int)) if kind is float else isinstance(value, kind)
+    if not right_type or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f'--{field.name}={value} must be of type {kind.__name__}')
+    if bounds['choices'] is not None and value not in bounds['choices']:
+        raise UserError(f'--{field.name}={value} must be one of {", ".join(map(str, bounds["choices"]))}')
+    for number in value if kind is tuple else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f'--{field.name}={value} must be finite')
+        if bounds['low'] is not None and number < bounds['low']:
+            raise UserError(f'--{field.name}={value} must be at least {bounds["low"]}')
+        if bounds['high'] is not None and number > bounds['high']:
+            raise UserError(f'--{field.name}={value} must be at most {bounds["high"]}')
+    if kind is tuple and not value:
+        raise UserError(f'--{field.name} must name at least one number')

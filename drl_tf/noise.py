@@ -1,0 +1,36 @@
+"""Random draws as a function of (seed, purpose, step, level) and of the index of the image.
+
+Image i gets the same noise in a batch of any size and on any number of replicas: the counter-based Philox generator starts
+at the counter of image i. (Under XLA the draws are as random, but other ones.)
+"""
+
+import tensorflow as tf
+
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT = range(5)
+_PHILOX = 1
+_NUMBERS_PER_COUNT = 4
+
+
+def fold(seed, *numbers):
+    """A seed (int32 [2]) made from another and any integers: the purpose, the step, the level."""
+    for number in numbers:
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
+    return seed
+
+
+def normal(seed, shape, first=0):
+    """Standard normal noise for images `first`, `first` + 1, ...
+
+    Args:
+      seed: int32 [2].
+      shape: [n, H, W, C], where H * W * C divides by 4.
+      first: index of the first image, int.
+
+    Returns:
+      float32 of `shape`; row i depends on (seed, first + i) alone.
+    """
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    counts_per_image = tf.reduce_prod(shape[1:]) // _NUMBERS_PER_COUNT
+    offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
+    counter += tf.stack([offset, tf.zeros([], tf.uint64)])
+    return tf.raw_ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=_PHILOX)
