@@ -34,3 +34,8 @@ def normal(seed, shape, first=0):
     offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
     counter += tf.stack([offset, tf.zeros([], tf.uint64)])
     return tf.raw_ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=_PHILOX)
+
+
+def levels(seed, num_levels, batch_size):
+    """Levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size]."""
+    return tf.random.stateless_uniform([batch_size], fold(seed, LEVEL), 0, num_levels, tf.int32)

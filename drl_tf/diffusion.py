@@ -1,0 +1,114 @@
+"""Noise schedules and the forward process (paper, section 3.1): float64 maths, no network.
+
+EBMs stand at levels t = 0..T-1 and there are T+1 noises s_0..s_T:
+
+    x_0     = a_0 x + s_0 eps,    x_{t+1} = a_{t+1} x_t + s_{t+1} eps',    a = sqrt(1 - s^2)
+    x_t     = A_t x + S_t eps     (marginally)
+    y_t     = m_t x_t             the variable that the EBM at level t is defined on
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Schedule:
+    """Noise levels and the step sizes that belong to them.
+
+    Attributes:
+      s: noise added at each step, float64 [T + 1].
+      conditional: r_t, 1 where the EBM is tethered to x_{t+1} and 0 where it is marginal, float64 [T].
+      b2: square of the step-size factor, which belongs to the recipe.
+    """
+
+    s: np.ndarray
+    conditional: np.ndarray
+    b2: float
+
+    @property
+    def num_levels(self):
+        """T."""
+        return len(self.s) - 1
+
+    @property
+    def a(self):
+        """sqrt(1 - s^2), float64 [T + 1]."""
+        return np.sqrt(1 - self.s**2)
+
+    @property
+    def A(self):
+        """Share of the image left in x_t, float64 [T + 1]."""
+        return np.cumprod(self.a)
+
+    @property
+    def S(self):
+        """Standard deviation of the noise in x_t, float64 [T + 1]."""
+        return np.sqrt(1 - self.A**2)
+
+    @property
+    def m(self):
+        """y_t = m_t x_t, float64 [T]."""
+        return np.where(self.conditional == 1, self.a[1:], 1.0)
+
+    @property
+    def delta(self):
+        """Langevin step size, delta_t^2 = b2 (S_t / S_0) s_{t+1}^2, float64 [T]."""
+        return np.sqrt(self.b2 * self.S[:-1] / self.S[0]) * self.s[1:]
+
+    @property
+    def loss_weight(self):
+        """s_1 / s_{t+1}, float64 [T]."""
+        return self.s[1] / self.s[1:]
+
+
+def t6(num_levels=6):
+    """The paper's schedule: cumulated noise of 1,000 linear betas at evenly spaced indices, the last one pure noise.
+
+    Args:
+      num_levels: T, from 1 to 500; the paper has 6.
+
+    Returns:
+      A `Schedule` whose top level is marginal.
+    """
+    betas = np.append(np.linspace(1e-4, 0.02, 1000), 1.0)
+    kept = np.cumprod(np.sqrt(1 - betas))
+    stride = 1000 // (2 * (num_levels - 1)) if num_levels > 1 else 0
+    A = kept[np.append(np.arange(num_levels) * stride, 999)]
+    a = A / np.append(1.0, A[:-1])
+    conditional = np.append(np.ones(num_levels - 1), 0.0)
+    return Schedule(s=np.sqrt(1 - a**2), conditional=conditional, b2=2e-4)
+
+
+def at(values, level):
+    """Picks each image's value of a per-level constant.
+
+    Args:
+      values: float [T] or [T + 1].
+      level: int32 [B].
+
+    Returns:
+      float32 [B, 1, 1, 1], which multiplies images.
+    """
+    return tf.gather(tf.constant(values, tf.float32), level)[:, None, None, None]
+
+
+def forward_pair(schedule, x, level, noise, noise_next):
+    """Draws (x_t, x_{t+1}) given images.
+
+    Args:
+      schedule: a `Schedule`.
+      x: images in [-1, 1], float32 [B, H, W, C].
+      level: t of each image, int32 [B].
+      noise: standard normal noise of x_t, like `x`.
+      noise_next: noise of the step to x_{t+1}, like `x`; None shares `noise` (only the marginals are kept).
+
+    Returns:
+      x_t and x_{t+1}, float32 [B, H, W, C].
+    """
+    A, S = schedule.A, schedule.S
+    x_t = at(A, level) * x + at(S, level) * noise
+    if noise_next is None:
+        return x_t, at(A, level + 1) * x + at(S, level + 1) * noise
+    return x_t, at(schedule.a, level + 1) * x_t + at(schedule.s, level + 1) * noise_next

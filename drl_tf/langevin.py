@@ -1,0 +1,39 @@
+"""Langevin dynamics on any log density (paper, equation 14)."""
+
+import tensorflow as tf
+
+
+def value_gradient(log_prob, y):
+    """Gradient of log_prob, summed over the batch, at `y`."""
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        value = log_prob(y)
+    return tape.gradient(value, y)
+
+
+def langevin(log_prob, y, step_size, num_steps, noise):
+    """Runs the chain
+
+        y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
+
+    with one gradient a step. There is no accept/reject: on a log density of precision l the stationary variance is
+    1 / (l (1 - delta^2 l / 4)), not 1 / l.
+
+    Args:
+      log_prob: callable, y -> log density up to a constant, float32 [B].
+      y: where the chain starts, float32 [B, ...].
+      step_size: delta, float32, broadcast against `y`.
+      num_steps: K, int.
+      noise: callable, k -> noise of step k, like `y` (already scaled where it is not standard).
+
+    Returns:
+      The state after K steps and the gradient of the last step, both like `y` (zeros where K = 0).
+    """
+
+    def step(k, y, _):
+        gradient = value_gradient(log_prob, y)
+        return k + 1, y + step_size**2 / 2 * gradient + step_size * noise(k), gradient
+
+    state = (tf.constant(0), y, tf.zeros_like(y))
+    _, y, gradient = tf.while_loop(lambda k, *_: k < num_steps, step, state, parallel_iterations=1)
+    return y, gradient

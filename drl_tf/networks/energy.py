@@ -1,0 +1,148 @@
+"""The energy network f(y, t) (paper, appendix): a residual network that halves the image, then a sum weighted by the time."""
+
+import keras
+import tensorflow as tf
+
+from drl_tf.networks.layers import ACTIVATIONS, Affine, Attention, Downsample, normalisation, time_embedding
+from drl_tf.noise import fold
+
+_ATTENTION_SIZE = 16
+
+
+class Block(keras.layers.Layer):
+    """shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
+
+    The second convolution starts at zero and carries the gain.
+    """
+
+    def __init__(self, options, units, **kwargs):
+        super().__init__(**kwargs)
+        self.options, self.units = options, units
+        self.act = ACTIVATIONS[options.act]
+
+    def build(self, input_shape):
+        options, dtype = self.options, self.dtype_policy
+        affine = dict(spectral_norm=options.spectral_norm, dtype=dtype)
+        self.norm1, self.norm2 = (normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2'))
+        self.conv1 = Affine(self.units, 3, name='conv1', **affine)
+        self.conv2 = Affine(self.units, 3, starts_at_zero=True, gain=options.gain, name='conv2', **affine)
+        self.time = Affine(self.units, spectral_norm=options.spectral_norm, dtype='float32', name='time')
+        self.shortcut = None
+        if input_shape[-1] != self.units:
+            self.shortcut = Affine(self.units, 3 if options.conv_shortcut else None, name='shortcut', **affine)
+            self.shortcut.build(input_shape)
+        self.norm1.build(input_shape)
+        self.conv1.build(input_shape)
+        self.norm2.build((*input_shape[:-1], self.units))
+        self.conv2.build((*input_shape[:-1], self.units))
+        self.time.build((None, 4 * options.channels))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def prepare(self, temb):
+        shift = self.time(self.act(temb), self.time.prepare())[:, None, None, :]
+        return {
+            'conv1': self.conv1.prepare(),
+            'shift': tf.cast(shift, self.compute_dtype),
+            'conv2': self.conv2.prepare(),
+            'shortcut': self.shortcut and self.shortcut.prepare(),
+        }
+
+    def call(self, x, prepared, dropout_seed=None):
+        h = self.conv1(self.act(self.norm1(x)), prepared['conv1']) + prepared['shift']
+        h = self.act(self.norm2(h))
+        if dropout_seed is not None:
+            h = tf.nn.experimental.stateless_dropout(h, self.options.dropout, dropout_seed)
+        h = self.conv2(h, prepared['conv2'])
+        return h + (self.shortcut(x, prepared['shortcut']) if self.shortcut else x)
+
+
+class EnergyNetwork(keras.layers.Layer):
+    """f(y, t), one number per image; the energy is -F = -f / delta_t^2.
+
+    Args:
+      options: a `config.Network`.
+      image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
+      dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay float32).
+    """
+
+    def __init__(self, options, image_shape, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.options = options
+        self.act, self.final_act = ACTIVATIONS[options.act], ACTIVATIONS[options.final_act]
+        self.build((None, *image_shape))
+
+    def build(self, input_shape):
+        options, ch = self.options, self.options.channels
+        time = dict(spectral_norm=options.spectral_norm, dtype='float32')
+        self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
+        self.time_out = Affine(ch * options.channel_mult[-1], spectral_norm=False, dtype='float32', name='time_out')
+        self.conv_in = Affine(ch, 3, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in')
+        self.time1.build((None, ch))
+        self.time2.build((None, 4 * ch))
+        self.time_out.build((None, 4 * ch))
+        self.conv_in.build(input_shape)
+        self.stages = []
+        shape = (*input_shape[:-1], ch)
+        for stage in self._make_stages(input_shape[1]):
+            stage.build(shape)
+            shape = stage.compute_output_shape(shape)
+            self.stages.append(stage)
+
+    def _make_stages(self, size):
+        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared, dropout_seed)`."""
+        options, dtype = self.options, self.dtype_policy
+        for resolution, mult in enumerate(options.channel_mult):
+            if resolution > 0:
+                yield Downsample(options.conv_downsample, options.spectral_norm, dtype=dtype, name=f'downsample{resolution}')
+            for block in range(options.num_res_blocks):
+                yield Block(options, options.channels * mult, dtype=dtype, name=f'block{resolution}_{block}')
+                if options.attention and size >> resolution == _ATTENTION_SIZE:
+                    yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
+
+    def prepare(self, level):
+        """All that does not depend on y: normalised kernels and time embeddings.
+
+        Args:
+          level: t of each image, int32 [B].
+
+        Returns:
+          A structure of tensors for `call`.
+        """
+        temb = self.time1(time_embedding(level, self.options.channels), self.time1.prepare())
+        temb = self.time2(self.act(temb), self.time2.prepare())
+        return {
+            'conv_in': self.conv_in.prepare(),
+            'stages': [stage.prepare(temb) for stage in self.stages],
+            'weight': self.time_out(self.act(temb), self.time_out.prepare()),
+        }
+
+    def call(self, y, prepared, dropout_seed=None):
+        """f(y, t), float32 [B], of y float32 [B, H, W, C]; `dropout_seed` (int32 [2]) is for training alone."""
+        h = self.conv_in(tf.cast(y, self.compute_dtype), prepared['conv_in'])
+        for index, (stage, ready) in enumerate(zip(self.stages, prepared['stages'], strict=True)):
+            h = stage(h, ready, None if dropout_seed is None else fold(dropout_seed, index))
+        h = tf.reduce_sum(tf.cast(self.final_act(h), tf.float32), axis=[1, 2])
+        return tf.reduce_sum(h * prepared['weight'], axis=1)
+
+    def normalised_layers(self):
+        """The layers that hold a u."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm]
+
+    def update_u(self):
+        """Stores u' after one power iteration in every spectrally normalised layer."""
+        for layer in self.normalised_layers():
+            layer.u.assign(layer.power_iteration()[1])
+
+    @tf.function
+    def converge_u(self, tolerance=1e-6, max_iterations=1000):
+        """Iterates every u to convergence, as averaged weights need before use."""
+        for layer in self.normalised_layers():
+
+            def change(layer=layer):
+                before = tf.identity(layer.u.value)
+                layer.u.assign(layer.power_iteration()[1])
+                return tf.reduce_max(tf.abs(layer.u.value - before))
+
+            tf.while_loop(lambda last: last > tolerance, lambda _, change=change: [change()], [1.0], maximum_iterations=max_iterations)

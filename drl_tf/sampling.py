@@ -1,0 +1,69 @@
+"""Sampling by recovery likelihood (paper, Algorithm 2), over any log density."""
+
+import tensorflow as tf
+
+from drl_tf import noise
+from drl_tf.diffusion import at
+from drl_tf.langevin import langevin
+
+
+def conditional_chain(schedule, log_density, x_next, level, num_steps, step_noise):
+    """K Langevin steps on log p(y | x_{t+1}) = F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2), started at x_{t+1}.
+
+    Args:
+      schedule: a `diffusion.Schedule`.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      num_steps: K.
+      step_noise: callable, k -> noise of step k, like `x_next`.
+
+    Returns:
+      y after K steps and the gradient of the last step, both float32 [B, H, W, C].
+    """
+    tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
+
+    def log_conditional(y):
+        return log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
+
+    return langevin(log_conditional, x_next, at(schedule.delta, level), num_steps, step_noise)
+
+
+def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, first=0):
+    """Draws x_t given x_{t+1} by K Langevin steps.
+
+    Args:
+      schedule, x_next, level, num_steps: as in `conditional_chain`.
+      density_at: callable, level -> log density as in `conditional_chain`.
+      seed: int32 [2].
+      noise_scale: multiple of the Langevin noise.
+      first: index of the first image; image i depends on (seed, first + i) alone.
+
+    Returns:
+      x_t, float32 [B, H, W, C].
+    """
+
+    def step_noise(k):
+        return noise_scale * noise.normal(noise.fold(seed, k), tf.shape(x_next), first)
+
+    y, _ = conditional_chain(schedule, density_at(level), x_next, level, num_steps, step_noise)
+    return y / at(schedule.m, level)
+
+
+def progressive(denoise_step, x, num_levels, seed):
+    """Goes from x_T down to x_0.
+
+    Args:
+      denoise_step: callable, (x_{t+1}, level int32 [B], seed int32 [2]) -> x_t.
+      x: x_T, standard normal noise, float32 [B, H, W, C].
+      num_levels: T.
+      seed: int32 [2].
+
+    Returns:
+      [x_T, ..., x_0], T + 1 tensors like `x`.
+    """
+    trajectory = [x]
+    for t in reversed(range(num_levels)):
+        level = tf.fill([tf.shape(x)[0]], t)
+        trajectory.append(denoise_step(trajectory[-1], level, noise.fold(seed, noise.LANGEVIN, t)))
+    return trajectory
