@@ -37,12 +37,12 @@ class Network:
     """Energy network"""
 
     channels: int = option(128, 'Channels at the first resolution (ch).', low=4, high=1024)
-    channel_mult: tuple[int, ...] = option((1, 2, 2, 2), 'Multiple of --channels at each resolution, comma-separated; the image halves between them.', low=1, high=16)
+    channel_mult: tuple[int, ...] = option((1, 2, 2, 2), 'Multiples of --channels; the image halves between them.', low=1, high=16)
     num_res_blocks: int = option(2, 'Residual blocks at each resolution (N).', low=1, high=64)
     attention: bool = option(False, 'Self-attention after each block at 16 px.')
     act: str = option('lrelu', 'Activation inside the network (lrelu has slope 0.2).', choices=('lrelu', 'swish'))
     final_act: str = option('relu', 'Activation before the sum over space.', choices=('relu', 'swish', 'identity'))
-    norm: str = option('none', 'Normalisation before each activation in the blocks; batch always uses batch statistics.', choices=('none', 'batch', 'group', 'instance'))
+    norm: str = option('none', 'Normalisation in the blocks (batch: by the batch at hand).', choices=('none', 'batch', 'group', 'instance'))
     conv_downsample: bool = option(False, 'Halve the image by a 3x3 convolution of stride 2 instead of 2x2 average pooling.')
     conv_shortcut: bool = option(True, 'Shortcut of a block that changes the channels: 3x3 convolution, or 1x1 when off.')
     gain: bool = option(True, "Per-channel gain after a block's second convolution.")
@@ -54,9 +54,9 @@ class Network:
 class Diffusion:
     """Diffusion and Langevin dynamics"""
 
-    recipe: str = option('t6', 'Noise schedule and step sizes; t6 is the paper\'s main setting.', choices=('t6',))
+    recipe: str = option('t6', "Noise schedule and step sizes; t6 is the paper's main setting.", choices=('t6',))
     num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=500)
-    mcmc_steps: int = option(30, 'Langevin steps at each level (K), in training or, where given with another mode, in sampling.', low=1, high=100000, changes='sampling')
+    mcmc_steps: int = option(30, 'Langevin steps at each level (K); other modes may override it.', low=1, high=100_000, changes='sampling')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Training:
     """Training"""
 
     train_steps: int = option(1_000_000, 'Optimizer steps in all.', low=1, changes='resume')
+    max_minutes: float = option(0.0, 'Stop, and save, after this many minutes of training; 0 is no limit.', low=0, changes='resume')
     batch_size: int = option(256, 'Images per step, over all devices.', low=1)
     learning_rate: float = option(1e-4, "Adam's learning rate after the warm-up.", low=1e-8, high=1)
     adam_beta1: float = option(0.9, "Adam's decay of the first moment (the paper has 0.5 for CelebA and at 128 px).", low=0, high=0.999)
@@ -73,7 +74,7 @@ class Training:
     energy_l2: float = option(0.0, 'Weight of mean f^2 over both halves of the batch, a stabiliser.', low=0)
     shared_noise: bool = option(False, 'One noise for x_t and x_{t+1} (lower variance; only the marginals are kept).')
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
-    precision: str = option('auto', 'Arithmetic of the network; auto takes bfloat16 where the hardware has it.', choices=('auto', 'float32', 'bfloat16'))
+    precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=('auto', 'float32', 'bfloat16'))
     max_loss: float = option(1e3, 'Stop when the absolute loss exceeds this: the energies ran away.', low=0, changes='resume')
     log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
     checkpoint_every: int = option(1000, 'Steps between checkpoints; the last 3 are kept.', low=1, changes='resume')
@@ -103,11 +104,11 @@ class Config:
     sampling: Sampling = Sampling()
 
     def __post_init__(self):
-        for field, value in self.options():
-            _check(field, value)
+        for group in groups():
+            check(getattr(self, group.name))
         size, halvings = self.data.image_size, len(self.network.channel_mult) - 1
         if size % 2**halvings:
-            raise UserError(f'--image_size={size} does not divide by {2**halvings}, as the {halvings + 1} resolutions of --channel_mult need')
+            raise UserError(f'--image_size={size} must divide by {2**halvings} for the {halvings + 1} resolutions of --channel_mult')
         if size % 2:
             raise UserError(f'--image_size={size} must be even')
         if self.network.channels % 2:
@@ -138,13 +139,21 @@ class Config:
             raise TypeError(f'no such option: {", ".join(values)}')
         return Config(**changed)
 
-    def differences(self, other, allowed):
-        """Lines 'option: mine, other' for options that differ and may not change in `allowed` ('resume' or 'sampling')."""
+    def differences(self, other, compared):
+        """The options that differ between two runs, side by side.
+
+        Args:
+          other: a `Config`.
+          compared: callable, dataclass field -> whether a difference in it counts.
+
+        Returns:
+          A list of texts '--option=mine here, theirs there'.
+        """
         pairs = zip(self.options(), other.options(), strict=True)
         return [
             f'--{field.name}={mine} here, {theirs} there'
             for (field, mine), (_, theirs) in pairs
-            if mine != theirs and field.metadata['changes'] not in (allowed, 'always')
+            if mine != theirs and compared(field)
         ]
 
     def save(self, workdir):
@@ -182,6 +191,12 @@ def load(workdir):
 
 def _tuples(values):
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def check(group):
+    """Holds every option of a group against its type, bounds and choices."""
+    for field in dataclasses.fields(group):
+        _check(field, getattr(group, field.name))
 
 
 def _check(field, value):

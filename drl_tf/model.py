@@ -1,5 +1,7 @@
 """The model: an energy network, a noise schedule and a Langevin loop, trained by recovery likelihood (paper, Algorithm 1)."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -63,6 +65,16 @@ class RecoveryLikelihood(keras.Model):
         prepared = network.prepare(level)
         precision = tf.gather(tf.constant(self.schedule.delta**-2, tf.float32), level)
         return lambda y: network(y, prepared) * precision
+
+    @contextlib.contextmanager
+    def converged_average(self):
+        """Lends the averaged weights with converged u to what is inside; the training state stays as it was."""
+        layers = self.ema_network.normalised_layers()
+        before = [tf.identity(layer.u.value) for layer in layers]
+        self.ema_network.converge_u()
+        yield
+        for layer, u in zip(layers, before, strict=True):
+            layer.u.assign(u)
 
     @tf.function
     def denoise(self, x_next, level, seed, num_steps, noise_scale=1.0, first=0, weights='ema'):

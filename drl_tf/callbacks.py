@@ -1,0 +1,157 @@
+"""What happens during training besides the steps: each action is called with (step, logs) and does one thing."""
+
+import json
+import math
+import os
+import time
+
+import keras
+import tensorflow as tf
+import tqdm
+
+from drl_tf import checkpoint, report
+from drl_tf.errors import DivergenceError
+
+GRID_IMAGES = 64
+
+
+class Periodic(keras.callbacks.Callback):
+    """Calls `action(step, logs)` after every `every` steps, and after the last one."""
+
+    def __init__(self, every, last_step, action):
+        super().__init__()
+        self.every, self.last_step, self.action = every, last_step, action
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        if step % self.every == 0 or step == self.last_step or self.model.stop_training:
+            self.action(step, logs)
+
+
+class StopAtEnd(keras.callbacks.Callback):
+    """Ends training after the last step, or when its time is up (seconds from the first step; 0 is no limit)."""
+
+    def __init__(self, last_step, seconds):
+        super().__init__()
+        self.last_step, self.seconds = last_step, seconds
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:
+            self.start = time.monotonic()
+        out_of_time = self.seconds and time.monotonic() - self.start > self.seconds
+        if int(self.model.optimizer.iterations) >= self.last_step or out_of_time:
+            self.model.stop_training = True
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Steps done, loss, images a second and time left."""
+
+    def __init__(self, config, first_step):
+        super().__init__()
+        self.options, self.step = config.training, first_step
+
+    def on_train_begin(self, logs=None):
+        batch = self.options.batch_size
+        self.bar = tqdm.tqdm(
+            total=self.options.train_steps * batch, initial=self.step * batch, unit=' images', mininterval=1, dynamic_ncols=True,
+            bar_format='{desc}{percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} done, {remaining} left{postfix}',
+        )  # fmt: skip
+        self.first_step = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        options, elapsed = self.options, self.bar.format_dict['elapsed']
+        if options.max_minutes and elapsed > 0:
+            in_time = self.first_step + (self.step - self.first_step) * options.max_minutes * 60 / elapsed
+            self.bar.total = min(options.train_steps, math.ceil(in_time)) * options.batch_size
+        self.bar.set_description_str(f'step {self.step:,} ', refresh=False)
+        self.bar.set_postfix_str(f'loss {logs["loss"]:.4f}', refresh=False)
+        self.bar.update(options.batch_size)
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def stop_on_divergence(workdir, max_loss):
+    """An action that raises `DivergenceError` on a loss or gradient that is not finite or ran away."""
+
+    def check(step, logs):
+        loss, norm = logs['loss'], logs['gradient_norm']
+        if math.isfinite(loss) and math.isfinite(norm) and abs(loss) <= max_loss:
+            return
+        saved = checkpoint.steps(workdir)
+        good = f'the last good checkpoint is {checkpoint.directory(workdir)}/{saved[-1]:08d}' if saved else 'there is no checkpoint yet'
+        raise DivergenceError(
+            f'the energies ran away at step {step} (loss {loss:.4g}, gradient norm {norm:.4g}, --max_loss={max_loss:g}); {good}; '
+            'start a new --workdir with a lower --learning_rate, --clip_norm=1, --shared_noise or a larger --energy_l2'
+        )
+
+    return check
+
+
+class MetricsLog:
+    """An action that appends a line to `metrics.jsonl` and scalars to TensorBoard.
+
+    Lines of steps after `first_step`, from a run that was interrupted, are dropped first.
+    """
+
+    def __init__(self, model, workdir, first_step, batch_size):
+        self.model, self.batch_size = model, batch_size
+        self.path = os.path.join(workdir, 'metrics.jsonl')
+        self._drop_after(first_step)
+        self.writer = tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard'))
+        self.last = (first_step, time.monotonic())
+
+    def _drop_after(self, first_step):
+        if not os.path.exists(self.path):
+            return
+        with open(self.path, encoding='utf-8') as file:
+            kept = [line for line in file if line.endswith('\n') and json.loads(line)['step'] <= first_step]
+        with open(self.path + '.tmp', 'w', encoding='utf-8') as file:
+            file.writelines(kept)
+        os.replace(self.path + '.tmp', self.path)
+
+    def __call__(self, step, logs):
+        (last_step, last_time), now = self.last, time.monotonic()
+        if step == last_step:
+            return
+        self.last = (step, now)
+        speed = (step - last_step) * self.batch_size / (now - last_time)
+        line = {'step': step, 'time': time.time(), 'images_per_second': speed, **{name: float(value) for name, value in logs.items()}}
+        for name, mean in self.model.level_means.items():
+            line[f'level_{name}'] = [float(value) if math.isfinite(value) else None for value in mean.result().numpy()]
+            mean.reset_state()
+        with open(self.path, 'a', encoding='utf-8') as file:
+            file.write(json.dumps(line) + '\n')
+        with self.writer.as_default(step=step):
+            for name, value in _scalars(line):
+                tf.summary.scalar(name, value)
+            self.writer.flush()
+
+    def grid(self, step, cells):
+        """Shows a grid of images, uint8 [rows, columns, H, W, C], in TensorBoard."""
+        with self.writer.as_default(step=step):
+            tf.summary.image('samples', report.tile(cells)[None])
+            self.writer.flush()
+
+
+def _scalars(line):
+    """Flattens a line of the log into (name, number), one per level where a value has one."""
+    for name, value in line.items():
+        if isinstance(value, list):
+            yield from ((f'{name}/{t}', number) for t, number in enumerate(value) if number is not None)
+        elif name not in ('step', 'time'):
+            yield name, value
+
+
+def sample_grid(model, workdir, log):
+    """An action that writes `samples/<step>.png` from the averaged weights."""
+
+    def write(step, logs):
+        with model.converged_average():
+            states = model.sample(GRID_IMAGES, [model.config.training.seed, 1])
+        cells = report.square(report.to_uint8(states[-1]))
+        report.save_png(os.path.join(workdir, 'samples', f'{step:08d}.png'), cells)
+        log.grid(step, cells)
+
+    return write

@@ -1,0 +1,221 @@
+"""The command line: the only file that reads flags. It makes a `Config` of them and calls one function per mode."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from drl_tf import __version__
+from drl_tf import config as configuration
+from drl_tf.errors import DivergenceError, UserError
+
+MODES = ('train', 'sample', 'evaluate', 'export')
+_WRONG_USE, _INTERRUPTED = 2, 130
+_INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
+
+  python run.py --dataset=digits                              train (resumes when run again)
+  python run.py --mode=sample --workdir=runs/digits_16_t6     sample what was trained; also evaluate, export
+  python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
+
+--dataset=X reads flags/X.flags, then flags/X_<image_size>.flags where there is one; the command line wins.
+Exit codes: 0 done, {UserError.exit_code} wrong use or bad input, {DivergenceError.exit_code} the training diverged, {_INTERRUPTED} interrupted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Command"""
+
+    mode: tuple[str, ...] = configuration.option(('train',), f'What to do, comma-separated and in this order: {", ".join(MODES)}.')
+    workdir: str = configuration.option('', 'Directory of the run; for training the default is runs/<dataset>_<image_size>_<recipe>.')
+    init_from: str = configuration.option('', "Workdir of another run whose weights a new run starts from.")
+    weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
+    checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
+    num_samples: int = configuration.option(0, 'Images to sample (0: 64, or 2,048 to evaluate).', low=0, high=10_000_000)
+    export_dir: str = configuration.option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
+    max_samples: int = configuration.option(1024, 'Largest num_samples that the exported signature `sample` takes.', low=1)
+    dry_run: bool = configuration.option(False, 'Print the resolved configuration and its cost, and stop.')
+    version: bool = configuration.option(False, 'Print the version, and stop.')
+    help: bool = configuration.option(False, 'Print this help, and stop.')
+
+
+def main(argv=None):
+    """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on stderr."""
+    argv = sys.argv if argv is None else argv
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    try:
+        return _run(list(argv))
+    except (UserError, DivergenceError) as error:
+        return _fail(error, error.exit_code)
+    except flags.Error as error:
+        return _fail(error, _WRONG_USE)
+    except OSError as error:
+        return _fail(error, _WRONG_USE)
+    except KeyboardInterrupt:
+        return _fail('interrupted; the same command goes on from the last checkpoint', _INTERRUPTED)
+
+
+def _fail(error, code):
+    print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+    return code
+
+
+def _run(argv):
+    values = _parse(argv)
+    if values.help:
+        print(help_text())
+        return 0
+    if values.version:
+        print(f'drl_tf {__version__}')
+        return 0
+    command = _group(Command, values)
+    configuration.check(command)
+    unknown = [mode for mode in command.mode if mode not in MODES]
+    if unknown or not command.mode:
+        raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
+    config, workdir = _resolve(command, values, argv)
+    if command.dry_run:
+        _print_dry_run(config)
+        return 0
+    return _call_modes(command, config, workdir)
+
+
+def _call_modes(command, config, workdir):
+    """Runs the modes in order and prints where everything is."""
+    from drl_tf import devices, evaluate, export, generate, train
+
+    devices.set_up()
+    step = None if command.checkpoint_step < 0 else command.checkpoint_step
+    export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
+    functions = {
+        'train': lambda: train.train(config, workdir, command.init_from, command.weights),
+        'sample': lambda: generate.generate(config, workdir, command.num_samples or 64, command.weights, step),
+        'evaluate': lambda: evaluate.evaluate(config, workdir, command.num_samples or 2048, command.weights, step),
+        'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step),
+    }
+    summary = {}
+    for mode in command.mode:
+        summary.update(functions[mode]())
+    width = max(map(len, summary))
+    for label, text in summary.items():
+        print(f'{label:{width}}  {text}')
+    return 0
+
+
+def _resolve(command, values, argv):
+    """The configuration and the workdir: from flags to train, from the workdir otherwise."""
+    from drl_tf.data import specs
+
+    if 'train' in command.mode:
+        values = _with_presets(values, argv)
+        config = _config(values, specs.resolve(_group(configuration.Data, values)))
+        data = config.data
+        return config, command.workdir or os.path.join('runs', f'{data.dataset}_{data.image_size}_{config.diffusion.recipe}')
+    if not command.workdir:
+        raise UserError(f'--mode={",".join(command.mode)} needs --workdir, the directory of a trained run')
+    stored = configuration.load(command.workdir)
+    given = {field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present}
+    config = stored.replace(**given)
+    differences = config.differences(stored, lambda field: field.metadata['changes'] not in ('sampling', 'always'))
+    if differences:
+        raise UserError(f'--workdir={command.workdir} was trained otherwise: {"; ".join(differences)}; drop these flags')
+    return config, command.workdir
+
+
+def _with_presets(values, argv):
+    """Parses again with the preset of the dataset, then that of the image size, before the command line."""
+    presets = _preset_directory()
+    general = presets / f'{values.dataset}.flags'
+    files = [general] if general.exists() else []
+    if files:
+        values = _parse(argv, files)
+    specific = presets / f'{values.dataset}_{values.image_size or _default_size(values)}.flags'
+    return _parse(argv, [*files, specific]) if specific.exists() else values
+
+
+def _default_size(values):
+    from drl_tf.data import specs
+
+    return specs.resolve(_group(configuration.Data, values)).image_size
+
+
+def _preset_directory():
+    """`flags/` of the installed package, or of the checkout."""
+    package = pathlib.Path(__file__).parent
+    return next((path for path in (package / 'flags', package.parent / 'flags') if path.is_dir()), package / 'flags')
+
+
+def _parse(argv, files=()):
+    """Parses flagfiles, then the command line, into fresh absl flags."""
+    values = flags.FlagValues()
+    for group in _option_groups():
+        for field in dataclasses.fields(group):
+            _define(field, group.__doc__, values)
+    rest = values([argv[0], *(f'--flagfile={path}' for path in files), *argv[1:]])
+    if len(rest) > 1:
+        raise UserError(f'unexpected argument {rest[1]!r}: every option is --name=value')
+    return values
+
+
+def _define(field, group, values):
+    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    define = kinds.get(field.type, flags.DEFINE_list)
+    default = list(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    define(field.name, default, field.metadata['help'], flag_values=values, module_name=group)
+
+
+def _option_groups():
+    return [Command, *(group.type for group in configuration.groups())]
+
+
+def _value(field, values):
+    value = values[field.name].value
+    if field.type != tuple[int, ...]:
+        return tuple(value) if isinstance(value, list) else value
+    try:
+        return tuple(int(number) for number in value)
+    except ValueError as error:
+        raise UserError(f'--{field.name}={",".join(value)} must be whole numbers, comma-separated') from error
+
+
+def _group(group, values):
+    return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
+
+
+def _config(values, data):
+    parts = {group.name: _group(group.type, values) for group in configuration.groups()}
+    return configuration.Config(**{**parts, 'data': data})
+
+
+def _print_dry_run(config):
+    from drl_tf import devices
+    from drl_tf.cost import cost
+
+    print(json.dumps(dataclasses.asdict(config), indent=2))
+    print(f'network arithmetic here: {devices.resolve_precision(config.training.precision)}')
+    for label, number in cost(config).items():
+        print(f'{label}: {number:,}')
+
+
+def help_text():
+    """All options by group, with type, bounds and default."""
+    lines = [_INTRODUCTION]
+    for group in _option_groups():
+        lines += ['', f'{group.__doc__}:']
+        for field in dataclasses.fields(group):
+            lines += [f'  --{field.name}  ({_kind(field)})', f'      {field.metadata["help"]}']
+    return '\n'.join(lines)
+
+
+def _kind(field):
+    """For example 'whole number, 1 to 500; default 6'."""
+    metadata, default = field.metadata, field.default
+    names = {bool: 'switch', int: 'whole number', float: 'number', str: 'text', tuple[int, ...]: 'whole numbers', tuple[str, ...]: 'names'}
+    kind = ' | '.join(map(str, metadata['choices'])) if metadata['choices'] else names[field.type]
+    low, high = metadata['low'], metadata['high']
+    if low is not None:
+        kind += f', {low} to {high}' if high is not None else f', at least {low}'
+    shown = ','.join(map(str, default)) if isinstance(default, tuple) else default
+    return f'{kind}; default {shown}' if shown != '' else kind

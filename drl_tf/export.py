@@ -1,0 +1,128 @@
+"""SavedModels that TensorFlow Serving and any TensorFlow process can load without this package."""
+
+import json
+import os
+import shutil
+
+import tensorflow as tf
+
+from drl_tf import __version__, checkpoint
+from drl_tf.errors import UserError
+
+_GREY_HALF = 127.5
+
+
+class Export(tf.Module):
+    """The signatures `sample`, `energy` and `denoise` over the weights of a float32 model.
+
+    Args:
+      model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
+      max_samples: the largest `num_samples` of one request.
+      weights: 'ema' or 'raw'.
+    """
+
+    def __init__(self, model, max_samples, weights='ema'):
+        super().__init__()
+        self._model = model
+        self._max_samples, self._weights = max_samples, weights
+        self.network = model.ema_network if weights == 'ema' else model.network
+
+    def signatures(self):
+        """{name: concrete function}, as `tf.saved_model.save` takes them."""
+        images = tf.TensorSpec([None, *self._model.config.image_shape], tf.float32, 'images')
+        level = tf.TensorSpec([None], tf.int32, 'level')
+        seed = tf.TensorSpec([2], tf.int32, 'seed')
+        sample = self.sample.get_concrete_function(seed, tf.TensorSpec([], tf.int32, 'num_samples'))
+        return {
+            'serving_default': sample,
+            'sample': sample,
+            'energy': self.energy.get_concrete_function(images, level),
+            'denoise': self.denoise.get_concrete_function(images, level, seed),
+        }
+
+    @tf.function
+    def sample(self, seed, num_samples):
+        """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C]; image i depends on (seed, i) alone."""
+        limits = f'num_samples must be from 1 to {self._max_samples}'
+        tf.debugging.assert_greater_equal(num_samples, 1, limits)
+        tf.debugging.assert_less_equal(num_samples, self._max_samples, limits)
+        x = self._model.sample(num_samples, seed, weights=self._weights)[-1]
+        grey = tf.clip_by_value(tf.round((x + 1) * _GREY_HALF), 0, 255)
+        return {'images': tf.cast(grey, tf.uint8)}
+
+    @tf.function
+    def energy(self, images, level):
+        """y_t float32 [n, H, W, C], level int32 [n] -> network_output f and energy -F (nats), both float32 [n].
+
+        A clean image x enters level 0 as m_0 A_0 x.
+        """
+        self._check(images, level)
+        log_density = self._model.density_at(level, self._weights)(images)
+        variance = tf.gather(tf.constant(self._model.schedule.delta**2, tf.float32), level)
+        return {'network_output': log_density * variance, 'energy': -log_density}
+
+    @tf.function
+    def denoise(self, images, level, seed):
+        """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin steps."""
+        self._check(images, level)
+        options = self._model.config
+        steps, scale = options.diffusion.mcmc_steps, options.sampling.noise_scale
+        return {'images': self._model.denoise(images, level, seed, steps, scale, weights=self._weights)}
+
+    def _check(self, images, level):
+        top = self._model.schedule.num_levels - 1
+        limits = f'level must be from 0 to {top}'
+        tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths')
+        tf.debugging.assert_greater_equal(level, 0, limits)
+        tf.debugging.assert_less_equal(level, top, limits)
+        tf.debugging.assert_all_finite(images, 'images must be finite')
+
+
+def export(config, workdir, directory, max_samples, weights='ema', step=None):
+    """Writes the next version of a SavedModel, aside and renamed.
+
+    Args:
+      config: a `Config`; its K and noise scale are those of the signatures.
+      workdir: the directory of the run.
+      directory: parent of the integer version folders.
+      max_samples: the largest `num_samples` of one request.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      Where things are, as {label: text}.
+
+    Raises:
+      UserError: there is no sound checkpoint, or `directory` is a file.
+    """
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise UserError(f'--export_dir={directory} is a file: give a directory')
+    model, step = checkpoint.load_model(workdir, config, step)
+    os.makedirs(directory, exist_ok=True)
+    versions = [int(name) for name in os.listdir(directory) if name.isdigit()]
+    final = os.path.join(directory, str(max(versions, default=0) + 1))
+    aside = os.path.join(directory, 'writing')
+    shutil.rmtree(aside, ignore_errors=True)
+    module = Export(model, max_samples, weights)
+    tf.saved_model.save(module, aside, signatures=module.signatures())
+    _describe(aside, config, step, weights, max_samples)
+    os.replace(aside, final)
+    return {'SavedModel': final}
+
+
+def _describe(path, config, step, weights, max_samples):
+    """Notes in `assets.extra/` what was exported."""
+    os.makedirs(os.path.join(path, 'assets.extra'))
+    description = {
+        'drl_tf': __version__,
+        'dataset': config.data.dataset,
+        'image_shape': config.image_shape,
+        'num_levels': config.diffusion.num_levels,
+        'mcmc_steps': config.diffusion.mcmc_steps,
+        'noise_scale': config.sampling.noise_scale,
+        'max_samples': max_samples,
+        'weights': weights,
+        'checkpoint_step': step,
+    }
+    with open(os.path.join(path, 'assets.extra', 'drl_tf.json'), 'w', encoding='utf-8') as file:
+        json.dump(description, file, indent=2)

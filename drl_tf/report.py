@@ -1,0 +1,53 @@
+"""Pictures: grids of images and of trajectories."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+_SMALLEST_SIDE = 512
+
+
+def to_uint8(images):
+    """Grey levels of images in [-1, 1] (values outside are clipped), uint8 of the same shape."""
+    return np.clip(np.round((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def square(images):
+    """The largest square number of images, in rows of its root: uint8 [n, H, W, C] -> [rows, columns, H, W, C]."""
+    side = int(len(images) ** 0.5)
+    return images[: side * side].reshape(side, side, *images.shape[1:])
+
+
+def tile(cells):
+    """One picture of a grid of images: uint8 [rows, columns, H, W, C] -> [rows * H, columns * W, C]."""
+    rows, columns, height, width, channels = cells.shape
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def save_png(path, cells):
+    """Writes a grid as PNG, aside and renamed; small pictures are enlarged by whole pixels.
+
+    Args:
+      path: the file.
+      cells: uint8 [rows, columns, H, W, C].
+    """
+    picture = tile(cells)
+    scale = max(1, -(-_SMALLEST_SIDE // max(picture.shape[:2])))
+    picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path + '.tmp', format='png')
+    os.replace(path + '.tmp', path)
+
+
+def trajectory(states, count):
+    """A row per image and a column per noise level, from x_T to x_0.
+
+    Args:
+      states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
+      count: rows.
+
+    Returns:
+      uint8 [count, T + 1, H, W, C].
+    """
+    return np.stack([to_uint8(state[:count]) for state in states], axis=1)

@@ -1,0 +1,118 @@
+"""Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
+
+import dataclasses
+import os
+
+import keras
+import tensorflow as tf
+
+from drl_tf import callbacks, checkpoint, devices
+from drl_tf import config as configuration
+from drl_tf.data import pipeline
+from drl_tf.errors import UserError
+from drl_tf.model import RecoveryLikelihood
+
+
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0 to `peak` over `steps`, then stays."""
+
+    def __init__(self, peak, steps):
+        self.peak, self.steps = peak, steps
+
+    def __call__(self, step):
+        return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1) / max(1, self.steps))
+
+    def get_config(self):
+        return {'peak': self.peak, 'steps': self.steps}
+
+
+def train(config, workdir, init_from=None, weights='ema'):
+    """Trains a model, or goes on training it.
+
+    Args:
+      config: a `Config`.
+      workdir: where checkpoints, samples and logs go; a run that is there is resumed.
+      init_from: the workdir of another run whose weights a new run starts from.
+      weights: which of its weights, 'ema' or 'raw'.
+
+    Returns:
+      Where things are, as {label: text}.
+
+    Raises:
+      UserError: the workdir holds a run of another configuration, or `init_from` does not fit.
+      DivergenceError: the loss is not finite or ran away.
+    """
+    options = config.training
+    _claim(config, workdir)
+    precision = devices.resolve_precision(options.precision)
+    print(f'training {config.data.dataset} in {workdir}, network in {precision}', flush=True)
+    with devices.strategy().scope():
+        model = compiled_model(config, precision)
+        step = _starting_step(model, config, workdir, init_from, weights)
+    config.save(workdir)
+    if step >= options.train_steps:
+        print(f'--train_steps={options.train_steps} are done already')
+    else:
+        images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
+        model.fit(images, steps_per_epoch=options.train_steps, verbose=0, callbacks=_callbacks(model, config, workdir, step))
+    return {
+        'step': f'{int(model.optimizer.iterations):,}',
+        'checkpoints': checkpoint.directory(workdir),
+        'sample grids': os.path.join(workdir, 'samples'),
+        'metrics log': os.path.join(workdir, 'metrics.jsonl'),
+        'TensorBoard': f'tensorboard --logdir={workdir}',
+    }
+
+
+def compiled_model(config, precision):
+    """A `RecoveryLikelihood` with its optimizer, ready for `fit` or for a checkpoint."""
+    model = RecoveryLikelihood(config, precision)
+    options = config.training
+    rate = LinearWarmup(options.learning_rate, options.warmup_steps)
+    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1), jit_compile=devices.jit_compile())
+    model.optimizer.build(model.network.trainable_variables)
+    return model
+
+
+def _claim(config, workdir):
+    """Makes the workdir, or holds the configuration of the run that is there against this one."""
+    os.makedirs(workdir, exist_ok=True)
+    if not os.path.exists(os.path.join(workdir, configuration.FILE_NAME)):
+        return
+    differences = config.differences(configuration.load(workdir), lambda field: field.metadata['changes'] not in ('resume', 'always'))
+    if differences:
+        raise UserError(f'--workdir={workdir} holds another run ({"; ".join(differences)}): give the same flags, or another --workdir')
+
+
+def _starting_step(model, config, workdir, init_from, weights):
+    """Restores the last checkpoint, or takes another run's weights, or starts at 0."""
+    if checkpoint.steps(workdir):
+        step = checkpoint.restore(model, workdir)
+        print(f'resuming at step {step}')
+        return step
+    if init_from:
+        other = configuration.load(init_from)
+        of_network = {field.name for field in dataclasses.fields(config.network)} | {'image_size', 'image_channels'}
+        differences = config.differences(other, lambda field: field.name in of_network)
+        if differences:
+            raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}')
+        source, step = checkpoint.load_model(init_from, other)
+        source = {'ema': source.ema_network, 'raw': source.network}[weights]
+        for network in (model.network, model.ema_network):
+            network.set_weights(source.get_weights())
+        print(f'starting from the {weights} weights of {init_from} at step {step}')
+    return 0
+
+
+def _callbacks(model, config, workdir, step):
+    """In order: stop before anything is written from a bad state, show, log, draw, save."""
+    options, last = config.training, config.training.train_steps
+    log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
+    return [
+        callbacks.Periodic(1, last, callbacks.stop_on_divergence(workdir, options.max_loss)),
+        callbacks.StopAtEnd(last, options.max_minutes * 60),
+        callbacks.ProgressBar(config, step),
+        callbacks.Periodic(options.log_every, last, log),
+        callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
+        callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),
+    ]

@@ -1,0 +1,8 @@
+"""Trains, samples, measures and exports energy-based models: `python run.py --help`."""
+
+import sys
+
+from drl_tf.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

@@ -1,0 +1,116 @@
+"""Langevin dynamics against what is known of Gaussians."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from drl_tf import diffusion, noise, sampling
+from drl_tf.langevin import langevin
+
+SEED = [7, 8]
+
+
+def gaussian(mean, precision):
+    return lambda y: -0.5 * precision * tf.reduce_sum((y - mean) ** 2, axis=[1, 2, 3])
+
+
+def standard_noise(shape):
+    return lambda k: noise.normal(noise.fold(SEED, k), shape)
+
+
+def test_one_step_without_noise_is_the_gradient_step():
+    y = noise.normal(SEED, [3, 2, 2, 1])
+    moved, gradient = langevin(gaussian(0.5, 3.0), y, 0.2, 1, lambda k: tf.zeros_like(y))
+    np.testing.assert_allclose(gradient, -3 * (y - 0.5), rtol=1e-6)
+    np.testing.assert_allclose(moved, y - 0.2**2 / 2 * 3 * (y - 0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(('precision', 'step_size'), [(2.0, 0.8), (10.0, 0.5)])
+def test_stationary_distribution(precision, step_size):
+    """Mean and variance 1 / (l (1 - delta^2 l / 4)), far from 1 / l at these step sizes."""
+    shape = [20_000, 2, 2, 1]
+    y, _ = langevin(gaussian(1.5, precision), tf.zeros(shape), step_size, 60, standard_noise(shape))
+    variance = 1 / (precision * (1 - step_size**2 * precision / 4))
+    np.testing.assert_allclose(np.mean(y), 1.5, atol=5 * np.sqrt(variance / 80_000))
+    np.testing.assert_allclose(np.var(y), variance, rtol=5 * np.sqrt(2 / 80_000))
+
+
+def test_k_steps_cost_k_gradients():
+    evaluations = tf.Variable(0)
+
+    def log_prob(y):
+        evaluations.assign_add(1)
+        return -tf.reduce_sum(y**2, axis=[1, 2, 3])
+
+    shape = [1, 2, 2, 1]
+    tf.function(lambda: langevin(log_prob, tf.ones(shape), 0.1, 17, standard_noise(shape)))()
+    assert int(evaluations) == 17
+
+
+def test_no_steps_leave_the_start():
+    y = tf.ones([1, 2, 2, 1])
+    moved, gradient = langevin(gaussian(0.0, 1.0), y, 0.1, 0, standard_noise(y.shape))
+    np.testing.assert_array_equal(moved, y)
+    np.testing.assert_array_equal(gradient, tf.zeros_like(y))
+
+
+def exact_density(schedule, mean, variance):
+    """The exact log density of y_t = m_t x_t for Gaussian data."""
+
+    def density_at(level):
+        t = int(level[0])
+        m, A, S = schedule.m[t], schedule.A[t], schedule.S[t]
+        return gaussian(m * A * mean, 1 / (m**2 * (A**2 * variance + S**2)))
+
+    return density_at
+
+
+def recursion(schedule, mean, variance, num_steps):
+    """Mean and variance of x_0 when each level runs K steps from x_{t+1}.
+
+    On log p(y | x') = -l (y - mu)^2 / 2 - r (y - x')^2 / (2 s^2) a step is y <- b y + c + delta^2 r x' / (2 s^2) + delta z with
+    b = 1 - delta^2 (l + r / s^2) / 2 and c = delta^2 l mu / 2, so that y_K = (b^K + d h) x' + c h + noise of variance
+    delta^2 (1 - b^2K) / (1 - b^2), where h = (1 - b^K) / (1 - b) and d = delta^2 r / (2 s^2).
+    """
+    first, second = 0.0, 1.0
+    for t in reversed(range(schedule.num_levels)):
+        m, A, S, half = schedule.m[t], schedule.A[t], schedule.S[t], schedule.delta[t] ** 2 / 2
+        precision = 1 / (m**2 * (A**2 * variance + S**2))
+        tether = schedule.conditional[t] / schedule.s[t + 1] ** 2
+        b = 1 - half * (precision + tether)
+        h = (1 - b**num_steps) / (1 - b)
+        slope = b**num_steps + half * tether * h
+        first = (slope * first + half * precision * m * A * mean * h) / m
+        second = (slope**2 * second + 2 * half * (1 - b ** (2 * num_steps)) / (1 - b**2)) / m**2
+    return first, second
+
+
+def draw(num_steps, mean, variance, size=50_000):
+    schedule, shape = diffusion.t6(), [size, 2, 2, 1]
+
+    def denoise_step(x, level, seed):
+        return sampling.denoise(schedule, exact_density(schedule, mean, variance), x, level, seed, num_steps)
+
+    return sampling.progressive(denoise_step, noise.normal(SEED, shape), schedule.num_levels, SEED)[-1].numpy()
+
+
+@pytest.mark.parametrize('num_steps', [1, 10, 30])
+def test_progressive_sampling_follows_the_recursion(num_steps):
+    mean, variance = 0.3, 0.25
+    x = draw(num_steps, mean, variance)
+    expected_mean, expected_variance = recursion(diffusion.t6(), mean, variance, num_steps)
+    np.testing.assert_allclose(x.mean(), expected_mean, atol=5 * np.sqrt(expected_variance / x.size))
+    np.testing.assert_allclose(x.var(), expected_variance, rtol=5 * np.sqrt(2 / x.size))
+
+
+def test_progressive_sampling_approaches_the_data():
+    """x_0 has mean A_0 mu and variance A_0^2 v + S_0^2; the recursion gets there as K grows, and the sampler with it."""
+    mean, variance, schedule = 0.3, 0.25, diffusion.t6()
+    target = np.array([schedule.A[0] * mean, schedule.A[0] ** 2 * variance + schedule.S[0] ** 2])
+    errors = [np.abs(np.array(recursion(schedule, mean, variance, k)) - target).max() for k in (30, 300, 3000, 100_000)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.01
+    x = draw(1000, mean, variance, size=2000)
+    expected_mean, expected_variance = recursion(schedule, mean, variance, 1000)
+    np.testing.assert_allclose(x.mean(), expected_mean, atol=5 * np.sqrt(expected_variance / x.size))
+    np.testing.assert_allclose(x.var(), expected_variance, rtol=5 * np.sqrt(2 / x.size))
