@@ -44,7 +44,7 @@ class Command:
 def main(argv=None):
     """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on stderr."""
     argv = sys.argv if argv is None else argv
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     try:
         return _run(list(argv))
     except (UserError, DivergenceError) as error:

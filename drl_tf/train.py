@@ -54,7 +54,7 @@ def train(config, workdir, init_from=None, weights='ema'):
         print(f'--train_steps={options.train_steps} are done already')
     else:
         images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
-        model.fit(images, steps_per_epoch=options.train_steps, verbose=0, callbacks=_callbacks(model, config, workdir, step))
+        model.fit(images, steps_per_epoch=options.train_steps, shuffle=False, verbose=0, callbacks=_callbacks(model, config, workdir, step))
     return {
         'step': f'{int(model.optimizer.iterations):,}',
         'checkpoints': checkpoint.directory(workdir),

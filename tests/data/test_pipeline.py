@@ -1,0 +1,132 @@
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from drl_tf import config
+from drl_tf.data import digits, images, pipeline, prepared
+
+COUNT = 50
+BATCH = 8
+
+
+def marked_pictures(count):
+    """Picture i has the value i in its left half and i + 100 in its right half: index and mirroring can be read off."""
+    values = np.arange(count)[:, None] + np.where(np.arange(32) < 16, 0, 100)
+    return np.broadcast_to(values[:, None, :, None], [count, 32, 32, 3]).astype(np.uint8)
+
+
+@pytest.fixture(params=['memory', 'stream'])
+def cifar(request, tmp_path, prepare, monkeypatch):
+    prepare('cifar10', shards=3, train=marked_pictures(COUNT), test=marked_pictures(5))
+    if request.param == 'stream':
+        monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
+        monkeypatch.setattr(prepared, '_RECORDS_SHUFFLED', 7)
+    return config.Data(dataset='cifar10', data_dir=str(tmp_path))
+
+
+def batches(data, count, batch_size=BATCH, seed=0, first_step=0):
+    dataset = pipeline.training_images(data, batch_size, seed, first_step)
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+def to_bytes(batch):
+    return np.rint((batch + 1) * 127.5).astype(np.uint8)
+
+
+def marks(data, count, **options):
+    """Index and mirroring of the first `count` images."""
+    stream = to_bytes(np.concatenate(batches(data, -(-count // BATCH), **options)))[:count]
+    left, right = stream[:, 0, 0, 0].astype(int), stream[:, 0, -1, 0].astype(int)
+    np.testing.assert_array_equal(abs(left - right), 100)
+    return np.minimum(left, right), left > right
+
+
+def test_batches_are_float_images_within_minus_one_and_one():
+    dataset = pipeline.training_images(config.Data(), 64, seed=0)
+    assert dataset.element_spec == tf.TensorSpec([64, 32, 32, 1], tf.float32)
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    (batch,) = batches(config.Data(), 1, 64)
+    assert (batch.min(), batch.max()) == (-1, 1)
+
+
+def test_streams_have_a_static_shape(cifar):
+    assert pipeline.training_images(cifar, BATCH, 0).element_spec == tf.TensorSpec([BATCH, 32, 32, 3], tf.float32)
+
+
+@pytest.mark.parametrize('step', [1, 5, 6, 7, 12, 13, 40])
+def test_a_resumed_order_is_the_order(cifar, step):
+    run = batches(cifar, step + 2)
+    np.testing.assert_array_equal(batches(cifar, 2, first_step=step), run[step:])
+
+
+def test_a_resumed_order_of_digits_is_the_order():
+    run = batches(config.Data(), 15, 300)
+    np.testing.assert_array_equal(batches(config.Data(), 3, 300, first_step=12), run[12:])
+
+
+def test_every_epoch_holds_every_image_once(cifar):
+    indices, _ = marks(cifar, 4 * COUNT)
+    epochs = indices.reshape(4, COUNT)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(COUNT), [4, 1]))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_every_epoch_holds_every_digit_once_and_never_mirrored():
+    run = to_bytes(np.concatenate(batches(config.Data(), 27, 300)))
+    expected = collections.Counter(digit.tobytes() for digit in digits.load('train')[0])
+    for epoch in (run[:4000], run[4000:8000]):
+        assert collections.Counter(digit.tobytes() for digit in epoch) == expected
+
+
+def test_the_order_mixes(cifar):
+    indices, _ = marks(cifar, COUNT)
+    assert abs(np.corrcoef(indices, np.arange(COUNT))[0, 1]) < 0.5
+    assert np.mean(abs(np.diff(indices)) == 1) < 0.2
+
+
+def test_files_come_in_another_order_each_epoch(tmp_path, prepare, monkeypatch):
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
+    prepare('cifar10', shards=5, train=marked_pictures(10), test=marked_pictures(5))
+    indices, _ = marks(config.Data(dataset='cifar10', data_dir=str(tmp_path)), 200)
+    assert len({frozenset(epoch[:2]) for epoch in indices.reshape(20, 10)}) == 5
+
+
+def test_another_seed_is_another_order(cifar):
+    (first, flips), (second, other_flips) = marks(cifar, COUNT), marks(cifar, COUNT, seed=1)
+    assert np.mean(first == second) < 0.2
+    assert np.mean(flips == other_flips) < 0.8
+
+
+def test_the_global_seed_of_tensorflow_changes_nothing(cifar):
+    run = batches(cifar, 8)
+    tf.random.set_seed(1)
+    np.testing.assert_array_equal(batches(cifar, 8), run)
+
+
+def test_about_half_are_mirrored_and_not_always_the_same(cifar):
+    indices, mirrored = marks(cifar, 8 * COUNT)
+    assert abs(mirrored.mean() - 0.5) < 0.1
+    per_image = [mirrored[indices == index].mean() for index in range(COUNT)]
+    assert np.mean((np.array(per_image) > 0) & (np.array(per_image) < 1)) > 0.9
+
+
+def test_house_numbers_are_never_mirrored(tmp_path, prepare):
+    prepare('svhn_cropped', train=marked_pictures(COUNT), test=marked_pictures(1))
+    _, mirrored = marks(config.Data(dataset='svhn_cropped', data_dir=str(tmp_path)), 2 * COUNT)
+    assert not mirrored.any()
+
+
+def test_a_batch_may_be_larger_than_the_dataset(cifar):
+    (batch,) = batches(cifar, 1, batch_size=3 * COUNT)
+    assert np.bincount(np.minimum(*to_bytes(batch)[:, 0, [0, -1], 0].T)).tolist() == [3] * COUNT
+
+
+def test_images_for_evaluation_are_in_a_fixed_order_and_not_mirrored(cifar):
+    loaded = pipeline.load_images(cifar, 'train')
+    assert (loaded[:, 0, 0] < loaded[:, 0, -1]).all()
+    np.testing.assert_array_equal(pipeline.load_images(cifar, 'train'), loaded)
+    np.testing.assert_array_equal(pipeline.load_images(cifar, 'train', limit=3), loaded[:3])
+    assert len(pipeline.load_images(cifar, 'test')) == 5
