@@ -101,7 +101,8 @@ def _path(workdir, step):
 
 
 def _state(model):
-    parts = {'network': model.network, 'ema_network': model.ema_network}
+    """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on their own.)"""
+    variables = {'network': model.network.weights, 'ema_network': model.ema_network.weights}
     if model.compiled:
-        parts['optimizer'] = model.optimizer
-    return tf.train.Checkpoint(**parts)
+        variables['optimizer'] = model.optimizer.variables
+    return tf.train.Checkpoint(**{part: {variable.path: variable.value for variable in group} for part, group in variables.items()})

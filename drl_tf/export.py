@@ -23,9 +23,14 @@ class Export(tf.Module):
 
     def __init__(self, model, max_samples, weights='ema'):
         super().__init__()
-        self._model = model
+        self._model_of = lambda: model  # Not an attribute, so that only the weights in use are saved.
         self._max_samples, self._weights = max_samples, weights
-        self.network = model.ema_network if weights == 'ema' else model.network
+        network = model.ema_network if weights == 'ema' else model.network
+        self.exported_weights = [weight.value for weight in network.weights]
+
+    @property
+    def _model(self):
+        return self._model_of()
 
     def signatures(self):
         """{name: concrete function}, as `tf.saved_model.save` takes them."""
@@ -44,8 +49,12 @@ class Export(tf.Module):
     def sample(self, seed, num_samples):
         """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C]; image i depends on (seed, i) alone."""
         limits = f'num_samples must be from 1 to {self._max_samples}'
-        tf.debugging.assert_greater_equal(num_samples, 1, limits)
-        tf.debugging.assert_less_equal(num_samples, self._max_samples, limits)
+        checks = [
+            tf.debugging.assert_greater_equal(num_samples, 1, limits),
+            tf.debugging.assert_less_equal(num_samples, self._max_samples, limits),
+        ]
+        with tf.control_dependencies(checks):
+            num_samples = tf.identity(num_samples)
         x = self._model.sample(num_samples, seed, weights=self._weights)[-1]
         grey = tf.clip_by_value(tf.round((x + 1) * _GREY_HALF), 0, 255)
         return {'images': tf.cast(grey, tf.uint8)}
@@ -56,7 +65,7 @@ class Export(tf.Module):
 
         A clean image x enters level 0 as m_0 A_0 x.
         """
-        self._check(images, level)
+        images, level = self._checked(images, level)
         log_density = self._model.density_at(level, self._weights)(images)
         variance = tf.gather(tf.constant(self._model.schedule.delta**2, tf.float32), level)
         return {'network_output': log_density * variance, 'energy': -log_density}
@@ -64,18 +73,23 @@ class Export(tf.Module):
     @tf.function
     def denoise(self, images, level, seed):
         """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin steps."""
-        self._check(images, level)
+        images, level = self._checked(images, level)
         options = self._model.config
         steps, scale = options.diffusion.mcmc_steps, options.sampling.noise_scale
         return {'images': self._model.denoise(images, level, seed, steps, scale, weights=self._weights)}
 
-    def _check(self, images, level):
+    def _checked(self, images, level):
+        """The inputs, once they are found right."""
         top = self._model.schedule.num_levels - 1
         limits = f'level must be from 0 to {top}'
-        tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths')
-        tf.debugging.assert_greater_equal(level, 0, limits)
-        tf.debugging.assert_less_equal(level, top, limits)
-        tf.debugging.assert_all_finite(images, 'images must be finite')
+        checks = [
+            tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'),
+            tf.debugging.assert_greater_equal(level, 0, limits),
+            tf.debugging.assert_less_equal(level, top, limits),
+            tf.debugging.assert_all_finite(images, 'images must be finite'),
+        ]
+        with tf.control_dependencies(checks):
+            return tf.identity(images), tf.identity(level)
 
 
 def export(config, workdir, directory, max_samples, weights='ema', step=None):

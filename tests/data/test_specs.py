@@ -6,7 +6,7 @@ from drl_tf.errors import UserError
 
 
 def test_unknown_dataset_is_named_with_the_closest_and_all_others():
-    with pytest.raises(UserError, match='--dataset=cifar-10 is unknown, did you mean cifar10?') as error:
+    with pytest.raises(UserError, match=r'--dataset=cifar-10 is unknown, did you mean cifar10\?') as error:
         specs.find_spec('cifar-10')
     assert all(name in str(error.value) for name in specs.DATASETS)
     assert '\n' not in str(error.value)

@@ -1,0 +1,23 @@
+PYTHON ?= python3.11
+BIN = .venv/bin
+DEMO = runs/demo
+
+.PHONY: demo test lint clean
+
+# Trains on handwritten digits for five minutes, samples, measures and exports.
+demo: .venv/ready
+	$(BIN)/python run.py --mode=train,sample,evaluate,export --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest -q --durations=10
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv runs
+
+.venv/ready: setup.cfg
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@

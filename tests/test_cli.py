@@ -1,0 +1,215 @@
+"""The command line: flags, presets, modes, and one clear line for wrong use."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, run
+from PIL import Image
+
+from drl_tf import cli
+from drl_tf import config as configuration
+from drl_tf.data import specs
+
+
+def call(capsys, *arguments):
+    """Exit code, stdout and stderr of a command line, run in this process."""
+    code = cli.main(['run.py', *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def refused(capsys, *arguments, code=2):
+    """The one line that refuses a command."""
+    status, _, err = call(capsys, *arguments)
+    lines = [line for line in err.splitlines() if line.startswith('error: ')]
+    assert status == code and len(lines) == 1 and 'Traceback' not in err, err
+    return lines[0]
+
+
+def test_help_documents_every_option(capsys):
+    code, out, _ = call(capsys, '--help')
+    assert code == 0
+    for field, _ in configuration.Config().options():
+        assert f'--{field.name} ' in out and field.metadata['help'] in out
+    assert '--num_levels  (whole number, 1 to 500; default 6)' in out
+
+
+def test_version(capsys):
+    assert call(capsys, '--version')[:2] == (0, f'drl_tf {cli.__version__}\n')
+
+
+def dry_run(capsys, *arguments):
+    code, out, err = call(capsys, '--dry_run', *arguments)
+    assert code == 0, err
+    text, end = json.JSONDecoder().raw_decode(out)
+    return text, dict(line.split(': ') for line in out[end:].strip().splitlines())
+
+
+def test_presets_then_command_line(capsys):
+    """X.flags, then X_<size>.flags, then the command line."""
+    paper, cost = dry_run(capsys, '--dataset=lsun_church')
+    large, _ = dry_run(capsys, '--dataset=lsun_church', '--image_size=128', '--batch_size=3')
+    assert (paper['data']['image_size'], paper['training']['batch_size'], paper['training']['adam_beta1']) == (64, 128, 0.9)
+    assert paper['network']['channel_mult'] == [1, 2, 2, 2, 4] and 19.1e6 < int(cost['parameters'].replace(',', '')) < 19.3e6
+    assert (large['data']['image_size'], large['training']['batch_size'], large['training']['adam_beta1']) == (128, 3, 0.5)
+    assert large['network']['channel_mult'] == [1, 2, 2, 2, 4, 4]
+
+
+def test_flops(capsys):
+    """A training step is B (K Langevin steps + 2 parameter passes); convolutions alone give the energy's count within 10 %."""
+    options = ['--image_size=16', '--channels=32', '--channel_mult=1', '--num_res_blocks=1', '--batch_size=4', '--mcmc_steps=5']
+    _, cost = dry_run(capsys, *TINY, *options)
+    number = {label: int(text.replace(',', '')) for label, text in cost.items() if label.startswith('FLOPs')}
+    convolutions = 2 * 16 * 16 * 9 * (1 * 32 + 2 * 32 * 32)
+    assert number['FLOPs of one energy'] == pytest.approx(convolutions, rel=0.1)
+    assert number['FLOPs of one Langevin step of an image'] == pytest.approx(2 * convolutions, rel=0.15)
+    assert number['FLOPs of a training step'] == 4 * number['FLOPs of a training step, per image']
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
+def test_every_preset_is_valid(path, capsys):
+    name, _, size = path.stem.rpartition('_')
+    dataset, arguments = (name, [f'--image_size={size}']) if name and size.isdigit() else (path.stem, [])
+    assert dataset in specs.DATASETS
+    assert path.read_text().startswith('#')
+    argv = ['run.py', f'--dataset={dataset}', *arguments]
+    cli._resolve(cli.Command(), cli._parse(argv), argv)
+
+
+def test_flagfile(capsys, tmp_path):
+    (tmp_path / 'mine.flags').write_text('--batch_size=7\n')
+    assert dry_run(capsys, f'--flagfile={tmp_path}/mine.flags')[0]['training']['batch_size'] == 7
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['--dataset=lsun_chruch'], ['lsun_chruch', 'lsun_church']),
+    (['--chanels=3'], ['chanels']),
+    (['--image_size=15'], ['image_size', '15']),
+    (['--image_size=20'], ['image_size', '20']),
+    (['--channel_mult=1,x'], ['channel_mult', '1,x']),
+    (['--channel_mult='], ['channel_mult']),
+    (['--batch_size=0'], ['batch_size=0', 'at least 1']),
+    (['--batch_size=many'], ['batch_size', 'many']),
+    (['--learning_rate=nan'], ['learning_rate']),
+    (['--num_levels=501'], ['num_levels=501', '500']),
+    (['--act=tanh'], ['act=tanh', 'lrelu']),
+    (['--mode=dream'], ['mode=dream', 'sample']),
+    (['--mode='], ['mode']),
+    (['--mode=sample'], ['--workdir']),
+    (['train'], ['train']),
+    (['--flagfile=/no/such/file'], ['/no/such/file']),
+    (['--mode=sample', '--workdir=/no/such/run'], ['/no/such/run']),
+    (['--dataset=folder'], ['--data_dir']),
+    (['--dataset=folder', '--data_dir=/no/such/folder'], ['/no/such/folder']),
+    (['--dataset=celeb_a_hq', '--image_size=100'], ['image_size=100']),
+    (['--norm=group', '--channels=8'], ['channels=8', '32']),
+])  # fmt: skip
+def test_wrong_use(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, *arguments)
+    assert all(word in line for word in words), line
+
+
+def test_empty_folder(capsys, tmp_path):
+    (tmp_path / 'pictures').mkdir()
+    assert str(tmp_path / 'pictures') in refused(capsys, '--dataset=folder', f'--data_dir={tmp_path}/pictures', f'--workdir={tmp_path}/w')
+
+
+def test_dataset_that_is_not_there(capsys, tmp_path):
+    for dataset in ('lsun_church', 'lsun_bedroom'):
+        assert 'lsun' in refused(capsys, f'--dataset={dataset}', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w')
+
+
+def test_workdir_of_another_run(capsys, tiny_run):
+    line = refused(capsys, *TINY, f'--workdir={tiny_run}', '--channels=16')
+    assert '--channels=16 here, 8 there' in line
+    assert '--channels=16' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--channels=16')
+    assert '--init_from' in refused(capsys, *TINY, f'--init_from={tiny_run}', '--channels=16', f'--workdir={tiny_run}-new')
+
+
+def test_damaged_workdir(capsys, tiny_run, tmp_path):
+    """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not there."""
+    workdir = tmp_path / 'copy'
+    shutil.copytree(tiny_run, workdir)
+    sample = ['--mode=sample', f'--workdir={workdir}', '--num_samples=1']
+    assert '--checkpoint_step=7' in refused(capsys, *sample, '--checkpoint_step=7')
+    config_file = workdir / 'config.json'
+    stored = config_file.read_text()
+    config_file.write_text(stored.replace('"channels": 8', '"channels": 16'))
+    assert 'checkpoints/00000032' in refused(capsys, *sample)
+    config_file.write_text(stored[:100])
+    assert 'config.json' in refused(capsys, *sample)
+    config_file.write_text(stored)
+    data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
+    data.write_bytes(data.read_bytes()[:1000])
+    assert 'checkpoints/00000032' in refused(capsys, *sample)
+    shutil.rmtree(workdir / 'checkpoints')
+    assert 'no checkpoint' in refused(capsys, *sample)
+
+
+def test_the_run_leaves_what_it_promises(tiny_run):
+    assert sorted(path.name for path in (tiny_run / 'checkpoints').iterdir()) == ['00000016', '00000024', '00000032']
+    assert {'00000016.png', '00000032.png'} <= {path.name for path in (tiny_run / 'samples').iterdir()}
+    lines = [json.loads(line) for line in (tiny_run / 'metrics.jsonl').read_text().splitlines()]
+    assert [line['step'] for line in lines] == [8, 16, 24, 32]
+    for name in ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm'):
+        assert all(len(line[f'level_{name}']) == 6 for line in lines)
+    assert list((tiny_run / 'tensorboard').iterdir())
+
+
+def test_sampling_mode(capsys, tiny_run):
+    """The same seed gives the same images, in batches of any size; K, noise and weights are as asked."""
+
+    def sample(*arguments):
+        code, out, err = call(capsys, '--mode=sample', f'--workdir={tiny_run}', '--num_samples=20', *arguments)
+        assert code == 0, err
+        path = next(word for word in out.split() if word.endswith('.npz'))
+        with np.load(path) as file:
+            return file['images'].astype(int)
+
+    images = sample()
+    assert images.shape == (20, 16, 16, 1)
+    assert np.abs(images - sample('--sample_batch_size=7')).max() <= 1
+    for other in (['--seed=5'], ['--mcmc_steps=6'], ['--noise_scale=0'], ['--weights=raw'], ['--checkpoint_step=16']):
+        assert np.abs(images - sample(*other)).max() > 1, other
+    grid = Image.open(tiny_run / 'samples' / '00000032-ema-seed0.png')
+    assert grid.size == (512, 512)
+
+
+def test_evaluate_mode(capsys, tiny_run):
+    code, out, err = call(capsys, '--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=80')
+    assert code == 0, err
+    assert 'Fréchet distance' in out and 'floor' in out and 'FID' not in out
+    score = json.loads((tiny_run / 'evaluation' / '00000032-ema-80.json').read_text())
+    assert score['frechet_distance_digits_classifier'] > score['floor'] > 0
+    assert (score['num_samples'], score['num_real'], score['num_held_out'], score['image_size']) == (80, 4000, 1000, 16)
+
+
+def test_init_from(capsys, tiny_run, tmp_path):
+    """A new run starts at another's weights: without a step it samples the same images."""
+    new = tmp_path / 'new'
+    arguments = [*TINY, f'--workdir={new}', f'--init_from={tiny_run}', '--learning_rate=1e-8', '--train_steps=1']
+    code, out, err = call(capsys, *arguments)
+    assert code == 0 and 'starting from the ema weights' in out, err
+    images = []
+    for workdir in (tiny_run, new):
+        assert call(capsys, '--mode=sample', f'--workdir={workdir}', '--num_samples=4', '--seed=3')[0] == 0
+        path = max((workdir / 'samples').glob('*-ema-seed3.npz'))
+        images.append(np.load(path)['images'].astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
+
+
+def test_divergence_stops_the_run(capsys, tmp_path):
+    line = refused(capsys, *TINY, f'--workdir={tmp_path}/w', '--learning_rate=1', '--train_steps=200', '--max_loss=50', code=3)
+    assert 'ran away at step' in line and 'checkpoint' in line and '--clip_norm' in line
+    saved = list((tmp_path / 'w').glob('checkpoints/*'))
+    assert all(f'step {int(path.name)} ' not in line for path in saved)
+
+
+def test_disk_full_is_one_line(capsys, tmp_path):
+    """A workdir that cannot be made: a file stands in its place."""
+    (tmp_path / 'file').write_text('')
+    assert str(tmp_path / 'file') in refused(capsys, *TINY, f'--workdir={tmp_path}/file/w')
+
+
