@@ -48,15 +48,12 @@ class ProgressBar(keras.callbacks.Callback):
 
     def __init__(self, config, first_step):
         super().__init__()
-        self.options, self.step = config.training, first_step
-
-    def on_train_begin(self, logs=None):
+        self.options, self.first_step, self.step = config.training, first_step, first_step
         batch = self.options.batch_size
         self.bar = tqdm.tqdm(
-            total=self.options.train_steps * batch, initial=self.step * batch, unit=' images', mininterval=1, dynamic_ncols=True,
+            total=self.options.train_steps * batch, initial=first_step * batch, unit=' images', mininterval=1, dynamic_ncols=True,
             bar_format='{desc}{percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} done, {remaining} left{postfix}',
         )  # fmt: skip
-        self.first_step = self.step
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -68,7 +65,8 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.set_postfix_str(f'loss {logs["loss"]:.4f}', refresh=False)
         self.bar.update(options.batch_size)
 
-    def on_train_end(self, logs=None):
+    def close(self):
+        """Ends the line, also where training ends early."""
         self.bar.close()
 
 

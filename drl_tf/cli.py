@@ -21,7 +21,7 @@ _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likeliho
   python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
 
 --dataset=X reads flags/X.flags, then flags/X_<image_size>.flags where there is one; the command line wins.
-Exit codes: 0 done, {UserError.exit_code} wrong use or bad input, {DivergenceError.exit_code} the training diverged, {_INTERRUPTED} interrupted."""
+Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, {_INTERRUPTED} interrupted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Command:
     """Command"""
 
     mode: tuple[str, ...] = configuration.option(('train',), f'What to do, comma-separated and in this order: {", ".join(MODES)}.')
-    workdir: str = configuration.option('', 'Directory of the run; for training the default is runs/<dataset>_<image_size>_<recipe>.')
+    workdir: str = configuration.option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
     init_from: str = configuration.option('', "Workdir of another run whose weights a new run starts from.")
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)

@@ -1,4 +1,4 @@
-"""What a configuration costs: parameters and floating-point operations, counted in TensorFlow's own graphs."""
+"""What a configuration costs: parameters, and floating-point operations counted in TensorFlow's own graphs."""
 
 import tensorflow as tf
 
@@ -9,32 +9,34 @@ from drl_tf.model import RecoveryLikelihood
 def cost(config):
     """Parameters and floating-point operations (a multiplication and an addition are two).
 
+    Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not counted.
+
     Args:
       config: a `Config`.
 
     Returns:
       {label: number}.
     """
-    model = RecoveryLikelihood(config)
-    level = tf.zeros([1], tf.int32)
-    image = tf.TensorSpec([1, *config.image_shape])
-    weights = model.network.trainable_variables
+    network = RecoveryLikelihood(config).network
+    prepared = network.prepare(tf.zeros([1], tf.int32))
+    weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
 
     def energy(y):
-        return model.network(y, model.network.prepare(level))
+        return network(y, prepared)
 
     def chain_step(y):
         return value_gradient(energy, y)
 
     def learning(y):
         with tf.GradientTape() as tape:
+            tape.watch(weights)
             value = energy(y)
-        return tape.gradient(value, [weight.value for weight in weights])
+        return tape.gradient(value, weights)
 
-    energy_flops, chain_flops, learning_flops = (_count(function, image) for function in (energy, chain_step, learning))
+    energy_flops, chain_flops, learning_flops = (_count(function, config.image_shape) for function in (energy, chain_step, learning))
     per_image = config.diffusion.mcmc_steps * chain_flops + 2 * learning_flops
     return {
-        'parameters': model.network.count_params(),
+        'parameters': network.count_params(),
         'FLOPs of one energy': energy_flops,
         'FLOPs of one Langevin step of an image': chain_flops,
         'FLOPs to sample an image': config.diffusion.num_levels * config.diffusion.mcmc_steps * chain_flops,
@@ -43,10 +45,13 @@ def cost(config):
     }
 
 
-def _count(function, *specs):
-    """Floating-point operations of a function, by TensorFlow's profiler."""
-    graph = tf.function(function).get_concrete_function(*specs).graph
+def _count(function, image_shape):
+    """Floating-point operations of a function of one image, without the parts that its outputs do not need."""
+    traced = tf.function(function).get_concrete_function(tf.TensorSpec([1, *image_shape]))
+    outputs = [output.op.name for output in traced.graph.outputs]
+    needed = tf.compat.v1.graph_util.extract_sub_graph(traced.graph.as_graph_def(add_shapes=True), outputs)
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options['output'] = 'none'
-    with graph.as_default():
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(needed, name='')
         return tf.compat.v1.profiler.profile(graph, options=options).total_float_ops

@@ -54,7 +54,12 @@ def train(config, workdir, init_from=None, weights='ema'):
         print(f'--train_steps={options.train_steps} are done already')
     else:
         images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
-        model.fit(images, steps_per_epoch=options.train_steps, shuffle=False, verbose=0, callbacks=_callbacks(model, config, workdir, step))
+        bar = callbacks.ProgressBar(config, step)
+        try:
+            actions = [*_callbacks(model, config, workdir, step), bar]
+            model.fit(images, steps_per_epoch=options.train_steps, shuffle=False, verbose=0, callbacks=actions)
+        finally:
+            bar.close()
     return {
         'step': f'{int(model.optimizer.iterations):,}',
         'checkpoints': checkpoint.directory(workdir),
@@ -105,13 +110,12 @@ def _starting_step(model, config, workdir, init_from, weights):
 
 
 def _callbacks(model, config, workdir, step):
-    """In order: stop before anything is written from a bad state, show, log, draw, save."""
+    """In order: stop before anything is written from a bad state, log, draw, save."""
     options, last = config.training, config.training.train_steps
     log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
     return [
         callbacks.Periodic(1, last, callbacks.stop_on_divergence(workdir, options.max_loss)),
         callbacks.StopAtEnd(last, options.max_minutes * 60),
-        callbacks.ProgressBar(config, step),
         callbacks.Periodic(options.log_every, last, log),
         callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
         callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),

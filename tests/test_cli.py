@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, run
+from conftest import ROOT, TINY
 from PIL import Image
 
 from drl_tf import cli
