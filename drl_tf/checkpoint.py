@@ -6,8 +6,8 @@ import shutil
 import tensorflow as tf
 
 from drl_tf import config as configuration
+from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError
-from drl_tf.model import RecoveryLikelihood
 
 _KEEP = 3
 
@@ -90,7 +90,7 @@ def load_model(workdir, config=None, step=None, precision='float32'):
     Raises:
       UserError: as in `config.load` and `restore`.
     """
-    model = RecoveryLikelihood(config or configuration.load(workdir), precision)
+    model = build_model(config or configuration.load(workdir), precision)
     step = restore(model, workdir, step)
     model.ema_network.converge_u()
     return model, step
@@ -102,7 +102,7 @@ def _path(workdir, step):
 
 def _state(model):
     """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on their own.)"""
-    variables = {'network': model.network.weights, 'ema_network': model.ema_network.weights}
+    variables = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:
-        variables['optimizer'] = model.optimizer.variables
+        variables.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})
     return tf.train.Checkpoint(**{part: {variable.path: variable.value for variable in group} for part, group in variables.items()})

@@ -20,7 +20,8 @@ _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likeliho
   python run.py --mode=sample --workdir=runs/digits_16_t6     sample what was trained; also evaluate, export
   python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
 
---dataset=X reads flags/X.flags, then flags/X_<image_size>.flags where there is one; the command line wins.
+--dataset=X reads those that exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags and
+flags/X_<recipe>.flags, each of which overrides those before it; the command line wins.
 Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, {_INTERRUPTED} interrupted."""
 
 
@@ -125,20 +126,20 @@ def _resolve(command, values, argv):
 
 
 def _with_presets(values, argv):
-    """Parses again with the preset of the dataset, then that of the image size, before the command line."""
-    presets = _preset_directory()
-    general = presets / f'{values.dataset}.flags'
-    files = [general] if general.exists() else []
-    if files:
-        values = _parse(argv, files)
-    specific = presets / f'{values.dataset}_{values.image_size or _default_size(values)}.flags'
-    return _parse(argv, [*files, specific]) if specific.exists() else values
-
-
-def _default_size(values):
+    """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset and recipe."""
     from drl_tf.data import specs
 
-    return specs.resolve(_group(configuration.Data, values)).image_size
+    dataset = values.dataset
+    specs.find_spec(dataset)
+    values = _parse(argv, _existing(dataset))
+    size = specs.resolve(_group(configuration.Data, values)).image_size
+    return _parse(argv, _existing(f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}'))
+
+
+def _existing(*names):
+    """The presets of these names that there are."""
+    paths = [_preset_directory() / f'{name}.flags' for name in names]
+    return [path for path in paths if path.exists()]
 
 
 def _preset_directory():

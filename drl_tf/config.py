@@ -30,6 +30,7 @@ class Data:
     data_dir: str = option('', 'Where tensorflow-datasets keeps its files (default: its own), or the folder of images.', changes='always')
     image_size: int = option(0, "Height and width in pixels; 0 takes the dataset's own.", low=0, high=1024)
     image_channels: int = option(0, "1 (grey) or 3 (colour); 0 takes the dataset's own.", choices=(0, 1, 3))
+    num_classes: int = option(0, "Classes of a conditional model: 0 for none, -1 for the dataset's.", low=-1, high=100_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +49,35 @@ class Network:
     gain: bool = option(True, "Per-channel gain after a block's second convolution.")
     spectral_norm: bool = option(True, 'Spectral normalisation of the convolutions and dense layers.')
     dropout: float = option(0.0, "Share of activations dropped before a block's second convolution while training.", low=0, high=0.9)
+    zero_residual: bool = option(True, "A block's second convolution starts at zero.")
+    time_act: bool = option(False, "Activation after a block's dense layer of the time.")
+    output_bias: bool = option(True, 'Bias of the last dense layer.')
 
 
 @dataclasses.dataclass(frozen=True)
 class Diffusion:
     """Diffusion and Langevin dynamics"""
 
-    recipe: str = option('t6', "Noise schedule and step sizes; t6 is the paper's main setting.", choices=('t6',))
+    recipe: str = option('t6', 'Bundle of settings: t6, the first paper, or cdrl, its cooperative successor.', choices=('t6', 'cdrl'))
+    schedule: str = option('t6', 'Noise levels: t6, or the cosine log-SNR of cdrl.', choices=('t6', 'cosine'))
     num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=500)
+    b2: float = option(2e-4, 'Square of the step-size factor: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1)
     mcmc_steps: int = option(30, 'Langevin steps at each level (K); other modes may override it.', low=1, high=100_000, changes='sampling')
+    initializer: bool = option(False, 'Start each chain at the proposal of a second network instead of at x_{t+1}.')
+    final_denoise: bool = option(False, 'End sampling with one Tweedie denoising step.', changes='sampling')
+
+
+@dataclasses.dataclass(frozen=True)
+class Initializer:
+    """Initializer network (with --initializer)"""
+
+    initializer_channels: int = option(64, 'Channels at the first resolution.', low=8, high=1024)
+    initializer_mult: tuple[int, ...] = option((1, 1, 1), 'Multiples of --initializer_channels at each resolution.', low=1, high=16)
+    initializer_blocks: int = option(3, 'Residual blocks at each resolution.', low=1, high=64)
+    initializer_attention: bool = option(True, 'Self-attention at 8 and 16 px.')
+    initializer_dropout: float = option(0.1, 'Share of activations dropped while training.', low=0, high=0.9)
+    initializer_learning_rate: float = option(1e-5, "Its Adam's learning rate after the warm-up.", low=1e-8, high=1)
+    initializer_data_share: float = option(0.0, 'Share of its loss that looks at the data y+ instead of the chain.', low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +93,7 @@ class Training:
     ema_decay: float = option(0.999, 'Decay of the averaged weights; min(decay, (1 + n) / (10 + n)) at step n.', low=0, high=0.999999)
     clip_norm: float = option(0.0, 'Clip the gradient at this global norm; 0 does not clip.', low=0)
     energy_l2: float = option(0.0, 'Weight of mean f^2 over both halves of the batch, a stabiliser.', low=0)
+    label_dropout: float = option(0.1, 'Share of images whose class is hidden while training a conditional model.', low=0, high=1)
     shared_noise: bool = option(False, 'One noise for x_t and x_{t+1} (lower variance; only the marginals are kept).')
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
     precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=('auto', 'float32', 'bfloat16'))
@@ -86,12 +108,14 @@ class Sampling:
     """Sampling"""
 
     noise_scale: float = option(0.99, 'Multiple of the Langevin noise when sampling (1 in training).', low=0, high=2, changes='always')
+    guidance: float = option(0.0, 'w: F = (1 + w) F(class) - w F(no class), for conditional models.', low=-1, high=20, changes='always')
+    step_scale: float = option(1.0, 'q: the Langevin drift is multiplied by q^2, the noise by q.', low=0.01, high=100, changes='always')
     sample_batch_size: int = option(64, 'Images sampled at once.', low=1, high=65536, changes='always')
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything a run is a function of, in five groups.
+    """Everything a run is a function of, by group.
 
     Raises:
       UserError: an option is out of its bounds, or two do not go together.
@@ -100,6 +124,7 @@ class Config:
     data: Data = Data()
     network: Network = Network()
     diffusion: Diffusion = Diffusion()
+    initializer: Initializer = Initializer()
     training: Training = Training()
     sampling: Sampling = Sampling()
 
@@ -113,6 +138,11 @@ class Config:
             raise UserError(f'--image_size={size} must be even')
         if self.network.channels % 2:
             raise UserError(f'--channels={self.network.channels} must be even: the time embedding has as many sines as cosines')
+        coarsest = 2 ** (len(self.initializer.initializer_mult) - 1)
+        if self.diffusion.initializer and size % coarsest:
+            raise UserError(f'--image_size={size} must divide by {coarsest} for the resolutions of --initializer_mult')
+        if self.initializer.initializer_channels % 4:
+            raise UserError(f'--initializer_channels={self.initializer.initializer_channels} must divide by 4')
         if self.network.norm == 'group' and self.network.channels % 32:
             raise UserError(f'--channels={self.network.channels} must divide by 32 for --norm=group')
 

@@ -2,14 +2,15 @@
 
 import tensorflow as tf
 
+from drl_tf.cooperative import build_model
 from drl_tf.langevin import value_gradient
-from drl_tf.model import RecoveryLikelihood
 
 
 def cost(config):
     """Parameters and floating-point operations (a multiplication and an addition are two).
 
-    Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not counted.
+    Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not counted; the gradient
+    of the initializer is counted as two of its evaluations.
 
     Args:
       config: a `Config`.
@@ -17,8 +18,9 @@ def cost(config):
     Returns:
       {label: number}.
     """
-    network = RecoveryLikelihood(config).network
-    prepared = network.prepare(tf.zeros([1], tf.int32))
+    model = build_model(config)
+    network, none = model.network, tf.zeros([1], tf.int32)
+    prepared = network.prepare(tf.zeros([1]), none)
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
 
     def energy(y):
@@ -33,13 +35,20 @@ def cost(config):
             value = energy(y)
         return tape.gradient(value, weights)
 
-    energy_flops, chain_flops, learning_flops = (_count(function, config.image_shape) for function in (energy, chain_step, learning))
-    per_image = config.diffusion.mcmc_steps * chain_flops + 2 * learning_flops
+    def proposal(y):
+        return model.initializer(y, tf.zeros([1]), none)
+
+    functions = [energy, chain_step, learning, *([proposal] if config.diffusion.initializer else [])]
+    energy_flops, chain_flops, learning_flops, *rest = (_count(function, config.image_shape) for function in functions)
+    start_flops = sum(rest)
+    chain = config.diffusion.mcmc_steps * chain_flops
+    per_image = chain + 2 * learning_flops + 3 * start_flops
     return {
         'parameters': network.count_params(),
+        'parameters of the initializer': model.initializer.count_params() if rest else 0,
         'FLOPs of one energy': energy_flops,
         'FLOPs of one Langevin step of an image': chain_flops,
-        'FLOPs to sample an image': config.diffusion.num_levels * config.diffusion.mcmc_steps * chain_flops,
+        'FLOPs to sample an image': config.diffusion.num_levels * (chain + start_flops),
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * config.training.batch_size,
     }

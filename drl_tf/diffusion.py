@@ -21,11 +21,13 @@ class Schedule:
       s: noise added at each step, float64 [T + 1].
       conditional: r_t, 1 where the EBM is tethered to x_{t+1} and 0 where it is marginal, float64 [T].
       b2: square of the step-size factor, which belongs to the recipe.
+      time: what the networks are told of each noise level, float64 [T + 1].
     """
 
     s: np.ndarray
     conditional: np.ndarray
     b2: float
+    time: np.ndarray
 
     @property
     def num_levels(self):
@@ -63,35 +65,60 @@ class Schedule:
         return self.s[1] / self.s[1:]
 
 
-def t6(num_levels=6):
+def t6(num_levels=6, b2=2e-4):
     """The paper's schedule: cumulated noise of 1,000 linear betas at evenly spaced indices, the last one pure noise.
 
     Args:
       num_levels: T, from 1 to 500; the paper has 6.
+      b2: see `Schedule`; the paper has 2e-4.
 
     Returns:
-      A `Schedule` whose top level is marginal.
+      A `Schedule` whose top level is marginal; the networks are told t.
     """
     betas = np.append(np.linspace(1e-4, 0.02, 1000), 1.0)
     kept = np.cumprod(np.sqrt(1 - betas))
     stride = 1000 // (2 * (num_levels - 1)) if num_levels > 1 else 0
     A = kept[np.append(np.arange(num_levels) * stride, 999)]
+    return _from_signal(A, b2, np.arange(num_levels + 1.0))
+
+
+def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
+    """The schedule of cooperative recovery likelihood (Zhu et al., ICLR 2024): a log-SNR of -2 log tan(a u + b), u from 0 to 1.
+
+    Args:
+      num_levels: T; the paper has 6.
+      b2: see `Schedule`; the paper has 4e-4.
+      largest: log-SNR of x_0.
+      smallest: log-SNR of x_T.
+
+    Returns:
+      A `Schedule` whose top level is marginal; the networks are told 1000 atan(exp(-log-SNR / 2)) / (pi / 2).
+    """
+    b = np.arctan(np.exp(-largest / 2))
+    a = np.arctan(np.exp(-smallest / 2)) - b
+    log_snr = -2 * np.log(np.tan(a * np.linspace(0, 1, num_levels + 1) + b))
+    A = np.sqrt(1 / (1 + np.exp(-log_snr)))
+    return _from_signal(A, b2, 1000 * np.arctan(np.exp(-log_snr / 2)) / (np.pi / 2))
+
+
+SCHEDULES = {'t6': t6, 'cosine': cosine}
+
+
+def _from_signal(A, b2, time):
+    """A schedule of conditional levels below a marginal one, from the share of the image left at each noise."""
     a = A / np.append(1.0, A[:-1])
-    conditional = np.append(np.ones(num_levels - 1), 0.0)
-    return Schedule(s=np.sqrt(1 - a**2), conditional=conditional, b2=2e-4)
+    conditional = np.append(np.ones(len(A) - 2), 0.0)
+    return Schedule(s=np.sqrt(1 - a**2), conditional=conditional, b2=b2, time=time)
+
+
+def per_image(values, level):
+    """Picks each image's value of a per-level constant, float [T] or [T + 1], at `level` int32 [B]: float32 [B]."""
+    return tf.gather(tf.constant(values, tf.float32), level)
 
 
 def at(values, level):
-    """Picks each image's value of a per-level constant.
-
-    Args:
-      values: float [T] or [T + 1].
-      level: int32 [B].
-
-    Returns:
-      float32 [B, 1, 1, 1], which multiplies images.
-    """
-    return tf.gather(tf.constant(values, tf.float32), level)[:, None, None, None]
+    """As `per_image`, but float32 [B, 1, 1, 1], which multiplies images."""
+    return per_image(values, level)[:, None, None, None]
 
 
 def forward_pair(schedule, x, level, noise, noise_next):

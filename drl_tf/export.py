@@ -25,8 +25,8 @@ class Export(tf.Module):
         super().__init__()
         self._model_of = lambda: model  # Not an attribute, so that only the weights in use are saved.
         self._max_samples, self._weights = max_samples, weights
-        network = model.ema_network if weights == 'ema' else model.network
-        self.exported_weights = [weight.value for weight in network.weights]
+        networks = [average if weights == 'ema' else raw for average, raw in model.averages]
+        self.exported_weights = [weight.value for network in networks for weight in network.weights]
 
     @property
     def _model(self):
@@ -74,9 +74,7 @@ class Export(tf.Module):
     def denoise(self, images, level, seed):
         """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin steps."""
         images, level = self._checked(images, level)
-        options = self._model.config
-        steps, scale = options.diffusion.mcmc_steps, options.sampling.noise_scale
-        return {'images': self._model.denoise(images, level, seed, steps, scale, weights=self._weights)}
+        return {'images': self._model.denoise(images, level, seed, weights=self._weights)}
 
     def _checked(self, images, level):
         """The inputs, once they are found right."""

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from drl_tf import diffusion, noise, sampling
-from drl_tf.diffusion import at
+from drl_tf.diffusion import at, per_image
 from drl_tf.networks.energy import EnergyNetwork
 
 
@@ -30,41 +30,107 @@ class LevelMean(keras.metrics.Metric):
 class RecoveryLikelihood(keras.Model):
     """An energy-based model at each noise level: log p(y, t) = F(y, t) + const, F = f / delta_t^2.
 
-    Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1].
+    Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1], or, where it has classes, of pairs
+    (images, labels), int32 [B] from 1 (0 is no class).
 
     Args:
-      config: a `config.Config`.
-      precision: 'float32' or 'bfloat16', the type that the network computes in.
+      config: a `config.Config`; sampling takes K, noise scale, guidance and so on from it.
+      precision: 'float32' or 'bfloat16', the type that the networks compute in.
     """
 
     def __init__(self, config, precision='float32'):
         super().__init__()
         self.config = config
-        self.schedule = diffusion.t6(config.diffusion.num_levels)
-        dtype = 'mixed_bfloat16' if precision == 'bfloat16' else 'float32'
-        self.network = EnergyNetwork(config.network, config.image_shape, dtype=dtype, name='network')
-        self.ema_network = EnergyNetwork(config.network, config.image_shape, dtype=dtype, name='ema_network')
-        self.ema_network.trainable = False
-        for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
-            average.assign(weight)
+        self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](config.diffusion.num_levels, config.diffusion.b2)
+        self.network_dtype = 'mixed_bfloat16' if precision == 'bfloat16' else 'float32'
+        self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
+        self.averages = [(self.ema_network, self.network)]
         names = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
         self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in names}
         self.built = True
 
-    def density_at(self, level, weights='ema'):
+    def _with_average(self, network_class, options, name):
+        """A network and the one that holds its averaged weights, equal at the start."""
+        shape, classes = self.config.image_shape, self.config.data.num_classes
+        network, average = (network_class(options, shape, classes, dtype=self.network_dtype, name=n) for n in (name, f'ema_{name}'))
+        average.trainable = False
+        average.set_weights(network.get_weights())
+        return network, average
+
+    @property
+    def optimizers(self):
+        """All optimizers of the compiled model."""
+        return [self.optimizer]
+
+    def density_at(self, level, weights='ema', labels=None):
         """The log density of each image at its own level.
 
         Args:
           level: t, int32 [B].
           weights: 'ema' or 'raw'.
+          labels: classes, int32 [B] from 1 (0 is no class), where the model has them; guided by the configuration's w.
 
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
         """
         network = {'ema': self.ema_network, 'raw': self.network}[weights]
-        prepared = network.prepare(level)
-        precision = tf.gather(tf.constant(self.schedule.delta**-2, tf.float32), level)
-        return lambda y: network(y, prepared) * precision
+        time, precision = per_image(self.schedule.time, level), per_image(self.schedule.delta**-2, level)
+        prepared, w = network.prepare(time, labels), self.config.sampling.guidance
+        if labels is None or w == 0:
+            return lambda y: network(y, prepared) * precision
+        without = network.prepare(time, tf.zeros_like(labels))
+        return lambda y: ((1 + w) * network(y, prepared) - w * network(y, without)) * precision
+
+    def chain_start(self, x_next, level, seed, first, weights, labels, training=False):
+        """Where the chains start, float32 [B, H, W, C]: at x_{t+1}."""
+        del level, seed, first, weights, labels, training
+        return x_next
+
+    @tf.function
+    def denoise(self, x_next, level, seed, first=0, weights='ema', labels=None):
+        """Draws x_t given x_{t+1} by K Langevin steps; see `sampling.denoise`."""
+        options = self.config.sampling
+
+        def density_at(level):
+            return self.density_at(level, weights, labels)
+
+        start = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, labels)
+        steps = self.config.diffusion.mcmc_steps
+        return sampling.denoise(
+            self.schedule, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start
+        )
+
+    @tf.function
+    def final_denoise(self, x_0, weights='ema', labels=None):
+        """The mean of the clean image given x_0; see `sampling.tweedie`."""
+        level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
+        return sampling.tweedie(self.schedule, self.density_at(level, weights, labels), x_0)
+
+    def sample(self, num_images, seed, first=0, weights='ema', labels=None):
+        """Progressive sampling from white noise (paper, Algorithm 2).
+
+        Args:
+          num_images: n.
+          seed: int32 [2].
+          first: index of the first image; image i depends on (seed, first + i) alone.
+          weights: 'ema' or 'raw'.
+          labels: classes, int32 [n] from 1 (0 is no class), where the model has them.
+
+        Returns:
+          [x_T, ..., x_0], T + 1 tensors float32 [n, H, W, C]; with `final_denoise` the last one is the clean image.
+        """
+        first = tf.convert_to_tensor(first)
+        if self.config.data.num_classes and labels is None:
+            labels = tf.zeros([num_images], tf.int32)
+
+        def denoise_step(x, level, seed):
+            return self.denoise(x, level, seed, first, weights, labels)
+
+        x = noise.normal(noise.fold(seed, noise.PRIOR), [num_images, *self.config.image_shape], first)
+        trajectory = sampling.progressive(denoise_step, x, self.schedule.num_levels, seed)
+        if self.config.diffusion.final_denoise:
+            trajectory[-1] = self.final_denoise(trajectory[-1], weights, labels)
+        return trajectory
 
     @contextlib.contextmanager
     def converged_average(self):
@@ -76,81 +142,62 @@ class RecoveryLikelihood(keras.Model):
         for layer, u in zip(layers, before, strict=True):
             layer.u.assign(u)
 
-    @tf.function
-    def denoise(self, x_next, level, seed, num_steps, noise_scale=1.0, first=0, weights='ema'):
-        """Draws x_t given x_{t+1} by K Langevin steps; see `sampling.denoise`."""
-
-        def density_at(level):
-            return self.density_at(level, weights)
-
-        return sampling.denoise(self.schedule, density_at, x_next, level, seed, num_steps, noise_scale, first)
-
-    def sample(self, num_images, seed, first=0, num_steps=None, noise_scale=None, weights='ema'):
-        """Progressive sampling from white noise (paper, Algorithm 2).
-
-        Args:
-          num_images: n.
-          seed: int32 [2].
-          first: index of the first image; image i depends on (seed, first + i) alone.
-          num_steps, noise_scale: K and the multiple of the Langevin noise; the configuration's where None.
-          weights: 'ema' or 'raw'.
-
-        Returns:
-          [x_T, ..., x_0], T + 1 tensors float32 [n, H, W, C].
-        """
-        num_steps = num_steps or self.config.diffusion.mcmc_steps
-        noise_scale = self.config.sampling.noise_scale if noise_scale is None else noise_scale
-        first = tf.convert_to_tensor(first)
-
-        def denoise_step(x, level, seed):
-            return self.denoise(x, level, seed, num_steps, noise_scale, first, weights)
-
-        x = noise.normal(noise.fold(seed, noise.PRIOR), [num_images, *self.config.image_shape], first)
-        return sampling.progressive(denoise_step, x, self.schedule.num_levels, seed)
-
-    def contrastive_loss(self, y_pos, y_neg, level, dropout_seed=None):
+    def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout_seed=None):
         """(s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
 
         Args:
           y_pos: data y+ = m_t x_t, float32 [B, H, W, C].
           y_neg: states of the chains, like `y_pos`.
           level: t, int32 [B].
+          labels: classes, int32 [B], where the model has them.
           dropout_seed: int32 [2]; None drops nothing.
 
         Returns:
           The loss, f(y+, t) and f(y-, t), each float32 [B].
         """
-        prepared = self.network.prepare(tf.tile(level, [2]))
+        both = None if labels is None else tf.tile(labels, [2])
+        prepared = self.network.prepare(per_image(self.schedule.time, tf.tile(level, [2])), both)
         f = self.network(tf.concat([y_pos, y_neg], axis=0), prepared, dropout_seed)
         f_pos, f_neg = tf.split(f, 2)
-        return tf.gather(tf.constant(self.schedule.loss_weight, tf.float32), level) * (f_neg - f_pos), f_pos, f_neg
+        return per_image(self.schedule.loss_weight, level) * (f_neg - f_pos), f_pos, f_neg
 
-    def train_step(self, images):
-        """One step of Algorithm 1 on a replica's share of the batch, float32 [B, H, W, C] in [-1, 1]."""
+    def train_step(self, data):
+        """One step of Algorithm 1 on a replica's share of the batch."""
+        images, labels = data if self.config.data.num_classes else (data, None)
         options, step = self.config.training, self.optimizer.iterations.value
         seed = noise.fold([options.seed, 0], step)
-        replica = tf.distribute.get_replica_context()
-        batch_size = images.shape[0]
-        first = replica.replica_id_in_sync_group * batch_size
-        level = noise.levels(seed, self.schedule.num_levels, options.batch_size)[first : first + batch_size]
+        mine = _rows_of_replica(images.shape[0])
+        level = noise.levels(seed, self.schedule.num_levels, options.batch_size)[mine]
+        if labels is not None:
+            labels = tf.where(noise.dropped(seed, options.label_dropout, options.batch_size)[mine], 0, labels)
 
         # Diffuse the images, run the chains.
-        y_pos, x_next = self._positive_pairs(images, level, seed, first)
-        y_neg, chain_gradient = self._chain(x_next, level, seed, first)
+        y_pos, x_next = self._positive_pairs(images, level, seed, mine.start)
+        with tf.GradientTape() as start_tape:
+            start = self.chain_start(x_next, level, noise.fold(seed, noise.START), mine.start, 'raw', labels, training=True)
+        y_neg, chain_gradient = self._chain(start, x_next, level, seed, mine.start, labels)
 
         # Descend the contrastive loss.
         dropout_seed = noise.fold(seed, noise.DROPOUT) if self.config.network.dropout else None
         with tf.GradientTape() as tape:
-            losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, level, dropout_seed)
+            losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, level, labels, dropout_seed)
             energy_l2 = options.energy_l2 * (f_pos**2 + f_neg**2) / 2
             loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
-        gradients = replica.all_reduce('sum', tape.gradient(loss, self.network.trainable_variables))
-        norm = self._apply(gradients, replica.num_replicas_in_sync)
+        gradients = tape.gradient(loss, self.network.trainable_variables)
+        self.network.update_u()
+        norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
+        others = self.learn_start(start_tape, start, y_pos, y_neg, level)
+        self._average()
 
-        values = (losses, f_pos, f_neg, _rms(y_neg - x_next), _rms(chain_gradient))
-        for mean, value in zip(self.level_means.values(), values, strict=True):
+        values = (losses, f_pos, f_neg, _rms(y_neg - start), _rms(chain_gradient))
+        for mean, value in zip(self.level_means.values(), values, strict=False):
             mean.update_state(value, level)
-        return {'loss': replica.all_reduce('sum', loss), 'gradient_norm': norm}
+        return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, **others}
+
+    def learn_start(self, tape, start, y_pos, y_neg, level):
+        """Teaches what proposed `start`: nothing here. Returns further values for the log."""
+        del tape, start, y_pos, y_neg, level
+        return {}
 
     def _positive_pairs(self, images, level, seed, first):
         """y+ = m_t x_t and x_{t+1}."""
@@ -161,28 +208,41 @@ class RecoveryLikelihood(keras.Model):
         return at(self.schedule.m, level) * x_t, x_next
 
     @tf.function
-    def _chain(self, x_next, level, seed, first):
-        """K Langevin steps of the weights in training, with noise of full scale."""
+    def _chain(self, start, x_next, level, seed, first, labels):
+        """K Langevin steps of the weights in training, unguided, with noise of full scale."""
 
         def step_noise(k):
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
-        density = self.density_at(level, 'raw')
-        return sampling.conditional_chain(self.schedule, density, x_next, level, self.config.diffusion.mcmc_steps, step_noise)
+        prepared, precision = self.network.prepare(per_image(self.schedule.time, level), labels), per_image(self.schedule.delta**-2, level)
+        steps = self.config.diffusion.mcmc_steps
+        return sampling.conditional_chain(
+            self.schedule, lambda y: self.network(y, prepared) * precision, start, x_next, level, steps, step_noise
+        )
 
-    def _apply(self, gradients, num_replicas):
-        """Clips, steps the optimizer, then moves u and the averaged weights; returns the norm before clipping."""
+    def _descend(self, gradients, variables, optimizer):
+        """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before clipping."""
+        replica = tf.distribute.get_replica_context()
+        gradients = replica.all_reduce('sum', gradients)
         norm = tf.linalg.global_norm(gradients)
         if self.config.training.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.training.clip_norm, norm)
-        variables = self.network.trainable_variables
-        self.network.update_u()
-        self.optimizer.apply([gradient / num_replicas for gradient in gradients], variables)
+        optimizer.apply([gradient / replica.num_replicas_in_sync for gradient in gradients], variables)
+        return norm
+
+    def _average(self):
+        """Moves the averaged weights, u included."""
         n = tf.cast(self.optimizer.iterations.value, tf.float32)
         decay = tf.minimum(self.config.training.ema_decay, (1 + n) / (10 + n))
-        for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
-            average.assign(decay * average + (1 - decay) * weight)
-        return norm
+        for average_network, network in self.averages:
+            for average, weight in zip(average_network.weights, network.weights, strict=True):
+                average.assign(decay * average + (1 - decay) * weight)
+
+
+def _rows_of_replica(batch_size):
+    """This replica's slice of the global batch."""
+    first = tf.distribute.get_replica_context().replica_id_in_sync_group * batch_size
+    return slice(first, first + batch_size)
 
 
 def _rms(x):

@@ -6,7 +6,7 @@ at the counter of image i. (Under XLA the draws are as random, but other ones.)
 
 import tensorflow as tf
 
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT = range(5)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 
@@ -39,3 +39,8 @@ def normal(seed, shape, first=0):
 def levels(seed, num_levels, batch_size):
     """Levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size]."""
     return tf.random.stateless_uniform([batch_size], fold(seed, LEVEL), 0, num_levels, tf.int32)
+
+
+def dropped(seed, rate, batch_size):
+    """Which images of the global batch lose their label, bool [batch_size]."""
+    return tf.random.stateless_uniform([batch_size], fold(seed, LABEL)) < rate

@@ -4,19 +4,21 @@ import tensorflow as tf
 
 from drl_tf import noise
 from drl_tf.diffusion import at
-from drl_tf.langevin import langevin
+from drl_tf.langevin import langevin, value_gradient
 
 
-def conditional_chain(schedule, log_density, x_next, level, num_steps, step_noise):
-    """K Langevin steps on log p(y | x_{t+1}) = F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2), started at x_{t+1}.
+def conditional_chain(schedule, log_density, start, x_next, level, num_steps, step_noise, step_scale=1.0):
+    """K Langevin steps on log p(y | x_{t+1}) = F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2).
 
     Args:
       schedule: a `diffusion.Schedule`.
       log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
-      x_next: x_{t+1}, float32 [B, H, W, C].
+      start: where the chains start, float32 [B, H, W, C].
+      x_next: x_{t+1}, like `start`.
       level: t, int32 [B].
       num_steps: K.
-      step_noise: callable, k -> noise of step k, like `x_next`.
+      step_noise: callable, k -> noise of step k, like `start`.
+      step_scale: q, by which the noise is multiplied; the drift is by q^2.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
@@ -26,18 +28,19 @@ def conditional_chain(schedule, log_density, x_next, level, num_steps, step_nois
     def log_conditional(y):
         return log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
 
-    return langevin(log_conditional, x_next, at(schedule.delta, level), num_steps, step_noise)
+    return langevin(log_conditional, start, step_scale * at(schedule.delta, level), num_steps, step_noise)
 
 
-def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, first=0):
+def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None):
     """Draws x_t given x_{t+1} by K Langevin steps.
 
     Args:
-      schedule, x_next, level, num_steps: as in `conditional_chain`.
+      schedule, x_next, level, num_steps, step_scale: as in `conditional_chain`.
       density_at: callable, level -> log density as in `conditional_chain`.
       seed: int32 [2].
       noise_scale: multiple of the Langevin noise.
       first: index of the first image; image i depends on (seed, first + i) alone.
+      start: where the chains start; x_{t+1} where None.
 
     Returns:
       x_t, float32 [B, H, W, C].
@@ -46,8 +49,24 @@ def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.
     def step_noise(k):
         return noise_scale * noise.normal(noise.fold(seed, k), tf.shape(x_next), first)
 
-    y, _ = conditional_chain(schedule, density_at(level), x_next, level, num_steps, step_noise)
+    start = x_next if start is None else start
+    y, _ = conditional_chain(schedule, density_at(level), start, x_next, level, num_steps, step_noise, step_scale)
     return y / at(schedule.m, level)
+
+
+def tweedie(schedule, log_density, x_0):
+    """The mean of the clean image given x_0: (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
+
+    Args:
+      schedule: a `diffusion.Schedule`.
+      log_density: callable, y -> F(y, 0), float32 [B].
+      x_0: float32 [B, H, W, C].
+
+    Returns:
+      x, float32 [B, H, W, C].
+    """
+    gradient = value_gradient(lambda x: log_density(schedule.m[0] * x), x_0)
+    return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]
 
 
 def progressive(denoise_step, x, num_levels, seed):

@@ -9,21 +9,21 @@ import tensorflow as tf
 from drl_tf import callbacks, checkpoint, devices
 from drl_tf import config as configuration
 from drl_tf.data import pipeline
+from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError
-from drl_tf.model import RecoveryLikelihood
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to `peak` over `steps`, then stays."""
+    """Rises linearly to `peak` over `steps`, `ahead` of which count as done, then stays."""
 
-    def __init__(self, peak, steps):
-        self.peak, self.steps = peak, steps
+    def __init__(self, peak, steps, ahead=1):
+        self.peak, self.steps, self.ahead = peak, steps, ahead
 
     def __call__(self, step):
-        return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + 1) / max(1, self.steps))
+        return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + self.ahead) / max(1, self.steps))
 
     def get_config(self):
-        return {'peak': self.peak, 'steps': self.steps}
+        return {'peak': self.peak, 'steps': self.steps, 'ahead': self.ahead}
 
 
 def train(config, workdir, init_from=None, weights='ema'):
@@ -70,12 +70,16 @@ def train(config, workdir, init_from=None, weights='ema'):
 
 
 def compiled_model(config, precision):
-    """A `RecoveryLikelihood` with its optimizer, ready for `fit` or for a checkpoint."""
-    model = RecoveryLikelihood(config, precision)
+    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint."""
+    model = build_model(config, precision)
     options = config.training
     rate = LinearWarmup(options.learning_rate, options.warmup_steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam'), jit_compile=devices.jit_compile())
     model.optimizer.build(model.network.trainable_variables)
+    if config.diffusion.initializer:
+        rate = LinearWarmup(config.initializer.initializer_learning_rate, options.warmup_steps, ahead=options.warmup_steps // 20 or 1)
+        model.initializer_optimizer = keras.optimizers.Adam(rate, name='initializer_adam')
+        model.initializer_optimizer.build(model.initializer.trainable_variables)
     return model
 
 
@@ -97,14 +101,15 @@ def _starting_step(model, config, workdir, init_from, weights):
         return step
     if init_from:
         other = configuration.load(init_from)
-        of_network = {field.name for field in dataclasses.fields(config.network)} | {'image_size', 'image_channels'}
+        of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
+        of_network |= {field.name for group in (config.network, config.initializer) for field in dataclasses.fields(group)}
         differences = config.differences(other, lambda field: field.name in of_network)
         if differences:
             raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}')
         source, step = checkpoint.load_model(init_from, other)
-        source = {'ema': source.ema_network, 'raw': source.network}[weights]
-        for network in (model.network, model.ema_network):
-            network.set_weights(source.get_weights())
+        for mine, theirs in zip(model.averages, source.averages, strict=True):
+            for network in mine:
+                network.set_weights(theirs[('ema', 'raw').index(weights)].get_weights())
         print(f'starting from the {weights} weights of {init_from} at step {step}')
     return 0
 

@@ -1,5 +1,7 @@
 """From pictures of any size to square images: the one crop and resize that every source goes through."""
 
+import functools
+
 import tensorflow as tf
 from absl import logging
 
@@ -31,14 +33,20 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
     rule = specs.find_spec(data.dataset).crop
     pictures = _crop(tf.convert_to_tensor(pictures), rule)
     if any(side is not None and side < data.image_size for side in pictures.shape[-3:-1]):
-        logging.log_first_n(logging.WARNING, 'Pictures of %s are smaller than --image_size=%d: enlarged', 1, data.dataset, data.image_size)
+        _warn_of_enlarging(data)
     method = 'area' if rule == 'pad' else 'bilinear'
-    images = tf.image.resize(tf.cast(pictures, tf.float32), [data.image_size] * 2, method, antialias=True)
-    if images.shape[-1] == 3 and data.image_channels == 1:
-        images = tf.image.rgb_to_grayscale(images)
-    elif images.shape[-1] == 1 and data.image_channels == 3:
-        images = tf.image.grayscale_to_rgb(images)
-    return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
+    with tf.device('CPU'):  # A GPU may round the colours otherwise.
+        images = tf.image.resize(tf.cast(pictures, tf.float32), [data.image_size] * 2, method, antialias=True)
+        if images.shape[-1] == 3 and data.image_channels == 1:
+            images = tf.image.rgb_to_grayscale(images)
+        elif images.shape[-1] == 1 and data.image_channels == 3:
+            images = tf.image.grayscale_to_rgb(images)
+        return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
+
+
+@functools.cache
+def _warn_of_enlarging(data):
+    logging.warning('Pictures of %s are smaller than --image_size=%d: enlarged', data.dataset, data.image_size)
 
 
 def _crop(pictures, rule):

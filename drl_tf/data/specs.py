@@ -176,4 +176,10 @@ def resolve(data: config.Data) -> config.Data:
     size = data.image_size or spec.image_size
     if spec.image_sizes and size not in spec.image_sizes:
         raise UserError(f'--image_size={size} must be one of {", ".join(map(str, spec.image_sizes))} for --dataset={data.dataset}')
-    return dataclasses.replace(data, image_size=size, image_channels=data.image_channels or spec.image_channels)
+    channels, classes = data.image_channels or spec.image_channels, data.num_classes
+    if classes and not spec.num_classes:
+        raise UserError(f'--num_classes={classes}: --dataset={data.dataset} has no classes; drop the flag')
+    if classes not in (-1, 0, spec.num_classes):
+        raise UserError(f'--num_classes={classes} must be 0, -1 or {spec.num_classes} for --dataset={data.dataset}')
+    classes = spec.num_classes if classes == -1 else classes
+    return dataclasses.replace(data, image_size=size, image_channels=channels, num_classes=classes)

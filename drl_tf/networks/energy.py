@@ -12,7 +12,7 @@ _ATTENTION_SIZE = 16
 class Block(keras.layers.Layer):
     """shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
 
-    The second convolution starts at zero and carries the gain.
+    The second convolution starts at zero and carries the gain; options say otherwise.
     """
 
     def __init__(self, options, units, **kwargs):
@@ -25,7 +25,7 @@ class Block(keras.layers.Layer):
         affine = dict(spectral_norm=options.spectral_norm, dtype=dtype)
         self.norm1, self.norm2 = (normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2'))
         self.conv1 = Affine(self.units, 3, name='conv1', **affine)
-        self.conv2 = Affine(self.units, 3, starts_at_zero=True, gain=options.gain, name='conv2', **affine)
+        self.conv2 = Affine(self.units, 3, starts_at_zero=options.zero_residual, gain=options.gain, name='conv2', **affine)
         self.time = Affine(self.units, spectral_norm=options.spectral_norm, dtype='float32', name='time')
         self.shortcut = None
         if input_shape[-1] != self.units:
@@ -41,10 +41,11 @@ class Block(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def prepare(self, temb):
-        shift = self.time(self.act(temb), self.time.prepare())[:, None, None, :]
+        shift = self.time(self.act(temb), self.time.prepare())
+        shift = self.act(shift) if self.options.time_act else shift
         return {
             'conv1': self.conv1.prepare(),
-            'shift': tf.cast(shift, self.compute_dtype),
+            'shift': tf.cast(shift[:, None, None, :], self.compute_dtype),
             'conv2': self.conv2.prepare(),
             'shortcut': self.shortcut and self.shortcut.prepare(),
         }
@@ -64,12 +65,13 @@ class EnergyNetwork(keras.layers.Layer):
     Args:
       options: a `config.Network`.
       image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
+      num_classes: classes of a conditional network, 0 for none.
       dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay float32).
     """
 
-    def __init__(self, options, image_shape, **kwargs):
+    def __init__(self, options, image_shape, num_classes=0, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.options = options
+        self.options, self.num_classes = options, num_classes
         self.act, self.final_act = ACTIVATIONS[options.act], ACTIVATIONS[options.final_act]
         self.build((None, *image_shape))
 
@@ -77,12 +79,16 @@ class EnergyNetwork(keras.layers.Layer):
         options, ch = self.options, self.options.channels
         time = dict(spectral_norm=options.spectral_norm, dtype='float32')
         self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
-        self.time_out = Affine(ch * options.channel_mult[-1], spectral_norm=False, dtype='float32', name='time_out')
+        last = dict(spectral_norm=False, bias=options.output_bias, dtype='float32', name='time_out')
+        self.time_out = Affine(ch * options.channel_mult[-1], **last)
         self.conv_in = Affine(ch, 3, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in')
         self.time1.build((None, ch))
         self.time2.build((None, 4 * ch))
         self.time_out.build((None, 4 * ch))
         self.conv_in.build(input_shape)
+        if self.num_classes:
+            self.label = Affine(4 * ch, name='label', **time)
+            self.label.build((None, self.num_classes + 1))
         self.stages = []
         shape = (*input_shape[:-1], ch)
         for stage in self._make_stages(input_shape[1]):
@@ -101,17 +107,20 @@ class EnergyNetwork(keras.layers.Layer):
                 if options.attention and size >> resolution == _ATTENTION_SIZE:
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 
-    def prepare(self, level):
-        """All that does not depend on y: normalised kernels and time embeddings.
+    def prepare(self, time, labels=None):
+        """All that does not depend on y: normalised kernels, embeddings of time and class.
 
         Args:
-          level: t of each image, int32 [B].
+          time: what the network is told of each image's noise level (`Schedule.time`), [B].
+          labels: class of each image, int32 [B], from 1; 0 is no class. None for a network without classes.
 
         Returns:
           A structure of tensors for `call`.
         """
-        temb = self.time1(time_embedding(level, self.options.channels), self.time1.prepare())
+        temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())
+        if self.num_classes:
+            temb += self.label(tf.one_hot(labels, self.num_classes + 1), self.label.prepare())
         return {
             'conv_in': self.conv_in.prepare(),
             'stages': [stage.prepare(temb) for stage in self.stages],

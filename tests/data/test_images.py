@@ -67,6 +67,8 @@ def test_a_batch_is_treated_like_its_pictures():
     np.testing.assert_array_equal(fitted(batch, 'celeb_a'), [fitted(picture, 'celeb_a') for picture in batch])
 
 
-def test_small_pictures_are_enlarged():
+def test_small_pictures_are_enlarged_with_one_warning(caplog):
     picture = np.full([32, 32, 3], 9, np.uint8)
-    np.testing.assert_array_equal(fitted(picture, 'cifar10', 64), np.full([64, 64, 3], 9))
+    for _ in range(2):
+        np.testing.assert_array_equal(fitted(picture, 'cifar10', 48), np.full([48, 48, 3], 9))
+    assert caplog.text.count('Pictures of cifar10 are smaller than --image_size=48: enlarged') == 1

@@ -85,6 +85,14 @@ def test_a_silent_server_is_given_up(monkeypatch):
     assert 0.2 < time.monotonic() - start < 3
 
 
+def test_a_silent_name_server_is_given_up(monkeypatch):
+    monkeypatch.setattr(prepared, '_CONNECT_SECONDS', 0.3)
+    monkeypatch.setattr(requests, 'head', lambda address, timeout: time.sleep(3))
+    start = time.monotonic()
+    assert not prepared._reachable('https://example.com')
+    assert time.monotonic() - start < 2
+
+
 def test_a_failing_preparation_is_said_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r'celeb_a_hq/128 is not in .* and could not be prepared .*manual') as error:
         prepared.open_builder(data_of('celeb_a_hq', tmp_path))

@@ -1,0 +1,69 @@
+"""Cooperative diffusion recovery likelihood (Zhu, Xie, Wu, Gao, ICLR 2024): a second network proposes where the chains start."""
+
+import tensorflow as tf
+
+from drl_tf import noise
+from drl_tf.diffusion import at, per_image
+from drl_tf.model import LevelMean, RecoveryLikelihood
+from drl_tf.networks.initializer import Initializer
+
+
+class CooperativeRecoveryLikelihood(RecoveryLikelihood):
+    """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z instead of at x_{t+1}.
+
+    The tether stays at x_{t+1}. The initializer g learns from where the chains end, with an optimizer of its own,
+    `initializer_optimizer`, which is set before training.
+    """
+
+    def __init__(self, config, precision='float32'):
+        super().__init__(config, precision)
+        self.initializer, self.ema_initializer = self._with_average(Initializer, config.initializer, 'initializer')
+        self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
+        self.level_means = {**self.level_means, 'initializer_loss': LevelMean(self.schedule.num_levels, name='initializer_loss')}
+
+    @property
+    def optimizers(self):
+        return [self.optimizer, self.initializer_optimizer]
+
+    @property
+    def proposal_std(self):
+        """sqrt(beta~_{t+1}) m_t with beta~_{t+1} = (1 - A_t^2) / (1 - A_{t+1}^2) s_{t+1}^2, float64 [T]."""
+        S = self.schedule.S
+        return S[:-1] / S[1:] * self.schedule.s[1:] * self.schedule.m
+
+    def chain_start(self, x_next, level, seed, first, weights, labels, training=False):
+        """y^0, float32 [B, H, W, C], guided as the energy is."""
+        network = {'ema': self.ema_initializer, 'raw': self.initializer}[weights]
+        dropout_seed = noise.fold(seed, noise.DROPOUT) if training else None
+        time, w = per_image(self.schedule.time, level + 1), self.config.sampling.guidance
+        mean = network(x_next, time, labels, dropout_seed)
+        if labels is not None and w != 0 and not training:
+            mean = (1 + w) * mean - w * network(x_next, time, tf.zeros_like(labels))
+        return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first)
+
+    def learn_start(self, tape, start, y_pos, y_neg, level):
+        """Descends the sum over the pixels of (y^K - y^0)^2, or in part of (y+ - y^0)^2, through g alone."""
+        share = self.config.initializer.initializer_data_share
+        with tape:
+            losses = initializer_loss(start, y_pos, y_neg, share)
+            loss = tf.reduce_sum(losses) / self.config.training.batch_size
+        gradients = tape.gradient(loss, self.initializer.trainable_variables)
+        self._descend(gradients, self.initializer.trainable_variables, self.initializer_optimizer)
+        self.level_means['initializer_loss'].update_state(losses, level)
+        return {'initializer_loss': tf.distribute.get_replica_context().all_reduce('sum', loss)}
+
+
+def initializer_loss(start, y_pos, y_neg, data_share):
+    """(1 - share) |y^K - y^0|^2 + share |y+ - y^0|^2 of each image, float32 [B]; y^K and y+ are held fixed."""
+
+    def distance(target):
+        return tf.reduce_sum((tf.stop_gradient(target) - start) ** 2, axis=[1, 2, 3])
+
+    loss = (1 - data_share) * distance(y_neg)
+    return loss + data_share * distance(y_pos) if data_share else loss
+
+
+def build_model(config, precision='float32'):
+    """The model of a configuration: cooperative where it has an initializer."""
+    model_class = CooperativeRecoveryLikelihood if config.diffusion.initializer else RecoveryLikelihood
+    return model_class(config, precision)
