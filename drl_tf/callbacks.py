@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import time
 
 import keras
@@ -11,8 +12,9 @@ import tqdm
 
 from drl_tf import checkpoint, report
 from drl_tf.errors import DivergenceError
+from drl_tf.generate import sample_images
 
-GRID_IMAGES = 64
+GRID_IMAGES = 100
 
 
 class Periodic(keras.callbacks.Callback):
@@ -51,7 +53,8 @@ class ProgressBar(keras.callbacks.Callback):
         self.options, self.first_step, self.step = config.training, first_step, first_step
         batch = self.options.batch_size
         self.bar = tqdm.tqdm(
-            total=self.options.train_steps * batch, initial=first_step * batch, unit=' images', mininterval=1, dynamic_ncols=True,
+            total=self.options.train_steps * batch, initial=first_step * batch, unit=' images', dynamic_ncols=True,
+            mininterval=1 if sys.stderr.isatty() else 30,
             bar_format='{desc}{percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} done, {remaining} left{postfix}',
         )  # fmt: skip
 
@@ -60,7 +63,7 @@ class ProgressBar(keras.callbacks.Callback):
         options, elapsed = self.options, self.bar.format_dict['elapsed']
         if options.max_minutes and elapsed > 0:
             in_time = self.first_step + (self.step - self.first_step) * options.max_minutes * 60 / elapsed
-            self.bar.total = min(options.train_steps, math.ceil(in_time)) * options.batch_size
+            self.bar.total = max(self.step, min(options.train_steps, math.ceil(in_time))) * options.batch_size
         self.bar.set_description_str(f'step {self.step:,} ', refresh=False)
         self.bar.set_postfix_str(f'loss {logs["loss"]:.4f}', refresh=False)
         self.bar.update(options.batch_size)
@@ -147,8 +150,8 @@ def sample_grid(model, workdir, log):
 
     def write(step, logs):
         with model.converged_average():
-            states = model.sample(GRID_IMAGES, [model.config.training.seed, 1])
-        cells = report.square(report.to_uint8(states[-1]))
+            images, _ = sample_images(model, GRID_IMAGES, model.config.training.seed, show=False)
+        cells = report.grid(images, model.config.data.num_classes)
         report.save_png(os.path.join(workdir, 'samples', f'{step:08d}.png'), cells)
         log.grid(step, cells)
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import sys
+import typing
 
 from absl import flags
 
@@ -12,8 +13,12 @@ from drl_tf import __version__
 from drl_tf import config as configuration
 from drl_tf.errors import DivergenceError, UserError
 
-MODES = ('train', 'sample', 'evaluate', 'export')
+MODES = ('train', 'sample', 'compose', 'evaluate', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
+_NAMES = {
+    bool: 'switch', int: 'whole number', float: 'number', str: 'text',
+    tuple[int, ...]: 'whole numbers', tuple[float, ...]: 'numbers', tuple[str, ...]: 'names',
+}  # fmt: skip
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
   python run.py --dataset=digits                              train (resumes when run again)
@@ -34,7 +39,10 @@ class Command:
     init_from: str = configuration.option('', "Workdir of another run whose weights a new run starts from.")
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
-    num_samples: int = configuration.option(0, 'Images to sample (0: 64, or 2,048 to evaluate).', low=0, high=10_000_000)
+    num_samples: int = configuration.option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
+    label: int = configuration.option(-1, 'Class to sample, from 0; -1 takes all in turn (a row each in the grid).', low=-1)
+    labels: tuple[int, ...] = configuration.option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
+    label_weights: tuple[float, ...] = configuration.option((1.0,), 'Their weights w_i; one number serves for all.')
     export_dir: str = configuration.option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
     max_samples: int = configuration.option(1024, 'Largest num_samples that the exported signature `sample` takes.', low=1)
     dry_run: bool = configuration.option(False, 'Print the resolved configuration and its cost, and stop.')
@@ -90,9 +98,14 @@ def _call_modes(command, config, workdir):
     devices.set_up()
     step = None if command.checkpoint_step < 0 else command.checkpoint_step
     export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
+    weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
+    if len(weights) != len(command.labels):
+        raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
+    samples = command.num_samples or (100 if config.data.num_classes else 64)
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights),
-        'sample': lambda: generate.generate(config, workdir, command.num_samples or 64, command.weights, step),
+        'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
+        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
         'evaluate': lambda: evaluate.evaluate(config, workdir, command.num_samples or 2048, command.weights, step),
         'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step),
     }
@@ -173,12 +186,13 @@ def _option_groups():
 
 def _value(field, values):
     value = values[field.name].value
-    if field.type != tuple[int, ...]:
-        return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    kind = typing.get_args(field.type)[0]
     try:
-        return tuple(int(number) for number in value)
+        return tuple(kind(number) for number in value)
     except ValueError as error:
-        raise UserError(f'--{field.name}={",".join(value)} must be whole numbers, comma-separated') from error
+        raise UserError(f'--{field.name}={",".join(value)} must be {_NAMES[field.type]}, comma-separated') from error
 
 
 def _group(group, values):
@@ -213,8 +227,7 @@ def help_text():
 def _kind(field):
     """For example 'whole number, 1 to 500; default 6'."""
     metadata, default = field.metadata, field.default
-    names = {bool: 'switch', int: 'whole number', float: 'number', str: 'text', tuple[int, ...]: 'whole numbers', tuple[str, ...]: 'names'}
-    kind = ' | '.join(map(str, metadata['choices'])) if metadata['choices'] else names[field.type]
+    kind = ' | '.join(map(str, metadata['choices'])) if metadata['choices'] else _NAMES[field.type]
     low, high = metadata['low'], metadata['high']
     if low is not None:
         kind += f', {low} to {high}' if high is not None else f', at least {low}'

@@ -31,14 +31,12 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         S = self.schedule.S
         return S[:-1] / S[1:] * self.schedule.s[1:] * self.schedule.m
 
-    def chain_start(self, x_next, level, seed, first, weights, labels, training=False):
-        """y^0, float32 [B, H, W, C], guided as the energy is."""
+    def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
+        """y^0, float32 [B, H, W, C]; g sums the same terms as the energy."""
         network = {'ema': self.ema_initializer, 'raw': self.initializer}[weights]
         dropout_seed = noise.fold(seed, noise.DROPOUT) if training else None
-        time, w = per_image(self.schedule.time, level + 1), self.config.sampling.guidance
-        mean = network(x_next, time, labels, dropout_seed)
-        if labels is not None and w != 0 and not training:
-            mean = (1 + w) * mean - w * network(x_next, time, tf.zeros_like(labels))
+        time = per_image(self.schedule.time, level + 1)
+        mean = tf.add_n([weight * network(x_next, time, labels, dropout_seed) for labels, weight in terms])
         return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first)
 
     def learn_start(self, tape, start, y_pos, y_neg, level):

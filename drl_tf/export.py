@@ -8,12 +8,15 @@ import tensorflow as tf
 
 from drl_tf import __version__, checkpoint
 from drl_tf.errors import UserError
+from drl_tf.model import UNCONDITIONAL, guided
 
 _GREY_HALF = 127.5
 
 
 class Export(tf.Module):
     """The signatures `sample`, `energy` and `denoise` over the weights of a float32 model.
+
+    For models with classes also `sample_class` and `energy_class`; the others then know no class.
 
     Args:
       model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
@@ -38,7 +41,16 @@ class Export(tf.Module):
         level = tf.TensorSpec([None], tf.int32, 'level')
         seed = tf.TensorSpec([2], tf.int32, 'seed')
         sample = self.sample.get_concrete_function(seed, tf.TensorSpec([], tf.int32, 'num_samples'))
+        by_class = {}
+        if self._model.config.data.num_classes:
+            labels = tf.TensorSpec([None], tf.int32, 'labels')
+            guidance = tf.TensorSpec([], tf.float32, 'guidance')
+            by_class = {
+                'sample_class': self.sample_class.get_concrete_function(seed, labels, guidance),
+                'energy_class': self.energy_class.get_concrete_function(images, level, labels),
+            }
         return {
+            **by_class,
             'serving_default': sample,
             'sample': sample,
             'energy': self.energy.get_concrete_function(images, level),
@@ -48,14 +60,24 @@ class Export(tf.Module):
     @tf.function
     def sample(self, seed, num_samples):
         """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C]; image i depends on (seed, i) alone."""
-        limits = f'num_samples must be from 1 to {self._max_samples}'
+        with tf.control_dependencies(_within(num_samples, 1, self._max_samples, 'num_samples')):
+            num_samples = tf.identity(num_samples)
+        return self._images(num_samples, seed, UNCONDITIONAL)
+
+    @tf.function
+    def sample_class(self, seed, labels, guidance):
+        """As `sample`, image i of class labels[i] (int32 [n], from 0; -1 is no class), guided by w, float32 []."""
         checks = [
-            tf.debugging.assert_greater_equal(num_samples, 1, limits),
-            tf.debugging.assert_less_equal(num_samples, self._max_samples, limits),
+            *_within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels'),
+            *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
+            tf.debugging.assert_all_finite(guidance, 'guidance must be finite'),
         ]
         with tf.control_dependencies(checks):
-            num_samples = tf.identity(num_samples)
-        x = self._model.sample(num_samples, seed, weights=self._weights)[-1]
+            labels = labels + 1
+        return self._images(tf.shape(labels)[0], seed, guided(labels, guidance))
+
+    def _images(self, num_samples, seed, terms):
+        x = self._model.sample(num_samples, seed, weights=self._weights, terms=terms)[-1]
         grey = tf.clip_by_value(tf.round((x + 1) * _GREY_HALF), 0, 255)
         return {'images': tf.cast(grey, tf.uint8)}
 
@@ -66,7 +88,22 @@ class Export(tf.Module):
         A clean image x enters level 0 as m_0 A_0 x.
         """
         images, level = self._checked(images, level)
-        log_density = self._model.density_at(level, self._weights)(images)
+        return self._energies(images, level, UNCONDITIONAL)
+
+    @tf.function
+    def energy_class(self, images, level, labels):
+        """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class)."""
+        images, level = self._checked(images, level)
+        checks = [
+            tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths'),
+            *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
+        ]
+        with tf.control_dependencies(checks):
+            labels = labels + 1
+        return self._energies(images, level, guided(labels))
+
+    def _energies(self, images, level, terms):
+        log_density = self._model.density_at(level, self._weights, terms)(images)
         variance = tf.gather(tf.constant(self._model.schedule.delta**2, tf.float32), level)
         return {'network_output': log_density * variance, 'energy': -log_density}
 
@@ -78,16 +115,19 @@ class Export(tf.Module):
 
     def _checked(self, images, level):
         """The inputs, once they are found right."""
-        top = self._model.schedule.num_levels - 1
-        limits = f'level must be from 0 to {top}'
         checks = [
             tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'),
-            tf.debugging.assert_greater_equal(level, 0, limits),
-            tf.debugging.assert_less_equal(level, top, limits),
+            *_within(level, 0, self._model.schedule.num_levels - 1, 'level'),
             tf.debugging.assert_all_finite(images, 'images must be finite'),
         ]
         with tf.control_dependencies(checks):
             return tf.identity(images), tf.identity(level)
+
+
+def _within(value, low, high, name):
+    """Checks in the graph that an integer tensor lies within bounds."""
+    limits = f'{name} must be from {low} to {high}'
+    return tf.debugging.assert_greater_equal(value, low, limits), tf.debugging.assert_less_equal(value, high, limits)
 
 
 def export(config, workdir, directory, max_samples, weights='ema', step=None):
@@ -130,6 +170,7 @@ def _describe(path, config, step, weights, max_samples):
         'dataset': config.data.dataset,
         'image_shape': config.image_shape,
         'num_levels': config.diffusion.num_levels,
+        'num_classes': config.data.num_classes,
         'mcmc_steps': config.diffusion.mcmc_steps,
         'noise_scale': config.sampling.noise_scale,
         'max_samples': max_samples,

@@ -1,16 +1,27 @@
 """Sampling from a trained model into files."""
 
 import os
+import sys
 
 import numpy as np
+import tensorflow as tf
 import tqdm
 
 from drl_tf import checkpoint, devices, report
+from drl_tf.errors import UserError
+from drl_tf.model import UNCONDITIONAL, composed, guided
 
 _TRAJECTORY_ROWS = 8
 
 
-def sample_images(model, num_samples, seed, weights='ema'):
+def labels_in_turn(config, first, count, label=-1):
+    """Classes of images `first`, `first` + 1, ...: each in turn, or all of one class; int32 [count] from 1."""
+    if label >= 0:
+        return tf.fill([count], label + 1)
+    return tf.range(first, first + count) % config.data.num_classes + 1
+
+
+def sample_images(model, num_samples, seed, weights='ema', label=-1, compose=None, show=True):
     """Draws images a batch at a time; image i depends on (seed, i) alone.
 
     Args:
@@ -18,44 +29,72 @@ def sample_images(model, num_samples, seed, weights='ema'):
       num_samples: how many.
       seed: an int.
       weights: 'ema' or 'raw'.
+      label: the class of all images, from 0; -1 takes the classes in turn. Only for models with classes.
+      compose: None, or the pair (classes from 0, their weights) of a product of experts.
+      show: whether to show progress.
 
     Returns:
       Images uint8 [num_samples, H, W, C], and the states of the first batch, [x_T, ..., x_0].
     """
-    batch = min(num_samples, model.config.sampling.sample_batch_size)
+    config = model.config
+    batch = min(num_samples, config.sampling.sample_batch_size)
+
+    def terms(first):
+        if compose:
+            return composed([tf.fill([batch], c + 1) for c in compose[0]], list(compose[1]))
+        if config.data.num_classes:
+            return guided(labels_in_turn(config, first, batch, label), config.sampling.guidance)
+        return UNCONDITIONAL
+
     images, first_states = [], None
-    with tqdm.tqdm(total=num_samples, unit=' images', desc='sampling', mininterval=1) as bar:
+    interval = 1 if sys.stderr.isatty() else 30
+    with tqdm.tqdm(total=num_samples, unit=' images', desc='sampling', mininterval=interval, disable=not show) as bar:
         for first in range(0, num_samples, batch):
-            states = model.sample(batch, [seed, 1], first, weights=weights)
+            states = model.sample(batch, [seed, 1], first, weights, terms(first))
             first_states = first_states or states
             images.append(report.to_uint8(states[-1]))
             bar.update(min(batch, num_samples - first))
     return np.concatenate(images)[:num_samples], first_states
 
 
-def generate(config, workdir, num_samples, weights='ema', step=None):
+def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, compose=None):
     """Samples a trained model: a grid and a trajectory as PNG, all images as `.npz` (`images`, uint8 [n, H, W, C]).
 
     Args:
-      config: a `Config`; its seed, K, noise scale and batch size are those of the sampling.
+      config: a `Config`; its seed, K, noise scale, guidance and batch size are those of the sampling.
       workdir: the directory of the run.
       num_samples: how many images.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.
+      label, compose: as in `sample_images`.
 
     Returns:
       Where things are, as {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no sound checkpoint, or no such class.
     """
+    chosen = compose[0] if compose else (label,) if label >= 0 else ()
+    check_classes(config, chosen)
     precision = devices.resolve_precision(config.training.precision)
     model, step = checkpoint.load_model(workdir, config, step, precision)
-    images, states = sample_images(model, num_samples, config.training.seed, weights)
-    root = os.path.join(workdir, 'samples', f'{step:08d}-{weights}-seed{config.training.seed}')
-    report.save_png(f'{root}.png', report.square(images))
+    images, states = sample_images(model, num_samples, config.training.seed, weights, label, compose)
+    classes = 'compose' + '-'.join(map(str, chosen)) if compose else f'class{label}' if chosen else ''
+    name = '-'.join(filter(None, (f'{step:08d}', weights, classes, f'seed{config.training.seed}')))
+    root = os.path.join(workdir, 'samples', name)
+    report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
     report.save_png(f'{root}-trajectory.png', report.trajectory(states, _TRAJECTORY_ROWS))
     with open(f'{root}.npz.tmp', 'wb') as file:
         np.savez_compressed(file, images=images)
     os.replace(f'{root}.npz.tmp', f'{root}.npz')
     return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': f'{root}.npz'}
+
+
+def check_classes(config, classes):
+    """Raises UserError where the model has no such classes."""
+    count = config.data.num_classes
+    for wanted in classes:
+        if not count:
+            raise UserError(f'class {wanted}: the model has no classes; train one with --num_classes=-1')
+        if not 0 <= wanted < count:
+            raise UserError(f'class {wanted} must be from 0 to {count - 1}')

@@ -9,6 +9,36 @@ from drl_tf import diffusion, noise, sampling
 from drl_tf.diffusion import at, per_image
 from drl_tf.networks.energy import EnergyNetwork
 
+UNCONDITIONAL = ((None, 1.0),)
+
+
+def guided(labels, guidance=0.0):
+    """Terms of classifier-free guidance, (1 + w) F(class) - w F(no class).
+
+    Args:
+      labels: classes, int32 [n] from 1 (0 is no class).
+      guidance: w; 0 is the conditional model, -1 the unconditional one.
+
+    Returns:
+      Pairs of labels and weight, for the methods of `RecoveryLikelihood`; the weights sum to 1.
+    """
+    if isinstance(guidance, float) and guidance == 0:
+        return ((labels, 1.0),)
+    return ((labels, 1 + guidance), (tf.zeros_like(labels), -guidance))
+
+
+def composed(labels, weights):
+    """Terms of a product of experts, F(no class) + sum_i w_i (F(class i) - F(no class)).
+
+    Args:
+      labels: list of classes, each int32 [n] from 1.
+      weights: list of w_i.
+
+    Returns:
+      As `guided`.
+    """
+    return (*zip(labels, weights, strict=True), (tf.zeros_like(labels[0]), 1 - sum(weights)))
+
 
 class LevelMean(keras.metrics.Metric):
     """Mean of a value per image over the images of each level, float32 [T] (NaN where a level had none)."""
@@ -34,7 +64,7 @@ class RecoveryLikelihood(keras.Model):
     (images, labels), int32 [B] from 1 (0 is no class).
 
     Args:
-      config: a `config.Config`; sampling takes K, noise scale, guidance and so on from it.
+      config: a `config.Config`; sampling takes K and noise scale from it.
       precision: 'float32' or 'bfloat16', the type that the networks compute in.
     """
 
@@ -62,51 +92,48 @@ class RecoveryLikelihood(keras.Model):
         """All optimizers of the compiled model."""
         return [self.optimizer]
 
-    def density_at(self, level, weights='ema', labels=None):
+    def density_at(self, level, weights='ema', terms=UNCONDITIONAL):
         """The log density of each image at its own level.
 
         Args:
           level: t, int32 [B].
           weights: 'ema' or 'raw'.
-          labels: classes, int32 [B] from 1 (0 is no class), where the model has them; guided by the configuration's w.
+          terms: for models with classes, what is summed; see `guided` and `composed`.
 
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
         """
         network = {'ema': self.ema_network, 'raw': self.network}[weights]
         time, precision = per_image(self.schedule.time, level), per_image(self.schedule.delta**-2, level)
-        prepared, w = network.prepare(time, labels), self.config.sampling.guidance
-        if labels is None or w == 0:
-            return lambda y: network(y, prepared) * precision
-        without = network.prepare(time, tf.zeros_like(labels))
-        return lambda y: ((1 + w) * network(y, prepared) - w * network(y, without)) * precision
+        parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
+        return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
-    def chain_start(self, x_next, level, seed, first, weights, labels, training=False):
+    def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
         """Where the chains start, float32 [B, H, W, C]: at x_{t+1}."""
-        del level, seed, first, weights, labels, training
+        del level, seed, first, weights, terms, training
         return x_next
 
     @tf.function
-    def denoise(self, x_next, level, seed, first=0, weights='ema', labels=None):
+    def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
         """Draws x_t given x_{t+1} by K Langevin steps; see `sampling.denoise`."""
         options = self.config.sampling
 
         def density_at(level):
-            return self.density_at(level, weights, labels)
+            return self.density_at(level, weights, terms)
 
-        start = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, labels)
+        start = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, terms)
         steps = self.config.diffusion.mcmc_steps
         return sampling.denoise(
             self.schedule, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start
         )
 
     @tf.function
-    def final_denoise(self, x_0, weights='ema', labels=None):
+    def final_denoise(self, x_0, weights='ema', terms=UNCONDITIONAL):
         """The mean of the clean image given x_0; see `sampling.tweedie`."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
-        return sampling.tweedie(self.schedule, self.density_at(level, weights, labels), x_0)
+        return sampling.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
-    def sample(self, num_images, seed, first=0, weights='ema', labels=None):
+    def sample(self, num_images, seed, first=0, weights='ema', terms=UNCONDITIONAL):
         """Progressive sampling from white noise (paper, Algorithm 2).
 
         Args:
@@ -114,22 +141,19 @@ class RecoveryLikelihood(keras.Model):
           seed: int32 [2].
           first: index of the first image; image i depends on (seed, first + i) alone.
           weights: 'ema' or 'raw'.
-          labels: classes, int32 [n] from 1 (0 is no class), where the model has them.
+          terms: for models with classes, what is summed; see `guided` and `composed`.
 
         Returns:
           [x_T, ..., x_0], T + 1 tensors float32 [n, H, W, C]; with `final_denoise` the last one is the clean image.
         """
         first = tf.convert_to_tensor(first)
-        if self.config.data.num_classes and labels is None:
-            labels = tf.zeros([num_images], tf.int32)
-
         def denoise_step(x, level, seed):
-            return self.denoise(x, level, seed, first, weights, labels)
+            return self.denoise(x, level, seed, first, weights, terms)
 
         x = noise.normal(noise.fold(seed, noise.PRIOR), [num_images, *self.config.image_shape], first)
         trajectory = sampling.progressive(denoise_step, x, self.schedule.num_levels, seed)
         if self.config.diffusion.final_denoise:
-            trajectory[-1] = self.final_denoise(trajectory[-1], weights, labels)
+            trajectory[-1] = self.final_denoise(trajectory[-1], weights, terms)
         return trajectory
 
     @contextlib.contextmanager
@@ -174,7 +198,7 @@ class RecoveryLikelihood(keras.Model):
         # Diffuse the images, run the chains.
         y_pos, x_next = self._positive_pairs(images, level, seed, mine.start)
         with tf.GradientTape() as start_tape:
-            start = self.chain_start(x_next, level, noise.fold(seed, noise.START), mine.start, 'raw', labels, training=True)
+            start = self.chain_start(x_next, level, noise.fold(seed, noise.START), mine.start, 'raw', ((labels, 1.0),), training=True)
         y_neg, chain_gradient = self._chain(start, x_next, level, seed, mine.start, labels)
 
         # Descend the contrastive loss.
@@ -209,15 +233,14 @@ class RecoveryLikelihood(keras.Model):
 
     @tf.function
     def _chain(self, start, x_next, level, seed, first, labels):
-        """K Langevin steps of the weights in training, unguided, with noise of full scale."""
+        """K Langevin steps of the weights in training, with noise of full scale."""
 
         def step_noise(k):
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
-        prepared, precision = self.network.prepare(per_image(self.schedule.time, level), labels), per_image(self.schedule.delta**-2, level)
-        steps = self.config.diffusion.mcmc_steps
+        log_density = self.density_at(level, 'raw', ((labels, 1.0),))
         return sampling.conditional_chain(
-            self.schedule, lambda y: self.network(y, prepared) * precision, start, x_next, level, steps, step_noise
+            self.schedule, log_density, start, x_next, level, self.config.diffusion.mcmc_steps, step_noise
         )
 
     def _descend(self, gradients, variables, optimizer):

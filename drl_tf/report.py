@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 
 _SMALLEST_SIDE = 512
+_MOST_ROWS = 16
+_CLASS_COLUMNS = 10
 
 
 def to_uint8(images):
@@ -17,6 +19,15 @@ def square(images):
     """The largest square number of images, in rows of its root: uint8 [n, H, W, C] -> [rows, columns, H, W, C]."""
     side = int(len(images) ** 0.5)
     return images[: side * side].reshape(side, side, *images.shape[1:])
+
+
+def grid(images, num_classes=0):
+    """A square of images; of at most 16 classes that take turns, a row for each: uint8 [rows, columns, H, W, C]."""
+    columns = len(images) // num_classes if 0 < num_classes <= _MOST_ROWS else 0
+    if not columns:
+        return square(images)
+    columns = min(columns, _CLASS_COLUMNS)
+    return images[: columns * num_classes].reshape(columns, num_classes, *images.shape[1:]).swapaxes(0, 1)
 
 
 def tile(cells):

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from drl_tf import callbacks, checkpoint, devices
 from drl_tf import config as configuration
-from drl_tf.data import pipeline
 from drl_tf.cooperative import build_model
+from drl_tf.data import pipeline
 from drl_tf.errors import UserError
 
 

@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY
 from PIL import Image
+from tiny import ROOT, TINY
 
 from drl_tf import cli
 from drl_tf import config as configuration
@@ -68,12 +68,23 @@ def test_flops(capsys):
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
-def test_every_preset_is_valid(path, capsys):
-    name, _, size = path.stem.rpartition('_')
-    dataset, arguments = (name, [f'--image_size={size}']) if name and size.isdigit() else (path.stem, [])
-    assert dataset in specs.DATASETS
-    assert path.read_text().startswith('#')
-    argv = ['run.py', f'--dataset={dataset}', *arguments]
+def test_every_preset_is_valid(path):
+    """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command is as printed."""
+    text = path.read_text()
+    name, _, rest = path.stem.rpartition('_')
+    if name == 'recipe':
+        arguments = [f'--recipe={rest}', '--dataset=cifar10']
+    elif path.stem in specs.DATASETS:
+        arguments = [f'--dataset={path.stem}']
+    else:
+        assert name in specs.DATASETS
+        arguments = [f'--dataset={name}', f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}']
+    assert text.startswith('#') and 'Command: python run.py' in text
+    argv = ['run.py', *arguments]
+    values = cli._with_presets(cli._parse(argv), argv)
+    alone = cli._parse(['run.py'], [path])
+    mine = [field.name for field, _ in configuration.Config().options() if alone[field.name].present]
+    assert mine and any(values[name].value == alone[name].value for name in mine)
     cli._resolve(cli.Command(), cli._parse(argv), argv)
 
 

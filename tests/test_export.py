@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run
+from tiny import run
 
 from drl_tf import checkpoint, cli, report
 from drl_tf.export import Export
@@ -80,7 +80,7 @@ def test_clean_process_gives_the_values_of_this_one(exported, model, request_dat
     log_density = model.density_at(level)(images).numpy()
     np.testing.assert_allclose(out['energy_energy'], -log_density, rtol=1e-4, atol=1e-3 * np.abs(log_density).max())
     np.testing.assert_allclose(out['energy_network_output'], log_density * model.schedule.delta[level] ** 2, rtol=1e-3, atol=1e-4)
-    x_t = model.denoise(images, level, seed, model.config.diffusion.mcmc_steps, 0.99)
+    x_t = model.denoise(images, level, seed)
     np.testing.assert_allclose(out['denoise_images'], x_t, atol=1e-3)
     samples = report.to_uint8(model.sample(3, seed)[-1])
     assert out['sample_images'].dtype == np.uint8 and out['sample_images'].shape == (3, 16, 16, 1)

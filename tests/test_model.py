@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import run
+from tiny import run
 
 from drl_tf import config, noise
 from drl_tf.model import RecoveryLikelihood
@@ -51,6 +51,7 @@ def test_first_adam_step_has_the_learning_rates_size():
 def test_warmup_is_linear():
     rates = [float(LinearWarmup(2.0, 4)(step)) for step in range(6)]
     np.testing.assert_allclose(rates, [0.5, 1, 1.5, 2, 2, 2])
+    assert float(LinearWarmup(1.0, 10_000, ahead=500)(0)) == pytest.approx(0.05)
 
 
 def test_ema_with_its_warmup():

@@ -43,7 +43,7 @@ def test_chain(model, expected):
     level, x_next, eps = expected['t'], tf.constant(expected['x_next']), tf.constant(expected['noise'])
 
     def chain(log_density):
-        y, _ = sampling.conditional_chain(model.schedule, log_density, x_next, level, len(eps), lambda k: eps[k])
+        y, _ = sampling.conditional_chain(model.schedule, log_density, x_next, x_next, level, len(eps), lambda k: eps[k])
         return (y / at(model.schedule.m, level)).numpy()
 
     x_t = chain(model.density_at(level, 'raw'))

@@ -24,7 +24,8 @@ def training_images(data: config.Data, batch_size: int, seed: int, first_step: i
       first_step: number of batches already used.
 
     Returns:
-      Dataset of float32 [batch_size, H, W, C] within [-1, 1].
+      Dataset of float32 [batch_size, H, W, C] within [-1, 1]; with `data.num_classes`, of pairs with classes, int32
+      [batch_size] from 1 (0 is no class).
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
@@ -32,11 +33,13 @@ def training_images(data: config.Data, batch_size: int, seed: int, first_step: i
     data, first = specs.resolve(data), first_step * batch_size
     flip = specs.find_spec(data.dataset).flip
 
-    def finish(position, image):
+    def finish(position, image_and_label):
+        image, label = image_and_label
         if flip:
             mirrored = tf.random.stateless_uniform([], noise.fold((seed, _MIRROR), position)) < 0.5
             image = tf.where(mirrored, image[:, ::-1], image)
-        return tf.cast(image, tf.float32) / 127.5 - 1
+        image = tf.cast(image, tf.float32) / 127.5 - 1
+        return (image, label + 1) if data.num_classes else image
 
     options = tf.data.Options()
     options.deterministic = True
@@ -69,8 +72,25 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     return prepared.load(prepared.open_builder(data), spec.train_split if split == 'train' else spec.test_split, data, limit)
 
 
+def load_labels(data: config.Data, split: str) -> np.ndarray:
+    """Classes of a split in the order of `load_images`, int32 [N] from 0.
+
+    Args:
+      data: a dataset that has classes.
+      split: 'train' or 'test'.
+
+    Raises:
+      UserError: as for `training_images`.
+    """
+    data = specs.resolve(data)
+    spec = specs.find_spec(data.dataset)
+    if spec.source == 'digits':
+        return digits.load(split)[1]
+    return prepared.load_labels(prepared.open_builder(data), spec.train_split if split == 'train' else spec.test_split)
+
+
 def _endless_images(data, seed, first):
-    """Dataset of uint8 [H, W, C] from position `first` on."""
+    """Dataset of uint8 [H, W, C] and classes, int32 [] from 0, from position `first` on."""
     spec = specs.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = prepared.open_builder(data)
@@ -78,10 +98,12 @@ def _endless_images(data, seed, first):
             return prepared.stream(builder, spec.train_split, data, seed, first)
     with tf.device('CPU'):
         everything = tf.constant(load_images(data, 'train'))
+        labels = tf.constant(load_labels(data, 'train') if data.num_classes else np.zeros(len(everything), np.int32))
     count = len(everything)
 
     def pick(position):
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
-        return everything[tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)]
+        index = tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)
+        return everything[index], labels[index]
 
     return tf.data.Dataset.counter(first).map(pick, num_parallel_calls=_THREADS)

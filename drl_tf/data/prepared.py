@@ -68,6 +68,14 @@ def load(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit
     return result
 
 
+def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
+    """The classes of a split in the order of `load`, int32 [N] from 0."""
+    decoders = tfds.decode.PartialDecoding({'label': True})
+    reading = tfds.ReadConfig(try_autocache=False)
+    examples = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
+    return np.fromiter((example['label'] for example in examples.as_numpy_iterator()), np.int32)
+
+
 def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, first: int) -> tf.data.Dataset:
     """Reads a split from disk without end, in an order that depends on (seed, epoch) alone.
 
@@ -79,7 +87,7 @@ def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, see
       first: position of the first image; epoch e starts at e times the size of the split.
 
     Returns:
-      Dataset of uint8 [H, W, C].
+      Dataset of uint8 [H, W, C] and classes, int32 [] from 0 (0 where the model has no classes).
 
     Raises:
       UserError: the files are not TFRecords.
@@ -89,7 +97,9 @@ def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, see
     features = builder.info.features
 
     def decode(record):
-        return images.crop_and_resize(features.deserialize_example(record)['image'], data)
+        example = features.deserialize_example(record)
+        label = tf.cast(example['label'], tf.int32) if data.num_classes else 0
+        return images.crop_and_resize(example['image'], data), label
 
     records = _shuffled_records(builder.info.splits[split].file_instructions, seed, first)
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)

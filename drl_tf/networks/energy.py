@@ -112,7 +112,7 @@ class EnergyNetwork(keras.layers.Layer):
 
         Args:
           time: what the network is told of each image's noise level (`Schedule.time`), [B].
-          labels: class of each image, int32 [B], from 1; 0 is no class. None for a network without classes.
+          labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
 
         Returns:
           A structure of tensors for `call`.
@@ -120,6 +120,7 @@ class EnergyNetwork(keras.layers.Layer):
         temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())
         if self.num_classes:
+            labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
             temb += self.label(tf.one_hot(labels, self.num_classes + 1), self.label.prepare())
         return {
             'conv_in': self.conv_in.prepare(),

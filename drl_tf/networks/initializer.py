@@ -126,7 +126,7 @@ class Initializer(keras.layers.Layer):
         Args:
           x: x_{t+1}, float32 [B, H, W, C].
           time: what `Schedule.time` says of the noise level of x_{t+1}, [B].
-          labels: class of each image, int32 [B], from 1; 0 is no class. None for a network without classes.
+          labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
           dropout_seed: int32 [2], in training alone.
 
         Returns:
@@ -135,6 +135,7 @@ class Initializer(keras.layers.Layer):
         seeds = itertools.repeat(None) if dropout_seed is None else (fold(dropout_seed, index) for index in itertools.count())
         temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.options.initializer_channels))))
         if self.num_classes:
+            labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
             temb += self.label(tf.one_hot(labels, self.num_classes + 1))
         temb = tf.cast(temb, self.compute_dtype)
         h = self.conv_in(tf.cast(x, self.compute_dtype))

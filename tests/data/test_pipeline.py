@@ -104,7 +104,7 @@ def test_a_part_of_a_split_can_be_streamed(tmp_path, prepare):
     builder = prepared.open_builder(data)
     streamed = list(prepared.stream(builder, 'train[10%:]', data, 0, 0).take(18).as_numpy_iterator())
     loaded = prepared.load(builder, 'train[10%:]', data)
-    assert sorted(image.tobytes() for image in streamed) == sorted(image.tobytes() for image in loaded)
+    assert sorted(image.tobytes() for image, _ in streamed) == sorted(image.tobytes() for image in loaded)
 
 
 def test_files_come_in_another_order_each_epoch(tmp_path, prepare, monkeypatch):

@@ -1,0 +1,181 @@
+"""The cooperative recipe against closed forms: its schedule, its proposals, its loss, guidance and the Tweedie step."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from drl_tf import config, diffusion, noise, sampling
+from drl_tf.cooperative import build_model, initializer_loss
+from drl_tf.langevin import value_gradient
+from drl_tf.model import UNCONDITIONAL, composed, guided
+from drl_tf.train import compiled_model
+
+LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
+S_PAPER = [0.00745, 0.25226, 0.48170, 0.68176, 0.84024, 0.94749, 0.99697]
+OPTIONS = config.Config().replace(
+    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=2, batch_size=4, warmup_steps=0,
+    schedule='cosine', b2=4e-4, initializer=True, initializer_channels=8, initializer_mult=(1, 2), initializer_blocks=1,
+)  # fmt: skip
+CLASSES = OPTIONS.replace(num_classes=3)
+LEVEL = tf.constant([0, 2, 5])
+
+
+def y():
+    return tf.random.stateless_normal([3, 8, 8, 1], [1, 2])
+
+
+def moved_model(options):
+    """A model whose weights are away from their start, where several layers are zero."""
+    keras.utils.set_random_seed(0)
+    model = build_model(options)
+    for pair in model.averages:
+        for network in pair:
+            for index, weight in enumerate(network.weights):
+                weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [3, index]))
+    return model
+
+
+def test_cosine_values():
+    schedule = diffusion.cosine()
+    log_snr = np.log(schedule.A**2 / schedule.S**2)
+    np.testing.assert_allclose(log_snr, LOG_SNR_PAPER, atol=1e-3)
+    np.testing.assert_allclose(schedule.S, S_PAPER, atol=1e-3)
+    np.testing.assert_allclose(schedule.time, 1000 * np.arctan(np.exp(-np.array(LOG_SNR_PAPER) / 2)) / (np.pi / 2), atol=0.2)
+    np.testing.assert_array_equal(schedule.conditional, [1, 1, 1, 1, 1, 0])
+    np.testing.assert_allclose(schedule.delta**2, 4e-4 * schedule.S[:-1] / schedule.S[0] * schedule.s[1:] ** 2)
+
+
+def test_proposal_is_the_forward_posterior_of_clean_pixels():
+    """sqrt(beta~) m_t is the deviation of y_t given x_{t+1} and x, from the Gaussian conditioning of x_t on x_{t+1}."""
+    model, schedule = build_model(OPTIONS), diffusion.cosine()
+    a, s, S = schedule.a[1:], schedule.s[1:], schedule.S[:-1]
+    posterior = 1 / (1 / S**2 + a**2 / s**2)
+    np.testing.assert_allclose(model.proposal_std, np.sqrt(posterior) * schedule.m, rtol=1e-9)
+
+
+def test_proposal_starts_at_the_noisy_image():
+    """g = x_{t+1} at the start, so that y^0 - x_{t+1} is pure noise of the level's deviation."""
+    model, size = build_model(OPTIONS), 2000
+    x_next, level = tf.zeros([size, 8, 8, 1]), tf.fill([size], 3)
+    start = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
+    assert np.std(start) == pytest.approx(model.proposal_std[3], rel=0.01)
+    assert np.mean(start) == pytest.approx(0, abs=0.01)
+
+
+def test_initializer_loss_has_the_analytic_gradient():
+    """d/dg of (1 - w) |y^K - y^0|^2 + w |y+ - y^0|^2 is 2 (y^0 - (1 - w) y^K - w y+); nothing flows into the targets."""
+    start, y_pos, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(3))
+    with tf.GradientTape() as tape:
+        tape.watch([start, y_pos, y_neg])
+        loss = initializer_loss(start, y_pos, y_neg, 0.25)
+    gradient, *targets = tape.gradient(loss, [start, y_pos, y_neg])
+    np.testing.assert_allclose(gradient, 2 * (start - 0.75 * y_neg - 0.25 * y_pos), atol=1e-5)
+    assert targets == [None, None]
+
+
+def test_initializer_alone_learns_the_analytic_proposal():
+    """On Gaussian data, trained on y+, g is the posterior mean of y_t, which is linear in x_{t+1}: the loss reaches its floor."""
+    mean, variance, t, schedule = 0.5, 0.04, 2, diffusion.cosine()
+    model = build_model(OPTIONS.replace(initializer_attention=False, initializer_dropout=0.0))
+    optimizer = keras.optimizers.Adam(3e-3)
+    level = tf.fill([64], t)
+
+    def batch(seed):
+        x, eps, eps_next = (noise.normal([seed, purpose], [64, 8, 8, 1]) for purpose in range(3))
+        x_t, x_next = diffusion.forward_pair(schedule, mean + variance**0.5 * x, level, eps, eps_next)
+        return schedule.m[t] * x_t, x_next
+
+    @tf.function
+    def step(y_pos, x_next):
+        with tf.GradientTape() as tape:
+            proposal = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1))
+            loss = tf.reduce_mean(initializer_loss(proposal, y_pos, y_pos, 1.0))
+        variables = model.initializer.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+    for seed in range(200):
+        step(*batch(seed))
+    _, x_next = batch(1000)
+    m, a, s = schedule.m[t], schedule.a[t + 1], schedule.s[t + 1]
+    prior_mean, prior_variance = schedule.A[t] * mean, schedule.A[t] ** 2 * variance + schedule.S[t] ** 2
+    gain = a * prior_variance / (a**2 * prior_variance + s**2)
+    analytic = m * (prior_mean + gain * (x_next - a * prior_mean))
+    error = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1)) - analytic
+    start = x_next - analytic
+    assert np.mean(error**2) < 0.03 * np.mean(start**2)
+
+
+def test_tweedie_is_exact_on_a_gaussian():
+    """For x ~ N(mu, v) the mean of x given x_0 is mu + A v (x_0 - A mu) / (A^2 v + S^2)."""
+    schedule, mean, variance = diffusion.cosine(), 0.3, 0.25
+    m, A, S = schedule.m[0], schedule.A[0], schedule.S[0]
+    marginal = A**2 * variance + S**2
+
+    def log_density(y):
+        return -tf.reduce_sum((y / m - A * mean) ** 2, axis=[1, 2, 3]) / (2 * marginal)
+
+    expected = mean + A * variance * (y() - A * mean) / marginal
+    np.testing.assert_allclose(sampling.tweedie(schedule, log_density, y()), expected, atol=1e-5)
+
+
+def test_final_denoise_is_the_last_step():
+    plain, final = (moved_model(OPTIONS.replace(final_denoise=on)) for on in (False, True))
+    x_0, x = plain.sample(2, [1, 2])[-1], final.sample(2, [1, 2])[-1]
+    gradient = value_gradient(lambda z: plain.density_at(tf.zeros([2], tf.int32))(plain.schedule.m[0] * z), x_0)
+    np.testing.assert_allclose(x, (x_0 + plain.schedule.S[0] ** 2 * gradient) / plain.schedule.A[0], atol=1e-4)
+
+
+def test_the_chain_starts_at_the_proposal_and_stays_tethered():
+    """With a flat density and no noise a step moves y^0 by the tether alone: delta^2 / 2 (x_{t+1} - y^0) / s_{t+1}^2."""
+    schedule, level, t = diffusion.cosine(), tf.fill([3], 2), 2
+    start, x_next = y(), 2 * y()
+    step, _ = sampling.conditional_chain(schedule, lambda z: 0 * z[:, 0, 0, 0], start, x_next, level, 1, lambda k: 0 * start, 1.5)
+    expected = start + 1.5**2 * schedule.delta[t] ** 2 / 2 * (x_next - start) / schedule.s[t + 1] ** 2
+    np.testing.assert_allclose(step, expected, rtol=1e-5)
+
+
+def density(model, terms):
+    return model.density_at(LEVEL, 'ema', terms)(y())
+
+
+def start(model, terms):
+    return model.chain_start(y(), LEVEL, [1, 2], 0, 'ema', terms)
+
+
+@pytest.mark.parametrize(('guidance', 'weights'), [(0.0, (1, 0)), (-1.0, (0, 1)), (2.0, (3, -2))])
+@pytest.mark.parametrize('quantity', [density, start])
+def test_guidance(quantity, guidance, weights):
+    """f_w = (1 + w) f(class) - w f(no class), for the energy and for the proposal: 0 is conditional, -1 unconditional."""
+    model, labels = moved_model(CLASSES), tf.constant([1, 2, 3])
+    with_class, without = quantity(model, guided(labels)), quantity(model, UNCONDITIONAL)
+    assert np.abs(with_class - without).max() > 1e-3
+    expected = weights[0] * with_class + weights[1] * without
+    np.testing.assert_allclose(quantity(model, guided(labels, guidance)), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_composition_has_one_tether_and_one_prior():
+    """F = F(none) + sum_i w_i (F(c_i) - F(none))."""
+    model, labels = moved_model(CLASSES), [tf.fill([3], 1), tf.fill([3], 3)]
+    first, second, none = (density(model, terms) for terms in (guided(labels[0]), guided(labels[1]), UNCONDITIONAL))
+    expected = none + 0.5 * (first - none) + 2 * (second - none)
+    np.testing.assert_allclose(density(model, composed(labels, [0.5, 2.0])), expected, rtol=1e-3)
+
+
+def test_both_networks_learn():
+    """A step moves every network, and the averages with the energy's decay; the displacement is counted from the proposal."""
+    keras.utils.set_random_seed(0)
+    options = OPTIONS.replace(initializer_learning_rate=1e-3, num_classes=3)
+    model = compiled_model(options, 'float32')
+    before = [[w.numpy() for w in network.weights] for _, network in model.averages]
+    data = (tf.random.stateless_uniform([4, 8, 8, 1], [1, 2], -1, 1), tf.constant([1, 2, 3, 0]))
+    logs = model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False).history
+    assert np.isfinite([value[0] for value in logs.values()]).all() and 'initializer_loss' in logs
+    for (average, network), old in zip(model.averages, before, strict=True):
+        assert any(np.any(now.numpy() != then) for now, then in zip(network.weights, old, strict=True))
+        for mean, now, then in zip(average.weights, network.weights, old, strict=True):
+            np.testing.assert_allclose(mean, 2 / 11 * then + 9 / 11 * now, atol=1e-6)
+
+
+def test_labels_are_dropped_at_the_rate():
+    assert np.mean(noise.dropped([1, 2], 0.1, 100_000)) == pytest.approx(0.1, abs=0.005)

@@ -1,0 +1,18 @@
+"""The tiny run that everything else is tried on, and how the tests start processes."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY_NETWORK = ['--channels=8', '--num_res_blocks=1', '--channel_mult=1,2']
+TINY = [
+    '--dataset=digits', '--recipe=t6', '--image_size=16', *TINY_NETWORK, '--mcmc_steps=3', '--batch_size=8', '--learning_rate=1e-3',
+    '--warmup_steps=0', '--precision=float32', '--max_minutes=0', '--log_every=8', '--checkpoint_every=8', '--grid_every=16',
+    '--sample_batch_size=16',
+]  # fmt: skip
+
+
+def run(*arguments, **kwargs):
+    """Runs a Python command line in a process of its own, in the checkout."""
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300, **kwargs)
