@@ -13,7 +13,7 @@ from drl_tf import __version__
 from drl_tf import config as configuration
 from drl_tf.errors import DivergenceError, UserError
 
-MODES = ('train', 'sample', 'compose', 'evaluate', 'export')
+MODES = ('train', 'sample', 'compose', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
 _NAMES = {
     bool: 'switch', int: 'whole number', float: 'number', str: 'text',
@@ -93,7 +93,7 @@ def _run(argv):
 
 def _call_modes(command, config, workdir):
     """Runs the modes in order and prints where everything is."""
-    from drl_tf import devices, evaluate, export, generate, train
+    from drl_tf import devices, evaluate, export, generate, sweep, train
 
     devices.set_up()
     step = None if command.checkpoint_step < 0 else command.checkpoint_step
@@ -107,6 +107,8 @@ def _call_modes(command, config, workdir):
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
         'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
         'evaluate': lambda: evaluate.evaluate(config, workdir, command.num_samples or 2048, command.weights, step),
+        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, command.num_samples or 2048, command.weights, step),
+        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, command.num_samples or 2048, command.weights, step),
         'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step),
     }
     summary = {}

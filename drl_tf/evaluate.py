@@ -3,10 +3,12 @@
 import json
 import os
 
+import numpy as np
+
 from drl_tf import checkpoint, devices
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
-from drl_tf.generate import sample_images
+from drl_tf.generate import labels_in_turn, sample_images
 from drl_tf.metrics.score import digits_frechet
 
 
@@ -26,18 +28,51 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None):
     Raises:
       UserError: the data are not digits, or there is no sound checkpoint.
     """
-    if config.data.dataset not in ('digits', 'mnist'):
-        raise UserError(f'--dataset={config.data.dataset} cannot be scored: the digits classifier is the only extractor here')
+    check_digits(config)
     model, step = checkpoint.load_model(workdir, config, step, devices.resolve_precision(config.training.precision))
-    samples, _ = sample_images(model, num_samples, config.training.seed, weights)
-    score = digits_frechet(samples, pipeline.load_images(config.data, 'train'), pipeline.load_images(config.data, 'test'))
+    score, _ = score_samples(model, num_samples, weights)
     path = os.path.join(workdir, 'evaluation', f'{step:08d}-{weights}-{num_samples}.json')
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + '.tmp', 'w', encoding='utf-8') as file:
         json.dump({'step': step, 'weights': weights, 'seed': config.training.seed, **score}, file, indent=2)
     os.replace(path + '.tmp', path)
-    return {
+    figures = {
         'Fréchet distance': f'{score["frechet_distance_digits_classifier"]:.1f} ({num_samples:,} samples, digits classifier)',
         'its floor': f'{score["floor"]:.1f} ({score["num_held_out"]:,} held-out digits against {score["num_real"]:,} training digits)',
-        'evaluation': path,
     }
+    if 'frechet_distance_held_out_size' in score:
+        figures['in parts'] = f'{score["frechet_distance_held_out_size"]:.1f} ({score["num_held_out"]:,} samples at a time)'
+    if 'class_agreement' in score:
+        figures['class agreement'] = f'{score["class_agreement"]:.1%} of the samples are taken for the class that was asked for'
+    return {**figures, 'evaluation': path}
+
+
+def check_digits(config):
+    """Raises UserError where the digits classifier does not apply."""
+    if config.data.dataset not in ('digits', 'mnist') or config.data.image_channels != 1:
+        raise UserError(f'--dataset={config.data.dataset} cannot be scored: the digits classifier, for grey digits, is the only extractor')
+
+
+def score_samples(model, num_samples, weights='ema'):
+    """Samples a model of digits and scores the samples.
+
+    Args:
+      model: a `RecoveryLikelihood` of digits; classes, where it has them, take turns.
+      num_samples: how many images.
+      weights: 'ema' or 'raw'.
+
+    Returns:
+      `metrics.score.digits_frechet` of all samples; with it, where there are enough samples, the mean distance of parts as large
+      as the held-out split ('frechet_distance_held_out_size', which compares with the floor) and, where there are classes, the
+      share of samples that the classifier takes for their class ('class_agreement'). Then the samples, uint8 [n, H, W, C].
+    """
+    config = model.config
+    samples, _ = sample_images(model, num_samples, config.training.seed, weights)
+    train, held_out = (pipeline.load_images(config.data, split) for split in ('train', 'test'))
+    labels = labels_in_turn(config, 0, num_samples).numpy() - 1 if config.data.num_classes else None
+    score = digits_frechet(samples, train, held_out, labels)
+    size = len(held_out)
+    parts = [digits_frechet(samples[first : first + size], train, held_out) for first in range(0, num_samples - size + 1, size)]
+    if parts:
+        score['frechet_distance_held_out_size'] = float(np.mean([part['frechet_distance_digits_classifier'] for part in parts]))
+    return score, samples

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 _SMALLEST_SIDE = 512
@@ -49,6 +50,24 @@ def save_png(path, cells):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path + '.tmp', format='png')
     os.replace(path + '.tmp', path)
+
+
+def save_curves(path, axis, x, curves):
+    """Plots curves over a common axis into a PNG.
+
+    Args:
+      path: the file.
+      axis: what x is.
+      x: positions, a list of numbers.
+      curves: {label: list of numbers as long as x}.
+    """
+    figure = Figure(figsize=(5, 3.5), layout='constrained')
+    axes = figure.subplots()
+    for label, values in curves.items():
+        axes.plot(x, values, marker='o', label=label)
+    axes.set(xlabel=axis, ylim=(0, None))
+    axes.legend()
+    figure.savefig(path, dpi=120)
 
 
 def trajectory(states, count):

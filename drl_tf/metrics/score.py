@@ -8,7 +8,7 @@ from drl_tf.metrics import digits_classifier
 from drl_tf.metrics.frechet import frechet_distance
 
 
-def digits_frechet(samples, train, held_out):
+def digits_frechet(samples, train, held_out, labels=None):
     """How far generated digits are from real ones, in the features of the digits classifier.
 
     The number is no FID: that has Inception's features of 50,000 images. It compares only with numbers of the same extractor,
@@ -19,11 +19,13 @@ def digits_frechet(samples, train, held_out):
       samples: generated digits, uint8 [n, H, H, 1].
       train: the real digits, uint8 [N, H, H, 1].
       held_out: real digits not among `train`, uint8 [M, H, H, 1].
+      labels: what digit each sample should be, int [n]; None where that is open.
 
     Returns:
       dict, ready for JSON: 'frechet_distance_digits_classifier' (samples against train), 'floor' (held-out against train),
       'num_samples', 'num_real', 'num_held_out', 'image_size', 'predicted_classes' (the share of samples taken for each of the
-      ten digits), 'extractor', 'extractor_hash', 'resize', and 'warning' (a sentence, or None).
+      ten digits), with `labels` 'class_agreement' (the share taken for the digit asked for), 'extractor', 'extractor_hash',
+      'resize', and 'warning' (a sentence, or None).
 
     Raises:
       UserError: the images are not grey, square, uint8 and all of one size, or a set has fewer than 2.
@@ -41,6 +43,7 @@ def digits_frechet(samples, train, held_out):
         'num_held_out': len(held_out),
         'image_size': shapes[0][0],
         'predicted_classes': (np.bincount(classes, minlength=digits_classifier.NUM_CLASSES) / len(samples)).tolist(),
+        **({} if labels is None else {'class_agreement': float(np.mean(classes == labels))}),
         'extractor': 'digits_classifier',
         'extractor_hash': digits_classifier.weights_hash(),
         'resize': digits_classifier.RESIZE,

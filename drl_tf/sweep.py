@@ -1,0 +1,66 @@
+"""Quality of a trained model of digits against one sampling option: the number of network evaluations, or guidance."""
+
+import csv
+import math
+import os
+
+from drl_tf import checkpoint, devices, report
+from drl_tf.errors import UserError
+from drl_tf.evaluate import check_digits, score_samples
+
+GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
+EVALUATIONS = (18, 30, 48, 90, 180)
+_DISTANCE = 'frechet_distance_digits_classifier'
+
+
+def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
+    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = K_train / K.
+
+    Args:
+      config: the `Config` of the run, with the K of training.
+      workdir: the directory of the run.
+      num_samples: how many images for each K.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      Where things are, as {label: text}.
+
+    Raises:
+      UserError: the data are not digits, or there is no sound checkpoint.
+    """
+    levels, trained = config.diffusion.num_levels, config.diffusion.mcmc_steps
+    variants = {}
+    for evaluations in EVALUATIONS:
+        steps = max(1, round(evaluations / levels))
+        variants[levels * steps] = dict(mcmc_steps=steps, step_scale=math.sqrt(trained / steps))
+    return _sweep(config, workdir, variants, 'evaluations', 'Langevin gradients per image', num_samples, weights, step)
+
+
+def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
+    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what `sweep_steps` does."""
+    if not config.data.num_classes:
+        raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
+    variants = {w: dict(guidance=w) for w in GUIDANCE}
+    return _sweep(config, workdir, variants, 'guidance', 'guidance w', num_samples, weights, step)
+
+
+def _sweep(config, workdir, variants, name, axis, num_samples, weights, step):
+    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot."""
+    check_digits(config)
+    precision = devices.resolve_precision(config.training.precision)
+    root, rows = os.path.join(workdir, f'sweep_{name}'), []
+    os.makedirs(root, exist_ok=True)
+    for value, changes in variants.items():
+        model, _ = checkpoint.load_model(workdir, config.replace(**changes), step, precision)
+        score, samples = score_samples(model, num_samples, weights)
+        report.save_png(os.path.join(root, f'{value}.png'), report.grid(samples[:100], config.data.num_classes))
+        rows.append({name: value, **changes, **{key: score[key] for key in (_DISTANCE, 'class_agreement') if key in score}})
+    path = os.path.join(root, 'scores.csv')
+    with open(path, 'w', encoding='utf-8', newline='') as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    curves = {'Fréchet distance (digits classifier)': [row[_DISTANCE] for row in rows], 'floor': [score['floor']] * len(rows)}
+    report.save_curves(os.path.join(root, 'scores.png'), axis, list(variants), curves)
+    return {f'scores by {name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}
