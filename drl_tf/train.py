@@ -6,7 +6,7 @@ import os
 import keras
 import tensorflow as tf
 
-from drl_tf import callbacks, checkpoint, devices
+from drl_tf import callbacks, checkpoint, devices, report
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
@@ -54,6 +54,7 @@ def train(config, workdir, init_from=None, weights='ema'):
         print(f'--train_steps={options.train_steps} are done already')
     else:
         images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
+        _show_data(images, config, workdir)
         bar = callbacks.ProgressBar(config, step)
         try:
             actions = [*_callbacks(model, config, workdir, step), bar]
@@ -112,6 +113,12 @@ def _starting_step(model, config, workdir, init_from, weights):
                 network.set_weights(theirs[('ema', 'raw').index(weights)].get_weights())
         print(f'starting from the {weights} weights of {init_from} at step {step}')
     return 0
+
+
+def _show_data(batches, config, workdir):
+    """Writes `samples/data.png`, a grid of what the model learns from."""
+    images = batches.map(lambda images, *labels: images).unbatch().take(callbacks.GRID_IMAGES)
+    report.save_png(os.path.join(workdir, 'samples', 'data.png'), report.square(report.to_uint8(list(images))))
 
 
 def _callbacks(model, config, workdir, step):

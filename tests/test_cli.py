@@ -161,7 +161,8 @@ def test_damaged_workdir(capsys, tiny_run, tmp_path):
 
 def test_the_run_leaves_what_it_promises(tiny_run):
     assert sorted(path.name for path in (tiny_run / 'checkpoints').iterdir()) == ['00000016', '00000024', '00000032']
-    assert {'00000016.png', '00000032.png'} <= {path.name for path in (tiny_run / 'samples').iterdir()}
+    assert {'data.png', '00000016.png', '00000032.png'} <= {path.name for path in (tiny_run / 'samples').iterdir()}
+    assert Image.open(tiny_run / 'samples' / 'data.png').size == (640, 640)
     lines = [json.loads(line) for line in (tiny_run / 'metrics.jsonl').read_text().splitlines()]
     assert [line['step'] for line in lines] == [8, 16, 24, 32]
     for name in ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm'):
