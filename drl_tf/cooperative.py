@@ -1,5 +1,6 @@
 """Cooperative diffusion recovery likelihood (Zhu, Xie, Wu, Gao, ICLR 2024): a second network proposes where the chains start."""
 
+import numpy as np
 import tensorflow as tf
 
 from drl_tf import noise
@@ -32,18 +33,19 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         return S[:-1] / S[1:] * self.schedule.s[1:] * self.schedule.m
 
     def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
-        """y^0, float32 [B, H, W, C]; g sums the same terms as the energy."""
+        """y^0 and its mean g, float32 [B, H, W, C]; g sums the same terms as the energy."""
         network = {'ema': self.ema_initializer, 'raw': self.initializer}[weights]
         dropout_seed = noise.fold(seed, noise.DROPOUT) if training else None
         time = per_image(self.schedule.time, level + 1)
         mean = tf.add_n([weight * network(x_next, time, labels, dropout_seed) for labels, weight in terms])
-        return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first)
+        return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
 
-    def learn_start(self, tape, start, y_pos, y_neg, level):
-        """Descends the sum over the pixels of (y^K - y^0)^2, or in part of (y+ - y^0)^2, through g alone."""
-        share = self.config.initializer.initializer_data_share
+    def learn_start(self, tape, start, proposal, y_pos, y_neg, level):
+        """Descends the sum over the pixels of (y^K - y^0)^2, or in part of (y+ - g)^2, through g alone."""
+        options = self.config.initializer
+        weight = self.schedule.s[1:] ** -2 if options.initializer_level_weight else np.ones(self.schedule.num_levels)
         with tape:
-            losses = initializer_loss(start, y_pos, y_neg, share)
+            losses = initializer_loss(start, proposal, y_pos, y_neg, options.initializer_data_share) * per_image(weight, level)
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         gradients = tape.gradient(loss, self.initializer.trainable_variables)
         self._descend(gradients, self.initializer.trainable_variables, self.initializer_optimizer)
@@ -51,14 +53,16 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         return {'initializer_loss': tf.distribute.get_replica_context().all_reduce('sum', loss)}
 
 
-def initializer_loss(start, y_pos, y_neg, data_share):
-    """(1 - share) |y^K - y^0|^2 + share |y+ - y^0|^2 of each image, float32 [B]; y^K and y+ are held fixed."""
+def initializer_loss(start, proposal, y_pos, y_neg, data_share):
+    """(1 - share) |y^K - y^0|^2 + share |y+ - g|^2 of each image, float32 [B]; y^K and y+ are held fixed.
 
-    def distance(target):
-        return tf.reduce_sum((tf.stop_gradient(target) - start) ** 2, axis=[1, 2, 3])
+    The noise of y^0 is independent of y+, so that g in its place has the same gradient in expectation, with less variance.
+    """
 
-    loss = (1 - data_share) * distance(y_neg)
-    return loss + data_share * distance(y_pos) if data_share else loss
+    def distance(target, guess):
+        return tf.reduce_sum((tf.stop_gradient(target) - guess) ** 2, axis=[1, 2, 3])
+
+    return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_pos, proposal)
 
 
 def build_model(config, precision='float32'):

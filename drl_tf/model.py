@@ -109,9 +109,9 @@ class RecoveryLikelihood(keras.Model):
         return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
     def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
-        """Where the chains start, float32 [B, H, W, C]: at x_{t+1}."""
+        """Where the chains start and the mean of that proposal, float32 [B, H, W, C]: both x_{t+1}."""
         del level, seed, first, weights, terms, training
-        return x_next
+        return x_next, x_next
 
     @tf.function
     def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
@@ -121,7 +121,7 @@ class RecoveryLikelihood(keras.Model):
         def density_at(level):
             return self.density_at(level, weights, terms)
 
-        start = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, terms)
+        start, _ = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, terms)
         steps = self.config.diffusion.mcmc_steps
         return sampling.denoise(
             self.schedule, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start
@@ -198,7 +198,7 @@ class RecoveryLikelihood(keras.Model):
         # Diffuse the images, run the chains.
         y_pos, x_next = self._positive_pairs(images, level, seed, mine.start)
         with tf.GradientTape() as start_tape:
-            start = self.chain_start(x_next, level, noise.fold(seed, noise.START), mine.start, 'raw', ((labels, 1.0),), training=True)
+            start, proposal = self.chain_start(x_next, level, noise.fold(seed, noise.START), mine.start, 'raw', ((labels, 1.0),), training=True)
         y_neg, chain_gradient = self._chain(start, x_next, level, seed, mine.start, labels)
 
         # Descend the contrastive loss.
@@ -210,7 +210,7 @@ class RecoveryLikelihood(keras.Model):
         gradients = tape.gradient(loss, self.network.trainable_variables)
         self.network.update_u()
         norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
-        others = self.learn_start(start_tape, start, y_pos, y_neg, level)
+        others = self.learn_start(start_tape, start, proposal, y_pos, y_neg, level)
         self._average()
 
         values = (losses, f_pos, f_neg, _rms(y_neg - start), _rms(chain_gradient))
@@ -218,9 +218,9 @@ class RecoveryLikelihood(keras.Model):
             mean.update_state(value, level)
         return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, **others}
 
-    def learn_start(self, tape, start, y_pos, y_neg, level):
+    def learn_start(self, tape, start, proposal, y_pos, y_neg, level):
         """Teaches what proposed `start`: nothing here. Returns further values for the log."""
-        del tape, start, y_pos, y_neg, level
+        del tape, start, proposal, y_pos, y_neg, level
         return {}
 
     def _positive_pairs(self, images, level, seed, first):

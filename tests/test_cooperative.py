@@ -58,19 +58,21 @@ def test_proposal_starts_at_the_noisy_image():
     """g = x_{t+1} at the start, so that y^0 - x_{t+1} is pure noise of the level's deviation."""
     model, size = build_model(OPTIONS), 2000
     x_next, level = tf.zeros([size, 8, 8, 1]), tf.fill([size], 3)
-    start = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
+    start, mean = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
+    np.testing.assert_array_equal(mean, x_next)
     assert np.std(start) == pytest.approx(model.proposal_std[3], rel=0.01)
     assert np.mean(start) == pytest.approx(0, abs=0.01)
 
 
 def test_initializer_loss_has_the_analytic_gradient():
-    """d/dg of (1 - w) |y^K - y^0|^2 + w |y+ - y^0|^2 is 2 (y^0 - (1 - w) y^K - w y+); nothing flows into the targets."""
-    start, y_pos, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(3))
+    """d/dg of (1 - w) |y^K - y^0|^2 + w |y+ - g|^2 is 2 (1 - w) (y^0 - y^K) + 2 w (g - y+); nothing flows into the targets."""
+    mean, noise_of_start, y_pos, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(4))
     with tf.GradientTape() as tape:
-        tape.watch([start, y_pos, y_neg])
-        loss = initializer_loss(start, y_pos, y_neg, 0.25)
-    gradient, *targets = tape.gradient(loss, [start, y_pos, y_neg])
-    np.testing.assert_allclose(gradient, 2 * (start - 0.75 * y_neg - 0.25 * y_pos), atol=1e-5)
+        tape.watch([mean, y_pos, y_neg])
+        start = mean + noise_of_start
+        loss = initializer_loss(start, mean, y_pos, y_neg, 0.25)
+    gradient, *targets = tape.gradient(loss, [mean, y_pos, y_neg])
+    np.testing.assert_allclose(gradient, 2 * (0.75 * (start - y_neg) + 0.25 * (mean - y_pos)), atol=1e-5)
     assert targets == [None, None]
 
 
@@ -90,7 +92,7 @@ def test_initializer_alone_learns_the_analytic_proposal():
     def step(y_pos, x_next):
         with tf.GradientTape() as tape:
             proposal = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1))
-            loss = tf.reduce_mean(initializer_loss(proposal, y_pos, y_pos, 1.0))
+            loss = tf.reduce_mean(initializer_loss(proposal, proposal, y_pos, y_pos, 1.0))
         variables = model.initializer.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
 
@@ -140,7 +142,7 @@ def density(model, terms):
 
 
 def start(model, terms):
-    return model.chain_start(y(), LEVEL, [1, 2], 0, 'ema', terms)
+    return model.chain_start(y(), LEVEL, [1, 2], 0, 'ema', terms)[1]
 
 
 @pytest.mark.parametrize(('guidance', 'weights'), [(0.0, (1, 0)), (-1.0, (0, 1)), (2.0, (3, -2))])
