@@ -197,8 +197,9 @@ class RecoveryLikelihood(keras.Model):
 
         # Diffuse the images, run the chains.
         y_pos, x_next = self._positive_pairs(images, level, seed, mine.start)
+        start_seed = noise.fold(seed, noise.START)
         with tf.GradientTape() as start_tape:
-            start, proposal = self.chain_start(x_next, level, noise.fold(seed, noise.START), mine.start, 'raw', ((labels, 1.0),), training=True)
+            start, proposal = self.chain_start(x_next, level, start_seed, mine.start, 'raw', ((labels, 1.0),), training=True)
         y_neg, chain_gradient = self._chain(start, x_next, level, seed, mine.start, labels)
 
         # Descend the contrastive loss.
