@@ -3,12 +3,15 @@
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 
 import keras
 import tensorflow as tf
 import tqdm
+from absl import logging
 
 from drl_tf import checkpoint, report
 from drl_tf.errors import DivergenceError
@@ -31,17 +34,34 @@ class Periodic(keras.callbacks.Callback):
 
 
 class StopAtEnd(keras.callbacks.Callback):
-    """Ends training after the last step, or when its time is up (seconds from the first step; 0 is no limit)."""
+    """Ends training after the last step, when its time is up (seconds from the first step; 0 is no limit), or on Ctrl-C.
+
+    The step at hand is finished and saved; a second Ctrl-C ends at once.
+    """
 
     def __init__(self, last_step, seconds):
         super().__init__()
-        self.last_step, self.seconds = last_step, seconds
+        self.last_step, self.seconds, self.interrupted = last_step, seconds, False
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            self.former = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number, frame):
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+    def close(self):
+        """Gives Ctrl-C its former meaning back."""
+        if hasattr(self, 'former'):
+            signal.signal(signal.SIGINT, self.former)
 
     def on_train_batch_end(self, batch, logs=None):
         if batch == 0:
             self.start = time.monotonic()
         out_of_time = self.seconds and time.monotonic() - self.start > self.seconds
-        if int(self.model.optimizer.iterations) >= self.last_step or out_of_time:
+        if int(self.model.optimizer.iterations) >= self.last_step or out_of_time or self.interrupted:
             self.model.stop_training = True
 
 
@@ -78,7 +98,7 @@ def stop_on_divergence(workdir, max_loss):
 
     def check(step, logs):
         loss, norm = logs['loss'], logs['gradient_norm']
-        if math.isfinite(loss) and math.isfinite(norm) and abs(loss) <= max_loss:
+        if all(map(math.isfinite, logs.values())) and abs(loss) <= max_loss:
             return
         saved = checkpoint.steps(workdir)
         good = f'the last good checkpoint is {checkpoint.directory(workdir)}/{saved[-1]:08d}' if saved else 'there is no checkpoint yet'
@@ -107,7 +127,7 @@ class MetricsLog:
         if not os.path.exists(self.path):
             return
         with open(self.path, encoding='utf-8') as file:
-            kept = [line for line in file if line.endswith('\n') and json.loads(line)['step'] <= first_step]
+            kept = [line for line in file if _step_of(line) <= first_step]
         with open(self.path + '.tmp', 'w', encoding='utf-8') as file:
             file.writelines(kept)
         os.replace(self.path + '.tmp', self.path)
@@ -134,6 +154,15 @@ class MetricsLog:
         with self.writer.as_default(step=step):
             tf.summary.image('samples', report.tile(cells)[None])
             self.writer.flush()
+
+
+def _step_of(line):
+    """The step of a line of the log; infinite where the line is damaged."""
+    try:
+        return json.loads(line)['step'] if line.endswith('\n') else math.inf
+    except (ValueError, KeyError, TypeError):
+        logging.warning('a damaged line of the metrics log is dropped: %.80r', line)
+        return math.inf
 
 
 def _scalars(line):

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import tensorflow as tf
+from absl import logging
 
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
@@ -21,7 +22,8 @@ def steps(workdir):
     """Steps of the checkpoints of a run, oldest first."""
     if not os.path.isdir(directory(workdir)):
         return []
-    return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
+    names = [name for name in os.listdir(directory(workdir)) if name.isdigit()]
+    return sorted(int(name) for name in names if os.path.exists(os.path.join(directory(workdir), name, 'state.index')))
 
 
 def save(model, workdir):
@@ -69,20 +71,32 @@ def restore(model, workdir, step=None):
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(f'checkpoint {path} is damaged or of another architecture than {workdir}/config.json ({reason}): '
-                        'give an older one by --checkpoint_step, or remove it') from error
+        raise UserError(
+            f'checkpoint {path} is damaged or of another architecture than {workdir}/config.json ({reason}): '
+            'remove it, or give an older one by --checkpoint_step'
+        ) from error
     status.expect_partial()
     return step
 
 
-def load_model(workdir, config=None, step=None, precision='float32'):
+def restore_newest_sound(model, workdir):
+    """Reads the newest checkpoint that is sound, with a warning for each that is not; takes, returns and raises as `restore`."""
+    *older, oldest = reversed(steps(workdir))
+    for step in older:
+        try:
+            return restore(model, workdir, step)
+        except UserError as error:
+            logging.warning('%s; going back to the one before it', error)
+    return restore(model, workdir, oldest)
+
+
+def load_model(workdir, config=None, step=None):
     """Rebuilds the trained model of a run, its averaged weights ready for use.
 
     Args:
       workdir: the directory of the run.
       config: the configuration to use; the stored one where None.
       step: which checkpoint; the newest where None.
-      precision: 'float32' or 'bfloat16'.
 
     Returns:
       The `RecoveryLikelihood` and the checkpoint's step.
@@ -90,7 +104,7 @@ def load_model(workdir, config=None, step=None, precision='float32'):
     Raises:
       UserError: as in `config.load` and `restore`.
     """
-    model = build_model(config or configuration.load(workdir), precision)
+    model = build_model(config or configuration.load(workdir))
     step = restore(model, workdir, step)
     model.ema_network.converge_u()
     return model, step

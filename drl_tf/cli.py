@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -19,14 +20,26 @@ _NAMES = {
     bool: 'switch', int: 'whole number', float: 'number', str: 'text',
     tuple[int, ...]: 'whole numbers', tuple[float, ...]: 'numbers', tuple[str, ...]: 'names',
 }  # fmt: skip
+_SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
+_READ_BY = {
+    'init_from': ('train',),
+    'label': ('sample',),
+    'labels': ('compose',),
+    'label_weights': ('compose',),
+    'num_samples': ('sample', 'compose', *_SCORED),
+    'checkpoint_step': MODES[1:],
+    'export_dir': ('export',),
+    'max_samples': ('export',),
+}
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
   python run.py --dataset=digits                              train (resumes when run again)
-  python run.py --mode=sample --workdir=runs/digits_16_t6     sample what was trained; also evaluate, export
+  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample what was trained; also evaluate, export, ...
   python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
 
---dataset=X reads those that exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags and
-flags/X_<recipe>.flags, each of which overrides those before it; the command line wins.
+A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line. --dataset=X reads those that
+exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags and flags/X_<recipe>.flags, each of which
+overrides those before it and the defaults shown here; the command line wins. --dry_run shows what comes out.
 Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, {_INTERRUPTED} interrupted."""
 
 
@@ -34,7 +47,7 @@ Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_c
 class Command:
     """Command"""
 
-    mode: tuple[str, ...] = configuration.option(('train',), f'What to do, comma-separated and in this order: {", ".join(MODES)}.')
+    mode: tuple[str, ...] = configuration.option(('train',), f'What to do, one or more of {", ".join(MODES)}; done in this order.')
     workdir: str = configuration.option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
     init_from: str = configuration.option('', "Workdir of another run whose weights a new run starts from.")
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
@@ -54,16 +67,17 @@ def main(argv=None):
     """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on stderr."""
     argv = sys.argv if argv is None else argv
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    logging.getLogger('tensorflow').setLevel('ERROR')
     try:
-        return _run(list(argv))
+        return _run(['--help' if word == '-h' else word for word in argv])
     except (UserError, DivergenceError) as error:
         return _fail(error, error.exit_code)
     except flags.Error as error:
         return _fail(error, _WRONG_USE)
     except OSError as error:
         return _fail(error, _WRONG_USE)
-    except KeyboardInterrupt:
-        return _fail('interrupted; the same command goes on from the last checkpoint', _INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or 'interrupted', _INTERRUPTED)
 
 
 def _fail(error, code):
@@ -81,9 +95,7 @@ def _run(argv):
         return 0
     command = _group(Command, values)
     configuration.check(command)
-    unknown = [mode for mode in command.mode if mode not in MODES]
-    if unknown or not command.mode:
-        raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
+    _check_modes(command, values)
     config, workdir = _resolve(command, values, argv)
     if command.dry_run:
         _print_dry_run(config)
@@ -91,32 +103,43 @@ def _run(argv):
     return _call_modes(command, config, workdir)
 
 
+def _check_modes(command, values):
+    """Raises UserError for unknown modes, and for flags that none of the modes reads."""
+    if not command.mode or set(command.mode) - set(MODES):
+        raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
+    for name, modes in _READ_BY.items():
+        if values[name].present and not set(modes) & set(command.mode):
+            raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
+    if len(command.label_weights) not in (1, len(command.labels)):
+        raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
+
+
 def _call_modes(command, config, workdir):
-    """Runs the modes in order and prints where everything is."""
+    """Runs the modes in order and prints after each where everything is."""
     from drl_tf import devices, evaluate, export, generate, sweep, train
 
     devices.set_up()
+    config = config.replace(precision=devices.resolve_precision(config.training.precision))
+    print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
+    if set(command.mode) & set(_SCORED):
+        evaluate.check_digits(config)
     step = None if command.checkpoint_step < 0 else command.checkpoint_step
     export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    if len(weights) != len(command.labels):
-        raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
-    samples = command.num_samples or (100 if config.data.num_classes else 64)
+    samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or 2048
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
         'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
-        'evaluate': lambda: evaluate.evaluate(config, workdir, command.num_samples or 2048, command.weights, step),
-        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, command.num_samples or 2048, command.weights, step),
-        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, command.num_samples or 2048, command.weights, step),
+        'evaluate': lambda: evaluate.evaluate(config, workdir, scored, command.weights, step),
+        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step),
+        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step),
         'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step),
     }
-    summary = {}
-    for mode in command.mode:
-        summary.update(functions[mode]())
-    width = max(map(len, summary))
-    for label, text in summary.items():
-        print(f'{label:{width}}  {text}')
+    for mode in MODES:
+        if mode in command.mode:
+            for label, text in functions[mode]().items():
+                print(f'{label:17} {text}', flush=True)
     return 0
 
 
@@ -132,9 +155,9 @@ def _resolve(command, values, argv):
     if not command.workdir:
         raise UserError(f'--mode={",".join(command.mode)} needs --workdir, the directory of a trained run')
     stored = configuration.load(command.workdir)
-    given = {field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present}
-    config = stored.replace(**given)
-    differences = config.differences(stored, lambda field: field.metadata['changes'] not in ('sampling', 'always'))
+    config = stored.replace(**{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present})
+    config = dataclasses.replace(config, data=specs.resolve(config.data))
+    differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
     if differences:
         raise UserError(f'--workdir={command.workdir} was trained otherwise: {"; ".join(differences)}; drop these flags')
     return config, command.workdir
@@ -169,7 +192,10 @@ def _parse(argv, files=()):
     for group in _option_groups():
         for field in dataclasses.fields(group):
             _define(field, group.__doc__, values)
-    rest = values([argv[0], *(f'--flagfile={path}' for path in files), *argv[1:]])
+    try:
+        rest = values([argv[0], *(f'--flagfile={path}' for path in files), *argv[1:]])
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if len(rest) > 1:
         raise UserError(f'unexpected argument {rest[1]!r}: every option is --name=value')
     return values

@@ -14,6 +14,7 @@ import typing
 from drl_tf.errors import UserError
 
 FILE_NAME = 'config.json'
+PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 
 def option(default, help_text, *, low=None, high=None, choices=None, changes='never'):
@@ -43,7 +44,7 @@ class Network:
     attention: bool = option(False, 'Self-attention after each block at 16 px.')
     act: str = option('lrelu', 'Activation inside the network (lrelu has slope 0.2).', choices=('lrelu', 'swish'))
     final_act: str = option('relu', 'Activation before the sum over space.', choices=('relu', 'swish', 'identity'))
-    norm: str = option('none', 'Normalisation in the blocks (batch: by the batch at hand).', choices=('none', 'batch', 'group', 'instance'))
+    norm: str = option('none', 'Normalisation in the blocks; batch ties images together.', choices=('none', 'batch', 'group', 'instance'))
     conv_downsample: bool = option(False, 'Halve the image by a 3x3 convolution of stride 2 instead of 2x2 average pooling.')
     conv_shortcut: bool = option(True, 'Shortcut of a block that changes the channels: 3x3 convolution, or 1x1 when off.')
     gain: bool = option(True, "Per-channel gain after a block's second convolution.")
@@ -97,8 +98,8 @@ class Training:
     label_dropout: float = option(0.1, 'Share of images whose class is hidden while training a conditional model.', low=0, high=1)
     shared_noise: bool = option(False, 'One noise for x_t and x_{t+1} (lower variance; only the marginals are kept).')
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
-    precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=('auto', 'float32', 'bfloat16'))
-    max_loss: float = option(1e3, 'Stop when the absolute loss exceeds this: the energies ran away.', low=0, changes='resume')
+    precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=PRECISIONS, changes='sampling')
+    max_loss: float = option(1e3, 'Stop when the absolute loss exceeds this: the energies ran away.', low=1e-3, changes='resume')
     log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
     checkpoint_every: int = option(1000, 'Steps between checkpoints; the last 3 are kept.', low=1, changes='resume')
     grid_every: int = option(5000, 'Steps between sample grids.', low=1, changes='resume')
@@ -144,6 +145,8 @@ class Config:
             raise UserError(f'--image_size={size} must divide by {coarsest} for the resolutions of --initializer_mult')
         if self.initializer.initializer_channels % 4:
             raise UserError(f'--initializer_channels={self.initializer.initializer_channels} must divide by 4')
+        if self.sampling.guidance and not self.data.num_classes:
+            raise UserError(f'--guidance={self.sampling.guidance}: the model has no classes; train one with --num_classes=-1')
         if self.network.norm == 'group' and self.network.channels % 32:
             raise UserError(f'--channels={self.network.channels} must divide by 32 for --norm=group')
 
@@ -216,7 +219,7 @@ def load(workdir):
         with open(path, encoding='utf-8') as file:
             stored = json.load(file)
         return Config(**{group.name: group.type(**_tuples(stored[group.name])) for group in groups()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 
 

@@ -16,8 +16,8 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     `initializer_optimizer`, which is set before training.
     """
 
-    def __init__(self, config, precision='float32'):
-        super().__init__(config, precision)
+    def __init__(self, config):
+        super().__init__(config)
         self.initializer, self.ema_initializer = self._with_average(Initializer, config.initializer, 'initializer')
         self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
         self.level_means = {**self.level_means, 'initializer_loss': LevelMean(self.schedule.num_levels, name='initializer_loss')}
@@ -65,7 +65,7 @@ def initializer_loss(start, proposal, y_pos, y_neg, data_share):
     return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_pos, proposal)
 
 
-def build_model(config, precision='float32'):
+def build_model(config):
     """The model of a configuration: cooperative where it has an initializer."""
     model_class = CooperativeRecoveryLikelihood if config.diffusion.initializer else RecoveryLikelihood
-    return model_class(config, precision)
+    return model_class(config)

@@ -1,14 +1,15 @@
 """Scores of a trained model."""
 
+import dataclasses
 import json
 import os
 
 import numpy as np
 
-from drl_tf import checkpoint, devices
+from drl_tf import checkpoint
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
-from drl_tf.generate import labels_in_turn, sample_images
+from drl_tf.generate import file_stem, labels_in_turn, sample_images
 from drl_tf.metrics.score import digits_frechet
 
 
@@ -29,12 +30,15 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None):
       UserError: the data are not digits, or there is no sound checkpoint.
     """
     check_digits(config)
-    model, step = checkpoint.load_model(workdir, config, step, devices.resolve_precision(config.training.precision))
+    if num_samples < 2:
+        raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
+    model, step = checkpoint.load_model(workdir, config, step)
     score, _ = score_samples(model, num_samples, weights)
-    path = os.path.join(workdir, 'evaluation', f'{step:08d}-{weights}-{num_samples}.json')
+    path = os.path.join(workdir, 'evaluation', file_stem(config, workdir, step, weights, num_samples) + '.json')
+    settings = {'seed': config.training.seed, 'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + '.tmp', 'w', encoding='utf-8') as file:
-        json.dump({'step': step, 'weights': weights, 'seed': config.training.seed, **score}, file, indent=2)
+        json.dump({'step': step, 'weights': weights, **settings, **score}, file, indent=2)
     os.replace(path + '.tmp', path)
     figures = {
         'Fréchet distance': f'{score["frechet_distance_digits_classifier"]:.1f} ({num_samples:,} samples, digits classifier)',

@@ -20,7 +20,7 @@ class Export(tf.Module):
 
     Args:
       model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
-      max_samples: the largest `num_samples` of one request.
+      max_samples: the largest number of images of one request.
       weights: 'ema' or 'raw'.
     """
 
@@ -78,6 +78,7 @@ class Export(tf.Module):
 
     def _images(self, num_samples, seed, terms):
         x = self._model.sample(num_samples, seed, weights=self._weights, terms=terms)[-1]
+        x = tf.debugging.assert_all_finite(x, 'the samples are not finite')
         grey = tf.clip_by_value(tf.round((x + 1) * _GREY_HALF), 0, 255)
         return {'images': tf.cast(grey, tf.uint8)}
 
@@ -105,6 +106,7 @@ class Export(tf.Module):
     def _energies(self, images, level, terms):
         log_density = self._model.density_at(level, self._weights, terms)(images)
         variance = tf.gather(tf.constant(self._model.schedule.delta**2, tf.float32), level)
+        log_density = tf.debugging.assert_all_finite(log_density, 'the energy is not finite: images must be smaller')
         return {'network_output': log_density * variance, 'energy': -log_density}
 
     @tf.function
@@ -117,6 +119,7 @@ class Export(tf.Module):
         """The inputs, once they are found right."""
         checks = [
             tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'),
+            *_within(tf.shape(images)[0], 1, self._max_samples, 'the number of images'),
             *_within(level, 0, self._model.schedule.num_levels - 1, 'level'),
             tf.debugging.assert_all_finite(images, 'images must be finite'),
         ]
@@ -147,9 +150,11 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
     Raises:
       UserError: there is no sound checkpoint, or `directory` is a file.
     """
+    if config.network.norm == 'batch':
+        raise UserError('--norm=batch cannot be exported: an image would depend on the others of its request')
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise UserError(f'--export_dir={directory} is a file: give a directory')
-    model, step = checkpoint.load_model(workdir, config, step)
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     os.makedirs(directory, exist_ok=True)
     versions = [int(name) for name in os.listdir(directory) if name.isdigit()]
     final = os.path.join(directory, str(max(versions, default=0) + 1))

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from drl_tf import checkpoint, devices, report
+from drl_tf import checkpoint, noise, report
+from drl_tf import config as configuration
 from drl_tf.errors import UserError
 from drl_tf.model import UNCONDITIONAL, composed, guided
 
@@ -50,7 +51,9 @@ def sample_images(model, num_samples, seed, weights='ema', label=-1, compose=Non
     interval = 1 if sys.stderr.isatty() else 30
     with tqdm.tqdm(total=num_samples, unit=' images', desc='sampling', mininterval=interval, disable=not show) as bar:
         for first in range(0, num_samples, batch):
-            states = model.sample(batch, [seed, 1], first, weights, terms(first))
+            states = model.sample(batch, [seed, noise.SAMPLING], first, weights, terms(first))
+            if not np.isfinite(states[-1]).all():
+                raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
             first_states = first_states or states
             images.append(report.to_uint8(states[-1]))
             bar.update(min(batch, num_samples - first))
@@ -72,22 +75,29 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
       Where things are, as {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, or no such class.
+      UserError: there is no sound checkpoint, or no such class, or the samples are not finite.
     """
     chosen = compose[0] if compose else (label,) if label >= 0 else ()
     check_classes(config, chosen)
-    precision = devices.resolve_precision(config.training.precision)
-    model, step = checkpoint.load_model(workdir, config, step, precision)
+    model, step = checkpoint.load_model(workdir, config, step)
     images, states = sample_images(model, num_samples, config.training.seed, weights, label, compose)
     classes = 'compose' + '-'.join(map(str, chosen)) if compose else f'class{label}' if chosen else ''
-    name = '-'.join(filter(None, (f'{step:08d}', weights, classes, f'seed{config.training.seed}')))
-    root = os.path.join(workdir, 'samples', name)
+    root = os.path.join(workdir, 'samples', '-'.join(filter(None, (file_stem(config, workdir, step, weights, num_samples), classes))))
     report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
     report.save_png(f'{root}-trajectory.png', report.trajectory(states, _TRAJECTORY_ROWS))
     with open(f'{root}.npz.tmp', 'wb') as file:
         np.savez_compressed(file, images=images)
     os.replace(f'{root}.npz.tmp', f'{root}.npz')
     return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': f'{root}.npz'}
+
+
+def file_stem(config, workdir, step, weights, num_samples):
+    """A name that tells what was sampled: the step, the weights, how many, the seed, and what differs from the run's configuration."""
+    pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
+    free = ('sampling', 'always')
+    changed = [f'{field.name}{mine}' for (field, mine), (_, theirs) in pairs if mine != theirs and field.metadata['changes'] in free]
+    kept = [text for text in changed if not text.startswith(('seed', 'data_dir', 'sample_batch_size'))]
+    return '-'.join([f'{step:08d}', weights, str(num_samples), f'seed{config.training.seed}', *kept])
 
 
 def check_classes(config, classes):

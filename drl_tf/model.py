@@ -64,15 +64,15 @@ class RecoveryLikelihood(keras.Model):
     (images, labels), int32 [B] from 1 (0 is no class).
 
     Args:
-      config: a `config.Config`; sampling takes K and noise scale from it.
-      precision: 'float32' or 'bfloat16', the type that the networks compute in.
+      config: a `config.Config`; sampling takes K and noise scale from it. The networks compute in bfloat16 where its precision
+        says so, else in float32.
     """
 
-    def __init__(self, config, precision='float32'):
+    def __init__(self, config):
         super().__init__()
         self.config = config
         self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](config.diffusion.num_levels, config.diffusion.b2)
-        self.network_dtype = 'mixed_bfloat16' if precision == 'bfloat16' else 'float32'
+        self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
         self.averages = [(self.ema_network, self.network)]
         names = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
@@ -162,9 +162,11 @@ class RecoveryLikelihood(keras.Model):
         layers = self.ema_network.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.ema_network.converge_u()
-        yield
-        for layer, u in zip(layers, before, strict=True):
-            layer.u.assign(u)
+        try:
+            yield
+        finally:
+            for layer, u in zip(layers, before, strict=True):
+                layer.u.assign(u)
 
     def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout_seed=None):
         """(s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
@@ -189,7 +191,7 @@ class RecoveryLikelihood(keras.Model):
         """One step of Algorithm 1 on a replica's share of the batch."""
         images, labels = data if self.config.data.num_classes else (data, None)
         options, step = self.config.training, self.optimizer.iterations.value
-        seed = noise.fold([options.seed, 0], step)
+        seed = noise.fold([options.seed, noise.TRAINING], step)
         mine = _rows_of_replica(images.shape[0])
         level = noise.levels(seed, self.schedule.num_levels, options.batch_size)[mine]
         if labels is not None:

@@ -6,6 +6,8 @@ at the counter of image i. (Under XLA the draws are as random, but other ones.)
 
 import tensorflow as tf
 
+# Roots beside the seed of a run, one for each user of randomness, and purposes within one.
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING = range(4)
 FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4

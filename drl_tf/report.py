@@ -1,5 +1,6 @@
 """Pictures: grids of images and of trajectories."""
 
+import math
 import os
 
 import numpy as np
@@ -17,9 +18,11 @@ def to_uint8(images):
 
 
 def square(images):
-    """The largest square number of images, in rows of its root: uint8 [n, H, W, C] -> [rows, columns, H, W, C]."""
-    side = int(len(images) ** 0.5)
-    return images[: side * side].reshape(side, side, *images.shape[1:])
+    """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows, columns, H, W, C]."""
+    columns = math.isqrt(len(images))
+    rows = -(-len(images) // columns)
+    missing = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
+    return np.concatenate([images, missing]).reshape(rows, columns, *images.shape[1:])
 
 
 def grid(images, num_classes=0):

@@ -47,7 +47,7 @@ def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.
     """
 
     def step_noise(k):
-        return noise_scale * noise.normal(noise.fold(seed, k), tf.shape(x_next), first)
+        return noise_scale * noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
     start = x_next if start is None else start
     y, _ = conditional_chain(schedule, density_at(level), start, x_next, level, num_steps, step_noise, step_scale)

@@ -4,7 +4,8 @@ import csv
 import math
 import os
 
-from drl_tf import checkpoint, devices, report
+from drl_tf import checkpoint, report
+from drl_tf import config as configuration
 from drl_tf.errors import UserError
 from drl_tf.evaluate import check_digits, score_samples
 
@@ -17,7 +18,7 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = K_train / K.
 
     Args:
-      config: the `Config` of the run, with the K of training.
+      config: a `Config`; the K of training is that of the run.
       workdir: the directory of the run.
       num_samples: how many images for each K.
       weights: 'ema' or 'raw'.
@@ -29,7 +30,7 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     Raises:
       UserError: the data are not digits, or there is no sound checkpoint.
     """
-    levels, trained = config.diffusion.num_levels, config.diffusion.mcmc_steps
+    levels, trained = config.diffusion.num_levels, configuration.load(workdir).diffusion.mcmc_steps
     variants = {}
     for evaluations in EVALUATIONS:
         steps = max(1, round(evaluations / levels))
@@ -48,11 +49,10 @@ def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
 def _sweep(config, workdir, variants, name, axis, num_samples, weights, step):
     """Scores every variant of the configuration; writes a grid for each, a CSV and a plot."""
     check_digits(config)
-    precision = devices.resolve_precision(config.training.precision)
     root, rows = os.path.join(workdir, f'sweep_{name}'), []
     os.makedirs(root, exist_ok=True)
     for value, changes in variants.items():
-        model, _ = checkpoint.load_model(workdir, config.replace(**changes), step, precision)
+        model, _ = checkpoint.load_model(workdir, config.replace(**changes), step)
         score, samples = score_samples(model, num_samples, weights)
         report.save_png(os.path.join(root, f'{value}.png'), report.grid(samples[:100], config.data.num_classes))
         rows.append({name: value, **changes, **{key: score[key] for key in (_DISTANCE, 'class_agreement') if key in score}})

@@ -42,25 +42,20 @@ def train(config, workdir, init_from=None, weights='ema'):
       UserError: the workdir holds a run of another configuration, or `init_from` does not fit.
       DivergenceError: the loss is not finite or ran away.
     """
-    options = config.training
-    _claim(config, workdir)
-    precision = devices.resolve_precision(options.precision)
-    print(f'training {config.data.dataset} in {workdir}, network in {precision}', flush=True)
-    with devices.strategy().scope():
-        model = compiled_model(config, precision)
+    options, strategy = config.training, devices.strategy()
+    if options.batch_size % strategy.num_replicas_in_sync:
+        raise UserError(f'--batch_size={options.batch_size} must divide by the {strategy.num_replicas_in_sync} devices')
+    _compare(config, workdir)
+    with strategy.scope():
+        model = compiled_model(config)
         step = _starting_step(model, config, workdir, init_from, weights)
+    images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
+    os.makedirs(workdir, exist_ok=True)
     config.save(workdir)
-    if step >= options.train_steps:
-        print(f'--train_steps={options.train_steps} are done already')
-    else:
-        images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
+    print(f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}', flush=True)
+    if step < options.train_steps:
         _show_data(images, config, workdir)
-        bar = callbacks.ProgressBar(config, step)
-        try:
-            actions = [*_callbacks(model, config, workdir, step), bar]
-            model.fit(images, steps_per_epoch=options.train_steps, shuffle=False, verbose=0, callbacks=actions)
-        finally:
-            bar.close()
+        _fit(model, images, config, workdir, step)
     return {
         'step': f'{int(model.optimizer.iterations):,}',
         'checkpoints': checkpoint.directory(workdir),
@@ -70,9 +65,10 @@ def train(config, workdir, init_from=None, weights='ema'):
     }
 
 
-def compiled_model(config, precision):
-    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint."""
-    model = build_model(config, precision)
+def compiled_model(config):
+    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights start from the seed."""
+    keras.utils.set_random_seed(config.training.seed)
+    model = build_model(config)
     options = config.training
     rate = LinearWarmup(options.learning_rate, options.warmup_steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam'), jit_compile=devices.jit_compile())
@@ -84,23 +80,37 @@ def compiled_model(config, precision):
     return model
 
 
-def _claim(config, workdir):
-    """Makes the workdir, or holds the configuration of the run that is there against this one."""
-    os.makedirs(workdir, exist_ok=True)
-    if not os.path.exists(os.path.join(workdir, configuration.FILE_NAME)):
+def _compare(config, workdir):
+    """Holds the configuration of the run that was begun in the workdir against this one."""
+    if not checkpoint.steps(workdir):
         return
     differences = config.differences(configuration.load(workdir), lambda field: field.metadata['changes'] not in ('resume', 'always'))
     if differences:
         raise UserError(f'--workdir={workdir} holds another run ({"; ".join(differences)}): give the same flags, or another --workdir')
 
 
+def _fit(model, images, config, workdir, step):
+    """Runs Keras `fit`; raises KeyboardInterrupt, with where to go on, when Ctrl-C ended it."""
+    end, bar = callbacks.StopAtEnd(config.training.train_steps, config.training.max_minutes * 60), callbacks.ProgressBar(config, step)
+    try:
+        actions = _callbacks(model, config, workdir, step, end)
+        model.fit(images, steps_per_epoch=config.training.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
+    finally:
+        bar.close()
+        end.close()
+    if end.interrupted:
+        raise KeyboardInterrupt(f'interrupted and saved at step {int(model.optimizer.iterations)}: the same command goes on there')
+
+
 def _starting_step(model, config, workdir, init_from, weights):
     """Restores the last checkpoint, or takes another run's weights, or starts at 0."""
     if checkpoint.steps(workdir):
-        step = checkpoint.restore(model, workdir)
+        step = checkpoint.restore_newest_sound(model, workdir)
         print(f'resuming at step {step}')
         return step
     if init_from:
+        if not checkpoint.steps(init_from):
+            raise UserError(f'--init_from={init_from} holds no trained run')
         other = configuration.load(init_from)
         of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
         of_network |= {field.name for group in (config.network, config.initializer) for field in dataclasses.fields(group)}
@@ -121,13 +131,13 @@ def _show_data(batches, config, workdir):
     report.save_png(os.path.join(workdir, 'samples', 'data.png'), report.square(report.to_uint8(list(images))))
 
 
-def _callbacks(model, config, workdir, step):
+def _callbacks(model, config, workdir, step, end):
     """In order: stop before anything is written from a bad state, log, draw, save."""
     options, last = config.training, config.training.train_steps
     log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
     return [
         callbacks.Periodic(1, last, callbacks.stop_on_divergence(workdir, options.max_loss)),
-        callbacks.StopAtEnd(last, options.max_minutes * 60),
+        end,
         callbacks.Periodic(options.log_every, last, log),
         callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
         callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),

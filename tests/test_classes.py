@@ -13,8 +13,8 @@ from drl_tf.generate import labels_in_turn
 from drl_tf.model import guided
 
 SMALL = [
-    *TINY, '--recipe=cdrl', '--num_classes=-1', '--mcmc_steps=2', '--initializer_channels=8', '--initializer_mult=1,1',
-    '--initializer_blocks=1', '--sample_batch_size=20', '--learning_rate=1e-2',
+    *TINY, '--recipe=cdrl', '--num_levels=3', '--num_classes=-1', '--mcmc_steps=2', '--initializer_channels=8', '--initializer_mult=1,1',
+    '--initializer_blocks=1', '--noinitializer_attention', '--sample_batch_size=20', '--learning_rate=1e-2',
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_classes_take_turns_or_are_one():
 def test_a_row_of_the_grid_is_a_class():
     images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
     assert report.grid(images, 3)[..., 0, 0, 0].tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert report.grid(images)[..., 0, 0, 0].tolist() == [[0, 1], [2, 3]]
+    assert report.grid(images)[..., 0, 0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
 def test_sampling_by_class(workdir):
@@ -115,7 +115,7 @@ def test_exported_class_signatures(workdir, tmp_path):
     out = signatures['sample_class'](seed=seed, labels=tf.constant([3, 8, -1]), guidance=tf.constant(2.0))['images']
     expected = report.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
     assert np.abs(out.numpy().astype(int) - expected).max() <= 1
-    images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([1, 4])
+    images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([0, 2])
     out = signatures['energy_class'](images=images, level=level, labels=tf.constant([0, 9]))['energy']
     np.testing.assert_allclose(out, -model.density_at(level, terms=guided(tf.constant([1, 10])))(images), rtol=1e-3)
     for labels in ([10], [-2], [0] * 6):

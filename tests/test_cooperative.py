@@ -168,7 +168,7 @@ def test_both_networks_learn():
     """A step moves every network, and the averages with the energy's decay; the displacement is counted from the proposal."""
     keras.utils.set_random_seed(0)
     options = OPTIONS.replace(initializer_learning_rate=1e-3, num_classes=3)
-    model = compiled_model(options, 'float32')
+    model = compiled_model(options)
     before = [[w.numpy() for w in network.weights] for _, network in model.averages]
     data = (tf.random.stateless_uniform([4, 8, 8, 1], [1, 2], -1, 1), tf.constant([1, 2, 3, 0]))
     logs = model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False).history

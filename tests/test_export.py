@@ -101,6 +101,9 @@ def test_sample_does_not_depend_on_the_number(exported):
     ('energy', {'images': np.full([5, 16, 16, 1], np.nan, np.float32)}, 'finite'),
     ('denoise', {'level': [0, 1, 2, 3, 6]}, 'level must be from 0 to 5'),
     ('denoise', {'images': np.full([5, 16, 16, 1], np.inf, np.float32)}, 'finite'),
+    ('energy', {'images': np.zeros([0, 16, 16, 1], np.float32), 'level': []}, 'number of images must be from 1 to 50'),
+    ('energy', {'images': np.full([5, 16, 16, 1], 1e38, np.float32)}, 'finite'),
+    ('denoise', {'images': np.zeros([51, 16, 16, 1], np.float32), 'level': [0] * 51}, 'number of images must be from 1 to 50'),
     ('sample', {'num_samples': 0}, 'num_samples must be from 1 to 50'),
     ('sample', {'num_samples': 51}, 'num_samples must be from 1 to 50'),
 ])  # fmt: skip

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from drl_tf import diffusion, noise, sampling
+from drl_tf import config, diffusion, noise, sampling
+from drl_tf.cooperative import build_model
 from drl_tf.langevin import langevin
 
 SEED = [7, 8]
@@ -114,3 +115,24 @@ def test_progressive_sampling_approaches_the_data():
     expected_mean, expected_variance = recursion(schedule, mean, variance, 1000)
     np.testing.assert_allclose(x.mean(), expected_mean, atol=5 * np.sqrt(expected_variance / x.size))
     np.testing.assert_allclose(x.var(), expected_variance, rtol=5 * np.sqrt(2 / x.size))
+
+
+def test_all_noises_of_a_sample_differ(monkeypatch):
+    """Prior, proposal and every step of every level draw noise of their own."""
+    options = config.Config().replace(
+        image_size=4, image_channels=1, channels=4, num_res_blocks=1, channel_mult=(1,), mcmc_steps=9, num_levels=2, initializer=True,
+        initializer_channels=8, initializer_mult=(1,), initializer_blocks=1,
+    )  # fmt: skip
+    draws = []
+
+    def recorded(seed, shape, first=0):
+        draws.append(tuple(np.array(seed)))
+        return tf.zeros(shape)
+
+    tf.config.run_functions_eagerly(True)
+    monkeypatch.setattr(noise, 'normal', recorded)
+    try:
+        build_model(options).sample(1, [1, 2])
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert len(draws) == 1 + 2 * (1 + 9) and len(set(draws)) == len(draws)

@@ -3,14 +3,12 @@
 import functools
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tiny import run
 
 from drl_tf import config, noise
-from drl_tf.model import RecoveryLikelihood
 from drl_tf.train import LinearWarmup, compiled_model
 
 OPTIONS = config.Config().replace(
@@ -25,17 +23,15 @@ def images(batch_size):
 @functools.cache
 def trained(steps=1, **changes):
     """A model after some steps on one batch, with the logs of the last step."""
-    keras.utils.set_random_seed(0)
     options = OPTIONS.replace(**changes)
-    model = compiled_model(options, 'float32')
+    model = compiled_model(options)
     batch = tf.data.Dataset.from_tensors(images(options.training.batch_size)).repeat()
     history = model.fit(batch, steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False)
     return model, {name: values[-1] for name, values in history.history.items()}
 
 
 def initial(**changes):
-    keras.utils.set_random_seed(0)
-    return RecoveryLikelihood(OPTIONS.replace(**changes))
+    return compiled_model(OPTIONS.replace(**changes))
 
 
 def change(model, start):
@@ -99,11 +95,17 @@ def test_level_means():
     np.testing.assert_allclose(means['loss'].total, difference * model.schedule.loss_weight, rtol=1e-4, atol=1e-6)
 
 
+def test_the_seed_sets_the_first_weights():
+    first, second, other = (np.concatenate([np.ravel(w) for w in initial(seed=seed).network.weights]) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, second)
+    assert np.mean(first != other) > 0.5
+
+
 def test_a_step_is_a_function_of_the_seed():
     trained.cache_clear()
     first = change(trained()[0], initial())
     trained.cache_clear()
-    second, other = (change(trained(seed=seed)[0], initial()) for seed in (0, 2))
+    second, other = (change(trained(seed=seed)[0], initial(seed=seed)) for seed in (0, 2))
     np.testing.assert_array_equal(first, second)
     assert np.any(first != other)
 

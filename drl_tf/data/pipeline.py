@@ -7,7 +7,6 @@ from drl_tf import config, noise
 from drl_tf.data import digits, folder, images, prepared, specs
 
 _THREADS = 2
-_MIRROR = 1  # Beside the seed, apart from the draws of the model (0) and of the order of files (2).
 
 
 def training_images(data: config.Data, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
@@ -36,7 +35,7 @@ def training_images(data: config.Data, batch_size: int, seed: int, first_step: i
     def finish(position, image_and_label):
         image, label = image_and_label
         if flip:
-            mirrored = tf.random.stateless_uniform([], noise.fold((seed, _MIRROR), position)) < 0.5
+            mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
             image = tf.where(mirrored, image[:, ::-1], image)
         image = tf.cast(image, tf.float32) / 127.5 - 1
         return (image, label + 1) if data.num_classes else image

@@ -15,7 +15,6 @@ _CONNECT_SECONDS = 5
 _RECORDS_SHUFFLED = 4096
 _BATCH = 64
 _REMEDY = 'remove it and prepare it again'
-_ORDER = 2  # Beside the seed, apart from the draws of the model (0) and of the mirroring (1).
 
 
 def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
@@ -127,7 +126,7 @@ def _shuffled_records(files, seed, first):
 
 
 def _shuffle(values, seed, *numbers):
-    return tf.random.experimental.stateless_shuffle(values, noise.fold((seed, _ORDER), *numbers))
+    return tf.random.experimental.stateless_shuffle(values, noise.fold((seed, noise.DATA_ORDER), *numbers))
 
 
 def _prepare(builder, name, spec):
