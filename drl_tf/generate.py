@@ -81,7 +81,9 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
     check_classes(config, chosen)
     model, step = checkpoint.load_model(workdir, config, step)
     images, states = sample_images(model, num_samples, config.training.seed, weights, label, compose)
-    classes = 'compose' + '-'.join(map(str, chosen)) if compose else f'class{label}' if chosen else ''
+    classes = f'class{label}' if chosen else ''
+    if compose:
+        classes = 'compose' + '-'.join(f'{c}' if w == 1 else f'{c}x{w:g}' for c, w in zip(*compose, strict=True))
     root = os.path.join(workdir, 'samples', '-'.join(filter(None, (file_stem(config, workdir, step, weights, num_samples), classes))))
     report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
     report.save_png(f'{root}-trajectory.png', report.trajectory(states, _TRAJECTORY_ROWS))
