@@ -181,3 +181,37 @@ def test_both_networks_learn():
 
 def test_labels_are_dropped_at_the_rate():
     assert np.mean(noise.dropped([1, 2], 0.1, 100_000)) == pytest.approx(0.1, abs=0.005)
+
+
+class GaussianClasses:
+    """Stands in for a network: f of class c is delta^2 times a Gaussian log density of the class's mean and precision."""
+
+    def __init__(self, means, precisions, delta):
+        self.means, self.precisions, self.delta = tf.constant(means), tf.constant(precisions), delta
+
+    def prepare(self, time, labels):
+        return (tf.zeros(tf.shape(time), tf.int32) if labels is None else labels)[:, None, None, None]
+
+    def __call__(self, y, labels):
+        mean, precision = tf.gather(self.means, labels), tf.gather(self.precisions, labels)
+        return -0.5 * self.delta**2 * tf.reduce_sum(precision * (y - mean) ** 2, axis=[1, 2, 3])
+
+
+def test_composition_of_gaussians_samples_their_product():
+    """A long chain at the top level reaches the analytic product's mean and variance, up to the chain's known bias."""
+    model, size = build_model(CLASSES), 2000
+    delta = model.schedule.delta[-1]
+    model.ema_network = GaussianClasses([0.0, 1.0, -0.5], [1.0, 4.0, 3.0], delta)
+    level = tf.fill([size], model.schedule.num_levels - 1)
+    terms = composed([tf.fill([size], 1), tf.fill([size], 2)], [1.0, 0.5])
+    start = noise.normal([1, 2], [size, 8, 8, 1])
+
+    def step_noise(k):
+        return noise.normal(noise.fold([3, 4], k), [size, 8, 8, 1])
+
+    y, _ = sampling.conditional_chain(model.schedule, model.density_at(level, 'ema', terms), start, start, level, 120, step_noise)
+    precision = 1 + (4 - 1) + 0.5 * (3 - 1)
+    mean = ((4 * 1.0 - 0) + 0.5 * (3 * -0.5 - 0)) / precision
+    variance = 1 / (precision * (1 - delta**2 * precision / 4))
+    np.testing.assert_allclose(np.mean(y), mean, atol=5 * np.sqrt(variance / np.size(y)))
+    np.testing.assert_allclose(np.var(y), variance, rtol=5 * np.sqrt(2 / np.size(y)))
