@@ -15,6 +15,7 @@ from absl import logging
 
 from drl_tf import checkpoint, report
 from drl_tf.errors import DivergenceError
+from drl_tf.files import written_aside
 from drl_tf.generate import sample_images
 
 GRID_IMAGES = 100
@@ -128,9 +129,8 @@ class MetricsLog:
             return
         with open(self.path, encoding='utf-8') as file:
             kept = [line for line in file if _step_of(line) <= first_step]
-        with open(self.path + '.tmp', 'w', encoding='utf-8') as file:
+        with written_aside(self.path) as file:
             file.writelines(kept)
-        os.replace(self.path + '.tmp', self.path)
 
     def __call__(self, step, logs):
         (last_step, last_time), now = self.last, time.monotonic()

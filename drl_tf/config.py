@@ -12,6 +12,7 @@ import os
 import typing
 
 from drl_tf.errors import UserError
+from drl_tf.files import written_aside
 
 FILE_NAME = 'config.json'
 PRECISIONS = ('auto', 'float32', 'bfloat16')
@@ -192,10 +193,8 @@ class Config:
 
     def save(self, workdir):
         """Writes `config.json`, aside and renamed."""
-        path = os.path.join(workdir, FILE_NAME)
-        with open(path + '.tmp', 'w', encoding='utf-8') as file:
+        with written_aside(os.path.join(workdir, FILE_NAME)) as file:
             json.dump(dataclasses.asdict(self), file, indent=2)
-        os.replace(path + '.tmp', path)
 
 
 def groups():

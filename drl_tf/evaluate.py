@@ -9,6 +9,7 @@ import numpy as np
 from drl_tf import checkpoint
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
+from drl_tf.files import written_aside
 from drl_tf.generate import file_stem, labels_in_turn, sample_images
 from drl_tf.metrics.score import digits_frechet
 
@@ -36,10 +37,8 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None):
     score, _ = score_samples(model, num_samples, weights)
     path = os.path.join(workdir, 'evaluation', file_stem(config, workdir, step, weights, num_samples) + '.json')
     settings = {'seed': config.training.seed, 'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
+    with written_aside(path) as file:
         json.dump({'step': step, 'weights': weights, **settings, **score}, file, indent=2)
-    os.replace(path + '.tmp', path)
     figures = {
         'Fréchet distance': f'{score["frechet_distance_digits_classifier"]:.1f} ({num_samples:,} samples, digits classifier)',
         'its floor': f'{score["floor"]:.1f} ({score["num_held_out"]:,} held-out digits against {score["num_real"]:,} training digits)',

@@ -10,6 +10,7 @@ import tqdm
 from drl_tf import checkpoint, noise, report
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
+from drl_tf.files import written_aside
 from drl_tf.model import UNCONDITIONAL, composed, guided
 
 _TRAJECTORY_ROWS = 8
@@ -87,9 +88,8 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
     root = os.path.join(workdir, 'samples', '-'.join(filter(None, (file_stem(config, workdir, step, weights, num_samples), classes))))
     report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
     report.save_png(f'{root}-trajectory.png', report.trajectory(states, _TRAJECTORY_ROWS))
-    with open(f'{root}.npz.tmp', 'wb') as file:
+    with written_aside(f'{root}.npz', 'wb') as file:
         np.savez_compressed(file, images=images)
-    os.replace(f'{root}.npz.tmp', f'{root}.npz')
     return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': f'{root}.npz'}
 
 

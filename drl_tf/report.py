@@ -1,11 +1,12 @@
 """Pictures: grids of images and of trajectories."""
 
 import math
-import os
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+from drl_tf.files import written_aside
 
 _SMALLEST_SIDE = 512
 _MOST_ROWS = 16
@@ -50,9 +51,8 @@ def save_png(path, cells):
     picture = tile(cells)
     scale = max(1, -(-_SMALLEST_SIDE // max(picture.shape[:2])))
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path + '.tmp', format='png')
-    os.replace(path + '.tmp', path)
+    with written_aside(path, 'wb') as file:
+        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, format='png')
 
 
 def save_curves(path, axis, x, curves):
@@ -70,7 +70,8 @@ def save_curves(path, axis, x, curves):
         axes.plot(x, values, marker='o', label=label)
     axes.set(xlabel=axis, ylim=(0, None))
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with written_aside(path, 'wb') as file:
+        figure.savefig(file, format='png', dpi=120)
 
 
 def trajectory(states, count):

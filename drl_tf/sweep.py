@@ -8,6 +8,7 @@ from drl_tf import checkpoint, report
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
 from drl_tf.evaluate import check_digits, score_samples
+from drl_tf.files import written_aside
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
 EVALUATIONS = (18, 30, 48, 90, 180)
@@ -50,14 +51,13 @@ def _sweep(config, workdir, variants, name, axis, num_samples, weights, step):
     """Scores every variant of the configuration; writes a grid for each, a CSV and a plot."""
     check_digits(config)
     root, rows = os.path.join(workdir, f'sweep_{name}'), []
-    os.makedirs(root, exist_ok=True)
     for value, changes in variants.items():
         model, _ = checkpoint.load_model(workdir, config.replace(**changes), step)
         score, samples = score_samples(model, num_samples, weights)
         report.save_png(os.path.join(root, f'{value}.png'), report.grid(samples[:100], config.data.num_classes))
         rows.append({name: value, **changes, **{key: score[key] for key in (_DISTANCE, 'class_agreement') if key in score}})
     path = os.path.join(root, 'scores.csv')
-    with open(path, 'w', encoding='utf-8', newline='') as file:
+    with written_aside(path) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
