@@ -49,7 +49,7 @@ class Command:
 
     mode: tuple[str, ...] = configuration.option(('train',), f'What to do, one or more of {", ".join(MODES)}; done in this order.')
     workdir: str = configuration.option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
-    init_from: str = configuration.option('', "Workdir of another run whose weights a new run starts from.")
+    init_from: str = configuration.option('', 'Workdir of another run whose weights a new run starts from.')
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
     num_samples: int = configuration.option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
@@ -259,5 +259,4 @@ def _kind(field):
     low, high = metadata['low'], metadata['high']
     if low is not None:
         kind += f', {low} to {high}' if high is not None else f', at least {low}'
-    shown = ','.join(map(str, default)) if isinstance(default, tuple) else default
-    return f'{kind}; default {shown}' if shown != '' else kind
+    return f'{kind}; default {configuration.text(default)}' if default != '' else kind

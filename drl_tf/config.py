@@ -64,7 +64,7 @@ class Diffusion:
     schedule: str = option('t6', 'Noise levels: t6, or the cosine log-SNR of cdrl.', choices=('t6', 'cosine'))
     num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=500)
     b2: float = option(2e-4, 'Square of the step-size factor: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1)
-    mcmc_steps: int = option(30, 'Langevin steps at each level (K); other modes may override it.', low=1, high=100_000, changes='sampling')
+    mcmc_steps: tuple[int, ...] = option((30,), 'Langevin steps (K): one number, or one a level from 0 up.', low=1, changes='sampling')
     initializer: bool = option(False, 'Start each chain at the proposal of a second network instead of at x_{t+1}.')
     final_denoise: bool = option(False, 'End sampling with one Tweedie denoising step.', changes='sampling')
 
@@ -148,6 +148,9 @@ class Config:
             raise UserError(f'--initializer_channels={self.initializer.initializer_channels} must divide by 4')
         if self.sampling.guidance and not self.data.num_classes:
             raise UserError(f'--guidance={self.sampling.guidance}: the model has no classes; train one with --num_classes=-1')
+        if len(self.diffusion.mcmc_steps) not in (1, self.diffusion.num_levels):
+            given, levels = text(self.diffusion.mcmc_steps), self.diffusion.num_levels
+            raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
         if self.network.norm == 'group' and self.network.channels % 32:
             raise UserError(f'--channels={self.network.channels} must divide by 32 for --norm=group')
 
@@ -155,6 +158,12 @@ class Config:
     def image_shape(self):
         """[H, W, C] of one image."""
         return (self.data.image_size, self.data.image_size, self.data.image_channels)
+
+    @property
+    def steps_by_level(self):
+        """K of each level, list of T ints."""
+        steps = self.diffusion.mcmc_steps
+        return list(steps) * (self.diffusion.num_levels if len(steps) == 1 else 1)
 
     def options(self):
         """Yields (field, value) for every option of every group."""
@@ -186,7 +195,7 @@ class Config:
         """
         pairs = zip(self.options(), other.options(), strict=True)
         return [
-            f'--{field.name}={mine} here, {theirs} there'
+            f'--{field.name}={text(mine)} here, {text(theirs)} there'
             for (field, mine), (_, theirs) in pairs
             if mine != theirs and compared(field)
         ]
@@ -222,6 +231,11 @@ def load(workdir):
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 
 
+def text(value):
+    """A value as the command line takes it."""
+    return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _tuples(values):
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
@@ -244,10 +258,10 @@ def _check(field, value):
         raise UserError(f'--{field.name}={value} must be one of {", ".join(map(str, bounds["choices"]))}')
     for number in value if kind is tuple else (value,):
         if isinstance(number, float) and not math.isfinite(number):
-            raise UserError(f'--{field.name}={value} must be finite')
+            raise UserError(f'--{field.name}={text(value)} must be finite')
         if bounds['low'] is not None and number < bounds['low']:
-            raise UserError(f'--{field.name}={value} must be at least {bounds["low"]}')
+            raise UserError(f'--{field.name}={text(value)} must be at least {bounds["low"]}')
         if bounds['high'] is not None and number > bounds['high']:
-            raise UserError(f'--{field.name}={value} must be at most {bounds["high"]}')
+            raise UserError(f'--{field.name}={text(value)} must be at most {bounds["high"]}')
     if kind is tuple and not value:
         raise UserError(f'--{field.name} must name at least one number')

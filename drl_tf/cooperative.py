@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf import noise
-from drl_tf.diffusion import at, per_image
+from drl_tf.diffusion import at, per_image, posterior_mean
 from drl_tf.model import LevelMean, RecoveryLikelihood
 from drl_tf.networks.initializer import Initializer
 
@@ -40,12 +40,13 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         mean = tf.add_n([weight * network(x_next, time, labels, dropout_seed) for labels, weight in terms])
         return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
 
-    def learn_start(self, tape, start, proposal, y_pos, y_neg, level):
-        """Descends the sum over the pixels of (y^K - y^0)^2, or in part of (y+ - g)^2, through g alone."""
+    def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
+        """Descends the sum over the pixels of (y^K - y^0)^2, or in part of (E[y_t | x, x_{t+1}] - g)^2, through g alone."""
         options = self.config.initializer
         weight = self.schedule.s[1:] ** -2 if options.initializer_level_weight else np.ones(self.schedule.num_levels)
+        y_mean = at(self.schedule.m, level) * posterior_mean(self.schedule, images, x_next, level)
         with tape:
-            losses = initializer_loss(start, proposal, y_pos, y_neg, options.initializer_data_share) * per_image(weight, level)
+            losses = initializer_loss(start, proposal, y_mean, y_neg, options.initializer_data_share) * per_image(weight, level)
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         gradients = tape.gradient(loss, self.initializer.trainable_variables)
         self._descend(gradients, self.initializer.trainable_variables, self.initializer_optimizer)
@@ -53,16 +54,16 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         return {'initializer_loss': tf.distribute.get_replica_context().all_reduce('sum', loss)}
 
 
-def initializer_loss(start, proposal, y_pos, y_neg, data_share):
-    """(1 - share) |y^K - y^0|^2 + share |y+ - g|^2 of each image, float32 [B]; y^K and y+ are held fixed.
+def initializer_loss(start, proposal, y_mean, y_neg, data_share):
+    """(1 - share) |y^K - y^0|^2 + share |E[y_t | x, x_{t+1}] - g|^2 of each image, float32 [B]; g alone is taught.
 
-    The noise of y^0 is independent of y+, so that g in its place has the same gradient in expectation, with less variance.
+    The minimum of the second term is E[y_t | x_{t+1}], around which beta~_{t+1} is the variance that a known x would leave.
     """
 
     def distance(target, guess):
         return tf.reduce_sum((tf.stop_gradient(target) - guess) ** 2, axis=[1, 2, 3])
 
-    return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_pos, proposal)
+    return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_mean, proposal)
 
 
 def build_model(config):

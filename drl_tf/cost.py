@@ -41,14 +41,14 @@ def cost(config):
     functions = [energy, chain_step, learning, *([proposal] if config.diffusion.initializer else [])]
     energy_flops, chain_flops, learning_flops, *rest = (_count(function, config.image_shape) for function in functions)
     start_flops = sum(rest)
-    chain = config.diffusion.mcmc_steps * chain_flops
-    per_image = chain + 2 * learning_flops + 3 * start_flops
+    steps = config.steps_by_level
+    per_image = max(steps) * chain_flops + 2 * learning_flops + 3 * start_flops
     return {
         'parameters': network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if rest else 0,
         'FLOPs of one energy': energy_flops,
         'FLOPs of one Langevin step of an image': chain_flops,
-        'FLOPs to sample an image': config.diffusion.num_levels * (chain + start_flops),
+        'FLOPs to sample an image': sum(steps) * chain_flops + len(steps) * start_flops,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * config.training.batch_size,
     }

@@ -139,3 +139,17 @@ def forward_pair(schedule, x, level, noise, noise_next):
     if noise_next is None:
         return x_t, at(A, level + 1) * x + at(S, level + 1) * noise
     return x_t, at(schedule.a, level + 1) * x_t + at(schedule.s, level + 1) * noise_next
+
+
+def posterior_mean(schedule, x, x_next, level):
+    """E[x_t | x, x_{t+1}] = (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2 (Ho et al. 2020, equation 7).
+
+    Args:
+      schedule, x, level: as in `forward_pair`.
+      x_next: x_{t+1}, like `x`.
+
+    Returns:
+      Like `x`. The noise of `forward_pair` may have been shared: only the marginals of x_{t+1} matter.
+    """
+    A, S, s, a = schedule.A[:-1], schedule.S, schedule.s[1:], schedule.a[1:]
+    return at(A * s**2 / S[1:] ** 2, level) * x + at(a * S[:-1] ** 2 / S[1:] ** 2, level) * x_next

@@ -97,8 +97,9 @@ def file_stem(config, workdir, step, weights, num_samples):
     """A name that tells what was sampled: the step, the weights, how many, the seed, and what differs from the run's configuration."""
     pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
     free = ('sampling', 'always')
-    changed = [f'{field.name}{mine}' for (field, mine), (_, theirs) in pairs if mine != theirs and field.metadata['changes'] in free]
-    kept = [text for text in changed if not text.startswith(('seed', 'data_dir', 'sample_batch_size'))]
+    changed = [(field, mine) for (field, mine), (_, theirs) in pairs if mine != theirs and field.metadata['changes'] in free]
+    unnamed = ('seed', 'data_dir', 'sample_batch_size')
+    kept = [field.name + configuration.text(mine) for field, mine in changed if field.name not in unnamed]
     return '-'.join([f'{step:08d}', weights, str(num_samples), f'seed{config.training.seed}', *kept])
 
 

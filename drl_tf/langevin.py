@@ -23,17 +23,19 @@ def langevin(log_prob, y, step_size, num_steps, noise):
       log_prob: callable, y -> log density up to a constant, float32 [B].
       y: where the chain starts, float32 [B, ...].
       step_size: delta, float32, broadcast against `y`.
-      num_steps: K, int.
+      num_steps: K, int32, broadcast against `y`: the loop runs to the largest and an image stays where its own K ended.
       noise: callable, k -> noise of step k, like `y` (already scaled where it is not standard).
 
     Returns:
-      The state after K steps and the gradient of the last step, both like `y` (zeros where K = 0).
+      The state after K steps and the gradient of the last of them, both like `y` (zeros where K = 0).
     """
 
-    def step(k, y, _):
+    def step(k, y, last_gradient):
         gradient = value_gradient(log_prob, y)
-        return k + 1, y + step_size**2 / 2 * gradient + step_size * noise(k), gradient
+        moved = y + step_size**2 / 2 * gradient + step_size * noise(k)
+        return k + 1, tf.where(k < num_steps, moved, y), tf.where(k < num_steps, gradient, last_gradient)
 
+    longest = tf.reduce_max(num_steps)
     state = (tf.constant(0), y, tf.zeros_like(y))
-    _, y, gradient = tf.while_loop(lambda k, *_: k < num_steps, step, state, parallel_iterations=1)
+    _, y, gradient = tf.while_loop(lambda k, *_: k < longest, step, state, parallel_iterations=1)
     return y, gradient

@@ -122,7 +122,7 @@ class RecoveryLikelihood(keras.Model):
             return self.density_at(level, weights, terms)
 
         start, _ = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, terms)
-        steps = self.config.diffusion.mcmc_steps
+        steps = tf.gather(self.config.steps_by_level, level)
         return sampling.denoise(
             self.schedule, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start
         )
@@ -147,6 +147,7 @@ class RecoveryLikelihood(keras.Model):
           [x_T, ..., x_0], T + 1 tensors float32 [n, H, W, C]; with `final_denoise` the last one is the clean image.
         """
         first = tf.convert_to_tensor(first)
+
         def denoise_step(x, level, seed):
             return self.denoise(x, level, seed, first, weights, terms)
 
@@ -213,7 +214,7 @@ class RecoveryLikelihood(keras.Model):
         gradients = tape.gradient(loss, self.network.trainable_variables)
         self.network.update_u()
         norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
-        others = self.learn_start(start_tape, start, proposal, y_pos, y_neg, level)
+        others = self.learn_start(start_tape, start, proposal, images, x_next, y_neg, level)
         self._average()
 
         values = (losses, f_pos, f_neg, _rms(y_neg - start), _rms(chain_gradient))
@@ -221,9 +222,9 @@ class RecoveryLikelihood(keras.Model):
             mean.update_state(value, level)
         return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, **others}
 
-    def learn_start(self, tape, start, proposal, y_pos, y_neg, level):
+    def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
         """Teaches what proposed `start`: nothing here. Returns further values for the log."""
-        del tape, start, proposal, y_pos, y_neg, level
+        del tape, start, proposal, images, x_next, y_neg, level
         return {}
 
     def _positive_pairs(self, images, level, seed, first):
@@ -242,9 +243,8 @@ class RecoveryLikelihood(keras.Model):
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
         log_density = self.density_at(level, 'raw', ((labels, 1.0),))
-        return sampling.conditional_chain(
-            self.schedule, log_density, start, x_next, level, self.config.diffusion.mcmc_steps, step_noise
-        )
+        steps = tf.gather(self.config.steps_by_level, level)
+        return sampling.conditional_chain(self.schedule, log_density, start, x_next, level, steps, step_noise)
 
     def _descend(self, gradients, variables, optimizer):
         """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before clipping."""

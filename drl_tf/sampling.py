@@ -16,7 +16,7 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
       start: where the chains start, float32 [B, H, W, C].
       x_next: x_{t+1}, like `start`.
       level: t, int32 [B].
-      num_steps: K.
+      num_steps: K, int, or int32 [B], one for each image.
       step_noise: callable, k -> noise of step k, like `start`.
       step_scale: q, by which the noise is multiplied; the drift is by q^2.
 
@@ -28,7 +28,8 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
     def log_conditional(y):
         return log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
 
-    return langevin(log_conditional, start, step_scale * at(schedule.delta, level), num_steps, step_noise)
+    steps = tf.reshape(num_steps, [-1, 1, 1, 1])
+    return langevin(log_conditional, start, step_scale * at(schedule.delta, level), steps, step_noise)
 
 
 def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None):

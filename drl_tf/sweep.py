@@ -16,7 +16,7 @@ _DISTANCE = 'frechet_distance_digits_classifier'
 
 
 def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
-    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = K_train / K.
+    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = (mean K_train) / K.
 
     Args:
       config: a `Config`; the K of training is that of the run.
@@ -31,11 +31,11 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     Raises:
       UserError: the data are not digits, or there is no sound checkpoint.
     """
-    levels, trained = config.diffusion.num_levels, configuration.load(workdir).diffusion.mcmc_steps
+    levels, trained = config.diffusion.num_levels, sum(configuration.load(workdir).steps_by_level)
     variants = {}
     for evaluations in EVALUATIONS:
         steps = max(1, round(evaluations / levels))
-        variants[levels * steps] = dict(mcmc_steps=steps, step_scale=math.sqrt(trained / steps))
+        variants[levels * steps] = dict(mcmc_steps=(steps,), step_scale=math.sqrt(trained / (levels * steps)))
     return _sweep(config, workdir, variants, 'evaluations', 'Langevin gradients per image', num_samples, weights, step)
 
 
@@ -55,7 +55,8 @@ def _sweep(config, workdir, variants, name, axis, num_samples, weights, step):
         model, _ = checkpoint.load_model(workdir, config.replace(**changes), step)
         score, samples = score_samples(model, num_samples, weights)
         report.save_png(os.path.join(root, f'{value}.png'), report.grid(samples[:100], config.data.num_classes))
-        rows.append({name: value, **changes, **{key: score[key] for key in (_DISTANCE, 'class_agreement') if key in score}})
+        shown = {option: configuration.text(chosen) for option, chosen in changes.items()}
+        rows.append({name: value, **shown, **{key: score[key] for key in (_DISTANCE, 'class_agreement') if key in score}})
     path = os.path.join(root, 'scores.csv')
     with written_aside(path) as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -105,6 +105,7 @@ def test_flagfile(capsys, tmp_path):
     (['--image_size=20'], ['image_size', '20']),
     (['--channel_mult=1,x'], ['channel_mult', '1,x']),
     (['--channel_mult='], ['channel_mult']),
+    (['--mcmc_steps=5,4'], ['mcmc_steps=5,4', 'num_levels=6']),
     (['--batch_size=0'], ['batch_size=0', 'at least 1']),
     (['--batch_size=many'], ['batch_size', 'many']),
     (['--learning_rate=nan'], ['learning_rate']),
@@ -285,5 +286,3 @@ def test_disk_full_is_one_line(capsys, tmp_path):
     """A workdir that cannot be made: a file stands in its place."""
     (tmp_path / 'file').write_text('')
     assert str(tmp_path / 'file') in refused(capsys, *TINY, f'--workdir={tmp_path}/file/w')
-
-

@@ -14,7 +14,7 @@ from drl_tf.train import compiled_model
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
 S_PAPER = [0.00745, 0.25226, 0.48170, 0.68176, 0.84024, 0.94749, 0.99697]
 OPTIONS = config.Config().replace(
-    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=2, batch_size=4, warmup_steps=0,
+    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=(2,), batch_size=4, warmup_steps=0,
     schedule='cosine', b2=4e-4, initializer=True, initializer_channels=8, initializer_mult=(1, 2), initializer_blocks=1,
 )  # fmt: skip
 CLASSES = OPTIONS.replace(num_classes=3)
@@ -65,36 +65,38 @@ def test_proposal_starts_at_the_noisy_image():
 
 
 def test_initializer_loss_has_the_analytic_gradient():
-    """d/dg of (1 - w) |y^K - y^0|^2 + w |y+ - g|^2 is 2 (1 - w) (y^0 - y^K) + 2 w (g - y+); nothing flows into the targets."""
-    mean, noise_of_start, y_pos, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(4))
+    """d/dg of (1 - w) |y^K - y^0|^2 + w |E - g|^2 is 2 (1 - w) (y^0 - y^K) + 2 w (g - E); nothing flows into the targets."""
+    mean, noise_of_start, y_mean, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(4))
     with tf.GradientTape() as tape:
-        tape.watch([mean, y_pos, y_neg])
+        tape.watch([mean, y_mean, y_neg])
         start = mean + noise_of_start
-        loss = initializer_loss(start, mean, y_pos, y_neg, 0.25)
-    gradient, *targets = tape.gradient(loss, [mean, y_pos, y_neg])
-    np.testing.assert_allclose(gradient, 2 * (0.75 * (start - y_neg) + 0.25 * (mean - y_pos)), atol=1e-5)
+        loss = initializer_loss(start, mean, y_mean, y_neg, 0.25)
+    gradient, *targets = tape.gradient(loss, [mean, y_mean, y_neg])
+    np.testing.assert_allclose(gradient, 2 * (0.75 * (start - y_neg) + 0.25 * (mean - y_mean)), atol=1e-5)
     assert targets == [None, None]
 
 
-def test_initializer_alone_learns_the_analytic_proposal():
-    """On Gaussian data, trained on y+, g is the posterior mean of y_t, which is linear in x_{t+1}: the loss reaches its floor."""
-    mean, variance, t, schedule = 0.5, 0.04, 2, diffusion.cosine()
-    model = build_model(OPTIONS.replace(initializer_attention=False, initializer_dropout=0.0))
-    optimizer = keras.optimizers.Adam(3e-3)
-    level = tf.fill([64], t)
+@pytest.mark.parametrize('shared', [False, True], ids=['two noises', 'shared noise'])
+def test_initializer_alone_learns_the_analytic_proposal(shared):
+    """On Gaussian data, taught by the data, g is the posterior mean of y_t, which is linear in x_{t+1}, whether noise is shared or not."""
+    mean, variance, t, schedule, size = 0.5, 0.04, 2, diffusion.cosine(), 64
+    options = dict(initializer_attention=False, initializer_dropout=0.0, initializer_data_share=1.0, batch_size=size, clip_norm=0.0)
+    model = build_model(OPTIONS.replace(**options))
+    model.initializer_optimizer = keras.optimizers.Adam(3e-3)
+    model.initializer_optimizer.build(model.initializer.trainable_variables)
+    level = tf.fill([size], t)
 
     def batch(seed):
-        x, eps, eps_next = (noise.normal([seed, purpose], [64, 8, 8, 1]) for purpose in range(3))
-        x_t, x_next = diffusion.forward_pair(schedule, mean + variance**0.5 * x, level, eps, eps_next)
-        return schedule.m[t] * x_t, x_next
+        x, eps, eps_next = (noise.normal([seed, purpose], [size, 8, 8, 1]) for purpose in range(3))
+        images = mean + variance**0.5 * x
+        _, x_next = diffusion.forward_pair(schedule, images, level, eps, None if shared else eps_next)
+        return images, x_next
 
     @tf.function
-    def step(y_pos, x_next):
+    def step(images, x_next):
         with tf.GradientTape() as tape:
-            proposal = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1))
-            loss = tf.reduce_mean(initializer_loss(proposal, proposal, y_pos, y_pos, 1.0))
-        variables = model.initializer.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
+            start, proposal = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
+        model.learn_start(tape, start, proposal, images, x_next, start, level)
 
     for seed in range(200):
         step(*batch(seed))

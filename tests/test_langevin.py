@@ -48,6 +48,17 @@ def test_k_steps_cost_k_gradients():
     assert int(evaluations) == 17
 
 
+def test_each_image_runs_its_own_number_of_steps():
+    """Those that are done stay, with the gradient of their own last step, while the longest chain goes on."""
+    y = noise.normal(SEED, [3, 2, 2, 1])
+    steps = tf.reshape([4, 0, 2], [3, 1, 1, 1])
+    together = langevin(gaussian(0.5, 3.0), y, 0.2, steps, standard_noise(y.shape))
+    for image, k in enumerate([4, 0, 2]):
+        alone = langevin(gaussian(0.5, 3.0), y, 0.2, k, standard_noise(y.shape))
+        for mine, expected in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(mine[image], expected[image])
+
+
 def test_no_steps_leave_the_start():
     y = tf.ones([1, 2, 2, 1])
     moved, gradient = langevin(gaussian(0.0, 1.0), y, 0.1, 0, standard_noise(y.shape))
@@ -117,10 +128,12 @@ def test_progressive_sampling_approaches_the_data():
     np.testing.assert_allclose(x.var(), expected_variance, rtol=5 * np.sqrt(2 / x.size))
 
 
-def test_all_noises_of_a_sample_differ(monkeypatch):
-    """Prior, proposal and every step of every level draw noise of their own."""
+@pytest.mark.parametrize(('mcmc_steps', 'total'), [((9,), 18), ((9, 4), 13)])
+def test_all_noises_of_a_sample_differ(monkeypatch, mcmc_steps, total):
+    """Prior, proposal and every step of every level draw noise of their own, and each level runs its own K."""
     options = config.Config().replace(
-        image_size=4, image_channels=1, channels=4, num_res_blocks=1, channel_mult=(1,), mcmc_steps=9, num_levels=2, initializer=True,
+        image_size=4, image_channels=1, channels=4, num_res_blocks=1, channel_mult=(1,), mcmc_steps=mcmc_steps, num_levels=2,
+        initializer=True,
         initializer_channels=8, initializer_mult=(1,), initializer_blocks=1,
     )  # fmt: skip
     draws = []
@@ -135,4 +148,4 @@ def test_all_noises_of_a_sample_differ(monkeypatch):
         build_model(options).sample(1, [1, 2])
     finally:
         tf.config.run_functions_eagerly(False)
-    assert len(draws) == 1 + 2 * (1 + 9) and len(set(draws)) == len(draws)
+    assert len(draws) == 1 + 2 + total and len(set(draws)) == len(draws)

@@ -12,7 +12,7 @@ from drl_tf import config, noise
 from drl_tf.train import LinearWarmup, compiled_model
 
 OPTIONS = config.Config().replace(
-    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=2, batch_size=4, warmup_steps=0
+    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=(2,), batch_size=4, warmup_steps=0
 )
 
 
@@ -64,10 +64,22 @@ def test_u_moves_once_a_step():
     """One power iteration of the weights before the step, whatever K is."""
     start = initial()
     start.network.update_u()
-    for mcmc_steps in (1, 5):
+    for mcmc_steps in ((1,), (5,)):
         model = trained(mcmc_steps=mcmc_steps)[0]
         for layer, expected in zip(model.network.normalised_layers(), start.network.normalised_layers(), strict=True):
             np.testing.assert_allclose(layer.u, expected.u, atol=1e-6)
+
+
+def test_chains_in_training_take_the_steps_of_their_level():
+    """A batch of all levels with K = 1, 3, 2 moves each image as the model with that one K does."""
+    x, level, seed = images(3), tf.range(3), tf.constant([5, 6])
+
+    def chains(mcmc_steps):
+        return initial(num_levels=3, mcmc_steps=mcmc_steps)._chain(x, x, level, seed, 0, None)[0]
+
+    together = chains((1, 3, 2))
+    for image, steps in enumerate((1, 3, 2)):
+        np.testing.assert_allclose(together[image], chains((steps,))[image], atol=1e-6)
 
 
 def test_clipping_bounds_the_gradient():
