@@ -80,7 +80,7 @@ class Initializer:
     initializer_dropout: float = option(0.1, 'Share of activations dropped while training.', low=0, high=0.9)
     initializer_learning_rate: float = option(1e-5, "Its Adam's learning rate after the warm-up.", low=1e-8, high=1)
     initializer_level_weight: bool = option(False, 'Weigh the loss of each level by 1 / s_{t+1}^2 (the paper: all alike).')
-    initializer_data_share: float = option(0.0, 'Share of its loss that looks at the data y+ instead of the chain.', low=0, high=1)
+    initializer_data_share: float = option(0.0, 'Share of its loss that teaches it the images, not the chains.', low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
