@@ -13,7 +13,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from drl_tf import checkpoint, report
+from drl_tf import report
 from drl_tf.errors import DivergenceError
 from drl_tf.files import written_aside
 from drl_tf.generate import sample_images
@@ -22,47 +22,59 @@ GRID_IMAGES = 100
 
 
 class Periodic(keras.callbacks.Callback):
-    """Calls `action(step, logs)` after every `every` steps, and after the last one."""
+    """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where training ends before it."""
 
-    def __init__(self, every, last_step, action):
+    def __init__(self, every, last_step, action, at_stop=True):
         super().__init__()
-        self.every, self.last_step, self.action = every, last_step, action
+        self.every, self.last_step, self.action, self.at_stop = every, last_step, action, at_stop
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
-        if step % self.every == 0 or step == self.last_step or self.model.stop_training:
+        if step % self.every == 0 or step == self.last_step or (self.at_stop and self.model.stop_training):
             self.action(step, logs)
 
 
-class StopAtEnd(keras.callbacks.Callback):
-    """Ends training after the last step, when its time is up (seconds from the first step; 0 is no limit), or on Ctrl-C.
+class TimeLimit:
+    """Seconds from the first call of `is_up` after which it says True; 0 is no limit."""
 
-    The step at hand is finished and saved; a second Ctrl-C ends at once.
+    def __init__(self, seconds):
+        self.seconds, self.start = seconds, None
+
+    def is_up(self):
+        self.start = self.start or time.monotonic()
+        return bool(self.seconds) and time.monotonic() - self.start > self.seconds
+
+
+class StopAtEnd(keras.callbacks.Callback):
+    """Ends training after the last step, when its time is up, or on SIGINT or SIGTERM.
+
+    The step at hand is finished and saved; a second signal ends the process at once.
+
+    Attributes:
+      signal: the number of the signal that came, or None.
     """
 
-    def __init__(self, last_step, seconds):
+    def __init__(self, last_step, time_limit):
         super().__init__()
-        self.last_step, self.seconds, self.interrupted = last_step, seconds, False
+        self.last_step, self.time_limit, self.signal, self.former = last_step, time_limit, None, {}
 
     def on_train_begin(self, logs=None):
         if threading.current_thread() is threading.main_thread():
-            self.former = signal.signal(signal.SIGINT, self._interrupt)
+            self.former = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def _interrupt(self, number, frame):
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
+    def _stop(self, number, frame):
+        if self.signal:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number
 
     def close(self):
-        """Gives Ctrl-C its former meaning back."""
-        if hasattr(self, 'former'):
-            signal.signal(signal.SIGINT, self.former)
+        """Gives the signals their former meaning back."""
+        for number, former in self.former.items():
+            signal.signal(number, former)
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch == 0:
-            self.start = time.monotonic()
-        out_of_time = self.seconds and time.monotonic() - self.start > self.seconds
-        if int(self.model.optimizer.iterations) >= self.last_step or out_of_time or self.interrupted:
+        if self.time_limit.is_up() or int(self.model.optimizer.iterations) >= self.last_step or self.signal:
             self.model.stop_training = True
 
 
@@ -94,21 +106,36 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.close()
 
 
-def stop_on_divergence(workdir, max_loss):
-    """An action that raises `DivergenceError` on a loss or gradient that is not finite or ran away."""
+def stop_on_divergence(model, workdir, max_loss):
+    """An action that raises `DivergenceError` where a loss, gradient or weight is not finite or the loss ran away.
+
+    What the levels looked like since the last line of the log is then in `diverged-<step>.json`.
+    """
 
     def check(step, logs):
         loss, norm = logs['loss'], logs['gradient_norm']
-        if all(map(math.isfinite, logs.values())) and abs(loss) <= max_loss:
+        if logs['finite'] and all(map(math.isfinite, logs.values())) and abs(loss) <= max_loss:
             return
-        saved = checkpoint.steps(workdir)
-        good = f'the last good checkpoint is {checkpoint.directory(workdir)}/{saved[-1]:08d}' if saved else 'there is no checkpoint yet'
+        record = os.path.join(workdir, f'diverged-{step}.json')
+        with written_aside(record) as file:
+            json.dump({'step': step, **_numbers(logs), **_by_level(model)}, file, indent=2)
         raise DivergenceError(
-            f'the energies ran away at step {step} (loss {loss:.4g}, gradient norm {norm:.4g}, --max_loss={max_loss:g}); {good}; '
-            'start a new --workdir with a lower --learning_rate, --clip_norm=1, --shared_noise or a larger --energy_l2'
+            f'the energies ran away at step {step} (loss {loss:.4g}, gradient norm {norm:.4g}, --max_loss={max_loss:g}; {record}): '
+            'start a new --workdir with a lower --learning_rate, --clip_norm=1, --shared_noise or a larger --energy_l2',
+            step,
         )
 
     return check
+
+
+def _numbers(logs):
+    return {name: float(value) if math.isfinite(value) else None for name, value in logs.items()}
+
+
+def _by_level(model):
+    """{'level_<name>': [mean of each level, or None]} since the sums were last reset."""
+    means = {f'level_{name}': mean.result().numpy() for name, mean in model.level_means.items()}
+    return {name: [float(value) if math.isfinite(value) else None for value in values] for name, values in means.items()}
 
 
 class MetricsLog:
@@ -138,9 +165,9 @@ class MetricsLog:
             return
         self.last = (step, now)
         speed = (step - last_step) * self.batch_size / (now - last_time)
-        line = {'step': step, 'time': time.time(), 'images_per_second': speed, **{name: float(value) for name, value in logs.items()}}
-        for name, mean in self.model.level_means.items():
-            line[f'level_{name}'] = [float(value) if math.isfinite(value) else None for value in mean.result().numpy()]
+        logs = {name: value for name, value in logs.items() if name != 'finite'}
+        line = {'step': step, 'time': time.time(), 'images_per_second': speed, **_numbers(logs), **_by_level(self.model)}
+        for mean in self.model.level_means.values():
             mean.reset_state()
         with open(self.path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')

@@ -1,5 +1,7 @@
-"""Checkpoints of a run: `checkpoints/<step>/` in the workdir, written aside and renamed."""
+"""Checkpoints of a run: `checkpoints/<step>/` in the workdir, sealed with checksums, written aside and renamed."""
 
+import hashlib
+import json
 import os
 import shutil
 
@@ -9,8 +11,10 @@ from absl import logging
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError
+from drl_tf.files import sync, written_aside
 
 _KEEP = 3
+_MANIFEST = 'manifest.json'
 
 
 def directory(workdir):
@@ -19,75 +23,126 @@ def directory(workdir):
 
 
 def steps(workdir):
-    """Steps of the checkpoints of a run, oldest first."""
+    """Steps of the checkpoints of a run, sound or not, oldest first."""
     if not os.path.isdir(directory(workdir)):
         return []
-    names = [name for name in os.listdir(directory(workdir)) if name.isdigit()]
-    return sorted(int(name) for name in names if os.path.exists(os.path.join(directory(workdir), name, 'state.index')))
+    return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
 
 
 def save(model, workdir):
-    """Writes weights, u, averaged weights, optimizer and step; keeps the last three checkpoints.
+    """Writes weights, u, averaged weights, optimizers, step, sums for the log and configuration; keeps the last three checkpoints.
 
     Args:
       model: a compiled `RecoveryLikelihood` whose optimizer is built.
       workdir: the directory of the run.
+
+    Raises:
+      UserError: it could not be written, for want of room or of rights; the older ones are as they were.
     """
     step = int(model.optimizer.iterations)
     final = _path(workdir, step)
     aside = os.path.join(directory(workdir), f'writing-{step}')
-    shutil.rmtree(aside, ignore_errors=True)
-    os.makedirs(aside)
-    _state(model).write(os.path.join(aside, 'state'))
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(aside, final)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        os.makedirs(aside)
+        _state(model).write(os.path.join(aside, 'state'))
+        model.config.save(aside)
+        _seal(aside)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(aside, final)
+        sync(directory(workdir))
+    except (OSError, tf.errors.OpError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f'checkpoint {final} could not be written ({_first_line(error)}): the older ones are sound; '
+            'put that right, and the same command goes on from them'
+        ) from error
     for old in steps(workdir)[:-_KEEP]:
         shutil.rmtree(_path(workdir, old))
 
 
 def restore(model, workdir, step=None):
-    """Reads a checkpoint into a model, with its optimizer where the model is compiled.
+    """Reads a checkpoint into a model, with its optimizers where the model is compiled.
 
     Args:
       model: a `RecoveryLikelihood`.
       workdir: the directory of a run.
-      step: which checkpoint; the newest where None.
+      step: which checkpoint; where None the newest sound one, with a warning for each that is not.
 
     Returns:
       The checkpoint's step.
 
     Raises:
-      UserError: there is no such checkpoint, it is damaged, or it belongs to another architecture.
+      UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another architecture.
     """
     present = steps(workdir)
     if not present:
         raise UserError(f'--workdir={workdir} holds no checkpoint: train there first')
-    step = present[-1] if step is None else step
-    if step not in present:
+    if step is not None and step not in present:
         raise UserError(f'--checkpoint_step={step} is not among the checkpoints of {workdir}: {", ".join(map(str, present))}')
-    path = _path(workdir, step)
+    candidates = present[::-1] if step is None else [step]
+    for candidate in candidates:
+        try:
+            _restore(model, _path(workdir, candidate))
+            return candidate
+        except UserError as error:
+            if candidate == candidates[-1]:
+                raise
+            logging.warning('%s; going back to the one before it', error)
+
+
+def _restore(model, path):
+    """Reads one checkpoint, once its files are found to be those that were written."""
+    _verify(path)
     try:
         status = _state(model).read(os.path.join(path, 'state'))
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(
-            f'checkpoint {path} is damaged or of another architecture than {workdir}/config.json ({reason}): '
-            'remove it, or give an older one by --checkpoint_step'
-        ) from error
+        raise UserError(f'checkpoint {path} is of another architecture than the config.json of its run ({_first_line(error)})') from error
     status.expect_partial()
-    return step
 
 
-def restore_newest_sound(model, workdir):
-    """Reads the newest checkpoint that is sound, with a warning for each that is not; takes, returns and raises as `restore`."""
-    *older, oldest = reversed(steps(workdir))
-    for step in older:
-        try:
-            return restore(model, workdir, step)
-        except UserError as error:
-            logging.warning('%s; going back to the one before it', error)
-    return restore(model, workdir, oldest)
+def _seal(path):
+    """Notes size and SHA-256 of every file of a directory in its manifest, and has all of it on the disk."""
+    names = sorted(os.listdir(path))
+    with written_aside(os.path.join(path, _MANIFEST)) as file:
+        json.dump({name: _fingerprint(os.path.join(path, name)) for name in names}, file, indent=2)
+    for name in (*names, _MANIFEST):
+        sync(os.path.join(path, name))
+    sync(path)
+
+
+def _verify(path):
+    """Raises UserError with file and reason where a directory is not as it was sealed."""
+    name = _MANIFEST
+    try:
+        with open(os.path.join(path, name), encoding='utf-8') as file:
+            manifest = json.load(file)
+        for name, expected in manifest.items():
+            found = _fingerprint(os.path.join(path, name))
+            for key, value in expected.items():
+                if found[key] != value:
+                    raise ValueError(f'{key} {found[key]}, not {value}')
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        reason = f'{name}: {_first_line(error)}'
+        raise UserError(f'checkpoint {path} is damaged ({reason}): remove it, or give an older --checkpoint_step') from error
+
+
+def _fingerprint(path):
+    with open(path, 'rb') as file:
+        return {'bytes': os.path.getsize(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0][:200]
+
+
+def set_aside_after(workdir, step):
+    """Renames the checkpoints after a step, which were found damaged, to `damaged-<step>`, out of the way of those to come."""
+    for damaged in (present for present in steps(workdir) if present > step):
+        aside = os.path.join(directory(workdir), f'damaged-{damaged}')
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(_path(workdir, damaged), aside)
 
 
 def load_model(workdir, config=None, step=None):
@@ -96,7 +151,7 @@ def load_model(workdir, config=None, step=None):
     Args:
       workdir: the directory of the run.
       config: the configuration to use; the stored one where None.
-      step: which checkpoint; the newest where None.
+      step: which checkpoint; the newest sound one where None.
 
     Returns:
       The `RecoveryLikelihood` and the checkpoint's step.
@@ -119,4 +174,5 @@ def _state(model):
     variables = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:
         variables.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})
+        variables['level_means'] = [variable for mean in model.level_means.values() for variable in mean.variables]
     return tf.train.Checkpoint(**{part: {variable.path: variable.value for variable in group} for part, group in variables.items()})

@@ -12,7 +12,7 @@ from absl import flags
 
 from drl_tf import __version__
 from drl_tf import config as configuration
-from drl_tf.errors import DivergenceError, UserError
+from drl_tf.errors import DivergenceError, Interrupted, UserError
 
 MODES = ('train', 'sample', 'compose', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
@@ -23,6 +23,7 @@ _NAMES = {
 _SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
 _READ_BY = {
     'init_from': ('train',),
+    'restart': ('train',),
     'label': ('sample',),
     'labels': ('compose',),
     'label_weights': ('compose',),
@@ -40,7 +41,8 @@ _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likeliho
 A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line. --dataset=X reads those that
 exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags and flags/X_<recipe>.flags, each of which
 overrides those before it and the defaults shown here; the command line wins. --dry_run shows what comes out.
-Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, {_INTERRUPTED} interrupted."""
+Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, 128 + number ended by a signal
+({_INTERRUPTED} Ctrl-C, 143 SIGTERM); training saves first, and the same command goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Command:
     mode: tuple[str, ...] = configuration.option(('train',), f'What to do, one or more of {", ".join(MODES)}; done in this order.')
     workdir: str = configuration.option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
     init_from: str = configuration.option('', 'Workdir of another run whose weights a new run starts from.')
+    restart: bool = configuration.option(False, 'Put the run that is in the workdir aside, in <workdir>.1 and so on, and begin anew.')
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
     num_samples: int = configuration.option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
@@ -70,14 +73,14 @@ def main(argv=None):
     logging.getLogger('tensorflow').setLevel('ERROR')
     try:
         return _run(['--help' if word == '-h' else word for word in argv])
-    except (UserError, DivergenceError) as error:
+    except (UserError, DivergenceError, Interrupted) as error:
         return _fail(error, error.exit_code)
     except flags.Error as error:
         return _fail(error, _WRONG_USE)
     except OSError as error:
         return _fail(error, _WRONG_USE)
-    except KeyboardInterrupt as error:
-        return _fail(str(error) or 'interrupted', _INTERRUPTED)
+    except KeyboardInterrupt:
+        return _fail('interrupted', _INTERRUPTED)
 
 
 def _fail(error, code):
@@ -128,7 +131,7 @@ def _call_modes(command, config, workdir):
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or 2048
     functions = {
-        'train': lambda: train.train(config, workdir, command.init_from, command.weights),
+        'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
         'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
         'evaluate': lambda: evaluate.evaluate(config, workdir, scored, command.weights, step),

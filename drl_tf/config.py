@@ -6,10 +6,13 @@ model), `always`, or `never`.
 """
 
 import dataclasses
+import glob
 import json
 import math
 import os
 import typing
+
+from absl import logging
 
 from drl_tf.errors import UserError
 from drl_tf.files import written_aside
@@ -100,7 +103,9 @@ class Training:
     shared_noise: bool = option(False, 'One noise for x_t and x_{t+1} (lower variance; only the marginals are kept).')
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
     precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=PRECISIONS, changes='sampling')
-    max_loss: float = option(1e3, 'Stop when the absolute loss exceeds this: the energies ran away.', low=1e-3, changes='resume')
+    max_loss: float = option(1e3, 'The energies have run away when the absolute loss exceeds this.', low=1e-3, changes='resume')
+    max_rollbacks: int = option(3, 'How often a run whose energies ran away goes back to its last checkpoint.', low=0, changes='resume')
+    rollback_factor: float = option(0.5, 'Each time its learning rates are multiplied by this.', low=1e-6, high=1, changes='resume')
     log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
     checkpoint_every: int = option(1000, 'Steps between checkpoints; the last 3 are kept.', low=1, changes='resume')
     grid_every: int = option(5000, 'Steps between sample grids.', low=1, changes='resume')
@@ -212,22 +217,33 @@ def groups():
 
 
 def load(workdir):
-    """Reads the configuration of a run.
+    """Reads the configuration of a run; where its file is damaged, the copy in its newest checkpoint, with a warning.
 
     Args:
       workdir: the directory of the run.
 
     Raises:
-      UserError: there is no such directory or file, or the file is damaged.
+      UserError: there is no such directory or file, or it and all copies are damaged.
     """
-    path = os.path.join(workdir, FILE_NAME)
-    if not os.path.exists(path):
+    copies = sorted(glob.glob(os.path.join(glob.escape(workdir), 'checkpoints', '[0-9]*', FILE_NAME)), reverse=True)
+    paths = [path for path in (os.path.join(workdir, FILE_NAME), *copies) if os.path.exists(path)]
+    if not paths:
         raise UserError(f'--workdir={workdir} holds no {FILE_NAME}: give the directory of a run that was trained')
+    for path in paths:
+        try:
+            return _read(path)
+        except UserError as error:
+            if path == paths[-1]:
+                raise
+            logging.warning('%s; taking the copy in the newest checkpoint', error)
+
+
+def _read(path):
     try:
         with open(path, encoding='utf-8') as file:
             stored = json.load(file)
         return Config(**{group.name: group.type(**_tuples(stored[group.name])) for group in groups()})
-    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 
 

@@ -16,8 +16,8 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     `initializer_optimizer`, which is set before training.
     """
 
-    def __init__(self, config):
-        super().__init__(config)
+    def __init__(self, config, attempt=0):
+        super().__init__(config, attempt)
         self.initializer, self.ema_initializer = self._with_average(Initializer, config.initializer, 'initializer')
         self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
         self.level_means = {**self.level_means, 'initializer_loss': LevelMean(self.schedule.num_levels, name='initializer_loss')}
@@ -66,7 +66,7 @@ def initializer_loss(start, proposal, y_mean, y_neg, data_share):
     return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_mean, proposal)
 
 
-def build_model(config):
-    """The model of a configuration: cooperative where it has an initializer."""
+def build_model(config, attempt=0):
+    """The model of a configuration: cooperative where it has an initializer. For `attempt` see `RecoveryLikelihood`."""
     model_class = CooperativeRecoveryLikelihood if config.diffusion.initializer else RecoveryLikelihood
-    return model_class(config)
+    return model_class(config, attempt)

@@ -1,4 +1,4 @@
-"""The two ways in which a run ends on purpose, each with a message for the user and an exit code."""
+"""The ways in which a run ends before its work is done, each with a message for the user and an exit code."""
 
 
 class UserError(Exception):
@@ -8,6 +8,28 @@ class UserError(Exception):
 
 
 class DivergenceError(Exception):
-    """The loss is not finite or ran away: the message names the step, the last good checkpoint and advice."""
+    """A loss, gradient or weight is not finite, or the loss ran away: the message names the step and gives advice.
+
+    Args:
+      message: one line.
+      step: where it was seen.
+    """
 
     exit_code = 3
+
+    def __init__(self, message, step):
+        super().__init__(message)
+        self.step = step
+
+
+class Interrupted(Exception):
+    """A signal ended the run after it saved: the message says how to go on.
+
+    Args:
+      message: one line.
+      number: the signal; the exit code is 128 + number, as in shells.
+    """
+
+    def __init__(self, message, number):
+        super().__init__(message)
+        self.exit_code = 128 + number

@@ -66,11 +66,12 @@ class RecoveryLikelihood(keras.Model):
     Args:
       config: a `config.Config`; sampling takes K and noise scale from it. The networks compute in bfloat16 where its precision
         says so, else in float32.
+      attempt: how often training was rolled back; each attempt draws other noise.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, attempt=0):
         super().__init__()
-        self.config = config
+        self.config, self.attempt = config, attempt
         self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](config.diffusion.num_levels, config.diffusion.b2)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
@@ -192,7 +193,7 @@ class RecoveryLikelihood(keras.Model):
         """One step of Algorithm 1 on a replica's share of the batch."""
         images, labels = data if self.config.data.num_classes else (data, None)
         options, step = self.config.training, self.optimizer.iterations.value
-        seed = noise.fold([options.seed, noise.TRAINING], step)
+        seed = noise.fold([options.seed, noise.TRAINING], self.attempt, step)
         mine = _rows_of_replica(images.shape[0])
         level = noise.levels(seed, self.schedule.num_levels, options.batch_size)[mine]
         if labels is not None:
@@ -215,12 +216,13 @@ class RecoveryLikelihood(keras.Model):
         self.network.update_u()
         norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
         others = self.learn_start(start_tape, start, proposal, images, x_next, y_neg, level)
-        self._average()
+        finite = self._finite(loss, norm, *others.values())
+        self._average(finite)
 
         values = (losses, f_pos, f_neg, _rms(y_neg - start), _rms(chain_gradient))
         for mean, value in zip(self.level_means.values(), values, strict=False):
             mean.update_state(value, level)
-        return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, **others}
+        return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, 'finite': finite, **others}
 
     def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
         """Teaches what proposed `start`: nothing here. Returns further values for the log."""
@@ -256,13 +258,19 @@ class RecoveryLikelihood(keras.Model):
         optimizer.apply([gradient / replica.num_replicas_in_sync for gradient in gradients], variables)
         return norm
 
-    def _average(self):
-        """Moves the averaged weights, u included."""
+    def _finite(self, *values):
+        """Whether these values and all weights are finite, float32 [] 0 or 1; found on the device."""
+        weights = [weight for _, network in self.averages for weight in network.weights]
+        checks = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*values, *weights)]
+        return tf.cast(tf.reduce_all(checks), tf.float32)
+
+    def _average(self, finite):
+        """Moves the averaged weights, u included, where `finite` is 1."""
         n = tf.cast(self.optimizer.iterations.value, tf.float32)
         decay = tf.minimum(self.config.training.ema_decay, (1 + n) / (10 + n))
         for average_network, network in self.averages:
             for average, weight in zip(average_network.weights, network.weights, strict=True):
-                average.assign(decay * average + (1 - decay) * weight)
+                average.assign(tf.where(finite == 1, decay * average + (1 - decay) * weight, average))
 
 
 def _rows_of_replica(batch_size):

@@ -1,16 +1,23 @@
 """Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
 
 import dataclasses
+import itertools
+import json
 import os
+import signal
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from drl_tf import callbacks, checkpoint, devices, report
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
-from drl_tf.errors import UserError
+from drl_tf.errors import DivergenceError, Interrupted, UserError
+from drl_tf.files import LOCK, held, written_aside
+
+_ROLLBACKS = 'rollbacks.json'
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -26,36 +33,85 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         return {'peak': self.peak, 'steps': self.steps, 'ahead': self.ahead}
 
 
-def train(config, workdir, init_from=None, weights='ema'):
-    """Trains a model, or goes on training it.
+def train(config, workdir, init_from=None, weights='ema', restart=False):
+    """Trains a model, or goes on training it. One process at a time has the workdir.
 
     Args:
       config: a `Config`.
       workdir: where checkpoints, samples and logs go; a run that is there is resumed.
       init_from: the workdir of another run whose weights a new run starts from.
       weights: which of its weights, 'ema' or 'raw'.
+      restart: puts a run that is there aside, as <workdir>.1 and so on, and begins anew.
 
     Returns:
       Where things are, as {label: text}.
 
     Raises:
-      UserError: the workdir holds a run of another configuration, or `init_from` does not fit.
+      UserError: the workdir holds a run of another configuration or is in use, or `init_from` does not fit.
       DivergenceError: the loss is not finite or ran away.
+      Interrupted: a signal came; the step at hand is done and saved.
     """
+    with held(workdir):
+        if restart:
+            _put_aside(workdir)
+        return _train(config, workdir, init_from, weights)
+
+
+def _put_aside(workdir):
+    """Moves all that a workdir holds into a new directory beside it."""
+    names = [name for name in os.listdir(workdir) if name != LOCK]
+    if names:
+        kept = next(path for path in (f'{workdir.rstrip(os.sep)}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
+        os.mkdir(kept)
+        for name in names:
+            os.rename(os.path.join(workdir, name), os.path.join(kept, name))
+        print(f'the run that was in {workdir} is now in {kept}')
+
+
+def _train(config, workdir, init_from, weights):
+    """Attempts to train until one ends, or `max_rollbacks` are used up; each goes on from the last checkpoint."""
+    options, rollbacks = config.training, _rollbacks(workdir)
+    time_limit = callbacks.TimeLimit(options.max_minutes * 60)
+    while True:
+        try:
+            return _attempt(config, workdir, init_from, weights, time_limit, len(rollbacks))
+        except DivergenceError as error:
+            if len(rollbacks) >= options.max_rollbacks:
+                raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
+            rollbacks.append(error.step)
+            with written_aside(os.path.join(workdir, _ROLLBACKS)) as file:
+                json.dump(rollbacks, file)
+            scale = options.rollback_factor ** len(rollbacks)
+            logging.warning(f'the energies ran away at step {error.step}: rollback {len(rollbacks)}, learning rates times {scale:g}')
+
+
+def _rollbacks(workdir):
+    """The steps at which the run diverged so far; noted in the workdir, so that a rerun draws and learns as the run did."""
+    path = os.path.join(workdir, _ROLLBACKS)
+    if not os.path.exists(path):
+        return []
+    try:
+        with open(path, encoding='utf-8') as file:
+            return [int(step) for step in json.load(file)]
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart') from error
+
+
+def _attempt(config, workdir, init_from, weights, time_limit, attempt):
+    """Builds the model and trains it from where the workdir stands to its end."""
     options, strategy = config.training, devices.strategy()
     if options.batch_size % strategy.num_replicas_in_sync:
         raise UserError(f'--batch_size={options.batch_size} must divide by the {strategy.num_replicas_in_sync} devices')
     _compare(config, workdir)
     with strategy.scope():
-        model = compiled_model(config)
+        model = compiled_model(config, attempt)
         step = _starting_step(model, config, workdir, init_from, weights)
     images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
-    os.makedirs(workdir, exist_ok=True)
     config.save(workdir)
     print(f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}', flush=True)
     if step < options.train_steps:
         _show_data(images, config, workdir)
-        _fit(model, images, config, workdir, step)
+        _fit(model, images, config, workdir, step, time_limit)
     return {
         'step': f'{int(model.optimizer.iterations):,}',
         'checkpoints': checkpoint.directory(workdir),
@@ -65,16 +121,21 @@ def train(config, workdir, init_from=None, weights='ema'):
     }
 
 
-def compiled_model(config):
-    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights start from the seed."""
+def compiled_model(config, attempt=0):
+    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights start from the seed.
+
+    Each of the rollbacks that the attempt stands for has lowered the learning rates.
+    """
     keras.utils.set_random_seed(config.training.seed)
-    model = build_model(config)
+    model = build_model(config, attempt)
     options = config.training
-    rate = LinearWarmup(options.learning_rate, options.warmup_steps)
+    scale = options.rollback_factor**attempt
+    rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam'), jit_compile=devices.jit_compile())
     model.optimizer.build(model.network.trainable_variables)
     if config.diffusion.initializer:
-        rate = LinearWarmup(config.initializer.initializer_learning_rate, options.warmup_steps, ahead=options.warmup_steps // 20 or 1)
+        peak = scale * config.initializer.initializer_learning_rate
+        rate = LinearWarmup(peak, options.warmup_steps, ahead=options.warmup_steps // 20 or 1)
         model.initializer_optimizer = keras.optimizers.Adam(rate, name='initializer_adam')
         model.initializer_optimizer.build(model.initializer.trainable_variables)
     return model
@@ -89,23 +150,25 @@ def _compare(config, workdir):
         raise UserError(f'--workdir={workdir} holds another run ({"; ".join(differences)}): give the same flags, or another --workdir')
 
 
-def _fit(model, images, config, workdir, step):
-    """Runs Keras `fit`; raises KeyboardInterrupt, with where to go on, when Ctrl-C ended it."""
-    end, bar = callbacks.StopAtEnd(config.training.train_steps, config.training.max_minutes * 60), callbacks.ProgressBar(config, step)
+def _fit(model, images, config, workdir, step, time_limit):
+    """Runs Keras `fit`; raises `Interrupted`, with where to go on, when a signal ended it."""
+    end, bar = callbacks.StopAtEnd(config.training.train_steps, time_limit), callbacks.ProgressBar(config, step)
     try:
         actions = _callbacks(model, config, workdir, step, end)
         model.fit(images, steps_per_epoch=config.training.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
     finally:
         bar.close()
         end.close()
-    if end.interrupted:
-        raise KeyboardInterrupt(f'interrupted and saved at step {int(model.optimizer.iterations)}: the same command goes on there')
+    if end.signal:
+        name, step = signal.Signals(end.signal).name, int(model.optimizer.iterations)
+        raise Interrupted(f'{name} came: saved at step {step}, where the same command goes on', end.signal)
 
 
 def _starting_step(model, config, workdir, init_from, weights):
     """Restores the last checkpoint, or takes another run's weights, or starts at 0."""
     if checkpoint.steps(workdir):
-        step = checkpoint.restore_newest_sound(model, workdir)
+        step = checkpoint.restore(model, workdir)
+        checkpoint.set_aside_after(workdir, step)
         print(f'resuming at step {step}')
         return step
     if init_from:
@@ -132,13 +195,16 @@ def _show_data(batches, config, workdir):
 
 
 def _callbacks(model, config, workdir, step, end):
-    """In order: stop before anything is written from a bad state, log, draw, save."""
+    """In order: stop before anything is written from a bad state, log, draw, save.
+
+    The log, whose means the checkpoints carry on, has no line for a step where training was merely interrupted.
+    """
     options, last = config.training, config.training.train_steps
     log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
     return [
-        callbacks.Periodic(1, last, callbacks.stop_on_divergence(workdir, options.max_loss)),
+        callbacks.Periodic(1, last, callbacks.stop_on_divergence(model, workdir, options.max_loss)),
         end,
-        callbacks.Periodic(options.log_every, last, log),
+        callbacks.Periodic(options.log_every, last, log, at_stop=False),
         callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
         callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),
     ]
