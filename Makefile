@@ -6,8 +6,7 @@ DEMO = runs/demo
 
 # Trains on handwritten digits for five minutes, samples, measures and exports.
 demo: .venv/ready
-	$(BIN)/python run.py --workdir=$(DEMO) --max_minutes=5
-	$(BIN)/python run.py --workdir=$(DEMO) --mode=sample,evaluate,export --mcmc_steps=1,1,1,1,15,15 --export_dir=$(DEMO)/saved_model
+	$(BIN)/python run.py --mode=train,sample,evaluate,export --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -q --durations=10

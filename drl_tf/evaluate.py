@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 
-import numpy as np
-
 from drl_tf import checkpoint
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
@@ -65,17 +63,10 @@ def score_samples(model, num_samples, weights='ema'):
       weights: 'ema' or 'raw'.
 
     Returns:
-      `metrics.score.digits_frechet` of all samples; with it, where there are enough samples, the mean distance of parts as large
-      as the held-out split ('frechet_distance_held_out_size', which compares with the floor) and, where there are classes, the
-      share of samples that the classifier takes for their class ('class_agreement'). Then the samples, uint8 [n, H, W, C].
+      `metrics.score.digits_frechet` of the samples, and the samples, uint8 [n, H, W, C].
     """
     config = model.config
     samples, _ = sample_images(model, num_samples, config.training.seed, weights)
     train, held_out = (pipeline.load_images(config.data, split) for split in ('train', 'test'))
     labels = labels_in_turn(config, 0, num_samples).numpy() - 1 if config.data.num_classes else None
-    score = digits_frechet(samples, train, held_out, labels)
-    size = len(held_out)
-    parts = [digits_frechet(samples[first : first + size], train, held_out) for first in range(0, num_samples - size + 1, size)]
-    if parts:
-        score['frechet_distance_held_out_size'] = float(np.mean([part['frechet_distance_digits_classifier'] for part in parts]))
-    return score, samples
+    return digits_frechet(samples, train, held_out, labels), samples

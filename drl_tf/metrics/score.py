@@ -22,7 +22,8 @@ def digits_frechet(samples, train, held_out, labels=None):
       labels: what digit each sample should be, int [n]; None where that is open.
 
     Returns:
-      dict, ready for JSON: 'frechet_distance_digits_classifier' (samples against train), 'floor' (held-out against train),
+      dict, ready for JSON: 'frechet_distance_digits_classifier' (samples against train), 'floor' (held-out against train), with
+      at least M samples 'frechet_distance_held_out_size' (the mean of M samples at a time, which compares with the floor),
       'num_samples', 'num_real', 'num_held_out', 'image_size', 'predicted_classes' (the share of samples taken for each of the
       ten digits), with `labels` 'class_agreement' (the share taken for the digit asked for), 'extractor', 'extractor_hash',
       'resize', and 'warning' (a sentence, or None).
@@ -33,11 +34,14 @@ def digits_frechet(samples, train, held_out, labels=None):
     shapes = [np.shape(images)[1:] for images in (samples, train, held_out)]
     if len(set(shapes)) > 1:
         raise UserError(f'generated, training and held-out images must be of one shape, not {shapes}')
-    real = digits_classifier.features(train)
+    real, fake = digits_classifier.features(train), digits_classifier.features(samples)
+    size = len(held_out)
+    parts = [frechet_distance(real, fake[first : first + size]) for first in range(0, len(fake) - size + 1, size)]
     classes = digits_classifier.predict(samples).argmax(axis=1)
     return {
-        'frechet_distance_digits_classifier': frechet_distance(real, digits_classifier.features(samples)),
+        'frechet_distance_digits_classifier': frechet_distance(real, fake),
         'floor': frechet_distance(real, digits_classifier.features(held_out)),
+        **({'frechet_distance_held_out_size': float(np.mean(parts))} if parts else {}),
         'num_samples': len(samples),
         'num_real': len(train),
         'num_held_out': len(held_out),

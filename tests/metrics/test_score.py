@@ -41,6 +41,17 @@ def test_real_digits_are_at_the_floor_and_of_all_classes(train, held_out):
     np.testing.assert_allclose(scores['predicted_classes'], 0.1, atol=0.01)
 
 
+def test_parts_as_large_as_the_held_out_digits(train, held_out):
+    """400 digits, then 700 images of noise: the mean of the distances of the first 400 and the next 400; the rest is too few."""
+    images = held_out[0][:400]
+    noise = np.random.default_rng(0).integers(0, 256, [700, 16, 16, 1], dtype=np.uint8)
+    both = score.digits_frechet(np.concatenate([images, noise]), train, images)
+    alone = [score.digits_frechet(part, train, images) for part in (images, noise[:400])]
+    expected = np.mean([part['frechet_distance_digits_classifier'] for part in alone])
+    assert both['frechet_distance_held_out_size'] == pytest.approx(expected)
+    assert 'frechet_distance_held_out_size' not in score.digits_frechet(images[:300], train, images)
+
+
 def test_a_lost_class_shows(train, held_out):
     images, labels = held_out
     scores = score.digits_frechet(images[labels != 9], train, images)

@@ -1,0 +1,153 @@
+"""What a run survives, through the command line: damaged files, signals, kills, energies that run away, a full disk."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import ROOT, TINY, call, refused
+
+from drl_tf.model import RecoveryLikelihood
+
+
+def test_damaged_workdir(capsys, tiny_run, tmp_path):
+    """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not there."""
+    workdir = tmp_path / 'copy'
+    shutil.copytree(tiny_run, workdir)
+    sample = ['--mode=sample', f'--workdir={workdir}', '--num_samples=1']
+    assert '--checkpoint_step=7' in refused(capsys, *sample, '--checkpoint_step=7')
+    config_file = workdir / 'config.json'
+    stored = config_file.read_text()
+    config_file.write_text(stored.replace('"channels": 8', '"channels": 16'))
+    assert 'another architecture' in refused(capsys, *sample)
+    config_file.write_text(stored[:100])
+    data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
+    data.write_bytes(data.read_bytes()[:1000])
+    assert call(capsys, *sample)[0] == 0
+    assert [path.name for path in (workdir / 'samples').glob('*-ema-1-seed0.png')] == ['00000024-ema-1-seed0.png']
+    config_file.write_text(stored)
+    assert 'checkpoints/00000032' in refused(capsys, *sample, '--checkpoint_step=32')
+    shutil.rmtree(workdir / 'checkpoints')
+    assert 'no checkpoint' in refused(capsys, *sample)
+
+
+def test_a_run_that_never_began_leaves_its_workdir_free(capsys, tmp_path):
+    arguments = ['--dataset=lsun_church', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w']
+    assert refused(capsys, *arguments, '--batch_size=4') == refused(capsys, *arguments, '--batch_size=8')
+
+
+def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
+    """The newest one is truncated and the log has a torn line: the run resumes at the one before, and says so."""
+    workdir = tmp_path / 'copy'
+    shutil.copytree(tiny_run, workdir)
+    data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
+    data.write_bytes(data.read_bytes()[:1000])
+    (workdir / 'checkpoints' / '00000099').mkdir()
+    with open(workdir / 'metrics.jsonl', 'a') as file:
+        file.write('{"step": 3')
+    code, out, err = call(capsys, *TINY, f'--workdir={workdir}', '--train_steps=26')
+    assert code == 0 and 'resuming at step 24' in out, err
+    steps = [json.loads(line)['step'] for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    assert steps == [8, 16, 24, 26]
+    kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    assert kept == ['00000016', '00000024', '00000026', 'damaged-32', 'damaged-99']
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_step(capsys, tmp_path, number):
+    """It ends the run with code 128 + number and a checkpoint, from which the same command goes on; until then no other run gets in."""
+    command = [sys.executable, 'run.py', *TINY, f'--workdir={tmp_path}/w', '--train_steps=100000', '--checkpoint_every=100000']
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / 'w' / 'metrics.jsonl').exists():
+            time.sleep(0.2)
+        assert 'in use by another run' in refused(capsys, *TINY, f'--workdir={tmp_path}/w')
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    (saved,) = (tmp_path / 'w' / 'checkpoints').iterdir()
+    assert f'{number.name} came: saved at step {int(saved.name)}' in err
+
+
+@pytest.mark.parametrize('recipe', ['t6', 'cdrl'])
+def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path, recipe):
+    """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the interruption."""
+    options = [*TINY, f'--recipe={recipe}', '--mcmc_steps=2', '--initializer_channels=8', '--log_every=4', '--checkpoint_every=3']
+    options += ['--train_steps=6', '--workdir']
+    assert call(capsys, *options, f'{tmp_path}/whole')[0] == 0
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'parts')
+    shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
+    code, out, _ = call(capsys, *options, f'{tmp_path}/parts')
+    assert code == 0 and 'resuming at step 3' in out
+    readers = [tf.train.load_checkpoint(str(tmp_path / name / 'checkpoints' / '00000006' / 'state')) for name in ('whole', 'parts')]
+    names = readers[0].get_variable_to_shape_map()
+    assert len(names) > 50
+    for name in names:
+        np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers), err_msg=name)
+    logs = []
+    for name in ('whole', 'parts'):
+        lines = [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
+        logs.append([{key: value for key, value in line.items() if key not in ('time', 'images_per_second')} for line in lines])
+    assert [line['step'] for line in logs[0]] == [4, 6] and logs[0] == logs[1]
+
+
+def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    code, out, err = call(capsys, *TINY, '--batch_size=4', f'--workdir={workdir}', '--train_steps=1', '--restart')
+    assert code == 0 and f'{workdir}.1' in out, err
+    assert [path.name for path in (workdir / 'checkpoints').iterdir()] == ['00000001']
+    assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
+
+
+RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
+
+
+def test_divergence_stops_the_run(capsys, tmp_path):
+    """After the rollbacks, with what the levels looked like; no checkpoint is of a step that was found bad."""
+    arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--max_rollbacks=1', '--rollback_factor=0.9']
+    line = refused(capsys, *arguments, code=3)
+    assert 'ran away at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
+    steps = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
+    assert len(steps) == 1
+    (record, *_) = (tmp_path / 'w').glob('diverged-*.json')
+    assert len(json.loads(record.read_text())['level_f_pos']) == 6
+    assert not {f'{step:08d}' for step in steps} & {path.name for path in (tmp_path / 'w').glob('checkpoints/*')}
+
+
+def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
+    """A learning rate of 1 runs away; the rollback makes it 1e-3, noted so that a rerun goes on with it."""
+    arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--rollback_factor=1e-3']
+    code, _, err = call(capsys, *arguments)
+    assert code == 0 and (tmp_path / 'w' / 'checkpoints' / '00000040').is_dir(), err
+    (step,) = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
+    lines = [json.loads(line) for line in (tmp_path / 'w' / 'metrics.jsonl').read_text().splitlines()]
+    assert step < 40 and [line['step'] for line in lines] == [8, 16, 24, 32, 40]
+
+
+def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
+    """A NaN injected into the loss of step 11, at the first attempt alone: averages, checkpoints and log stay finite, and it ends well."""
+    plain = RecoveryLikelihood.contrastive_loss
+
+    def broken(model, *arguments):
+        losses, *rest = plain(model, *arguments)
+        bad = (model.optimizer.iterations.value == 10) & (model.attempt == 0)
+        return tf.where(bad, float('nan'), losses), *rest
+
+    monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', broken)
+    assert call(capsys, *TINY, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
+    assert json.loads((tmp_path / 'w' / 'rollbacks.json').read_text()) == [11]
+    record = json.loads((tmp_path / 'w' / 'diverged-11.json').read_text())
+    assert record['loss'] is None and record['gradient_norm'] is None
+    reader = tf.train.load_checkpoint(str(tmp_path / 'w' / 'checkpoints' / '00000016' / 'state'))
+    assert all(np.isfinite(reader.get_tensor(name)).all() for name in reader.get_variable_to_shape_map())
+
+
+def test_disk_full_is_one_line(capsys, tmp_path):
+    """A workdir that cannot be made: a file stands in its place."""
+    (tmp_path / 'file').write_text('')
+    assert str(tmp_path / 'file') in refused(capsys, *TINY, f'--workdir={tmp_path}/file/w')
