@@ -137,12 +137,12 @@ def _first_line(error):
     return str(error).strip().splitlines()[0][:200]
 
 
-def set_aside_after(workdir, step):
-    """Renames the checkpoints after a step, which were found damaged, to `damaged-<step>`, out of the way of those to come."""
-    for damaged in (present for present in steps(workdir) if present > step):
-        aside = os.path.join(directory(workdir), f'damaged-{damaged}')
+def set_aside_after(workdir, step, reason):
+    """Renames the checkpoints after a step to `<reason>-<step>`, out of the way of those to come."""
+    for unwanted in (present for present in steps(workdir) if present > step):
+        aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
-        os.replace(_path(workdir, damaged), aside)
+        os.replace(_path(workdir, unwanted), aside)
 
 
 def load_model(workdir, config=None, step=None):

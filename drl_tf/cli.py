@@ -27,6 +27,7 @@ _READ_BY = {
     'label': ('sample',),
     'labels': ('compose',),
     'label_weights': ('compose',),
+    'guidance': ('train', 'sample', 'evaluate', 'sweep_steps'),
     'num_samples': ('sample', 'compose', *_SCORED),
     'checkpoint_step': MODES[1:],
     'export_dir': ('export',),
@@ -56,7 +57,7 @@ class Command:
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
     num_samples: int = configuration.option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
-    label: int = configuration.option(-1, 'Class to sample, from 0; -1 takes all in turn (a row each in the grid).', low=-1)
+    label: int = configuration.option(-1, 'Class to sample, from 0; -1 takes all in turn (up to 16 have a row each in the grid).', low=-1)
     labels: tuple[int, ...] = configuration.option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
     label_weights: tuple[float, ...] = configuration.option((1.0,), 'Their weights w_i; one number serves for all.')
     export_dir: str = configuration.option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
@@ -124,12 +125,11 @@ def _call_modes(command, config, workdir):
     devices.set_up()
     config = config.replace(precision=devices.resolve_precision(config.training.precision))
     print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
-    if set(command.mode) & set(_SCORED):
-        evaluate.check_digits(config)
+    _check_before_work(command, config)
     step = None if command.checkpoint_step < 0 else command.checkpoint_step
     export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or 2048
+    samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
@@ -144,6 +144,20 @@ def _call_modes(command, config, workdir):
             for label, text in functions[mode]().items():
                 print(f'{label:17} {text}', flush=True)
     return 0
+
+
+def _check_before_work(command, config):
+    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain."""
+    from drl_tf import evaluate, generate, sweep
+
+    if set(command.mode) & set(_SCORED):
+        evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES)
+    if 'sweep_guidance' in command.mode:
+        sweep.check_guidance(config)
+    if 'sample' in command.mode and command.label >= 0:
+        generate.check_classes(config, (command.label,))
+    if 'compose' in command.mode:
+        generate.check_classes(config, command.labels)
 
 
 def _resolve(command, values, argv):

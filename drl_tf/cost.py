@@ -10,7 +10,7 @@ def cost(config):
     """Parameters and floating-point operations (a multiplication and an addition are two).
 
     Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not counted; the gradient
-    of the initializer is counted as two of its evaluations.
+    of the initializer is counted as two of its evaluations. Sampling is counted without guidance, which doubles it.
 
     Args:
       config: a `Config`.
@@ -48,7 +48,7 @@ def cost(config):
         'parameters of the initializer': model.initializer.count_params() if rest else 0,
         'FLOPs of one energy': energy_flops,
         'FLOPs of one Langevin step of an image': chain_flops,
-        'FLOPs to sample an image': sum(steps) * chain_flops + len(steps) * start_flops,
+        'FLOPs to sample an image': (sum(steps) + config.diffusion.final_denoise) * chain_flops + len(steps) * start_flops,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * config.training.batch_size,
     }

@@ -11,6 +11,8 @@ from drl_tf.files import written_aside
 from drl_tf.generate import file_stem, labels_in_turn, sample_images
 from drl_tf.metrics.score import digits_frechet
 
+NUM_SAMPLES = 2048
+
 
 def evaluate(config, workdir, num_samples, weights='ema', step=None):
     """Fréchet distance of samples in the features of the digits classifier, beside its floor; written as JSON too.
@@ -28,9 +30,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None):
     Raises:
       UserError: the data are not digits, or there is no sound checkpoint.
     """
-    check_digits(config)
-    if num_samples < 2:
-        raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
+    check_scored(config, num_samples)
     model, step = checkpoint.load_model(workdir, config, step)
     score, _ = score_samples(model, num_samples, weights)
     path = os.path.join(workdir, 'evaluation', file_stem(config, workdir, step, weights, num_samples) + '.json')
@@ -48,8 +48,10 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None):
     return {**figures, 'evaluation': path}
 
 
-def check_digits(config):
-    """Raises UserError where the digits classifier does not apply."""
+def check_scored(config, num_samples):
+    """Raises UserError where the digits classifier does not apply, or for too few images."""
+    if num_samples < 2:
+        raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
     if config.data.dataset not in ('digits', 'mnist') or config.data.image_channels != 1:
         raise UserError(f'--dataset={config.data.dataset} cannot be scored: the digits classifier, for grey digits, is the only extractor')
 

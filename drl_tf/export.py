@@ -47,7 +47,7 @@ class Export(tf.Module):
             guidance = tf.TensorSpec([], tf.float32, 'guidance')
             by_class = {
                 'sample_class': self.sample_class.get_concrete_function(seed, labels, guidance),
-                'energy_class': self.energy_class.get_concrete_function(images, level, labels),
+                'energy_class': self.energy_class.get_concrete_function(images, level, labels, guidance),
             }
         return {
             **by_class,
@@ -67,14 +67,18 @@ class Export(tf.Module):
     @tf.function
     def sample_class(self, seed, labels, guidance):
         """As `sample`, image i of class labels[i] (int32 [n], from 0; -1 is no class), guided by w, float32 []."""
+        with tf.control_dependencies(_within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels')):
+            terms = self._guided(labels, guidance)
+        return self._images(tf.shape(labels)[0], seed, terms)
+
+    def _guided(self, labels, guidance):
+        """Terms of labels int32 [n] from 0 (-1 is no class) and w, once they are found right."""
         checks = [
-            *_within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels'),
             *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
             tf.debugging.assert_all_finite(guidance, 'guidance must be finite'),
         ]
         with tf.control_dependencies(checks):
-            labels = labels + 1
-        return self._images(tf.shape(labels)[0], seed, guided(labels, guidance))
+            return guided(labels + 1, guidance)
 
     def _images(self, num_samples, seed, terms):
         x = self._model.sample(num_samples, seed, weights=self._weights, terms=terms)[-1]
@@ -92,16 +96,13 @@ class Export(tf.Module):
         return self._energies(images, level, UNCONDITIONAL)
 
     @tf.function
-    def energy_class(self, images, level, labels):
-        """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class)."""
+    def energy_class(self, images, level, labels, guidance):
+        """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class), guided by w, float32 []."""
         images, level = self._checked(images, level)
-        checks = [
-            tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths'),
-            *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
-        ]
-        with tf.control_dependencies(checks):
-            labels = labels + 1
-        return self._energies(images, level, guided(labels))
+        same = tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths')
+        with tf.control_dependencies([same]):
+            terms = self._guided(labels, guidance)
+        return self._energies(images, level, terms)
 
     def _energies(self, images, level, terms):
         log_density = self._model.density_at(level, self._weights, terms)(images)
@@ -178,6 +179,8 @@ def _describe(path, config, step, weights, max_samples):
         'num_classes': config.data.num_classes,
         'mcmc_steps': config.diffusion.mcmc_steps,
         'noise_scale': config.sampling.noise_scale,
+        'step_scale': config.sampling.step_scale,
+        'final_denoise': config.diffusion.final_denoise,
         'max_samples': max_samples,
         'weights': weights,
         'checkpoint_step': step,

@@ -219,9 +219,9 @@ class RecoveryLikelihood(keras.Model):
         finite = self._finite(loss, norm, *others.values())
         self._average(finite)
 
-        values = (losses, f_pos, f_neg, _rms(y_neg - start), _rms(chain_gradient))
-        for mean, value in zip(self.level_means.values(), values, strict=False):
-            mean.update_state(value, level)
+        values = dict(loss=losses, f_pos=f_pos, f_neg=f_neg, displacement=_rms(y_neg - start), gradient_norm=_rms(chain_gradient))
+        for name, value in values.items():
+            self.level_means[name].update_state(value, level)
         return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, 'finite': finite, **others}
 
     def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):

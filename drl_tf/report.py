@@ -20,19 +20,20 @@ def to_uint8(images):
 
 def square(images):
     """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows, columns, H, W, C]."""
-    columns = math.isqrt(len(images))
+    return _in_rows(images, math.isqrt(len(images)))
+
+
+def _in_rows(images, columns):
     rows = -(-len(images) // columns)
     missing = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
     return np.concatenate([images, missing]).reshape(rows, columns, *images.shape[1:])
 
 
 def grid(images, num_classes=0):
-    """A square of images; of at most 16 classes that take turns, a row for each: uint8 [rows, columns, H, W, C]."""
-    columns = len(images) // num_classes if 0 < num_classes <= _MOST_ROWS else 0
-    if not columns:
+    """A square of images, uint8 [rows, columns, H, W, C]; of at most 16 classes that take turns, a row of up to 10 for each."""
+    if not 0 < num_classes <= _MOST_ROWS:
         return square(images)
-    columns = min(columns, _CLASS_COLUMNS)
-    return images[: columns * num_classes].reshape(columns, num_classes, *images.shape[1:]).swapaxes(0, 1)
+    return _in_rows(images[: _CLASS_COLUMNS * num_classes], num_classes).swapaxes(0, 1)
 
 
 def tile(cells):

@@ -7,12 +7,14 @@ import os
 from drl_tf import checkpoint, report
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
-from drl_tf.evaluate import check_digits, score_samples
+from drl_tf.evaluate import check_scored, score_samples
 from drl_tf.files import written_aside
+from drl_tf.generate import file_stem
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
 EVALUATIONS = (18, 30, 48, 90, 180)
-_DISTANCE = 'frechet_distance_digits_classifier'
+_DISTANCE, _IN_PARTS = 'frechet_distance_digits_classifier', 'frechet_distance_held_out_size'
+_SHOWN = (_DISTANCE, _IN_PARTS, 'floor', 'class_agreement')
 
 
 def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
@@ -36,32 +38,41 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     for evaluations in EVALUATIONS:
         steps = max(1, round(evaluations / levels))
         variants[levels * steps] = dict(mcmc_steps=(steps,), step_scale=math.sqrt(trained / (levels * steps)))
-    return _sweep(config, workdir, variants, 'evaluations', 'Langevin gradients per image', num_samples, weights, step)
+    return _sweep(config, workdir, variants, 'steps', 'evaluations', 'Langevin gradients per image', num_samples, weights, step)
 
 
 def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
     """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what `sweep_steps` does."""
+    check_guidance(config)
+    variants = {w: dict(guidance=w) for w in GUIDANCE}
+    return _sweep(config, workdir, variants, 'guidance', 'guidance', 'guidance w', num_samples, weights, step)
+
+
+def check_guidance(config):
+    """Raises UserError where the model has no classes."""
     if not config.data.num_classes:
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
-    variants = {w: dict(guidance=w) for w in GUIDANCE}
-    return _sweep(config, workdir, variants, 'guidance', 'guidance w', num_samples, weights, step)
 
 
-def _sweep(config, workdir, variants, name, axis, num_samples, weights, step):
-    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot."""
-    check_digits(config)
-    root, rows = os.path.join(workdir, f'sweep_{name}'), []
+def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, step):
+    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are enough samples of
+    parts as large as the held-out split, which compare with the floor.
+    """
+    check_scored(config, num_samples)
+    rows = []
     for value, changes in variants.items():
-        model, _ = checkpoint.load_model(workdir, config.replace(**changes), step)
+        model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
+        root = os.path.join(workdir, f'sweep_{mode}', file_stem(config, workdir, step, weights, num_samples))
         score, samples = score_samples(model, num_samples, weights)
         report.save_png(os.path.join(root, f'{value}.png'), report.grid(samples[:100], config.data.num_classes))
         shown = {option: configuration.text(chosen) for option, chosen in changes.items()}
-        rows.append({name: value, **shown, **{key: score[key] for key in (_DISTANCE, 'class_agreement') if key in score}})
+        rows.append({name: value, **shown, **{key: score[key] for key in _SHOWN if key in score}})
     path = os.path.join(root, 'scores.csv')
     with written_aside(path) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    curves = {'Fréchet distance (digits classifier)': [row[_DISTANCE] for row in rows], 'floor': [score['floor']] * len(rows)}
+    distances = [row.get(_IN_PARTS, row[_DISTANCE]) for row in rows]
+    curves = {'Fréchet distance (digits classifier)': distances, 'floor': [score['floor']] * len(rows)}
     report.save_curves(os.path.join(root, 'scores.png'), axis, list(variants), curves)
     return {f'scores by {name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}

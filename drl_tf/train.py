@@ -78,11 +78,19 @@ def _train(config, workdir, init_from, weights):
         except DivergenceError as error:
             if len(rollbacks) >= options.max_rollbacks:
                 raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
+            _step_back(workdir, rollbacks)
             rollbacks.append(error.step)
             with written_aside(os.path.join(workdir, _ROLLBACKS)) as file:
                 json.dump(rollbacks, file)
             scale = options.rollback_factor ** len(rollbacks)
             logging.warning(f'the energies ran away at step {error.step}: rollback {len(rollbacks)}, learning rates times {scale:g}')
+
+
+def _step_back(workdir, rollbacks):
+    """Puts the newest checkpoint aside where an earlier rollback went back to it or before: the run was on its way out by then."""
+    present = checkpoint.steps(workdir)
+    if len(present) > 1 and any(step > present[-1] for step in rollbacks):
+        checkpoint.set_aside_after(workdir, present[-2], 'diverged')
 
 
 def _rollbacks(workdir):
@@ -124,7 +132,8 @@ def _attempt(config, workdir, init_from, weights, time_limit, attempt):
 def compiled_model(config, attempt=0):
     """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights start from the seed.
 
-    Each of the rollbacks that the attempt stands for has lowered the learning rates.
+    Each of the rollbacks that the attempt stands for has lowered the learning rates. The initializer's warm-up starts a
+    twentieth of the way up (the paper: (n + 500) / 10,000).
     """
     keras.utils.set_random_seed(config.training.seed)
     model = build_model(config, attempt)
@@ -168,7 +177,7 @@ def _starting_step(model, config, workdir, init_from, weights):
     """Restores the last checkpoint, or takes another run's weights, or starts at 0."""
     if checkpoint.steps(workdir):
         step = checkpoint.restore(model, workdir)
-        checkpoint.set_aside_after(workdir, step)
+        checkpoint.set_aside_after(workdir, step, 'damaged')
         print(f'resuming at step {step}')
         return step
     if init_from:
@@ -177,6 +186,7 @@ def _starting_step(model, config, workdir, init_from, weights):
         other = configuration.load(init_from)
         of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
         of_network |= {field.name for group in (config.network, config.initializer) for field in dataclasses.fields(group)}
+        of_network -= {'dropout', 'initializer_dropout', 'initializer_learning_rate', 'initializer_level_weight', 'initializer_data_share'}
         differences = config.differences(other, lambda field: field.name in of_network)
         if differences:
             raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}')

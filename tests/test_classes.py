@@ -53,6 +53,7 @@ def test_classes_take_turns_or_are_one():
 def test_a_row_of_the_grid_is_a_class():
     images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
     assert report.grid(images, 3)[..., 0, 0, 0].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert report.grid(images[1:], 3)[..., 0, 0, 0].tolist() == [[1, 4], [2, 5], [3, 0]]
     assert report.grid(images)[..., 0, 0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
@@ -98,7 +99,7 @@ def test_models_without_classes_say_so(tiny_run, capsys):
 ])  # fmt: skip
 def test_sweeps(workdir, mode, name, values):
     call(f'--mode={mode}', f'--workdir={workdir}', '--num_samples=20')
-    root = workdir / f'sweep_{name}'
+    root = workdir / mode / '00000004-ema-20-seed0'
     with open(root / 'scores.csv', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     assert [float(row[name]) for row in rows] == values
@@ -116,8 +117,9 @@ def test_exported_class_signatures(workdir, tmp_path):
     expected = report.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
     assert np.abs(out.numpy().astype(int) - expected).max() <= 1
     images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([0, 2])
-    out = signatures['energy_class'](images=images, level=level, labels=tf.constant([0, 9]))['energy']
-    np.testing.assert_allclose(out, -model.density_at(level, terms=guided(tf.constant([1, 10])))(images), rtol=1e-3)
+    for w in (0.0, 2.0):
+        out = signatures['energy_class'](images=images, level=level, labels=tf.constant([0, 9]), guidance=tf.constant(w))['energy']
+        np.testing.assert_allclose(out, -model.density_at(level, terms=guided(tf.constant([1, 10]), w))(images), rtol=1e-3)
     for labels in ([10], [-2], [0] * 6):
         with pytest.raises(tf.errors.InvalidArgumentError, match='labels'):
             signatures['sample_class'](seed=seed, labels=tf.constant(labels), guidance=tf.constant(0.0))

@@ -177,6 +177,12 @@ def test_wrong_modes_are_found_before_any_work(capsys, tmp_path):
     Image.new('RGB', (20, 20)).save(tmp_path / 'a.png')
     arguments = ['--dataset=folder', f'--data_dir={tmp_path}', '--mode=train,evaluate', f'--workdir={tmp_path}/w']
     assert 'cannot be scored' in refused(capsys, *arguments)
+    classes = [*TINY, '--num_classes=-1', f'--workdir={tmp_path}/w']
+    assert 'from 0 to 9' in refused(capsys, *classes, '--mode=train,sample', '--label=10')
+    assert 'from 0 to 9' in refused(capsys, *classes, '--mode=train,compose', '--labels=3,10')
+    assert 'at least 2' in refused(capsys, *classes, '--mode=train,evaluate', '--num_samples=1')
+    assert 'has no classes' in refused(capsys, *TINY, f'--workdir={tmp_path}/w', '--mode=train,sweep_guidance')
+    assert '--guidance is for' in refused(capsys, '--mode=compose', f'--workdir={tmp_path}/w', '--guidance=2')
     assert not (tmp_path / 'w').exists()
 
 

@@ -77,10 +77,14 @@ def test_initializer_loss_has_the_analytic_gradient():
 
 
 @pytest.mark.parametrize('shared', [False, True], ids=['two noises', 'shared noise'])
-def test_initializer_alone_learns_the_analytic_proposal(shared):
-    """On Gaussian data, taught by the data, g is the posterior mean of y_t, which is linear in x_{t+1}, whether noise is shared or not."""
+@pytest.mark.parametrize('data_share', [0.0, 1.0], ids=['taught by chains', 'taught by data'])
+def test_initializer_alone_learns_the_analytic_proposal(shared, data_share):
+    """On Gaussian data g becomes the mean of y_t given x_{t+1}, which is linear in x_{t+1}.
+
+    The data teach it that, with the noise shared or not, and so do chains that end at exact draws of y_t given x_{t+1}.
+    """
     mean, variance, t, schedule, size = 0.5, 0.04, 2, diffusion.cosine(), 64
-    options = dict(initializer_attention=False, initializer_dropout=0.0, initializer_data_share=1.0, batch_size=size, clip_norm=0.0)
+    options = dict(initializer_attention=False, initializer_dropout=0.0, initializer_data_share=data_share, batch_size=size, clip_norm=0.0)
     model = build_model(OPTIONS.replace(**options))
     model.initializer_optimizer = keras.optimizers.Adam(3e-3)
     model.initializer_optimizer.build(model.initializer.trainable_variables)
@@ -92,21 +96,26 @@ def test_initializer_alone_learns_the_analytic_proposal(shared):
         _, x_next = diffusion.forward_pair(schedule, images, level, eps, None if shared else eps_next)
         return images, x_next
 
-    @tf.function
-    def step(images, x_next):
-        with tf.GradientTape() as tape:
-            start, proposal = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
-        model.learn_start(tape, start, proposal, images, x_next, start, level)
-
-    for seed in range(200):
-        step(*batch(seed))
-    _, x_next = batch(1000)
     m, a, s = schedule.m[t], schedule.a[t + 1], schedule.s[t + 1]
     prior_mean, prior_variance = schedule.A[t] * mean, schedule.A[t] ** 2 * variance + schedule.S[t] ** 2
     gain = a * prior_variance / (a**2 * prior_variance + s**2)
-    analytic = m * (prior_mean + gain * (x_next - a * prior_mean))
-    error = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1)) - analytic
-    start = x_next - analytic
+    deviation = m * np.sqrt(prior_variance * (1 - a * gain))
+
+    def analytic(x_next):
+        return m * (prior_mean + gain * (x_next - a * prior_mean))
+
+    @tf.function
+    def step(images, x_next, seed):
+        with tf.GradientTape() as tape:
+            start, proposal = model.chain_start(x_next, level, noise.fold(seed, 0), 0, 'raw', UNCONDITIONAL)
+        y_neg = analytic(x_next) + deviation * noise.normal(noise.fold(seed, 1), tf.shape(x_next))
+        model.learn_start(tape, start, proposal, images, x_next, y_neg, level)
+
+    for seed in range(200):
+        step(*batch(seed), tf.constant([seed, 10]))
+    _, x_next = batch(1000)
+    error = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1)) - analytic(x_next)
+    start = x_next - analytic(x_next)
     assert np.mean(error**2) < 0.03 * np.mean(start**2)
 
 
@@ -139,6 +148,19 @@ def test_the_chain_starts_at_the_proposal_and_stays_tethered():
     np.testing.assert_allclose(step, expected, rtol=1e-5)
 
 
+def test_the_chains_start_at_the_proposal():
+    """With all but vanishing steps, sampling ends where the initializer points, and chains in training do not leave y^0."""
+    model = moved_model(OPTIONS.replace(step_scale=0.01, b2=1e-8, batch_size=3))
+    seed = tf.constant([1, 2])
+    expected, _ = model.chain_start(y(), LEVEL, noise.fold(seed, noise.START), 0, 'ema', UNCONDITIONAL)
+    assert np.abs(expected - y()).max() > 0.1
+    np.testing.assert_allclose(model.denoise(y(), LEVEL, seed), expected / diffusion.at(model.schedule.m, LEVEL), atol=1e-3)
+    trained = compiled_model(OPTIONS.replace(b2=1e-8))
+    trained.train_step(y()[:1] + tf.zeros([4, 1, 1, 1]))
+    displacement = trained.level_means['displacement']
+    assert float(tf.reduce_sum(displacement.total)) < 0.01 * trained.proposal_std.min() * float(tf.reduce_sum(displacement.count))
+
+
 def density(model, terms):
     return model.density_at(LEVEL, 'ema', terms)(y())
 
@@ -152,13 +174,13 @@ def start(model, terms):
 def test_guidance(quantity, guidance, weights):
     """f_w = (1 + w) f(class) - w f(no class), for the energy and for the proposal: 0 is conditional, -1 unconditional."""
     model, labels = moved_model(CLASSES), tf.constant([1, 2, 3])
-    with_class, without = quantity(model, guided(labels)), quantity(model, UNCONDITIONAL)
+    with_class, without = quantity(model, ((labels, 1.0),)), quantity(model, UNCONDITIONAL)
     assert np.abs(with_class - without).max() > 1e-3
     expected = weights[0] * with_class + weights[1] * without
     np.testing.assert_allclose(quantity(model, guided(labels, guidance)), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
-def test_composition_has_one_tether_and_one_prior():
+def test_composition_has_one_prior():
     """F = F(none) + sum_i w_i (F(c_i) - F(none))."""
     model, labels = moved_model(CLASSES), [tf.fill([3], 1), tf.fill([3], 3)]
     first, second, none = (density(model, terms) for terms in (guided(labels[0]), guided(labels[1]), UNCONDITIONAL))
@@ -167,7 +189,7 @@ def test_composition_has_one_tether_and_one_prior():
 
 
 def test_both_networks_learn():
-    """A step moves every network, and the averages with the energy's decay; the displacement is counted from the proposal."""
+    """A step moves every network, and the averages with the energy's decay."""
     keras.utils.set_random_seed(0)
     options = OPTIONS.replace(initializer_learning_rate=1e-3, num_classes=3)
     model = compiled_model(options)
@@ -176,9 +198,21 @@ def test_both_networks_learn():
     logs = model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False).history
     assert np.isfinite([value[0] for value in logs.values()]).all() and 'initializer_loss' in logs
     for (average, network), old in zip(model.averages, before, strict=True):
-        assert any(np.any(now.numpy() != then) for now, then in zip(network.weights, old, strict=True))
+        assert any(np.any(w.numpy() != then) for w, then in zip(network.weights, old, strict=True) if w.trainable)
         for mean, now, then in zip(average.weights, network.weights, old, strict=True):
             np.testing.assert_allclose(mean, 2 / 11 * then + 9 / 11 * now, atol=1e-6)
+
+
+@pytest.mark.parametrize(('rate', 'trained'), [(0.0, [1, 2]), (1.0, [0])])
+def test_dropped_labels_train_the_model_without_class(rate, trained):
+    """Which rows of the initializer's label layer a step moves: those of the classes in the batch, or that of no class."""
+    model = compiled_model(CLASSES.replace(label_dropout=rate, initializer_learning_rate=1e-3))
+    for weight in model.initializer.trainable_variables:
+        weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [4, 2]))
+    before = model.initializer.label.kernel.numpy()
+    model.train_step((tf.random.stateless_uniform([4, 8, 8, 1], [1, 2], -1, 1), tf.constant([1, 2, 1, 2])))
+    moved = np.any(model.initializer.label.kernel.numpy() != before, axis=1)
+    assert np.flatnonzero(moved).tolist() == trained
 
 
 def test_labels_are_dropped_at_the_rate():

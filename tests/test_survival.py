@@ -119,6 +119,16 @@ def test_divergence_stops_the_run(capsys, tmp_path):
     assert not {f'{step:08d}' for step in steps} & {path.name for path in (tmp_path / 'w').glob('checkpoints/*')}
 
 
+def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
+    """A run that runs away from its last checkpoint again was on its way out by then: that one is put aside."""
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    refused(capsys, *TINY, f'--workdir={workdir}', '--train_steps=40', '--max_loss=1e-3', '--max_rollbacks=2', code=3)
+    assert len(json.loads((workdir / 'rollbacks.json').read_text())) == 2
+    kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    assert kept == ['00000016', '00000024', 'diverged-32']
+
+
 def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
     """A learning rate of 1 runs away; the rollback makes it 1e-3, noted so that a rerun goes on with it."""
     arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--rollback_factor=1e-3']
