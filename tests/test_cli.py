@@ -50,6 +50,7 @@ def test_flops(capsys):
     convolutions = 2 * 16 * 16 * 9 * (1 * 32 + 2 * 32 * 32)
     assert number['FLOPs of one energy'] == pytest.approx(convolutions, rel=0.1)
     assert number['FLOPs of one Langevin step of an image'] == pytest.approx(2 * convolutions, rel=0.15)
+    assert number['FLOPs of a training step, per image'] == pytest.approx((5 * 2 + 2 * 3) * convolutions, rel=0.15)
     assert number['FLOPs of a training step'] == 4 * number['FLOPs of a training step, per image']
 
 
@@ -101,7 +102,7 @@ def test_flagfile(capsys, tmp_path):
     (['--dataset=folder'], ['--data_dir']),
     (['--dataset=folder', '--data_dir=/no/such/folder'], ['/no/such/folder']),
     (['--dataset=celeb_a_hq', '--image_size=100'], ['image_size=100']),
-    (['--guidance=1'], ['guidance', 'no classes']),
+    (['--guidance=1', '--num_classes=0'], ['guidance', 'no classes']),
     (['--nodry_run=3'], ['nodry_run']),
     (['--label=3'], ['--label', 'sample']),
     (['--checkpoint_step=3'], ['--checkpoint_step', 'train']),

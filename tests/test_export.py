@@ -117,7 +117,7 @@ def test_wrong_requests(exported, request_data, signature, changes, message):
 
 def test_export_is_float32_and_described(exported, tiny_run):
     note = json.loads((exported / 'assets.extra' / 'drl_tf.json').read_text())
-    assert (note['max_samples'], note['checkpoint_step'], note['mcmc_steps']) == (50, 32, 3)
+    assert (note['max_samples'], note['checkpoint_step'], note['mcmc_steps']) == (50, 32, [3])
     dtypes = {dtype for _, dtype in (v for v in _variables(exported))}
     assert tf.bfloat16 not in dtypes and tf.float32 in dtypes
 
