@@ -88,6 +88,9 @@ class RecoveryLikelihood(keras.Model):
         average.set_weights(network.get_weights())
         return network, average
 
+    def reset_metrics(self):
+        """Nothing, where `fit` begins: the means run from one line of the log to the next, also over an interruption."""
+
     @property
     def optimizers(self):
         """All optimizers of the compiled model."""

@@ -92,7 +92,10 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, t
     for name in ('whole', 'parts'):
         lines = [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
         logs.append([{key: value for key, value in line.items() if key not in ('time', 'images_per_second')} for line in lines])
-    assert [line['step'] for line in logs[0]] == [4, 6] and logs[0] == logs[1]
+    assert [line['step'] for line in logs[0]] == [4, 6]
+    for whole, parts in zip(*logs, strict=True):
+        assert whole.keys() == parts.keys()
+        assert not {name: (whole[name], parts[name]) for name in whole if whole[name] != parts[name]}
 
 
 def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
@@ -152,9 +155,10 @@ def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
     assert call(capsys, *TINY, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
     assert json.loads((tmp_path / 'w' / 'rollbacks.json').read_text()) == [11]
     record = json.loads((tmp_path / 'w' / 'diverged-11.json').read_text())
-    assert record['loss'] is None and record['gradient_norm'] is None
+    assert record['loss'] is None
     reader = tf.train.load_checkpoint(str(tmp_path / 'w' / 'checkpoints' / '00000016' / 'state'))
-    assert all(np.isfinite(reader.get_tensor(name)).all() for name in reader.get_variable_to_shape_map())
+    names = [name for name, dtype in reader.get_variable_to_dtype_map().items() if dtype.is_floating]
+    assert len(names) > 50 and all(np.isfinite(reader.get_tensor(name)).all() for name in names)
 
 
 def test_disk_full_is_one_line(capsys, tmp_path):
