@@ -133,7 +133,9 @@ def _call_modes(command, config, workdir):
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
-        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
+        'compose': lambda: generate.generate(
+            config.replace(guidance=0.0), workdir, samples, command.weights, step, compose=(command.labels, weights)
+        ),
         'evaluate': lambda: evaluate.evaluate(config, workdir, scored, command.weights, step),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step),
@@ -155,9 +157,9 @@ def _check_before_work(command, config):
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
     if 'sample' in command.mode and command.label >= 0:
-        generate.check_classes(config, (command.label,))
+        generate.check_classes(config, (command.label,), 'label')
     if 'compose' in command.mode:
-        generate.check_classes(config, command.labels)
+        generate.check_classes(config, command.labels, 'labels')
 
 
 def _resolve(command, values, argv):

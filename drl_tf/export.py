@@ -75,7 +75,7 @@ class Export(tf.Module):
         """Terms of labels int32 [n] from 0 (-1 is no class) and w, once they are found right."""
         checks = [
             *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
-            tf.debugging.assert_all_finite(guidance, 'guidance must be finite'),
+            *_within(guidance, -1, 20, 'guidance'),
         ]
         with tf.control_dependencies(checks):
             return guided(labels + 1, guidance)
@@ -129,7 +129,7 @@ class Export(tf.Module):
 
 
 def _within(value, low, high, name):
-    """Checks in the graph that an integer tensor lies within bounds."""
+    """Checks in the graph that a tensor lies within bounds; NaN does not."""
     limits = f'{name} must be from {low} to {high}'
     return tf.debugging.assert_greater_equal(value, low, limits), tf.debugging.assert_less_equal(value, high, limits)
 

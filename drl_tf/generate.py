@@ -79,7 +79,7 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
       UserError: there is no sound checkpoint, or no such class, or the samples are not finite.
     """
     chosen = compose[0] if compose else (label,) if label >= 0 else ()
-    check_classes(config, chosen)
+    check_classes(config, chosen, 'labels' if compose else 'label')
     model, step = checkpoint.load_model(workdir, config, step)
     images, states = sample_images(model, num_samples, config.training.seed, weights, label, compose)
     classes = f'class{label}' if chosen else ''
@@ -103,11 +103,11 @@ def file_stem(config, workdir, step, weights, num_samples):
     return '-'.join([f'{step:08d}', weights, str(num_samples), f'seed{config.training.seed}', *kept])
 
 
-def check_classes(config, classes):
-    """Raises UserError where the model has no such classes."""
+def check_classes(config, classes, flag):
+    """Raises UserError, in the name of the flag that asked for them, where the model has no such classes."""
     count = config.data.num_classes
     for wanted in classes:
         if not count:
-            raise UserError(f'class {wanted}: the model has no classes; train one with --num_classes=-1')
+            raise UserError(f'--{flag}={wanted}: the model has no classes; train one with --num_classes=-1')
         if not 0 <= wanted < count:
-            raise UserError(f'class {wanted} must be from 0 to {count - 1}')
+            raise UserError(f'--{flag}={wanted} must be from 0 to {count - 1}')

@@ -120,6 +120,9 @@ def test_exported_class_signatures(workdir, tmp_path):
     for w in (0.0, 2.0):
         out = signatures['energy_class'](images=images, level=level, labels=tf.constant([0, 9]), guidance=tf.constant(w))['energy']
         np.testing.assert_allclose(out, -model.density_at(level, terms=guided(tf.constant([1, 10]), w))(images), rtol=1e-3)
+    for w in (21.0, float('nan')):
+        with pytest.raises(tf.errors.InvalidArgumentError, match='guidance must be from -1 to 20'):
+            signatures['sample_class'](seed=seed, labels=tf.constant([1]), guidance=tf.constant(w))
     for labels in ([10], [-2], [0] * 6):
         with pytest.raises(tf.errors.InvalidArgumentError, match='labels'):
             signatures['sample_class'](seed=seed, labels=tf.constant(labels), guidance=tf.constant(0.0))
