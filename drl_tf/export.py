@@ -131,6 +131,7 @@ class Export(tf.Module):
 def _within(value, low, high, name):
     """Checks in the graph that a tensor lies within bounds; NaN does not."""
     limits = f'{name} must be from {low} to {high}'
+    low, high = tf.cast(low, value.dtype), tf.cast(high, value.dtype)
     return tf.debugging.assert_greater_equal(value, low, limits), tf.debugging.assert_less_equal(value, high, limits)
 
 
