@@ -128,14 +128,18 @@ def stop_on_divergence(model, workdir, max_loss):
     return check
 
 
+def _number(value):
+    """A number for JSON, which has no NaN: None where it is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
 def _numbers(logs):
-    return {name: float(value) if math.isfinite(value) else None for name, value in logs.items()}
+    return {name: _number(value) for name, value in logs.items()}
 
 
 def _by_level(model):
     """{'level_<name>': [mean of each level, or None]} since the sums were last reset."""
-    means = {f'level_{name}': mean.result().numpy() for name, mean in model.level_means.items()}
-    return {name: [float(value) if math.isfinite(value) else None for value in values] for name, values in means.items()}
+    return {f'level_{name}': [_number(value) for value in mean.result().numpy()] for name, mean in model.level_means.items()}
 
 
 class MetricsLog:

@@ -133,9 +133,7 @@ def _call_modes(command, config, workdir):
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
-        'compose': lambda: generate.generate(
-            config.replace(guidance=0.0), workdir, samples, command.weights, step, compose=(command.labels, weights)
-        ),
+        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
         'evaluate': lambda: evaluate.evaluate(config, workdir, scored, command.weights, step),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step),

@@ -19,6 +19,7 @@ from drl_tf.files import written_aside
 
 FILE_NAME = 'config.json'
 PRECISIONS = ('auto', 'float32', 'bfloat16')
+GUIDANCE_BOUNDS = (-1, 20)
 
 
 def option(default, help_text, *, low=None, high=None, choices=None, changes='never'):
@@ -116,7 +117,13 @@ class Sampling:
     """Sampling"""
 
     noise_scale: float = option(0.99, 'Multiple of the Langevin noise when sampling (1 in training).', low=0, high=2, changes='always')
-    guidance: float = option(0.0, 'w: F = (1 + w) F(class) - w F(no class), for conditional models.', low=-1, high=20, changes='always')
+    guidance: float = option(
+        0.0,
+        'w: F = (1 + w) F(class) - w F(no class), for conditional models.',
+        low=GUIDANCE_BOUNDS[0],
+        high=GUIDANCE_BOUNDS[1],
+        changes='always',
+    )
     step_scale: float = option(1.0, 'q: the Langevin drift is multiplied by q^2, the noise by q.', low=0.01, high=100, changes='always')
     sample_batch_size: int = option(64, 'Images sampled at once.', low=1, high=65536, changes='always')
 

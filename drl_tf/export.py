@@ -7,6 +7,7 @@ import shutil
 import tensorflow as tf
 
 from drl_tf import __version__, checkpoint
+from drl_tf.config import GUIDANCE_BOUNDS
 from drl_tf.errors import UserError
 from drl_tf.model import UNCONDITIONAL, guided
 
@@ -75,7 +76,7 @@ class Export(tf.Module):
         """Terms of labels int32 [n] from 0 (-1 is no class) and w, once they are found right."""
         checks = [
             *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
-            *_within(guidance, -1, 20, 'guidance'),
+            *_within(guidance, *GUIDANCE_BOUNDS, 'guidance'),
         ]
         with tf.control_dependencies(checks):
             return guided(labels + 1, guidance)

@@ -70,7 +70,7 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
       num_samples: how many images.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.
-      label, compose: as in `sample_images`.
+      label, compose: as in `sample_images`; a product of experts has no guidance.
 
     Returns:
       Where things are, as {label: text}.
@@ -80,6 +80,7 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
     """
     chosen = compose[0] if compose else (label,) if label >= 0 else ()
     check_classes(config, chosen, 'labels' if compose else 'label')
+    config = config.replace(guidance=0.0) if compose else config
     model, step = checkpoint.load_model(workdir, config, step)
     images, states = sample_images(model, num_samples, config.training.seed, weights, label, compose)
     classes = f'class{label}' if chosen else ''

@@ -219,13 +219,14 @@ class RecoveryLikelihood(keras.Model):
         self.network.update_u()
         norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
         others = self.learn_start(start_tape, start, proposal, images, x_next, y_neg, level)
+        loss = tf.distribute.get_replica_context().all_reduce('sum', loss)
         finite = self._finite(loss, norm, *others.values())
         self._average(finite)
 
         values = dict(loss=losses, f_pos=f_pos, f_neg=f_neg, displacement=_rms(y_neg - start), gradient_norm=_rms(chain_gradient))
         for name, value in values.items():
             self.level_means[name].update_state(value, level)
-        return {'loss': tf.distribute.get_replica_context().all_reduce('sum', loss), 'gradient_norm': norm, 'finite': finite, **others}
+        return {'loss': loss, 'gradient_norm': norm, 'finite': finite, **others}
 
     def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
         """Teaches what proposed `start`: nothing here. Returns further values for the log."""

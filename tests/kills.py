@@ -35,9 +35,9 @@ def train(workdir, recipe):
     raise SystemExit(cli.main(['run.py', *TINY, *options, f'--train_steps={_STEPS}', f'--workdir={workdir}']))
 
 
-def state(workdir):
-    """What must be equal: {variable: array} of the last checkpoint, and the lines of the log without the clock."""
-    reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{_STEPS:08d}', 'state'))
+def state(workdir, step=_STEPS):
+    """What must be equal: {variable: array} of a checkpoint, and the lines of the log without the clock."""
+    reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{step:08d}', 'state'))
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
     return variables, [{key: value for key, value in line.items() if key not in _CLOCK} for line in lines]

@@ -1,4 +1,4 @@
-"""What a run survives, through the command line: damaged files, signals, kills, energies that run away, a full disk."""
+"""What a run survives, through the command line: damaged files, signals, energies that run away, a full disk."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from kills import state
 from tiny import ROOT, TINY, call, refused
 
 from drl_tf.model import RecoveryLikelihood
@@ -83,19 +84,14 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, t
     shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
     code, out, _ = call(capsys, *options, f'{tmp_path}/parts')
     assert code == 0 and 'resuming at step 3' in out
-    readers = [tf.train.load_checkpoint(str(tmp_path / name / 'checkpoints' / '00000006' / 'state')) for name in ('whole', 'parts')]
-    names = readers[0].get_variable_to_shape_map()
-    assert len(names) > 50
-    for name in names:
-        np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers), err_msg=name)
-    logs = []
-    for name in ('whole', 'parts'):
-        lines = [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
-        logs.append([{key: value for key, value in line.items() if key not in ('time', 'images_per_second')} for line in lines])
-    assert [line['step'] for line in logs[0]] == [4, 6]
-    for whole, parts in zip(*logs, strict=True):
-        assert whole.keys() == parts.keys()
-        assert not {name: (whole[name], parts[name]) for name in whole if whole[name] != parts[name]}
+    (whole, whole_log), (parts, parts_log) = (state(tmp_path / name, step=6) for name in ('whole', 'parts'))
+    assert len(whole) > 50 and whole.keys() == parts.keys()
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
+    assert [line['step'] for line in whole_log] == [4, 6]
+    for mine, theirs in zip(whole_log, parts_log, strict=True):
+        assert mine.keys() == theirs.keys()
+        assert not {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
 
 
 def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
