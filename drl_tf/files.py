@@ -2,11 +2,12 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 
 from drl_tf.errors import UserError
 
-LOCK = '.lock'
+LOCK, WRITING = '.lock', '.writing'
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def written_aside(path, mode='w'):
       The open file.
     """
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    aside = f'{path}.writing'
+    aside = f'{path}{WRITING}'
     try:
         with open(aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else '') as file:
             yield file
@@ -41,7 +42,7 @@ def sync(path):
 
 
 @contextlib.contextmanager
-def held(directory):
+def held(directory, flag='--workdir'):
     """Keeps a directory, made where need be, for this process alone; the hold ends with the process, however it ends.
 
     Raises:
@@ -52,5 +53,21 @@ def held(directory):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f'--workdir={directory} is in use by another run: wait for its end, or give another --workdir') from error
+            raise UserError(f'{directory} is in use by another run: wait for its end, or give another {flag}') from error
         yield
+
+
+def put_aside(directory):
+    """Moves all that a directory holds, but for the hold on it and files half written, into a new one beside it.
+
+    Returns:
+      The new directory, `<directory>.1` and so on, or None where there is nothing.
+    """
+    names = [name for name in os.listdir(directory) if name != LOCK and not name.endswith(WRITING)]
+    if not names:
+        return None
+    kept = next(path for path in (f'{directory.rstrip(os.sep)}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
+    os.mkdir(kept)
+    for name in names:
+        os.rename(os.path.join(directory, name), os.path.join(kept, name))
+    return kept

@@ -1,68 +1,16 @@
 """Sampling from a trained model into files."""
 
 import os
-import sys
 
-import numpy as np
-import tensorflow as tf
-import tqdm
-
-from drl_tf import checkpoint, noise, report
+from drl_tf import checkpoint, devices, noise, report, samples
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
-from drl_tf.files import written_aside
-from drl_tf.model import UNCONDITIONAL, composed, guided
 
-_TRAJECTORY_ROWS = 8
+_TRAJECTORY_ROWS, _GRID_IMAGES = 8, 400
 
 
-def labels_in_turn(config, first, count, label=-1):
-    """Classes of images `first`, `first` + 1, ...: each in turn, or all of one class; int32 [count] from 1."""
-    if label >= 0:
-        return tf.fill([count], label + 1)
-    return tf.range(first, first + count) % config.data.num_classes + 1
-
-
-def sample_images(model, num_samples, seed, weights='ema', label=-1, compose=None, show=True):
-    """Draws images a batch at a time; image i depends on (seed, i) alone.
-
-    Args:
-      model: a `RecoveryLikelihood`.
-      num_samples: how many.
-      seed: an int.
-      weights: 'ema' or 'raw'.
-      label: the class of all images, from 0; -1 takes the classes in turn. Only for models with classes.
-      compose: None, or the pair (classes from 0, their weights) of a product of experts.
-      show: whether to show progress.
-
-    Returns:
-      Images uint8 [num_samples, H, W, C], and the states of the first batch, [x_T, ..., x_0].
-    """
-    config = model.config
-    batch = min(num_samples, config.sampling.sample_batch_size)
-
-    def terms(first):
-        if compose:
-            return composed([tf.fill([batch], c + 1) for c in compose[0]], list(compose[1]))
-        if config.data.num_classes:
-            return guided(labels_in_turn(config, first, batch, label), config.sampling.guidance)
-        return UNCONDITIONAL
-
-    images, first_states = [], None
-    interval = 1 if sys.stderr.isatty() else 30
-    with tqdm.tqdm(total=num_samples, unit=' images', desc='sampling', mininterval=interval, disable=not show) as bar:
-        for first in range(0, num_samples, batch):
-            states = model.sample(batch, [seed, noise.SAMPLING], first, weights, terms(first))
-            if not np.isfinite(states[-1]).all():
-                raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
-            first_states = first_states or states
-            images.append(report.to_uint8(states[-1]))
-            bar.update(min(batch, num_samples - first))
-    return np.concatenate(images)[:num_samples], first_states
-
-
-def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, compose=None):
-    """Samples a trained model: a grid and a trajectory as PNG, all images as `.npz` (`images`, uint8 [n, H, W, C]).
+def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, compose=None, first=0):
+    """Samples a trained model: a grid of the first images and a trajectory as PNG, all images in shards (see `samples.draw`).
 
     Args:
       config: a `Config`; its seed, K, noise scale, guidance and batch size are those of the sampling.
@@ -70,7 +18,7 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
       num_samples: how many images.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.
-      label, compose: as in `sample_images`; a product of experts has no guidance.
+      label, compose, first: as in `samples.draw`; a product of experts has no guidance.
 
     Returns:
       Where things are, as {label: text}.
@@ -81,17 +29,20 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
     chosen = compose[0] if compose else (label,) if label >= 0 else ()
     check_classes(config, chosen, 'labels' if compose else 'label')
     config = config.replace(guidance=0.0) if compose else config
-    model, step = checkpoint.load_model(workdir, config, step)
-    images, states = sample_images(model, num_samples, config.training.seed, weights, label, compose)
+    with devices.strategy().scope():
+        model, step = checkpoint.load_model(workdir, config, step)
     classes = f'class{label}' if chosen else ''
     if compose:
         classes = 'compose' + '-'.join(f'{c}' if w == 1 else f'{c}x{w:g}' for c, w in zip(*compose, strict=True))
-    root = os.path.join(workdir, 'samples', '-'.join(filter(None, (file_stem(config, workdir, step, weights, num_samples), classes))))
+    names = (file_stem(config, workdir, step, weights, num_samples), classes, f'from{first}' if first else '')
+    root = os.path.join(workdir, 'samples', '-'.join(filter(None, names)))
+    seed, rows = config.training.seed, min(num_samples, _TRAJECTORY_ROWS)
+    states = samples.draw(model, root, num_samples, seed, step, weights, label, compose, first)
+    states = states or model.sample(rows, [seed, noise.SAMPLING], first, weights, samples.terms_of(config, first, rows, label, compose))
+    images = samples.first_images(root, config.image_shape, _GRID_IMAGES)
     report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
-    report.save_png(f'{root}-trajectory.png', report.trajectory(states, _TRAJECTORY_ROWS))
-    with written_aside(f'{root}.npz', 'wb') as file:
-        np.savez_compressed(file, images=images)
-    return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': f'{root}.npz'}
+    report.save_png(f'{root}-trajectory.png', report.trajectory(states, rows))
+    return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': root}
 
 
 def file_stem(config, workdir, step, weights, num_samples):

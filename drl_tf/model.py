@@ -40,6 +40,10 @@ def composed(labels, weights):
     return (*zip(labels, weights, strict=True), (tf.zeros_like(labels[0]), 1 - sum(weights)))
 
 
+def _call(function, arguments):
+    return function(*arguments)
+
+
 class LevelMean(keras.metrics.Metric):
     """Mean of a value per image over the images of each level, float32 [T] (NaN where a level had none)."""
 
@@ -137,7 +141,7 @@ class RecoveryLikelihood(keras.Model):
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
         return sampling.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
-    def sample(self, num_images, seed, first=0, weights='ema', terms=UNCONDITIONAL):
+    def sample(self, num_images, seed, first=0, weights='ema', terms=UNCONDITIONAL, run=_call):
         """Progressive sampling from white noise (paper, Algorithm 2).
 
         Args:
@@ -146,20 +150,26 @@ class RecoveryLikelihood(keras.Model):
           first: index of the first image; image i depends on (seed, first + i) alone.
           weights: 'ema' or 'raw'.
           terms: for models with classes, what is summed; see `guided` and `composed`.
+          run: callable, (function, arguments) -> its result, such as the `run` of a `tf.distribute.Strategy`: each replica then
+            draws n images, and `first` and the labels may hold a value for each.
 
         Returns:
           [x_T, ..., x_0], T + 1 tensors float32 [n, H, W, C]; with `final_denoise` the last one is the clean image.
         """
-        first = tf.convert_to_tensor(first)
 
-        def denoise_step(x, level, seed):
-            return self.denoise(x, level, seed, first, weights, terms)
+        def denoise_step(x, t, seed):
+            return run(self.denoise, (x, tf.fill([num_images], t), seed, first, weights, terms))
 
-        x = noise.normal(noise.fold(seed, noise.PRIOR), [num_images, *self.config.image_shape], first)
+        x = run(self._prior, (num_images, noise.fold(seed, noise.PRIOR), first))
         trajectory = sampling.progressive(denoise_step, x, self.schedule.num_levels, seed)
         if self.config.diffusion.final_denoise:
-            trajectory[-1] = self.final_denoise(trajectory[-1], weights, terms)
+            trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
+
+    @tf.function
+    def _prior(self, num_images, seed, first):
+        """x_T, white noise."""
+        return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @contextlib.contextmanager
     def converged_average(self):

@@ -74,7 +74,7 @@ def progressive(denoise_step, x, num_levels, seed):
     """Goes from x_T down to x_0.
 
     Args:
-      denoise_step: callable, (x_{t+1}, level int32 [B], seed int32 [2]) -> x_t.
+      denoise_step: callable, (x_{t+1}, t int, seed int32 [2]) -> x_t.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
       seed: int32 [2].
@@ -84,6 +84,5 @@ def progressive(denoise_step, x, num_levels, seed):
     """
     trajectory = [x]
     for t in reversed(range(num_levels)):
-        level = tf.fill([tf.shape(x)[0]], t)
-        trajectory.append(denoise_step(trajectory[-1], level, noise.fold(seed, noise.LANGEVIN, t)))
+        trajectory.append(denoise_step(trajectory[-1], t, noise.fold(seed, noise.LANGEVIN, t)))
     return trajectory

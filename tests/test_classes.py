@@ -9,7 +9,7 @@ from tiny import TINY
 
 from drl_tf import checkpoint, cli, config, report
 from drl_tf.data import digits, pipeline
-from drl_tf.generate import labels_in_turn
+from drl_tf.samples import labels_in_turn
 from drl_tf.model import guided
 
 SMALL = [

@@ -100,7 +100,8 @@ def recursion(schedule, mean, variance, num_steps):
 def draw(num_steps, mean, variance, size=50_000):
     schedule, shape = diffusion.t6(), [size, 2, 2, 1]
 
-    def denoise_step(x, level, seed):
+    def denoise_step(x, t, seed):
+        level = tf.fill([size], t)
         return sampling.denoise(schedule, exact_density(schedule, mean, variance), x, level, seed, num_steps)
 
     return sampling.progressive(denoise_step, noise.normal(SEED, shape), schedule.num_levels, SEED)[-1].numpy()

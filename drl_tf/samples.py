@@ -1,0 +1,296 @@
+"""Sets of samples on disk: drawn in shards, so that an interruption costs at most one, and read again."""
+
+import contextlib
+import dataclasses
+import fnmatch
+import hashlib
+import json
+import math
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from drl_tf import noise, report
+from drl_tf.data import image_files
+from drl_tf.errors import UserError, one_line
+from drl_tf.files import held, put_aside, written_aside
+from drl_tf.model import UNCONDITIONAL, composed, guided
+
+DESCRIPTION = 'samples.json'
+_MOST_IMAGES, _MOST_BYTES = 1024, 2**26
+
+
+class _Shard(NamedTuple):
+    """Where images `first`, `first` + 1, ... are."""
+
+    path: str
+    first: int
+    count: int
+
+
+def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, show=True):
+    """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one process at a time.
+
+    Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything else that are
+    there are put aside, in `<directory>.1` and so on. Another batch size or number of replicas goes on with the same shards.
+
+    Args:
+      model: a `RecoveryLikelihood`; it samples on the replicas of the strategy that it was built under.
+      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C]), `first` and `seed`.
+      num_samples: how many images.
+      seed: an int; image i depends on (seed, i) alone, up to rounding.
+      step: the training step of the model.
+      weights: 'ema' or 'raw'.
+      label, compose: as in `batches`.
+      first: index of the first image.
+      show: whether to show progress.
+
+    Returns:
+      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now; else None.
+
+    Raises:
+      UserError: another process draws there, or the samples are not finite.
+    """
+    settings = _settings(model, num_samples, seed, step, weights, label, compose, first)
+    trajectory, share = None, _share(model, num_samples)
+    with held(directory):
+        described = _begun(directory, settings, share * model.distribute_strategy.num_replicas_in_sync)
+        missing = [shard for shard in _shards(directory, described) if not _is_sound(shard, settings)]
+        with _progress(num_samples, num_samples - sum(shard.count for shard in missing), show) as bar:
+            for shard in missing:
+                images = []
+                for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first):
+                    images.append(part)
+                    trajectory = trajectory or (states if shard.first == first else None)
+                    bar.update(len(part))
+                with written_aside(shard.path, 'wb') as file:
+                    np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
+    return trajectory and [model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory]
+
+
+def batches(model, num_samples, seed, weights='ema', label=-1, compose=None, first=0) -> Iterator[np.ndarray]:
+    """Draws images a batch at a time, a part of it on each replica; image i depends on (seed, i) alone, up to rounding.
+
+    Args:
+      model: a `RecoveryLikelihood`.
+      num_samples: how many.
+      seed: an int.
+      weights: 'ema' or 'raw'.
+      label: the class of all images, from 0; -1 takes the classes in turn. Only for models with classes.
+      compose: None, or the pair (classes from 0, their weights) of a product of experts.
+      first: index of the first image.
+
+    Yields:
+      uint8 [n, H, W, C].
+
+    Raises:
+      UserError: the samples are not finite.
+    """
+    for images, _ in _sampled(model, _share(model, num_samples), num_samples, seed, weights, label, compose, first):
+        yield images
+
+
+def _share(model, num_samples):
+    """How many images a replica draws at once."""
+    return -(-min(num_samples, model.config.sampling.sample_batch_size) // model.distribute_strategy.num_replicas_in_sync)
+
+
+def _sampled(model, share, num_samples, seed, weights, label, compose, first):
+    """Yields the images of each batch, uint8 [n, H, W, C], and its states, [x_T, ..., x_0], each with a part for each replica."""
+    strategy, last = model.distribute_strategy, first + num_samples
+    batch = share * strategy.num_replicas_in_sync
+    for start in range(first, last, batch):
+        firsts = list(range(start, start + batch, share))
+        terms = _together(strategy, [terms_of(model.config, mine, share, label, compose) for mine in firsts])
+        states = model.sample(share, [seed, noise.SAMPLING], _of_each(strategy, firsts), weights, terms, strategy.run)
+        images = np.concatenate([part.numpy() for part in strategy.experimental_local_results(states[-1])])
+        if not np.isfinite(images).all():
+            raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
+        yield report.to_uint8(images[: last - start]), states
+
+
+def _progress(total, there, show):
+    """A bar that counts what was already there."""
+    interval = 1 if sys.stderr.isatty() else 30
+    return tqdm.tqdm(total=total, initial=there, unit=' images', desc='sampling', mininterval=interval, disable=not show)
+
+
+def _of_each(strategy, values):
+    """One value for each replica, as tensors."""
+    tensors = [tf.convert_to_tensor(value) for value in values]
+    return strategy.experimental_distribute_values_from_function(lambda context: tensors[context.replica_id_in_sync_group])
+
+
+def _together(strategy, parts):
+    """The terms of all replicas in one structure: the weights are the same, the labels differ."""
+    terms = [zip(*term, strict=True) for term in zip(*parts, strict=True)]
+    return tuple((None if labels[0] is None else _of_each(strategy, labels), weights[0]) for labels, weights in terms)
+
+
+def terms_of(config, first, count, label=-1, compose=None):
+    """What is summed for images `first`, `first` + 1, ...; `label` and `compose` as in `batches`. See `model.guided`."""
+    if compose:
+        return composed([tf.fill([count], c + 1) for c in compose[0]], list(compose[1]))
+    if config.data.num_classes:
+        return guided(labels_in_turn(config, first, count, label), config.sampling.guidance)
+    return UNCONDITIONAL
+
+
+def labels_in_turn(config, first, count, label=-1):
+    """Classes of images `first`, `first` + 1, ...: each in turn, or all of one class; int32 [count] from 1."""
+    if label >= 0:
+        return tf.fill([count], label + 1)
+    return tf.range(first, first + count) % config.data.num_classes + 1
+
+
+def count(path):
+    """How many images there are at what `read` reads; raises UserError as it does."""
+    return _describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
+
+
+def read(path, image_shape) -> Iterator[np.ndarray]:
+    """Reads images of one size, a part at a time, in order.
+
+    Args:
+      path: a directory that `draw` wrote, or what `data.image_files` reads: a `.npz` or `.npy` file, or a directory of PNG and
+        JPEG pictures.
+      image_shape: [H, W, C] that they must have.
+
+    Yields:
+      uint8 [n, H, W, C].
+
+    Raises:
+      UserError: there is nothing, not all of a set, something damaged, or images of another kind.
+    """
+    return _read(path, image_shape) if _is_set(path) else image_files.read(path, image_shape)
+
+
+def first_images(path, image_shape, count):
+    """The first `count` images of what `read` reads, or all where there are fewer; uint8 [n, H, W, C]."""
+    images = []
+    for part in read(path, image_shape):
+        images.append(part[: count - sum(map(len, images))])
+        if sum(map(len, images)) == count:
+            break
+    return np.concatenate(images)
+
+
+def _read(directory, image_shape):
+    described = _describe(directory)
+    settings = described['settings']
+    if settings['image_shape'] != list(image_shape):
+        raise UserError(f'{directory} holds images of {settings["image_shape"]}, not {list(image_shape)} [H, W, C]')
+    shards = _shards(directory, described)
+    missing = [shard.path for shard in shards if not os.path.exists(shard.path)]
+    if missing:
+        raise UserError(f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run the command that draws them')
+    for shard in shards:
+        try:
+            yield _load(shard, settings)
+        except Exception as error:
+            raise UserError(f'{shard.path} is damaged ({one_line(error)}): run the command that drew it again') from error
+
+
+def _is_set(path):
+    """Whether a directory holds a set of ours, or the remains of one."""
+    if not os.path.isdir(path):
+        return False
+    return any(name == DESCRIPTION or fnmatch.fnmatch(name, 'images-*-of-*.npz') for name in os.listdir(path))
+
+
+def _describe(directory):
+    """What `samples.json` says: the settings, and how many images a shard holds."""
+    path = os.path.join(directory, DESCRIPTION)
+    try:
+        with open(path, encoding='utf-8') as file:
+            described = json.load(file)
+        _shards(directory, described)
+        return described
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{path} is missing or damaged ({one_line(error)}): draw the samples again') from error
+
+
+def _begun(directory, settings, batch):
+    """What `samples.json` says once it says these settings; whatever else is there is put aside."""
+    described = None
+    if os.path.exists(os.path.join(directory, DESCRIPTION)):
+        with contextlib.suppress(UserError):
+            described = _describe(directory)
+    if described and described['settings'] == settings:
+        return described
+    kept = put_aside(directory)
+    if kept:
+        changed = [name for name, value in settings.items() if described and described['settings'].get(name) != value]
+        reason = f'of other settings ({", ".join(changed)})' if changed else f'without a sound {DESCRIPTION}'
+        logging.warning('%s held samples %s: they are now in %s', directory, reason, kept)
+    most = min(_MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
+    described = {'settings': settings, 'images_per_shard': batch * max(1, most // batch)}
+    with written_aside(os.path.join(directory, DESCRIPTION)) as file:
+        json.dump(described, file, indent=2)
+    return described
+
+
+def _settings(model, num_samples, seed, step, weights, label, compose, first):
+    """All that decides the pixels, as JSON has it."""
+    config = model.config
+    groups = (config.network, config.diffusion, config.initializer, config.sampling)
+    options = {name: value for group in groups for name, value in dataclasses.asdict(group).items() if name != 'sample_batch_size'}
+    options |= {'precision': config.training.precision, 'num_classes': config.data.num_classes, 'image_shape': config.image_shape}
+    mine = {'step': step, 'weights': weights, 'weights_sha256': _fingerprint(model, weights), 'label': label, 'compose': compose}
+    return json.loads(json.dumps({'seed': seed, 'first': first, 'num_samples': num_samples, **mine, **options}))
+
+
+def _fingerprint(model, weights):
+    """SHA-256 of the weights in use; u follows from them."""
+    digest = hashlib.sha256()
+    for pair in model.averages:
+        for variable in pair[('ema', 'raw').index(weights)].weights:
+            if variable.name != 'u':
+                digest.update(np.ascontiguousarray(variable))
+    return digest.hexdigest()
+
+
+def _shards(directory, described):
+    """The shards of a whole set."""
+    settings, size = described['settings'], described['images_per_shard']
+    first, last = settings['first'], settings['first'] + settings['num_samples']
+    starts = range(first, last, size)
+    names = [f'images-{index:05d}-of-{len(starts):05d}.npz' for index in range(len(starts))]
+    return [_Shard(os.path.join(directory, name), start, min(size, last - start)) for name, start in zip(names, starts, strict=True)]
+
+
+def _is_sound(shard, settings):
+    """Whether a shard need not be drawn; a damaged one is named in a warning."""
+    if not os.path.exists(shard.path):
+        return False
+    try:
+        _load(shard, settings)
+        return True
+    except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
+        logging.warning('%s is damaged (%s): drawn again', shard.path, one_line(error))
+        return False
+
+
+def _load(shard, settings):
+    """The images of a shard, once its checksums and contents are found right."""
+    with zipfile.ZipFile(shard.path) as archive:
+        images, first, seed = (_member(archive, name) for name in ('images', 'first', 'seed'))
+    wanted = ((shard.count, *settings['image_shape']), np.uint8, shard.first, settings['seed'])
+    if (images.shape, images.dtype, first, seed) != wanted:
+        raise ValueError('other images than its name says')
+    return images
+
+
+def _member(archive, name):
+    with archive.open(f'{name}.npy') as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):  # The checksum is compared at the end.
+            raise ValueError(f'{name} is longer than its header says')
+    return array
