@@ -1,14 +1,17 @@
 """From pictures of any size to square images: the one crop and resize that every source goes through."""
 
 import functools
+import io
 
 import tensorflow as tf
 from absl import logging
+from PIL import Image
 
 from drl_tf import config
 from drl_tf.data import specs
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
+MAX_PIXELS = 2**26
 _PADDED_SIZE = 32
 _ROWS_CUT = 20
 
@@ -16,6 +19,27 @@ _ROWS_CUT = 20
 def fit_in_memory(count: int, data: config.Data) -> bool:
     """Whether `count` images of the resolved `data`, as uint8, may be held in memory."""
     return count * data.image_size**2 * data.image_channels <= MAX_BYTES_IN_MEMORY
+
+
+def decode(encoded, channels: int) -> tf.Tensor:
+    """Decodes a JPEG, PNG, GIF, BMP or WebP file (of several pictures, the first) to uint8 [h, w, `channels`]."""
+    return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+
+def decode_file(content: bytes) -> tf.Tensor:
+    """Decodes a colour picture that may be damaged or made to exhaust the memory.
+
+    Returns:
+      uint8 [h, w, 3].
+
+    Raises:
+      ValueError: it has more than `MAX_PIXELS` pixels.
+      OSError, tf.errors.OpError and others of Pillow: it does not decode.
+    """
+    with Image.open(io.BytesIO(content)) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f'{picture.width} x {picture.height} pixels')
+    return decode(content, 3)
 
 
 def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:

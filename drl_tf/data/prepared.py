@@ -1,17 +1,19 @@
 """Datasets of tensorflow-datasets: found on disk or prepared there, and read."""
 
-import threading
+import contextlib
+import os
+import shutil
 
 import numpy as np
-import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from drl_tf import config, noise
-from drl_tf.data import images, specs
-from drl_tf.errors import UserError
+from drl_tf.data import fetch, images, lsun, specs
+from drl_tf.errors import UserError, one_line
+from drl_tf.files import held
 
-_CONNECT_SECONDS = 5
+OWN_BUILDERS = {'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
 _RECORDS_SHUFFLED = 4096
 _BATCH = 64
 _REMEDY = 'remove it and prepare it again'
@@ -26,14 +28,13 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     Raises:
       UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or prepared.
     """
-    spec = specs.find_spec(data.dataset)
-    name = spec.tfds_name.format(size=data.image_size)
+    spec, name = specs.find_spec(data.dataset), specs.builder_name(data)
     try:
-        builder = tfds.builder(name, data_dir=data.data_dir or None)
+        builder = _builder(name, data.data_dir)
     except Exception as error:  # Whatever is wrong with the metadata: the parsers raise their own kinds.
-        raise UserError(f'{name} in --data_dir={data.data_dir} is damaged ({_one_line(error)}): {_REMEDY}') from error
+        raise UserError(f'{name} in --data_dir={data.data_dir} is damaged ({one_line(error)}): {_REMEDY}') from error
     if not builder.data_path.exists():
-        _prepare(builder, name, spec)
+        _prepare(builder, name, data)
     for split in (spec.train_split, spec.test_split):
         _check_files(builder, split)
     return builder
@@ -55,15 +56,15 @@ def load(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit
     """
     total = count(builder, split) if limit is None else min(count(builder, split), limit)
     result = np.empty([total, data.image_size, data.image_size, data.image_channels], np.uint8)
-    decoders = tfds.decode.PartialDecoding({'image': True})
+    decoders = tfds.decode.PartialDecoding({'image': True}, decoders={'image': tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
     pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False).take(total)
-    resized = pictures.map(lambda example: images.crop_and_resize(example['image'], data), num_parallel_calls=tf.data.AUTOTUNE)
+    resized = pictures.map(lambda example: _image(example, builder, data), num_parallel_calls=tf.data.AUTOTUNE)
     try:
         for index, batch in enumerate(resized.batch(_BATCH).prefetch(1).as_numpy_iterator()):
             result[index * _BATCH : index * _BATCH + len(batch)] = batch
     except tf.errors.OpError as error:
-        raise UserError(f'{builder.data_path} is damaged ({_one_line(error)}): {_REMEDY}') from error
+        raise UserError(f'{builder.data_path} is damaged ({one_line(error)}): {_REMEDY}') from error
     return result
 
 
@@ -96,12 +97,18 @@ def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, see
     features = builder.info.features
 
     def decode(record):
-        example = features.deserialize_example(record)
+        example = features.deserialize_example(record, decoders={'image': tfds.decode.SkipDecoding()})
         label = tf.cast(example['label'], tf.int32) if data.num_classes else 0
-        return images.crop_and_resize(example['image'], data), label
+        return _image(example, builder, data), label
 
     records = _shuffled_records(builder.info.splits[split].file_instructions, seed, first)
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _image(example, builder, data):
+    """The image of an example whose picture is still encoded, uint8 [H, W, C]."""
+    shape = builder.info.features['image'].shape
+    return images.crop_and_resize(tf.ensure_shape(images.decode(example['image'], shape[-1]), shape), data)
 
 
 def _shuffled_records(files, seed, first):
@@ -129,37 +136,54 @@ def _shuffle(values, seed, *numbers):
     return tf.random.experimental.stateless_shuffle(values, noise.fold((seed, noise.DATA_ORDER), *numbers))
 
 
-def _prepare(builder, name, spec):
-    directory = builder.data_path.parents[builder.info.full_name.count('/')]
-    missing = f'{name} is not in --data_dir={directory}'
-    if spec.download is None:
-        raise UserError(
-            f'{missing}, and this version cannot prepare it itself (the builder in tensorflow-datasets does not run on '
-            f'TensorFlow {tf.__version__}): copy a prepared {builder.info.full_name} there'
-        )
-    by_hand = f'prepare it on another machine with `tfds build {name} --data_dir=DIR` and copy DIR here'
-    if spec.download and not _reachable(spec.download):
-        raise UserError(f'{missing} and {spec.download} cannot be reached: {by_hand}')
+def _builder(name, data_dir):
+    """The builder of a name such as 'lsun/church_outdoor'."""
+    family, _, configuration = name.partition('/')
+    if family in OWN_BUILDERS:
+        return OWN_BUILDERS[family](config=configuration or None, data_dir=data_dir or None)
+    return tfds.builder(name, data_dir=data_dir or None)
+
+
+def _prepare(builder, name, data):
+    """Has the builder write its dataset, from archives that are there or downloaded."""
+    root = os.fspath(builder.data_dir_root)
+    downloads = os.path.join(root, 'downloads')
+    missing = f'{name} is not in --data_dir={root}'
+    _check_by_hand(data, missing)
     try:
-        builder.download_and_prepare()
-    except Exception as error:  # Downloads, archives and disks fail in errors of many kinds.
-        raise UserError(f'{missing} and could not be prepared ({_one_line(error)}): put that right, or {by_hand}') from error
+        with held(downloads, '--data_dir'), _emptied(os.path.join(downloads, 'at_work')) as work:
+            archives = fetch.gather(fetch.wanted(builder), data.manual_dir, downloads, isinstance(builder, lsun.Lsun))
+            links, extracted = os.path.join(work, 'archives'), os.path.join(work, 'extracted')
+            os.mkdir(links)
+            for file, path in archives.items():
+                os.symlink(path, os.path.join(links, file))
+            manual = links if archives else data.manual_dir or None
+            options = tfds.download.DownloadConfig(manual_dir=manual, extract_dir=extracted, try_download_gcs=False)
+            builder.download_and_prepare(download_config=options)
+    except UserError as error:
+        raise UserError(f'{missing}, and {error}') from error
+    except Exception as error:  # Archives, builders and disks fail in errors of many kinds.
+        raise UserError(f'{missing} and could not be prepared ({one_line(error)}): put that right and run again') from error
 
 
-def _reachable(address):
-    """Whether a server answers at all; looked up in a thread, because a name server can keep silent for longer."""
-    answers = []
+@contextlib.contextmanager
+def _emptied(directory):
+    """A new directory in the place of what an ended run left; it goes at the end."""
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
-    def ask():
-        try:
-            answers.append(requests.head(address, timeout=_CONNECT_SECONDS))
-        except requests.RequestException:
-            return
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_CONNECT_SECONDS)
-    return bool(answers)
+def _check_by_hand(data, missing):
+    """Raises UserError when a file that only the user can provide is not there."""
+    by_hand = specs.find_spec(data.dataset).by_hand
+    if by_hand:
+        file, source = by_hand[0].format(size=data.image_size), by_hand[1]
+        if not os.path.isfile(os.path.join(data.manual_dir, file)):
+            raise UserError(f'{missing}, and its archive is made by hand: make {file} ({source}) and give its directory as --manual_dir')
 
 
 def _check_files(builder, split):
@@ -168,10 +192,6 @@ def _check_files(builder, split):
         info = builder.info.splits[split.split('[')[0]]
         size = sum(path.stat().length for path in info.filepaths)
     except (KeyError, ValueError, OSError) as error:
-        raise UserError(f'{builder.data_path} is incomplete ({_one_line(error)}): {_REMEDY}') from error
+        raise UserError(f'{builder.data_path} is incomplete ({one_line(error)}): {_REMEDY}') from error
     if size < info.num_bytes:
         raise UserError(f'{builder.data_path} is damaged (files of {split} are cut off): {_REMEDY}')
-
-
-def _one_line(error):
-    return ' '.join(f'{type(error).__name__}: {error}'.split())[:300]

@@ -22,11 +22,12 @@ class DatasetSpec:
       num_classes: 0 where there are no labels.
       licence: of the pictures, as far as it is known.
       note: one line for the reader.
-      tfds_name: name in tensorflow-datasets; '{size}' stands for the image size.
+      tfds_name: name of the tensorflow-datasets builder, stock or in `prepared.OWN_BUILDERS`; '{size}' stands for the image
+        size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
       train_split: for training.
       test_split: held out, disjoint from `train_split`.
-      download: address that the download needs; empty where the user has to provide an archive, None where
-        tensorflow-datasets cannot prepare the dataset on today's TensorFlow.
+      by_hand: what no builder can download: the file that the user puts into --manual_dir, and where it comes from.
+      presets: the dataset whose files in `flags/` this one takes; empty for its own.
     """
 
     source: str
@@ -41,7 +42,8 @@ class DatasetSpec:
     tfds_name: str = ''
     train_split: str = 'train'
     test_split: str = 'test'
-    download: str | None = ''
+    by_hand: tuple[str, str] | None = None
+    presets: str = ''
 
 
 _DIGIT_SIZES = (2, 4, 8, 16, 32)
@@ -55,21 +57,30 @@ _CIFAR = DatasetSpec(
     num_classes=10,
     licence='unknown',
     note='50,000 small photographs of 10 kinds of thing',
-    download='https://www.cs.toronto.edu',
 )
-_LSUN = DatasetSpec(
-    source='tfds',
-    tfds_name='lsun/church_outdoor',
-    test_split='validation',
-    image_size=64,
-    image_channels=3,
-    crop='square',
-    flip=True,
-    num_classes=0,
-    licence='unknown',
-    note='126,227 photographs of churches; also used at 128 px',
-    download=None,
-)
+_LSUN_SCENES = ('bridge', 'classroom', 'conference_room', 'dining_room', 'kitchen', 'living_room', 'restaurant', 'tower')
+_LSUN_OBJECTS = (
+    'airplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'dining_table', 'dog', 'horse', 'motorbike',
+    'person', 'potted_plant', 'sheep', 'sofa', 'train', 'tv-monitor',
+)  # fmt: skip
+
+
+def _lsun(category, note, train_split='train', test_split='validation'):
+    return DatasetSpec(
+        source='tfds',
+        tfds_name=f'lsun/{category}{{prepared}}',
+        train_split=train_split,
+        test_split=test_split,
+        image_size=64,
+        image_channels=3,
+        crop='square',
+        flip=True,
+        num_classes=0,
+        licence='unknown',
+        note=note,
+        presets='lsun_bedroom' if category == 'bedroom' else 'lsun_church',
+    )
+
 
 DATASETS = {
     'digits': DatasetSpec(
@@ -94,10 +105,11 @@ DATASETS = {
         num_classes=10,
         licence='unknown',
         note='60,000 handwritten digits',
-        download='https://storage.googleapis.com',
     ),
     'cifar10': _CIFAR,
-    'cifar100': dataclasses.replace(_CIFAR, tfds_name='cifar100', num_classes=100, note='50,000 small photographs of 100 kinds of thing'),
+    'cifar100': dataclasses.replace(
+        _CIFAR, tfds_name='cifar100', num_classes=100, presets='cifar10', note='50,000 small photographs of 100 kinds of thing'
+    ),
     'imagenet32': DatasetSpec(
         source='tfds',
         tfds_name='imagenet_resized/32x32',
@@ -109,7 +121,6 @@ DATASETS = {
         num_classes=1000,
         licence='non-commercial research only',
         note='1,281,167 photographs of 1,000 kinds of thing, shrunk to 32 px',
-        download='https://image-net.org',
     ),
     'svhn_cropped': DatasetSpec(
         source='tfds',
@@ -121,7 +132,7 @@ DATASETS = {
         num_classes=10,
         licence='non-commercial use only',
         note='73,257 house numbers',
-        download='http://ufldl.stanford.edu',
+        presets='cifar10',
     ),
     'celeb_a': DatasetSpec(
         source='tfds',
@@ -133,12 +144,14 @@ DATASETS = {
         num_classes=0,
         licence='non-commercial research only',
         note='162,770 faces, 178 x 218 px before the crop',
-        download='https://drive.google.com',
     ),
-    'lsun_church': _LSUN,
-    'lsun_bedroom': dataclasses.replace(
-        _LSUN, tfds_name='lsun/bedroom', note='3,033,042 photographs of bedrooms, read from disk while training; also used at 128 px'
-    ),
+    'lsun_church': _lsun('church_outdoor', '126,227 photographs of churches; also used at 128 px'),
+    'lsun_bedroom': _lsun('bedroom', '3,033,042 photographs of bedrooms, read from disk while training; also used at 128 px'),
+    **{f'lsun_{name}': _lsun(name, 'photographs of one kind of scene') for name in _LSUN_SCENES},
+    **{
+        f'lsun_{name.replace("-", "_")}': _lsun(name, 'photographs of one kind of thing; 5 % are held out', 'train[:95%]', 'train[95%:]')
+        for name in _LSUN_OBJECTS
+    },
     'celeb_a_hq': DatasetSpec(
         source='tfds',
         tfds_name='celeb_a_hq/{size}',
@@ -152,6 +165,7 @@ DATASETS = {
         num_classes=0,
         licence='non-commercial research only, as CelebA',
         note='30,000 faces, of which 3,000 are held out; the archives are made by hand',
+        by_hand=('data{size}x{size}.tar', 'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training'),
     ),
     'folder': DatasetSpec(
         source='folder',
@@ -195,4 +209,21 @@ def resolve(data: config.Data) -> config.Data:
     if classes not in (-1, 0, spec.num_classes):
         raise UserError(f'--num_classes={classes} must be 0, -1 or {spec.num_classes} for --dataset={data.dataset}')
     classes = spec.num_classes if classes == -1 else classes
+    _check_preparation(data, spec, size)
     return dataclasses.replace(data, image_size=size, image_channels=channels, num_classes=classes)
+
+
+def builder_name(data: config.Data) -> str:
+    """The name of the tensorflow-datasets builder of a resolved `data`, with its configuration."""
+    prepared = f'_{data.prepare_size}px' if data.prepare_size else ''
+    return find_spec(data.dataset).tfds_name.format(size=data.image_size, prepared=prepared)
+
+
+def _check_preparation(data, spec, size):
+    """Raises UserError for flags of archives that the dataset does not read, and pictures prepared too small."""
+    if data.manual_dir and spec.source != 'tfds':
+        raise UserError(f'--manual_dir={data.manual_dir}: --dataset={data.dataset} needs no archive; drop the flag')
+    if data.prepare_size and '{prepared}' not in spec.tfds_name:
+        raise UserError(f'--prepare_size={data.prepare_size} is for the LSUN datasets, not for --dataset={data.dataset}; drop the flag')
+    if 0 < data.prepare_size < size:
+        raise UserError(f'--prepare_size={data.prepare_size} must be 0 or at least --image_size={size}')
