@@ -184,8 +184,7 @@ def _with_presets(values, argv):
     """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset and recipe."""
     from drl_tf.data import specs
 
-    dataset = values.dataset
-    specs.find_spec(dataset)
+    dataset = specs.find_spec(values.dataset).presets or values.dataset
     values = _parse(argv, _existing(dataset))
     size = specs.resolve(_group(configuration.Data, values)).image_size
     return _parse(argv, _existing(f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}'))

@@ -34,6 +34,8 @@ class Data:
 
     dataset: str = option('digits', 'Name in the dataset table, or "folder" for your own PNG and JPEG images.')
     data_dir: str = option('', 'Where tensorflow-datasets keeps its files (default: its own), or the folder of images.', changes='always')
+    manual_dir: str = option('', 'Directory of archives that you fetched by hand, under their own names.', changes='always')
+    prepare_size: int = option(0, 'Pixels at which LSUN is prepared, cropped and lossless; 0 keeps its files.', low=0, high=1024)
     image_size: int = option(0, "Height and width in pixels; 0 takes the dataset's own.", low=0, high=1024)
     image_channels: int = option(0, "1 (grey) or 3 (colour); 0 takes the dataset's own.", choices=(0, 1, 3))
     num_classes: int = option(0, "Classes of a conditional model: 0 for none, -1 for the dataset's.", low=-1, high=100_000)
