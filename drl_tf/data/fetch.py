@@ -9,15 +9,16 @@ import shutil
 import threading
 
 import requests
+import tensorflow as tf
 import tqdm
 
 from drl_tf.errors import UserError
 
-_ANSWER_SECONDS = 4
+_ANSWER_SECONDS = 3
 _STALL_SECONDS = 20
 _FUTILE_ATTEMPTS = 3
 _FUTILE_BYTES = 2**20
-_CHUNK_BYTES = 2**18
+_CHUNK_BYTES = 2**14
 _DRIVE = 'https://drive.google.com/uc?'
 _DRIVE_FILES = 'https://drive.usercontent.google.com/download?confirm=t&'
 
@@ -69,7 +70,7 @@ def wanted(builder) -> list[Archive]:
         builder._split_generators(_Asking())
     except _AskedError as asked:
         (urls,) = asked.args
-    urls = [urls] if isinstance(urls, str) else list(urls.values())
+    urls = tf.nest.flatten(urls)
     infos = [builder.url_infos[url] for url in urls]
     return [Archive(info.filename, url, int(info.size), info.checksum) for url, info in zip(urls, infos, strict=True)]
 
@@ -78,7 +79,7 @@ def gather(archives: list[Archive], manual_dir: str, downloads: str, unpacked: b
     """Has archives in one directory: those of the user, those that were downloaded before, and those downloaded now.
 
     Downloads go to `<name>.part` and are taken up there again, after a kill also; what is whole and has the right checksum
-    gets its name. Servers have 4 seconds to answer and 20 between two pieces; three connections in a row that bring less than
+    gets its name. Servers have 3 seconds to answer and 20 between two pieces; three connections in a row that bring less than
     1 MiB end the attempt, and the part is kept.
 
     Args:
@@ -123,8 +124,7 @@ def check_room(directory: str, size: int, what: str):
 
 def _by_hand(missing, unpacked):
     files = ', '.join(f'{archive.name} ({archive.url})' for archive in missing)
-    also = ', there or unpacked there to ' + ', '.join(archive.unpacked_name for archive in missing) if unpacked else ''
-    return f'fetch by other means {files} into a directory DIR and give --manual_dir=DIR{also}'
+    return f'fetch by other means {files} into a directory DIR{", zipped or unpacked," * unpacked} and give --manual_dir=DIR'
 
 
 def _find(archive, manual_dir, downloads, unpacked):

@@ -24,7 +24,7 @@ from absl import logging
 
 from drl_tf import config
 from drl_tf.data import database, fetch, images
-from drl_tf.errors import UserError
+from drl_tf.errors import UserError, one_line
 from drl_tf.files import written_aside
 
 _STOCK = tfds.builder_cls('lsun')
@@ -67,6 +67,10 @@ class Lsun(_STOCK, skip_registration=True):
         archives = {_split(name): os.path.join(download_config.manual_dir, name) for name in os.listdir(download_config.manual_dir)}
         databases = {split: _unpacked(path, work) for split, path in sorted(archives.items())}
         shards = [shard for split, directory in databases.items() for shard in _plan(split, directory, self.size, work)]
+        if not self.size:
+            needed = sum(os.path.getsize(database.file_of(directory)) for directory in databases.values())
+            written = sum(os.path.getsize(shard.path) for shard in shards if os.path.exists(shard.path))
+            fetch.check_room(work, needed - written, 'the prepared pictures')
         notes = _write_all(shards, databases)
         infos = []
         for split in databases:
@@ -101,7 +105,7 @@ def _unpacked(path, work):
         with zipfile.ZipFile(path) as archive:
             (member,) = [member for member in archive.infolist() if os.path.basename(member.filename) == 'data.mdb']
             os.makedirs(target, exist_ok=True)
-            fetch.check_room(target, 2 * member.file_size, f'{path}, unpacked and prepared,')
+            fetch.check_room(target, member.file_size, f'{path}, unpacked,')
             print(f'unpacking {path}', flush=True)
             with archive.open(member) as packed, written_aside(database.file_of(target), 'wb') as file:
                 shutil.copyfileobj(packed, file, 2**20)
@@ -165,10 +169,13 @@ def _write_all(shards, databases):
 
 def _written(shards):
     """Yields (shard, its note) as they become whole: those that are already, then those that other processes write."""
-    missing = [shard for shard in shards if not os.path.exists(_note_path(shard))]
-    yield from ((shard, _note(shard)) for shard in shards if shard not in missing)
     with _processes() as processes:
-        pending = {processes.submit(_write, shard): shard for shard in missing}
+        pending = {}
+        for shard in shards:
+            if os.path.exists(_note_path(shard)) and os.path.exists(shard.path):
+                yield shard, _note(shard)
+            else:
+                pending[processes.submit(_write, shard)] = shard
         try:
             for future in concurrent.futures.as_completed(pending):
                 future.result()
@@ -207,13 +214,13 @@ def _write(shard):
     aside = f'{shard.path}.writing'
     with database.open_to_read(shard.database) as source, source.begin() as transaction, tf.io.TFRecordWriter(aside) as writer:
         for key in shard.keys:
+            content = transaction.get(key)
             try:
-                picture = _prepared(transaction.get(key), shard.size)
+                picture = _prepared(content, shard.size)
             except Exception as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
-                broken[key.decode('ascii', 'backslashreplace')] = f'{type(error).__name__}'
+                broken[key.decode('ascii', 'backslashreplace')] = one_line(error)
                 continue
-            example = {'id': key, 'image': io.BytesIO(picture)}
-            writer.write(features.serialize_example(example))
+            writer.write(features.serialize_example({'id': key, 'image': io.BytesIO(picture)}))
             examples += 1
     os.replace(aside, shard.path)
     with written_aside(_note_path(shard)) as file:

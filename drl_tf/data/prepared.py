@@ -149,6 +149,10 @@ def _prepare(builder, name, data):
     root = os.fspath(builder.data_dir_root)
     downloads = os.path.join(root, 'downloads')
     missing = f'{name} is not in --data_dir={root}'
+    if data.manual_dir:
+        missing += f', nor all that it is made of in --manual_dir={data.manual_dir}'
+    if data.manual_dir and not os.path.isdir(data.manual_dir):
+        raise UserError(f'--manual_dir={data.manual_dir} is not a directory: give the one of the archives you fetched')
     _check_by_hand(data, missing)
     try:
         with held(downloads, '--data_dir'), _emptied(os.path.join(downloads, 'at_work')) as work:
