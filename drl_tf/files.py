@@ -66,7 +66,8 @@ def put_aside(directory):
     names = [name for name in os.listdir(directory) if name != LOCK and not name.endswith(WRITING)]
     if not names:
         return None
-    kept = next(path for path in (f'{directory.rstrip(os.sep)}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
+    root = os.path.normpath(directory)
+    kept = next(path for path in (f'{root}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
     os.mkdir(kept)
     for name in names:
         os.rename(os.path.join(directory, name), os.path.join(kept, name))

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import TINY
+from tiny import TINY, sampled
 
 from drl_tf import checkpoint, cli, config, report
 from drl_tf.data import digits, pipeline
@@ -30,10 +30,8 @@ def workdir(tmp_path_factory):
     return path
 
 
-def sample(workdir, *arguments):
-    call('--mode=sample', f'--workdir={workdir}', '--num_samples=20', *arguments)
-    path = max((workdir / 'samples').glob('*.npz'), key=lambda path: path.stat().st_mtime_ns)
-    return np.load(path)['images'].astype(int)
+def sample(capsys, workdir, *arguments):
+    return sampled(capsys, workdir, '--mode=sample', '--num_samples=20', *arguments)[0]
 
 
 def test_labels_go_with_their_images():
@@ -57,21 +55,21 @@ def test_a_row_of_the_grid_is_a_class():
     assert report.grid(images)[..., 0, 0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_sampling_by_class(workdir):
+def test_sampling_by_class(workdir, capsys):
     """Image i of class c is the same whether all classes take turns or c is asked for; guidance changes it."""
-    turns, threes, guided_threes = sample(workdir), sample(workdir, '--label=3'), sample(workdir, '--label=3', '--guidance=3')
+    options = [], ['--label=3'], ['--label=3', '--guidance=3']
+    turns, threes, guided_threes = (sample(capsys, workdir, *arguments) for arguments in options)
     assert np.abs(turns[3::10] - threes[3::10]).max() <= 1
     assert np.abs(turns[4::10] - threes[4::10]).max() > 1
     assert np.abs(threes - guided_threes).max() > 1
 
 
-def test_composition_of_one_class_is_that_class(workdir):
-    threes = sample(workdir, '--label=3')
-    call('--mode=compose', f'--workdir={workdir}', '--num_samples=20', '--labels=3')
-    composed = np.load(next((workdir / 'samples').glob('*compose3*.npz')))['images'].astype(int)
+def test_composition_of_one_class_is_that_class(workdir, capsys):
+    threes = sample(capsys, workdir, '--label=3')
+    composed, _ = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3')
     assert np.abs(composed - threes).max() <= 1
-    call('--mode=compose', f'--workdir={workdir}', '--num_samples=20', '--labels=3,8')
-    other = np.load(next((workdir / 'samples').glob('*compose3-8*.npz')))['images'].astype(int)
+    other, directory = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3,8')
+    assert directory.name.endswith('compose3-8')
     assert np.abs(composed - other).max() > 1
 
 

@@ -1,11 +1,12 @@
 """The command line: flags, presets, modes, and one clear line for wrong use."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import ROOT, TINY, call, refused
+from tiny import ROOT, TINY, call, refused, sampled
 
 from drl_tf import cli
 from drl_tf import config as configuration
@@ -144,18 +145,17 @@ def test_the_run_leaves_what_it_promises(tiny_run):
 
 
 def test_sampling_mode(capsys, tiny_run):
-    """The same seed gives the same images, in batches of any size; K, noise and weights are as asked."""
+    """The same seed gives the same images, in batches of any size and each alone; K, noise and weights are as asked."""
 
     def sample(*arguments):
-        code, out, err = call(capsys, '--mode=sample', f'--workdir={tiny_run}', '--num_samples=20', *arguments)
-        assert code == 0, err
-        path = next(word for word in out.split() if word.endswith('.npz'))
-        with np.load(path) as file:
-            return file['images'].astype(int)
+        images, directory = sampled(capsys, tiny_run, '--mode=sample', '--num_samples=20', *arguments)
+        shutil.rmtree(directory)
+        return images
 
     images = sample()
     assert images.shape == (20, 16, 16, 1)
     assert np.abs(images - sample('--sample_batch_size=7')).max() <= 1
+    assert np.abs(images[17:18] - sample('--num_samples=1', '--first_sample=17')).max() <= 1
     for other in (['--seed=5'], ['--mcmc_steps=6'], ['--noise_scale=0'], ['--weights=raw'], ['--checkpoint_step=16']):
         assert np.abs(images - sample(*other)).max() > 1, other
     grid = Image.open(tiny_run / 'samples' / '00000032-ema-20-seed0.png')
@@ -165,13 +165,13 @@ def test_sampling_mode(capsys, tiny_run):
 def test_samples_that_are_not_finite_are_refused(capsys, tiny_run):
     broken = ['--step_scale=100', '--noise_scale=2', '--mcmc_steps=60', '--num_samples=4']
     assert 'not finite' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', *broken)
-    assert not list((tiny_run / 'samples').glob('*step_scale*'))
+    assert not list((tiny_run / 'samples').glob('*step_scale*.png')) + list((tiny_run / 'samples').glob('*step_scale*/*.npz'))
 
 
 def test_settings_do_not_overwrite_each_other(capsys, tiny_run):
     for arguments in ([], ['--mcmc_steps=4'], ['--noise_scale=0.5'], ['--precision=bfloat16']):
         assert call(capsys, '--mode=sample', f'--workdir={tiny_run}', '--num_samples=3', *arguments)[0] == 0
-    assert len(list((tiny_run / 'samples').glob('00000032-ema-3-*.npz'))) == 4
+    assert len(list((tiny_run / 'samples').glob('00000032-ema-3-*/images-00000-of-00001.npz'))) == 4
 
 
 def test_wrong_modes_are_found_before_any_work(capsys, tmp_path):
@@ -202,9 +202,5 @@ def test_init_from(capsys, tiny_run, tmp_path):
     arguments = [*TINY, f'--workdir={new}', f'--init_from={tiny_run}', '--learning_rate=1e-8', '--train_steps=1']
     code, out, err = call(capsys, *arguments)
     assert code == 0 and 'starting from the ema weights' in out, err
-    images = []
-    for workdir in (tiny_run, new):
-        assert call(capsys, '--mode=sample', f'--workdir={workdir}', '--num_samples=4', '--seed=3')[0] == 0
-        path = max((workdir / 'samples').glob('*-seed3.npz'))
-        images.append(np.load(path)['images'].astype(int))
+    images = [sampled(capsys, workdir, '--mode=sample', '--num_samples=4', '--seed=3')[0] for workdir in (tiny_run, new)]
     assert np.abs(images[0] - images[1]).mean() < 0.1

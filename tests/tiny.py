@@ -4,7 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-from drl_tf import cli
+import numpy as np
+
+from drl_tf import cli, samples
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY_NETWORK = ['--channels=8', '--num_res_blocks=1', '--channel_mult=1,2']
@@ -24,6 +26,14 @@ def call(capsys, *arguments):
     """Exit code, stdout and stderr of a command line, run in this process."""
     code = cli.main(['run.py', *map(str, arguments)])
     return code, *capsys.readouterr()
+
+
+def sampled(capsys, workdir, *arguments):
+    """The images that a command line samples from a run at 16 px in grey, int [n, 16, 16, 1], and the directory where they are."""
+    code, out, err = call(capsys, f'--workdir={workdir}', *arguments)
+    assert code == 0, err
+    directory = pathlib.Path(out.split()[-1])
+    return np.concatenate(list(samples.read(directory, (16, 16, 1)))).astype(int), directory
 
 
 def refused(capsys, *arguments, code=2):

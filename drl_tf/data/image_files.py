@@ -63,7 +63,7 @@ def _array(path):
     """An open stream of an array's values and its shape (N, H, W, C), in constant memory."""
     if not os.path.exists(path):
         raise UserError(f'{path} does not exist: give a .npz or .npy file, or a directory of images')
-    if not path.lower().endswith(('.npz', '.npy')):
+    if not _is_kind(path, '.npz', '.npy'):
         raise UserError(f'{path} is of no kind that is read: .npz, .npy, or a directory of images')
     with _readable(path), _stream(path) as file:
         yield file, _shape(file, path)
@@ -72,7 +72,7 @@ def _array(path):
 @contextlib.contextmanager
 def _stream(path):
     """The open `.npy` file, alone or within a `.npz`."""
-    if path.lower().endswith('.npy'):
+    if _is_kind(path, '.npy'):
         with open(path, 'rb') as file:
             yield file
         return
@@ -83,6 +83,10 @@ def _stream(path):
             raise UserError(f'{path} holds {", ".join(there) or "nothing"}, and no array called {", ".join(ARRAY_NAMES)}: rename it')
         with archive.open(f'{found[0]}.npy') as file:
             yield file
+
+
+def _is_kind(path, *extensions):
+    return os.fspath(path).lower().endswith(extensions)
 
 
 def _shape(file, path):
@@ -116,7 +120,7 @@ def _array_batches(path, image_shape):
 def _find(directory):
     """Paths of the pictures, sorted."""
     names = (os.path.join(parent, name) for parent, _, files in os.walk(directory) for name in files)
-    paths = sorted(name for name in names if name.lower().endswith(_PICTURES))
+    paths = sorted(name for name in names if _is_kind(name, *_PICTURES))
     if not paths:
         raise UserError(f'{directory} holds no samples: neither shards of --mode=sample nor pictures ({", ".join(_PICTURES)})')
     return paths
