@@ -9,14 +9,15 @@ import threading
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tqdm
 from absl import logging
 
-from drl_tf import report
+from drl_tf import checkpoint, report, samples
 from drl_tf.errors import DivergenceError
+from drl_tf.evaluate import Evaluator
 from drl_tf.files import written_aside
-from drl_tf.generate import sample_images
 
 GRID_IMAGES = 100
 
@@ -151,17 +152,9 @@ class MetricsLog:
     def __init__(self, model, workdir, first_step, batch_size):
         self.model, self.batch_size = model, batch_size
         self.path = os.path.join(workdir, 'metrics.jsonl')
-        self._drop_after(first_step)
+        _drop_lines_after(self.path, first_step)
         self.writer = tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard'))
         self.last = (first_step, time.monotonic())
-
-    def _drop_after(self, first_step):
-        if not os.path.exists(self.path):
-            return
-        with open(self.path, encoding='utf-8') as file:
-            kept = [line for line in file if _step_of(line) <= first_step]
-        with written_aside(self.path) as file:
-            file.writelines(kept)
 
     def __call__(self, step, logs):
         (last_step, last_time), now = self.last, time.monotonic()
@@ -173,11 +166,15 @@ class MetricsLog:
         line = {'step': step, 'time': time.time(), 'images_per_second': speed, **_numbers(logs), **_by_level(self.model)}
         for mean in self.model.level_means.values():
             mean.reset_state()
-        with open(self.path, 'a', encoding='utf-8') as file:
+        self.write(self.path, line)
+
+    def write(self, path, line, prefix=''):
+        """Appends a line, a dict with 'step', to a file, and its numbers to TensorBoard."""
+        with open(path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
-        with self.writer.as_default(step=step):
+        with self.writer.as_default(step=line['step']):
             for name, value in _scalars(line):
-                tf.summary.scalar(name, value)
+                tf.summary.scalar(prefix + name, value)
             self.writer.flush()
 
     def grid(self, step, cells):
@@ -185,6 +182,57 @@ class MetricsLog:
         with self.writer.as_default(step=step):
             tf.summary.image('samples', report.tile(cells)[None])
             self.writer.flush()
+
+
+class Scores:
+    """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet distance.
+
+    Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in `MetricsLog`.
+    """
+
+    def __init__(self, model, workdir, first_step, log):
+        self.model, self.workdir, self.log, self.options = model, workdir, log, model.config.evaluation
+        self.evaluator = Evaluator(model.config)
+        self.path = os.path.join(workdir, 'evaluations.jsonl')
+        _drop_lines_after(self.path, first_step)
+
+    def catch_up(self, step):
+        """Scores the step that training goes on from, where that was due and was interrupted."""
+        due = step and (step % self.options.evaluate_every == 0 or step == self.model.config.training.train_steps)
+        if due and self._last_step() < step:
+            self(step)
+
+    def _last_step(self):
+        if not os.path.exists(self.path):
+            return 0
+        with open(self.path, encoding='utf-8') as file:
+            return max(map(_step_of, file), default=0)
+
+    def __call__(self, step, logs=None):
+        if step not in checkpoint.steps(self.workdir):
+            checkpoint.save(self.model, self.workdir)
+        count = self.options.evaluate_samples
+        with self.model.converged_average():
+            drawn = samples.batches(self.model, count, self.model.config.training.seed)
+            score = self.evaluator.score(drawn, count, labelled=True)
+        self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
+        measure = {key: score[key] for key in (self.evaluator.name, 'num_samples', 'extractor_hash', 'real')}
+        if _is_better(measure, checkpoint.best_score(self.workdir), self.evaluator.name):
+            checkpoint.keep_best(self.workdir, step, measure)
+
+
+def _is_better(measure, best, name):
+    """Whether a score is below the best one so far, or that is of another kind."""
+    return best is None or any(measure[key] != best.get(key) for key in measure if key != name) or measure[name] < best[name]
+
+
+def _drop_lines_after(path, step):
+    """Removes the lines of later steps from a log, which a run that was interrupted has left there."""
+    if os.path.exists(path):
+        with open(path, encoding='utf-8') as file:
+            kept = [line for line in file if _step_of(line) <= step]
+        with written_aside(path) as file:
+            file.writelines(kept)
 
 
 def _step_of(line):
@@ -201,7 +249,7 @@ def _scalars(line):
     for name, value in line.items():
         if isinstance(value, list):
             yield from ((f'{name}/{t}', number) for t, number in enumerate(value) if number is not None)
-        elif name not in ('step', 'time'):
+        elif name not in ('step', 'time') and isinstance(value, float):
             yield name, value
 
 
@@ -210,7 +258,7 @@ def sample_grid(model, workdir, log):
 
     def write(step, logs):
         with model.converged_average():
-            images, _ = sample_images(model, GRID_IMAGES, model.config.training.seed, show=False)
+            images = np.concatenate(list(samples.batches(model, GRID_IMAGES, model.config.training.seed)))
         cells = report.grid(images, model.config.data.num_classes)
         report.save_png(os.path.join(workdir, 'samples', f'{step:08d}.png'), cells)
         log.grid(step, cells)

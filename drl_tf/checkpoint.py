@@ -15,6 +15,7 @@ from drl_tf.files import sync, written_aside
 
 _KEEP = 3
 _MANIFEST = 'manifest.json'
+_BEST, _BEST_SCORE = 'best', 'best.json'
 
 
 def directory(workdir):
@@ -27,6 +28,55 @@ def steps(workdir):
     if not os.path.isdir(directory(workdir)):
         return []
     return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
+
+
+def best_step(workdir):
+    """Step of the checkpoint that `keep_best` kept last.
+
+    Raises:
+      UserError: there is none.
+    """
+    best = best_score(workdir)
+    if best is None:
+        raise UserError(f'--workdir={workdir} holds no best checkpoint: train with --evaluate_every, or drop --best')
+    return best['step']
+
+
+def best_score(workdir):
+    """What `keep_best` noted last, a dict; None where there is nothing.
+
+    Raises:
+      UserError: the note is damaged.
+    """
+    path = os.path.join(workdir, _BEST, _BEST_SCORE)
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding='utf-8') as file:
+            note = json.load(file)
+        return {**note, 'step': int(note['step'])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{path} is damaged ({error}): remove it') from error
+
+
+def keep_best(workdir, step, note):
+    """Keeps the checkpoint of a step beyond those that follow, in `best/`, instead of the one that was there.
+
+    Args:
+      workdir: the directory of the run.
+      step: which checkpoint.
+      note: dict, ready for JSON, of what it is best in.
+    """
+    kept, former = os.path.join(workdir, _BEST, f'{step:08d}'), best_score(workdir)
+    aside = f'{kept}.writing'
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(_path(workdir, step), aside)
+    os.replace(aside, kept)
+    with written_aside(os.path.join(workdir, _BEST, _BEST_SCORE)) as file:
+        json.dump({**note, 'step': step}, file, indent=2)
+    if former and former['step'] != step:
+        shutil.rmtree(os.path.join(workdir, _BEST, f'{former["step"]:08d}'), ignore_errors=True)
 
 
 def save(model, workdir):
@@ -75,15 +125,17 @@ def restore(model, workdir, step=None):
     Raises:
       UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another architecture.
     """
-    present = steps(workdir)
+    present, best = steps(workdir), best_score(workdir)
     if not present:
         raise UserError(f'--workdir={workdir} holds no checkpoint: train there first')
+    if best and step == best['step']:
+        present.append(step)
     if step is not None and step not in present:
         raise UserError(f'--checkpoint_step={step} is not among the checkpoints of {workdir}: {", ".join(map(str, present))}')
     candidates = present[::-1] if step is None else [step]
     for candidate in candidates:
         try:
-            _restore(model, _path(workdir, candidate))
+            _restore(model, find(workdir, candidate))
             return candidate
         except UserError as error:
             if candidate == candidates[-1]:
@@ -167,6 +219,12 @@ def load_model(workdir, config=None, step=None):
 
 def _path(workdir, step):
     return os.path.join(directory(workdir), f'{step:08d}')
+
+
+def find(workdir, step):
+    """Directory of the checkpoint of a step: among the last ones, or where the best one is kept."""
+    path, kept = _path(workdir, step), os.path.join(workdir, _BEST, f'{step:08d}')
+    return kept if os.path.exists(kept) and not os.path.exists(path) else path
 
 
 def _state(model):

@@ -1,6 +1,7 @@
 """The command line: the only file that reads flags. It makes a `Config` of them and calls one function per mode."""
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -14,13 +15,14 @@ from drl_tf import __version__
 from drl_tf import config as configuration
 from drl_tf.errors import DivergenceError, Interrupted, UserError
 
-MODES = ('train', 'sample', 'compose', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
+MODES = ('train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
 _NAMES = {
     bool: 'switch', int: 'whole number', float: 'number', str: 'text',
     tuple[int, ...]: 'whole numbers', tuple[float, ...]: 'numbers', tuple[str, ...]: 'names',
 }  # fmt: skip
 _SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
+_OF_FEATURES = ('train', 'stats', *_SCORED)
 _READ_BY = {
     'init_from': ('train',),
     'restart': ('train',),
@@ -29,7 +31,19 @@ _READ_BY = {
     'label_weights': ('compose',),
     'guidance': ('train', 'sample', 'evaluate', 'sweep_steps'),
     'num_samples': ('sample', 'compose', *_SCORED),
-    'checkpoint_step': MODES[1:],
+    'first_sample': ('sample', 'compose'),
+    'checkpoint_step': ('sample', 'compose', *_SCORED, 'export'),
+    'best': ('sample', 'compose', *_SCORED, 'export'),
+    'samples': ('evaluate',),
+    'evaluation_seeds': ('evaluate',),
+    'split': ('stats',),
+    'keep_features': ('stats',),
+    'extractor': _OF_FEATURES,
+    'inception': _OF_FEATURES,
+    'stats_file': _OF_FEATURES,
+    'num_real': _OF_FEATURES,
+    'evaluate_every': ('train',),
+    'evaluate_samples': ('train',),
     'export_dir': ('export',),
     'max_samples': ('export',),
 }
@@ -56,10 +70,16 @@ class Command:
     restart: bool = configuration.option(False, 'Put the run that is in the workdir aside, in <workdir>.1 and so on, and begin anew.')
     weights: str = configuration.option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
+    best: bool = configuration.option(False, 'Use the best checkpoint of --evaluate_every instead of the newest.')
     num_samples: int = configuration.option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
+    first_sample: int = configuration.option(0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000)
     label: int = configuration.option(-1, 'Class to sample, from 0; -1 takes all in turn (up to 16 have a row each in the grid).', low=-1)
     labels: tuple[int, ...] = configuration.option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
     label_weights: tuple[float, ...] = configuration.option((1.0,), 'Their weights w_i; one number serves for all.')
+    samples: str = configuration.option('', 'Images made elsewhere to evaluate: a directory of PNG or JPEG files, or a .npz or .npy file.')
+    evaluation_seeds: tuple[int, ...] = configuration.option((), 'Seeds to evaluate; several give mean and deviation.', low=0)
+    split: str = configuration.option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
+    keep_features: bool = configuration.option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')
     export_dir: str = configuration.option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
     max_samples: int = configuration.option(1024, 'Largest num_samples that the exported signature `sample` takes.', low=1)
     dry_run: bool = configuration.option(False, 'Print the resolved configuration and its cost, and stop.')
@@ -120,24 +140,31 @@ def _check_modes(command, values):
 
 def _call_modes(command, config, workdir):
     """Runs the modes in order and prints after each where everything is."""
-    from drl_tf import devices, evaluate, export, generate, sweep, train
+    from drl_tf import checkpoint, devices, evaluate, export, generate, sweep, train
 
     devices.set_up()
     config = config.replace(precision=devices.resolve_precision(config.training.precision))
     print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
     _check_before_work(command, config)
-    step = None if command.checkpoint_step < 0 else command.checkpoint_step
+    chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
+    step = functools.partial(checkpoint.best_step, workdir) if command.best else lambda: chosen
     export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
+    first = command.first_sample
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
-        'sample': lambda: generate.generate(config, workdir, samples, command.weights, step, command.label),
-        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step, compose=(command.labels, weights)),
-        'evaluate': lambda: evaluate.evaluate(config, workdir, scored, command.weights, step),
-        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step),
-        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step),
-        'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step),
+        'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
+        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step(), -1, (command.labels, weights), first),
+        'stats': lambda: evaluate.make_statistics(config, command.split, command.keep_features),
+        'evaluate': lambda: (
+            evaluate.evaluate_samples(config, command.samples)
+            if command.samples
+            else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
+        ),
+        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
+        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
+        'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step()),
     }
     for mode in MODES:
         if mode in command.mode:
@@ -150,7 +177,7 @@ def _check_before_work(command, config):
     """Raises UserError for what a later mode would refuse, so that nothing is trained in vain."""
     from drl_tf import evaluate, generate, sweep
 
-    if set(command.mode) & set(_SCORED):
+    if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
         evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES)
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
@@ -161,16 +188,17 @@ def _check_before_work(command, config):
 
 
 def _resolve(command, values, argv):
-    """The configuration and the workdir: from flags to train, from the workdir otherwise."""
+    """The configuration and the workdir: from flags to train and where no run is needed, from the workdir otherwise."""
     from drl_tf.data import specs
 
-    if 'train' in command.mode:
+    needs_run = [mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)]
+    if 'train' in command.mode or not (needs_run or command.workdir):
         values = _with_presets(values, argv)
         config = _config(values, specs.resolve(_group(configuration.Data, values)))
         data = config.data
         return config, command.workdir or os.path.join('runs', f'{data.dataset}_{data.image_size}_{config.diffusion.recipe}')
     if not command.workdir:
-        raise UserError(f'--mode={",".join(command.mode)} needs --workdir, the directory of a trained run')
+        raise UserError(f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run')
     stored = configuration.load(command.workdir)
     config = stored.replace(**{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present})
     config = dataclasses.replace(config, data=specs.resolve(config.data))

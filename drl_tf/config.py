@@ -2,7 +2,7 @@
 
 Each option is declared here and nowhere else: its default, its bounds, its help text (the command line is made from them)
 and where it may differ from the stored value: `resume` (a rerun of the same training), `sampling` (modes that use a trained
-model), `always`, or `never`.
+model), `always`, `scores` (always, since samples do not depend on it), or `never`.
 """
 
 import dataclasses
@@ -131,6 +131,23 @@ class Sampling:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Evaluation"""
+
+    extractor: str = option(
+        '',
+        'Network whose features are compared: inception, digits_classifier, efficientnet_lite0, a SavedModel or a .keras file '
+        '(default: digits_classifier for digits, else inception).',
+        changes='scores',
+    )
+    inception: str = option('', 'Directory of Inception as a SavedModel (default: from TF-Hub).', changes='scores')
+    stats_file: str = option('', 'Statistics of real images: written by --mode=stats, else compared with.', changes='scores')
+    num_real: int = option(50_000, 'Real images at most, the first of a split; 0 takes all.', low=0, changes='scores')
+    evaluate_every: int = option(0, 'Steps between evaluations in training; the best checkpoint is kept. 0: none.', low=0, changes='scores')
+    evaluate_samples: int = option(2048, 'Images to sample for each of these.', low=2, high=10_000_000, changes='scores')
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything a run is a function of, by group.
 
@@ -144,6 +161,7 @@ class Config:
     initializer: Initializer = Initializer()
     training: Training = Training()
     sampling: Sampling = Sampling()
+    evaluation: Evaluation = Evaluation()
 
     def __post_init__(self):
         for group in groups():
@@ -250,7 +268,7 @@ def load(workdir):
 def _read(path):
     try:
         with open(path, encoding='utf-8') as file:
-            stored = json.load(file)
+            stored = {'evaluation': {}, **json.load(file)}
         return Config(**{group.name: group.type(**_tuples(stored[group.name])) for group in groups()})
     except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
@@ -288,5 +306,5 @@ def _check(field, value):
             raise UserError(f'--{field.name}={text(value)} must be at least {bounds["low"]}')
         if bounds['high'] is not None and number > bounds['high']:
             raise UserError(f'--{field.name}={text(value)} must be at most {bounds["high"]}')
-    if kind is tuple and not value:
+    if kind is tuple and not value and field.default:
         raise UserError(f'--{field.name} must name at least one number')

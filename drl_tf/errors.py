@@ -33,3 +33,8 @@ class Interrupted(Exception):
     def __init__(self, message, number):
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+def one_line(error):
+    """Kind and message of another library's error in one line of at most 300 characters."""
+    return ' '.join(f'{type(error).__name__}: {error}'.split())[:300]

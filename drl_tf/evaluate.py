@@ -1,74 +1,197 @@
-"""Scores of a trained model."""
+"""Scores of a trained model, or of images made elsewhere, and statistics of real images to hold them against."""
 
 import dataclasses
 import json
 import os
 
-from drl_tf import checkpoint
+import numpy as np
+
+from drl_tf import checkpoint, devices, samples
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
 from drl_tf.files import written_aside
-from drl_tf.generate import file_stem, labels_in_turn, sample_images
-from drl_tf.metrics.score import digits_frechet
+from drl_tf.generate import file_stem
+from drl_tf.metrics import extractors, statistics
+from drl_tf.metrics import score as scoring
 
 NUM_SAMPLES = 2048
+_TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
-def evaluate(config, workdir, num_samples, weights='ema', step=None):
-    """Fréchet distance of samples in the features of the digits classifier, beside its floor; written as JSON too.
+class Evaluator:
+    """Holds images against the real ones of a dataset.
+
+    Args:
+      config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the real images, which
+        otherwise are the first `num_real` of the training split.
+
+    Raises:
+      UserError: the extractor, the statistics or the dataset are not there or do not fit.
+    """
+
+    def __init__(self, config):
+        self.config, options = config, config.evaluation
+        self.extractor = extractors.load(config.data, options.extractor, options.inception)
+        self.name = scoring.names(self.extractor)['frechet']
+        if options.stats_file:
+            self.real, self.floor = statistics.load(options.stats_file, self.extractor), None
+        else:
+            self.real, self.floor = self._summarise('train', scoring.KEPT_FEATURES), self._summarise('test')
+            if self.floor.count <= len(self.floor.mean):
+                self.floor = None
+
+    def _summarise(self, split, keep=0):
+        return summarise(self.config, self.extractor, split, keep)
+
+    def score(self, batches, num_samples, labelled=False):
+        """`metrics.score.score` of images.
+
+        Args:
+          batches: iterable of uint8 [n, H, W, C].
+          num_samples: how many images there are.
+          labelled: whether the classes of the model take turns in them.
+        """
+        labelled = labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
+        labels = samples.samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
+        return scoring.score(self.extractor, batches, self.real, self.floor, labels)
+
+
+def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
+    """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted evaluation goes on.
 
     Args:
       config: a `Config`.
       workdir: the directory of the run.
-      num_samples: how many images to sample.
+      num_samples: how many images to sample for each seed.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.
+      seeds: of the sampling; several give means and deviations. The configuration's where empty.
 
     Returns:
       The figures, as {label: text}.
 
     Raises:
-      UserError: the data are not digits, or there is no sound checkpoint.
+      UserError: as `Evaluator`, or there is no sound checkpoint.
     """
-    check_scored(config, num_samples)
-    model, step = checkpoint.load_model(workdir, config, step)
-    score, _ = score_samples(model, num_samples, weights)
-    path = os.path.join(workdir, 'evaluation', file_stem(config, workdir, step, weights, num_samples) + '.json')
-    settings = {'seed': config.training.seed, 'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
-    with written_aside(path) as file:
-        json.dump({'step': step, 'weights': weights, **settings, **score}, file, indent=2)
-    figures = {
-        'Fréchet distance': f'{score["frechet_distance_digits_classifier"]:.1f} ({num_samples:,} samples, digits classifier)',
-        'its floor': f'{score["floor"]:.1f} ({score["num_held_out"]:,} held-out digits against {score["num_real"]:,} training digits)',
-    }
-    if 'frechet_distance_held_out_size' in score:
-        figures['in parts'] = f'{score["frechet_distance_held_out_size"]:.1f} ({score["num_held_out"]:,} samples at a time)'
-    if 'class_agreement' in score:
-        figures['class agreement'] = f'{score["class_agreement"]:.1%} of the samples are taken for the class that was asked for'
-    return {**figures, 'evaluation': path}
+    evaluator = Evaluator(config)
+    with devices.strategy().scope():
+        model, step = checkpoint.load_model(workdir, config, step)
+    seeds = seeds or (config.training.seed,)
+    results = []
+    for seed in seeds:
+        root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
+        samples.draw(model, root, num_samples, seed, step, weights)
+        results.append(evaluator.score(samples.read(root, config.image_shape), num_samples, labelled=True))
+    stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples)
+    path = os.path.join(workdir, 'evaluation', f'{stem}{_more(seeds)}-{evaluator.extractor.name}.json')
+    settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
+    result = _over_seeds(seeds, results)
+    _write(path, {'step': step, 'weights': weights, **settings, **result})
+    return {**figures(evaluator, result), 'evaluation': path}
+
+
+def evaluate_samples(config, path):
+    """Scores images that were made elsewhere: a directory of PNG or JPEG files or of shards, or a `.npz` or `.npy` file.
+
+    Args:
+      config: a `Config`; its dataset is what they are held against, its image size is theirs.
+      path: where they are; the scores are written beside it.
+
+    Returns:
+      The figures, as {label: text}.
+
+    Raises:
+      UserError: as `Evaluator`, or an image is broken or of another size.
+    """
+    count = samples.count(path)
+    evaluator = Evaluator(config)
+    result = evaluator.score(samples.read(path, config.image_shape), count)
+    path = os.path.normpath(path)
+    written = f'{path}-{evaluator.extractor.name}.json'
+    _write(written, {'samples': path, **result})
+    return {**figures(evaluator, result), 'evaluation': written}
+
+
+def make_statistics(config, split, keep_features):
+    """Sums up the features of real images, for `evaluate` with --stats_file.
+
+    Args:
+      config: a `Config`; its `stats_file` is where they go, 'statistics/<dataset>_<size>_<split>-<extractor>.npz' where empty.
+      split: 'train' or 'test'.
+      keep_features: whether the features of the first 10,000 images are kept, for the scores that need them.
+
+    Returns:
+      Where things are, as {label: text}.
+
+    Raises:
+      UserError: as `Evaluator`.
+    """
+    data, options = config.data, config.evaluation
+    extractor = extractors.load(data, options.extractor, options.inception)
+    found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0)
+    path = options.stats_file or os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}.npz')
+    found.save(path)
+    kept = f', {len(found.features):,} features kept' if keep_features else ''
+    return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
+
+
+def summarise(config, extractor, split, keep):
+    """`Statistics` of the first `num_real` images of a split."""
+    data, limit = config.data, config.evaluation.num_real
+    batches = pipeline.image_batches(data, split, limit or None)
+    found, _ = statistics.summarise(extractor, batches, f'{split} split of {data.dataset} at {data.image_size} px', keep)
+    return dataclasses.replace(found, images=f'the first {found.count:,} images of the {found.images}')
 
 
 def check_scored(config, num_samples):
-    """Raises UserError where the digits classifier does not apply, or for too few images."""
+    """Raises UserError where the extractor does not apply, or for too few images."""
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
-    if config.data.dataset not in ('digits', 'mnist') or config.data.image_channels != 1:
-        raise UserError(f'--dataset={config.data.dataset} cannot be scored: the digits classifier, for grey digits, is the only extractor')
+    extractors.load(config.data, config.evaluation.extractor, config.evaluation.inception)
 
 
-def score_samples(model, num_samples, weights='ema'):
-    """Samples a model of digits and scores the samples.
+def figures(evaluator, result):
+    """The main scores, as {label: text}."""
+    frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
+    titles = {
+        frechet: _TITLES.get(frechet, 'Fréchet distance'),
+        'floor': 'its floor',
+        f'{frechet}_held_out_size': 'in parts',
+        kernel: _TITLES.get(kernel, 'kernel distance'),
+        classifier: _TITLES.get(classifier, 'classifier score'),
+        **{name: name for name in ('precision', 'recall', 'density', 'coverage')},
+        'class_agreement': 'class agreement',
+    }
+    notes = {
+        frechet: f' ({result["num_samples"]:,} samples; {result["extractor"]} {result["extractor_hash"]})',
+        'floor': f' ({result["num_held_out"]:,} held-out images)',
+        f'{frechet}_held_out_size': f' ({result["num_held_out"]:,} samples at a time)',
+        'class_agreement': ' of the samples are taken for the class that was asked for',
+    }
+    return {title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result}
 
-    Args:
-      model: a `RecoveryLikelihood` of digits; classes, where it has them, take turns.
-      num_samples: how many images.
-      weights: 'ema' or 'raw'.
 
-    Returns:
-      `metrics.score.digits_frechet` of the samples, and the samples, uint8 [n, H, W, C].
-    """
-    config = model.config
-    samples, _ = sample_images(model, num_samples, config.training.seed, weights)
-    train, held_out = (pipeline.load_images(config.data, split) for split in ('train', 'test'))
-    labels = labels_in_turn(config, 0, num_samples).numpy() - 1 if config.data.num_classes else None
-    return digits_frechet(samples, train, held_out, labels), samples
+def _figure(result, name):
+    """A number with its deviation over seeds, or its own error, where there is one."""
+    errors = (result.get('deviation', {}).get(name), result.get(f'{name}_error'), result.get(f'{name}_deviation'))
+    error = next((error for error in errors if error is not None), None)
+    return f'{result[name]:.4g}' + ('' if error is None else f' ± {error:.2g}')
+
+
+def _over_seeds(seeds, results):
+    """One result of several: means, deviations (n - 1) and the results by seed."""
+    if len(results) == 1:
+        return {'seed': seeds[0], **results[0]}
+    numbers = [key for key, value in results[0].items() if isinstance(value, float)]
+    means = {key: float(np.mean([result[key] for result in results])) for key in numbers}
+    deviation = {key: float(np.std([result[key] for result in results], ddof=1)) for key in numbers}
+    return {'seeds': seeds, **results[0], **means, 'deviation': deviation, 'by_seed': results}
+
+
+def _more(seeds):
+    return f'-and{len(seeds) - 1}seeds' if len(seeds) > 1 else ''
+
+
+def _write(path, result):
+    with written_aside(path) as file:
+        json.dump(result, file, indent=2)

@@ -1,20 +1,19 @@
-"""Quality of a trained model of digits against one sampling option: the number of network evaluations, or guidance."""
+"""Quality of a trained model against one sampling option: the number of network evaluations, or guidance."""
 
 import csv
 import math
 import os
 
-from drl_tf import checkpoint, report
+from drl_tf import checkpoint, devices, report, samples
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
-from drl_tf.evaluate import check_scored, score_samples
+from drl_tf.evaluate import Evaluator
 from drl_tf.files import written_aside
 from drl_tf.generate import file_stem
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
 EVALUATIONS = (18, 30, 48, 90, 180)
-_DISTANCE, _IN_PARTS = 'frechet_distance_digits_classifier', 'frechet_distance_held_out_size'
-_SHOWN = (_DISTANCE, _IN_PARTS, 'floor', 'class_agreement')
+_GRID_IMAGES = 100
 
 
 def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
@@ -31,7 +30,7 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
       Where things are, as {label: text}.
 
     Raises:
-      UserError: the data are not digits, or there is no sound checkpoint.
+      UserError: the extractor does not apply, or there is no sound checkpoint.
     """
     levels, trained = config.diffusion.num_levels, sum(configuration.load(workdir).steps_by_level)
     variants = {}
@@ -58,21 +57,26 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
     """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are enough samples of
     parts as large as the held-out split, which compare with the floor.
     """
-    check_scored(config, num_samples)
-    rows = []
+    evaluator, rows = Evaluator(config), []
+    shown = (evaluator.name, in_parts := f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
     for value, changes in variants.items():
-        model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
+        with devices.strategy().scope():
+            model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
         root = os.path.join(workdir, f'sweep_{mode}', file_stem(config, workdir, step, weights, num_samples))
-        score, samples = score_samples(model, num_samples, weights)
-        report.save_png(os.path.join(root, f'{value}.png'), report.grid(samples[:100], config.data.num_classes))
-        shown = {option: configuration.text(chosen) for option, chosen in changes.items()}
-        rows.append({name: value, **shown, **{key: score[key] for key in _SHOWN if key in score}})
+        drawn = os.path.join(root, f'{value}')
+        samples.draw(model, drawn, num_samples, config.training.seed, step, weights)
+        score = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
+        images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
+        report.save_png(f'{drawn}.png', report.grid(images, config.data.num_classes))
+        options = {option: configuration.text(chosen) for option, chosen in changes.items()}
+        rows.append({name: value, **options, **{key: score[key] for key in shown if key in score}})
     path = os.path.join(root, 'scores.csv')
     with written_aside(path) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    distances = [row.get(_IN_PARTS, row[_DISTANCE]) for row in rows]
-    curves = {'Fréchet distance (digits classifier)': distances, 'floor': [score['floor']] * len(rows)}
+    distances = [row.get(in_parts, row[evaluator.name]) for row in rows]
+    floor = {'floor': [score['floor']] * len(rows)} if 'floor' in score else {}
+    curves = {f'Fréchet distance ({evaluator.extractor.name})': distances, **floor}
     report.save_curves(os.path.join(root, 'scores.png'), axis, list(variants), curves)
     return {f'scores by {name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}

@@ -51,6 +51,7 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
       DivergenceError: the loss is not finite or ran away.
       Interrupted: a signal came; the step at hand is done and saved.
     """
+    pipeline.prepare(config.data)
     with held(workdir):
         if restart:
             _put_aside(workdir)
@@ -117,7 +118,7 @@ def _attempt(config, workdir, init_from, weights, time_limit, attempt):
     images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
     config.save(workdir)
     print(f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}', flush=True)
-    if step < options.train_steps:
+    if step < options.train_steps or config.evaluation.evaluate_every:
         _show_data(images, config, workdir)
         _fit(model, images, config, workdir, step, time_limit)
     return {
@@ -154,7 +155,9 @@ def _compare(config, workdir):
     """Holds the configuration of the run that was begun in the workdir against this one."""
     if not checkpoint.steps(workdir):
         return
-    differences = config.differences(configuration.load(workdir), lambda field: field.metadata['changes'] not in ('resume', 'always'))
+    differences = config.differences(
+        configuration.load(workdir), lambda field: field.metadata['changes'] not in ('resume', 'always', 'scores')
+    )
     if differences:
         raise UserError(f'--workdir={workdir} holds another run ({"; ".join(differences)}): give the same flags, or another --workdir')
 
@@ -164,7 +167,8 @@ def _fit(model, images, config, workdir, step, time_limit):
     end, bar = callbacks.StopAtEnd(config.training.train_steps, time_limit), callbacks.ProgressBar(config, step)
     try:
         actions = _callbacks(model, config, workdir, step, end)
-        model.fit(images, steps_per_epoch=config.training.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
+        if step < config.training.train_steps:
+            model.fit(images, steps_per_epoch=config.training.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
     finally:
         bar.close()
         end.close()
@@ -205,16 +209,21 @@ def _show_data(batches, config, workdir):
 
 
 def _callbacks(model, config, workdir, step, end):
-    """In order: stop before anything is written from a bad state, log, draw, save.
+    """In order: stop before anything is written from a bad state, log, draw, save, score.
 
     The log, whose means the checkpoints carry on, has no line for a step where training was merely interrupted.
     """
     options, last = config.training, config.training.train_steps
     log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
-    return [
+    actions = [
         callbacks.Periodic(1, last, callbacks.stop_on_divergence(model, workdir, options.max_loss)),
         end,
         callbacks.Periodic(options.log_every, last, log, at_stop=False),
         callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
         callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),
     ]
+    if config.evaluation.evaluate_every:
+        scores = callbacks.Scores(model, workdir, step, log)
+        scores.catch_up(step)
+        actions.append(callbacks.Periodic(config.evaluation.evaluate_every, last, scores, at_stop=False))
+    return actions

@@ -7,6 +7,18 @@ from drl_tf import config, noise
 from drl_tf.data import digits, folder, images, prepared, specs
 
 _THREADS = 2
+_PART = 1000
+
+
+def prepare(data: config.Data):
+    """Has a dataset on disk, after download and preparation where need be.
+
+    Raises:
+      UserError: as for `training_images`.
+    """
+    data = specs.resolve(data)
+    if specs.find_spec(data.dataset).source == 'tfds':
+        prepared.open_builder(data)
 
 
 def training_images(data: config.Data, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
@@ -69,6 +81,13 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     if spec.source == 'folder':
         return folder.load(data, split)[:limit]
     return prepared.load(prepared.open_builder(data), spec.train_split if split == 'train' else spec.test_split, data, limit)
+
+
+def image_batches(data: config.Data, split: str, limit: int | None = None):
+    """Yields the images of `load_images` in parts, uint8 [n, H, W, C]."""
+    everything = load_images(data, split, limit)
+    for first in range(0, len(everything), _PART):
+        yield everything[first : first + _PART]
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:

@@ -71,20 +71,16 @@ def features(images):
     Raises:
       UserError: the images are of another type or shape, or `load` failed.
     """
-    return _run(load(), images)['features']
+    return load().predict(preprocess(images), batch_size=250, verbose=0)['features']
 
 
 def predict(images):
     """Probabilities of the ten digits, float32 [N, 10]; takes and raises what `features` does."""
-    return tf.nn.softmax(_run(load(), images)['logits']).numpy()
+    return tf.nn.softmax(load().predict(preprocess(images), batch_size=250, verbose=0)['logits']).numpy()
 
 
-def _run(model, images):
-    return model.predict(_prepare(images), batch_size=250, verbose=0)
-
-
-def _prepare(images):
-    """The network's input, made of uint8 images of any size."""
+def preprocess(images):
+    """The network's input, float32 [N, 32, 32, 1] in [-1, 1]; takes what `features` does."""
     images = np.asarray(images)
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or not shape[0] or shape[1] != shape[2] or shape[3] != 1:
@@ -150,7 +146,7 @@ def train(images, labels, epochs, batch_size=100):
     schedule = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(images) // batch_size)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     trainer.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01), loss, metrics=['accuracy'], jit_compile=False)
-    trainer.fit(_prepare(images), keras.utils.to_categorical(labels, NUM_CLASSES), batch_size, epochs, verbose=2)
+    trainer.fit(preprocess(images), keras.utils.to_categorical(labels, NUM_CLASSES), batch_size, epochs, verbose=2)
     return model
 
 

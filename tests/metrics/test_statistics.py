@@ -1,0 +1,99 @@
+"""Statistics of real images: one pass, saved with the extractor's hash, refused where they do not match."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from drl_tf.errors import UserError
+from drl_tf.metrics import statistics
+from drl_tf.metrics.extractors import Extractor
+
+PLAIN = Extractor('plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None))
+INCEPTION = dataclasses.replace(PLAIN, name='inception', inception='standard')
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, [50, 2, 2, 1], dtype=np.uint8)
+
+
+@pytest.fixture
+def found(images):
+    return statistics.summarise(PLAIN, [images[:20], images[20:27], images[27:]], 'pictures', keep=25)[0]
+
+
+def test_one_pass_over_batches_gives_mean_and_covariance(images, found):
+    features = images.reshape(50, 4).astype(np.float64)
+    np.testing.assert_allclose(found.mean, features.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(features.T), rtol=1e-12)
+    np.testing.assert_array_equal(found.features, features[:25])
+    assert found.count == 50
+
+
+def test_a_file_holds_all_of_it(tmp_path, found):
+    found.save(tmp_path / 's.npz')
+    again = statistics.load(tmp_path / 's.npz', PLAIN)
+    for field in dataclasses.fields(found):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(found, field.name))
+
+
+@pytest.mark.parametrize('change', [dict(name='other'), dict(weights_hash='0'), dict(resize='bilinear')])
+def test_statistics_of_another_extractor_are_refused(tmp_path, found, change):
+    found.save(tmp_path / 's.npz')
+    with pytest.raises(UserError, match=r'--stats_file=.*is of the extractor plain \(abcdef012345, none\), the scores are of'):
+        statistics.load(tmp_path / 's.npz', dataclasses.replace(PLAIN, **change))
+
+
+def test_damaged_files_are_refused(tmp_path, found):
+    path = tmp_path / 's.npz'
+    found.save(path)
+    content = path.read_bytes()
+    middle = content.index(found.covariance.tobytes()) + 9
+    for damaged in (
+        b'',
+        content[:-1],
+        content[: len(content) // 2],
+        content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r's\.npz cannot be read'):
+            statistics.load(path, PLAIN)
+    with pytest.raises(UserError, match='cannot be read'):
+        statistics.load(tmp_path / 'absent.npz', PLAIN)
+
+
+def test_other_files_are_refused(tmp_path, found):
+    path = tmp_path / 's.npz'
+    np.savez(path, something=np.zeros(3))
+    with pytest.raises(UserError, match='holds no statistics'):
+        statistics.load(path, PLAIN)
+    dataclasses.replace(found, mean=found.mean[:3]).save(path)
+    with pytest.raises(UserError, match='holds no statistics'):
+        statistics.load(path, PLAIN)
+    np.savez(path, pool_3=np.array([{}], object))
+    with pytest.raises(UserError, match='cannot be read'):
+        statistics.load(path, INCEPTION)
+
+
+def test_activations_of_inception_are_taken_for_inception_alone(tmp_path):
+    activations = np.random.default_rng(0).normal(size=[30, 5]).astype(np.float32)
+    path = tmp_path / 'cifar10.npz'
+    np.savez(path, pool_3=activations)
+    found = statistics.load(path, INCEPTION)
+    np.testing.assert_allclose(found.mean, activations.mean(0), atol=1e-6)
+    np.testing.assert_allclose(found.covariance, np.cov(activations.T), atol=1e-6)
+    assert (found.count, found.extractor_hash) == (30, '') and len(found.features) == 30
+    with pytest.raises(UserError, match='holds activations of Inception, the scores are of plain'):
+        statistics.load(path, PLAIN)
+    np.savez(path, pool_3=activations[0])
+    with pytest.raises(UserError, match=r'not float \[N, 2048\]'):
+        statistics.load(path, INCEPTION)
+
+
+def test_too_few_images_and_features_that_are_not_finite(images):
+    with pytest.raises(UserError, match='1 images are too few'):
+        statistics.summarise(PLAIN, [images[:1]], 'pictures')
+    broken = dataclasses.replace(PLAIN, run=lambda images: (np.full([len(images), 4], np.nan, np.float32), None))
+    with pytest.raises(UserError, match='finite'):
+        statistics.summarise(broken, [images], 'pictures')

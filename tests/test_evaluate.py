@@ -1,0 +1,161 @@
+"""Scores through the command line: of a run, of samples made elsewhere, while training; and statistics of real images."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import stand_in
+from PIL import Image
+from tiny import TINY, call, refused
+
+from drl_tf import checkpoint, cli
+from drl_tf.config import Data
+from drl_tf.data import pipeline
+
+FRECHET = 'frechet_distance_digits_classifier'
+STAND_IN = 'frechet_distance_stand_in_for_inception'
+DIGITS = ['--dataset=digits', '--image_size=16', '--num_classes=0']
+
+
+@pytest.fixture(scope='module')
+def inception(tmp_path_factory):
+    return stand_in.save(tmp_path_factory.mktemp('networks') / 'inception')
+
+
+@pytest.fixture(scope='module')
+def held_out():
+    return pipeline.load_images(Data(image_size=16), 'test')
+
+
+def scores(capsys, *arguments):
+    """Output and written scores of a command."""
+    code, out, err = call(capsys, *arguments)
+    assert code == 0, err
+    with open(next(word for word in out.split() if word.endswith('.json')), encoding='utf-8') as file:
+        return out, json.load(file)
+
+
+def test_digits_are_scored_by_their_classifier(capsys, tiny_run):
+    out, score = scores(capsys, '--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=80')
+    assert 'Fréchet distance' in out and 'floor' in out and 'FID' not in out
+    assert score[FRECHET] > score['floor'] > 0
+    assert (score['num_samples'], score['num_real'], score['num_held_out'], score['step']) == (80, 4000, 1000, 32)
+    assert score['kernel_distance_digits_classifier'] > 10 * score['kernel_distance_digits_classifier_error'] > 0
+    assert score['extractor'] == 'digits_classifier' and score['resize'] and score['warning'] is None
+    assert all(score[name] < 0.1 for name in ('precision', 'recall', 'coverage'))
+
+
+def test_seeds_give_mean_and_deviation_and_no_sample_is_drawn_twice(capsys, tiny_run):
+    arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
+    _, alone = scores(capsys, *arguments)
+    shards = {path: path.stat().st_mtime_ns for path in (tiny_run / 'samples').glob('*-24-seed0/*.npz')}
+    _, both = scores(capsys, *arguments, '--evaluation_seeds=0,4')
+    assert shards and shards == {path: path.stat().st_mtime_ns for path in shards}
+    one, two = (seed[FRECHET] for seed in both['by_seed'])
+    assert one == alone[FRECHET] != two and both['seeds'] == [0, 4]
+    assert both[FRECHET] == pytest.approx((one + two) / 2)
+    assert both['deviation'][FRECHET] == pytest.approx(abs(one - two) / np.sqrt(2))
+
+
+def test_real_digits_from_a_file_and_from_pictures_are_at_the_floor(capsys, tmp_path, held_out):
+    np.savez(tmp_path / 'real.npz', images=held_out)
+    (tmp_path / 'pictures').mkdir()
+    for index, image in enumerate(held_out):
+        Image.fromarray(image[..., 0]).save(tmp_path / 'pictures' / f'{index:04}.png')
+    found = [scores(capsys, '--mode=evaluate', *DIGITS, f'--samples={tmp_path / name}')[1] for name in ('real.npz', 'pictures')]
+    assert found[0][FRECHET] == pytest.approx(found[0]['floor']) == pytest.approx(found[1][FRECHET])
+    assert found[0][f'{FRECHET}_held_out_size'] == pytest.approx(found[0]['floor'])
+    assert found[0]['precision'] > 0.8 and found[0]['recall'] > 0.8 and found[0]['num_samples'] == 1000
+    assert (tmp_path / 'real.npz-digits_classifier.json').exists()
+
+
+def test_a_network_in_the_place_of_inception(capsys, tiny_run, inception):
+    """The whole path, with the outputs of Inception; but what is not Inception is never called FID."""
+    arguments = ['--mode=evaluate', f'--workdir={tiny_run}', f'--inception={inception}', '--num_samples=24', '--num_real=40']
+    out, score = scores(capsys, *arguments)
+    assert 'FID' not in out and 'Inception score' not in out and 'fid' not in score
+    assert score[STAND_IN] > 0 and score['num_real'] == 40 and 'floor' not in score
+    assert '24 images are no more than the 2048 features' in score['warning']
+    assert 1 <= score['classifier_score_stand_in_for_inception'] <= 1008
+
+
+def test_inception_is_called_fid(capsys, tmp_path, held_out):
+    path = stand_in.save(tmp_path / 'alike', convolutions=stand_in.CONVOLUTIONS)
+    np.save(tmp_path / 'samples.npy', held_out[:24])
+    options = [f'--inception={path}', f'--samples={tmp_path}/samples.npy', '--num_real=40']
+    out, score = scores(capsys, '--mode=evaluate', *DIGITS, *options)
+    assert 'FID' in out and 'KID' in out and 'Inception score' in out
+    assert {'fid', 'kid', 'kid_error', 'inception_score', 'inception_score_deviation'} <= score.keys()
+
+
+def test_statistics_take_the_place_of_the_images(capsys, tiny_run, tmp_path):
+    path = tmp_path / 'digits.npz'
+    code, out, err = call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}')
+    assert code == 0 and str(path) in out, err
+    arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
+    _, direct = scores(capsys, *arguments)
+    _, through = scores(capsys, *arguments, f'--stats_file={path}')
+    same = [FRECHET, 'kernel_distance_digits_classifier', 'precision', 'recall', 'density', 'coverage', 'real', 'num_real']
+
+    for name in same:
+        assert through[name] == direct[name] or through[name] == pytest.approx(direct[name]), name
+    assert 'floor' not in through
+    code, _, err = call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}', '--nokeep_features', '--split=test')
+    assert code == 0, err
+    _, without = scores(capsys, *arguments, f'--stats_file={path}')
+    assert 'precision' not in without and without['num_real'] == 1000
+
+
+def test_statistics_of_another_extractor_are_refused(capsys, tiny_run, tmp_path, inception):
+    path = tmp_path / 'inception.npz'
+    assert call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}', f'--inception={inception}', '--num_real=20')[0] == 0
+    line = refused(capsys, '--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=8', f'--stats_file={path}')
+    assert str(path) in line and 'digits_classifier' in line and 'stand_in_for_inception' in line
+
+
+@pytest.fixture(scope='module')
+def scored_run(tmp_path_factory):
+    """The workdir of a run that is scored at steps 4, 8 and 10, and its command."""
+    workdir = tmp_path_factory.mktemp('runs') / 'scored'
+    every = ['--evaluate_every=4', '--evaluate_samples=24', '--checkpoint_every=1', '--train_steps=10']
+    command = ['run.py', *TINY, '--num_levels=2', '--mcmc_steps=1', *every, f'--workdir={workdir}']
+    assert cli.main(command) == 0
+    return workdir, command
+
+
+def lines_of(workdir):
+    lines = map(json.loads, (workdir / 'evaluations.jsonl').read_text().splitlines())
+    return [{name: value for name, value in line.items() if name != 'time'} for line in lines]
+
+
+def test_the_best_checkpoint_outlives_the_last_three_and_scores_the_same_again(capsys, scored_run):
+    workdir, _ = scored_run
+    lines = lines_of(workdir)
+    best = min(lines, key=lambda line: line[FRECHET])
+    assert [line['step'] for line in lines] == [4, 8, 10]
+    assert checkpoint.best_step(workdir) == best['step']
+    assert [path.name for path in (workdir / 'best').glob('0*')] == [f'{best["step"]:08d}']
+    assert checkpoint.steps(workdir) == [8, 9, 10]
+    checkpoint.keep_best(workdir, 8, {FRECHET: 0})
+    shutil.rmtree(workdir / 'checkpoints' / '00000008')
+    _, again = scores(capsys, '--mode=evaluate', f'--workdir={workdir}', '--num_samples=24', '--best')
+    assert again['step'] == 8 and again[FRECHET] == pytest.approx(lines[1][FRECHET], rel=1e-3)
+
+
+def test_an_interrupted_evaluation_is_made_up_for(scored_run):
+    workdir, command = scored_run
+    before, log = lines_of(workdir), workdir / 'evaluations.jsonl'
+    log.write_text(''.join(log.read_text().splitlines(keepends=True)[:2]) + '{"step": 10, "fre')
+    assert cli.main(command) == 0
+    assert lines_of(workdir) == before
+
+
+def test_what_cannot_be_scored_is_said_before_any_work(capsys, tmp_path, tiny_run):
+    workdir = tmp_path / 'w'
+    assert 'best' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--best')
+    assert '--samples' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--samples=x.npz')
+    assert 'no/such/net' in refused(capsys, *TINY, f'--workdir={workdir}', '--evaluate_every=5', '--extractor=no/such/net')
+    assert 'x.npz' in refused(capsys, '--mode=evaluate', *DIGITS, f'--samples={tmp_path}/x.npz')
+    assert '--workdir' in refused(capsys, '--mode=evaluate', *DIGITS)
+    assert not workdir.exists()
