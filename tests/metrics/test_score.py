@@ -1,77 +1,89 @@
+"""Scores of sets of images: their names, their parts, and what real and false digits get."""
+
+import dataclasses
 import json
 import logging
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from drl_tf.data import digits
+from drl_tf.config import Data
+from drl_tf.data import digits, pipeline
 from drl_tf.errors import UserError
-from drl_tf.metrics import digits_classifier, score
+from drl_tf.metrics import digits_classifier, extractors, score, statistics
 
-
-def at_16_px(split):
-    images, labels = digits.load(split)
-    return tf.cast(tf.round(digits_classifier.shrink(images, 2)), tf.uint8).numpy(), labels
+DATA = Data(image_size=16, image_channels=1)
+FRECHET = 'frechet_distance_digits_classifier'
 
 
 @pytest.fixture(scope='module')
-def train():
-    return at_16_px('train')[0]
+def extractor():
+    return extractors.load(DATA)
+
+
+@pytest.fixture(scope='module')
+def real(extractor):
+    return statistics.summarise(extractor, pipeline.image_batches(DATA, 'train'), 'train', score.KEPT_FEATURES)[0]
 
 
 @pytest.fixture(scope='module')
 def held_out():
-    return at_16_px('test')
+    return pipeline.load_images(DATA, 'test'), digits.load('test')[1]
 
 
-def test_noise_is_far_beyond_the_floor(train, held_out):
-    noise = np.random.default_rng(0).integers(0, 256, [1000, 16, 16, 1], dtype=np.uint8)
-    scores = score.digits_frechet(noise, train, held_out[0])
-    assert scores['frechet_distance_digits_classifier'] > 50 * scores['floor'] > 0
-    assert (scores['num_samples'], scores['num_real'], scores['num_held_out'], scores['image_size']) == (1000, 4000, 1000, 16)
-    assert scores['extractor_hash'] == digits_classifier.weights_hash()
+@pytest.fixture(scope='module')
+def floor(extractor, held_out):
+    return statistics.summarise(extractor, [held_out[0]], 'test')[0]
+
+
+@pytest.fixture(scope='module')
+def noise():
+    return np.random.default_rng(0).integers(0, 256, [1000, 16, 16, 1], dtype=np.uint8)
+
+
+def test_noise_is_far_beyond_the_floor(extractor, real, floor, noise):
+    scores = score.score(extractor, [noise[:300], noise[300:]], real, floor)
+    assert scores[FRECHET] > 50 * scores['floor'] > 0
+    assert (scores['num_samples'], scores['num_real'], scores['num_held_out']) == (1000, 4000, 1000)
+    assert scores['extractor_hash'] == digits_classifier.weights_hash() and scores['real'] == 'train'
     assert scores['warning'] is None
     assert json.loads(json.dumps(scores)) == scores
 
 
-def test_real_digits_are_at_the_floor_and_of_all_classes(train, held_out):
-    scores = score.digits_frechet(held_out[0], train, held_out[0])
-    assert scores['frechet_distance_digits_classifier'] == pytest.approx(scores['floor'])
+def test_real_digits_are_at_the_floor_and_of_all_classes(extractor, real, floor, held_out):
+    images, labels = held_out
+    scores = score.score(extractor, [images], real, floor, labels)
+    assert scores[FRECHET] == pytest.approx(scores['floor'])
     np.testing.assert_allclose(scores['predicted_classes'], 0.1, atol=0.01)
+    assert scores['class_agreement'] > 0.97 and 5 < scores['classifier_score_digits_classifier'] <= 10
+    assert 'class_agreement' not in score.score(extractor, [images], real)
 
 
-def test_parts_as_large_as_the_held_out_digits(train, held_out):
+def test_parts_as_large_as_the_held_out_digits(extractor, real, held_out, noise):
     """400 digits, then 700 images of noise: the mean of the distances of the first 400 and the next 400; the rest is too few."""
     images = held_out[0][:400]
-    noise = np.random.default_rng(0).integers(0, 256, [700, 16, 16, 1], dtype=np.uint8)
-    both = score.digits_frechet(np.concatenate([images, noise]), train, images)
-    alone = [score.digits_frechet(part, train, images) for part in (images, noise[:400])]
-    expected = np.mean([part['frechet_distance_digits_classifier'] for part in alone])
-    assert both['frechet_distance_held_out_size'] == pytest.approx(expected)
-    assert 'frechet_distance_held_out_size' not in score.digits_frechet(images[:300], train, images)
+    small = statistics.summarise(extractor, [images], 'test')[0]
+    real = dataclasses.replace(real, features=real.features[:0])
+    both = score.score(extractor, [images, noise[:700]], real, small)
+    expected = np.mean([score.score(extractor, [part], real)[FRECHET] for part in (images, noise[:400])])
+    assert both[f'{FRECHET}_held_out_size'] == pytest.approx(expected)
+    assert f'{FRECHET}_held_out_size' not in score.score(extractor, [images[:300]], real, small)
 
 
-def test_a_lost_class_shows(train, held_out):
-    images, labels = held_out
-    scores = score.digits_frechet(images[labels != 9], train, images)
-    assert scores['frechet_distance_digits_classifier'] > 5 * scores['floor']
-    assert scores['predicted_classes'][9] < 0.01
-
-
-def test_too_few_samples_are_warned_of(train, held_out, caplog):
+def test_too_few_samples_are_warned_of(extractor, real, held_out, caplog):
     with caplog.at_level(logging.WARNING, logger='absl'):
-        scores = score.digits_frechet(held_out[0][:64], train[:200], held_out[0][:100])
-    assert '64 samples' in scores['warning'] and scores['warning'] in caplog.text
+        scores = score.score(extractor, [held_out[0][:64]], real)
+    assert '64 images' in scores['warning'] and scores['warning'] in caplog.text
 
 
-@pytest.mark.parametrize('shape', [(10, 32, 32, 1), (10, 16, 16, 3), (10, 16, 16), (1, 16, 16, 1)])
-def test_wrong_samples(train, held_out, shape):
-    with pytest.raises(UserError, match=r'of one shape|at least 2'):
-        score.digits_frechet(np.zeros(shape, np.uint8), train[:100], held_out[0][:100])
+def test_scores_that_need_features_are_left_out_without_them(extractor, held_out):
+    without = statistics.summarise(extractor, [held_out[0]], 'test', keep=0)[0]
+    scores = score.score(extractor, [held_out[0][:100]], without)
+    assert FRECHET in scores and not {'precision', 'kernel_distance_digits_classifier'} & scores.keys()
 
 
-def test_colour_images_are_refused():
-    colour = np.zeros([10, 16, 16, 3], np.uint8)
-    with pytest.raises(UserError, match='grey'):
-        score.digits_frechet(colour, colour, colour)
+def test_too_few_or_other_images_are_refused(extractor, real):
+    with pytest.raises(UserError, match='1 images are too few'):
+        score.score(extractor, [np.zeros([1, 16, 16, 1], np.uint8)], real)
+    with pytest.raises(UserError, match='grey uint8'):
+        score.score(extractor, [np.zeros([3, 16, 16, 3], np.uint8)], real)
