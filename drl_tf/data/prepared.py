@@ -9,11 +9,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from drl_tf import config, noise
-from drl_tf.data import fetch, images, lsun, specs
+from drl_tf.data import emoji, fetch, images, lsun, specs
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import held
 
-OWN_BUILDERS = {'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
+OWN_BUILDERS = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
 _RECORDS_SHUFFLED = 4096
 _BATCH = 64
 _REMEDY = 'remove it and prepare it again'

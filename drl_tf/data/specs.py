@@ -167,6 +167,17 @@ DATASETS = {
         note='30,000 faces, of which 3,000 are held out; the archives are made by hand',
         by_hand=('data{size}x{size}.tar', 'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training'),
     ),
+    'emoji': DatasetSpec(
+        source='tfds',
+        tfds_name='emoji',
+        image_size=32,
+        image_channels=3,
+        crop='',
+        flip=False,
+        num_classes=0,
+        licence='OFL-1.1',
+        note="1,484 + 161 colour pictures, 136 px, of Debian's package fonts-noto-color-emoji: no download; also used at 64 px",
+    ),
     'folder': DatasetSpec(
         source='folder',
         image_size=64,

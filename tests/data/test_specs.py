@@ -31,8 +31,8 @@ def test_a_size_that_there_is_not_names_those_there_are(name, size):
         specs.resolve(config.Data(dataset=name, image_size=size))
 
 
-def test_digits_and_house_numbers_are_never_mirrored():
-    assert [name for name, spec in specs.DATASETS.items() if not spec.flip] == ['digits', 'mnist', 'svhn_cropped']
+def test_digits_house_numbers_and_emoji_are_never_mirrored():
+    assert [name for name, spec in specs.DATASETS.items() if not spec.flip] == ['digits', 'mnist', 'svhn_cropped', 'emoji']
 
 
 def test_every_default_size_is_one_that_there_is():
