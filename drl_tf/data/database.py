@@ -42,7 +42,7 @@ def keys(directory: str) -> list[bytes]:
     Raises:
       UserError: the LMDB is damaged or empty.
     """
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+    with _process() as process:
         try:
             found = process.submit(_keys, directory).result()
         except (lmdb.Error, concurrent.futures.BrokenExecutor) as error:
@@ -55,6 +55,10 @@ def keys(directory: str) -> list[bytes]:
 def damaged(directory, error):
     """The UserError for an LMDB that could not be read."""
     return UserError(f'{file_of(directory)} is damaged ({type(error).__name__}: {error}): unpack it again')
+
+
+def _process():
+    return concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
 
 
 def _keys(directory):

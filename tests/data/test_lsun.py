@@ -1,0 +1,266 @@
+"""LSUN from LMDBs of real photographs; a thread stands in for the processes, which tests/test_lsun_run.py starts."""
+
+import collections
+import concurrent.futures
+import hashlib
+import io
+import itertools
+import pathlib
+
+import lmdb
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from pictures import encoded, end_process, photographs, write_lmdb, zipped
+from PIL import Image
+
+from drl_tf import config
+from drl_tf.data import database, fetch, images, lsun, pipeline, prepared, specs
+from drl_tf.errors import UserError
+from drl_tf.files import held
+
+COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
+
+
+@pytest.fixture(autouse=True)
+def small_scale(monkeypatch):
+    monkeypatch.setattr(lsun, '_PER_SHARD', PER_SHARD)
+    for module, name in ((lsun, '_processes'), (database, '_process')):
+        monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
+
+
+@pytest.fixture(scope='module')
+def photos():
+    return [encoded(picture) for picture in photographs(COUNT + HELD_OUT, side=140)]
+
+
+@pytest.fixture
+def manual(tmp_path, photos):
+    """LMDB directories of church_outdoor as the user unpacked them, and {key: file} of the first."""
+    write_lmdb(tmp_path / 'manual/church_outdoor_val_lmdb', photos[COUNT:])
+    return write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT])
+
+
+def data_of(tmp_path, dataset='lsun_church', prepare_size=0, image_size=64):
+    return specs.resolve(
+        config.Data(dataset, str(tmp_path / 'data'), str(tmp_path / 'manual'), prepare_size=prepare_size, image_size=image_size)
+    )
+
+
+def records(builder, split):
+    """(id, encoded picture) of a split in the order of its files."""
+    examples = builder.as_dataset(split=split, decoders={'image': tfds.decode.SkipDecoding()}, shuffle_files=False)
+    return [(example['id'].decode(), example['image']) for example in examples.as_numpy_iterator()]
+
+
+def refused(data):
+    with pytest.raises(UserError) as error:
+        prepared.open_builder(data)
+    assert '\n' not in str(error.value)
+    assert not list(pathlib.Path(data.data_dir).glob('lsun/*/*/*.tfrecord*'))
+    return str(error.value)
+
+
+def test_published_files_are_kept_to_the_byte_and_spread_at_random_over_shards(tmp_path, manual):
+    builder = prepared.open_builder(data_of(tmp_path))
+    found = records(builder, 'train')
+    assert dict(found) == manual and len(found) == COUNT
+    assert builder.info.splits['train'].shard_lengths == [8, 8, 7]
+    assert builder.info.splits['validation'].num_examples == HELD_OUT
+    ranks = [sorted(manual).index(key) for key, _ in found]
+    assert abs(np.corrcoef(ranks, np.arange(COUNT))[0, 1]) < 0.5
+    assert {path.name for path in (tmp_path / 'data/downloads').iterdir()} == {'.lock'}
+
+
+def test_the_stock_builder_reads_what_was_prepared(tmp_path, manual):
+    prepared.open_builder(data_of(tmp_path))
+    stock = tfds.builder('lsun/church_outdoor', data_dir=str(tmp_path / 'data'))
+    assert stock.info.full_name == 'lsun/church_outdoor/3.1.0'
+    pictures = {example['id'].decode(): example['image'] for example in tfds.as_numpy(stock.as_dataset(split='train'))}
+    for key, file in manual.items():
+        np.testing.assert_array_equal(pictures[key], tf.io.decode_jpeg(file))
+
+
+@pytest.mark.parametrize('in_memory', [True, False])
+def test_prepared_at_the_image_size_the_batches_are_those_of_the_full_pictures(tmp_path, manual, monkeypatch, in_memory):
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 2**31 if in_memory else 0)
+    full, small = data_of(tmp_path), data_of(tmp_path, prepare_size=64)
+    first, second = (itertools.islice(pipeline.training_images(data, 8, seed=0).as_numpy_iterator(), 6) for data in (full, small))
+    for expected, found in zip(first, second, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(pipeline.load_images(small, 'test'), pipeline.load_images(full, 'test'))
+
+
+def test_prepared_pictures_are_lossless_squares_beside_other_sizes(tmp_path, manual):
+    for size in (64, 128):
+        builder = prepared.open_builder(data_of(tmp_path, prepare_size=size))
+        assert builder.info.full_name == f'lsun/church_outdoor_{size}px/3.1.0'
+        for key, file in records(builder, 'train'):
+            picture = Image.open(io.BytesIO(file))
+            assert (picture.format, picture.size) == ('PNG', (size, size))
+            full = tf.io.decode_jpeg(manual[key])
+            np.testing.assert_array_equal(picture, images.crop_and_resize(full, data_of(tmp_path, image_size=size)))
+    assert len(list((tmp_path / 'data/lsun').glob('church_outdoor_*px'))) == 2
+
+
+def test_categories_of_objects_are_one_archive_in_webp(tmp_path):
+    files = [encoded(picture, 'WEBP') for picture in photographs(40, side=80)]
+    write_lmdb(tmp_path / 'manual/airplane', files)
+    data = data_of(tmp_path, 'lsun_airplane')
+    loaded = [*pipeline.load_images(data, 'train'), *pipeline.load_images(data, 'test')]
+    expected = [images.crop_and_resize(np.asarray(Image.open(io.BytesIO(file))), data).numpy() for file in files]
+    assert sorted(image.tobytes() for image in loaded) == sorted(image.tobytes() for image in expected)
+    assert len(pipeline.load_images(data, 'test')) == 2
+
+
+def test_zips_are_unpacked_and_leave_nothing_behind(tmp_path, manual, monkeypatch):
+    builder = prepared._builder('lsun/church_outdoor', str(tmp_path / 'data'))
+    for archive in fetch.wanted(builder):
+        path = zipped(tmp_path / 'manual' / archive.unpacked_name)
+        path.with_suffix('').rename(tmp_path / archive.unpacked_name)
+        content = path.read_bytes()
+        info = tfds.download.checksums.UrlInfo(len(content), hashlib.sha256(content).hexdigest(), archive.name)
+        monkeypatch.setitem(builder.url_infos, archive.url, info)
+    assert dict(records(prepared.open_builder(data_of(tmp_path)), 'train')) == manual
+    assert {path.name for path in (tmp_path / 'data/downloads').iterdir()} == {'.lock'}
+    assert len(list((tmp_path / 'manual').iterdir())) == 2
+
+
+def test_a_zip_that_was_cut_off_is_said_before_anything_is_read(tmp_path, manual):
+    path = zipped(tmp_path / 'manual/church_outdoor_train_lmdb')
+    path.with_suffix('').rename(tmp_path / 'elsewhere')
+    (expected,) = (info.size for info in lsun.Lsun.url_infos.values() if info.filename == path.name)
+    assert f'{path} is cut off: it has {path.stat().st_size:,} bytes, {int(expected):,} are expected' in refused(data_of(tmp_path))
+
+
+@pytest.mark.parametrize('content', [b'PK\x03\x04 no archive', None])
+def test_a_zip_without_an_lmdb_is_said_in_one_line(tmp_path, content):
+    path = tmp_path / 'church_outdoor_train_lmdb.zip'
+    if content:
+        path.write_bytes(content)
+    else:
+        (tmp_path / 'other').mkdir()
+        (tmp_path / 'other/notes.txt').touch()
+        path = zipped(tmp_path / 'other')
+    with pytest.raises(UserError, match=f'{path} is damaged or holds no data.mdb'):
+        lsun._unpacked(str(path), str(tmp_path / 'work'))
+    assert not list(tmp_path.rglob('data.mdb*'))
+
+
+def write_many(directory, count, bad):
+    """An LMDB of `count` small pictures after which come the files `bad`."""
+    picture = encoded(next(photographs(1, side=20)))
+    return write_lmdb(directory, [picture] * count + bad)
+
+
+def broken_files():
+    picture = encoded(next(photographs(1, side=100)))
+    bomb = io.BytesIO()
+    Image.new('1', (9000, 9000)).save(bomb, 'PNG')
+    return [picture[: len(picture) // 2], bomb.getvalue(), b'', b'no picture']
+
+
+def test_broken_pictures_are_named_counted_and_left_out(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(lsun, '_PER_SHARD', 150)
+    bad = broken_files()
+    content = write_many(tmp_path / 'manual/airplane', 400, bad)
+    found = records(prepared.open_builder(data_of(tmp_path, 'lsun_airplane', image_size=8)), 'train')
+    assert dict(found) == {key: file for key, file in content.items() if file not in bad}
+    for key, file in content.items():
+        assert caplog.text.count(f'Left out {key} of') == (file in bad)
+    assert '9000 x 9000 pixels' in caplog.text
+    assert f'4 of 404 pictures of {tmp_path / "manual/airplane"} left out' in caplog.text
+
+
+def test_an_lmdb_of_which_more_than_one_percent_is_broken_is_refused(tmp_path):
+    write_many(tmp_path / 'manual/airplane', 395, broken_files())
+    message = refused(data_of(tmp_path, 'lsun_airplane'))
+    assert f'{tmp_path / "manual/airplane/data.mdb"} is damaged: 4 of its 399 pictures, or more, do not decode' in message
+
+
+def garble(path):
+    """Overwrites the pages of keys, not those of pictures."""
+    content = bytearray(path.read_bytes())
+    for start in range(2 * 4096, len(content), 4096):
+        if content[start + 10] & 3 and int.from_bytes(content[start : start + 8], 'little') == start // 4096:
+            content[start + 16 : start + 4096] = b'\xff' * 4080
+    path.write_bytes(content)
+
+
+def emptied(path):
+    path.unlink()
+    path.parent.rmdir()
+    with lmdb.open(str(path.parent)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ('damage', 'said'),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), 'is cut off: it has'),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), 'is damaged'),
+        (lambda path: path.write_bytes(b''), 'is damaged'),
+        (lambda path: path.write_bytes(bytes(20_000)), 'is damaged'),
+        (lambda path: path.unlink(), 'holds no data.mdb'),
+        (garble, 'is damaged'),
+        (emptied, 'is empty'),
+    ],
+)
+def test_a_damaged_lmdb_is_said_in_one_line(tmp_path, manual, monkeypatch, damage, said):
+    monkeypatch.undo()
+    (tmp_path / 'manual/church_outdoor_train_lmdb/lock.mdb').unlink()
+    damage(tmp_path / 'manual/church_outdoor_train_lmdb/data.mdb')
+    message = refused(data_of(tmp_path))
+    assert f'{tmp_path / "manual/church_outdoor_train_lmdb"}' in message and said in message
+
+
+def test_a_process_that_a_damaged_lmdb_ends_takes_no_other_with_it(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    (tmp_path / 'ends').mkdir()
+    monkeypatch.setattr(database, '_keys', end_process)
+    with pytest.raises(UserError, match=r'ends/data.mdb is damaged \(BrokenProcessPool'):
+        database.keys(str(tmp_path / 'ends'))
+
+
+def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, manual, monkeypatch):
+    write, written = lsun._write, []
+
+    def write_two(shard):
+        if len(written) == 2:
+            pathlib.Path(f'{shard.path}.writing').write_bytes(b'half a shard')
+            raise OSError('no space left')
+        written.append(shard.path)
+        write(shard)
+
+    monkeypatch.setattr(lsun, '_write', write_two)
+    assert 'no space left' in refused(data_of(tmp_path))
+    monkeypatch.setattr(lsun, '_write', lambda shard: (written.append(shard.path), write(shard)))
+    resumed = records(prepared.open_builder(data_of(tmp_path)), 'train')
+    assert len(written) == 4 and max(collections.Counter(written).values()) == 1
+    other = tmp_path / 'other'
+    monkeypatch.setattr(lsun, '_write', write)
+    assert resumed == records(
+        prepared.open_builder(specs.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))), 'train'
+    )
+
+
+def test_shards_of_another_lmdb_are_not_taken_up(tmp_path, manual, monkeypatch, photos):
+    write = lsun._write
+
+    def write_but_the_last(shard):
+        if shard.split == 'validation':
+            raise OSError('no space left')
+        write(shard)
+
+    monkeypatch.setattr(lsun, '_write', write_but_the_last)
+    refused(data_of(tmp_path))
+    monkeypatch.setattr(lsun, '_write', write)
+    (tmp_path / 'manual/church_outdoor_train_lmdb').rename(tmp_path / 'elsewhere')
+    content = write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT][::-1])
+    assert dict(records(prepared.open_builder(data_of(tmp_path)), 'train')) == content
+
+
+def test_two_preparations_in_one_place_do_not_meet(tmp_path, manual):
+    with held(tmp_path / 'data/downloads'):
+        assert 'is in use by another run' in refused(data_of(tmp_path))
