@@ -52,7 +52,7 @@ class Evaluator:
           labelled: whether the classes of the model take turns in them.
         """
         labelled = labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
-        labels = samples.samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
+        labels = samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
         return scoring.score(self.extractor, batches, self.real, self.floor, labels)
 
 
