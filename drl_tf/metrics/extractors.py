@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from drl_tf.data import fetch
 from drl_tf.errors import UserError, one_line
-from drl_tf.metrics import digits_classifier, tfgan
+from drl_tf.metrics import digits_classifier, efficientnet_lite, tfgan
 
-NAMES = ('inception', 'digits_classifier', 'efficientnet_lite0')
+_SHIPPED = {'digits_classifier': digits_classifier, 'efficientnet_lite0': efficientnet_lite}
+NAMES = ('inception', *_SHIPPED)
 _DIGITS = ('digits', 'mnist')
 _BATCH = 100
 _INCEPTION_FEATURES, _INCEPTION_CLASSES, _INCEPTION_CONVOLUTIONS = 2048, 1008, 94
@@ -64,12 +65,10 @@ def load(data, name='', inception=''):
         return _inception(inception)
     if name == 'digits_classifier' and data.image_channels != 1:
         raise UserError(f'--extractor={name} takes grey images, not those of {data.image_channels} channels: give another --extractor')
-    if name == 'digits_classifier':
-        return _shipped(name, digits_classifier, _DIGITS)
-    if name == 'efficientnet_lite0':
-        from drl_tf.metrics import efficientnet_lite
-
-        return _shipped(name, efficientnet_lite)
+    if name in _SHIPPED:
+        network = _SHIPPED[name]
+        run = _runner(network.load(), network.preprocess, f'--extractor={name}')
+        return Extractor(name, network.weights_hash(), network.RESIZE, run, datasets=_DIGITS if name == 'digits_classifier' else ())
     if not os.path.exists(name):
         raise UserError(f'--extractor={name} must be one of {", ".join(NAMES)}, the directory of a SavedModel or a .keras file')
     function, shape = _keras_model(name) if os.path.isfile(name) else _saved_model(name, '--extractor')
@@ -77,11 +76,6 @@ def load(data, name='', inception=''):
     resize = f'bilinear to {size} px, antialiased' if size else 'none'
     label = re.sub(r'\W', '_', os.path.splitext(os.path.basename(os.path.normpath(name)))[0])
     return Extractor(label, _hash(name), resize, _runner(function, functools.partial(_colour, size=size), f'--extractor={name}'))
-
-
-def _shipped(name, network, datasets=()):
-    run = _runner(network.load(), network.preprocess, f'--extractor={name}')
-    return Extractor(name, network.weights_hash(), network.RESIZE, run, datasets=datasets)
 
 
 def _inception(path):
