@@ -12,7 +12,7 @@ SEED = [7, 8]
 
 
 def gaussian(mean, precision):
-    return lambda y: -0.5 * precision * tf.reduce_sum((y - mean) ** 2, axis=[1, 2, 3])
+    return lambda y: -0.5 * tf.reduce_sum(precision * (y - mean) ** 2, axis=[1, 2, 3])
 
 
 def standard_noise(shape):
@@ -70,8 +70,7 @@ def exact_density(schedule, mean, variance):
     """The exact log density of y_t = m_t x_t for Gaussian data."""
 
     def density_at(level):
-        t = int(level[0])
-        m, A, S = schedule.m[t], schedule.A[t], schedule.S[t]
+        m, A, S = (diffusion.at(values, level) for values in (schedule.m, schedule.A[:-1], schedule.S[:-1]))
         return gaussian(m * A * mean, 1 / (m**2 * (A**2 * variance + S**2)))
 
     return density_at
@@ -100,9 +99,12 @@ def recursion(schedule, mean, variance, num_steps):
 def draw(num_steps, mean, variance, size=50_000):
     schedule, shape = diffusion.t6(), [size, 2, 2, 1]
 
-    def denoise_step(x, t, seed):
-        level = tf.fill([size], t)
+    @tf.function
+    def denoise(x, level, seed):
         return sampling.denoise(schedule, exact_density(schedule, mean, variance), x, level, seed, num_steps)
+
+    def denoise_step(x, t, seed):
+        return denoise(x, tf.fill([size], t), seed)
 
     return sampling.progressive(denoise_step, noise.normal(SEED, shape), schedule.num_levels, SEED)[-1].numpy()
 
