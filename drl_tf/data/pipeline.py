@@ -1,5 +1,7 @@
 """Images for training, in an endless order that is a function of the seed, and for evaluation."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -80,14 +82,22 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
     if spec.source == 'folder':
         return folder.load(data, split)[:limit]
-    return prepared.load(prepared.open_builder(data), spec.train_split if split == 'train' else spec.test_split, data, limit)
+    return prepared.load(prepared.open_builder(data), _split_of(spec, split), data, limit)
 
 
-def image_batches(data: config.Data, split: str, limit: int | None = None):
-    """Yields the images of `load_images` in parts, uint8 [n, H, W, C]."""
+def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
+    """Yields the images of `load_images` in parts, uint8 [n, H, W, C]; those of tensorflow-datasets are never all in memory."""
+    spec = specs.find_spec(data.dataset)
+    if spec.source == 'tfds':
+        yield from prepared.batches(prepared.open_builder(specs.resolve(data)), _split_of(spec, split), specs.resolve(data), limit)
+        return
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
         yield everything[first : first + _PART]
+
+
+def _split_of(spec, split):
+    return {'train': spec.train_split, 'test': spec.test_split}[split]
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
@@ -104,7 +114,7 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     spec = specs.find_spec(data.dataset)
     if spec.source == 'digits':
         return digits.load(split)[1]
-    return prepared.load_labels(prepared.open_builder(data), spec.train_split if split == 'train' else spec.test_split)
+    return prepared.load_labels(prepared.open_builder(data), _split_of(spec, split))
 
 
 def _endless_images(data, seed, first):

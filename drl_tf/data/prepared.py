@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -56,16 +57,21 @@ def load(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit
     """
     total = count(builder, split) if limit is None else min(count(builder, split), limit)
     result = np.empty([total, data.image_size, data.image_size, data.image_channels], np.uint8)
+    for index, batch in enumerate(batches(builder, split, data, limit)):
+        result[index * _BATCH : index * _BATCH + len(batch)] = batch
+    return result
+
+
+def batches(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None) -> Iterator[np.ndarray]:
+    """Yields what `load` returns a part at a time, uint8 [n, H, W, C]."""
     decoders = tfds.decode.PartialDecoding({'image': True}, decoders={'image': tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
-    pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False).take(total)
-    resized = pictures.map(lambda example: _image(example, builder, data), num_parallel_calls=tf.data.AUTOTUNE)
+    pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
+    resized = pictures.take(-1 if limit is None else limit).map(lambda example: _image(example, builder, data), tf.data.AUTOTUNE)
     try:
-        for index, batch in enumerate(resized.batch(_BATCH).prefetch(1).as_numpy_iterator()):
-            result[index * _BATCH : index * _BATCH + len(batch)] = batch
+        yield from resized.batch(_BATCH).prefetch(1).as_numpy_iterator()
     except tf.errors.OpError as error:
         raise UserError(f'{builder.data_path} is damaged ({one_line(error)}): {_REMEDY}') from error
-    return result
 
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:

@@ -151,3 +151,5 @@ def test_images_for_evaluation_are_in_a_fixed_order_and_not_mirrored(cifar):
     np.testing.assert_array_equal(pipeline.load_images(cifar, 'train'), loaded)
     np.testing.assert_array_equal(pipeline.load_images(cifar, 'train', limit=3), loaded[:3])
     assert len(pipeline.load_images(cifar, 'test')) == 5
+    for limit in (None, 3):
+        np.testing.assert_array_equal(np.concatenate(list(pipeline.image_batches(cifar, 'train', limit))), loaded[:limit])
