@@ -71,6 +71,13 @@ def test_a_line_of_points():
     assert scores == pytest.approx({'precision': 2 / 4, 'recall': 1 / 4, 'density': 4 / 4, 'coverage': 2 / 4})
 
 
+def test_the_edge_counts_for_precision_and_recall_alone():
+    """x = 0, 1, 2, 3 and y = 4, 5, 6, 7: y = 4 is as far from x = 3 as the nearest neighbours of both are."""
+    real, fake = np.arange(4.0)[:, None], np.arange(4.0, 8.0)[:, None]
+    scores = neighbour_scores(real, fake, k=1, density_k=1)
+    assert scores == {'precision': 1 / 4, 'recall': 1 / 4, 'density': 0, 'coverage': 0}
+
+
 def test_a_dropped_mode_costs_recall_and_coverage_and_no_precision():
     real = np.concatenate([gaussian(0, 200), gaussian(1, 200, shift=20)])
     scores = neighbour_scores(real, gaussian(2, 400))
