@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
 from drl_tf import config, noise
 from drl_tf.data import digits, folder, images, prepared, specs
 
-_THREADS = 2
+_THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
 
 
