@@ -281,16 +281,9 @@ def _is_sound(shard, settings):
 def _load(shard, settings):
     """The images of a shard, once its checksums and contents are found right."""
     with zipfile.ZipFile(shard.path) as archive:
-        images, first, seed = (_member(archive, name) for name in ('images', 'first', 'seed'))
+        members = (archive.open(f'{name}.npy') for name in ('images', 'first', 'seed'))
+        images, first, seed = (np.lib.format.read_array(member, allow_pickle=False) for member in members)
     wanted = ((shard.count, *settings['image_shape']), np.uint8, shard.first, settings['seed'])
     if (images.shape, images.dtype, first, seed) != wanted:
         raise ValueError('other images than its name says')
     return images
-
-
-def _member(archive, name):
-    with archive.open(f'{name}.npy') as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-        if file.read(1):  # The checksum is compared at the end.
-            raise ValueError(f'{name} is longer than its header says')
-    return array

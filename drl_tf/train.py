@@ -1,7 +1,6 @@
 """Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
 
 import dataclasses
-import itertools
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
 from drl_tf.errors import DivergenceError, Interrupted, UserError
-from drl_tf.files import LOCK, held, written_aside
+from drl_tf.files import held, put_aside, written_aside
 
 _ROLLBACKS = 'rollbacks.json'
 
@@ -53,20 +52,10 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
     """
     pipeline.prepare(config.data)
     with held(workdir):
-        if restart:
-            _put_aside(workdir)
+        kept = restart and put_aside(workdir)
+        if kept:
+            print(f'the run that was in {workdir} is now in {kept}')
         return _train(config, workdir, init_from, weights)
-
-
-def _put_aside(workdir):
-    """Moves all that a workdir holds into a new directory beside it."""
-    names = [name for name in os.listdir(workdir) if name != LOCK]
-    if names:
-        kept = next(path for path in (f'{workdir.rstrip(os.sep)}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
-        os.mkdir(kept)
-        for name in names:
-            os.rename(os.path.join(workdir, name), os.path.join(kept, name))
-        print(f'the run that was in {workdir} is now in {kept}')
 
 
 def _train(config, workdir, init_from, weights):
