@@ -22,10 +22,17 @@ def images(batch_size):
 
 @functools.cache
 def trained(steps=1, **changes):
-    """A model after some steps on one batch, with the logs of the last step."""
-    options = OPTIONS.replace(**changes)
-    model = compiled_model(options)
-    batch = tf.data.Dataset.from_tensors(images(options.training.batch_size)).repeat()
+    """A model after some steps on one batch, with the logs of the last step; not compiled into a graph, which takes longer."""
+    model = initial(**changes)
+    for _ in range(steps):
+        logs = model.train_step(images(model.config.training.batch_size))
+    return model, {name: float(value) for name, value in logs.items()}
+
+
+def fitted(steps, **changes):
+    """As `trained`, by Keras `fit`."""
+    model = initial(**changes)
+    batch = tf.data.Dataset.from_tensors(images(model.config.training.batch_size)).repeat()
     history = model.fit(batch, steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False)
     return model, {name: values[-1] for name, values in history.history.items()}
 
@@ -144,10 +151,10 @@ import keras, tensorflow as tf
 sys.path.insert(0, 'tests')
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_model import trained, initial, change
+from test_model import fitted, initial, change
 strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
 with strategy.scope():
-    model, logs = trained(steps=3, clip_norm=0.1, learning_rate=1e-3)
+    model, logs = fitted(steps=3, clip_norm=0.1, learning_rate=1e-3)
     start = initial()
 assert strategy.num_replicas_in_sync == 2
 print(json.dumps([change(model, start).tolist(), {name: float(value) for name, value in logs.items()}]))
@@ -155,7 +162,7 @@ print(json.dumps([change(model, start).tolist(), {name: float(value) for name, v
 
 
 def test_two_replicas_take_the_steps_of_one():
-    """Same global batch: the same noise for each image, the same loss and clipped update."""
+    """Same global batch: the same noise for each image, the same loss and clipped update; by `fit` and step by step."""
     done = run('-c', TWO_REPLICAS)
     assert done.returncode == 0, done.stderr
     moved, logs = json.loads(done.stdout.splitlines()[-1])
