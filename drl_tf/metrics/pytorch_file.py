@@ -11,6 +11,9 @@ from drl_tf.errors import UserError
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
+# What pickles and numpy raise of bytes that are not what they should be.
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, EOFError, ImportError, OverflowError, MemoryError, struct.error)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
@@ -70,16 +73,13 @@ def read(path):
             dtypes = dict(tensor.storage for tensor in tensors.values())
             storages = {key: _storage(file, dtypes[key]) for key in keys}
         return {name: _array(tensor, storages[tensor.storage[0]]) for name, tensor in tensors.items()}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, ImportError, struct.error, pickle.PickleError) as error:
+    except (OSError, pickle.PickleError, *_DAMAGE) as error:
         raise UserError(f'{path} holds no weights that can be read ({error})') from error
 
 
 def _storage(file, dtype):
     (count,) = struct.unpack('<q', file.read(8))
-    elements = file.read(count * dtype.itemsize)
-    if count < 0 or len(elements) < count * dtype.itemsize:
-        raise EOFError('it ends too early')
-    return np.frombuffer(elements, dtype)
+    return np.frombuffer(file.read(count * dtype.itemsize), dtype)
 
 
 def _array(tensor, storage):

@@ -136,6 +136,15 @@ def test_a_file_cut_short_is_named(tmp_path, length):
         pytorch_file.read(path)
 
 
+@pytest.mark.parametrize('count', [-1, 3, 2**40, 2**62])
+def test_a_storage_of_a_wrong_length_is_refused(tmp_path, count):
+    path = tmp_path / 'wrong.pth'
+    whole = content(OrderedDict(weight=Tensor('1', (6,), (1,))), {'1': STORAGES['1']})
+    path.write_bytes(whole[:-32] + struct.pack('<q', count) + whole[-24:-4])
+    with pytest.raises(UserError, match=r'wrong\.pth'):
+        pytorch_file.read(path)
+
+
 @pytest.mark.parametrize('written', [b'PK\x03\x04 a zip', b'\x89HDF', pickle.dumps([1, 2]) * 5])
 def test_files_of_other_formats_are_named(tmp_path, written):
     path = tmp_path / 'other.pth'
