@@ -21,10 +21,10 @@ _LARGEST_IN_TEST = 10
 _LIGATURES = 4
 
 _SKIN_TONES = set(range(0x1F3FB, 0x1F400))
-_FLAG_LETTERS = {*range(0x1F1E6, 0x1F200), *range(0xE0020, 0xE0080)}
+_FLAG_LETTERS = {*range(0x1F1E6, 0x1F200), *range(0xE0020, 0xE0080)}  # Regional indicators, tags.
 _HAIR = set(range(0x1F9B0, 0x1F9B4))
-_PIECES = {*map(ord, '#*0123456789'), 0x20E3, *_HAIR}
-_SIGNS = {0x200D, 0xFE0F, 0x2640, 0x2642, 0x27A1, *_HAIR}
+_PIECES = {*map(ord, '#*0123456789'), 0x20E3, *_HAIR}  # 20E3 is the blank keycap.
+_SIGNS = {0x200D, 0xFE0F, 0x2640, 0x2642, 0x27A1, *_HAIR}  # Joiner, emoji style, female, male, facing right.
 _PEOPLE = {*range(0x1F466, 0x1F46E), 0x1F474, 0x1F475, 0x1F476, 0x1F48F, 0x1F491, *range(0x1F9D1, 0x1F9D4)}
 _PERSON = 0x1F9D1
 
