@@ -56,6 +56,8 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
     """
     rule = specs.find_spec(data.dataset).crop
     pictures = _crop(tf.convert_to_tensor(pictures), rule)
+    if pictures.shape[-3:] == [data.image_size, data.image_size, data.image_channels]:
+        return pictures
     if any(side is not None and side < data.image_size for side in pictures.shape[-3:-1]):
         _warn_of_enlarging(data)
     method = 'area' if rule == 'pad' else 'bilinear'

@@ -1,8 +1,7 @@
 """Images for training, in an endless order that is a function of the seed, and for evaluation."""
 
-from collections.abc import Iterator
-
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +51,7 @@ def training_images(data: config.Data, batch_size: int, seed: int, first_step: i
         image, label = image_and_label
         if flip:
             mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
-            image = tf.where(mirrored, image[:, ::-1], image)
+            image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         image = tf.cast(image, tf.float32) / 127.5 - 1
         return (image, label + 1) if data.num_classes else image
 
@@ -96,6 +95,14 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
         yield everything[first : first + _PART]
+
+
+def count_images(data: config.Data, split: str) -> int:
+    """How many images a split has; raises UserError as `training_images` does."""
+    spec = specs.find_spec(data.dataset)
+    if spec.source == 'tfds':
+        return prepared.count(prepared.open_builder(specs.resolve(data)), _split_of(spec, split))
+    return len(load_images(data, split))
 
 
 def _split_of(spec, split):
