@@ -23,7 +23,8 @@ class Evaluator:
 
     Args:
       config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the real images, which
-        otherwise are the first `num_real` of the training split.
+        otherwise are the first `num_real` of the training split. The floor is that of the test split, if it has more images than
+        there are features.
 
     Raises:
       UserError: the extractor, the statistics or the dataset are not there or do not fit.
@@ -33,15 +34,13 @@ class Evaluator:
         self.config, options = config, config.evaluation
         self.extractor = extractors.load(config.data, options.extractor, options.inception)
         self.name = scoring.names(self.extractor)['frechet']
+        self.floor = None
         if options.stats_file:
-            self.real, self.floor = statistics.load(options.stats_file, self.extractor), None
-        else:
-            self.real, self.floor = self._summarise('train', scoring.KEPT_FEATURES), self._summarise('test')
-            if self.floor.count <= len(self.floor.mean):
-                self.floor = None
-
-    def _summarise(self, split, keep=0):
-        return summarise(self.config, self.extractor, split, keep)
+            self.real = statistics.load(options.stats_file, self.extractor)
+            return
+        self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES)
+        if pipeline.count_images(config.data, 'test') > len(self.real.mean):
+            self.floor = summarise(config, self.extractor, 'test', keep=0)
 
     def score(self, batches, num_samples, labelled=False):
         """`metrics.score.score` of images.

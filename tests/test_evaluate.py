@@ -151,6 +151,16 @@ def test_an_interrupted_evaluation_is_made_up_for(scored_run):
     assert lines_of(workdir) == before
 
 
+def test_a_folder_with_hardly_a_held_out_picture_is_scored(capsys, tmp_path, held_out):
+    (tmp_path / 'pictures').mkdir()
+    for index, image in enumerate(held_out[:12]):
+        Image.fromarray(image[..., 0]).save(tmp_path / 'pictures' / f'{index:04}.png')
+    np.save(tmp_path / 'samples.npy', held_out[12:24])
+    where = ['--dataset=folder', f'--data_dir={tmp_path}/pictures', '--image_size=16', '--image_channels=1']
+    _, score = scores(capsys, '--mode=evaluate', *where, f'--samples={tmp_path}/samples.npy', '--extractor=digits_classifier')
+    assert score[FRECHET] > 0 and score['num_real'] == 11 and 'floor' not in score
+
+
 def test_what_cannot_be_scored_is_said_before_any_work(capsys, tmp_path, tiny_run):
     workdir = tmp_path / 'w'
     assert 'best' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--best')

@@ -1,5 +1,8 @@
-"""The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes, and sampled."""
+"""The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes, sampled and scored."""
 
+import json
+
+import keras
 import numpy as np
 import pytest
 from pictures import encoded, photographs, write_lmdb
@@ -36,6 +39,21 @@ def test_one_command_prepares_and_trains_and_samples(places, capfd):
     (samples,) = (workdir / 'samples').glob('*/*.npz')
     images = np.load(samples, allow_pickle=False)['images']
     assert (images.shape, images.dtype) == ((4, 64, 64, 3), np.uint8) and images.std() > 0
+
+
+def test_it_is_scored(places, capfd, tmp_path):
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / 'means.keras')
+    where = [f'--data_dir={places / "data"}', f'--workdir={places / "64"}', f'--extractor={tmp_path / "means.keras"}']
+    code, out, err = call(capfd, '--mode=evaluate', '--num_samples=4', *where)
+    assert code == 0 and 'Fréchet distance' in out and 'FID' not in out, err
+    (path,) = (places / '64' / 'evaluation').glob('*.json')
+    score = json.loads(path.read_text())
+    assert score['frechet_distance_means'] > 0
+    assert (score['num_samples'], score['num_real'], score['real']) == (
+        4,
+        16,
+        'the first 16 images of the train split of lsun_church at 64 px',
+    )
 
 
 def test_another_size_trains_on_what_is_there(places, capfd):
