@@ -43,10 +43,10 @@ def test_one_command_prepares_and_trains_and_samples(places, capfd):
 
 def test_it_is_scored(places, capfd, tmp_path):
     keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / 'means.keras')
-    where = [f'--data_dir={places / "data"}', f'--workdir={places / "64"}', f'--extractor={tmp_path / "means.keras"}']
-    code, out, err = call(capfd, '--mode=evaluate', '--num_samples=4', *where)
-    assert code == 0 and 'Fréchet distance' in out and 'FID' not in out, err
-    (path,) = (places / '64' / 'evaluation').glob('*.json')
+    options = ['--num_samples=4', '--sample_batch_size=4', f'--extractor={tmp_path / "means.keras"}']
+    workdir, out = run(capfd, places, 64, 'train,evaluate', *options)
+    assert 'Fréchet distance' in out and 'FID' not in out
+    (path,) = (workdir / 'evaluation').glob('*.json')
     score = json.loads(path.read_text())
     assert score['frechet_distance_means'] > 0
     assert (score['num_samples'], score['num_real'], score['real']) == (
