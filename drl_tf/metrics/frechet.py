@@ -77,8 +77,8 @@ def _trace_sqrt_product(c, other):
     if not len(other_scales):
         return 0.0
     c = other_basis.T @ (scales[:, None] * other_basis)
-    # tensorflow-gan takes no root of values below 1e-10: where the largest are 1e6, that is rounding error.
-    a, b = 1e3 / scales[-1], 1e3 / other_scales[-1]
+    # tensorflow-gan takes no root of values below 1e-10: where the largest are 1e8, that is less than rounding errors.
+    a, b = 1e4 / scales[-1], 1e4 / other_scales[-1]
     root = tfgan.evaluation().classifier_metrics.trace_sqrt_product(c * a, np.diag(other_scales * b))
     return float(root) / np.sqrt(a * b)
 
