@@ -5,6 +5,7 @@ Yu et al., *LSUN: Construction of a Large-scale Image Dataset using Deep Learnin
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -229,7 +230,16 @@ def _write(shard):
 
 def _prepared(content, size):
     """The encoded picture to store: the published one where `size` is 0. Raises whatever the decoders do on a broken one."""
-    picture = images.decode_file(content)
-    if not size:
-        return content
-    return tf.io.encode_png(images.crop_and_resize(picture, config.Data(dataset='lsun_church', image_size=size, image_channels=3))).numpy()
+    images.check_pixels(content)
+    if size:
+        return _to_png(size)(content).numpy()
+    images.decode(content, channels=3)
+    return content
+
+
+@functools.cache
+def _to_png(size):
+    """A graph from an encoded picture to the PNG of what training makes of it at `size` pixels."""
+    data = config.Data(dataset='lsun_church', image_size=size, image_channels=3)
+    signature = [tf.TensorSpec([], tf.string)]
+    return tf.function(lambda content: tf.io.encode_png(images.crop_and_resize(images.decode(content, 3), data)), signature)
