@@ -78,7 +78,7 @@ def test_every_preset_is_valid(path):
 
 def test_flagfile(capsys, tmp_path):
     (tmp_path / 'mine.flags').write_text('--batch_size=7\n')
-    assert dry_run(capsys, f'--flagfile={tmp_path}/mine.flags')[0]['training']['batch_size'] == 7
+    assert dry_run(capsys, *TINY, f'--flagfile={tmp_path}/mine.flags')[0]['training']['batch_size'] == 7
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
@@ -107,7 +107,7 @@ def test_flagfile(capsys, tmp_path):
     (['--nodry_run=3'], ['nodry_run']),
     (['--label=3'], ['--label', 'sample']),
     (['--checkpoint_step=3'], ['--checkpoint_step', 'train']),
-    (['--init_from=/no/such/run'], ['--init_from=/no/such/run']),
+    ([*TINY, '--init_from=/no/such/run'], ['--init_from=/no/such/run']),
     (['--norm=group', '--channels=8'], ['channels=8', '32']),
 ])  # fmt: skip
 def test_wrong_use(capsys, tmp_path, monkeypatch, arguments, words):
@@ -123,7 +123,7 @@ def test_empty_folder(capsys, tmp_path):
 
 def test_dataset_that_is_not_there(capsys, tmp_path):
     for dataset in ('lsun_church', 'lsun_bedroom'):
-        assert 'lsun' in refused(capsys, f'--dataset={dataset}', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w')
+        assert 'lsun' in refused(capsys, *TINY, f'--dataset={dataset}', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w')
 
 
 def test_workdir_of_another_run(capsys, tiny_run):

@@ -51,12 +51,17 @@ np.savez(sys.argv[3], **out)
 
 @pytest.fixture(scope='module')
 def exported(tiny_run, tmp_path_factory):
-    """The folder of a SavedModel made by the command line."""
+    """The folder of a SavedModel made by the command line, beside a former version."""
     parent = tmp_path_factory.mktemp('saved_models') / 'digits'
-    for _ in range(2):
-        assert cli.main(['run.py', '--mode=export', f'--workdir={tiny_run}', f'--export_dir={parent}', '--max_samples=50']) == 0
+    (parent / '1').mkdir(parents=True)
+    assert cli.main(['run.py', '--mode=export', f'--workdir={tiny_run}', f'--export_dir={parent}', '--max_samples=50']) == 0
     assert sorted(path.name for path in parent.iterdir()) == ['1', '2']
     return parent / '2'
+
+
+@pytest.fixture(scope='module')
+def signatures(exported):
+    return tf.saved_model.load(str(exported)).signatures
 
 
 @pytest.fixture(scope='module')
@@ -87,9 +92,8 @@ def test_clean_process_gives_the_values_of_this_one(exported, model, request_dat
     assert np.abs(out['sample_images'].astype(int) - samples).max() <= 1
 
 
-def test_sample_does_not_depend_on_the_number(exported):
-    sample = tf.saved_model.load(str(exported)).signatures['sample']
-    many, few = (sample(seed=tf.constant([3, 4]), num_samples=tf.constant(n))['images'].numpy().astype(int) for n in (17, 2))
+def test_sample_does_not_depend_on_the_number(signatures):
+    many, few = (signatures['sample'](seed=tf.constant([3, 4]), num_samples=tf.constant(n))['images'].numpy().astype(int) for n in (17, 2))
     assert np.abs(many[:2] - few).max() <= 1
     assert np.abs(many[0] - many[1]).max() > 1
 
@@ -107,8 +111,8 @@ def test_sample_does_not_depend_on_the_number(exported):
     ('sample', {'num_samples': 0}, 'num_samples must be from 1 to 50'),
     ('sample', {'num_samples': 51}, 'num_samples must be from 1 to 50'),
 ])  # fmt: skip
-def test_wrong_requests(exported, request_data, signature, changes, message):
-    function = tf.saved_model.load(str(exported)).signatures[signature]
+def test_wrong_requests(signatures, request_data, signature, changes, message):
+    function = signatures[signature]
     names = function.structured_input_signature[1]
     feed = {name: tf.constant(changes.get(name, request_data[name]), spec.dtype) for name, spec in names.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
