@@ -7,19 +7,19 @@ from drl_tf.metrics import tfgan
 from drl_tf.metrics.features import checked_pair
 
 _BLOCK_SIZE = 1000
-_LEAST_BLOCKS = 5
+_LEAST_BLOCKS = 10
 
 
 def kernel_distance(real, fake, seed=0):
     """Unbiased estimate of the squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3, in float64.
 
-    The mean over blocks of at most 1,000 features of either set, which tensorflow-gan computes. There are at least 5 blocks, so
+    The mean over blocks of at most 1,000 features of either set, which tensorflow-gan computes. There are at least 10 blocks, so
     that their standard error can be told; a set so much larger than the other that blocks would be left with less than 2 of the
     smaller is used in part. See Binkowski et al., "Demystifying MMD GANs", https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
-      real: features, float [N, d], N at least 10.
-      fake: features, float [M, d], M at least 10.
+      real: features, float [N, d], N at least 20.
+      fake: features, float [M, d], M at least 20.
       seed: of the order in which features fall into blocks, int.
 
     Returns:

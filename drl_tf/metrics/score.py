@@ -12,7 +12,7 @@ from drl_tf.metrics.statistics import summarise
 
 KEPT_FEATURES = 10_000
 _PARTS = 4
-_FEWEST = 10
+_FEWEST = 20
 
 
 def names(extractor):
