@@ -40,9 +40,10 @@ def encoded(picture, kind='JPEG', **options):
     return file.getvalue()
 
 
-def write_lmdb(directory, files):
-    """An LMDB directory of encoded pictures under keys that are hashes, as in LSUN; returns {key: file}."""
-    content = {hashlib.sha1(b'%d %s' % (index, file)).hexdigest(): file for index, file in enumerate(files)}
+def write_lmdb(directory, files, keys=None):
+    """An LMDB directory of encoded pictures under `keys`, or hashes as in LSUN; returns {key: file}."""
+    hashes = (hashlib.sha1(b'%d %s' % (index, file)).hexdigest() for index, file in enumerate(files))
+    content = dict(zip(keys or hashes, files, strict=True))
     pathlib.Path(directory).mkdir(parents=True)
     size = sum(len(file) + 8192 for file in files) + 2**20
     with lmdb.open(str(directory), map_size=size) as database, database.begin(write=True) as transaction:

@@ -162,6 +162,8 @@ def _prepare(builder, name, data):
     _check_by_hand(data, missing)
     try:
         with held(downloads, '--data_dir'), _emptied(os.path.join(downloads, 'at_work')) as work:
+            for leftover in builder.data_path.parent.glob('incomplete.*'):
+                leftover.rmtree()
             archives = fetch.gather(fetch.wanted(builder), data.manual_dir, downloads, isinstance(builder, lsun.Lsun))
             links, extracted = os.path.join(work, 'archives'), os.path.join(work, 'extracted')
             os.mkdir(links)

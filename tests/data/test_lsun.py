@@ -235,8 +235,11 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
 
     monkeypatch.setattr(lsun, '_write', write_two)
     assert 'no space left' in refused(data_of(tmp_path))
+    leftover = tmp_path / 'data/lsun/church_outdoor/incomplete.ABC_3.1.0'
+    leftover.mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(lsun, '_write', lambda shard: (written.append(shard.path), write(shard)))
     resumed = records(prepared.open_builder(data_of(tmp_path)), 'train')
+    assert not leftover.exists()
     assert len(written) == 4 and max(collections.Counter(written).values()) == 1
     other = tmp_path / 'other'
     monkeypatch.setattr(lsun, '_write', write)
@@ -257,7 +260,7 @@ def test_shards_of_another_lmdb_are_not_taken_up(tmp_path, manual, monkeypatch, 
     refused(data_of(tmp_path))
     monkeypatch.setattr(lsun, '_write', write)
     (tmp_path / 'manual/church_outdoor_train_lmdb').rename(tmp_path / 'elsewhere')
-    content = write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT][::-1])
+    content = write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT][::-1], list(manual))
     assert dict(records(prepared.open_builder(data_of(tmp_path)), 'train')) == content
 
 
