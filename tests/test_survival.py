@@ -15,6 +15,8 @@ from tiny import ROOT, TINY, call, refused
 
 from drl_tf.model import RecoveryLikelihood
 
+SMALLER = [*TINY, '--channel_mult=1']
+
 
 def test_damaged_workdir(capsys, tiny_run, tmp_path):
     """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not there."""
@@ -62,7 +64,7 @@ def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_step(capsys, tmp_path, number):
     """It ends the run with code 128 + number and a checkpoint, from which the same command goes on; until then no other run gets in."""
-    command = [sys.executable, 'run.py', *TINY, f'--workdir={tmp_path}/w', '--train_steps=100000', '--checkpoint_every=100000']
+    command = [sys.executable, 'run.py', *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=100000', '--checkpoint_every=100000']
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / 'w' / 'metrics.jsonl').exists():
             time.sleep(0.2)
@@ -77,8 +79,8 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
 @pytest.mark.parametrize('recipe', ['t6', 'cdrl'])
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path, recipe):
     """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the interruption."""
-    options = [*TINY, f'--recipe={recipe}', '--mcmc_steps=2', '--initializer_channels=8', '--log_every=4', '--checkpoint_every=3']
-    options += ['--train_steps=6', '--workdir']
+    options = [*SMALLER, f'--recipe={recipe}', '--num_levels=2', '--mcmc_steps=2', '--initializer_channels=8', '--initializer_mult=1']
+    options += ['--noinitializer_attention', '--max_loss=1000', '--log_every=4', '--checkpoint_every=3', '--train_steps=6', '--workdir']
     assert call(capsys, *options, f'{tmp_path}/whole')[0] == 0
     shutil.copytree(tmp_path / 'whole', tmp_path / 'parts')
     shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
@@ -103,7 +105,7 @@ def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
     assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
 
 
-RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
+RUN_AWAY = [*SMALLER, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
 
 
 def test_divergence_stops_the_run(capsys, tmp_path):
@@ -148,7 +150,7 @@ def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
         return tf.where(bad, float('nan'), losses), *rest
 
     monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', broken)
-    assert call(capsys, *TINY, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
+    assert call(capsys, *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
     assert json.loads((tmp_path / 'w' / 'rollbacks.json').read_text()) == [11]
     record = json.loads((tmp_path / 'w' / 'diverged-11.json').read_text())
     assert record['loss'] is None
