@@ -13,7 +13,7 @@ from drl_tf import callbacks, checkpoint, devices, report
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
-from drl_tf.errors import DivergenceError, Interrupted, UserError
+from drl_tf.errors import DivergenceError, Interrupted, UserError, one_line
 from drl_tf.files import held, put_aside, written_aside
 
 _ROLLBACKS = 'rollbacks.json'
@@ -108,8 +108,14 @@ def _attempt(config, workdir, init_from, weights, time_limit, attempt):
     config.save(workdir)
     print(f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}', flush=True)
     if step < options.train_steps or config.evaluation.evaluate_every:
-        _show_data(images, config, workdir)
-        _fit(model, images, config, workdir, step, time_limit)
+        try:
+            _show_data(images, config, workdir)
+            _fit(model, images, config, workdir, step, time_limit)
+        except tf.errors.DataLossError as error:
+            raise UserError(
+                f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and prepare it again; '
+                'the same command then goes on from the last checkpoint'
+            ) from error
     return {
         'step': f'{int(model.optimizer.iterations):,}',
         'checkpoints': checkpoint.directory(workdir),

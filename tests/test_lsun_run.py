@@ -1,12 +1,15 @@
 """The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes, sampled and scored."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 from pictures import encoded, photographs, write_lmdb
 from tiny import call, refused
+
+from drl_tf.data import images
 
 TINY = [
     '--dataset=lsun_church', '--channels=8', '--channel_mult=1,1', '--num_res_blocks=1', '--num_levels=1', '--mcmc_steps=1',
@@ -59,6 +62,18 @@ def test_it_is_scored(places, capfd, tmp_path):
 def test_another_size_trains_on_what_is_there(places, capfd):
     assert 'preparing' not in run(capfd, places, 128, 'train')[1]
     assert {path.name for path in (places / 'data/lsun').iterdir()} == {'.config', 'church_outdoor'}
+
+
+def test_a_shard_that_breaks_in_mid_training_is_said_in_one_line(places, capfd, tmp_path, monkeypatch):
+    """Flipped bytes leave the file as long as it was, so that they show only when they are read."""
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
+    shutil.copytree(places / 'data', tmp_path / 'data')
+    (shard,) = (tmp_path / 'data/lsun/church_outdoor/3.1.0').glob('*train.tfrecord*')
+    content = bytearray(shard.read_bytes())
+    content[-1000] ^= 255
+    shard.write_bytes(content)
+    options = ['--image_size=64', '--train_steps=20', f'--data_dir={tmp_path}/data', f'--workdir={tmp_path}/run']
+    assert 'lsun_church has a damaged file' in refused(capfd, *TINY, *options)
 
 
 def test_a_place_without_pictures_is_refused_with_one_line(tmp_path, capfd):
