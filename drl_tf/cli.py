@@ -72,7 +72,9 @@ class Command:
     checkpoint_step: int = configuration.option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
     best: bool = configuration.option(False, 'Use the best checkpoint of --evaluate_every instead of the newest.')
     num_samples: int = configuration.option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
-    first_sample: int = configuration.option(0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000)
+    first_sample: int = configuration.option(
+        0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000
+    )
     label: int = configuration.option(-1, 'Class to sample, from 0; -1 takes all in turn (up to 16 have a row each in the grid).', low=-1)
     labels: tuple[int, ...] = configuration.option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
     label_weights: tuple[float, ...] = configuration.option((1.0,), 'Their weights w_i; one number serves for all.')
