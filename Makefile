@@ -9,7 +9,7 @@ demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate,export --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -q --durations=10
+	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --durations=10
 
 lint: .venv/ready
 	$(BIN)/ruff check .
