@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
@@ -11,12 +12,13 @@ import typing
 
 from absl import flags
 
-from drl_tf import __version__
+from drl_tf import __version__, flagfiles
 from drl_tf import config as configuration
 from drl_tf.errors import DivergenceError, Interrupted, UserError
 
 MODES = ('train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
+_LONGEST_NAME, _LONGEST_LINE = 100, 2000
 _NAMES = {
     bool: 'switch', int: 'whole number', float: 'number', str: 'text',
     tuple[int, ...]: 'whole numbers', tuple[float, ...]: 'numbers', tuple[str, ...]: 'names',
@@ -107,7 +109,10 @@ def main(argv=None):
 
 
 def _fail(error, code):
-    print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+    line = ' '.join(str(error).split()).encode('utf-8', 'backslashreplace').decode('utf-8')
+    if len(line) > _LONGEST_LINE:
+        line = f'{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}'
+    print(f'error: {line}', file=sys.stderr)
     return code
 
 
@@ -214,6 +219,8 @@ def _with_presets(values, argv):
     """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset and recipe."""
     from drl_tf.data import specs
 
+    for group in (configuration.Data, configuration.Diffusion):
+        configuration.check(_group(group, values))
     dataset = specs.find_spec(values.dataset).presets or values.dataset
     values = _parse(argv, _existing(dataset))
     size = specs.resolve(_group(configuration.Data, values)).image_size
@@ -238,13 +245,27 @@ def _parse(argv, files=()):
     for group in _option_groups():
         for field in dataclasses.fields(group):
             _define(field, group.__doc__, values)
+    words = flagfiles.expand([*(f'--flagfile={path}' for path in files), *argv[1:]])
+    _check_words(words, values)
     try:
-        rest = values([argv[0], *(f'--flagfile={path}' for path in files), *argv[1:]])
+        rest = values([argv[0], *words])
     except ValueError as error:
         raise UserError(str(error)) from error
     if len(rest) > 1:
         raise UserError(f'unexpected argument {rest[1]!r}: every option is --name=value')
     return values
+
+
+def _check_words(words, values):
+    """Raises UserError for names that are none, and for an option that would take the next one for its value."""
+    for word, following in itertools.pairwise([*words, '--']):
+        name, equals, _ = word.lstrip('-').partition('=')
+        if not word.startswith('-') or not name:
+            continue
+        if len(name) > _LONGEST_NAME or name == 'undefok':
+            raise UserError(f'--{name[:_LONGEST_NAME]} is no option: see --help')
+        if not equals and name in values and not values[name].boolean and following.startswith('--'):
+            raise UserError(f'--{name} has no value: every option is --name=value')
 
 
 def _define(field, group, values):

@@ -20,6 +20,7 @@ from drl_tf.files import written_aside
 FILE_NAME = 'config.json'
 PRECISIONS = ('auto', 'float32', 'bfloat16')
 GUIDANCE_BOUNDS = (-1, 20)
+_LARGEST = {int: 2**31 - 1, float: 3e38}  # What int32 and float32 hold.
 
 
 def option(default, help_text, *, low=None, high=None, choices=None, changes='never'):
@@ -166,16 +167,15 @@ class Config:
     def __post_init__(self):
         for group in groups():
             check(getattr(self, group.name))
-        size, halvings = self.data.image_size, len(self.network.channel_mult) - 1
-        if size % 2**halvings:
-            raise UserError(f'--image_size={size} must divide by {2**halvings} for the {halvings + 1} resolutions of --channel_mult')
+        size = self.data.image_size
+        for name, mult in (('channel_mult', self.network.channel_mult), ('initializer_mult', self.initializer.initializer_mult)):
+            halvings = len(mult) - 1
+            if size % 2**halvings and (name == 'channel_mult' or self.diffusion.initializer):
+                raise UserError(f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of --{name}')
         if size % 2:
             raise UserError(f'--image_size={size} must be even')
         if self.network.channels % 2:
             raise UserError(f'--channels={self.network.channels} must be even: the time embedding has as many sines as cosines')
-        coarsest = 2 ** (len(self.initializer.initializer_mult) - 1)
-        if self.diffusion.initializer and size % coarsest:
-            raise UserError(f'--image_size={size} must divide by {coarsest} for the resolutions of --initializer_mult')
         if self.initializer.initializer_channels % 4:
             raise UserError(f'--initializer_channels={self.initializer.initializer_channels} must divide by 4')
         if self.sampling.guidance and not self.data.num_classes:
@@ -250,27 +250,39 @@ def load(workdir):
       workdir: the directory of the run.
 
     Raises:
-      UserError: there is no such directory or file, or it and all copies are damaged.
+      UserError: there is no such directory or file, it and all copies are damaged, or it agrees with no copy.
     """
     copies = sorted(glob.glob(os.path.join(glob.escape(workdir), 'checkpoints', '[0-9]*', FILE_NAME)), reverse=True)
     paths = [path for path in (os.path.join(workdir, FILE_NAME), *copies) if os.path.exists(path)]
     if not paths:
         raise UserError(f'--workdir={workdir} holds no {FILE_NAME}: give the directory of a run that was trained')
+    sound, problems = {}, []
     for path in paths:
         try:
-            return _read(path)
+            sound[path] = _read(path)
         except UserError as error:
-            if path == paths[-1]:
-                raise
-            logging.warning('%s; taking the copy in the newest checkpoint', error)
+            problems.append(error)
+    if not sound:
+        raise problems[-1]
+    (path, config), *others = sound.items()
+    if path != paths[0]:
+        logging.warning('%s; taking the copy in the newest checkpoint', problems[0])
+        return config
+    differing = [config.differences(other, lambda field: field.metadata['changes'] in ('never', 'sampling')) for _, other in others]
+    if differing and all(differing):
+        raise UserError(f'{path} is not that of the run: {"; ".join(differing[0])}, in {others[0][0]}: copy that file over it')
+    return config
 
 
 def _read(path):
     try:
         with open(path, encoding='utf-8') as file:
             stored = {'evaluation': {}, **json.load(file)}
-        return Config(**{group.name: group.type(**_tuples(stored[group.name])) for group in groups()})
-    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        types = {group.name: group.type for group in groups()}
+        if stored.keys() != types.keys():
+            raise ValueError(f'unknown or missing: {", ".join(sorted(stored.keys() ^ types.keys()))}')
+        return Config(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
+    except (UserError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 
 
@@ -292,19 +304,45 @@ def check(group):
 def _check(field, value):
     """Holds one option against its type, bounds and choices."""
     bounds = field.metadata
-    origin = typing.get_origin(field.type)
-    kind = float if field.type is float else origin or field.type
-    right_type = isinstance(value, (float, int)) if kind is float else isinstance(value, kind)
-    if not right_type or (isinstance(value, bool) and kind is not bool):
+    kind = typing.get_origin(field.type) or field.type
+    if not _is_of(value, kind):
         raise UserError(f'--{field.name}={value} must be of type {kind.__name__}')
     if bounds['choices'] is not None and value not in bounds['choices']:
         raise UserError(f'--{field.name}={value} must be one of {", ".join(map(str, bounds["choices"]))}')
-    for number in value if kind is tuple else (value,):
-        if isinstance(number, float) and not math.isfinite(number):
-            raise UserError(f'--{field.name}={text(value)} must be finite')
-        if bounds['low'] is not None and number < bounds['low']:
-            raise UserError(f'--{field.name}={text(value)} must be at least {bounds["low"]}')
-        if bounds['high'] is not None and number > bounds['high']:
-            raise UserError(f'--{field.name}={text(value)} must be at most {bounds["high"]}')
+    element = typing.get_args(field.type)[0] if kind is tuple else kind
+    for part in value if kind is tuple else (value,):
+        if not _is_of(part, element):
+            raise UserError(f'--{field.name}={text(value)} must be of type {element.__name__}, comma-separated')
+        if element is str:
+            _check_text(field.name, part)
+        elif element is not bool:
+            _check_number(field, value, part, _LARGEST[element])
     if kind is tuple and not value and field.default:
         raise UserError(f'--{field.name} must name at least one number')
+
+
+def _is_of(value, kind):
+    """Whether a value is of a type: whole numbers are numbers too, switches are no numbers."""
+    return isinstance(value, (float, int) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _check_text(name, value):
+    """Texts become names of files, which must be writable as UTF-8 and without NUL."""
+    try:
+        sound = b'\0' not in value.encode('utf-8')
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
+        raise UserError(f'--{name}={value!r} must be UTF-8 text without NUL: rename what it stands for')
+
+
+def _check_number(field, value, number, largest):
+    """Holds a number, alone or of several, against its bounds and what can be computed with."""
+    low, high = field.metadata['low'], field.metadata['high']
+    low, high = -largest if low is None else low, largest if high is None else high
+    if isinstance(number, float) and not math.isfinite(number):
+        raise UserError(f'--{field.name}={text(value)} must be finite')
+    if number < low:
+        raise UserError(f'--{field.name}={text(value)} must be at least {low}')
+    if number > high:
+        raise UserError(f'--{field.name}={text(value)} must be at most {high}')
