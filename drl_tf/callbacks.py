@@ -15,7 +15,7 @@ import tqdm
 from absl import logging
 
 from drl_tf import checkpoint, report, samples
-from drl_tf.errors import DivergenceError
+from drl_tf.errors import DivergenceError, Interrupted
 from drl_tf.evaluate import Evaluator
 from drl_tf.files import written_aside
 
@@ -69,6 +69,11 @@ class StopAtEnd(keras.callbacks.Callback):
             signal.raise_signal(number)
         self.signal = number
 
+    def interrupted(self, step):
+        """The error that ends a run on the signal that came, once a step is saved."""
+        name = signal.Signals(self.signal).name
+        return Interrupted(f'{name} came: saved at step {step}, where the same command goes on', self.signal)
+
     def close(self):
         """Gives the signals their former meaning back."""
         for number, former in self.former.items():
@@ -77,6 +82,25 @@ class StopAtEnd(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.time_limit.is_up() or int(self.model.optimizer.iterations) >= self.last_step or self.signal:
             self.model.stop_training = True
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Time spent in training steps, but for the first, which compiles; its place is behind a callback that waits for the step.
+
+    Attributes:
+      seconds: float.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seconds, self.begin = 0.0, None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.begin = time.monotonic() if batch else None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.begin:
+            self.seconds += time.monotonic() - self.begin
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -187,11 +211,12 @@ class MetricsLog:
 class Scores:
     """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet distance.
 
-    Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in `MetricsLog`.
+    Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in `MetricsLog`. A signal
+    ends the run between two batches of samples: the step is saved, and is scored when the run goes on.
     """
 
-    def __init__(self, model, workdir, first_step, log):
-        self.model, self.workdir, self.log, self.options = model, workdir, log, model.config.evaluation
+    def __init__(self, model, workdir, first_step, log, end):
+        self.model, self.workdir, self.log, self.end, self.options = model, workdir, log, end, model.config.evaluation
         self.evaluator = Evaluator(model.config)
         self.path = os.path.join(workdir, 'evaluations.jsonl')
         _drop_lines_after(self.path, first_step)
@@ -214,11 +239,17 @@ class Scores:
         count = self.options.evaluate_samples
         with self.model.converged_average():
             drawn = samples.batches(self.model, count, self.model.config.training.seed)
-            score = self.evaluator.score(drawn, count, labelled=True)
+            score = self.evaluator.score(self._until_signal(drawn, step), count, labelled=True)
         self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
         measure = {key: score[key] for key in (self.evaluator.name, 'num_samples', 'extractor_hash', 'real')}
         if _is_better(measure, checkpoint.best_score(self.workdir), self.evaluator.name):
             checkpoint.keep_best(self.workdir, step, measure)
+
+    def _until_signal(self, batches, step):
+        for batch in batches:
+            if self.end.signal:
+                raise self.end.interrupted(step)
+            yield batch
 
 
 def _is_better(measure, best, name):

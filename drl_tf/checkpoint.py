@@ -9,12 +9,13 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf import config as configuration
+from drl_tf import devices
 from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError
 from drl_tf.files import sync, written_aside
 
 _KEEP = 3
-_MANIFEST = 'manifest.json'
+_MANIFEST, _SURROUNDINGS = 'manifest.json', 'surroundings.json'
 _BEST, _BEST_SCORE = 'best', 'best.json'
 
 
@@ -80,7 +81,7 @@ def keep_best(workdir, step, note):
 
 
 def save(model, workdir):
-    """Writes weights, u, averaged weights, optimizers, step, sums for the log and configuration; keeps the last three checkpoints.
+    """Writes weights, u, averages, optimizers, step, sums for the log, configuration and surroundings; keeps the last three checkpoints.
 
     Args:
       model: a compiled `RecoveryLikelihood` whose optimizer is built.
@@ -97,6 +98,8 @@ def save(model, workdir):
         os.makedirs(aside)
         _state(model).write(os.path.join(aside, 'state'))
         model.config.save(aside)
+        with written_aside(os.path.join(aside, _SURROUNDINGS)) as file:
+            json.dump(devices.surroundings(model.config.training.deterministic), file, indent=2)
         _seal(aside)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)
@@ -187,6 +190,17 @@ def _fingerprint(path):
 
 def _first_line(error):
     return str(error).strip().splitlines()[0][:200]
+
+
+def changed_surroundings(model, workdir, step):
+    """What the bits of a run depend on and differs from where a checkpoint was written, as texts 'what: here, there'."""
+    path = os.path.join(find(workdir, step), _SURROUNDINGS)
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding='utf-8') as file:
+        there = json.load(file)
+    here = devices.surroundings(model.config.training.deterministic)
+    return [f'{what} {value} here, {there.get(what)} there' for what, value in here.items() if value != there.get(what)]
 
 
 def set_aside_after(workdir, step, reason):

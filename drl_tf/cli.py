@@ -149,7 +149,7 @@ def _call_modes(command, config, workdir):
     """Runs the modes in order and prints after each where everything is."""
     from drl_tf import checkpoint, devices, evaluate, export, generate, sweep, train
 
-    devices.set_up()
+    devices.set_up(config.training.deterministic)
     config = config.replace(precision=devices.resolve_precision(config.training.precision))
     print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
     _check_before_work(command, config)

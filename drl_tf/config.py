@@ -107,6 +107,7 @@ class Training:
     shared_noise: bool = option(False, 'One noise for x_t and x_{t+1} (lower variance; only the marginals are kept).')
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
     precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=PRECISIONS, changes='sampling')
+    deterministic: bool = option(True, 'Only operations that give the same bits each time; costs speed on GPU.', changes='always')
     max_loss: float = option(1e3, 'The energies have run away when the absolute loss exceeds this.', low=1e-3, changes='resume')
     max_rollbacks: int = option(3, 'How often a run whose energies ran away goes back to its last checkpoint.', low=0, changes='resume')
     rollback_factor: float = option(0.5, 'Each time its learning rates are multiplied by this.', low=1e-6, high=1, changes='resume')

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-import signal
+import time
 
 import keras
 import tensorflow as tf
@@ -13,7 +13,7 @@ from drl_tf import callbacks, checkpoint, devices, report
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
-from drl_tf.errors import DivergenceError, Interrupted, UserError, one_line
+from drl_tf.errors import DivergenceError, UserError, one_line
 from drl_tf.files import held, put_aside, written_aside
 
 _ROLLBACKS = 'rollbacks.json'
@@ -61,10 +61,12 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
 def _train(config, workdir, init_from, weights):
     """Attempts to train until one ends, or `max_rollbacks` are used up; each goes on from the last checkpoint."""
     options, rollbacks = config.training, _rollbacks(workdir)
-    time_limit = callbacks.TimeLimit(options.max_minutes * 60)
+    begin, time_limit, stopwatch = time.monotonic(), callbacks.TimeLimit(options.max_minutes * 60), callbacks.Stopwatch()
     while True:
         try:
-            return _attempt(config, workdir, init_from, weights, time_limit, len(rollbacks))
+            places = _attempt(config, workdir, init_from, weights, time_limit, stopwatch, len(rollbacks))
+            total = time.monotonic() - begin
+            return {**places, 'time': f'{total:,.0f} s, {stopwatch.seconds / total:.0%} of it in training steps'}
         except DivergenceError as error:
             if len(rollbacks) >= options.max_rollbacks:
                 raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
@@ -95,7 +97,7 @@ def _rollbacks(workdir):
         raise UserError(f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart') from error
 
 
-def _attempt(config, workdir, init_from, weights, time_limit, attempt):
+def _attempt(config, workdir, init_from, weights, time_limit, stopwatch, attempt):
     """Builds the model and trains it from where the workdir stands to its end."""
     options, strategy = config.training, devices.strategy()
     if options.batch_size % strategy.num_replicas_in_sync:
@@ -110,7 +112,7 @@ def _attempt(config, workdir, init_from, weights, time_limit, attempt):
     if step < options.train_steps or config.evaluation.evaluate_every:
         try:
             _show_data(images, config, workdir)
-            _fit(model, images, config, workdir, step, time_limit)
+            _fit(model, images, config, workdir, step, time_limit, stopwatch)
         except tf.errors.DataLossError as error:
             raise UserError(
                 f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and prepare it again; '
@@ -147,29 +149,30 @@ def compiled_model(config, attempt=0):
 
 
 def _compare(config, workdir):
-    """Holds the configuration of the run that was begun in the workdir against this one."""
+    """Refuses another configuration than that of the run that was begun in the workdir; says which harmless options differ."""
     if not checkpoint.steps(workdir):
         return
-    differences = config.differences(
-        configuration.load(workdir), lambda field: field.metadata['changes'] not in ('resume', 'always', 'scores')
-    )
+    stored, harmless = configuration.load(workdir), ('resume', 'always', 'scores')
+    differences = config.differences(stored, lambda field: field.metadata['changes'] not in harmless)
     if differences:
         raise UserError(f'--workdir={workdir} holds another run ({"; ".join(differences)}): give the same flags, or another --workdir')
+    changes = config.differences(stored, lambda field: field.metadata['changes'] in harmless)
+    if changes:
+        print(f'changed: {"; ".join(changes)}')
 
 
-def _fit(model, images, config, workdir, step, time_limit):
+def _fit(model, images, config, workdir, step, time_limit, stopwatch):
     """Runs Keras `fit`; raises `Interrupted`, with where to go on, when a signal ended it."""
     end, bar = callbacks.StopAtEnd(config.training.train_steps, time_limit), callbacks.ProgressBar(config, step)
     try:
-        actions = _callbacks(model, config, workdir, step, end)
+        actions = _callbacks(model, config, workdir, step, end, stopwatch)
         if step < config.training.train_steps:
             model.fit(images, steps_per_epoch=config.training.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
     finally:
         bar.close()
         end.close()
     if end.signal:
-        name, step = signal.Signals(end.signal).name, int(model.optimizer.iterations)
-        raise Interrupted(f'{name} came: saved at step {step}, where the same command goes on', end.signal)
+        raise end.interrupted(int(model.optimizer.iterations))
 
 
 def _starting_step(model, config, workdir, init_from, weights):
@@ -178,6 +181,9 @@ def _starting_step(model, config, workdir, init_from, weights):
         step = checkpoint.restore(model, workdir)
         checkpoint.set_aside_after(workdir, step, 'damaged')
         print(f'resuming at step {step}')
+        changed = checkpoint.changed_surroundings(model, workdir, step)
+        if changed:
+            logging.warning('this run will not end with the bits of an uninterrupted one: %s', '; '.join(changed))
         return step
     if init_from:
         if not checkpoint.steps(init_from):
@@ -203,8 +209,8 @@ def _show_data(batches, config, workdir):
     report.save_png(os.path.join(workdir, 'samples', 'data.png'), report.square(report.to_uint8(list(images))))
 
 
-def _callbacks(model, config, workdir, step, end):
-    """In order: stop before anything is written from a bad state, log, draw, save, score.
+def _callbacks(model, config, workdir, step, end, stopwatch):
+    """In order: stop before anything is written from a bad state, time, log, draw, save, score.
 
     The log, whose means the checkpoints carry on, has no line for a step where training was merely interrupted.
     """
@@ -212,13 +218,14 @@ def _callbacks(model, config, workdir, step, end):
     log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
     actions = [
         callbacks.Periodic(1, last, callbacks.stop_on_divergence(model, workdir, options.max_loss)),
+        stopwatch,
         end,
         callbacks.Periodic(options.log_every, last, log, at_stop=False),
         callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
         callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),
     ]
     if config.evaluation.evaluate_every:
-        scores = callbacks.Scores(model, workdir, step, log)
+        scores = callbacks.Scores(model, workdir, step, log, end)
         scores.catch_up(step)
         actions.append(callbacks.Periodic(config.evaluation.evaluate_every, last, scores, at_stop=False))
     return actions

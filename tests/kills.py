@@ -3,7 +3,7 @@
     python tests/kills.py --kills=50 [--recipe=cdrl]
 
 Each killed run is started again with the same command, to its end. Compared are all variables of the last checkpoint (weights,
-u, averages, optimizers, step, sums for the log) and the log of metrics but for its clock.
+u, averages, optimizers, step, sums for the log) and the logs of metrics and of evaluations but for their clock.
 """
 
 import json
@@ -22,24 +22,29 @@ from tiny import TINY
 
 from drl_tf import checkpoint, cli
 
-_STEPS = 60
+STEPS = 60
+OPTIONS = [
+    *TINY, '--channel_mult=1', '--num_levels=2', '--mcmc_steps=2', '--initializer_channels=8', '--initializer_mult=1',
+    '--noinitializer_attention', '--max_loss=1000', '--grid_every=1000', '--checkpoint_every=2', '--log_every=3',
+    '--evaluate_every=25', '--evaluate_samples=32', '--num_real=80', f'--train_steps={STEPS}',
+]  # fmt: skip
 _CLOCK = ('time', 'images_per_second')
 
 
 def train(workdir, recipe):
-    """The tiny run: a checkpoint every other step, a line of the log every third."""
+    """The tiny run: a checkpoint every other step, a line of the log every third, two evaluations."""
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
-    options = [f'--recipe={recipe}', '--initializer_channels=8', '--checkpoint_every=2', '--log_every=3', '--grid_every=1000']
-    raise SystemExit(cli.main(['run.py', *TINY, *options, f'--train_steps={_STEPS}', f'--workdir={workdir}']))
+    raise SystemExit(cli.main(['run.py', *OPTIONS, f'--recipe={recipe}', f'--workdir={workdir}']))
 
 
-def state(workdir, step=_STEPS):
-    """What must be equal: {variable: array} of a checkpoint, and the lines of the log without the clock."""
+def state(workdir, step=STEPS):
+    """What must be equal: {variable: array} of a checkpoint, and the lines of the logs without the clock."""
     reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{step:08d}', 'state'))
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
+    logs = sorted(workdir.glob('*.jsonl'))
+    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
     return variables, [{key: value for key, value in line.items() if key not in _CLOCK} for line in lines]
 
 
@@ -51,7 +56,7 @@ def equal(first, second):
 
 
 def survivors(recipe, kills, directory, seed=0):
-    """How many of `kills` killed runs ended as the one that was left alone did; prints each.
+    """How many of `kills` killed runs ended as the one that was left alone did; prints each, and what a kill cost.
 
     Args:
       recipe: 't6' or 'cdrl'.
@@ -62,34 +67,35 @@ def survivors(recipe, kills, directory, seed=0):
     processes = multiprocessing.get_context('forkserver')
     processes.set_forkserver_preload(['drl_tf.train', 'drl_tf.evaluate', 'drl_tf.export', 'drl_tf.sweep'])
 
-    def start(workdir):
-        process = processes.Process(target=train, args=(workdir, recipe))
+    def start(target, *arguments):
+        process = processes.Process(target=target, args=arguments)
         process.start()
         return process
 
     def finish(workdir):
-        process = start(workdir)
+        begin, process = time.monotonic(), start(train, workdir, recipe)
         process.join()
         assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
+        return time.monotonic() - begin
 
-    finish(directory / 'warm')
-    begin = time.monotonic()
-    finish(directory / 'alone')
-    duration, alone, instants = time.monotonic() - begin, state(directory / 'alone'), random.Random(seed)
-    survived, killed = 0, 0
-    while killed < kills:
-        workdir = directory / f'killed-{killed}'
-        process, instant = start(workdir), instants.uniform(0, duration)
+    start(int).join()
+    duration, instants = finish(directory / 'alone'), random.Random(seed)
+    alone, survived, lost, torn = state(directory / 'alone'), 0, [], 0
+    while len(lost) < kills:
+        workdir = directory / f'killed-{len(lost)}'
+        process, instant = start(train, workdir, recipe), instants.uniform(0, duration)
         process.join(instant)
         if process.exitcode is not None:
             shutil.rmtree(workdir)
             continue
         process.kill()
         process.join()
-        steps = checkpoint.steps(workdir)
-        finish(workdir)
-        survived, killed = survived + equal(state(workdir), alone), killed + 1
-        print(f'{recipe}: killed after {instant:.1f} s, newest checkpoint {steps[-1:]}: {survived}/{killed} bit-equal', flush=True)
+        steps, writing = checkpoint.steps(workdir), [*workdir.rglob('*writing*')]
+        lost.append(instant + finish(workdir) - duration)
+        survived, torn = survived + equal(state(workdir), alone), torn + bool(writing)
+        where = f'newest checkpoint {steps[-1] if steps else "none"}{", a file half written" if writing else ""}'
+        print(f'{recipe}: killed after {instant:.1f} of {duration:.1f} s, {where}: {survived}/{len(lost)} bit-equal', flush=True)
+    print(f'{recipe}: {torn} kills within the writing of a file; a kill cost {np.mean(lost):.1f} s on average')
     return survived
 
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 
+import kills
 import numpy as np
 import pytest
 import tensorflow as tf
-from kills import state
 from tiny import ROOT, TINY, call, refused
 
+from drl_tf import samples
 from drl_tf.model import RecoveryLikelihood
 
 SMALLER = [*TINY, '--channel_mult=1']
@@ -27,7 +28,7 @@ def test_damaged_workdir(capsys, tiny_run, tmp_path):
     config_file = workdir / 'config.json'
     stored = config_file.read_text()
     config_file.write_text(stored.replace('"channels": 8', '"channels": 16'))
-    assert 'another architecture' in refused(capsys, *sample)
+    assert 'is not that of the run' in refused(capsys, *sample)
     config_file.write_text(stored[:100])
     data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
     data.write_bytes(data.read_bytes()[:1000])
@@ -76,17 +77,59 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
     assert f'{number.name} came: saved at step {int(saved.name)}' in err
 
 
-@pytest.mark.parametrize('recipe', ['t6', 'cdrl'])
-def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path, recipe):
+def test_a_second_signal_ends_the_process_at_once(tmp_path):
+    code = 'import signal; from drl_tf.callbacks import StopAtEnd; StopAtEnd(9, None).on_train_begin(); print(1, flush=True); '
+    twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
+    done = subprocess.run([sys.executable, '-c', code + twice], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
+
+
+def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
+    """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was left alone."""
+    options = [*kills.OPTIONS, '--train_steps=6', '--evaluate_every=3', '--sample_batch_size=8', f'--workdir={tmp_path}/w']
+    drawn = samples.batches
+
+    def interrupted(*arguments):
+        for index, batch in enumerate(drawn(*arguments)):
+            if index == 1:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(samples, 'batches', interrupted)
+    assert 'SIGTERM came: saved at step 3' in refused(capsys, *options, code=143)
+    assert not (tmp_path / 'w' / 'evaluations.jsonl').exists()
+    monkeypatch.setattr(samples, 'batches', drawn)
+    assert call(capsys, *options)[0] == 0
+    steps = [json.loads(line)['step'] for line in (tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()]
+    assert steps == [3, 6]
+
+
+def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
+    """The run goes on, and says what its bits depended on and is otherwise now; harmless options are said and stored."""
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=32']
+    assert 'changed' not in call(capsys, *arguments)[1] and 'uninterrupted' not in caplog.text
+    code, out, _ = call(capsys, *arguments, '--nodeterministic')
+    assert code == 0 and 'changed: --deterministic=False here, True there' in out
+    assert 'not end with the bits of an uninterrupted one: deterministic False here, True there' in caplog.text
+    assert not json.loads((workdir / 'config.json').read_text())['training']['deterministic']
+
+
+def test_killed_runs_end_with_the_bits_of_one_that_was_left_alone(tmp_path):
+    assert kills.survivors('t6', 2, tmp_path) == 2
+
+
+def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path):
     """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the interruption."""
-    options = [*SMALLER, f'--recipe={recipe}', '--num_levels=2', '--mcmc_steps=2', '--initializer_channels=8', '--initializer_mult=1']
-    options += ['--noinitializer_attention', '--max_loss=1000', '--log_every=4', '--checkpoint_every=3', '--train_steps=6', '--workdir']
+    options = [*kills.OPTIONS, '--recipe=cdrl', '--evaluate_every=0', '--train_steps=6', '--log_every=4', '--checkpoint_every=3']
+    options += ['--workdir']
     assert call(capsys, *options, f'{tmp_path}/whole')[0] == 0
     shutil.copytree(tmp_path / 'whole', tmp_path / 'parts')
     shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
     code, out, _ = call(capsys, *options, f'{tmp_path}/parts')
     assert code == 0 and 'resuming at step 3' in out
-    (whole, whole_log), (parts, parts_log) = (state(tmp_path / name, step=6) for name in ('whole', 'parts'))
+    (whole, whole_log), (parts, parts_log) = (kills.state(tmp_path / name, step=6) for name in ('whole', 'parts'))
     assert len(whole) > 50 and whole.keys() == parts.keys()
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
