@@ -78,8 +78,11 @@ def _find(directory):
 def _read(path, data):
     """uint8 [H, W, C], or None after a warning."""
     try:
-        with Image.open(path) as image:
-            return images.crop_and_resize(np.asarray(_colour(ImageOps.exif_transpose(image))), data).numpy()
+        if not os.path.isfile(path):
+            raise ValueError('no regular file')
+        with open(path, 'rb') as file:
+            picture = images.open_picture(file)
+            return images.crop_and_resize(np.asarray(_colour(ImageOps.exif_transpose(picture))), data).numpy()
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files.
         logging.warning('Skipped %s, a broken image: %s', path, error or type(error).__name__)
         return None
@@ -88,7 +91,9 @@ def _read(path, data):
 def _colour(image):
     """Any mode to RGB: 16 bits are scaled to 8, and what is transparent shows white."""
     if image.mode.startswith('I'):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+        values = np.asarray(image)
+        grey = np.rint(values / 257).astype(np.uint8)
+        image = Image.fromarray(np.where(values == image.info.get('transparency', -1), np.uint8(255), grey))
     if image.has_transparency_data:
         opaque = Image.new('RGBA', image.size, 'white')
         image = Image.alpha_composite(opaque, image.convert('RGBA'))

@@ -5,15 +5,15 @@ Nothing is resized or guessed: an image of another size or kind, or a damaged fi
 
 import concurrent.futures
 import contextlib
-import io
 import math
 import os
 import zipfile
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
+from drl_tf.data.images import open_picture
 from drl_tf.errors import UserError, one_line
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
@@ -95,7 +95,7 @@ def _shape(file, path):
     shape, is_fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
     if dtype != np.uint8:
         raise UserError(f'{path} holds numbers of type {dtype}: save grey levels, 0 to 255, as uint8')
-    if len(shape) != 4 or not shape[0]:
+    if len(shape) != 4 or shape[0] < 1:
         raise UserError(f'{path} holds an array of shape {list(shape)}: it must be [N, H, W, C], with at least one image')
     if is_fortran:
         raise UserError(f'{path} is in Fortran order: save np.ascontiguousarray of it')
@@ -137,11 +137,10 @@ def _picture_batches(directory, image_shape):
 def _picture(path, image_shape):
     """One picture, uint8 [H, W, C]."""
     with _readable(path):
+        if not os.path.isfile(path):
+            raise ValueError('no regular file')
         with open(path, 'rb') as file:
-            content = file.read()
-        Image.open(io.BytesIO(content)).verify()  # The checksums of a PNG.
-        with Image.open(io.BytesIO(content)) as picture:
-            return _pixels(ImageOps.exif_transpose(picture), path, image_shape)
+            return _pixels(ImageOps.exif_transpose(open_picture(file)), path, image_shape)
 
 
 def _pixels(picture, path, image_shape):

@@ -1,7 +1,6 @@
 """From pictures of any size to square images: the one crop and resize that every source goes through."""
 
 import functools
-import io
 
 import tensorflow as tf
 from absl import logging
@@ -11,7 +10,8 @@ from drl_tf import config
 from drl_tf.data import specs
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
-MAX_PIXELS = 2**26
+MAX_PIXELS = 2**26  # Of one picture of the user's: what is larger, or says that it is, is not decoded.
+FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'WEBP')  # Whatever the name says; Pillow runs another program for some others.
 _PADDED_SIZE = 32
 _ROWS_CUT = 20
 
@@ -26,16 +26,22 @@ def decode(encoded, channels: int) -> tf.Tensor:
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
 
-def check_pixels(content: bytes):
-    """Looks at the head of an encoded picture, so that one made to exhaust the memory is not decoded.
+def open_picture(file) -> Image.Image:
+    """Opens a user's picture, not yet decoded: its head and, in a PNG, its checksums are sound, and it will fit in memory.
+
+    Args:
+      file: a binary file, at its beginning.
 
     Raises:
       ValueError: it has more than `MAX_PIXELS` pixels.
-      OSError and others of Pillow: it is no picture.
+      OSError and others of Pillow: it is no picture of one of the `FORMATS`, or damaged.
     """
-    with Image.open(io.BytesIO(content)) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f'{picture.width} x {picture.height} pixels')
+    picture = Image.open(file, formats=FORMATS)
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(f'{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: make it smaller')
+    picture.verify()
+    file.seek(0)
+    return Image.open(file, formats=FORMATS)
 
 
 def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:

@@ -230,7 +230,7 @@ def _write(shard):
 
 def _prepared(content, size):
     """The encoded picture to store: the published one where `size` is 0. Raises whatever the decoders do on a broken one."""
-    images.check_pixels(content)
+    images.open_picture(io.BytesIO(content))
     if size:
         return _to_png(size)(content).numpy()
     images.decode(content, channels=3)
