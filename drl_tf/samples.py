@@ -24,7 +24,7 @@ from drl_tf.files import held, put_aside, written_aside
 from drl_tf.model import UNCONDITIONAL, composed, guided
 
 DESCRIPTION = 'samples.json'
-_MOST_IMAGES, _MOST_BYTES = 1024, 2**26
+_MOST_IMAGES, _MOST_BYTES, _MOST_SHARDS = 1024, 2**26, 2**20
 
 
 class _Shard(NamedTuple):
@@ -211,10 +211,20 @@ def _describe(directory):
     try:
         with open(path, encoding='utf-8') as file:
             described = json.load(file)
-        _shards(directory, described)
+        _check_described(described)
         return described
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f'{path} is missing or damaged ({one_line(error)}): draw the samples again') from error
+
+
+def _check_described(described):
+    """Raises ValueError or KeyError for what no `samples.json` says."""
+    settings, size = described['settings'], described['images_per_shard']
+    numbers = [size, *(settings[name] for name in ('first', 'num_samples', 'seed')), *settings['image_shape']]
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError('a number is no whole number from 0 up')
+    if not 0 < settings['num_samples'] <= size * _MOST_SHARDS:
+        raise ValueError(f'num_samples {settings["num_samples"]} in shards of {size}')
 
 
 def _begun(directory, settings, batch):
@@ -281,6 +291,8 @@ def _is_sound(shard, settings):
 def _load(shard, settings):
     """The images of a shard, once its checksums and contents are found right."""
     with zipfile.ZipFile(shard.path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > shard.count * math.prod(settings['image_shape']) + _MOST_BYTES:
+            raise ValueError('longer than its images')
         members = (archive.open(f'{name}.npy') for name in ('images', 'first', 'seed'))
         images, first, seed = (np.lib.format.read_array(member, allow_pickle=False) for member in members)
     wanted = ((shard.count, *settings['image_shape']), np.uint8, shard.first, settings['seed'])

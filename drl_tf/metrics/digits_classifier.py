@@ -46,7 +46,7 @@ def load(path=WEIGHTS):
     """
     model = build()
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             model.set_weights([file[f'arr_{index}'] for index in range(len(model.weights))])
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(f'{path} does not hold the weights of the digits classifier ({error}): install the package anew') from error

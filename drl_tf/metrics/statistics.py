@@ -11,6 +11,7 @@ from drl_tf.files import written_aside
 from drl_tf.metrics.moments import Moments
 
 _AUTHORS = 'pool_3'
+_MAX_BYTES = 2**32
 _ANOTHER = 'make it anew with --mode=stats'
 
 
@@ -89,18 +90,19 @@ def load(path, extractor):
       UserError: there is no such file, or it is damaged, or of another extractor.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
+                raise ValueError(f'more than {_MAX_BYTES:,} bytes')
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
         raise UserError(f'--stats_file={path} cannot be read ({one_line(error)}): {_ANOTHER}') from error
     if _AUTHORS in arrays:
         return _of_activations(path, arrays[_AUTHORS], extractor)
     try:
         statistics = Statistics(**json.loads(str(arrays.pop('description'))), **arrays)
-        shapes = statistics.mean.shape * 2, statistics.covariance.shape, statistics.mean.shape
-        if shapes[0] != shapes[1] or statistics.features.shape[1:] != shapes[2]:
-            raise ValueError(f'mean, covariance and features of shapes {statistics.mean.shape}, {shapes[1]}, {statistics.features.shape}')
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        _check(statistics)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f'--stats_file={path} holds no statistics ({one_line(error)}): {_ANOTHER}') from error
     theirs, mine = (statistics.extractor, statistics.extractor_hash), (extractor.name, extractor.weights_hash)
     if theirs != mine or statistics.resize != extractor.resize:
@@ -109,6 +111,22 @@ def load(path, extractor):
             f'({mine[1]}, {extractor.resize}): {_ANOTHER} and this extractor'
         )
     return statistics
+
+
+def _check(statistics):
+    """Raises ValueError for what no statistics are."""
+    arrays = statistics.mean, statistics.covariance, statistics.features
+    width = statistics.mean.size
+    if [array.shape for array in arrays] != [(width,), (width, width), (len(arrays[2]), width)]:
+        raise ValueError(f'mean, covariance and features of shapes {", ".join(str(list(array.shape)) for array in arrays)}')
+    if not all(array.dtype.kind == 'f' and np.isfinite(array).all() for array in arrays):
+        raise ValueError('mean, covariance and features are not all finite numbers')
+    if not np.allclose(statistics.covariance, statistics.covariance.T) or (np.diag(statistics.covariance) < 0).any():
+        raise ValueError('covariance is none')
+    if type(statistics.count) is not int or statistics.count < max(2, len(statistics.features)):
+        raise ValueError(f'count is {statistics.count}')
+    if not all(isinstance(word, str) for word in (statistics.extractor, statistics.extractor_hash, statistics.resize, statistics.images)):
+        raise ValueError('a word is none')
 
 
 def _of_activations(path, activations, extractor):
