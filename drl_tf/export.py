@@ -61,6 +61,7 @@ class Export(tf.Module):
     @tf.function
     def sample(self, seed, num_samples):
         """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C]; image i depends on (seed, i) alone."""
+        seed, num_samples = _shaped(seed, 2), _shaped(num_samples)
         with tf.control_dependencies(_within(num_samples, 1, self._max_samples, 'num_samples')):
             num_samples = tf.identity(num_samples)
         return self._images(num_samples, seed, UNCONDITIONAL)
@@ -68,6 +69,7 @@ class Export(tf.Module):
     @tf.function
     def sample_class(self, seed, labels, guidance):
         """As `sample`, image i of class labels[i] (int32 [n], from 0; -1 is no class), guided by w, float32 []."""
+        seed, labels, guidance = _shaped(seed, 2), _shaped(labels, None), _shaped(guidance)
         with tf.control_dependencies(_within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels')):
             terms = self._guided(labels, guidance)
         return self._images(tf.shape(labels)[0], seed, terms)
@@ -99,6 +101,7 @@ class Export(tf.Module):
     @tf.function
     def energy_class(self, images, level, labels, guidance):
         """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class), guided by w, float32 []."""
+        labels, guidance = _shaped(labels, None), _shaped(guidance)
         images, level = self._checked(images, level)
         same = tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths')
         with tf.control_dependencies([same]):
@@ -115,10 +118,12 @@ class Export(tf.Module):
     def denoise(self, images, level, seed):
         """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin steps."""
         images, level = self._checked(images, level)
-        return {'images': self._model.denoise(images, level, seed, weights=self._weights)}
+        x = self._model.denoise(images, level, _shaped(seed, 2), weights=self._weights)
+        return {'images': tf.debugging.assert_all_finite(x, 'the images are not finite: those of the request must be smaller')}
 
     def _checked(self, images, level):
         """The inputs, once they are found right."""
+        images, level = _shaped(images, None, *self._model.config.image_shape), _shaped(level, None)
         checks = [
             tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'),
             *_within(tf.shape(images)[0], 1, self._max_samples, 'the number of images'),
@@ -127,6 +132,11 @@ class Export(tf.Module):
         ]
         with tf.control_dependencies(checks):
             return tf.identity(images), tf.identity(level)
+
+
+def _shaped(value, *shape):
+    """The value, found in the graph to be of a shape: loaders do not hold requests against the shapes of a signature."""
+    return tf.ensure_shape(value, shape)
 
 
 def _within(value, low, high, name):
