@@ -1,5 +1,9 @@
 """The ways in which a run ends before its work is done, each with a message for the user and an exit code."""
 
+import re
+
+_GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^\]]*\]( name:)?')
+
 
 class UserError(Exception):
     """Something the user can put right: one line naming the thing, its value and what to do."""
@@ -36,5 +40,5 @@ class Interrupted(Exception):
 
 
 def one_line(error):
-    """Kind and message of another library's error in one line of at most 300 characters."""
-    return ' '.join(f'{type(error).__name__}: {error}'.split())[:300]
+    """Kind and message of another library's error in one line of at most 300 characters, without the nodes of TensorFlow's graphs."""
+    return ' '.join(_GRAPH_NODES.sub('', f'{type(error).__name__}: {error}').split())[:300]

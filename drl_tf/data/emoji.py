@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from fontTools import ttLib
 from PIL import Image
 
+from drl_tf.data import images
 from drl_tf.errors import UserError, one_line
 
 FONT = 'NotoColorEmoji.ttf'
@@ -189,7 +190,7 @@ def _subject(sequences):
 
 def _on_white(png):
     """uint8 [136, 136, 3]: the picture at the centre."""
-    with Image.open(io.BytesIO(png)) as image:
+    with images.open_picture(io.BytesIO(png)) as image:
         if max(image.size) > SIDE:
             raise ValueError(f'a picture of {image.width} x {image.height} px, {SIDE} at most are expected')
         picture = image.convert('RGBA')

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 from absl import logging
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from drl_tf import config
 from drl_tf.data import specs
@@ -33,10 +33,13 @@ def open_picture(file) -> Image.Image:
       file: a binary file, at its beginning.
 
     Raises:
-      ValueError: it has more than `MAX_PIXELS` pixels.
-      OSError and others of Pillow: it is no picture of one of the `FORMATS`, or damaged.
+      ValueError: it has more than `MAX_PIXELS` pixels, or does not begin as one of the `FORMATS` does.
+      OSError and others of Pillow: it is damaged.
     """
-    picture = Image.open(file, formats=FORMATS)
+    try:
+        picture = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f'it does not begin as a file of kind {", ".join(FORMATS)} does') from error
     if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f'{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: make it smaller')
     picture.verify()
