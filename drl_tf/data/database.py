@@ -25,6 +25,8 @@ def open_to_read(directory: str) -> lmdb.Environment:
     path = file_of(directory)
     if not os.path.isfile(path):
         raise UserError(f'{directory} holds no {_FILE}: it must be an LMDB directory')
+    if not os.path.getsize(path):
+        raise UserError(f'{path} is empty, 0 bytes: unpack it again')
     try:
         database = lmdb.open(directory, readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:

@@ -133,26 +133,28 @@ def _find(archive, manual_dir, downloads, unpacked):
         return path
     for directory in filter(None, (manual_dir, downloads)):
         if os.path.isfile(path := os.path.join(directory, archive.name)):
-            _check(path, archive)
+            if directory == downloads:
+                _check(path, archive, f'remove it and fetch it again from {archive.url}')
+            elif unpacked:
+                place = os.path.join(manual_dir, archive.unpacked_name)
+                _check(path, archive, f'fetch it again from {archive.url}, or, if it is sound, unpack it to {place}', ', or zipped anew')
+            else:
+                _check(path, archive, f'fetch it again from {archive.url}')
             return path
     return None
 
 
-def _check(path, archive):
-    """Raises UserError unless a file is the archive."""
+def _check(path, archive, advice, otherwise=''):
+    """Raises UserError unless a file is the archive; `otherwise` is what else than damaged it may be."""
     size = os.path.getsize(path)
     if size != archive.size:
         kind = 'cut off' if size < archive.size else 'another file'
-        raise UserError(f'{path} is {kind}: it has {size:,} bytes, {archive.size:,} are expected; {_again(archive)}')
+        raise UserError(f'{path} is {kind}{otherwise}: it has {size:,} bytes, {archive.size:,} are expected; {advice}')
     print(f'checking {path}', flush=True)
     with open(path, 'rb') as file:
         checksum = hashlib.file_digest(file, 'sha256').hexdigest()
     if checksum != archive.checksum:
-        raise UserError(f'{path} is damaged: its SHA-256 is {checksum}, {archive.checksum} is expected; {_again(archive)}')
-
-
-def _again(archive):
-    return f'remove it and fetch it again from {archive.url}'
+        raise UserError(f'{path} is damaged{otherwise}: its SHA-256 is {checksum}, {archive.checksum} is expected; {advice}')
 
 
 def _part(archive, downloads):
@@ -185,7 +187,7 @@ def _download(archive, downloads):
         if futile >= _FUTILE_ATTEMPTS and _size(part) < archive.size:
             raise _NoAnswerError(f'{problem}, {futile} times in a row (run again to go on where it ended)')
     try:
-        _check(part, archive)
+        _check(part, archive, f'fetch it again from {archive.url}')
     except UserError:
         os.remove(part)
         raise

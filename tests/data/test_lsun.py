@@ -131,7 +131,19 @@ def test_a_zip_that_was_cut_off_is_said_before_anything_is_read(tmp_path, manual
     path = zipped(tmp_path / 'manual/church_outdoor_train_lmdb')
     path.with_suffix('').rename(tmp_path / 'elsewhere')
     (expected,) = (info.size for info in lsun.Lsun.url_infos.values() if info.filename == path.name)
-    assert f'{path} is cut off: it has {path.stat().st_size:,} bytes, {int(expected):,} are expected' in refused(data_of(tmp_path))
+    message = refused(data_of(tmp_path))
+    assert f'{path} is cut off, or zipped anew: it has {path.stat().st_size:,} bytes, {int(expected):,} are expected' in message
+    assert message.endswith(f', or, if it is sound, unpack it to {path.with_suffix("")}') and 'remove' not in message
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'wanted'),
+    [('lsun_church', 'church_outdoor_train_lmdb and church_outdoor_val_lmdb'), ('lsun_airplane', 'airplane')],
+)
+def test_an_lmdb_for_the_manual_directory_is_said_with_what_the_one_above_must_hold(tmp_path, photos, dataset, wanted):
+    write_lmdb(tmp_path / 'manual', photos[:2])
+    expected = f'--manual_dir={tmp_path / "manual"} is an LMDB itself: give the directory above it, which must hold {wanted}'
+    assert refused(data_of(tmp_path, dataset)) == expected
 
 
 @pytest.mark.parametrize('content', [b'PK\x03\x04 no archive', None])
@@ -170,6 +182,7 @@ def test_broken_pictures_are_named_counted_and_left_out(tmp_path, caplog, monkey
     for key, file in content.items():
         assert caplog.text.count(f'Left out {key} of') == (file in bad)
     assert '9000 x 9000 pixels' in caplog.text
+    assert 'it does not begin as a file of kind PNG, JPEG' in caplog.text and 'object at' not in caplog.text
     assert f'4 of 404 pictures of {tmp_path / "manual/airplane"} left out' in caplog.text
 
 
@@ -200,7 +213,7 @@ def emptied(path):
     [
         (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), 'is cut off: it has'),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), 'is damaged'),
-        (lambda path: path.write_bytes(b''), 'is damaged'),
+        (lambda path: path.write_bytes(b''), 'data.mdb is empty, 0 bytes: unpack it again'),
         (lambda path: path.write_bytes(bytes(20_000)), 'is damaged'),
         (lambda path: path.unlink(), 'holds no data.mdb'),
         (garble, 'is damaged'),

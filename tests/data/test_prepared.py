@@ -3,7 +3,7 @@ import pytest
 import requests
 
 from drl_tf import config
-from drl_tf.data import images, pipeline, prepared, specs
+from drl_tf.data import emoji, images, pipeline, prepared, specs
 from drl_tf.errors import UserError
 
 
@@ -80,11 +80,13 @@ def test_an_unreachable_server_is_said_with_the_way_by_hand(tmp_path, monkeypatc
     )
 
 
-def test_a_failing_preparation_is_said_in_one_line(tmp_path):
-    (tmp_path / 'data128x128.tar').write_bytes(b'not an archive')
-    data = specs.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path / 'data'), manual_dir=str(tmp_path)))
-    with pytest.raises(UserError, match=r'celeb_a_hq/128 is not in .* and could not be prepared \(') as error:
-        prepared.open_builder(data)
+def test_a_failing_preparation_is_said_in_one_line(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError('no space left\non device')
+
+    monkeypatch.setattr(emoji, 'read_font', fail)
+    with pytest.raises(UserError, match=r'emoji is not in .* and could not be prepared \(OSError: no space left on device\)') as error:
+        prepared.open_builder(data_of('emoji', tmp_path))
     assert '\n' not in str(error.value)
 
 
