@@ -106,13 +106,21 @@ def gather(archives: list[Archive], manual_dir: str, downloads: str, unpacked: b
     return {os.path.basename(path): os.path.abspath(path) for path in found.values()}
 
 
-def reachable(url: str) -> bool:
-    """Whether a server answers within seconds."""
+def download(url: str, path: str):
+    """Downloads a file of unknown size and checksum in one go, with the time limits of `gather`.
+
+    Raises:
+      UserError: the server does not answer in time, or with no file, or breaks off.
+    """
     try:
-        with _answer(url, 0):
-            return True
-    except _NoAnswerError:
-        return False
+        with _answer(url, 0) as response:
+            _check_answer(response)
+            length = int(response.headers.get('Content-Length', 0)) or None
+            _save(response, path, 'wb', desc=os.path.basename(path), total=length)
+    except _NoAnswerError as error:
+        raise UserError(f'{url} {error}') from error
+    except requests.RequestException as error:
+        raise UserError(f'{url} stopped after {_size(path):,} bytes') from error
 
 
 def check_room(directory: str, size: int, what: str):
@@ -204,19 +212,26 @@ def _receive(archive, part):
             raise _NoAnswerError('does not have the rest of the file')
         resumed = response.status_code == requests.codes.partial_content
         offered = int(response.headers.get('Content-Length', archive.size - have * resumed)) + have * resumed
-        if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
-            raise _NoAnswerError(f'answered {response.status_code} {response.reason}')
-        if 'text/html' in response.headers.get('Content-Type', ''):
-            raise _NoAnswerError('answered with a web page instead of the file (a quota, or a question to a person)')
+        _check_answer(response)
         if offered != archive.size:
             raise _NoAnswerError(f'offers {offered:,} bytes where {archive.size:,} are expected')
-        with (
-            open(part, 'ab' if resumed else 'wb') as file,
-            tqdm.tqdm(total=archive.size, initial=have * resumed, unit='B', unit_scale=True, desc=archive.name) as progress,
-        ):
-            for chunk in response.iter_content(_CHUNK_BYTES):
-                file.write(chunk)
-                progress.update(len(chunk))
+        _save(response, part, 'ab' if resumed else 'wb', desc=archive.name, total=archive.size, initial=have * resumed)
+
+
+def _check_answer(response):
+    """Raises _NoAnswerError for an answer that brings no file."""
+    if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
+        raise _NoAnswerError(f'answered {response.status_code} {response.reason}')
+    if 'text/html' in response.headers.get('Content-Type', ''):
+        raise _NoAnswerError('answered with a web page instead of the file (a quota, or a question to a person)')
+
+
+def _save(response, path, mode, **progress):
+    """Writes what an answer brings, with a bar of progress."""
+    with open(path, mode) as file, tqdm.tqdm(unit='B', unit_scale=True, **progress) as bar:
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+            bar.update(len(chunk))
 
 
 def _answer(url, start):

@@ -5,6 +5,8 @@ import functools
 import hashlib
 import os
 import re
+import tarfile
+import tempfile
 from collections.abc import Callable
 
 import keras
@@ -99,18 +101,27 @@ def _inception(path):
 
 
 def _from_hub(handle):
-    """Directory of a network of TF-Hub: from its cache, or downloaded if the server answers."""
-    import tensorflow_hub as hub
+    """Directory of a network of TF-Hub: from its cache, or downloaded to where it keeps it, once it is whole and loads."""
     from tensorflow_hub import resolver
 
-    cached = os.path.join(resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest())
-    by_hand = 'unpack the network in a directory and give --inception=DIR, or another --extractor'
-    if not os.path.isdir(cached) and not fetch.reachable(handle):
-        raise UserError(f'--extractor=inception is not in {cached} and {handle} cannot be reached: {by_hand}')
+    cache, name = resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest()
+    cached, url = os.path.join(cache, name), f'{handle}?tf-hub-format=compressed'
+    if os.path.isdir(cached) and os.listdir(cached):
+        return cached
     try:
-        return hub.resolve(handle)
+        os.makedirs(cache, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f'{name}.', dir=cache) as aside:
+            archive, network = os.path.join(aside, 'inception.tar.gz'), os.path.join(aside, 'network')
+            fetch.download(url, archive)
+            with tarfile.open(archive) as packed:
+                packed.extractall(network, filter='data')
+            tf.saved_model.load(network)
+            os.rename(network, cached)
     except Exception as error:  # Servers, archives and disks fail in errors of many kinds.
-        raise UserError(f'--extractor=inception could not be had from {handle} ({one_line(error)}): {by_hand}') from error
+        reason = error if isinstance(error, UserError) else f'what {url} brings could not be unpacked and loaded ({one_line(error)})'
+        by_hand = 'fetch it by other means, unpack it in a directory and give --inception=DIR, or another --extractor'
+        raise UserError(f'--extractor=inception is not in {cached}, and {reason}: {by_hand}') from error
+    return cached
 
 
 def _saved_model(path, flag):

@@ -1,7 +1,6 @@
 """Archives by hand and from servers on the loopback that stall, break off, know no ranges or answer with something else."""
 
 import hashlib
-import http.server
 import re
 import shutil
 import socket
@@ -9,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from loopback import serving
 
 from drl_tf import config
 from drl_tf.data import fetch, prepared, specs
@@ -18,50 +18,10 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = 'pictures.zip'
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT; attributes make it misbehave, and `asked` holds (path, Range header) of each request."""
-
-    daemon_threads = True
-    content = CONTENT
-    ranges = True
-    kind = 'application/zip'
-    status = None
-    bytes_per_answer = None
-    stalls = False
-
-    def __init__(self):
-        super().__init__(('127.0.0.1', 0), Handler)
-        self.asked, self.released = [], threading.Event()
-        self.url = f'http://127.0.0.1:{self.server_address[1]}/{NAME}'
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        server, wanted = self.server, self.headers.get('Range')
-        server.asked.append((self.path, wanted))
-        start = int(wanted.removeprefix('bytes=').removesuffix('-')) if wanted and server.ranges else 0
-        self.send_response(server.status or (206 if start else 200))
-        self.send_header('Content-Type', server.kind)
-        self.send_header('Content-Length', str(len(server.content) - start))
-        self.end_headers()
-        end = len(server.content) if server.bytes_per_answer is None else start + server.bytes_per_answer
-        self.wfile.write(server.content[start:end])
-        if server.stalls and end < len(server.content):
-            server.released.wait(20)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(CONTENT, NAME) as server:
         yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
