@@ -20,6 +20,7 @@ from drl_tf.evaluate import Evaluator
 from drl_tf.files import written_aside
 
 GRID_IMAGES = 100
+_KIND = ('num_samples', 'extractor_hash', 'real')
 
 
 class Periodic(keras.callbacks.Callback):
@@ -217,7 +218,7 @@ class Scores:
 
     def __init__(self, model, workdir, first_step, log, end):
         self.model, self.workdir, self.log, self.end, self.options = model, workdir, log, end, model.config.evaluation
-        self.evaluator = Evaluator(model.config)
+        self.evaluator = Evaluator(model.config, os.path.join(workdir, 'evaluation', 'parts'))
         self.path = os.path.join(workdir, 'evaluations.jsonl')
         _drop_lines_after(self.path, first_step)
 
@@ -241,8 +242,17 @@ class Scores:
             drawn = samples.batches(self.model, count, self.model.config.training.seed)
             score = self.evaluator.score(self._until_signal(drawn, step), count, labelled=True)
         self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
-        measure = {key: score[key] for key in (self.evaluator.name, 'num_samples', 'extractor_hash', 'real')}
-        if _is_better(measure, checkpoint.best_score(self.workdir), self.evaluator.name):
+        self._keep_best(step, {key: score[key] for key in (self.evaluator.name, *_KIND)})
+
+    def _keep_best(self, step, measure):
+        """Keeps the checkpoint where it is the best of its kind of score; the best one of another kind is put aside."""
+        best = checkpoint.best_score(self.workdir)
+        if best and any(measure[key] != best.get(key) for key in _KIND):
+            logging.warning(
+                'the best checkpoint so far, of other samples or real images, is now in %s', checkpoint.put_best_aside(self.workdir)
+            )
+            best = None
+        if best is None or measure[self.evaluator.name] < best[self.evaluator.name]:
             checkpoint.keep_best(self.workdir, step, measure)
 
     def _until_signal(self, batches, step):
@@ -250,11 +260,6 @@ class Scores:
             if self.end.signal:
                 raise self.end.interrupted(step)
             yield batch
-
-
-def _is_better(measure, best, name):
-    """Whether a score is below the best one so far, or that is of another kind."""
-    return best is None or any(measure[key] != best.get(key) for key in measure if key != name) or measure[name] < best[name]
 
 
 def _drop_lines_after(path, step):

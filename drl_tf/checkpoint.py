@@ -12,7 +12,7 @@ from drl_tf import config as configuration
 from drl_tf import devices
 from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError
-from drl_tf.files import sync, written_aside
+from drl_tf.files import put_aside, sync, written_aside
 
 _KEEP = 3
 _MANIFEST, _SURROUNDINGS = 'manifest.json', 'surroundings.json'
@@ -78,6 +78,11 @@ def keep_best(workdir, step, note):
         json.dump({**note, 'step': step}, file, indent=2)
     if former and former['step'] != step:
         shutil.rmtree(os.path.join(workdir, _BEST, f'{former["step"]:08d}'), ignore_errors=True)
+
+
+def put_best_aside(workdir):
+    """Moves what `keep_best` kept to a new directory beside it, and returns that."""
+    return put_aside(os.path.join(workdir, _BEST))
 
 
 def save(model, workdir):

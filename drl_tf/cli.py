@@ -49,6 +49,7 @@ _READ_BY = {
     'export_dir': ('export',),
     'max_samples': ('export',),
 }
+_OF_A_RUN = ('weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed')
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
   python run.py --dataset=digits                              train (resumes when run again)
@@ -81,7 +82,9 @@ class Command:
     labels: tuple[int, ...] = configuration.option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
     label_weights: tuple[float, ...] = configuration.option((1.0,), 'Their weights w_i; one number serves for all.')
     samples: str = configuration.option('', 'Images made elsewhere to evaluate: a directory of PNG or JPEG files, or a .npz or .npy file.')
-    evaluation_seeds: tuple[int, ...] = configuration.option((), 'Seeds to evaluate; several give mean and deviation.', low=0)
+    evaluation_seeds: tuple[int, ...] = configuration.option(
+        (), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1
+    )
     split: str = configuration.option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
     keep_features: bool = configuration.option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')
     export_dir: str = configuration.option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
@@ -141,6 +144,13 @@ def _check_modes(command, values):
     for name, modes in _READ_BY.items():
         if values[name].present and not set(modes) & set(command.mode):
             raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
+    idle = [f'--{name}' for name in _OF_A_RUN if values[name].present]
+    if values['samples'].present and (not command.samples or (command.mode == ('evaluate',) and idle)):
+        raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
+    if values['num_real'].present and values['stats_file'].present and 'stats' not in command.mode:
+        raise UserError('--num_real is for real images that are read, --stats_file for those that were: drop one of them')
+    if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
+        raise UserError(f'--evaluation_seeds={configuration.text(command.evaluation_seeds)} must be different seeds')
     if len(command.label_weights) not in (1, len(command.labels)):
         raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
 
@@ -185,7 +195,7 @@ def _check_before_work(command, config):
     from drl_tf import evaluate, generate, sweep
 
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
-        evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES)
+        evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
     if 'sample' in command.mode and command.label >= 0:

@@ -1,15 +1,18 @@
 """Scores of a trained model, or of images made elsewhere, and statistics of real images to hold them against."""
 
 import dataclasses
+import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
+from absl import logging
 
-from drl_tf import checkpoint, devices, samples
+from drl_tf import checkpoint, devices, report, samples
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
-from drl_tf.files import written_aside
+from drl_tf.files import check_writable, written_aside
 from drl_tf.generate import file_stem
 from drl_tf.metrics import extractors, statistics
 from drl_tf.metrics import score as scoring
@@ -25,34 +28,39 @@ class Evaluator:
       config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the real images, which
         otherwise are the first `num_real` of the training split. The floor is that of the test split, if it has more images than
         there are features.
+      parts: a directory for what was seen of the real images, with which an interrupted pass over them goes on.
 
     Raises:
       UserError: the extractor, the statistics or the dataset are not there or do not fit.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, parts):
         self.config, options = config, config.evaluation
         self.extractor = extractors.load(config.data, options.extractor, options.inception)
         self.name = scoring.names(self.extractor)['frechet']
         self.floor = None
         if options.stats_file:
-            self.real = statistics.load(options.stats_file, self.extractor)
+            self.real = _load_statistics(config, self.extractor)
+            if self.real.dataset not in ('', config.data.dataset) or self.real.split == 'test':
+                logging.warning('scores against %s do not compare with those against the train split', self.real.images)
             return
-        self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES)
+        parts = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in ('train', 'test')}
+        self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'])
         if pipeline.count_images(config.data, 'test') > len(self.real.mean):
-            self.floor = summarise(config, self.extractor, 'test', keep=0)
+            self.floor = summarise(config, self.extractor, 'test', 0, parts['test'])
 
-    def score(self, batches, num_samples, labelled=False):
+    def score(self, batches, num_samples, labelled=False, part=None):
         """`metrics.score.score` of images.
 
         Args:
           batches: iterable of uint8 [n, H, W, C].
           num_samples: how many images there are.
           labelled: whether the classes of the model take turns in them.
+          part: a file for what was seen of them, with which an interrupted pass goes on.
         """
         labelled = labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
         labels = samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
-        return scoring.score(self.extractor, batches, self.real, self.floor, labels)
+        return scoring.score(self.extractor, batches, self.real, self.floor, labels, part)
 
 
 def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
@@ -72,20 +80,24 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     Raises:
       UserError: as `Evaluator`, or there is no sound checkpoint.
     """
-    evaluator = Evaluator(config)
+    seeds = seeds or (config.training.seed,)
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, step)
-    seeds = seeds or (config.training.seed,)
-    results = []
+    stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples)
+    directory = os.path.join(workdir, 'evaluation')
+    parts = os.path.join(directory, f'{stem}{_more(seeds)}.parts')
+    check_writable(parts)
+    evaluator, results = Evaluator(config, parts), []
     for seed in seeds:
         root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
         samples.draw(model, root, num_samples, seed, step, weights)
-        results.append(evaluator.score(samples.read(root, config.image_shape), num_samples, labelled=True))
-    stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples)
-    path = os.path.join(workdir, 'evaluation', f'{stem}{_more(seeds)}-{evaluator.extractor.name}.json')
+        drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
+        results.append(evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz')))
     settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
+    path = os.path.join(directory, f'{stem}{_more(seeds)}-{_against(evaluator)}.json')
     result = _over_seeds(seeds, results)
     _write(path, {'step': step, 'weights': weights, **settings, **result})
+    shutil.rmtree(parts)
     return {**figures(evaluator, result), 'evaluation': path}
 
 
@@ -102,12 +114,15 @@ def evaluate_samples(config, path):
     Raises:
       UserError: as `Evaluator`, or an image is broken or of another size.
     """
-    count = samples.count(path)
-    evaluator = Evaluator(config)
-    result = evaluator.score(samples.read(path, config.image_shape), count)
-    path = os.path.normpath(path)
-    written = f'{path}-{evaluator.extractor.name}.json'
+    count, path = samples.count(path), os.path.normpath(path)
+    samples.first_images(path, config.image_shape, 1)
+    parts = f'{path}.parts'
+    check_writable(parts)
+    evaluator = Evaluator(config, parts)
+    result = evaluator.score(report.progress(samples.read(path, config.image_shape), count, 'scoring'), count)
+    written = f'{path}-{_against(evaluator)}.json'
     _write(written, {'samples': path, **result})
+    shutil.rmtree(parts)
     return {**figures(evaluator, result), 'evaluation': written}
 
 
@@ -127,26 +142,43 @@ def make_statistics(config, split, keep_features):
     """
     data, options = config.data, config.evaluation
     extractor = extractors.load(data, options.extractor, options.inception)
-    found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0)
     path = options.stats_file or os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}.npz')
+    part = f'{path}.part'
+    check_writable(os.path.dirname(path))
+    found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0, part)
     found.save(path)
+    os.remove(part)
     kept = f', {len(found.features):,} features kept' if keep_features else ''
     return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
 
 
-def summarise(config, extractor, split, keep):
-    """`Statistics` of the first `num_real` images of a split."""
-    data, limit = config.data, config.evaluation.num_real
-    batches = pipeline.image_batches(data, split, limit or None)
-    found, _ = statistics.summarise(extractor, batches, f'{split} split of {data.dataset} at {data.image_size} px', keep)
-    return dataclasses.replace(found, images=f'the first {found.count:,} images of the {found.images}')
+def summarise(config, extractor, split, keep, part):
+    """`Statistics` of the first `num_real` images of a split; `keep` and `part` as in `metrics.statistics.summarise`."""
+    data, limit = config.data, config.evaluation.num_real or None
+    total = pipeline.count_images(data, split)
+    total = min(limit or total, total)
+    where = f' in {os.path.abspath(data.data_dir)}' if data.dataset == 'folder' else ''
+    words = f'the first {total:,} images of the {split} split of {data.dataset}{where} at {data.image_size} px'
+    batches = report.progress(pipeline.image_batches(data, split, limit), total, 'real images')
+    found, _ = statistics.summarise(extractor, batches, words, keep, part=part)
+    return dataclasses.replace(found, dataset=data.dataset, split=split, image_size=data.image_size)
 
 
-def check_scored(config, num_samples):
-    """Raises UserError where the extractor does not apply, or for too few images."""
+def _load_statistics(config, extractor):
+    """The statistics of `stats_file`, if they are of images of the same size."""
+    found, data, path = statistics.load(config.evaluation.stats_file, extractor), config.data, config.evaluation.stats_file
+    if found.image_size not in (0, data.image_size):
+        raise UserError(f'--stats_file={path} is of {found.images}, the scores are of {data.image_size} px: make it anew with --mode=stats')
+    return found
+
+
+def check_scored(config, num_samples, with_statistics=True):
+    """Raises UserError where the extractor or the statistics do not apply, or for too few images."""
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
-    extractors.load(config.data, config.evaluation.extractor, config.evaluation.inception)
+    extractor = extractors.load(config.data, config.evaluation.extractor, config.evaluation.inception)
+    if config.evaluation.stats_file and with_statistics:
+        _load_statistics(config, extractor)
 
 
 def figures(evaluator, result):
@@ -167,7 +199,8 @@ def figures(evaluator, result):
         f'{frechet}_held_out_size': f' ({result["num_held_out"]:,} samples at a time)',
         'class_agreement': ' of the samples are taken for the class that was asked for',
     }
-    return {title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result}
+    shown = {title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result}
+    return {**shown, 'against': result['real']}
 
 
 def _figure(result, name):
@@ -188,7 +221,14 @@ def _over_seeds(seeds, results):
 
 
 def _more(seeds):
-    return f'-and{len(seeds) - 1}seeds' if len(seeds) > 1 else ''
+    return f'-seeds{"-".join(map(str, seeds))}' if len(seeds) > 1 else ''
+
+
+def _against(evaluator):
+    """A name for the extractor and the real images, another for others."""
+    extractor, real = evaluator.extractor, evaluator.real
+    what = json.dumps([extractor.weights_hash, real.extractor_hash, real.images, real.count])
+    return f'{extractor.name}-{hashlib.sha256(what.encode()).hexdigest()[:6]}'
 
 
 def _write(path, result):

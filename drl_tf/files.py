@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import tempfile
 
 from drl_tf.errors import UserError
 
@@ -30,6 +31,20 @@ def written_aside(path, mode='w'):
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(aside)
+
+
+def check_writable(directory):
+    """Makes a directory, where need be, and sees that files can be written there.
+
+    Raises:
+      UserError: they cannot.
+    """
+    try:
+        os.makedirs(directory or '.', exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory or '.') as file:
+            file.write(b'0')
+    except OSError as error:
+        raise UserError(f'{directory} cannot be written to ({error.strerror}): put that right, or give another place') from error
 
 
 def sync(path):

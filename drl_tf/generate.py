@@ -50,7 +50,7 @@ def file_stem(config, workdir, step, weights, num_samples):
     pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
     free = ('sampling', 'always')
     changed = [(field, mine) for (field, mine), (_, theirs) in pairs if mine != theirs and field.metadata['changes'] in free]
-    unnamed = ('seed', 'data_dir', 'sample_batch_size')
+    unnamed = ('seed', 'data_dir', 'sample_batch_size', 'deterministic')
     kept = [field.name + configuration.text(mine) for field, mine in changed if field.name not in unnamed]
     return '-'.join([f'{step:08d}', weights, str(num_samples), f'seed{config.training.seed}', *kept])
 

@@ -1,8 +1,10 @@
-"""Pictures: grids of images and of trajectories."""
+"""What the user is shown: grids of images and of trajectories, curves, and how far work has come."""
 
 import math
+import sys
 
 import numpy as np
+import tqdm
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -86,3 +88,17 @@ def trajectory(states, count):
       uint8 [count, T + 1, H, W, C].
     """
     return np.stack([to_uint8(state[:count]) for state in states], axis=1)
+
+
+def progress_bar(total, what, done=0, shown=True):
+    """A bar of images; on a terminal it moves every second, in a log there is a line every half minute."""
+    interval = 1 if sys.stderr.isatty() else 30
+    return tqdm.tqdm(total=total, initial=done, unit=' images', desc=what, mininterval=interval, disable=not shown)
+
+
+def progress(batches, total, what):
+    """Yields batches of images, and shows how many of them were taken."""
+    with progress_bar(total, what) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))

@@ -7,14 +7,12 @@ import hashlib
 import json
 import math
 import os
-import sys
 import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
 from drl_tf import noise, report
@@ -63,7 +61,8 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
     with held(directory):
         described = _begun(directory, settings, share * model.distribute_strategy.num_replicas_in_sync)
         missing = [shard for shard in _shards(directory, described) if not _is_sound(shard, settings)]
-        with _progress(num_samples, num_samples - sum(shard.count for shard in missing), show) as bar:
+        done = num_samples - sum(shard.count for shard in missing)
+        with report.progress_bar(num_samples, 'sampling', done, show) as bar:
             for shard in missing:
                 images = []
                 for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first):
@@ -114,12 +113,6 @@ def _sampled(model, share, num_samples, seed, weights, label, compose, first):
         if not np.isfinite(images).all():
             raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
         yield report.to_uint8(images[: last - start]), states
-
-
-def _progress(total, there, show):
-    """A bar that counts what was already there."""
-    interval = 1 if sys.stderr.isatty() else 30
-    return tqdm.tqdm(total=total, initial=there, unit=' images', desc='sampling', mininterval=interval, disable=not show)
 
 
 def _of_each(strategy, values):

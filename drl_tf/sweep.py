@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import shutil
 
 from drl_tf import checkpoint, devices, report, samples
 from drl_tf import config as configuration
@@ -57,7 +58,8 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
     """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are enough samples of
     parts as large as the held-out split, which compare with the floor.
     """
-    evaluator, rows = Evaluator(config), []
+    parts = os.path.join(workdir, f'sweep_{mode}', 'parts')
+    evaluator, rows = Evaluator(config, parts), []
     shown = (evaluator.name, in_parts := f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
     for value, changes in variants.items():
         with devices.strategy().scope():
@@ -75,6 +77,7 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    shutil.rmtree(parts, ignore_errors=True)
     distances = [row.get(in_parts, row[evaluator.name]) for row in rows]
     floor = {'floor': [score['floor']] * len(rows)} if 'floor' in score else {}
     curves = {f'Fréchet distance ({evaluator.extractor.name})': distances, **floor}

@@ -86,6 +86,7 @@ def survivors(recipe, kills, directory, seed=0):
         process, instant = start(train, workdir, recipe), instants.uniform(0, duration)
         process.join(instant)
         if process.exitcode is not None:
+            assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
             shutil.rmtree(workdir)
             continue
         process.kill()

@@ -12,6 +12,7 @@ from tiny import TINY, call, refused
 from drl_tf import checkpoint, cli
 from drl_tf.config import Data
 from drl_tf.data import pipeline
+from drl_tf.metrics import extractors
 
 FRECHET = 'frechet_distance_digits_classifier'
 STAND_IN = 'frechet_distance_stand_in_for_inception'
@@ -67,7 +68,7 @@ def test_real_digits_from_a_file_and_from_pictures_are_at_the_floor(capsys, tmp_
     assert found[0][FRECHET] == pytest.approx(found[0]['floor']) == pytest.approx(found[1][FRECHET])
     assert found[0][f'{FRECHET}_held_out_size'] == pytest.approx(found[0]['floor'])
     assert found[0]['precision'] > 0.8 and found[0]['recall'] > 0.8 and found[0]['num_samples'] == 1000
-    assert (tmp_path / 'real.npz-digits_classifier.json').exists()
+    assert len([*tmp_path.glob('real.npz-digits_classifier-*.json')]) == 1 and not [*tmp_path.glob('*.parts')]
 
 
 def test_a_network_in_the_place_of_inception(capsys, tiny_run, inception):
@@ -80,17 +81,19 @@ def test_a_network_in_the_place_of_inception(capsys, tiny_run, inception):
     assert 1 <= score['classifier_score_stand_in_for_inception'] <= 1008
 
 
-def test_inception_is_called_fid(capsys, tmp_path, held_out):
+def test_inception_is_called_fid(capsys, tmp_path, held_out, monkeypatch):
+    monkeypatch.setattr(extractors, 'recognises', lambda run: True)
     path = stand_in.save(tmp_path / 'alike', convolutions=stand_in.CONVOLUTIONS)
     np.save(tmp_path / 'samples.npy', held_out[:24])
     options = [f'--inception={path}', f'--samples={tmp_path}/samples.npy', '--num_real=40']
     out, score = scores(capsys, '--mode=evaluate', *DIGITS, *options)
-    assert 'FID' in out and 'KID' in out and 'Inception score' in out
+    assert 'FID' in out and 'KID' in out and 'Inception score' in out and 'the first 40 images of the train split of digits' in out
     assert {'fid', 'kid', 'kid_error', 'inception_score', 'inception_score_deviation'} <= score.keys()
 
 
-def test_statistics_take_the_place_of_the_images(capsys, tiny_run, tmp_path):
-    path = tmp_path / 'digits.npz'
+def test_statistics_take_the_place_of_the_images(capsys, caplog, tiny_run, tmp_path):
+    path, larger = tmp_path / 'digits.npz', tmp_path / 'larger.npz'
+    assert call(capsys, '--mode=stats', *DIGITS, '--image_size=32', '--num_real=20', f'--stats_file={larger}')[0] == 0
     code, out, err = call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}')
     assert code == 0 and str(path) in out, err
     arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
@@ -104,7 +107,8 @@ def test_statistics_take_the_place_of_the_images(capsys, tiny_run, tmp_path):
     code, _, err = call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}', '--nokeep_features', '--split=test')
     assert code == 0, err
     _, without = scores(capsys, *arguments, f'--stats_file={path}')
-    assert 'precision' not in without and without['num_real'] == 1000
+    assert 'precision' not in without and without['num_real'] == 1000 and 'of the test split of digits' in caplog.text
+    assert '32 px, the scores are of 16 px' in refused(capsys, '--mode=evaluate', f'--workdir={tiny_run}', f'--stats_file={larger}')
 
 
 def test_statistics_of_another_extractor_are_refused(capsys, tiny_run, tmp_path, inception):
@@ -151,6 +155,21 @@ def test_an_interrupted_evaluation_is_made_up_for(scored_run):
     assert lines_of(workdir) == before
 
 
+def test_a_best_checkpoint_by_another_measure_is_put_aside(capsys, caplog, scored_run):
+    workdir, command = scored_run
+    best = checkpoint.best_step(workdir)
+    assert call(capsys, *command[1:], '--evaluate_samples=20', '--evaluate_every=6', '--train_steps=12')[0] == 0
+    assert checkpoint.best_step(workdir) == 12 and [line['num_samples'] for line in lines_of(workdir)] == [24, 24, 24, 20]
+    assert (workdir / 'best.1' / f'{best:08d}' / 'manifest.json').exists() and f'{workdir}/best.1' in caplog.text
+
+
+def test_evaluations_that_differ_have_files_that_differ(capsys, tiny_run):
+    arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
+    different = [[], ['--num_real=500'], ['--evaluation_seeds=1,2'], ['--evaluation_seeds=1,3']]
+    paths = {scores(capsys, *arguments, *options)[0].split()[-1] for options in different}
+    assert len(paths) == 4 and not [*tiny_run.glob('evaluation/*.parts')]
+
+
 def test_a_folder_with_hardly_a_held_out_picture_is_scored(capsys, tmp_path, held_out):
     (tmp_path / 'pictures').mkdir()
     for index, image in enumerate(held_out[:12]):
@@ -168,4 +187,10 @@ def test_what_cannot_be_scored_is_said_before_any_work(capsys, tmp_path, tiny_ru
     assert 'no/such/net' in refused(capsys, *TINY, f'--workdir={workdir}', '--evaluate_every=5', '--extractor=no/such/net')
     assert 'x.npz' in refused(capsys, '--mode=evaluate', *DIGITS, f'--samples={tmp_path}/x.npz')
     assert '--workdir' in refused(capsys, '--mode=evaluate', *DIGITS)
+    assert 'absent.npz' in refused(capsys, *TINY, '--mode=train,evaluate', f'--workdir={workdir}', '--stats_file=absent.npz')
     assert not workdir.exists()
+    for flags, words in [
+        (['--samples=x.npz', '--num_samples=9'], 'drop --num_samples'), (['--samples='], 'must be a path'),
+        (['--evaluation_seeds=1,1'], 'different seeds'), (['--num_real=9', '--stats_file=x.npz'], 'drop one of them'),
+    ]:  # fmt: skip
+        assert words in refused(capsys, '--mode=evaluate', f'--workdir={tiny_run}', *flags)

@@ -12,6 +12,9 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
+from matplotlib import cbook
+from PIL import Image
 
 from drl_tf.data import fetch
 from drl_tf.errors import UserError, one_line
@@ -21,7 +24,9 @@ _SHIPPED = {'digits_classifier': digits_classifier, 'efficientnet_lite0': effici
 NAMES = ('inception', *_SHIPPED)
 _DIGITS = ('digits', 'mnist')
 _BATCH = 100
-_INCEPTION_FEATURES, _INCEPTION_CLASSES, _INCEPTION_CONVOLUTIONS = 2048, 1008, 94
+INCEPTION_FEATURES, _INCEPTION_CLASSES, _INCEPTION_CONVOLUTIONS = 2048, 1008, 94
+_CERTAIN = 0.1
+_STAND_IN = 'stand_in_for_inception'
 _FEATURES, _LOGITS = ('pool_3', 'features'), 'logits'
 
 
@@ -77,13 +82,15 @@ def load(data, name='', inception=''):
     size = _side(shape, name)
     resize = f'bilinear to {size} px, antialiased' if size else 'none'
     label = re.sub(r'\W', '_', os.path.splitext(os.path.basename(os.path.normpath(name)))[0])
+    label = f'own_{label}' if label in (*NAMES, _STAND_IN) else label
     return Extractor(label, _hash(name), resize, _runner(function, functools.partial(_colour, size=size), f'--extractor={name}'))
 
 
 def _inception(path):
     """Inception of TF-Hub's tensorflow/tfgan/eval/inception/1, by its handle or from a directory.
 
-    A network in a directory that has not Inception's layers is used all the same, but its distances are not called FID.
+    A network that is not seen to be Inception, by its number of convolutions (in a directory) and by what it takes a photograph
+    for, is used all the same, with a warning, but its distances are not called FID.
     """
     evaluation = tfgan.evaluation()
     handle, size = evaluation.INCEPTION_TFHUB, evaluation.INCEPTION_DEFAULT_IMAGE_SIZE
@@ -93,10 +100,14 @@ def _inception(path):
         raise UserError(f'--inception={source} takes {shape}, but must take images of {size} px: give another directory')
     run = _runner(function, functools.partial(_colour, size=size, antialias=False), f'--inception={source}')
     features, logits = run(np.zeros([1, 32, 32, 3], np.uint8))
-    if features.shape[1] != _INCEPTION_FEATURES or logits is None or logits.shape[1] != _INCEPTION_CLASSES:
-        raise UserError(f'--inception={source} must return pool_3 [n, {_INCEPTION_FEATURES}] and logits [n, {_INCEPTION_CLASSES}]')
-    kind = 'standard' if not path or _convolutions(function, size) == _INCEPTION_CONVOLUTIONS else 'stand-in'
-    name = {'standard': 'inception', 'stand-in': 'stand_in_for_inception'}[kind]
+    if features.shape[1] != INCEPTION_FEATURES or logits is None or logits.shape[1] != _INCEPTION_CLASSES:
+        raise UserError(f'--inception={source} must return pool_3 [n, {INCEPTION_FEATURES}] and logits [n, {_INCEPTION_CLASSES}]')
+    has_layers = not path or _convolutions(function, size) == _INCEPTION_CONVOLUTIONS
+    standard = has_layers and recognises(run)
+    if not standard:
+        what = 'knows no photograph: its weights are not trained' if has_layers else 'has other layers'
+        logging.warning('%s is not the standard Inception (it %s): no score is called FID, KID or Inception score', source, what)
+    name, kind = ('inception', 'standard') if standard else (_STAND_IN, 'stand-in')
     return Extractor(name, _hash(source), f'bilinear to {size} px, corners as in TensorFlow 1', run, kind)
 
 
@@ -195,6 +206,22 @@ def _features_and_logits(outputs, flag):
         raise UserError(f'{flag} returns {", ".join(outputs)}: {" or ".join(_FEATURES)} is not among them')
     parts = (features, outputs.get(_LOGITS))
     return tuple(None if part is None else tf.reshape(tf.cast(part, tf.float32), [tf.shape(part)[0], -1]) for part in parts)
+
+
+def recognises(run):
+    """Whether the logits of a network take a photograph and its mirror image, but not noise, for the same, with some certainty.
+
+    A network with random weights does not. The photograph is the portrait that matplotlib ships.
+
+    Args:
+      run: as in `Extractor`.
+    """
+    with Image.open(cbook.get_sample_data('grace_hopper.jpg')) as picture:
+        photograph = np.asarray(picture.convert('RGB').resize((299, 299)))
+    noise = np.random.default_rng(0).integers(0, 256, photograph.shape, np.uint8)
+    _, logits = run(np.stack([photograph, photograph[:, ::-1], noise]))
+    (portrait, mirrored, other), chances = logits.argmax(axis=1), tf.nn.softmax(logits).numpy().max(axis=1)
+    return bool(portrait == mirrored != other and min(chances[:2]) > _CERTAIN)
 
 
 def _convolutions(function, size):

@@ -18,7 +18,7 @@ def frechet_distance(real, fake):
       fake: features, float [M, d], M at least 2.
 
     Returns:
-      The distance, a float of at least 0 up to rounding.
+      The distance, a float of at least 0.
 
     Raises:
       UserError: the shapes do not go together, or a feature is not finite.
@@ -41,7 +41,7 @@ def frechet_distance_from_moments(mean, covariance, other_mean, other_covariance
       covariance, other_covariance: C and C', float [d, d], of any rank.
 
     Returns:
-      The distance, a float of at least 0 up to rounding.
+      The distance, a float of at least 0.
 
     Raises:
       UserError: the shapes do not go together, a value is not finite, or a covariance is not symmetric or has a negative
@@ -49,7 +49,7 @@ def frechet_distance_from_moments(mean, covariance, other_mean, other_covariance
     """
     mean, covariance, other_mean, other_covariance = _checked_moments(mean, covariance, other_mean, other_covariance)
     traces = np.trace(covariance) + np.trace(other_covariance)
-    return float(np.sum((mean - other_mean) ** 2) + traces - 2 * _trace_sqrt_product(covariance, other_covariance))
+    return max(0.0, float(np.sum((mean - other_mean) ** 2) + traces - 2 * _trace_sqrt_product(covariance, other_covariance)))
 
 
 def _checked_moments(*moments):

@@ -18,13 +18,14 @@ class Moments:
 
     Attributes:
       count: how many features there were, int.
-      mean: float64 [d]; zeros where there were none.
+      mean: m, float64 [d]; zeros where there were none.
+      scatter: S, float64 [d, d].
     """
 
     def __init__(self, dimensions):
         self.count = 0
         self.mean = np.zeros(dimensions)
-        self._scatter = np.zeros([dimensions, dimensions])
+        self.scatter = np.zeros([dimensions, dimensions])
 
     def update(self, features):
         """Takes in features, float [n, d].
@@ -37,7 +38,7 @@ class Moments:
         if len(features):
             batch.count, batch.mean = len(features), features.mean(axis=0)
             features -= batch.mean
-            batch._scatter = features.T @ features
+            batch.scatter = features.T @ features
         self.merge(batch)
 
     def merge(self, other):
@@ -52,7 +53,7 @@ class Moments:
         if not other.count:
             return
         shift = other.mean - self.mean
-        self._scatter += other._scatter + np.outer(shift, shift) * (self.count * other.count / count)
+        self.scatter += other.scatter + np.outer(shift, shift) * (self.count * other.count / count)
         self.mean = self.mean + shift * (other.count / count)
         self.count = count
 
@@ -65,4 +66,4 @@ class Moments:
         """
         if self.count < 2:
             raise UserError(f'{self.count} images have no covariance: at least 2 are needed')
-        return self._scatter / (self.count - 1)
+        return self.scatter / (self.count - 1)

@@ -27,7 +27,7 @@ def names(extractor):
     return {'frechet': f'frechet_distance_{of}', 'kernel': f'kernel_distance_{of}', 'classifier': f'classifier_score_{of}'}
 
 
-def score(extractor, samples, real, floor=None, labels=None):
+def score(extractor, samples, real, floor=None, labels=None, part=None):
     """How far generated images are from real ones.
 
     Numbers compare only with those of the same extractor and weights, image size, number of samples and real images.
@@ -39,6 +39,7 @@ def score(extractor, samples, real, floor=None, labels=None):
       floor: `Statistics` of real images that are not among those, with their features, or None: what a perfect generator of as
         many samples would get.
       labels: the class that each sample should have, int [n]; None where that is open or the extractor knows no such classes.
+      part: as in `statistics.summarise`, of the samples.
 
     Returns:
       dict, ready for JSON. By the names of `names`: the Fréchet distance; its 'floor' and, with at least as many samples as
@@ -53,7 +54,7 @@ def score(extractor, samples, real, floor=None, labels=None):
       UserError: there are fewer than 2 samples, or a feature is not finite.
     """
     name, held_out = names(extractor), floor.count if floor else 0
-    fake, logits = summarise(extractor, samples, 'the samples', max(KEPT_FEATURES, _PARTS * held_out))
+    fake, logits = summarise(extractor, samples, 'the samples', max(KEPT_FEATURES, _PARTS * held_out), True, part)
     result = {name['frechet']: _frechet(real, fake)}
     if floor:
         result['floor'] = _frechet(real, floor)

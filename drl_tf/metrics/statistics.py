@@ -2,16 +2,20 @@
 
 import dataclasses
 import json
+import os
+import time
 import zipfile
 
 import numpy as np
+from absl import logging
 
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import written_aside
 from drl_tf.metrics.moments import Moments
 
-_AUTHORS = 'pool_3'
+_AUTHORS, WIDTH = 'pool_3', 2048
 _MAX_BYTES = 2**32
+_SAVE_SECONDS = 60
 _ANOTHER = 'make it anew with --mode=stats'
 
 
@@ -28,6 +32,7 @@ class Statistics:
       extractor_hash: of its weights; '' where the file does not say.
       resize: how images got the network's size.
       images: what the images are, in words.
+      dataset, split, image_size: of the images; '', '' and 0 where that is not known.
     """
 
     mean: np.ndarray
@@ -38,6 +43,9 @@ class Statistics:
     extractor_hash: str
     resize: str
     images: str
+    dataset: str = ''
+    split: str = ''
+    image_size: int = 0
 
     def save(self, path):
         """Writes a `.npz` file, aside and renamed."""
@@ -48,35 +56,94 @@ class Statistics:
             np.savez(file, description=json.dumps(words), **arrays)
 
 
-def summarise(extractor, batches, images, keep=0):
-    """Statistics of images in one pass.
+class _Pass:
+    """What was seen of some images, kept in a file from minute to minute: an interruption costs no more than that.
+
+    Args:
+      path: of the file; None keeps nothing.
+      what: all that the sums depend on; a file of anything else is passed over.
+      keep: of how many images features are kept.
+    """
+
+    def __init__(self, path, what, keep):
+        self.path, self.what, self.keep = path, json.dumps(what), keep
+        self.moments, self.features, self.logits, self.saved = None, [], [], time.monotonic()
+        if path and os.path.exists(path):
+            self._take_up()
+
+    @property
+    def count(self):
+        return self.moments.count if self.moments else 0
+
+    def _take_up(self):
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                if str(file['what']) != self.what:
+                    return
+                moments = Moments(len(file['mean']))
+                moments.count, moments.mean, moments.scatter = int(file['count']), file['mean'], file['scatter']
+                features, logits = file['features'], file['logits']
+        except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
+            logging.warning('%s is damaged (%s): the pass over the images begins anew', self.path, one_line(error))
+            return
+        self.moments, self.features, self.logits = moments, [features], [logits] if len(logits) else []
+
+    def update(self, features, logits):
+        self.moments = self.moments or Moments(features.shape[1])
+        if self.count < self.keep or not self.features:
+            self.features.append(features[: max(0, self.keep - self.count)].copy())
+        self.moments.update(features)
+        if logits is not None:
+            self.logits.append(logits)
+        if time.monotonic() - self.saved > _SAVE_SECONDS:
+            self.save()
+
+    def save(self):
+        if not self.path:
+            return
+        self.features = [np.concatenate(self.features)]
+        logits = np.concatenate(self.logits) if self.logits else np.zeros([0, 0])
+        moments = self.moments
+        arrays = dict(count=moments.count, mean=moments.mean, scatter=moments.scatter, features=self.features[0], logits=logits)
+        with written_aside(self.path, 'wb') as file:
+            np.savez(file, what=self.what, **arrays)
+        self.saved = time.monotonic()
+
+
+def summarise(extractor, batches, images, keep=0, classify=False, part=None):
+    """Statistics of images in one pass, whose memory does not grow with their number.
 
     Args:
       extractor: an `extractors.Extractor`.
       batches: iterable of uint8 [n, H, W, C].
       images: what the images are, in words.
       keep: of how many images, from the first, features are kept.
+      classify: whether logits are kept, of all images.
+      part: a file that holds what was seen, every minute and at the end; a pass that was interrupted goes on with it. None: none.
 
     Returns:
-      The `Statistics`, and the logits of all images, float32 [N, classes], or None.
+      The `Statistics`, and the logits, float32 [N, classes], or None.
 
     Raises:
       UserError: there are fewer than 2 images, or a feature is not finite.
     """
-    moments, kept, logits = None, [], []
+    seen = _Pass(part, [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify], keep)
+    passed, taken_up = 0, seen.count
     for batch in batches:
-        features, scores = extractor.run(batch)
-        moments = moments or Moments(features.shape[1])
-        kept.append(features[: max(0, keep - moments.count)])
-        moments.update(features)
-        logits.append(scores)
-    if not moments or moments.count < 2:
-        raise UserError(f'{images}: {moments.count if moments else 0} images are too few for statistics: give at least 2')
+        new = batch[max(0, taken_up - passed) :]
+        passed += len(batch)
+        if len(new):
+            features, logits = extractor.run(new)
+            seen.update(features, logits if classify else None)
+    if seen.count < 2:
+        raise UserError(f'{images}: {seen.count} images are too few for statistics: give at least 2')
+    if seen.count > taken_up:
+        seen.save()
     statistics = Statistics(
-        moments.mean, moments.covariance, moments.count, np.concatenate(kept),
+        seen.moments.mean, seen.moments.covariance, seen.count, np.concatenate(seen.features),
         extractor.name, extractor.weights_hash, extractor.resize, images,
     )  # fmt: skip
-    return statistics, None if logits[0] is None else np.concatenate(logits)
+    return statistics, np.concatenate(seen.logits) if seen.logits else None
 
 
 def load(path, extractor):
@@ -125,15 +192,18 @@ def _check(statistics):
         raise ValueError('covariance is none')
     if type(statistics.count) is not int or statistics.count < max(2, len(statistics.features)):
         raise ValueError(f'count is {statistics.count}')
-    if not all(isinstance(word, str) for word in (statistics.extractor, statistics.extractor_hash, statistics.resize, statistics.images)):
-        raise ValueError('a word is none')
+    fields = {field.name: field.type for field in dataclasses.fields(statistics) if field.type in (str, int)}
+    if not all(type(getattr(statistics, name)) is kind for name, kind in fields.items()):
+        raise ValueError(f'not all of {", ".join(fields)} are of their kind')
 
 
 def _of_activations(path, activations, extractor):
-    """Statistics of Inception's activations [N, 2048] in a file that does not say more."""
-    if not extractor.inception:
+    """Statistics of the standard Inception's activations [N, 2048] in a file that does not say more."""
+    if extractor.inception != 'standard':
         raise UserError(f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: {_ANOTHER}')
-    if activations.ndim != 2 or activations.dtype.kind != 'f' or len(activations) < 2:
-        raise UserError(f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not float [N, 2048]')
+    if activations.ndim != 2 or activations.dtype.kind != 'f' or activations.shape[1] != WIDTH or len(activations) < 2:
+        raise UserError(f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not float [N, {WIDTH}]')
+    if not np.isfinite(activations).all():
+        raise UserError(f'--stats_file={path} holds {_AUTHORS} that are not all finite: {_ANOTHER}')
     unstated = dataclasses.replace(extractor, weights_hash='', run=lambda features: (features, None))
-    return summarise(unstated, [activations], path, len(activations))[0]
+    return summarise(unstated, [activations], f'{_AUTHORS} in {path}, which does not name its network', len(activations))[0]

