@@ -70,6 +70,14 @@ def meant(field, text):
     return tuple(map(kind, cli.flags.ListParser().parse(text)))
 
 
+def is_typed(field, value):
+    """Whether a value is of the type of its option and can be computed with."""
+    kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
+    parts = value if isinstance(value, tuple) else (value,)
+    kinds, largest = {int: ({int}, 2**31 - 1), float: ({int, float}, 3.4e38)}.get(kind, ({kind}, None))
+    return all(type(part) in kinds and (largest is None or abs(part) <= largest) for part in parts)
+
+
 def arguments_around(name, run_dir):
     """The mode that reads an option, and a run where it needs one."""
     mode = cli._READ_BY.get(name, ('train',))[0]
@@ -94,7 +102,7 @@ def test_one_flag(run_dir, work, field, text):
     value = workdir if field.name == 'workdir' else {**vars(command), **{f.name: v for f, v in config.options()}}[field.name]
     if not (field.name == 'workdir' and not text) and not (field in dataclasses.fields(configuration.Data) and text.strip() in ('0', '-1')):
         assert value == meant(field, text)
-    assert all(abs(number) < 3.1e38 for number in (value if isinstance(value, tuple) else (value,)) if not isinstance(number, str))
+    assert is_typed(field, value)
 
 
 @tries(300)
@@ -238,6 +246,7 @@ def test_stored_configurations(run_dir, work, data, copy):
     if copy:
         assert not config.differences(configuration.load(run_dir), lambda field: field.metadata['changes'] in ('never', 'sampling'))
         return
+    assert all(is_typed(field, value) for field, value in config.options())
     for group, options in json.loads(content).items():
         found = json.loads(json.dumps(dataclasses.asdict(getattr(config, group))))
         wanted = {name: value for name, value in options.items() if not (group == 'data' and value in (0, -1))}

@@ -188,6 +188,17 @@ def test_damaged_pictures_are_named_or_whole(caplog, data, kind, seed):
             assert image.shape == (SIZE, SIZE, 3) and (not is_png or np.abs(image - expected).max() <= 1)
 
 
+@pytest.mark.parametrize('flip', [1, 128])
+def test_every_byte_of_a_png_is_covered(tmp_path, caplog, flip):
+    """Pillow alone shows other colours where some of these are changed."""
+    content, expected = made('palette', 1)
+    for where in range(len(content)):
+        (tmp_path / f'{where:03}.png').write_bytes(content[:where] + bytes([content[where] ^ flip]) + content[where + 1 :])
+    (tmp_path / 'whole.png').write_bytes(content)
+    for image in load(tmp_path, caplog)[0]:
+        np.testing.assert_array_equal(image, expected)
+
+
 def test_no_more_pixels_than_the_bound_are_decoded(tmp_path, caplog):
     """2^26 in folders, sets of samples and LSUN alike; one row less is taken."""
     assert images.MAX_PIXELS == 2**26
