@@ -8,6 +8,7 @@ import re
 import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -195,7 +196,15 @@ def refused_faces(tmp_path):
     return str(error.value)
 
 
-CUT = encoded(next(squares(1, 128)), 'PNG')[:-5000]
+def hollow(content):
+    """A PNG of the same size and sound checksums, without pixels."""
+    start, packed = content.index(b'IDAT'), b'IDAT' + zlib.compress(b'')
+    end = content.index(b'IEND') - 4
+    return content[: start - 4] + struct.pack('>I', len(packed) - 4) + packed + struct.pack('>I', zlib.crc32(packed)) + content[end:]
+
+
+FACE = encoded(next(squares(1, 128)), 'PNG')
+CUT = FACE[:-5000]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +212,7 @@ CUT = encoded(next(squares(1, 128)), 'PNG')[:-5000]
     [
         ('small.png', encoded(next(squares(1, 64)), 'PNG'), r'ValueError: 64 x 64 pixels'),
         ('cut.png', CUT, r'\w+: .*'),
+        ('hollow.png', hollow(FACE), r'InvalidArgumentError: .*'),
         ('README', b'Faces of celebrities.', r'ValueError: it does not begin as a file of kind PNG, .*'),
         ('photograph.png', encoded(next(squares(1, 128))), r'ValueError: a file of kind JPEG'),
         ('empty.png', b'', r'ValueError: it does not begin as .*'),

@@ -188,6 +188,8 @@ def damage(path, kind):
         font = TTFont(path)
         del font['CBDT'], font['CBLC']
         font.save(path)
+    if kind == 'no picture':
+        write_font(path, {(0x1F400,): b'no picture'})
     if kind == 'letters':
         write_font(path, {(0x31,): png(picture('red'))})
 
@@ -197,6 +199,7 @@ def damage(path, kind):
     [
         ('truncated', 'is damaged or another font'),
         ('picture', 'is damaged or another font'),
+        ('no picture', r'is damaged or another font \(ValueError: it does not begin as a file of kind PNG'),
         ('no font', 'is damaged or another font'),
         ('outlines', r'holds no colour bitmaps \(table CBDT\)'),
         ('letters', 'holds no picture that a code point reaches'),
