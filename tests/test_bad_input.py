@@ -258,3 +258,11 @@ def test_a_changed_configuration_is_found_by_the_copy(run_dir, tmp_path):
     path = tmp_path / 'run' / 'config.json'
     path.write_text(path.read_text().replace('"b2": 0.0002', '"b2": 0.0003'))
     assert '--b2=0.0003 here, 0.0002 there' in refusal(*called('--mode=sample', f'--workdir={tmp_path}/run'))
+
+
+@pytest.mark.parametrize('wrong', ['[1, 2.5]', '[1, true]', '[1, "2"]', '[1, null]', '[1, [2]]', '"12"', '{"1": 2}', '[1, 1e999]'])
+def test_elements_of_stored_lists_have_their_type(run_dir, tmp_path, wrong):
+    tree = json.loads((run_dir / 'config.json').read_text())
+    tree['network']['channel_mult'] = 'here'
+    (tmp_path / 'config.json').write_text(json.dumps(tree).replace('"here"', wrong))
+    assert f'{tmp_path}/config.json is damaged' in refusal(*called('--mode=sample', f'--workdir={tmp_path}'))
