@@ -17,7 +17,7 @@ from absl import logging
 from drl_tf import checkpoint, report, samples
 from drl_tf.errors import DivergenceError, Interrupted
 from drl_tf.evaluate import Evaluator
-from drl_tf.files import written_aside
+from drl_tf.files import named, written_aside
 
 GRID_IMAGES = 100
 _KIND = ('num_samples', 'extractor_hash', 'real')
@@ -195,7 +195,7 @@ class MetricsLog:
 
     def write(self, path, line, prefix=''):
         """Appends a line, a dict with 'step', to a file, and its numbers to TensorBoard."""
-        with open(path, 'a', encoding='utf-8') as file:
+        with named(path), open(path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
         with self.writer.as_default(step=line['step']):
             for name, value in _scalars(line):

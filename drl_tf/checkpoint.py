@@ -11,7 +11,7 @@ from absl import logging
 from drl_tf import config as configuration
 from drl_tf import devices
 from drl_tf.cooperative import build_model
-from drl_tf.errors import UserError
+from drl_tf.errors import UserError, one_line
 from drl_tf.files import put_aside, sync, written_aside
 
 _KEEP = 3
@@ -56,7 +56,7 @@ def best_score(workdir):
         with open(path, encoding='utf-8') as file:
             note = json.load(file)
         return {**note, 'step': int(note['step'])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f'{path} is damaged ({error}): remove it') from error
 
 
@@ -71,8 +71,12 @@ def keep_best(workdir, step, note):
     kept, former = os.path.join(workdir, _BEST, f'{step:08d}'), best_score(workdir)
     aside = f'{kept}.writing'
     shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.copytree(_path(workdir, step), aside)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(f'{kept} could not be written ({one_line(error)}): put that right, and the same command goes on') from error
     shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(_path(workdir, step), aside)
     os.replace(aside, kept)
     with written_aside(os.path.join(workdir, _BEST, _BEST_SCORE)) as file:
         json.dump({**note, 'step': step}, file, indent=2)
@@ -112,7 +116,7 @@ def save(model, workdir):
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
-            f'checkpoint {final} could not be written ({_first_line(error)}): the older ones are sound; '
+            f'checkpoint {final} could not be written ({one_line(error)}): the older ones are sound; '
             'put that right, and the same command goes on from them'
         ) from error
     for old in steps(workdir)[:-_KEEP]:
@@ -158,7 +162,7 @@ def _restore(model, path):
         status = _state(model).read(os.path.join(path, 'state'))
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
-        raise UserError(f'checkpoint {path} is of another architecture than the config.json of its run ({_first_line(error)})') from error
+        raise UserError(f'checkpoint {path} is of another architecture than the config.json of its run ({one_line(error)})') from error
     status.expect_partial()
 
 
@@ -178,23 +182,22 @@ def _verify(path):
     try:
         with open(os.path.join(path, name), encoding='utf-8') as file:
             manifest = json.load(file)
+        missing = {'state.index', 'config.json'} - manifest.keys()
+        if missing:
+            raise ValueError(f'{", ".join(sorted(missing))} is not in it')
         for name, expected in manifest.items():
             found = _fingerprint(os.path.join(path, name))
             for key, value in expected.items():
                 if found[key] != value:
                     raise ValueError(f'{key} {found[key]}, not {value}')
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        reason = f'{name}: {_first_line(error)}'
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        reason = f'{name}: {one_line(error)}'
         raise UserError(f'checkpoint {path} is damaged ({reason}): remove it, or give an older --checkpoint_step') from error
 
 
 def _fingerprint(path):
     with open(path, 'rb') as file:
         return {'bytes': os.path.getsize(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0][:200]
 
 
 def changed_surroundings(model, workdir, step):

@@ -21,16 +21,29 @@ def written_aside(path, mode='w'):
 
     Yields:
       The open file.
+
+    Raises:
+      OSError: it could not be written; the error names `path`.
     """
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     aside = f'{path}{WRITING}'
     try:
-        with open(aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else '') as file:
+        with named(path), open(aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else '') as file:
             yield file
         os.replace(aside, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(aside)
+
+
+@contextlib.contextmanager
+def named(path):
+    """Has an `OSError` of a file that is being written, which does not say of which, name its path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def check_writable(directory):

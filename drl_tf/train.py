@@ -93,7 +93,7 @@ def _rollbacks(workdir):
     try:
         with open(path, encoding='utf-8') as file:
             return [int(step) for step in json.load(file)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart') from error
 
 

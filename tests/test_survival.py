@@ -1,6 +1,7 @@
 """What a run survives, through the command line: damaged files, signals, energies that run away, a full disk."""
 
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -202,7 +203,24 @@ def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
     assert len(names) > 50 and all(np.isfinite(reader.get_tensor(name)).all() for name in names)
 
 
-def test_disk_full_is_one_line(capsys, tmp_path):
-    """A workdir that cannot be made: a file stands in its place."""
+def test_a_workdir_that_cannot_be_made(capsys, tmp_path):
     (tmp_path / 'file').write_text('')
     assert str(tmp_path / 'file') in refused(capsys, *TINY, f'--workdir={tmp_path}/file/w')
+
+
+def test_a_checkpoint_that_cannot_be_written_whole(capsys, tiny_run, tmp_path):
+    """Files may have no more than 50,000 bytes for a while, as on a full disk: the older checkpoints stay, and the run goes on later."""
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34', '--grid_every=1000']
+    before = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        line = refused(capsys, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 'checkpoints/00000034 could not be written' in line and 'the older ones are sound' in line and 'function_node' not in line
+    assert sorted(path.name for path in (workdir / 'checkpoints').iterdir()) == before
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0 and 'resuming at step 32' in out
