@@ -1,11 +1,15 @@
-"""How many images a second the input pipeline gives by itself, at every preset: python tests/input_speed.py [--seconds=5].
+"""How many images a second the input pipeline gives by itself, and training takes, at every preset: python tests/input_speed.py.
 
-The pictures are parts of photographs in each dataset's real format and size. A dataset that fits in memory is read from there, as
-in training, and the larger ones from files, which the operating system holds in memory after the first epoch: the figures are
-of decoding, cropping and resizing, not of a disk.
+The pictures are parts of photographs in each dataset's real format and size; digits and emoji are the real ones. A dataset that
+fits in memory is read from there, as in training, and the larger ones from files, which the operating system holds in memory
+after the first epoch: the figures are of decoding, cropping and resizing, not of a disk. Small presets are trained here for a few
+seconds; of the others it is computed how many images a second an accelerator takes that computes at 40 % of its peak.
 """
 
 import argparse
+import contextlib
+import dataclasses
+import io
 import itertools
 import os
 import pathlib
@@ -17,53 +21,96 @@ import numpy as np
 import tfds_files
 from pictures import encoded, photographs, write_lmdb
 
-from drl_tf import config
+from drl_tf import cli, devices, train
+from drl_tf.cost import cost
 from drl_tf.data import images, pipeline, prepared, specs
 
-_PICTURES = 512
-_PRESETS = (
-    ('cifar10', 32, 256, 50_000),
-    ('celeb_a', 64, 128, 162_770),
-    ('lsun_church', 64, 128, 126_227),
-    ('lsun_church', 128, 64, 126_227),
-    ('lsun_bedroom', 64, 128, 3_033_042),
-    ('lsun_bedroom', 128, 64, 3_033_042),
-    ('celeb_a_hq', 128, 64, 27_000),
-    ('celeb_a_hq', 256, 64, 27_000),
-)
-_SHAPES = {'cifar10': (32, 32), 'celeb_a': (178, 218), 'celeb_a_hq': None}
+_PICTURES, _SMALL_PICTURES = 512, 8192
+_COUNTS = {'cifar10': 50_000, 'imagenet32': 1_281_167, 'celeb_a': 162_770, 'celeb_a_hq': 27_000, 'lsun_church': 126_227,
+           'lsun_bedroom': 3_033_042}  # fmt: skip
+_SHAPES = {'cifar10': (32, 32), 'imagenet32': (32, 32), 'celeb_a': (178, 218), 'celeb_a_hq': None}
+_TRAINED_HERE = ('digits', 'emoji')
+_PEAK_FLOPS = {'H100': 989e12, 'TPU v5e': 197e12}  # bfloat16, dense, as their makers say.
+_SHARE_OF_PEAK = 0.4
+_HERE = 'here'
+_WHERE = (_HERE, *_PEAK_FLOPS)
+_RECIPES = ('t6', 'cdrl')
 
 
 def main():
-    """Prints a row for every preset and, for LSUN from files, for both ways of preparing it."""
+    """Prints a row for every preset and way to read it: what the pipeline gives, what training takes, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--seconds', type=float, default=5, help='How long to measure each row.')
     seconds = parser.parse_args().seconds
-    rows = []
+    columns = ['dataset', 'pixels', 'batch', 'from', 'images/s', 'of one core']
+    columns += [f'{where}, t6 / cdrl' for where in _WHERE] + ['pipeline / faster recipe']
+    print(f'{len(os.sched_getaffinity(0))} CPU cores\n| {" | ".join(columns)} |\n|{"---|" * len(columns)}', flush=True)
     with tempfile.TemporaryDirectory() as directory:
-        for name in ('church_outdoor', 'bedroom'):
-            for split, count in (('train', _PICTURES), ('val', 8)):
-                files = [encoded(picture) for picture in photographs(count)]
-                write_lmdb(pathlib.Path(directory, 'manual', f'{name}_{split}_lmdb'), files)
-        for dataset, size, batch, count in _PRESETS:
-            in_memory = count * size**2 * 3 <= images.MAX_BYTES_IN_MEMORY
-            for prepare_size in (0, size) if dataset.startswith('lsun') and not in_memory else (0,):
-                data = _data(dataset, size, prepare_size, directory)
-                place = 'memory' if in_memory else f'files of {size} px' if prepare_size else 'files'
-                rows.append((dataset, size, batch, place, *_speed(data, batch, seconds, in_memory)))
-    print(f'\n{os.cpu_count()} CPU cores\n| dataset | pixels | batch | from | images/s | images/s of CPU time |\n|---|---|---|---|---|---|')
-    for row in rows:
-        print('| {} | {} | {} | {} | {:,.0f} | {:,.0f} |'.format(*row))
+        for dataset, size in presets():
+            settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
+            batch, data = settings[-1].training.batch_size, settings[-1].data
+            speeds = [(place, *_speed(read, batch, seconds, place == 'memory')) for place, read in _places(data, directory)]
+            taken = _taken(settings, directory, seconds)
+            cells = [f'{taken[where][0]:,.0f} / {taken[where][1]:,.0f}' if where in taken else '' for where in _WHERE]
+            for place, *given in speeds:
+                row = [dataset, size, batch, place, *(f'{number:,.0f}' for number in given), *cells]
+                print(
+                    '|', *(f'{cell} |' for cell in [*row, ', '.join(f'{given[0] / max(step):,.1f}' for step in taken.values())]), flush=True
+                )
 
 
-def _data(dataset, size, prepare_size, directory):
+def presets():
+    """The datasets and image sizes that have settings in `flags/`, sorted."""
+    names = [path.stem for path in cli._preset_directory().glob('*.flags') if not path.stem.startswith('recipe_')]
+    found = set()
+    for name in names:
+        dataset = max((known for known in specs.DATASETS if name.startswith(known)), key=len)
+        size = name.removeprefix(f'{dataset}_')
+        found.add((dataset, preset(dataset, int(size) if size.isdigit() else 0, 'cdrl').data.image_size))
+    return sorted(found)
+
+
+def preset(dataset, size, recipe):
+    """The configuration that the command line makes of a dataset, an image size (0: that of the settings) and a recipe."""
+    argv = ['run.py', f'--dataset={dataset}', f'--recipe={recipe}', *([f'--image_size={size}'] if size else [])]
+    values = cli._parse(argv)
+    return cli._resolve(cli._group(cli.Command, values), values, argv)[0]
+
+
+def _places(data, directory):
+    """Yields where a dataset is read from, as training would, and the settings that do so, once it is there."""
+    if data.dataset in _COUNTS and not images.fit_in_memory(_COUNTS[data.dataset], data):
+        yield 'files', _on_disk(data, directory)
+        if data.dataset.startswith('lsun'):
+            yield f'files of {data.image_size} px', _on_disk(dataclasses.replace(data, prepare_size=data.image_size), directory)
+    else:
+        yield 'memory', _on_disk(data, directory)
+
+
+def _on_disk(data, directory):
     """A dataset on disk, as `training_images` takes it."""
-    manual = os.path.join(directory, 'manual') if dataset.startswith('lsun') else ''
-    data = specs.resolve(config.Data(dataset, os.path.join(directory, 'data'), manual, prepare_size, size))
-    if dataset in _SHAPES and not prepared._builder(specs.builder_name(data), data.data_dir).data_path.exists():
-        width, height = _SHAPES[dataset] or (size, size)
-        faces = [np.asarray(picture.crop((0, 0, width, height))) for picture in photographs(_PICTURES, side=max(width, height))]
-        tfds_files.write(specs.builder_name(data), data.data_dir, train=faces, validation=faces[:8], test=faces[:8])
+    with contextlib.redirect_stdout(io.StringIO()):
+        data = _laid(data, directory)
+        pipeline.prepare(data)
+    return data
+
+
+def _laid(data, directory):
+    if data.dataset == 'digits':
+        return data
+    data = dataclasses.replace(data, data_dir=os.path.join(directory, 'data'))
+    if data.dataset.startswith('lsun'):
+        manual = pathlib.Path(directory, 'manual')
+        category = specs.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
+        for split, count in (('train', _PICTURES), ('val', 8)):
+            if not (manual / f'{category}_{split}_lmdb').exists():
+                write_lmdb(manual / f'{category}_{split}_lmdb', [encoded(picture) for picture in photographs(count)])
+        return dataclasses.replace(data, manual_dir=str(manual))
+    if data.dataset in _SHAPES and not prepared._builder(specs.builder_name(data), data.data_dir).data_path.exists():
+        width, height = _SHAPES[data.dataset] or (data.image_size, data.image_size)
+        count = _SMALL_PICTURES if width <= 32 else _PICTURES
+        pictures = [np.asarray(picture.crop((0, 0, width, height))) for picture in photographs(count, side=max(width, height))]
+        tfds_files.write(specs.builder_name(data), data.data_dir, train=pictures, validation=pictures[:8], test=pictures[:8])
     return data
 
 
@@ -71,17 +118,36 @@ def _speed(data, batch, seconds, in_memory):
     """Images a second, and a second of CPU time, after a first second that fills the buffers."""
     with mock.patch.object(images, 'MAX_BYTES_IN_MEMORY', 2**40 if in_memory else 0):
         batches = iter(pipeline.training_images(data, batch, seed=0))
-        _take(batches, 1)
+        _take(lambda: next(batches), 1)
         start, cpu_start = time.perf_counter(), time.process_time()
-        count = _take(batches, seconds)
+        count = _take(lambda: next(batches), seconds)
         return count * batch / (time.perf_counter() - start), count * batch / (time.process_time() - cpu_start)
 
 
-def _take(batches, seconds):
-    """Takes batches for some seconds, at least one, and returns how many came."""
+def _taken(settings, directory, seconds):
+    """Images a second that training takes in each configuration, {where: [images a second, ...]}."""
+    if settings[0].data.dataset in _TRAINED_HERE:
+        return {_HERE: [_trained(one, directory, seconds) for one in settings]}
+    flops = [cost(one)['FLOPs of a training step, per image'] for one in settings]
+    return {name: [_SHARE_OF_PEAK * peak / number for number in flops] for name, peak in _PEAK_FLOPS.items()}
+
+
+def _trained(settings, directory, seconds):
+    """Images a second that training takes here, given the same batch again and again."""
+    settings = settings.replace(precision=devices.resolve_precision(settings.training.precision))
+    model, batch = train.compiled_model(settings), settings.training.batch_size
+    batches = iter(pipeline.training_images(_on_disk(settings.data, directory), batch, seed=0).take(1).cache().repeat())
+    model.make_train_function()
+    _take(lambda: model.train_function(batches), 1)
+    start = time.perf_counter()
+    return _take(lambda: model.train_function(batches), seconds) * batch / (time.perf_counter() - start)
+
+
+def _take(function, seconds):
+    """Calls a function again and again for some seconds, at least once, and returns how often."""
     start = time.perf_counter()
     for count in itertools.count(1):
-        next(batches)
+        function()
         if time.perf_counter() - start > seconds:
             return count
 
