@@ -24,14 +24,17 @@ _KIND = ('num_samples', 'extractor_hash', 'real')
 
 
 class Periodic(keras.callbacks.Callback):
-    """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where training ends before it."""
+    """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where training ends before it.
 
-    def __init__(self, every, last_step, action, at_stop=True):
+    Steps are counted here from `first_step`: to ask the device would be to wait for it.
+    """
+
+    def __init__(self, every, first_step, last_step, action, at_stop=True):
         super().__init__()
-        self.every, self.last_step, self.action, self.at_stop = every, last_step, action, at_stop
+        self.every, self.first_step, self.last_step, self.action, self.at_stop = every, first_step, last_step, action, at_stop
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = self.first_step + batch + 1
         if step % self.every == 0 or step == self.last_step or (self.at_stop and self.model.stop_training):
             self.action(step, logs)
 
@@ -56,9 +59,9 @@ class StopAtEnd(keras.callbacks.Callback):
       signal: the number of the signal that came, or None.
     """
 
-    def __init__(self, last_step, time_limit):
+    def __init__(self, first_step, last_step, time_limit):
         super().__init__()
-        self.last_step, self.time_limit, self.signal, self.former = last_step, time_limit, None, {}
+        self.first_step, self.last_step, self.time_limit, self.signal, self.former = first_step, last_step, time_limit, None, {}
 
     def on_train_begin(self, logs=None):
         if threading.current_thread() is threading.main_thread():
@@ -81,12 +84,12 @@ class StopAtEnd(keras.callbacks.Callback):
             signal.signal(number, former)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.time_limit.is_up() or int(self.model.optimizer.iterations) >= self.last_step or self.signal:
+        if self.time_limit.is_up() or self.first_step + batch + 1 >= self.last_step or self.signal:
             self.model.stop_training = True
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Time spent in training steps, but for the first, which compiles; its place is behind a callback that waits for the step.
+    """Time spent in training steps, but for the first, which compiles; its place is behind the callback that waits for the device.
 
     Attributes:
       seconds: float.
@@ -105,11 +108,11 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Steps done, loss, images a second and time left."""
+    """Steps done, loss (every `look_every` steps, when it is there without waiting), images a second and time left."""
 
-    def __init__(self, config, first_step):
+    def __init__(self, config, first_step, look_every):
         super().__init__()
-        self.options, self.first_step, self.step = config.training, first_step, first_step
+        self.options, self.first_step, self.step, self.look_every = config.training, first_step, first_step, look_every
         batch = self.options.batch_size
         self.bar = tqdm.tqdm(
             total=self.options.train_steps * batch, initial=first_step * batch, unit=' images', dynamic_ncols=True,
@@ -124,7 +127,8 @@ class ProgressBar(keras.callbacks.Callback):
             in_time = self.first_step + (self.step - self.first_step) * options.max_minutes * 60 / elapsed
             self.bar.total = max(self.step, min(options.train_steps, math.ceil(in_time))) * options.batch_size
         self.bar.set_description_str(f'step {self.step:,} ', refresh=False)
-        self.bar.set_postfix_str(f'loss {logs["loss"]:.4f}', refresh=False)
+        if self.step % self.look_every == 0:
+            self.bar.set_postfix_str(f'loss {logs["loss"]:.4f}', refresh=False)
         self.bar.update(options.batch_size)
 
     def close(self):
@@ -132,23 +136,24 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.close()
 
 
-def stop_on_divergence(model, workdir, max_loss):
-    """An action that raises `DivergenceError` where a loss, gradient or weight is not finite or the loss ran away.
+def stop_on_divergence(model, workdir):
+    """An action that raises `DivergenceError` where there was a bad step, see `RecoveryLikelihood.first_bad_step`.
 
     What the levels looked like since the last line of the log is then in `diverged-<step>.json`.
     """
 
     def check(step, logs):
-        loss, norm = logs['loss'], logs['gradient_norm']
-        if logs['finite'] and all(map(math.isfinite, logs.values())) and abs(loss) <= max_loss:
+        bad = int(model.first_bad_step)
+        if bad < 0:
             return
-        record = os.path.join(workdir, f'diverged-{step}.json')
+        record, options = os.path.join(workdir, f'diverged-{bad}.json'), model.config.training
         with written_aside(record) as file:
-            json.dump({'step': step, **_numbers(logs), **_by_level(model)}, file, indent=2)
+            json.dump({'step': bad, 'seen_at': step, **_numbers(logs), **_by_level(model)}, file, indent=2)
         raise DivergenceError(
-            f'the energies ran away at step {step} (loss {loss:.4g}, gradient norm {norm:.4g}, --max_loss={max_loss:g}; {record}): '
-            'start a new --workdir with a lower --learning_rate, --clip_norm=1, --shared_noise or a larger --energy_l2',
-            step,
+            f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm {logs["gradient_norm"]:.4g}, '
+            f'--max_loss={options.max_loss:g}; {record}): start a new --workdir with a lower --learning_rate, --clip_norm=1, '
+            '--shared_noise or a larger --energy_l2',
+            bad,
         )
 
     return check
@@ -187,7 +192,6 @@ class MetricsLog:
             return
         self.last = (step, now)
         speed = (step - last_step) * self.batch_size / (now - last_time)
-        logs = {name: value for name, value in logs.items() if name != 'finite'}
         line = {'step': step, 'time': time.time(), 'images_per_second': speed, **_numbers(logs), **_by_level(self.model)}
         for mean in self.model.level_means.values():
             mean.reset_state()

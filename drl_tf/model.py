@@ -71,11 +71,17 @@ class RecoveryLikelihood(keras.Model):
       config: a `config.Config`; sampling takes K and noise scale from it. The networks compute in bfloat16 where its precision
         says so, else in float32.
       attempt: how often training was rolled back; each attempt draws other noise.
+
+    Attributes:
+      first_bad_step: the first step with a loss, gradient or weight that was not finite or a loss beyond `max_loss`, int64 [];
+        -1 where there was none. From it on the averages stand still.
     """
 
     def __init__(self, config, attempt=0):
         super().__init__()
         self.config, self.attempt = config, attempt
+        alike = dict(synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, **alike)
         self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](config.diffusion.num_levels, config.diffusion.b2)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
@@ -230,13 +236,12 @@ class RecoveryLikelihood(keras.Model):
         norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
         others = self.learn_start(start_tape, start, proposal, images, x_next, y_neg, level)
         loss = tf.distribute.get_replica_context().all_reduce('sum', loss)
-        finite = self._finite(loss, norm, *others.values())
-        self._average(finite)
+        self._average(self._is_sound(loss, norm, *others.values()))
 
         values = dict(loss=losses, f_pos=f_pos, f_neg=f_neg, displacement=_rms(y_neg - start), gradient_norm=_rms(chain_gradient))
         for name, value in values.items():
             self.level_means[name].update_state(value, level)
-        return {'loss': loss, 'gradient_norm': norm, 'finite': finite, **others}
+        return {'loss': loss, 'gradient_norm': norm, **others}
 
     def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
         """Teaches what proposed `start`: nothing here. Returns further values for the log."""
@@ -272,19 +277,23 @@ class RecoveryLikelihood(keras.Model):
         optimizer.apply([gradient / replica.num_replicas_in_sync for gradient in gradients], variables)
         return norm
 
-    def _finite(self, *values):
-        """Whether these values and all weights are finite, float32 [] 0 or 1; found on the device."""
+    def _is_sound(self, loss, *values):
+        """Whether at every step so far these values and all weights were finite and the loss within bounds; found on the device."""
         weights = [weight for _, network in self.averages for weight in network.weights]
-        checks = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (*values, *weights)]
-        return tf.cast(tf.reduce_all(checks), tf.float32)
+        finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
+        good = tf.reduce_all(finite) & (tf.abs(loss) <= self.config.training.max_loss)
+        step = tf.cast(self.optimizer.iterations.value, tf.int64)
+        first = tf.where((self.first_bad_step < 0) & ~good, step, self.first_bad_step)
+        self.first_bad_step.assign(first)
+        return first < 0
 
-    def _average(self, finite):
-        """Moves the averaged weights, u included, where `finite` is 1."""
+    def _average(self, sound):
+        """Moves the averaged weights, u included, where all was sound."""
         n = tf.cast(self.optimizer.iterations.value, tf.float32)
         decay = tf.minimum(self.config.training.ema_decay, (1 + n) / (10 + n))
         for average_network, network in self.averages:
             for average, weight in zip(average_network.weights, network.weights, strict=True):
-                average.assign(tf.where(finite == 1, decay * average + (1 - decay) * weight, average))
+                average.assign(tf.where(sound, decay * average + (1 - decay) * weight, average))
 
 
 def _rows_of_replica(batch_size):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import time
 
@@ -17,6 +18,7 @@ from drl_tf.errors import DivergenceError, UserError, one_line
 from drl_tf.files import held, put_aside, written_aside
 
 _ROLLBACKS = 'rollbacks.json'
+_LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -163,11 +165,13 @@ def _compare(config, workdir):
 
 def _fit(model, images, config, workdir, step, time_limit, stopwatch):
     """Runs Keras `fit`; raises `Interrupted`, with where to go on, when a signal ended it."""
-    end, bar = callbacks.StopAtEnd(config.training.train_steps, time_limit), callbacks.ProgressBar(config, step)
+    options = config.training
+    look_every = math.gcd(_LOOK_EVERY, options.log_every, options.grid_every, options.checkpoint_every, config.evaluation.evaluate_every)
+    end, bar = callbacks.StopAtEnd(step, options.train_steps, time_limit), callbacks.ProgressBar(config, step, look_every)
     try:
-        actions = _callbacks(model, config, workdir, step, end, stopwatch)
-        if step < config.training.train_steps:
-            model.fit(images, steps_per_epoch=config.training.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
+        actions = _callbacks(model, config, workdir, step, end, stopwatch, look_every)
+        if step < options.train_steps:
+            model.fit(images, steps_per_epoch=options.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
     finally:
         bar.close()
         end.close()
@@ -209,23 +213,26 @@ def _show_data(batches, config, workdir):
     report.save_png(os.path.join(workdir, 'samples', 'data.png'), report.square(report.to_uint8(list(images))))
 
 
-def _callbacks(model, config, workdir, step, end, stopwatch):
-    """In order: stop before anything is written from a bad state, time, log, draw, save, score.
+def _callbacks(model, config, workdir, step, end, stopwatch, look_every):
+    """In order: note whether to stop, end before anything is written from a bad state, time, log, draw, save, score.
 
     The log, whose means the checkpoints carry on, has no line for a step where training was merely interrupted.
     """
-    options, last = config.training, config.training.train_steps
-    log = callbacks.MetricsLog(model, workdir, step, options.batch_size)
+    options, log = config.training, callbacks.MetricsLog(model, workdir, step, config.training.batch_size)
+
+    def periodic(every, action, at_stop=True):
+        return callbacks.Periodic(every, step, options.train_steps, action, at_stop)
+
     actions = [
-        callbacks.Periodic(1, last, callbacks.stop_on_divergence(model, workdir, options.max_loss)),
-        stopwatch,
         end,
-        callbacks.Periodic(options.log_every, last, log, at_stop=False),
-        callbacks.Periodic(options.grid_every, last, callbacks.sample_grid(model, workdir, log)),
-        callbacks.Periodic(options.checkpoint_every, last, lambda step, logs: checkpoint.save(model, workdir)),
+        periodic(look_every, callbacks.stop_on_divergence(model, workdir)),
+        stopwatch,
+        periodic(options.log_every, log, at_stop=False),
+        periodic(options.grid_every, callbacks.sample_grid(model, workdir, log)),
+        periodic(options.checkpoint_every, lambda step, logs: checkpoint.save(model, workdir)),
     ]
     if config.evaluation.evaluate_every:
         scores = callbacks.Scores(model, workdir, step, log, end)
         scores.catch_up(step)
-        actions.append(callbacks.Periodic(config.evaluation.evaluate_every, last, scores, at_stop=False))
+        actions.append(periodic(config.evaluation.evaluate_every, scores, at_stop=False))
     return actions

@@ -67,15 +67,18 @@ def test_ema_with_its_warmup():
     np.testing.assert_allclose(kernels[0], 0.1 * kernels[1] + 0.9 * kernels[2], atol=1e-6)
 
 
-def test_the_average_takes_nothing_that_is_not_finite():
-    """A weight that is NaN after the step: the step says so and leaves all averages as they were."""
+def test_the_average_takes_nothing_from_a_bad_step_on():
+    """A weight that is NaN in one step, a loss out of bounds: the step is noted, and all averages stand still, then and later."""
+    assert int(trained()[0].first_bad_step) == -1
+    assert int(trained(max_loss=1e-3)[0].first_bad_step) == 1
     model = initial()
-    before = [weight.numpy() for weight in model.ema_network.weights]
-    model.network.conv_in.kernel.assign(np.nan * model.network.conv_in.kernel)
-    assert float(model.train_step(images(4))['finite']) == 0
-    for average, expected in zip(model.ema_network.weights, before, strict=True):
-        np.testing.assert_array_equal(average, expected)
-    assert trained()[1]['finite'] == 1
+    before, kernel = [weight.numpy() for weight in model.ema_network.weights], model.network.conv_in.kernel.numpy()
+    for value in (np.nan * kernel, kernel):
+        model.network.conv_in.kernel.assign(value)
+        model.train_step(images(4))
+        assert int(model.first_bad_step) == 1
+        for average, expected in zip(model.ema_network.weights, before, strict=True):
+            np.testing.assert_array_equal(average, expected)
 
 
 def test_u_moves_once_a_step():
