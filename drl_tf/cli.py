@@ -14,7 +14,7 @@ from absl import flags
 
 from drl_tf import __version__, flagfiles
 from drl_tf import config as configuration
-from drl_tf.errors import DivergenceError, Interrupted, UserError
+from drl_tf.errors import DivergenceError, Interrupted, UserError, printable
 
 MODES = ('train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
@@ -112,7 +112,7 @@ def main(argv=None):
 
 
 def _fail(error, code):
-    line = ' '.join(str(error).split()).encode('utf-8', 'backslashreplace').decode('utf-8')
+    line = printable(' '.join(str(error).split()))
     if len(line) > _LONGEST_LINE:
         line = f'{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}'
     print(f'error: {line}', file=sys.stderr)

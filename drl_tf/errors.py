@@ -42,3 +42,8 @@ class Interrupted(Exception):
 def one_line(error):
     """Kind and message of another library's error in one line of at most 300 characters, without the nodes of TensorFlow's graphs."""
     return ' '.join(_GRAPH_NODES.sub('', f'{type(error).__name__}: {error}').split())[:300]
+
+
+def printable(text):
+    """A text that may hold a file name which is not UTF-8, with escapes for what cannot be written."""
+    return str(text).encode('utf-8', 'backslashreplace').decode('utf-8')

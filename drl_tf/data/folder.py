@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from drl_tf import config
 from drl_tf.data import images
-from drl_tf.errors import UserError
+from drl_tf.errors import UserError, printable
 
 _EXTENSIONS = ('.png', '.jpg', '.jpeg')
 _HELD_OUT_EVERY = 20
@@ -84,7 +84,7 @@ def _read(path, data):
             picture = images.open_picture(file)
             return images.crop_and_resize(np.asarray(_colour(ImageOps.exif_transpose(picture))), data).numpy()
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files.
-        logging.warning('Skipped %s, a broken image: %s', path, error or type(error).__name__)
+        logging.warning('Skipped %s, a broken image: %s', printable(path), printable(error or type(error).__name__))
         return None
 
 

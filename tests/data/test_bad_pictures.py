@@ -17,7 +17,7 @@ from PIL import Image
 
 from drl_tf import config
 from drl_tf.data import folder, image_files, images, lsun, specs
-from drl_tf.errors import UserError
+from drl_tf.errors import UserError, printable
 
 SIZE = 8
 
@@ -127,7 +127,7 @@ def load(directory, caplog):
 
 
 def skipped(log, path):
-    return f'Skipped {os.fsdecode(path)}, a broken image' in log
+    return f'Skipped {printable(os.fsdecode(path))}, a broken image' in log
 
 
 FILES = st.lists(
