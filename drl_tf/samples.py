@@ -33,7 +33,7 @@ class _Shard(NamedTuple):
     count: int
 
 
-def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, show=True):
+def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0):
     """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one process at a time.
 
     Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything else that are
@@ -48,7 +48,6 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
       weights: 'ema' or 'raw'.
       label, compose: as in `batches`.
       first: index of the first image.
-      show: whether to show progress.
 
     Returns:
       The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now; else None.
@@ -62,7 +61,7 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
         described = _begun(directory, settings, share * model.distribute_strategy.num_replicas_in_sync)
         missing = [shard for shard in _shards(directory, described) if not _is_sound(shard, settings)]
         done = num_samples - sum(shard.count for shard in missing)
-        with report.progress_bar(num_samples, 'sampling', done, show) as bar:
+        with report.progress_bar(num_samples, 'sampling', done) as bar:
             for shard in missing:
                 images = []
                 for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first):

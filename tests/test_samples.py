@@ -38,7 +38,7 @@ def small_shards(monkeypatch):
 
 def draw(model, directory, num_samples=10, seed=3, **kwargs):
     """A set of ten images in three shards of 4, 4 and 2."""
-    return samples.draw(model, directory, num_samples, seed, step=7, show=False, **kwargs)
+    return samples.draw(model, directory, num_samples, seed, step=7, **kwargs)
 
 
 def read(path, shape=SHAPE):
@@ -247,7 +247,7 @@ def test_two_replicas_draw_the_images_of_one(tiny_run, tmp_path):
     two = read(tmp_path / 'two', model.config.image_shape)
     assert two.shape[0] == 13 and np.abs(two.astype(int) - np.concatenate(draw_one)).max() <= 1
     model.sample = None
-    samples.draw(model, tmp_path / 'two', 13, 5, step, show=False)
+    samples.draw(model, tmp_path / 'two', 13, 5, step)
 
 
 def pictures(shape, count=5):

@@ -23,10 +23,7 @@ def frechet_distance(real, fake):
     Raises:
       UserError: the shapes do not go together, or a feature is not finite.
     """
-    moments = []
-    for features in checked_pair(real, fake, at_least=2):
-        moments.append(Moments(features.shape[1]))
-        moments[-1].update(features)
+    moments = map(Moments.of, checked_pair(real, fake, at_least=2))
     return frechet_distance_from_moments(*(value for each in moments for value in (each.mean, each.covariance)))
 
 

@@ -27,6 +27,13 @@ class Moments:
         self.mean = np.zeros(dimensions)
         self.scatter = np.zeros([dimensions, dimensions])
 
+    @classmethod
+    def of(cls, features):
+        """The moments of all features at once, float [n, d]; raises UserError as `update`."""
+        moments = cls(features.shape[1])
+        moments.update(features)
+        return moments
+
     def update(self, features):
         """Takes in features, float [n, d].
 

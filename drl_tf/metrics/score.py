@@ -59,7 +59,7 @@ def score(extractor, samples, real, floor=None, labels=None, part=None):
     if floor:
         result['floor'] = _frechet(real, floor)
         ends = range(held_out, min(fake.count, _PARTS * held_out) + 1, held_out)
-        parts = [_frechet(real, _moments(fake.features[end - held_out : end])) for end in ends]
+        parts = [_frechet(real, Moments.of(fake.features[end - held_out : end])) for end in ends]
         result |= {f'{name["frechet"]}_held_out_size': float(np.mean(parts))} if parts else {}
     if min(len(real.features), fake.count) >= _FEWEST:
         result |= _of_features(name, real.features[:KEPT_FEATURES], fake.features[:KEPT_FEATURES])
@@ -80,12 +80,6 @@ def score(extractor, samples, real, floor=None, labels=None, part=None):
 
 def _frechet(real, fake):
     return frechet_distance_from_moments(real.mean, real.covariance, fake.mean, fake.covariance)
-
-
-def _moments(features):
-    moments = Moments(features.shape[1])
-    moments.update(features)
-    return moments
 
 
 def _of_features(name, real, fake):

@@ -50,10 +50,14 @@ def test_noise_is_far_beyond_the_floor(extractor, real, floor, noise):
     assert json.loads(json.dumps(scores)) == scores
 
 
-def test_real_digits_are_at_the_floor_and_of_all_classes(extractor, real, floor, held_out):
+def test_real_digits_are_near_the_floor_and_of_all_classes(extractor, real, held_out):
+    """Two halves of the held-out digits: as far from the training digits as each other, and from blank ones far more."""
     images, labels = held_out
-    scores = score.score(extractor, [images], real, floor, labels)
-    assert scores[FRECHET] == pytest.approx(scores['floor'])
+    first, second = np.split(np.random.default_rng(0).permutation(len(images)), 2)
+    half, other = statistics.summarise(extractor, [images[first]], 'test')[0], images[second]
+    scores = score.score(extractor, [other], real, half, labels[second])
+    assert 0 < scores[FRECHET] < 2 * scores['floor'] < 4 * scores[FRECHET]
+    assert score.score(extractor, [np.zeros_like(other)], real)[FRECHET] > 20 * scores['floor']
     np.testing.assert_allclose(scores['predicted_classes'], 0.1, atol=0.01)
     assert scores['class_agreement'] > 0.97 and 5 < scores['classifier_score_digits_classifier'] <= 10
     assert 'class_agreement' not in score.score(extractor, [images], real)
