@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -63,7 +64,8 @@ class StopAtEnd(keras.callbacks.Callback):
         super().__init__()
         self.first_step, self.last_step, self.time_limit, self.signal, self.former = first_step, last_step, time_limit, None, {}
 
-    def on_train_begin(self, logs=None):
+    def open(self):
+        """Has the signals noted from now on."""
         if threading.current_thread() is threading.main_thread():
             self.former = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -76,7 +78,7 @@ class StopAtEnd(keras.callbacks.Callback):
     def interrupted(self, step):
         """The error that ends a run on the signal that came, once a step is saved."""
         name = signal.Signals(self.signal).name
-        return Interrupted(f'{name} came: saved at step {step}, where the same command goes on', self.signal)
+        return Interrupted(f'{name} came: saved at step {step}, where the same command (without --restart) goes on', self.signal)
 
     def close(self):
         """Gives the signals their former meaning back."""
@@ -217,12 +219,13 @@ class Scores:
     """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet distance.
 
     Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in `MetricsLog`. A signal
-    ends the run between two batches of samples: the step is saved, and is scored when the run goes on.
+    ends the run between two batches of samples: the step is saved, the samples stay, and it is scored when the run goes on.
     """
 
     def __init__(self, model, workdir, first_step, log, end):
         self.model, self.workdir, self.log, self.end, self.options = model, workdir, log, end, model.config.evaluation
-        self.evaluator = Evaluator(model.config, os.path.join(workdir, 'evaluation', 'parts'))
+        self.directory = os.path.join(workdir, 'evaluation')
+        self.evaluator = Evaluator(model.config, os.path.join(self.directory, 'parts'))
         self.path = os.path.join(workdir, 'evaluations.jsonl')
         _drop_lines_after(self.path, first_step)
 
@@ -235,41 +238,45 @@ class Scores:
     def _last_step(self):
         if not os.path.exists(self.path):
             return 0
-        with open(self.path, encoding='utf-8') as file:
+        with open(self.path, encoding='utf-8', errors='replace') as file:
             return max(map(_step_of, file), default=0)
 
     def __call__(self, step, logs=None):
         if step not in checkpoint.steps(self.workdir):
             checkpoint.save(self.model, self.workdir)
-        count = self.options.evaluate_samples
+        count, seed, config = self.options.evaluate_samples, self.model.config.training.seed, self.model.config
+        root = os.path.join(self.directory, f'samples-{step:08d}')
         with self.model.converged_average():
-            drawn = samples.batches(self.model, count, self.model.config.training.seed)
-            score = self.evaluator.score(self._until_signal(drawn, step), count, labelled=True)
-        self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
+            samples.draw(self.model, root, count, seed, step, after_batch=lambda: self._end_on_signal(step))
+            score = self.evaluator.score(self._until_signal(samples.read(root, config.image_shape), step), count, labelled=True)
         self._keep_best(step, {key: score[key] for key in (self.evaluator.name, *_KIND)})
+        self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
+        shutil.rmtree(root)
 
     def _keep_best(self, step, measure):
         """Keeps the checkpoint where it is the best of its kind of score; the best one of another kind is put aside."""
-        best = checkpoint.best_score(self.workdir)
-        if best and any(measure[key] != best.get(key) for key in _KIND):
-            logging.warning(
-                'the best checkpoint so far, of other samples or real images, is now in %s', checkpoint.put_best_aside(self.workdir)
-            )
+        best, name = checkpoint.best_score(self.workdir), self.evaluator.name
+        if best and (not isinstance(best.get(name), (int, float)) or any(measure[key] != best.get(key) for key in _KIND)):
+            aside = checkpoint.put_best_aside(self.workdir)
+            logging.warning('the best checkpoint so far, of other samples or real images, is now in %s', aside)
             best = None
-        if best is None or measure[self.evaluator.name] < best[self.evaluator.name]:
+        if best is None or measure[name] < best[name]:
             checkpoint.keep_best(self.workdir, step, measure)
+
+    def _end_on_signal(self, step):
+        if self.end.signal:
+            raise self.end.interrupted(step)
 
     def _until_signal(self, batches, step):
         for batch in batches:
-            if self.end.signal:
-                raise self.end.interrupted(step)
+            self._end_on_signal(step)
             yield batch
 
 
 def _drop_lines_after(path, step):
     """Removes the lines of later steps from a log, which a run that was interrupted has left there."""
     if os.path.exists(path):
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8', errors='replace') as file:
             kept = [line for line in file if _step_of(line) <= step]
         with written_aside(path) as file:
             file.writelines(kept)
@@ -278,8 +285,8 @@ def _drop_lines_after(path, step):
 def _step_of(line):
     """The step of a line of the log; infinite where the line is damaged."""
     try:
-        return json.loads(line)['step'] if line.endswith('\n') else math.inf
-    except (ValueError, KeyError, TypeError):
+        return int(json.loads(line)['step']) if line.endswith('\n') else math.inf
+    except (ValueError, KeyError, TypeError, RecursionError):
         logging.warning('a damaged line of the metrics log is dropped: %.80r', line)
         return math.inf
 

@@ -138,10 +138,10 @@ def restore(model, workdir, step=None):
       UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another architecture.
     """
     present, best = steps(workdir), best_score(workdir)
-    if not present:
-        raise UserError(f'--workdir={workdir} holds no checkpoint: train there first')
     if best and step == best['step']:
         present.append(step)
+    if not present:
+        raise UserError(f'--workdir={workdir} holds no checkpoint: train there first')
     if step is not None and step not in present:
         raise UserError(f'--checkpoint_step={step} is not among the checkpoints of {workdir}: {", ".join(map(str, present))}')
     candidates = present[::-1] if step is None else [step]
@@ -182,14 +182,14 @@ def _verify(path):
     try:
         with open(os.path.join(path, name), encoding='utf-8') as file:
             manifest = json.load(file)
-        missing = {'state.index', 'config.json'} - manifest.keys()
-        if missing:
-            raise ValueError(f'{", ".join(sorted(missing))} is not in it')
+        unlisted = {*os.listdir(path), 'state.index', 'config.json'} - {_MANIFEST, *manifest}
+        if unlisted:
+            raise ValueError(f'{", ".join(sorted(unlisted))} is not in it')
         for name, expected in manifest.items():
             found = _fingerprint(os.path.join(path, name))
-            for key, value in expected.items():
-                if found[key] != value:
-                    raise ValueError(f'{key} {found[key]}, not {value}')
+            for key, value in found.items():
+                if expected[key] != value:
+                    raise ValueError(f'{key} {value}, not {expected[key]}')
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         reason = f'{name}: {one_line(error)}'
         raise UserError(f'checkpoint {path} is damaged ({reason}): remove it, or give an older --checkpoint_step') from error

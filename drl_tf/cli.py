@@ -49,7 +49,10 @@ _READ_BY = {
     'export_dir': ('export',),
     'max_samples': ('export',),
 }
-_OF_A_RUN = ('weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed')
+_OF_A_RUN = (
+    'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps', 'noise_scale', 'step_scale',
+    'final_denoise', 'guidance',
+)  # fmt: skip
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
   python run.py --dataset=digits                              train (resumes when run again)
@@ -145,9 +148,9 @@ def _check_modes(command, values):
         if values[name].present and not set(modes) & set(command.mode):
             raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
     idle = [f'--{name}' for name in _OF_A_RUN if values[name].present]
-    if values['samples'].present and (not command.samples or (command.mode == ('evaluate',) and idle)):
+    if values['samples'].present and (not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)):
         raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
-    if values['num_real'].present and values['stats_file'].present and 'stats' not in command.mode:
+    if values['num_real'].present and values['stats_file'].value and 'stats' not in command.mode:
         raise UserError('--num_real is for real images that are read, --stats_file for those that were: drop one of them')
     if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
         raise UserError(f'--evaluation_seeds={configuration.text(command.evaluation_seeds)} must be different seeds')
@@ -196,6 +199,8 @@ def _check_before_work(command, config):
 
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
         evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
+    if command.samples:
+        evaluate.check_samples(config, command.samples)
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
     if 'sample' in command.mode and command.label >= 0:
@@ -218,6 +223,8 @@ def _resolve(command, values, argv):
         raise UserError(f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run')
     stored = configuration.load(command.workdir)
     config = stored.replace(**{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present})
+    if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
+        config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=specs.resolve(config.data))
     differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
     if differences:

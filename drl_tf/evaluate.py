@@ -1,6 +1,8 @@
 """Scores of a trained model, or of images made elsewhere, and statistics of real images to hold them against."""
 
+import contextlib
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -12,7 +14,7 @@ from absl import logging
 from drl_tf import checkpoint, devices, report, samples
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
-from drl_tf.files import check_writable, written_aside
+from drl_tf.files import check_writable, held, written_aside
 from drl_tf.generate import file_stem
 from drl_tf.metrics import extractors, statistics
 from drl_tf.metrics import score as scoring
@@ -40,9 +42,9 @@ class Evaluator:
         self.name = scoring.names(self.extractor)['frechet']
         self.floor = None
         if options.stats_file:
-            self.real = _load_statistics(config, self.extractor)
-            if self.real.dataset not in ('', config.data.dataset) or self.real.split == 'test':
-                logging.warning('scores against %s do not compare with those against the train split', self.real.images)
+            self.real, wanted = _load_statistics(config, self.extractor), _name(config.data)
+            if (self.real.dataset or wanted, self.real.split or 'train') != (wanted, 'train'):
+                logging.warning('the scores are against %s, not the train split of %s', self.real.images, wanted)
             return
         parts = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in ('train', 'test')}
         self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'])
@@ -83,21 +85,18 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     seeds = seeds or (config.training.seed,)
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, step)
-    stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples)
-    directory = os.path.join(workdir, 'evaluation')
-    parts = os.path.join(directory, f'{stem}{_more(seeds)}.parts')
-    check_writable(parts)
-    evaluator, results = Evaluator(config, parts), []
-    for seed in seeds:
-        root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
-        samples.draw(model, root, num_samples, seed, step, weights)
-        drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
-        results.append(evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz')))
-    settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
-    path = os.path.join(directory, f'{stem}{_more(seeds)}-{_against(evaluator)}.json')
-    result = _over_seeds(seeds, results)
-    _write(path, {'step': step, 'weights': weights, **settings, **result})
-    shutil.rmtree(parts)
+    stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples) + _more(seeds)
+    path, results = os.path.join(workdir, 'evaluation', stem), []
+    with _resumable(path, config) as parts:
+        evaluator = Evaluator(config, parts)
+        for seed in seeds:
+            root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
+            samples.draw(model, root, num_samples, seed, step, weights)
+            drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
+            results.append(evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz')))
+        settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
+        path, result = f'{path}-{_against(evaluator)}.json', _over_seeds(seeds, results)
+        _write(path, {'step': step, 'weights': weights, **settings, **result})
     return {**figures(evaluator, result), 'evaluation': path}
 
 
@@ -114,23 +113,43 @@ def evaluate_samples(config, path):
     Raises:
       UserError: as `Evaluator`, or an image is broken or of another size.
     """
-    count, path = samples.count(path), os.path.normpath(path)
-    samples.first_images(path, config.image_shape, 1)
-    parts = f'{path}.parts'
-    check_writable(parts)
-    evaluator = Evaluator(config, parts)
-    result = evaluator.score(report.progress(samples.read(path, config.image_shape), count, 'scoring'), count)
-    written = f'{path}-{_against(evaluator)}.json'
-    _write(written, {'samples': path, **result})
-    shutil.rmtree(parts)
+    count, path = check_samples(config, path), os.path.abspath(path)
+    with _resumable(path, config) as parts:
+        evaluator = Evaluator(config, parts)
+        drawn = report.progress(samples.read(path, config.image_shape), count, 'scoring')
+        result = evaluator.score(drawn, count, part=os.path.join(parts, 'samples.npz'))
+        written = f'{path}-{_against(evaluator)}.json'
+        _write(written, {'samples': path, **result})
     return {**figures(evaluator, result), 'evaluation': written}
+
+
+def check_samples(config, path):
+    """How many images there are; raises UserError where there are none, or the first is of another size than the dataset's."""
+    samples.first_images(path, config.image_shape, 1)
+    return samples.count(path)
+
+
+@contextlib.contextmanager
+def _resumable(path, config):
+    """A directory beside a path, for this process alone, of what an interrupted evaluation goes on with; gone at its end."""
+    options = json.dumps([dataclasses.asdict(config.data), dataclasses.asdict(config.evaluation)])
+    parts = f'{path}.{_digest(options)}.parts'
+    with held(parts, 'extractor or other samples'):
+        try:
+            yield parts
+        except BaseException:
+            if glob.glob(os.path.join(glob.escape(parts), '*.npz')):
+                raise
+            shutil.rmtree(parts)
+            raise
+        shutil.rmtree(parts)
 
 
 def make_statistics(config, split, keep_features):
     """Sums up the features of real images, for `evaluate` with --stats_file.
 
     Args:
-      config: a `Config`; its `stats_file` is where they go, 'statistics/<dataset>_<size>_<split>-<extractor>.npz' where empty.
+      config: a `Config`; its `stats_file` is where they go, 'statistics/<dataset>_<size>_<split>-<extractor>-<pixels>.npz' where empty.
       split: 'train' or 'test'.
       keep_features: whether the features of the first 10,000 images are kept, for the scores that need them.
 
@@ -142,10 +161,13 @@ def make_statistics(config, split, keep_features):
     """
     data, options = config.data, config.evaluation
     extractor = extractors.load(data, options.extractor, options.inception)
-    path = options.stats_file or os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}.npz')
-    part = f'{path}.part'
-    check_writable(os.path.dirname(path))
+    if os.path.isdir(options.stats_file):
+        raise UserError(f'--stats_file={options.stats_file} is a directory: give a file')
+    stem = os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}')
+    part = f'{options.stats_file or stem}.part'
+    check_writable(os.path.dirname(part))
     found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0, part)
+    path = options.stats_file or f'{stem}-{found.fingerprint[:6]}.npz'
     found.save(path)
     os.remove(part)
     kept = f', {len(found.features):,} features kept' if keep_features else ''
@@ -157,18 +179,25 @@ def summarise(config, extractor, split, keep, part):
     data, limit = config.data, config.evaluation.num_real or None
     total = pipeline.count_images(data, split)
     total = min(limit or total, total)
-    where = f' in {os.path.abspath(data.data_dir)}' if data.dataset == 'folder' else ''
-    words = f'the first {total:,} images of the {split} split of {data.dataset}{where} at {data.image_size} px'
+    words = f'the first {total:,} images of the {split} split of {_name(data)} at {data.image_size} px'
     batches = report.progress(pipeline.image_batches(data, split, limit), total, 'real images')
     found, _ = statistics.summarise(extractor, batches, words, keep, part=part)
-    return dataclasses.replace(found, dataset=data.dataset, split=split, image_size=data.image_size)
+    size, channels = data.image_size, data.image_channels
+    return dataclasses.replace(found, dataset=_name(data), split=split, image_size=size, image_channels=channels)
+
+
+def _name(data):
+    """A dataset, and of a folder where it is."""
+    return f'folder {os.path.abspath(data.data_dir)}' if data.dataset == 'folder' else data.dataset
 
 
 def _load_statistics(config, extractor):
-    """The statistics of `stats_file`, if they are of images of the same size."""
+    """The statistics of `stats_file`, if they are of images of the same size and channels."""
     found, data, path = statistics.load(config.evaluation.stats_file, extractor), config.data, config.evaluation.stats_file
-    if found.image_size not in (0, data.image_size):
-        raise UserError(f'--stats_file={path} is of {found.images}, the scores are of {data.image_size} px: make it anew with --mode=stats')
+    theirs, mine = ((each.image_size, each.image_channels) for each in (found, data))
+    if theirs != mine and theirs != (0, 0):
+        what = f'{theirs[0]} px and {theirs[1]} channels, the scores are of {mine[0]} px and {mine[1]}'
+        raise UserError(f'--stats_file={path} is of {found.images}, {what}: make it anew with --mode=stats')
     return found
 
 
@@ -214,6 +243,7 @@ def _over_seeds(seeds, results):
     """One result of several: means, deviations (n - 1) and the results by seed."""
     if len(results) == 1:
         return {'seed': seeds[0], **results[0]}
+    results = [{key: value for key, value in result.items() if key != 'predicted_classes'} for result in results]
     numbers = [key for key, value in results[0].items() if isinstance(value, float)]
     means = {key: float(np.mean([result[key] for result in results])) for key in numbers}
     deviation = {key: float(np.std([result[key] for result in results], ddof=1)) for key in numbers}
@@ -221,14 +251,19 @@ def _over_seeds(seeds, results):
 
 
 def _more(seeds):
-    return f'-seeds{"-".join(map(str, seeds))}' if len(seeds) > 1 else ''
+    """What the name of an evaluation says of its seeds, where there are several."""
+    seeds = '-'.join(map(str, seeds))
+    return '' if '-' not in seeds else f'-seeds{seeds if len(seeds) < 40 else _digest(seeds)}'
 
 
 def _against(evaluator):
     """A name for the extractor and the real images, another for others."""
     extractor, real = evaluator.extractor, evaluator.real
-    what = json.dumps([extractor.weights_hash, real.extractor_hash, real.images, real.count])
-    return f'{extractor.name}-{hashlib.sha256(what.encode()).hexdigest()[:6]}'
+    return f'{extractor.name}-{_digest(json.dumps([extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]))}'
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _write(path, result):

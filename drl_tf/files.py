@@ -94,7 +94,7 @@ def put_aside(directory):
     names = [name for name in os.listdir(directory) if name != LOCK and not name.endswith(WRITING)]
     if not names:
         return None
-    root = os.path.normpath(directory)
+    root = os.path.abspath(directory)
     kept = next(path for path in (f'{root}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
     os.mkdir(kept)
     for name in names:

@@ -33,7 +33,7 @@ class _Shard(NamedTuple):
     count: int
 
 
-def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0):
+def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, after_batch=None):
     """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one process at a time.
 
     Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything else that are
@@ -48,6 +48,7 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
       weights: 'ema' or 'raw'.
       label, compose: as in `batches`.
       first: index of the first image.
+      after_batch: called after each batch; what it raises ends the drawing, and the shards that are done stay.
 
     Returns:
       The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now; else None.
@@ -68,6 +69,8 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
                     images.append(part)
                     trajectory = trajectory or (states if shard.first == first else None)
                     bar.update(len(part))
+                    if after_batch:
+                        after_batch()
                 with written_aside(shard.path, 'wb') as file:
                     np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
     return trajectory and [model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory]

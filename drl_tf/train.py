@@ -15,7 +15,7 @@ from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
 from drl_tf.errors import DivergenceError, UserError, one_line
-from drl_tf.files import held, put_aside, written_aside
+from drl_tf.files import LOCK, held, put_aside, written_aside
 
 _ROLLBACKS = 'rollbacks.json'
 _LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
@@ -53,11 +53,23 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
       Interrupted: a signal came; the step at hand is done and saved.
     """
     pipeline.prepare(config.data)
+    if init_from and not checkpoint.steps(init_from):
+        raise UserError(f'--init_from={init_from} holds no trained run')
     with held(workdir):
-        kept = restart and put_aside(workdir)
+        kept = restart and _put_run_aside(workdir, init_from)
         if kept:
             print(f'the run that was in {workdir} is now in {kept}')
         return _train(config, workdir, init_from, weights)
+
+
+def _put_run_aside(workdir, init_from):
+    """Moves the run that is in the workdir to a directory beside it, and returns that; None where the workdir is empty."""
+    if init_from and os.path.realpath(init_from) == os.path.realpath(workdir):
+        raise UserError(f'--restart with --init_from={init_from}, the same directory: give another --workdir')
+    others = set(os.listdir(workdir)) - {LOCK, 'config.json', 'checkpoints'}
+    if others and not os.path.exists(os.path.join(workdir, 'config.json')) and not checkpoint.steps(workdir):
+        raise UserError(f'--workdir={workdir} holds no run but {", ".join(sorted(others))[:100]}: give another for --restart')
+    return put_aside(workdir)
 
 
 def _train(config, workdir, init_from, weights):
@@ -170,6 +182,7 @@ def _fit(model, images, config, workdir, step, time_limit, stopwatch):
     end, bar = callbacks.StopAtEnd(step, options.train_steps, time_limit), callbacks.ProgressBar(config, step, look_every)
     try:
         actions = _callbacks(model, config, workdir, step, end, stopwatch, look_every)
+        end.open()
         if step < options.train_steps:
             model.fit(images, steps_per_epoch=options.train_steps, shuffle=False, verbose=0, callbacks=[*actions, bar])
     finally:
@@ -190,8 +203,6 @@ def _starting_step(model, config, workdir, init_from, weights):
             logging.warning('this run will not end with the bits of an uninterrupted one: %s', '; '.join(changed))
         return step
     if init_from:
-        if not checkpoint.steps(init_from):
-            raise UserError(f'--init_from={init_from} holds no trained run')
         other = configuration.load(init_from)
         of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
         of_network |= {field.name for group in (config.network, config.initializer) for field in dataclasses.fields(group)}
@@ -233,6 +244,7 @@ def _callbacks(model, config, workdir, step, end, stopwatch, look_every):
     ]
     if config.evaluation.evaluate_every:
         scores = callbacks.Scores(model, workdir, step, log, end)
+        end.open()
         scores.catch_up(step)
         actions.append(periodic(config.evaluation.evaluate_every, scores, at_stop=False))
     return actions

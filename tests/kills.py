@@ -3,7 +3,7 @@
     python tests/kills.py --kills=50 [--recipe=cdrl]
 
 Each killed run is started again with the same command, to its end. Compared are all variables of the last checkpoint (weights,
-u, averages, optimizers, step, sums for the log) and the logs of metrics and of evaluations but for their clock.
+u, averages, optimizers, step, sums for the log), the logs of metrics and of evaluations but for their clock, and the best checkpoint.
 """
 
 import json
@@ -40,11 +40,13 @@ def train(workdir, recipe):
 
 
 def state(workdir, step=STEPS):
-    """What must be equal: {variable: array} of a checkpoint, and the lines of the logs without the clock."""
+    """What must be equal: {variable: array} of a checkpoint, the lines of the logs without the clock, and which checkpoint is best."""
     reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{step:08d}', 'state'))
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     logs = sorted(workdir.glob('*.jsonl'))
     lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    best = json.loads((workdir / 'best' / 'best.json').read_text()) if (workdir / 'best').exists() else {}
+    lines.append({**best, 'kept': sorted(path.name for path in workdir.glob('best/0*'))})
     return variables, [{key: value for key, value in line.items() if key not in _CLOCK} for line in lines]
 
 

@@ -79,7 +79,7 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
 
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
-    code = 'import signal; from drl_tf.callbacks import StopAtEnd; StopAtEnd(0, 9, None).on_train_begin(); print(1, flush=True); '
+    code = 'import signal; from drl_tf.callbacks import StopAtEnd; StopAtEnd(0, 9, None).open(); print(1, flush=True); '
     twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
     done = subprocess.run([sys.executable, '-c', code + twice], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
@@ -88,7 +88,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
 def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
     """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was left alone."""
     options = [*kills.OPTIONS, '--train_steps=6', '--evaluate_every=3', '--sample_batch_size=8', f'--workdir={tmp_path}/w']
-    drawn = samples.batches
+    drawn = samples._sampled
 
     def interrupted(*arguments):
         for index, batch in enumerate(drawn(*arguments)):
@@ -96,11 +96,12 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(samples, 'batches', interrupted)
+    monkeypatch.setattr(samples, '_sampled', interrupted)
     assert 'SIGTERM came: saved at step 3' in refused(capsys, *options, code=143)
     assert not (tmp_path / 'w' / 'evaluations.jsonl').exists()
-    monkeypatch.setattr(samples, 'batches', drawn)
+    monkeypatch.setattr(samples, '_sampled', drawn)
     assert call(capsys, *options)[0] == 0
+    assert [path.name for path in (tmp_path / 'w' / 'evaluation').iterdir()] == ['parts']
     steps = [json.loads(line)['step'] for line in (tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()]
     assert steps == [3, 6]
 
@@ -134,7 +135,7 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, t
     assert len(whole) > 50 and whole.keys() == parts.keys()
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
-    assert [line['step'] for line in whole_log] == [4, 6]
+    assert [line.get('step') for line in whole_log] == [4, 6, None]
     for mine, theirs in zip(whole_log, parts_log, strict=True):
         assert mine.keys() == theirs.keys()
         assert not {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
@@ -150,6 +151,19 @@ def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
 
 
 RUN_AWAY = [*SMALLER, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
+
+
+def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
+    """Not the run that it is to start from, nor a directory of other things."""
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'mine.txt').write_text('mine')
+    assert 'holds no run but mine.txt' in refused(capsys, *TINY, f'--workdir={tmp_path}/notes', '--restart')
+    assert (tmp_path / 'notes' / 'mine.txt').read_text() == 'mine'
+    shutil.copytree(tiny_run, tmp_path / 'w')
+    arguments = ['--restart', f'--workdir={tmp_path}/w']
+    assert 'the same directory' in refused(capsys, *TINY, *arguments, f'--init_from={tmp_path}/w')
+    assert 'holds no trained run' in refused(capsys, *TINY, *arguments, f'--init_from={tmp_path}/notes')
+    assert (tmp_path / 'w' / 'checkpoints' / '00000032').is_dir() and not (tmp_path / 'w.1').exists()
 
 
 def test_divergence_stops_the_run(capsys, tmp_path):

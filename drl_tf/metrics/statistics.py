@@ -1,6 +1,7 @@
 """What scores need to know of the real images: mean and covariance of their features, and the features where they are kept."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -11,11 +12,12 @@ from absl import logging
 
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import written_aside
+from drl_tf.metrics.extractors import INCEPTION_FEATURES
 from drl_tf.metrics.moments import Moments
 
-_AUTHORS, WIDTH = 'pool_3', 2048
+_AUTHORS = 'pool_3'
 _MAX_BYTES = 2**32
-_SAVE_SECONDS = 60
+_SAVE_SECONDS, _SAVE_TIMES = 60, 20
 _ANOTHER = 'make it anew with --mode=stats'
 
 
@@ -32,7 +34,8 @@ class Statistics:
       extractor_hash: of its weights; '' where the file does not say.
       resize: how images got the network's size.
       images: what the images are, in words.
-      dataset, split, image_size: of the images; '', '' and 0 where that is not known.
+      fingerprint: the first 12 hexadecimal digits of the SHA-256 of their pixels.
+      dataset, split, image_size, image_channels: of the images; '' and 0 where that is not known.
     """
 
     mean: np.ndarray
@@ -43,9 +46,11 @@ class Statistics:
     extractor_hash: str
     resize: str
     images: str
+    fingerprint: str = ''
     dataset: str = ''
     split: str = ''
     image_size: int = 0
+    image_channels: int = 0
 
     def save(self, path):
         """Writes a `.npz` file, aside and renamed."""
@@ -61,13 +66,14 @@ class _Pass:
 
     Args:
       path: of the file; None keeps nothing.
-      what: all that the sums depend on; a file of anything else is passed over.
+      what: all that the sums depend on besides the images; a file of anything else is passed over.
       keep: of how many images features are kept.
     """
 
     def __init__(self, path, what, keep):
         self.path, self.what, self.keep = path, json.dumps(what), keep
-        self.moments, self.features, self.logits, self.saved = None, [], [], time.monotonic()
+        self.moments, self.features, self.logits, self.due = None, [], [], time.monotonic() + _SAVE_SECONDS
+        self.digest, self.taken_up, self.digest_taken_up = hashlib.sha256(), 0, ''
         if path and os.path.exists(path):
             self._take_up()
 
@@ -82,11 +88,26 @@ class _Pass:
                     return
                 moments = Moments(len(file['mean']))
                 moments.count, moments.mean, moments.scatter = int(file['count']), file['mean'], file['scatter']
-                features, logits = file['features'], file['logits']
+                features, logits, digest = file['features'], file['logits'], str(file['digest'])
         except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
             logging.warning('%s is damaged (%s): the pass over the images begins anew', self.path, one_line(error))
             return
         self.moments, self.features, self.logits = moments, [features], [logits] if len(logits) else []
+        self.taken_up, self.digest_taken_up = moments.count, digest
+
+    def new(self, batches):
+        """Yields what was not seen before; raises UserError where that which was seen is not what was seen."""
+        passed = 0
+        for batch in batches:
+            seen = max(0, self.taken_up - passed)
+            self.digest.update(np.ascontiguousarray(batch[:seen]))
+            if seen and passed + len(batch) >= self.taken_up and self.digest.hexdigest() != self.digest_taken_up:
+                os.remove(self.path)
+                raise UserError(f'{self.path} is of other images than there are now: it is removed, run the same command again')
+            passed += len(batch)
+            if len(batch) > seen:
+                self.digest.update(np.ascontiguousarray(batch[seen:]))
+                yield batch[seen:]
 
     def update(self, features, logits):
         self.moments = self.moments or Moments(features.shape[1])
@@ -95,23 +116,26 @@ class _Pass:
         self.moments.update(features)
         if logits is not None:
             self.logits.append(logits)
-        if time.monotonic() - self.saved > _SAVE_SECONDS:
+        if time.monotonic() > self.due:
             self.save()
 
     def save(self):
+        """Writes the file; the next time is due when that has taken a small part of the time since."""
         if not self.path:
             return
-        self.features = [np.concatenate(self.features)]
-        logits = np.concatenate(self.logits) if self.logits else np.zeros([0, 0])
+        begin, self.features = time.monotonic(), [np.concatenate(self.features)]
+        self.logits = [np.concatenate(self.logits)] if self.logits else []
+        logits = self.logits[0] if self.logits else np.zeros([0, 0])
         moments = self.moments
         arrays = dict(count=moments.count, mean=moments.mean, scatter=moments.scatter, features=self.features[0], logits=logits)
         with written_aside(self.path, 'wb') as file:
-            np.savez(file, what=self.what, **arrays)
-        self.saved = time.monotonic()
+            np.savez(file, what=self.what, digest=self.digest.hexdigest(), **arrays)
+        now = time.monotonic()
+        self.due = now + max(_SAVE_SECONDS, _SAVE_TIMES * (now - begin))
 
 
 def summarise(extractor, batches, images, keep=0, classify=False, part=None):
-    """Statistics of images in one pass, whose memory does not grow with their number.
+    """Statistics of images in one pass, whose memory grows with nothing but the features and logits that are kept.
 
     Args:
       extractor: an `extractors.Extractor`.
@@ -125,23 +149,19 @@ def summarise(extractor, batches, images, keep=0, classify=False, part=None):
       The `Statistics`, and the logits, float32 [N, classes], or None.
 
     Raises:
-      UserError: there are fewer than 2 images, or a feature is not finite.
+      UserError: there are fewer than 2 images, a feature is not finite, or the images are others than before an interruption.
     """
     seen = _Pass(part, [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify], keep)
-    passed, taken_up = 0, seen.count
-    for batch in batches:
-        new = batch[max(0, taken_up - passed) :]
-        passed += len(batch)
-        if len(new):
-            features, logits = extractor.run(new)
-            seen.update(features, logits if classify else None)
+    for batch in seen.new(batches):
+        features, logits = extractor.run(batch)
+        seen.update(features, logits if classify else None)
     if seen.count < 2:
         raise UserError(f'{images}: {seen.count} images are too few for statistics: give at least 2')
-    if seen.count > taken_up:
+    if seen.count > seen.taken_up:
         seen.save()
     statistics = Statistics(
         seen.moments.mean, seen.moments.covariance, seen.count, np.concatenate(seen.features),
-        extractor.name, extractor.weights_hash, extractor.resize, images,
+        extractor.name, extractor.weights_hash, extractor.resize, images, seen.digest.hexdigest()[:12],
     )  # fmt: skip
     return statistics, np.concatenate(seen.logits) if seen.logits else None
 
@@ -201,8 +221,10 @@ def _of_activations(path, activations, extractor):
     """Statistics of the standard Inception's activations [N, 2048] in a file that does not say more."""
     if extractor.inception != 'standard':
         raise UserError(f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: {_ANOTHER}')
-    if activations.ndim != 2 or activations.dtype.kind != 'f' or activations.shape[1] != WIDTH or len(activations) < 2:
-        raise UserError(f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not float [N, {WIDTH}]')
+    if activations.ndim != 2 or activations.dtype.kind != 'f' or activations.shape[1] != INCEPTION_FEATURES or len(activations) < 2:
+        raise UserError(
+            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not float [N, {INCEPTION_FEATURES}]'
+        )
     if not np.isfinite(activations).all():
         raise UserError(f'--stats_file={path} holds {_AUTHORS} that are not all finite: {_ANOTHER}')
     unstated = dataclasses.replace(extractor, weights_hash='', run=lambda features: (features, None))

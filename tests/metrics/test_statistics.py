@@ -8,7 +8,7 @@ import pytest
 
 from drl_tf.errors import UserError
 from drl_tf.metrics import statistics
-from drl_tf.metrics.extractors import Extractor
+from drl_tf.metrics.extractors import INCEPTION_FEATURES, Extractor
 
 PLAIN = Extractor('plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None))
 INCEPTION = dataclasses.replace(PLAIN, name='inception', inception='standard')
@@ -78,7 +78,7 @@ def test_other_files_are_refused(tmp_path, found):
 
 
 def test_activations_of_inception_are_taken_for_inception_alone(tmp_path):
-    activations = np.random.default_rng(0).normal(size=[30, statistics.WIDTH]).astype(np.float32)
+    activations = np.random.default_rng(0).normal(size=[30, INCEPTION_FEATURES]).astype(np.float32)
     path = tmp_path / 'cifar10.npz'
     np.savez(path, pool_3=activations)
     found = statistics.load(path, INCEPTION)
@@ -108,6 +108,7 @@ def counted(batches, limit):
 def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
     """No image is run twice, and what comes out is the same to the last bit."""
     monkeypatch.setattr(statistics, '_SAVE_SECONDS', 0)
+    monkeypatch.setattr(statistics, '_SAVE_TIMES', 0)
     seen = []
 
     def run(images):
@@ -129,6 +130,11 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
         seen.clear()
         statistics.summarise(extractor, batches, keep=12, part=part, **change)
         assert sum(seen) == count
+    changed = [images[:5] ^ 1, *batches[1:]]
+    with pytest.raises(UserError, match=f'{part} is of other images than there are now'):
+        statistics.summarise(extractor, changed, 'pictures', 12, part=part)
+    seen.clear()
+    assert statistics.summarise(extractor, changed, 'pictures', 12, part=part)[0].fingerprint != whole.fingerprint and sum(seen) == 50
     part.write_bytes(part.read_bytes()[:-9])
     seen.clear()
     statistics.summarise(extractor, batches, 'pictures', 12, part=part)
