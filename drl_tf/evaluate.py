@@ -1,6 +1,7 @@
 """Scores of a trained model, or of images made elsewhere, and statistics of real images to hold them against."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import numpy as np
 from absl import logging
 
-from drl_tf import checkpoint, devices, report, samples
+from drl_tf import checkpoint, devices, report, samples, workers
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
 from drl_tf.files import check_writable, written_aside
@@ -66,6 +67,8 @@ class Evaluator:
 def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted evaluation goes on.
 
+    All replicas of all workers draw; the chief scores.
+
     Args:
       config: a `Config`.
       workdir: the directory of the run.
@@ -75,7 +78,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
       seeds: of the sampling; several give means and deviations. The configuration's where empty.
 
     Returns:
-      The figures, as {label: text}.
+      The figures, as {label: text}, to the chief; None to other workers.
 
     Raises:
       UserError: as `Evaluator`, or there is no sound checkpoint.
@@ -86,19 +89,26 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples)
     directory = os.path.join(workdir, 'evaluation')
     parts = os.path.join(directory, f'{stem}{_more(seeds)}.parts')
-    check_writable(parts)
-    evaluator, results = Evaluator(config, parts), []
+    workers.by_chief(lambda: check_writable(parts))
+    evaluator, results = workers.by_chief(lambda: Evaluator(config, parts)), []
+
+    def score(root, seed):
+        drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
+        results.append(evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz')))
+
+    def finish():
+        settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
+        path = os.path.join(directory, f'{stem}{_more(seeds)}-{_against(evaluator)}.json')
+        result = _over_seeds(seeds, results)
+        _write(path, {'step': step, 'weights': weights, **settings, **result})
+        shutil.rmtree(parts)
+        return {**figures(evaluator, result), 'evaluation': path}
+
     for seed in seeds:
         root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
         samples.draw(model, root, num_samples, seed, step, weights)
-        drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
-        results.append(evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz')))
-    settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
-    path = os.path.join(directory, f'{stem}{_more(seeds)}-{_against(evaluator)}.json')
-    result = _over_seeds(seeds, results)
-    _write(path, {'step': step, 'weights': weights, **settings, **result})
-    shutil.rmtree(parts)
-    return {**figures(evaluator, result), 'evaluation': path}
+        workers.by_chief(functools.partial(score, root, seed))
+    return workers.by_chief(finish)
 
 
 def evaluate_samples(config, path):
