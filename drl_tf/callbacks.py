@@ -145,7 +145,7 @@ def stop_on_divergence(model, workdir):
     """
 
     def check(step, logs):
-        bad = int(model.first_bad_step)
+        bad = int(model.first_bad_step.read_value())
         if bad < 0:
             return
         record, options = os.path.join(workdir, f'diverged-{bad}.json'), model.config.training

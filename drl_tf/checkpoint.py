@@ -99,7 +99,7 @@ def save(model, workdir):
     Raises:
       UserError: it could not be written, for want of room or of rights; the older ones are as they were.
     """
-    step = int(model.optimizer.iterations)
+    step = model.step
     final = _path(workdir, step)
     aside = os.path.join(directory(workdir), f'writing-{step}')
     try:

@@ -6,9 +6,12 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 
 
 class UserError(Exception):
-    """Something the user can put right: one line naming the thing, its value and what to do."""
+    """Something the user can put right: one line naming the thing, its value and what to do; breaks of lines become spaces."""
 
     exit_code = 2
+
+    def __init__(self, message):
+        super().__init__(' '.join(str(message).splitlines()))
 
 
 class DivergenceError(Exception):

@@ -102,6 +102,11 @@ class RecoveryLikelihood(keras.Model):
         """Nothing, where `fit` begins: the means run from one line of the log to the next, also over an interruption."""
 
     @property
+    def step(self):
+        """How many steps were taken, an int; as every replica has it."""
+        return int(self.optimizer.iterations.value.read_value())
+
+    @property
     def optimizers(self):
         """All optimizers of the compiled model."""
         return [self.optimizer]

@@ -133,7 +133,7 @@ def _attempt(config, workdir, init_from, weights, time_limit, stopwatch, attempt
                 'the same command then goes on from the last checkpoint'
             ) from error
     return {
-        'step': f'{int(model.optimizer.iterations):,}',
+        'step': f'{model.step:,}',
         'checkpoints': checkpoint.directory(workdir),
         'sample grids': os.path.join(workdir, 'samples'),
         'metrics log': os.path.join(workdir, 'metrics.jsonl'),
@@ -189,7 +189,7 @@ def _fit(model, images, config, workdir, step, time_limit, stopwatch):
         bar.close()
         end.close()
     if end.signal:
-        raise end.interrupted(int(model.optimizer.iterations))
+        raise end.interrupted(model.step)
 
 
 def _starting_step(model, config, workdir, init_from, weights):
