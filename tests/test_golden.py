@@ -22,7 +22,7 @@ def expected(recipe):
         return {name: file[name] for name in file.files}
 
 
-def compare(found, expected):
+def assert_same_numbers(found, expected):
     """The same numbers to a relative 1e-4; pixels, which are whole, to 1."""
     assert found.keys() == expected.keys() - {'losses'} and len(found) >= 4
     for name, value in found.items():
@@ -31,13 +31,13 @@ def compare(found, expected):
 
 
 def test_the_saved_model_answers_as_it_did(recipe, expected):
-    compare(golden.answers(tf.saved_model.load(str(golden.DIRECTORY / recipe / 'saved_model' / '1')).signatures), expected)
+    assert_same_numbers(golden.answers(tf.saved_model.load(str(golden.DIRECTORY / recipe / 'saved_model' / '1')).signatures), expected)
 
 
 def test_the_checkpoint_gives_the_numbers_it_gave(recipe, expected):
     model, step = checkpoint.load_model(str(golden.DIRECTORY / recipe))
     assert step == golden.STEPS
-    compare(golden.answers(Export(model, 16).signatures()), expected)
+    assert_same_numbers(golden.answers(Export(model, 16).signatures()), expected)
 
 
 def test_training_goes_on_with_the_losses_it_had(recipe, expected, tmp_path):
