@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from flips import flipped
 from test_model import trained
 
 from drl_tf import checkpoint, config
@@ -64,17 +65,11 @@ def _truncated(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
-def _flipped(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 DAMAGES = {
     'empty': lambda path: _truncated(path, 0),
     'half': lambda path: _truncated(path, path.stat().st_size // 2),
     'one byte short': lambda path: _truncated(path, -1),
-    'a flipped bit': _flipped,
+    'a flipped bit': flipped,
     'missing': lambda path: path.unlink(),
 }
 
