@@ -12,7 +12,7 @@ import typing
 
 from absl import flags
 
-from drl_tf import __version__, flagfiles
+from drl_tf import __version__, cluster, flagfiles
 from drl_tf import config as configuration
 from drl_tf.errors import DivergenceError, Interrupted, UserError, printable
 
@@ -130,14 +130,16 @@ def _run(argv):
     if values.version:
         print(f'drl_tf {__version__}')
         return 0
-    command = _group(Command, values)
-    configuration.check(command)
+    command, devices = _group(Command, values), _group(cluster.Devices, values)
+    for group in (command, devices):
+        configuration.check(group)
     _check_modes(command, values)
+    cluster.chosen(devices)
     config, workdir = _resolve(command, values, argv)
     if command.dry_run:
         _print_dry_run(config)
         return 0
-    return _call_modes(command, config, workdir)
+    return _call_modes(command, config, workdir, devices)
 
 
 def _check_modes(command, values):
@@ -158,11 +160,11 @@ def _check_modes(command, values):
         raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
 
 
-def _call_modes(command, config, workdir):
+def _call_modes(command, config, workdir, wanted):
     """Runs the modes in order and prints after each where everything is."""
     from drl_tf import checkpoint, devices, evaluate, export, generate, sweep, train
 
-    devices.set_up(config.training.deterministic)
+    devices.set_up(config.training.deterministic, wanted)
     config = config.replace(precision=devices.resolve_precision(config.training.precision))
     print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
     _check_before_work(command, config)
@@ -293,7 +295,7 @@ def _define(field, group, values):
 
 
 def _option_groups():
-    return [Command, *(group.type for group in configuration.groups())]
+    return [Command, cluster.Devices, *(group.type for group in configuration.groups())]
 
 
 def _value(field, values):

@@ -1,21 +1,97 @@
 """What the hardware offers: strategy, precision, compilation. The one place where these are chosen."""
 
+import functools
 import os
 import pathlib
 import re
+import signal
 
 import keras
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.eager import context
+
+from drl_tf import cluster
+from drl_tf.errors import UserError, one_line
 
 _CPUINFO = pathlib.Path('/proc/cpuinfo')
 
 
-def set_up(deterministic):
-    """Lets TensorFlow take GPU memory as it needs it instead of all at once and, where asked to, use no kernel that varies."""
+_GATHERING_SECONDS, _HEARTBEAT_SECONDS = 900, 30
+_chosen = []
+
+
+def set_up(deterministic, devices=None):
+    """Chooses the strategy, before any operation of TensorFlow, and what it needs of GPUs.
+
+    GPU memory is taken as it is needed instead of all at once; where asked to, no kernel that varies is used.
+
+    Args:
+      deterministic: whether only such kernels are used.
+      devices: a `cluster.Devices`; its defaults where None.
+
+    Raises:
+      UserError: the devices that were asked for are not there.
+    """
+    wanted = cluster.chosen(devices := devices or cluster.Devices())
     for gpu in tf.config.list_physical_devices('GPU'):
         tf.config.experimental.set_memory_growth(gpu, True)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    _chosen[:] = [_created(wanted, devices, cluster.workers())]
+
+
+@functools.cache
+def _created(wanted, devices, workers):
+    """A strategy, made once in a process."""
+    if wanted == 'tpu':
+        return _tpu(devices)
+    if wanted == 'multi_worker':
+        return _multi_worker(workers)
+    gpus = tf.config.list_physical_devices('GPU')
+    if wanted == 'mirrored' or (wanted == 'auto' and len(gpus) > 1):
+        kind = 'GPU' if gpus else 'CPU'
+        return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    return tf.distribute.get_strategy()
+
+
+def _tpu(devices):
+    """`TPUStrategy` over all cores of a TPU, which is connected to and initialised."""
+    place = ''.join(f' --{name}={value}' for name in ('tpu_zone', 'gcp_project') if (value := getattr(devices, name)))
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(devices.tpu, devices.tpu_zone or None, devices.gcp_project or None)
+    except Exception as error:  # The client of Google Cloud raises errors of many kinds.
+        raise UserError(f'--tpu={devices.tpu}{place} is not known ({one_line(error)}): see `gcloud compute tpus list`') from error
+    try:
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise UserError(f'--tpu={devices.tpu}{place} cannot be used ({one_line(error)}): see that it runs and can be reached') from error
+
+
+def _multi_worker(workers):
+    """`MultiWorkerMirroredStrategy`, once all workers are there; a worker that is gone is noticed within seconds.
+
+    (TensorFlow has no public way to set these times. Its servers also take SIGTERM for themselves: that is undone.)
+    """
+    address = workers.addresses[workers.index]
+    context.context().configure_coordination_service(
+        service_type='standalone',
+        service_leader=f'/job:{workers.jobs[0][0]}/replica:0/task:0',
+        cluster_register_timeout_in_ms=_GATHERING_SECONDS * 1000,
+        heartbeat_timeout_in_ms=_HEARTBEAT_SECONDS * 1000,
+        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name=name, num_tasks=count) for name, count in workers.jobs],
+    )
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise UserError(
+            f'{cluster.TF_CONFIG}: worker {workers.index} ({address}) does not get together with {", ".join(workers.addresses)} '
+            f'({one_line(error)}): see that its port is free, and that all of them are started within {_GATHERING_SECONDS} s'
+        ) from error
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return strategy
 
 
 def surroundings(deterministic):
@@ -36,22 +112,26 @@ def _device():
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:
         return ', '.join(sorted({tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU') for gpu in gpus}))
-    if tf.config.list_physical_devices('TPU'):
+    if _on_tpu():
         return 'TPU'
     named = re.search(r'model name\s*:\s*(.+)', _cpuinfo())
     return named.group(1) if named else 'CPU'
 
 
 def strategy():
-    """`MirroredStrategy` over several GPUs, otherwise the default strategy of one device."""
-    if len(tf.config.list_physical_devices('GPU')) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+    """The strategy that `set_up` chose; the default one of one device where nothing was."""
+    return _chosen[0] if _chosen else tf.distribute.get_strategy()
+
+
+def _on_tpu():
+    return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 
 def jit_compile():
-    """Whether XLA helps: it does on GPU and TPU, and slows the Langevin loop on CPU."""
-    return bool(tf.config.list_physical_devices('GPU') or tf.config.list_physical_devices('TPU'))
+    """Whether XLA helps: it does on GPU and TPU, and slows the Langevin loop on CPU. It does not compile what several workers sum."""
+    if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    return bool(tf.config.list_physical_devices('GPU')) or _on_tpu()
 
 
 def resolve_precision(precision):
@@ -62,7 +142,7 @@ def resolve_precision(precision):
 
 
 def _has_bfloat16():
-    if tf.config.list_physical_devices('TPU'):
+    if _on_tpu():
         return True
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:

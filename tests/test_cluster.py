@@ -1,0 +1,139 @@
+"""Which strategy the flags and TF_CONFIG choose, and what is refused; the TPU's client is replaced."""
+
+import json
+
+import pytest
+import tensorflow as tf
+from tiny import call, refused
+
+from drl_tf import cluster, devices
+from drl_tf.cluster import Devices, Workers
+from drl_tf.errors import UserError
+
+TWO = ['a:1', 'b:2']
+
+
+def tf_config(monkeypatch, workers=TWO, job='worker', index=0, **more):
+    value = {'cluster': {'worker': workers, **more}, 'task': {'type': job, 'index': index}}
+    monkeypatch.setenv('TF_CONFIG', json.dumps(value))
+
+
+def test_what_is_chosen(monkeypatch):
+    assert cluster.chosen(Devices()) == 'auto' and cluster.chosen(Devices('mirrored')) == 'mirrored'
+    assert cluster.chosen(Devices(tpu='mine', tpu_zone='z')) == cluster.chosen(Devices('tpu', 'mine')) == 'tpu'
+    tf_config(monkeypatch, ['a:1'])
+    assert cluster.chosen(Devices()) == 'auto' and cluster.workers() == Workers(('a:1',))
+    tf_config(monkeypatch, index=1)
+    assert cluster.chosen(Devices()) == cluster.chosen(Devices('multi_worker')) == 'multi_worker'
+    assert cluster.workers() == Workers(('a:1', 'b:2'), 1, (('worker', 2),))
+    tf_config(monkeypatch, index=1, chief=['c:3'])
+    assert cluster.workers() == Workers(('c:3', 'a:1', 'b:2'), 2, (('chief', 1), ('worker', 2)))
+    monkeypatch.setenv('TF_CONFIG', '{}')
+    assert cluster.workers().count == 1
+
+
+@pytest.mark.parametrize(
+    'flags, part',
+    [
+        (['--tpu_zone=z'], '--tpu_zone=z is for a TPU'),
+        (['--gcp_project=p', '--strategy=one'], '--gcp_project=p is for a TPU'),
+        (['--strategy=tpu'], 'needs --tpu'),
+        (['--strategy=one', '--tpu=t'], '--tpu=t does not go with --strategy=one'),
+        (['--strategy=multi_worker'], 'needs TF_CONFIG with two workers'),
+        (['--strategy=many'], 'must be one of auto, one, mirrored, multi_worker, tpu'),
+    ],
+)
+def test_wrong_combinations(capsys, flags, part):
+    assert part in refused(capsys, '--dry_run', *flags)
+
+
+def test_wrong_combinations_with_tf_config(capsys, monkeypatch):
+    tf_config(monkeypatch)
+    for strategy in ('one', 'mirrored'):
+        assert 'TF_CONFIG names 2 workers' in refused(capsys, '--dry_run', f'--strategy={strategy}')
+    assert 'TF_CONFIG names 2 workers' in refused(capsys, '--dry_run', '--tpu=t')
+    assert call(capsys, '--dry_run', '--strategy=multi_worker')[0] == 0
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{',
+        '[1]',
+        '{"cluster": {}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": "0"}}',
+        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a", "b:2"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:2"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"worker": 3}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_damaged_tf_config(capsys, monkeypatch, text):
+    monkeypatch.setenv('TF_CONFIG', text)
+    line = refused(capsys, '--dry_run')
+    assert f'TF_CONFIG={text[:50]}' in line and 'is damaged' in line
+
+
+def stand_in(monkeypatch, **failing):
+    """Replaces the client of TPUs; returns the list of what is called. `failing` raises instead."""
+    called = []
+
+    def replaced(owner, name, answer):
+        def function(*arguments):
+            called.append((name, *arguments))
+            if name in failing:
+                raise failing[name]
+            return answer
+
+        monkeypatch.setattr(owner, name, function)
+
+    replaced(tf.distribute.cluster_resolver, 'TPUClusterResolver', 'resolver')
+    replaced(tf.config, 'experimental_connect_to_cluster', None)
+    replaced(tf.tpu.experimental, 'initialize_tpu_system', None)
+    replaced(tf.distribute, 'TPUStrategy', 'strategy')
+    return called
+
+
+@pytest.fixture(autouse=True)
+def undone():
+    """The choice of a test does not last."""
+    yield
+    devices._created.cache_clear()
+    devices.set_up(False)
+
+
+def test_a_tpu_is_initialised_once(monkeypatch):
+    called = stand_in(monkeypatch)
+    for _ in range(2):
+        devices.set_up(False, Devices(tpu='pod', tpu_zone='zone', gcp_project='project'))
+    assert called == [
+        ('TPUClusterResolver', 'pod', 'zone', 'project'), ('experimental_connect_to_cluster', 'resolver'),
+        ('initialize_tpu_system', 'resolver'), ('TPUStrategy', 'resolver'),
+    ]  # fmt: skip
+    assert devices._chosen == ['strategy']
+
+
+@pytest.mark.parametrize(
+    'name, error, part',
+    [
+        ('TPUClusterResolver', ValueError('no such node'), '--tpu=pod --tpu_zone=zone is not known (ValueError: no such node)'),
+        (
+            'experimental_connect_to_cluster',
+            tf.errors.UnavailableError(None, None, 'no\nroute'),
+            'cannot be used (UnavailableError: no route)',
+        ),
+        ('initialize_tpu_system', tf.errors.NotFoundError(None, None, 'no TPU devices'), 'cannot be used (NotFoundError: no TPU'),
+    ],
+)
+def test_a_tpu_that_is_not_there(monkeypatch, name, error, part):
+    stand_in(monkeypatch, **{name: error})
+    with pytest.raises(UserError) as raised:
+        devices.set_up(False, Devices(tpu='pod', tpu_zone='zone'))
+    assert part in str(raised.value) and '\n' not in str(raised.value)
+
+
+def test_an_unknown_tpu(capsys):
+    """The real client, which finds neither a TPU nor anyone to ask."""
+    assert refused(capsys, '--tpu=local', '--train_steps=1').startswith('error: --tpu=local ')
