@@ -15,7 +15,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from drl_tf import checkpoint, report, samples
+from drl_tf import checkpoint, report, samples, workers
 from drl_tf.errors import DivergenceError, Interrupted
 from drl_tf.evaluate import Evaluator
 from drl_tf.files import named, written_aside
@@ -54,15 +54,18 @@ class TimeLimit:
 class StopAtEnd(keras.callbacks.Callback):
     """Ends training after the last step, when its time is up, or on SIGINT or SIGTERM.
 
-    The step at hand is finished and saved; a second signal ends the process at once.
+    The step at hand is finished and saved; a second signal ends the process at once. Several workers ask each other every
+    `ask_every` steps, so that all of them end at the same one, whichever got the signal. (The handler that tf.distribute has for
+    this would run the steps itself, and save and exit in its own way.)
 
     Attributes:
-      signal: the number of the signal that came, or None.
+      signal: the number of the signal that came to this worker, or None.
     """
 
-    def __init__(self, first_step, last_step, time_limit):
+    def __init__(self, first_step, last_step, time_limit, ask_every=1):
         super().__init__()
-        self.first_step, self.last_step, self.time_limit, self.signal, self.former = first_step, last_step, time_limit, None, {}
+        self.first_step, self.last_step, self.time_limit, self.ask_every = first_step, last_step, time_limit, ask_every
+        self.signal, self.former = None, {}
 
     def open(self):
         """Has the signals noted from now on."""
@@ -75,10 +78,12 @@ class StopAtEnd(keras.callbacks.Callback):
             signal.raise_signal(number)
         self.signal = number
 
-    def interrupted(self, step):
-        """The error that ends a run on the signal that came, once a step is saved."""
-        name = signal.Signals(self.signal).name
-        return Interrupted(f'{name} came: saved at step {step}, where the same command (without --restart) goes on', self.signal)
+    def raise_if_asked(self, step):
+        """Raises the error that ends a run on the signal that came to any worker, once a step is saved."""
+        number = next(filter(None, workers.exchange(self.signal)), None)
+        if number:
+            name = signal.Signals(number).name
+            raise Interrupted(f'{name} came: saved at step {step}, where the same command (without --restart) goes on', number)
 
     def close(self):
         """Gives the signals their former meaning back."""
@@ -86,7 +91,8 @@ class StopAtEnd(keras.callbacks.Callback):
             signal.signal(number, former)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.time_limit.is_up() or self.first_step + batch + 1 >= self.last_step or self.signal:
+        step = self.first_step + batch + 1
+        if step >= self.last_step or (step % self.ask_every == 0 and any(workers.exchange(self.time_limit.is_up() or bool(self.signal)))):
             self.model.stop_training = True
 
 
@@ -118,7 +124,7 @@ class ProgressBar(keras.callbacks.Callback):
         batch = self.options.batch_size
         self.bar = tqdm.tqdm(
             total=self.options.train_steps * batch, initial=first_step * batch, unit=' images', dynamic_ncols=True,
-            mininterval=1 if sys.stderr.isatty() else 30,
+            mininterval=1 if sys.stderr.isatty() else 30, disable=not workers.is_chief(),
             bar_format='{desc}{percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} done, {remaining} left{postfix}',
         )  # fmt: skip
 
@@ -145,12 +151,12 @@ def stop_on_divergence(model, workdir):
     """
 
     def check(step, logs):
-        bad = int(model.first_bad_step.read_value())
+        bad = workers.told_by_chief(lambda: int(model.first_bad_step.read_value()))
         if bad < 0:
             return
         record, options = os.path.join(workdir, f'diverged-{bad}.json'), model.config.training
-        with written_aside(record) as file:
-            json.dump({'step': bad, 'seen_at': step, **_numbers(logs), **_by_level(model)}, file, indent=2)
+        seen = {'step': bad, 'seen_at': step, **_numbers(logs), **_by_level(model)}
+        workers.by_chief(lambda: _write(record, seen))
         raise DivergenceError(
             f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm {logs["gradient_norm"]:.4g}, '
             f'--max_loss={options.max_loss:g}; {record}): start a new --workdir with a lower --learning_rate, --clip_norm=1, '
@@ -159,6 +165,11 @@ def stop_on_divergence(model, workdir):
         )
 
     return check
+
+
+def _write(path, values):
+    with written_aside(path) as file:
+        json.dump(values, file, indent=2)
 
 
 def _number(value):
@@ -172,7 +183,10 @@ def _numbers(logs):
 
 def _by_level(model):
     """{'level_<name>': [mean of each level, or None]} since the sums were last reset."""
-    return {f'level_{name}': [_number(value) for value in mean.result().numpy()] for name, mean in model.level_means.items()}
+    sums = model.level_sums()
+    with np.errstate(invalid='ignore'):
+        means = {name: sums[mean.total.path] / sums[mean.count.path] for name, mean in model.level_means.items()}
+    return {f'level_{name}': [_number(value) for value in mean] for name, mean in means.items()}
 
 
 class MetricsLog:
@@ -184,8 +198,8 @@ class MetricsLog:
     def __init__(self, model, workdir, first_step, batch_size):
         self.model, self.batch_size = model, batch_size
         self.path = os.path.join(workdir, 'metrics.jsonl')
-        _drop_lines_after(self.path, first_step)
-        self.writer = tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard'))
+        workers.by_chief(lambda: _drop_lines_after(self.path, first_step))
+        self.writer = workers.by_chief(lambda: tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard')))
         self.last = (first_step, time.monotonic())
 
     def __call__(self, step, logs):
@@ -197,7 +211,7 @@ class MetricsLog:
         line = {'step': step, 'time': time.time(), 'images_per_second': speed, **_numbers(logs), **_by_level(self.model)}
         for mean in self.model.level_means.values():
             mean.reset_state()
-        self.write(self.path, line)
+        workers.by_chief(lambda: self.write(self.path, line))
 
     def write(self, path, line, prefix=''):
         """Appends a line, a dict with 'step', to a file, and its numbers to TensorBoard."""
@@ -225,14 +239,14 @@ class Scores:
     def __init__(self, model, workdir, first_step, log, end):
         self.model, self.workdir, self.log, self.end, self.options = model, workdir, log, end, model.config.evaluation
         self.directory = os.path.join(workdir, 'evaluation')
-        self.evaluator = Evaluator(model.config, os.path.join(self.directory, 'parts'))
+        self.evaluator = workers.by_chief(lambda: Evaluator(model.config, os.path.join(self.directory, 'parts')))
         self.path = os.path.join(workdir, 'evaluations.jsonl')
-        _drop_lines_after(self.path, first_step)
+        workers.by_chief(lambda: _drop_lines_after(self.path, first_step))
 
     def catch_up(self, step):
         """Scores the step that training goes on from, where that was due and was interrupted."""
         due = step and (step % self.options.evaluate_every == 0 or step == self.model.config.training.train_steps)
-        if due and self._last_step() < step:
+        if due and workers.told_by_chief(self._last_step) < step:
             self(step)
 
     def _last_step(self):
@@ -242,13 +256,17 @@ class Scores:
             return max(map(_step_of, file), default=0)
 
     def __call__(self, step, logs=None):
-        if step not in checkpoint.steps(self.workdir):
+        if step not in workers.told_by_chief(lambda: checkpoint.steps(self.workdir)):
             checkpoint.save(self.model, self.workdir)
-        count, seed, config = self.options.evaluate_samples, self.model.config.training.seed, self.model.config
-        root = os.path.join(self.directory, f'samples-{step:08d}')
+        root, options = os.path.join(self.directory, f'samples-{step:08d}'), self.options
         with self.model.converged_average():
-            samples.draw(self.model, root, count, seed, step, after_batch=lambda: self._end_on_signal(step))
-            score = self.evaluator.score(self._until_signal(samples.read(root, config.image_shape), step), count, labelled=True)
+            seed, ask = self.model.config.training.seed, lambda: self.end.raise_if_asked(step)
+            samples.draw(self.model, root, options.evaluate_samples, seed, step, after_batch=ask)
+        workers.by_chief(lambda: self._score(root, step))
+
+    def _score(self, root, step):
+        drawn = self._until_signal(samples.read(root, self.model.config.image_shape), step)
+        score = self.evaluator.score(drawn, self.options.evaluate_samples, labelled=True)
         self._keep_best(step, {key: score[key] for key in (self.evaluator.name, *_KIND)})
         self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
         shutil.rmtree(root)
@@ -263,13 +281,9 @@ class Scores:
         if best is None or measure[name] < best[name]:
             checkpoint.keep_best(self.workdir, step, measure)
 
-    def _end_on_signal(self, step):
-        if self.end.signal:
-            raise self.end.interrupted(step)
-
     def _until_signal(self, batches, step):
         for batch in batches:
-            self._end_on_signal(step)
+            self.end.raise_if_asked(step)
             yield batch
 
 
@@ -306,7 +320,9 @@ def sample_grid(model, workdir, log):
     def write(step, logs):
         with model.converged_average():
             images = np.concatenate(list(samples.batches(model, GRID_IMAGES, model.config.training.seed)))
-        cells = report.grid(images, model.config.data.num_classes)
+        workers.by_chief(lambda: show(step, report.grid(images, model.config.data.num_classes)))
+
+    def show(step, cells):
         report.save_png(os.path.join(workdir, 'samples', f'{step:08d}.png'), cells)
         log.grid(step, cells)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf import config as configuration
-from drl_tf import devices
+from drl_tf import devices, workers
 from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import put_aside, sync, written_aside
@@ -99,16 +99,21 @@ def save(model, workdir):
     Raises:
       UserError: it could not be written, for want of room or of rights; the older ones are as they were.
     """
-    step = model.step
+    step, state = model.step, _state(model, workers.count() > 1)
+    workers.by_chief(lambda: _write(state, model.config, workdir, step))
+
+
+def _write(state, config, workdir, step):
+    """Writes a checkpoint, and removes those that are not kept."""
     final = _path(workdir, step)
     aside = os.path.join(directory(workdir), f'writing-{step}')
     try:
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside)
-        _state(model).write(os.path.join(aside, 'state'))
-        model.config.save(aside)
+        state.write(os.path.join(aside, 'state'))
+        config.save(aside)
         with written_aside(os.path.join(aside, _SURROUNDINGS)) as file:
-            json.dump(devices.surroundings(model.config.training.deterministic), file, indent=2)
+            json.dump(devices.surroundings(config.training.deterministic), file, indent=2)
         _seal(aside)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)
@@ -137,6 +142,13 @@ def restore(model, workdir, step=None):
     Raises:
       UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another architecture.
     """
+    found = workers.told_by_chief(lambda: _restore_sound(model, workdir, step))
+    workers.everywhere(lambda: workers.is_chief() or _restore(model, find(workdir, found)))
+    return found
+
+
+def _restore_sound(model, workdir, step):
+    """Reads the checkpoint of a step, or for None the newest sound one; returns its step."""
     present, best = steps(workdir), best_score(workdir)
     if best and step == best['step']:
         present.append(step)
@@ -249,10 +261,19 @@ def find(workdir, step):
     return kept if os.path.exists(kept) and not os.path.exists(path) else path
 
 
-def _state(model):
-    """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on their own.)"""
+def _state(model, as_read=False):
+    """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on their own.)
+
+    Args:
+      model: a `RecoveryLikelihood`.
+      as_read: whether sums that the workers hold in parts are read now, by all of them, so that one of them can write the state.
+    """
     variables = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:
         variables.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})
-        variables['level_means'] = [variable for mean in model.level_means.values() for variable in mean.variables]
-    return tf.train.Checkpoint(**{part: {variable.path: variable.value for variable in group} for part, group in variables.items()})
+    state = {part: {variable.path: variable.value for variable in group} for part, group in variables.items()}
+    if model.compiled:
+        sums = model.level_sums() if as_read else {}
+        variables = [variable for mean in model.level_means.values() for variable in mean.variables]
+        state['level_means'] = {v.path: tf.Variable(sums[v.path]) if as_read else v.value for v in variables}
+    return tf.train.Checkpoint(**state)

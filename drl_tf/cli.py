@@ -1,7 +1,6 @@
 """The command line: the only file that reads flags. It makes a `Config` of them and calls one function per mode."""
 
 import dataclasses
-import functools
 import itertools
 import json
 import logging
@@ -14,7 +13,7 @@ from absl import flags
 
 from drl_tf import __version__, cluster, flagfiles
 from drl_tf import config as configuration
-from drl_tf.errors import DivergenceError, Interrupted, UserError, printable
+from drl_tf.errors import DivergenceError, Interrupted, UserError, WorkerLost, printable
 
 MODES = ('train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _WRONG_USE, _INTERRUPTED = 2, 130
@@ -62,8 +61,9 @@ _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likeliho
 A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line. --dataset=X reads those that
 exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags and flags/X_<recipe>.flags, each of which
 overrides those before it and the defaults shown here; the command line wins. --dry_run shows what comes out.
-Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, 128 + number ended by a signal
-({_INTERRUPTED} Ctrl-C, 143 SIGTERM); training saves first, and the same command goes on."""
+Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, {WorkerLost.exit_code} another
+worker of the run is gone, 128 + number ended by a signal ({_INTERRUPTED} Ctrl-C, 143 SIGTERM); training saves first, and the same
+command goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ def main(argv=None):
     logging.getLogger('tensorflow').setLevel('ERROR')
     try:
         return _run(['--help' if word == '-h' else word for word in argv])
-    except (UserError, DivergenceError, Interrupted) as error:
+    except (UserError, DivergenceError, Interrupted, WorkerLost) as error:
         return _fail(error, error.exit_code)
     except flags.Error as error:
         return _fail(error, _WRONG_USE)
@@ -139,7 +139,7 @@ def _run(argv):
     if command.dry_run:
         _print_dry_run(config)
         return 0
-    return _call_modes(command, config, workdir, devices)
+    return _with_workers(command, config, workdir, devices)
 
 
 def _check_modes(command, values):
@@ -160,16 +160,25 @@ def _check_modes(command, values):
         raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
 
 
-def _call_modes(command, config, workdir, wanted):
-    """Runs the modes in order and prints after each where everything is."""
-    from drl_tf import checkpoint, devices, evaluate, export, generate, sweep, train
+def _with_workers(command, config, workdir, wanted):
+    """Sets the devices up and runs the modes."""
+    from drl_tf import devices, workers
 
     devices.set_up(config.training.deterministic, wanted)
+    with workers.as_one_run():
+        return _call_modes(command, config, workdir)
+
+
+def _call_modes(command, config, workdir):
+    """Runs the modes in order and prints after each where everything is."""
+    from drl_tf import checkpoint, devices, evaluate, export, generate, sweep, train, workers
+
     config = config.replace(precision=devices.resolve_precision(config.training.precision))
     print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
-    _check_before_work(command, config)
+    workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
+    workers.by_chief(lambda: _check_before_work(command, config))
     chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
-    step = functools.partial(checkpoint.best_step, workdir) if command.best else lambda: chosen
+    step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
     export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
@@ -178,19 +187,21 @@ def _call_modes(command, config, workdir, wanted):
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
         'compose': lambda: generate.generate(config, workdir, samples, command.weights, step(), -1, (command.labels, weights), first),
-        'stats': lambda: evaluate.make_statistics(config, command.split, command.keep_features),
+        'stats': lambda: workers.by_chief(lambda: evaluate.make_statistics(config, command.split, command.keep_features)),
         'evaluate': lambda: (
-            evaluate.evaluate_samples(config, command.samples)
+            workers.by_chief(lambda: evaluate.evaluate_samples(config, command.samples))
             if command.samples
             else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
         ),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
-        'export': lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step()),
+        'export': lambda: workers.by_chief(
+            lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step())
+        ),
     }
     for mode in MODES:
         if mode in command.mode:
-            for label, text in functions[mode]().items():
+            for label, text in (functions[mode]() or {}).items():
                 print(f'{label:17} {text}', flush=True)
     return 0
 

@@ -42,6 +42,12 @@ class Interrupted(Exception):
         self.exit_code = 128 + number
 
 
+class WorkerLost(Exception):
+    """Another worker of the run ended or cannot be reached: the message says how to go on."""
+
+    exit_code = 4
+
+
 def one_line(error):
     """Kind and message of another library's error in one line of at most 300 characters, without the nodes of TensorFlow's graphs."""
     return ' '.join(_GRAPH_NODES.sub('', f'{type(error).__name__}: {error}').split())[:300]

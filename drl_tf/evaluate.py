@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import glob
 import hashlib
 import json
@@ -11,7 +12,7 @@ import shutil
 import numpy as np
 from absl import logging
 
-from drl_tf import checkpoint, devices, report, samples
+from drl_tf import checkpoint, devices, report, samples, workers
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
 from drl_tf.files import check_writable, held, written_aside
@@ -68,6 +69,8 @@ class Evaluator:
 def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted evaluation goes on.
 
+    All replicas of all workers draw; the chief scores.
+
     Args:
       config: a `Config`.
       workdir: the directory of the run.
@@ -77,7 +80,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
       seeds: of the sampling; several give means and deviations. The configuration's where empty.
 
     Returns:
-      The figures, as {label: text}.
+      The figures, as {label: text}, to the chief; None to other workers.
 
     Raises:
       UserError: as `Evaluator`, or there is no sound checkpoint.
@@ -87,17 +90,25 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
         model, step = checkpoint.load_model(workdir, config, step)
     stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples) + _more(seeds)
     path, results = os.path.join(workdir, 'evaluation', stem), []
-    with _resumable(path, config) as parts:
-        evaluator = Evaluator(config, parts)
+    with contextlib.ExitStack() as of_chief:
+        parts = workers.by_chief(lambda: of_chief.enter_context(_resumable(path, config)))
+        evaluator = workers.by_chief(lambda: Evaluator(config, parts))
+
+        def score(root, seed):
+            drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
+            return evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz'))
+
+        def finish():
+            settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
+            written, result = f'{path}-{_against(evaluator)}.json', _over_seeds(seeds, results)
+            _write(written, {'step': step, 'weights': weights, **settings, **result})
+            return {**figures(evaluator, result), 'evaluation': written}
+
         for seed in seeds:
             root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
             samples.draw(model, root, num_samples, seed, step, weights)
-            drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
-            results.append(evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz')))
-        settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
-        path, result = f'{path}-{_against(evaluator)}.json', _over_seeds(seeds, results)
-        _write(path, {'step': step, 'weights': weights, **settings, **result})
-    return {**figures(evaluator, result), 'evaluation': path}
+            results.append(workers.by_chief(functools.partial(score, root, seed)))
+        return workers.by_chief(finish)
 
 
 def evaluate_samples(config, path):

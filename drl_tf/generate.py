@@ -2,7 +2,7 @@
 
 import os
 
-from drl_tf import checkpoint, devices, noise, report, samples
+from drl_tf import checkpoint, devices, noise, report, samples, workers
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
 
@@ -21,7 +21,7 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
       label, compose, first: as in `samples.draw`; a product of experts has no guidance.
 
     Returns:
-      Where things are, as {label: text}.
+      Where things are, as {label: text}, to the chief; None to other workers.
 
     Raises:
       UserError: there is no sound checkpoint, or no such class, or the samples are not finite.
@@ -38,11 +38,16 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
     root = os.path.join(workdir, 'samples', '-'.join(filter(None, names)))
     seed, rows = config.training.seed, min(num_samples, _TRAJECTORY_ROWS)
     states = samples.draw(model, root, num_samples, seed, step, weights, label, compose, first)
-    states = states or model.sample(rows, [seed, noise.SAMPLING], first, weights, samples.terms_of(config, first, rows, label, compose))
-    images = samples.first_images(root, config.image_shape, _GRID_IMAGES)
-    report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
-    report.save_png(f'{root}-trajectory.png', report.trajectory(states, rows))
-    return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': root}
+
+    def show():
+        terms = samples.terms_of(config, first, rows, label, compose)
+        trajectory = states or model.sample(rows, [seed, noise.SAMPLING], first, weights, terms)
+        images = samples.first_images(root, config.image_shape, _GRID_IMAGES)
+        report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
+        report.save_png(f'{root}-trajectory.png', report.trajectory(trajectory, rows))
+        return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': root}
+
+    return workers.by_chief(show)
 
 
 def file_stem(config, workdir, step, weights, num_samples):

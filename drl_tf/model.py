@@ -98,6 +98,33 @@ class RecoveryLikelihood(keras.Model):
         average.set_weights(network.get_weights())
         return network, average
 
+    def level_sums(self):
+        """What `level_means` have summed over all replicas, {path of the variable: float32 [T]}; all workers ask at once."""
+        paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
+        return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
+
+    @tf.function
+    def _level_sums(self):
+        variables = [variable for mean in self.level_means.values() for variable in mean.variables]
+
+        def of_replica():
+            return tf.distribute.get_replica_context().all_reduce('sum', [variable.value + 0 for variable in variables])
+
+        return [self.distribute_strategy.experimental_local_results(total)[0] for total in self.distribute_strategy.run(of_replica)]
+
+    def make_train_function(self, force=False):
+        """As in Keras; but over several workers, where Keras would average each number of the log, which is a scalar, along an axis."""
+        super().make_train_function(force)
+        strategy = self.distribute_strategy
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+
+            @tf.function
+            def train_function(iterator):
+                logs = strategy.run(self.train_step, (next(iterator),))
+                return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
+
+            self.train_function = train_function
+
     def reset_metrics(self):
         """Nothing, where `fit` begins: the means run from one line of the log to the next, also over an interruption."""
 

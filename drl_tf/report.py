@@ -90,10 +90,10 @@ def trajectory(states, count):
     return np.stack([to_uint8(state[:count]) for state in states], axis=1)
 
 
-def progress_bar(total, what, done=0):
+def progress_bar(total, what, done=0, silent=False):
     """A bar of images; on a terminal it moves every second, in a log there is a line every half minute."""
     interval = 1 if sys.stderr.isatty() else 30
-    return tqdm.tqdm(total=total, initial=done, unit=' images', desc=what, mininterval=interval)
+    return tqdm.tqdm(total=total, initial=done, unit=' images', desc=what, mininterval=interval, disable=silent)
 
 
 def progress(batches, total, what):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import json
 import math
@@ -15,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from drl_tf import noise, report
+from drl_tf import noise, report, workers
 from drl_tf.data import image_files
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import held, put_aside, written_aside
+from drl_tf.files import put_aside, written_aside
 from drl_tf.model import UNCONDITIONAL, composed, guided
 
 DESCRIPTION = 'samples.json'
@@ -34,7 +35,7 @@ class _Shard(NamedTuple):
 
 
 def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, after_batch=None):
-    """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one process at a time.
+    """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one run at a time.
 
     Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything else that are
     there are put aside, in `<directory>.1` and so on. Another batch size or number of replicas goes on with the same shards.
@@ -54,15 +55,15 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
       The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now; else None.
 
     Raises:
-      UserError: another process draws there, or the samples are not finite.
+      UserError: another run draws there, or the samples are not finite.
     """
     settings = _settings(model, num_samples, seed, step, weights, label, compose, first)
     trajectory, share = None, _share(model, num_samples)
-    with held(directory):
-        described = _begun(directory, settings, share * model.distribute_strategy.num_replicas_in_sync)
-        missing = [shard for shard in _shards(directory, described) if not _is_sound(shard, settings)]
+    batch = share * model.distribute_strategy.num_replicas_in_sync
+    with workers.held(directory):
+        missing = [_Shard(*shard) for shard in workers.told_by_chief(lambda: _missing(directory, settings, batch))]
         done = num_samples - sum(shard.count for shard in missing)
-        with report.progress_bar(num_samples, 'sampling', done) as bar:
+        with report.progress_bar(num_samples, 'sampling', done, silent=not workers.is_chief()) as bar:
             for shard in missing:
                 images = []
                 for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first):
@@ -71,8 +72,7 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
                     bar.update(len(part))
                     if after_batch:
                         after_batch()
-                with written_aside(shard.path, 'wb') as file:
-                    np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
+                workers.by_chief(functools.partial(_write, shard, images, seed))
     return trajectory and [model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory]
 
 
@@ -111,7 +111,7 @@ def _sampled(model, share, num_samples, seed, weights, label, compose, first):
         firsts = list(range(start, start + batch, share))
         terms = _together(strategy, [terms_of(model.config, mine, share, label, compose) for mine in firsts])
         states = model.sample(share, [seed, noise.SAMPLING], _of_each(strategy, firsts), weights, terms, strategy.run)
-        images = np.concatenate([part.numpy() for part in strategy.experimental_local_results(states[-1])])
+        images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
             raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
         yield report.to_uint8(images[: last - start]), states
@@ -222,6 +222,16 @@ def _check_described(described):
         raise ValueError(f'num_samples {settings["num_samples"]} in shards of {size}')
 
 
+def _missing(directory, settings, batch):
+    """The shards that are still to be drawn."""
+    return [shard for shard in _shards(directory, _begun(directory, settings, batch)) if not _is_sound(shard, settings)]
+
+
+def _write(shard, images, seed):
+    with written_aside(shard.path, 'wb') as file:
+        np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
+
+
 def _begun(directory, settings, batch):
     """What `samples.json` says once it says these settings; whatever else is there is put aside."""
     described = None
@@ -258,7 +268,7 @@ def _fingerprint(model, weights):
     for pair in model.averages:
         for variable in pair[('ema', 'raw').index(weights)].weights:
             if variable.name != 'u':
-                digest.update(np.ascontiguousarray(variable))
+                digest.update(np.ascontiguousarray(variable.value.numpy()))
     return digest.hexdigest()
 
 

@@ -1,11 +1,12 @@
 """Quality of a trained model against one sampling option: the number of network evaluations, or guidance."""
 
 import csv
+import functools
 import math
 import os
 import shutil
 
-from drl_tf import checkpoint, devices, report, samples
+from drl_tf import checkpoint, devices, report, samples, workers
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
 from drl_tf.evaluate import Evaluator
@@ -28,7 +29,7 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
       step: which checkpoint; the newest where None.
 
     Returns:
-      Where things are, as {label: text}.
+      Where things are, as {label: text}, to the chief; None to other workers.
 
     Raises:
       UserError: the extractor does not apply, or there is no sound checkpoint.
@@ -59,27 +60,36 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
     parts as large as the held-out split, which compare with the floor.
     """
     parts = os.path.join(workdir, f'sweep_{mode}', 'parts')
-    evaluator, rows = Evaluator(config, parts), []
-    shown = (evaluator.name, in_parts := f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
+    evaluator, rows = workers.by_chief(lambda: Evaluator(config, parts)), []
+
+    def score(drawn, value, changes):
+        found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
+        images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
+        report.save_png(f'{drawn}.png', report.grid(images, config.data.num_classes))
+        options = {option: configuration.text(chosen) for option, chosen in changes.items()}
+        shown = (evaluator.name, f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
+        rows.append({name: value, **options, **{key: found[key] for key in shown if key in found}})
+
     for value, changes in variants.items():
         with devices.strategy().scope():
             model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
         root = os.path.join(workdir, f'sweep_{mode}', file_stem(config, workdir, step, weights, num_samples))
         drawn = os.path.join(root, f'{value}')
         samples.draw(model, drawn, num_samples, config.training.seed, step, weights)
-        score = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
-        images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
-        report.save_png(f'{drawn}.png', report.grid(images, config.data.num_classes))
-        options = {option: configuration.text(chosen) for option, chosen in changes.items()}
-        rows.append({name: value, **options, **{key: score[key] for key in shown if key in score}})
+        workers.by_chief(functools.partial(score, drawn, value, changes))
+    shutil.rmtree(parts, ignore_errors=True)
+    return workers.by_chief(lambda: _written(root, rows, evaluator, name, axis))
+
+
+def _written(root, rows, evaluator, name, axis):
+    """Writes the table and the plot; returns where they are."""
     path = os.path.join(root, 'scores.csv')
     with written_aside(path) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    shutil.rmtree(parts, ignore_errors=True)
-    distances = [row.get(in_parts, row[evaluator.name]) for row in rows]
-    floor = {'floor': [score['floor']] * len(rows)} if 'floor' in score else {}
+    distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
+    floor = {'floor': [row['floor'] for row in rows]} if 'floor' in rows[0] else {}
     curves = {f'Fréchet distance ({evaluator.extractor.name})': distances, **floor}
-    report.save_curves(os.path.join(root, 'scores.png'), axis, list(variants), curves)
+    report.save_curves(os.path.join(root, 'scores.png'), axis, [row[name] for row in rows], curves)
     return {f'scores by {name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}

@@ -1,6 +1,7 @@
 """Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -10,12 +11,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from drl_tf import callbacks, checkpoint, devices, report
+from drl_tf import callbacks, checkpoint, devices, report, workers
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
 from drl_tf.errors import DivergenceError, UserError, one_line
-from drl_tf.files import LOCK, held, put_aside, written_aside
+from drl_tf.files import LOCK, put_aside, written_aside
 
 _ROLLBACKS = 'rollbacks.json'
 _LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
@@ -35,7 +36,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def train(config, workdir, init_from=None, weights='ema', restart=False):
-    """Trains a model, or goes on training it. One process at a time has the workdir.
+    """Trains a model, or goes on training it. One run at a time has the workdir; of its workers the chief alone writes there.
 
     Args:
       config: a `Config`.
@@ -52,11 +53,12 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
       DivergenceError: the loss is not finite or ran away.
       Interrupted: a signal came; the step at hand is done and saved.
     """
-    pipeline.prepare(config.data)
-    if init_from and not checkpoint.steps(init_from):
+    workers.by_chief(lambda: pipeline.prepare(config.data))
+    workers.everywhere(lambda: pipeline.prepare(config.data))
+    if init_from and not workers.told_by_chief(lambda: checkpoint.steps(init_from)):
         raise UserError(f'--init_from={init_from} holds no trained run')
-    with held(workdir):
-        kept = restart and _put_run_aside(workdir, init_from)
+    with workers.held(workdir):
+        kept = restart and workers.told_by_chief(lambda: _put_run_aside(workdir, init_from))
         if kept:
             print(f'the run that was in {workdir} is now in {kept}')
         return _train(config, workdir, init_from, weights)
@@ -74,7 +76,7 @@ def _put_run_aside(workdir, init_from):
 
 def _train(config, workdir, init_from, weights):
     """Attempts to train until one ends, or `max_rollbacks` are used up; each goes on from the last checkpoint."""
-    options, rollbacks = config.training, _rollbacks(workdir)
+    options, rollbacks = config.training, workers.told_by_chief(lambda: _rollbacks(workdir))
     begin, time_limit, stopwatch = time.monotonic(), callbacks.TimeLimit(options.max_minutes * 60), callbacks.Stopwatch()
     while True:
         try:
@@ -84,19 +86,22 @@ def _train(config, workdir, init_from, weights):
         except DivergenceError as error:
             if len(rollbacks) >= options.max_rollbacks:
                 raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
-            _step_back(workdir, rollbacks)
-            rollbacks.append(error.step)
-            with written_aside(os.path.join(workdir, _ROLLBACKS)) as file:
-                json.dump(rollbacks, file)
+            workers.by_chief(functools.partial(_step_back, workdir, rollbacks, error.step))
+            rollbacks = [*rollbacks, error.step]
             scale = options.rollback_factor ** len(rollbacks)
             logging.warning(f'the energies ran away at step {error.step}: rollback {len(rollbacks)}, learning rates times {scale:g}')
 
 
-def _step_back(workdir, rollbacks):
-    """Puts the newest checkpoint aside where an earlier rollback went back to it or before: the run was on its way out by then."""
+def _step_back(workdir, rollbacks, step):
+    """Notes a further rollback; puts the newest checkpoint aside where an earlier one went back to it or before.
+
+    By then the run was on its way out.
+    """
     present = checkpoint.steps(workdir)
     if len(present) > 1 and any(step > present[-1] for step in rollbacks):
         checkpoint.set_aside_after(workdir, present[-2], 'diverged')
+    with written_aside(os.path.join(workdir, _ROLLBACKS)) as file:
+        json.dump([*rollbacks, step], file)
 
 
 def _rollbacks(workdir):
@@ -116,16 +121,17 @@ def _attempt(config, workdir, init_from, weights, time_limit, stopwatch, attempt
     options, strategy = config.training, devices.strategy()
     if options.batch_size % strategy.num_replicas_in_sync:
         raise UserError(f'--batch_size={options.batch_size} must divide by the {strategy.num_replicas_in_sync} devices')
-    _compare(config, workdir)
+    workers.by_chief(lambda: _compare(config, workdir))
     with strategy.scope():
         model = compiled_model(config, attempt)
         step = _starting_step(model, config, workdir, init_from, weights)
-    images = pipeline.training_images(config.data, options.batch_size, options.seed, first_step=step)
-    config.save(workdir)
+    images = workers.everywhere(lambda: _images(config, step))
+    workers.by_chief(lambda: config.save(workdir))
     print(f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}', flush=True)
     if step < options.train_steps or config.evaluation.evaluate_every:
         try:
-            _show_data(images, config, workdir)
+            shown = images if workers.count() == 1 else None
+            workers.by_chief(lambda: _show_data(shown or _images(config, step), config, workdir))
             _fit(model, images, config, workdir, step, time_limit, stopwatch)
         except tf.errors.DataLossError as error:
             raise UserError(
@@ -139,6 +145,20 @@ def _attempt(config, workdir, init_from, weights, time_limit, stopwatch, attempt
         'metrics log': os.path.join(workdir, 'metrics.jsonl'),
         'TensorBoard': f'tensorboard --logdir={workdir}',
     }
+
+
+def _images(config, step):
+    """Batches of training images from a step on: all of each batch, or within several workers a dataset for `fit` of this worker's."""
+    data, batch, seed, strategy = config.data, config.training.batch_size, config.training.seed, devices.strategy()
+    if workers.count() == 1:
+        return pipeline.training_images(data, batch, seed, step)
+
+    def of_worker(context):
+        share, index = batch // context.num_input_pipelines, context.input_pipeline_id
+        rows = slice(index * share, (index + 1) * share)
+        return pipeline.training_images(data, batch, seed, step, rows, batch // context.num_replicas_in_sync)
+
+    return strategy.distribute_datasets_from_function(of_worker)
 
 
 def compiled_model(config, attempt=0):
@@ -179,7 +199,8 @@ def _fit(model, images, config, workdir, step, time_limit, stopwatch):
     """Runs Keras `fit`; raises `Interrupted`, with where to go on, when a signal ended it."""
     options = config.training
     look_every = math.gcd(_LOOK_EVERY, options.log_every, options.grid_every, options.checkpoint_every, config.evaluation.evaluate_every)
-    end, bar = callbacks.StopAtEnd(step, options.train_steps, time_limit), callbacks.ProgressBar(config, step, look_every)
+    ask_every = 1 if workers.count() == 1 else look_every
+    end, bar = callbacks.StopAtEnd(step, options.train_steps, time_limit, ask_every), callbacks.ProgressBar(config, step, look_every)
     try:
         actions = _callbacks(model, config, workdir, step, end, stopwatch, look_every)
         end.open()
@@ -188,17 +209,16 @@ def _fit(model, images, config, workdir, step, time_limit, stopwatch):
     finally:
         bar.close()
         end.close()
-    if end.signal:
-        raise end.interrupted(model.step)
+    end.raise_if_asked(model.step)
 
 
 def _starting_step(model, config, workdir, init_from, weights):
     """Restores the last checkpoint, or takes another run's weights, or starts at 0."""
-    if checkpoint.steps(workdir):
+    if workers.told_by_chief(lambda: bool(checkpoint.steps(workdir))):
         step = checkpoint.restore(model, workdir)
-        checkpoint.set_aside_after(workdir, step, 'damaged')
+        workers.by_chief(lambda: checkpoint.set_aside_after(workdir, step, 'damaged'))
         print(f'resuming at step {step}')
-        changed = checkpoint.changed_surroundings(model, workdir, step)
+        changed = workers.by_chief(lambda: checkpoint.changed_surroundings(model, workdir, step))
         if changed:
             logging.warning('this run will not end with the bits of an uninterrupted one: %s', '; '.join(changed))
         return step

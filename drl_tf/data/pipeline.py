@@ -24,7 +24,9 @@ def prepare(data: config.Data):
         prepared.open_builder(data)
 
 
-def training_images(data: config.Data, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
+def training_images(
+    data: config.Data, batch_size: int, seed: int, first_step: int = 0, rows: slice = slice(None), at_once: int | None = None
+) -> tf.data.Dataset:
     """Batches of the training split without end.
 
     Position p of the endless sequence is image p mod N, in a permutation from (seed, epoch), of epoch p div N; batch n holds
@@ -36,10 +38,12 @@ def training_images(data: config.Data, batch_size: int, seed: int, first_step: i
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches already used.
+      rows: which images of each batch are wanted; no others are decoded.
+      at_once: how many of them come at once; all where None.
 
     Returns:
-      Dataset of float32 [batch_size, H, W, C] within [-1, 1]; with `data.num_classes`, of pairs with classes, int32
-      [batch_size] from 1 (0 is no class).
+      Dataset of float32 [at_once, H, W, C] within [-1, 1]; with `data.num_classes`, of pairs with classes, int32
+      [at_once] from 1 (0 is no class).
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
@@ -58,9 +62,14 @@ def training_images(data: config.Data, batch_size: int, seed: int, first_step: i
     options = tf.data.Options()
     options.deterministic = True
     options.threading.private_threadpool_size = _THREADS
-    positions = tf.data.Dataset.counter(first)
-    finished = tf.data.Dataset.zip(positions, _endless_images(data, seed, first)).map(finish, num_parallel_calls=_THREADS)
-    return finished.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    def wanted(dataset):
+        return dataset if rows == slice(None) else dataset.batch(batch_size).map(lambda batch: batch[rows]).unbatch()
+
+    positions = wanted(tf.data.Dataset.counter(first))
+    finished = tf.data.Dataset.zip(positions, _endless_images(data, seed, first, wanted)).map(finish, num_parallel_calls=_THREADS)
+    at_once = at_once or len(range(batch_size)[rows])
+    return finished.batch(at_once, drop_remainder=True).prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def load_images(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
@@ -126,13 +135,13 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     return prepared.load_labels(prepared.open_builder(data), _split_of(spec, split))
 
 
-def _endless_images(data, seed, first):
-    """Dataset of uint8 [H, W, C] and classes, int32 [] from 0, from position `first` on."""
+def _endless_images(data, seed, first, wanted):
+    """Dataset of uint8 [H, W, C] and classes, int32 [] from 0, from position `first` on; `wanted` takes its part of a dataset."""
     spec = specs.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = prepared.open_builder(data)
         if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
-            return prepared.stream(builder, spec.train_split, data, seed, first)
+            return prepared.stream(builder, spec.train_split, data, seed, first, wanted)
     with tf.device('CPU'):
         everything = tf.constant(load_images(data, 'train'))
         labels = tf.constant(load_labels(data, 'train') if data.num_classes else np.zeros(len(everything), np.int32))
@@ -143,4 +152,4 @@ def _endless_images(data, seed, first):
         index = tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)
         return everything[index], labels[index]
 
-    return tf.data.Dataset.counter(first).map(pick, num_parallel_calls=_THREADS)
+    return wanted(tf.data.Dataset.counter(first)).map(pick, num_parallel_calls=_THREADS)

@@ -82,7 +82,7 @@ def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
     return np.fromiter((example['label'] for example in examples.as_numpy_iterator()), np.int32)
 
 
-def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, first: int) -> tf.data.Dataset:
+def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, first: int, wanted=None) -> tf.data.Dataset:
     """Reads a split from disk without end, in an order that depends on (seed, epoch) alone.
 
     Each epoch takes the files in a new order, and the records of a file in blocks that are shuffled before they are
@@ -91,6 +91,7 @@ def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, see
 
     Args:
       first: position of the first image; epoch e starts at e times the size of the split.
+      wanted: callable, a dataset -> what is wanted of it, before anything is decoded; None wants all.
 
     Returns:
       Dataset of uint8 [H, W, C] and classes, int32 [] from 0 (0 where the model has no classes).
@@ -108,7 +109,7 @@ def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, see
         return _image(example, builder, data), label
 
     records = _shuffled_records(builder.info.splits[split].file_instructions, seed, first)
-    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return (wanted(records) if wanted else records).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _image(example, builder, data):
