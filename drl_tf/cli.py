@@ -182,7 +182,7 @@ def _call_modes(command, config, workdir):
     export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
-    first = command.first_sample
+    first, most = command.first_sample, command.max_samples
     functions = {
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
@@ -195,9 +195,7 @@ def _call_modes(command, config, workdir):
         ),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
-        'export': lambda: workers.by_chief(
-            lambda: export.export(config, workdir, export_dir, command.max_samples, command.weights, step())
-        ),
+        'export': lambda: workers.by_chief(lambda: export.export(config, workdir, export_dir, most, command.weights, step())),
     }
     for mode in MODES:
         if mode in command.mode:

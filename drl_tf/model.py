@@ -125,6 +125,9 @@ class RecoveryLikelihood(keras.Model):
 
             self.train_function = train_function
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: all is built. (Under a strategy Keras would average a batch over the replicas, which fails for classes.)"""
+
     def reset_metrics(self):
         """Nothing, where `fit` begins: the means run from one line of the log to the next, also over an interruption."""
 

@@ -153,3 +153,12 @@ def test_images_for_evaluation_are_in_a_fixed_order_and_not_mirrored(cifar):
     assert len(pipeline.load_images(cifar, 'test')) == 5
     for limit in (None, 3):
         np.testing.assert_array_equal(np.concatenate(list(pipeline.image_batches(cifar, 'train', limit))), loaded[:limit])
+
+
+def test_workers_rows_are_those_of_the_batch():
+    """Two workers of two replicas each: in turn the rows of each replica, from any step on."""
+    whole = list(pipeline.training_images(config.Data(), 8, 5, first_step=3).take(2).as_numpy_iterator())
+    for worker in range(2):
+        rows = slice(worker * 4, worker * 4 + 4)
+        parts = list(pipeline.training_images(config.Data(), 8, 5, 3, rows, at_once=2).take(4).as_numpy_iterator())
+        np.testing.assert_array_equal(np.concatenate(parts), np.concatenate([batch[rows] for batch in whole]))
