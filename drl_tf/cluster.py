@@ -5,8 +5,8 @@ import json
 import os
 from typing import NamedTuple
 
-from drl_tf import config
 from drl_tf.errors import UserError
+from drl_tf.options import option
 
 TF_CONFIG = 'TF_CONFIG'
 _JOBS = ('chief', 'worker')
@@ -17,15 +17,15 @@ _EXAMPLE = """{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"ty
 class Devices:
     """Devices"""
 
-    strategy: str = config.option(
+    strategy: str = option(
         'auto',
         'tf.distribute strategy. auto: tpu with --tpu, multi_worker where TF_CONFIG names several workers, mirrored on several GPUs, '
         'else one.',
         choices=('auto', 'one', 'mirrored', 'multi_worker', 'tpu'),
     )
-    tpu: str = config.option('', 'Name or grpc:// address of a TPU; "local" on a TPU VM.')
-    tpu_zone: str = config.option('', 'Zone of the TPU, where its name alone does not say.')
-    gcp_project: str = config.option('', 'Google Cloud project of the TPU, likewise.')
+    tpu: str = option('', 'Name or grpc:// address of a TPU; "local" on a TPU VM.')
+    tpu_zone: str = option('', 'Zone of the TPU, where its name alone does not say.')
+    gcp_project: str = option('', 'Google Cloud project of the TPU, likewise.')
 
 
 class Workers(NamedTuple):

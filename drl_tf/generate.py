@@ -5,6 +5,7 @@ import os
 from drl_tf import checkpoint, devices, noise, report, samples, workers
 from drl_tf import config as configuration
 from drl_tf.errors import UserError
+from drl_tf.options import text
 
 _TRAJECTORY_ROWS, _GRID_IMAGES = 8, 400
 
@@ -56,7 +57,7 @@ def file_stem(config, workdir, step, weights, num_samples):
     free = ('sampling', 'always')
     changed = [(field, mine) for (field, mine), (_, theirs) in pairs if mine != theirs and field.metadata['changes'] in free]
     unnamed = ('seed', 'data_dir', 'sample_batch_size', 'deterministic')
-    kept = [field.name + configuration.text(mine) for field, mine in changed if field.name not in unnamed]
+    kept = [field.name + text(mine) for field, mine in changed if field.name not in unnamed]
     return '-'.join([f'{step:08d}', weights, str(num_samples), f'seed{config.training.seed}', *kept])
 
 

@@ -12,6 +12,7 @@ from drl_tf.errors import UserError
 from drl_tf.evaluate import Evaluator
 from drl_tf.files import written_aside
 from drl_tf.generate import file_stem
+from drl_tf.options import text
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
 EVALUATIONS = (18, 30, 48, 90, 180)
@@ -66,7 +67,7 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
         found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
         images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
         report.save_png(f'{drawn}.png', report.grid(images, config.data.num_classes))
-        options = {option: configuration.text(chosen) for option, chosen in changes.items()}
+        options = {option: text(chosen) for option, chosen in changes.items()}
         shown = (evaluator.name, f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
         rows.append({name: value, **options, **{key: found[key] for key in shown if key in found}})
 

@@ -21,7 +21,7 @@ import numpy as np
 import tfds_files
 from pictures import encoded, photographs, write_lmdb
 
-from drl_tf import cli, devices, train
+from drl_tf import cli, devices, modes, train
 from drl_tf.cost import cost
 from drl_tf.data import images, pipeline, prepared, specs
 
@@ -74,7 +74,7 @@ def preset(dataset, size, recipe):
     """The configuration that the command line makes of a dataset, an image size (0: that of the settings) and a recipe."""
     argv = ['run.py', f'--dataset={dataset}', f'--recipe={recipe}', *([f'--image_size={size}'] if size else [])]
     values = cli._parse(argv)
-    return cli._resolve(cli._group(cli.Command, values), values, argv)[0]
+    return cli._resolve(cli._group(modes.Command, values), values, argv)[0]
 
 
 def _places(data, directory):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY
 
-from drl_tf import checkpoint, cli, samples
+from drl_tf import checkpoint, cli, modes, samples
 from drl_tf.cooperative import build_model
 from drl_tf.data import image_files
 from drl_tf.errors import UserError
@@ -33,7 +33,7 @@ def sealed(tmp_path_factory):
     """A model and the workdir of its one checkpoint."""
     workdir = tmp_path_factory.mktemp('runs') / 'tiniest'
     argv = ['run.py', *TINY, *TINIEST]
-    config, _ = cli._resolve(cli.Command(), cli._parse(argv), argv)
+    config, _ = cli._resolve(modes.Command(), cli._parse(argv), argv)
     model = compiled_model(config)
     config.save(workdir)
     checkpoint.save(model, workdir)

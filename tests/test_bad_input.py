@@ -12,7 +12,7 @@ from hostile import called, damaged, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf import cli, flagfiles
+from drl_tf import cli, flagfiles, modes, options
 from drl_tf import config as configuration
 from drl_tf.data import specs
 
@@ -26,7 +26,7 @@ SPECIAL = [
 NUMBERS = st.one_of(st.integers(-(10**12), 10**12), st.floats(), st.integers(-3, 70), st.floats(-2, 2))
 LISTS = st.lists(st.one_of(NUMBERS, st.integers(0, 9)), max_size=7).map(lambda numbers: ','.join(map(str, numbers)))
 CHOICES = st.sampled_from(
-    [choice for field in FIELDS for choice in map(str, field.metadata['choices'] or ())] + [*specs.DATASETS, *cli.MODES]
+    [choice for field in FIELDS for choice in map(str, field.metadata['choices'] or ())] + [*specs.DATASETS, *modes.MODES]
 )
 VALUES = st.one_of(st.sampled_from(SPECIAL), NUMBERS.map(str), LISTS, CHOICES, st.text(max_size=12))
 WORDS = st.one_of(
@@ -55,7 +55,7 @@ def work():
     """What the command line would begin to work on: a list of (command, configuration, workdir), instead of the work."""
     begun = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, '_call_modes', lambda *arguments: begun.append(arguments) or 0)
+        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments[:3]))
         patch.setattr(cli, '_print_dry_run', lambda config: None)
         yield begun
 
@@ -80,7 +80,7 @@ def is_typed(field, value):
 
 def arguments_around(name, run_dir):
     """The mode that reads an option, and a run where it needs one."""
-    mode = cli._READ_BY.get(name, ('train',))[0]
+    mode = modes._READ_BY.get(name, ('train',))[0]
     return [f'--mode={mode}', *([] if mode in ('train', 'stats') else [f'--workdir={run_dir}'])]
 
 
@@ -98,7 +98,7 @@ def test_one_flag(run_dir, work, field, text):
         assert not work
         return
     ((command, config, workdir),) = work
-    configuration.check(command)
+    options.check(command)
     value = workdir if field.name == 'workdir' else {**vars(command), **{f.name: v for f, v in config.options()}}[field.name]
     if not (field.name == 'workdir' and not text) and not (field in dataclasses.fields(configuration.Data) and text.strip() in ('0', '-1')):
         assert value == meant(field, text)
@@ -247,9 +247,9 @@ def test_stored_configurations(run_dir, work, data, copy):
         assert not config.differences(configuration.load(run_dir), lambda field: field.metadata['changes'] in ('never', 'sampling'))
         return
     assert all(is_typed(field, value) for field, value in config.options())
-    for group, options in json.loads(content).items():
+    for group, stored in json.loads(content).items():
         found = json.loads(json.dumps(dataclasses.asdict(getattr(config, group))))
-        wanted = {name: value for name, value in options.items() if not (group == 'data' and value in (0, -1))}
+        wanted = {name: value for name, value in stored.items() if not (group == 'data' and value in (0, -1))}
         assert {name: found[name] for name in wanted} == wanted
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY
 
-from drl_tf import checkpoint, cli
+from drl_tf import checkpoint, cli, modes
 from drl_tf.train import compiled_model
 
 MOST = 9
@@ -28,7 +28,7 @@ def signatures(tmp_path_factory):
     """Those of an export by the command line; the weights are random."""
     parent = tmp_path_factory.mktemp('exported')
     argv = ['run.py', *TINY, *TINIEST]
-    config, _ = cli._resolve(cli.Command(), cli._parse(argv), argv)
+    config, _ = cli._resolve(modes.Command(), cli._parse(argv), argv)
     config.save(parent / 'run')
     checkpoint.save(compiled_model(config), parent / 'run')
     arguments = [f'--workdir={parent}/run', f'--export_dir={parent}/model', f'--max_samples={MOST}']

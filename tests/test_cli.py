@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny import ROOT, TINY, call, refused, sampled
 
-from drl_tf import cli
+from drl_tf import cli, modes
 from drl_tf import config as configuration
 from drl_tf.data import specs
 
@@ -73,7 +73,7 @@ def test_every_preset_is_valid(path):
     alone = cli._parse(['run.py'], [path])
     mine = [field.name for field, _ in configuration.Config().options() if alone[field.name].present]
     assert mine and any(values[name].value == alone[name].value for name in mine)
-    cli._resolve(cli.Command(), cli._parse(argv), argv)
+    cli._resolve(modes.Command(), cli._parse(argv), argv)
 
 
 def test_flagfile(capsys, tmp_path):

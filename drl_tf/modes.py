@@ -1,0 +1,155 @@
+"""What can be done: the modes, the options that say what to do and how, and one function call for each mode."""
+
+import dataclasses
+import os
+
+from drl_tf.errors import UserError
+from drl_tf.options import option, text
+
+MODES = ('train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
+_SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
+_OF_FEATURES = ('train', 'stats', *_SCORED)
+_READ_BY = {
+    'init_from': ('train',),
+    'restart': ('train',),
+    'label': ('sample',),
+    'labels': ('compose',),
+    'label_weights': ('compose',),
+    'guidance': ('train', 'sample', 'evaluate', 'sweep_steps'),
+    'num_samples': ('sample', 'compose', *_SCORED),
+    'first_sample': ('sample', 'compose'),
+    'checkpoint_step': ('sample', 'compose', *_SCORED, 'export'),
+    'best': ('sample', 'compose', *_SCORED, 'export'),
+    'samples': ('evaluate',),
+    'evaluation_seeds': ('evaluate',),
+    'split': ('stats',),
+    'keep_features': ('stats',),
+    'extractor': _OF_FEATURES,
+    'inception': _OF_FEATURES,
+    'stats_file': _OF_FEATURES,
+    'num_real': _OF_FEATURES,
+    'evaluate_every': ('train',),
+    'evaluate_samples': ('train',),
+    'export_dir': ('export',),
+    'max_samples': ('export',),
+}
+_OF_A_RUN = (
+    'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps', 'noise_scale', 'step_scale',
+    'final_denoise', 'guidance',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Command"""
+
+    mode: tuple[str, ...] = option(('train',), f'What to do, one or more of {", ".join(MODES)}; done in this order.')
+    workdir: str = option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
+    init_from: str = option('', 'Workdir of another run whose weights a new run starts from.')
+    restart: bool = option(False, 'Put the run that is in the workdir aside, in <workdir>.1 and so on, and begin anew.')
+    weights: str = option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
+    checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
+    best: bool = option(False, 'Use the best checkpoint of --evaluate_every instead of the newest.')
+    num_samples: int = option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
+    first_sample: int = option(0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000)
+    label: int = option(-1, 'Class to sample, from 0; -1 takes all in turn (up to 16 have a row each in the grid).', low=-1)
+    labels: tuple[int, ...] = option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
+    label_weights: tuple[float, ...] = option((1.0,), 'Their weights w_i; one number serves for all.')
+    samples: str = option('', 'Images made elsewhere to evaluate: a directory of PNG or JPEG files, or a .npz or .npy file.')
+    evaluation_seeds: tuple[int, ...] = option((), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1)
+    split: str = option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
+    keep_features: bool = option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')
+    export_dir: str = option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
+    max_samples: int = option(1024, 'Largest num_samples that the exported signature `sample` takes.', low=1)
+    dry_run: bool = option(False, 'Print the resolved configuration and its cost, and stop.')
+    version: bool = option(False, 'Print the version, and stop.')
+    help: bool = option(False, 'Print this help, and stop.')
+
+
+def check(command, given):
+    """Raises UserError for unknown modes, and for options that none of the modes reads.
+
+    Args:
+      command: a `Command`.
+      given: {name: value} of the options on the command line.
+    """
+    if not command.mode or set(command.mode) - set(MODES):
+        raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
+    for name, modes in _READ_BY.items():
+        if name in given and not set(modes) & set(command.mode):
+            raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
+    idle = [f'--{name}' for name in _OF_A_RUN if name in given]
+    if 'samples' in given and (not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)):
+        raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
+    if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
+        raise UserError('--num_real is for real images that are read, --stats_file for those that were: drop one of them')
+    if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
+        raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
+    if len(command.label_weights) not in (1, len(command.labels)):
+        raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
+
+
+def run(command, config, workdir, wanted):
+    """Sets the devices up, runs the modes in order and prints after each where everything is.
+
+    Args:
+      command: a `Command`.
+      config: a `Config`.
+      workdir: the directory of the run.
+      wanted: a `cluster.Devices`.
+    """
+    from drl_tf import devices, workers
+
+    devices.set_up(config.training.deterministic, wanted)
+    with workers.as_one_run():
+        config = config.replace(precision=devices.resolve_precision(config.training.precision))
+        print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
+        workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
+        workers.by_chief(lambda: _check_before_work(command, config))
+        functions = _functions(command, config, workdir)
+        for mode in MODES:
+            if mode in command.mode:
+                for label, words in (functions[mode]() or {}).items():
+                    print(f'{label:17} {words}', flush=True)
+
+
+def _functions(command, config, workdir):
+    """{mode: a function that does it and returns where everything is, as {label: text}}."""
+    from drl_tf import checkpoint, evaluate, export, generate, sweep, train, workers
+
+    chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
+    step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
+    export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
+    weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
+    samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
+    first, most = command.first_sample, command.max_samples
+    return {
+        'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
+        'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
+        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step(), -1, (command.labels, weights), first),
+        'stats': lambda: workers.by_chief(lambda: evaluate.make_statistics(config, command.split, command.keep_features)),
+        'evaluate': lambda: (
+            workers.by_chief(lambda: evaluate.evaluate_samples(config, command.samples))
+            if command.samples
+            else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
+        ),
+        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
+        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
+        'export': lambda: workers.by_chief(lambda: export.export(config, workdir, export_dir, most, command.weights, step())),
+    }
+
+
+def _check_before_work(command, config):
+    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain."""
+    from drl_tf import evaluate, generate, sweep
+
+    if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
+        evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
+    if command.samples:
+        evaluate.check_samples(config, command.samples)
+    if 'sweep_guidance' in command.mode:
+        sweep.check_guidance(config)
+    if 'sample' in command.mode and command.label >= 0:
+        generate.check_classes(config, (command.label,), 'label')
+    if 'compose' in command.mode:
+        generate.check_classes(config, command.labels, 'labels')
