@@ -52,10 +52,10 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope='module', autouse=True)
 def work():
-    """What the command line would begin to work on: a list of (command, configuration, workdir), instead of the work."""
+    """What the command line would begin to work on: a list of (command, configuration, workdir, devices), instead of the work."""
     begun = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments[:3]))
+        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
         patch.setattr(cli, '_print_dry_run', lambda config: None)
         yield begun
 
@@ -97,9 +97,10 @@ def test_one_flag(run_dir, work, field, text):
         assert f'--{field.name}' in line or f'--{field.name}'[1:] in line, line
         assert not work
         return
-    ((command, config, workdir),) = work
+    ((command, config, workdir, devices),) = work
     options.check(command)
-    value = workdir if field.name == 'workdir' else {**vars(command), **{f.name: v for f, v in config.options()}}[field.name]
+    values = {**vars(command), **vars(devices), **{f.name: v for f, v in config.options()}, 'workdir': workdir}
+    value = values[field.name]
     if not (field.name == 'workdir' and not text) and not (field in dataclasses.fields(configuration.Data) and text.strip() in ('0', '-1')):
         assert value == meant(field, text)
     assert is_typed(field, value)
@@ -242,7 +243,7 @@ def test_stored_configurations(run_dir, work, data, copy):
         if line:
             assert f'{workdir}/config.json' in line or ('--' in line and not copy), line
             return
-    ((_, config, _),) = work
+    ((_, config, _, _),) = work
     if copy:
         assert not config.differences(configuration.load(run_dir), lambda field: field.metadata['changes'] in ('never', 'sampling'))
         return
