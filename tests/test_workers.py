@@ -66,7 +66,7 @@ def assert_same(first, second, step, rounding=_ROUNDING):
     for name in mine:
         if getattr(mine[name], 'dtype', None) == np.float32 and not name.startswith('level_means'):
             np.testing.assert_allclose(mine[name], theirs[name], atol=rounding, rtol=1e-4, err_msg=name)
-    assert [line['step'] for line in my_log] == [line['step'] for line in their_log]
+    assert [(line.get('step'), line.get('kept')) for line in my_log] == [(line.get('step'), line.get('kept')) for line in their_log]
     for line, other in zip(my_log, their_log, strict=True):
         for key in ('loss', 'gradient_norm', 'level_loss', 'level_f_pos', 'initializer_loss'):
             if key in line:
