@@ -15,8 +15,6 @@ from drl_tf import cluster
 from drl_tf.errors import UserError, one_line
 
 _CPUINFO = pathlib.Path('/proc/cpuinfo')
-
-
 _GATHERING_SECONDS, _HEARTBEAT_SECONDS = 900, 30
 _chosen = []
 
@@ -112,7 +110,7 @@ def _device():
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:
         return ', '.join(sorted({tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU') for gpu in gpus}))
-    if _on_tpu():
+    if on_tpu():
         return 'TPU'
     named = re.search(r'model name\s*:\s*(.+)', _cpuinfo())
     return named.group(1) if named else 'CPU'
@@ -123,7 +121,8 @@ def strategy():
     return _chosen[0] if _chosen else tf.distribute.get_strategy()
 
 
-def _on_tpu():
+def on_tpu():
+    """Whether the strategy is that of a TPU, or there is one in this machine."""
     return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 
@@ -131,7 +130,7 @@ def jit_compile():
     """Whether XLA helps: it does on GPU and TPU, and slows the Langevin loop on CPU. It does not compile what several workers sum."""
     if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return False
-    return bool(tf.config.list_physical_devices('GPU')) or _on_tpu()
+    return bool(tf.config.list_physical_devices('GPU')) or on_tpu()
 
 
 def resolve_precision(precision):
@@ -142,7 +141,7 @@ def resolve_precision(precision):
 
 
 def _has_bfloat16():
-    if _on_tpu():
+    if on_tpu():
         return True
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:

@@ -15,10 +15,8 @@ import tensorflow as tf
 from drl_tf import cluster, devices, files
 from drl_tf.errors import DivergenceError, Interrupted, UserError, WorkerLost, one_line
 
-_LOST = (
-    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError,
-    tf.errors.InternalError, tf.errors.UnavailableError, tf.errors.UnknownError,
-)  # fmt: skip
+_LOST_TPU = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError)
+_LOST = (*_LOST_TPU, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
 _by_itself = []
 
 
@@ -163,14 +161,16 @@ def _reason(error):
 
 @contextlib.contextmanager
 def as_one_run():
-    """Has the chief alone write to stdout, and errors that a lost worker causes raise `WorkerLost`."""
+    """Has the chief alone write to stdout, and errors that a lost worker or TPU causes raise `WorkerLost`."""
     try:
         with open(os.devnull, 'w', encoding='utf-8') as sink, contextlib.redirect_stdout(sys.stdout if is_chief() else sink):
             yield
     except _LOST as error:
-        if count() == 1 and not _by_itself:
+        is_of_tpu = devices.on_tpu() and isinstance(error, _LOST_TPU)
+        if count() == 1 and not _by_itself and not is_of_tpu:
             raise
+        lost = 'the TPU' if is_of_tpu else 'a worker of this run'
         raise WorkerLost(
-            f'a worker of this run is gone or cannot be reached ({_reason(error)}): see what it wrote; once all have ended, the same '
-            'commands go on from the last checkpoint'
+            f'{lost} is gone or cannot be reached ({_reason(error)}): see what it wrote; once all have ended, the same commands go on '
+            'from the last checkpoint'
         ) from error

@@ -6,15 +6,15 @@ import pytest
 import tensorflow as tf
 from tiny import call, refused
 
-from drl_tf import cluster, devices
+from drl_tf import cluster, devices, workers
 from drl_tf.cluster import Devices, Workers
-from drl_tf.errors import UserError
+from drl_tf.errors import UserError, WorkerLost
 
 TWO = ['a:1', 'b:2']
 
 
-def tf_config(monkeypatch, workers=TWO, job='worker', index=0, **more):
-    value = {'cluster': {'worker': workers, **more}, 'task': {'type': job, 'index': index}}
+def tf_config(monkeypatch, addresses=TWO, job='worker', index=0, **more):
+    value = {'cluster': {'worker': addresses, **more}, 'task': {'type': job, 'index': index}}
     monkeypatch.setenv('TF_CONFIG', json.dumps(value))
 
 
@@ -137,3 +137,20 @@ def test_a_tpu_that_is_not_there(monkeypatch, name, error, part):
 def test_an_unknown_tpu(capsys):
     """The real client, which finds neither a TPU nor anyone to ask."""
     assert refused(capsys, '--tpu=local', '--train_steps=1').startswith('error: --tpu=local ')
+
+
+def test_a_tpu_that_is_lost(monkeypatch):
+    """One line and a code of its own; errors of another kind, and without a TPU, stay what they are."""
+    lost, other = tf.errors.UnavailableError(None, None, 'Socket closed'), tf.errors.InternalError(None, None, 'compiler')
+
+    def end(error):
+        with workers.as_one_run():
+            raise error
+
+    with pytest.raises(tf.errors.UnavailableError):
+        end(lost)
+    monkeypatch.setattr(devices, 'on_tpu', lambda: True)
+    with pytest.raises(WorkerLost, match=r'the TPU is gone or cannot be reached \(UnavailableError: Socket closed'):
+        end(lost)
+    with pytest.raises(tf.errors.InternalError):
+        end(other)
