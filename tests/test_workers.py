@@ -16,7 +16,7 @@ from tiny import ROOT, call
 from drl_tf.files import held
 
 OPTIONS = [*kills.OPTIONS, '--sample_batch_size=8', '--num_real=80']
-_SECONDS, _STEPS = 150, 30
+_SECONDS, _STEPS = 400, 30
 _ROUNDING = 2e-5
 
 
@@ -60,11 +60,13 @@ def wait_for(condition, processes):
 
 
 def assert_same(first, second, step, rounding=_ROUNDING):
-    """Variables and logs agree but for the rounding of float32."""
+    """Variables, moments of the optimizers and logs agree but for the rounding of float32."""
     (mine, my_log), (theirs, their_log) = (kills.state(workdir, step) for workdir in (first, second))
     assert mine.keys() == theirs.keys() and len(mine) > 50
     for name in mine:
-        if getattr(mine[name], 'dtype', None) == np.float32 and not name.startswith('level_means'):
+        if 'adam' in name:
+            assert np.linalg.norm(mine[name] - theirs[name]) <= 1e-2 * np.linalg.norm(mine[name]), name
+        elif getattr(mine[name], 'dtype', None) == np.float32 and not name.startswith('level_means'):
             np.testing.assert_allclose(mine[name], theirs[name], atol=rounding, rtol=1e-4, err_msg=name)
     assert [(line.get('step'), line.get('kept')) for line in my_log] == [(line.get('step'), line.get('kept')) for line in their_log]
     for line, other in zip(my_log, their_log, strict=True):
