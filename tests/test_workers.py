@@ -65,7 +65,7 @@ def assert_same(first, second, step, rounding=_ROUNDING):
     assert mine.keys() == theirs.keys() and len(mine) > 50
     for name in mine:
         if 'adam' in name:
-            assert np.linalg.norm(mine[name] - theirs[name]) <= 1e-2 * np.linalg.norm(mine[name]), name
+            assert np.linalg.norm(mine[name] - theirs[name]) <= 1e-2 * np.linalg.norm(mine[name]) + 1e-8, name
         elif getattr(mine[name], 'dtype', None) == np.float32 and not name.startswith('level_means'):
             np.testing.assert_allclose(mine[name], theirs[name], atol=rounding, rtol=1e-4, err_msg=name)
     assert [(line.get('step'), line.get('kept')) for line in my_log] == [(line.get('step'), line.get('kept')) for line in their_log]
