@@ -77,6 +77,13 @@ def _run(argv):
     return 0
 
 
+def configuration_of(words):
+    """The `Config` that the options of a command line that trains stand for, presets included; raises UserError as `main` prints it."""
+    argv = ['run.py', *words]
+    values = _parse(argv)
+    return _resolve(_group(modes.Command, values), values, argv)[0]
+
+
 def _resolve(command, values, argv):
     """The configuration and the workdir: from flags to train and where no run is needed, from the workdir otherwise."""
     from drl_tf.data import specs

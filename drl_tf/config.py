@@ -88,6 +88,10 @@ class Training:
     train_steps: int = option(1_000_000, 'Optimizer steps in all.', low=1, changes='resume')
     max_minutes: float = option(0.0, 'Stop, and save, after this many minutes of training; 0 is no limit.', low=0, changes='resume')
     batch_size: int = option(256, 'Images per step, over all devices.', low=1)
+    microbatches: int = option(
+        1, "Parts that a device takes its images of a step in; the gradients add up to the whole batch's.", low=1, changes='resume'
+    )
+    remat: bool = option(False, 'Compute residual blocks again for the gradient: less memory, more time.', changes='resume')
     learning_rate: float = option(1e-4, "Adam's learning rate after the warm-up.", low=1e-8, high=1)
     adam_beta1: float = option(0.9, "Adam's decay of the first moment (the paper has 0.5 for CelebA and at 128 px).", low=0, high=0.999)
     warmup_steps: int = option(1000, 'Steps over which the learning rate rises linearly from 0.', low=0)

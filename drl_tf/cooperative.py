@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from drl_tf import noise
 from drl_tf.diffusion import at, per_image, posterior_mean
-from drl_tf.model import LevelMean, RecoveryLikelihood
+from drl_tf.level_mean import LevelMean
+from drl_tf.model import RecoveryLikelihood
 from drl_tf.networks.initializer import Initializer
 
 
@@ -23,8 +24,8 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         self.level_means = {**self.level_means, 'initializer_loss': LevelMean(self.schedule.num_levels, name='initializer_loss')}
 
     @property
-    def optimizers(self):
-        return [self.optimizer, self.initializer_optimizer]
+    def learners(self):
+        return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     @property
     def proposal_std(self):
@@ -35,23 +36,23 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
         """y^0 and its mean g, float32 [B, H, W, C]; g sums the same terms as the energy."""
         network = {'ema': self.ema_initializer, 'raw': self.initializer}[weights]
-        dropout_seed = noise.fold(seed, noise.DROPOUT) if training else None
+        dropout, remat = (
+            (noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)), self.config.training.remat) if training else (None, False)
+        )
         time = per_image(self.schedule.time, level + 1)
-        mean = tf.add_n([weight * network(x_next, time, labels, dropout_seed) for labels, weight in terms])
+        mean = tf.add_n([weight * network(x_next, time, labels, dropout=dropout, remat=remat) for labels, weight in terms])
         return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
 
-    def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
-        """Descends the sum over the pixels of (y^K - y^0)^2, or in part of (E[y_t | x, x_{t+1}] - g)^2, through g alone."""
+    def start_gradients(self, tape, start, proposal, images, x_next, y_neg, level):
+        """Of the sum over the pixels of (y^K - y^0)^2, or in part of (E[y_t | x, x_{t+1}] - g)^2, through g alone."""
         options = self.config.initializer
         weight = self.schedule.s[1:] ** -2 if options.initializer_level_weight else np.ones(self.schedule.num_levels)
         y_mean = at(self.schedule.m, level) * posterior_mean(self.schedule, images, x_next, level)
         with tape:
             losses = initializer_loss(start, proposal, y_mean, y_neg, options.initializer_data_share) * per_image(weight, level)
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
-        gradients = tape.gradient(loss, self.initializer.trainable_variables)
-        self._descend(gradients, self.initializer.trainable_variables, self.initializer_optimizer)
         self.level_means['initializer_loss'].update_state(losses, level)
-        return {'initializer_loss': tf.distribute.get_replica_context().all_reduce('sum', loss)}
+        return {'initializer_loss': (loss, tape.gradient(loss, self.initializer.trainable_variables))}
 
 
 def initializer_loss(start, proposal, y_mean, y_neg, data_share):

@@ -5,8 +5,9 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from drl_tf import diffusion, noise, sampling
+from drl_tf import diffusion, microbatches, noise, sampling
 from drl_tf.diffusion import at, per_image
+from drl_tf.level_mean import LevelMean
 from drl_tf.networks.energy import EnergyNetwork
 
 UNCONDITIONAL = ((None, 1.0),)
@@ -42,23 +43,6 @@ def composed(labels, weights):
 
 def _call(function, arguments):
     return function(*arguments)
-
-
-class LevelMean(keras.metrics.Metric):
-    """Mean of a value per image over the images of each level, float32 [T] (NaN where a level had none)."""
-
-    def __init__(self, num_levels, **kwargs):
-        super().__init__(**kwargs)
-        self.total = self.add_variable((num_levels,), 'zeros', name='total')
-        self.count = self.add_variable((num_levels,), 'zeros', name='count')
-
-    def update_state(self, values, level):
-        num_levels = self.total.shape[0]
-        self.total.assign_add(tf.math.unsorted_segment_sum(values, level, num_levels))
-        self.count.assign_add(tf.math.unsorted_segment_sum(tf.ones_like(values), level, num_levels))
-
-    def result(self):
-        return self.total / self.count
 
 
 class RecoveryLikelihood(keras.Model):
@@ -137,9 +121,14 @@ class RecoveryLikelihood(keras.Model):
         return int(self.optimizer.iterations.value.read_value())
 
     @property
+    def learners(self):
+        """What learns from which loss: {name of the loss: (network, optimizer)}, once the model is compiled."""
+        return {'loss': (self.network, self.optimizer)}
+
+    @property
     def optimizers(self):
         """All optimizers of the compiled model."""
-        return [self.optimizer]
+        return [optimizer for _, optimizer in self.learners.values()]
 
     def density_at(self, level, weights='ema', terms=UNCONDITIONAL):
         """The log density of each image at its own level.
@@ -224,7 +213,7 @@ class RecoveryLikelihood(keras.Model):
             for layer, u in zip(layers, before, strict=True):
                 layer.u.assign(u)
 
-    def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout_seed=None):
+    def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout=None):
         """(s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
 
         Args:
@@ -232,54 +221,66 @@ class RecoveryLikelihood(keras.Model):
           y_neg: states of the chains, like `y_pos`.
           level: t, int32 [B].
           labels: classes, int32 [B], where the model has them.
-          dropout_seed: int32 [2]; None drops nothing.
+          dropout: a `noise.Dropout` for both; None drops nothing.
 
         Returns:
           The loss, f(y+, t) and f(y-, t), each float32 [B].
         """
         both = None if labels is None else tf.tile(labels, [2])
         prepared = self.network.prepare(per_image(self.schedule.time, tf.tile(level, [2])), both)
-        f = self.network(tf.concat([y_pos, y_neg], axis=0), prepared, dropout_seed)
+        f = self.network(tf.concat([y_pos, y_neg], axis=0), prepared, dropout=dropout, remat=self.config.training.remat)
         f_pos, f_neg = tf.split(f, 2)
         return per_image(self.schedule.loss_weight, level) * (f_neg - f_pos), f_pos, f_neg
 
     def train_step(self, data):
-        """One step of Algorithm 1 on a replica's share of the batch."""
+        """One step of Algorithm 1 on a replica's share of the batch, a microbatch at a time."""
         images, labels = data if self.config.data.num_classes else (data, None)
-        options, step = self.config.training, self.optimizer.iterations.value
+        options, step, replica = self.config.training, self.optimizer.iterations.value, tf.distribute.get_replica_context()
         seed = noise.fold([options.seed, noise.TRAINING], self.attempt, step)
-        mine = _rows_of_replica(images.shape[0])
-        level = noise.levels(seed, self.schedule.num_levels, options.batch_size)[mine]
+        size = images.shape[0]
+        first = replica.replica_id_in_sync_group * size
+        level = tf.slice(noise.levels(seed, self.schedule.num_levels, options.batch_size), [first], [size])
         if labels is not None:
-            labels = tf.where(noise.dropped(seed, options.label_dropout, options.batch_size)[mine], 0, labels)
+            hidden = tf.slice(noise.dropped(seed, options.label_dropout, options.batch_size), [first], [size])
+            labels = tf.where(hidden, 0, labels)
 
+        def losses_and_gradients(begin, images, level, labels):
+            return self._losses_and_gradients(images, level, labels, seed, first + begin)
+
+        nothing = {name: (0.0, [tf.zeros(v.shape) for v in network.trainable_variables]) for name, (network, _) in self.learners.items()}
+        learnt = microbatches.summed(losses_and_gradients, (images, level, labels), options.microbatches, nothing)
+        self.network.update_u()
+        norms = {name: self._descend(learnt[name][1], *learner) for name, learner in self.learners.items()}
+        losses = {name: replica.all_reduce('sum', loss) for name, (loss, _) in learnt.items()}
+        self._average(self._is_sound(losses['loss'], *norms.values(), *losses.values()))
+        return {**losses, 'gradient_norm': norms['loss']}
+
+    def _losses_and_gradients(self, images, level, labels, seed, first):
+        """{name of a loss: (its part of the batch's, gradients)} of consecutive images, `first` the index of the first in the batch."""
         # Diffuse the images, run the chains.
-        y_pos, x_next = self._positive_pairs(images, level, seed, mine.start)
-        start_seed = noise.fold(seed, noise.START)
+        y_pos, x_next = self._positive_pairs(images, level, seed, first)
         with tf.GradientTape() as start_tape:
-            start, proposal = self.chain_start(x_next, level, start_seed, mine.start, 'raw', ((labels, 1.0),), training=True)
-        y_neg, chain_gradient = self._chain(start, x_next, level, seed, mine.start, labels)
+            start, proposal = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, 'raw', ((labels, 1.0),), training=True)
+        y_neg, chain_gradient = self._chain(start, x_next, level, seed, first, labels)
 
-        # Descend the contrastive loss.
-        dropout_seed = noise.fold(seed, noise.DROPOUT) if self.config.network.dropout else None
+        # The gradient of the contrastive loss.
+        options = self.config.training
+        dropout = (
+            noise.Dropout(noise.fold(seed, noise.DROPOUT), (first, options.batch_size + first)) if self.config.network.dropout else None
+        )
         with tf.GradientTape() as tape:
-            losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, level, labels, dropout_seed)
+            losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, level, labels, dropout)
             energy_l2 = options.energy_l2 * (f_pos**2 + f_neg**2) / 2
             loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
-        self.network.update_u()
-        norm = self._descend(gradients, self.network.trainable_variables, self.optimizer)
-        others = self.learn_start(start_tape, start, proposal, images, x_next, y_neg, level)
-        loss = tf.distribute.get_replica_context().all_reduce('sum', loss)
-        self._average(self._is_sound(loss, norm, *others.values()))
 
         values = dict(loss=losses, f_pos=f_pos, f_neg=f_neg, displacement=_rms(y_neg - start), gradient_norm=_rms(chain_gradient))
         for name, value in values.items():
             self.level_means[name].update_state(value, level)
-        return {'loss': loss, 'gradient_norm': norm, **others}
+        return {'loss': (loss, gradients), **self.start_gradients(start_tape, start, proposal, images, x_next, y_neg, level)}
 
-    def learn_start(self, tape, start, proposal, images, x_next, y_neg, level):
-        """Teaches what proposed `start`: nothing here. Returns further values for the log."""
+    def start_gradients(self, tape, start, proposal, images, x_next, y_neg, level):
+        """The loss of what proposed `start`, and its gradients, as in `_losses_and_gradients`: nothing here learns from one."""
         del tape, start, proposal, images, x_next, y_neg, level
         return {}
 
@@ -302,14 +303,14 @@ class RecoveryLikelihood(keras.Model):
         steps = tf.gather(self.config.steps_by_level, level)
         return sampling.conditional_chain(self.schedule, log_density, start, x_next, level, steps, step_noise)
 
-    def _descend(self, gradients, variables, optimizer):
+    def _descend(self, gradients, network, optimizer):
         """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before clipping."""
         replica = tf.distribute.get_replica_context()
         gradients = replica.all_reduce('sum', gradients)
         norm = tf.linalg.global_norm(gradients)
         if self.config.training.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.training.clip_norm, norm)
-        optimizer.apply([gradient / replica.num_replicas_in_sync for gradient in gradients], variables)
+        optimizer.apply([gradient / replica.num_replicas_in_sync for gradient in gradients], network.trainable_variables)
         return norm
 
     def _is_sound(self, loss, *values):
@@ -329,12 +330,6 @@ class RecoveryLikelihood(keras.Model):
         for average_network, network in self.averages:
             for average, weight in zip(average_network.weights, network.weights, strict=True):
                 average.assign(tf.where(sound, decay * average + (1 - decay) * weight, average))
-
-
-def _rows_of_replica(batch_size):
-    """This replica's slice of the global batch."""
-    first = tf.distribute.get_replica_context().replica_id_in_sync_group * batch_size
-    return slice(first, first + batch_size)
 
 
 def _rms(x):

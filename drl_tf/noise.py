@@ -4,6 +4,8 @@ Image i gets the same noise in a batch of any size and on any number of replicas
 at the counter of image i. (Under XLA the draws are as random, but other ones.)
 """
 
+import dataclasses
+
 import tensorflow as tf
 
 # Roots beside the seed of a run, one for each user of randomness, and purposes within one.
@@ -31,11 +33,15 @@ def normal(seed, shape, first=0):
     Returns:
       float32 of `shape`; row i depends on (seed, first + i) alone.
     """
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    counts_per_image = tf.reduce_prod(shape[1:]) // _NUMBERS_PER_COUNT
-    offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
-    counter += tf.stack([offset, tf.zeros([], tf.uint64)])
+    key, counter = _at_image(seed, tf.reduce_prod(shape[1:]) // _NUMBERS_PER_COUNT, first)
     return tf.raw_ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=_PHILOX)
+
+
+def _at_image(seed, counts_per_image, first):
+    """Key and counter of the Philox generator of image `first`."""
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
+    return key, counter + tf.stack([offset, tf.zeros([], tf.uint64)])
 
 
 def levels(seed, num_levels, batch_size):
@@ -46,3 +52,30 @@ def levels(seed, num_levels, batch_size):
 def dropped(seed, rate, batch_size):
     """Which images of the global batch lose their label, bool [batch_size]."""
     return tf.random.stateless_uniform([batch_size], fold(seed, LABEL)) < rate
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dropout:
+    """Which activations are dropped, a function of the seed and of the index of the image.
+
+    Attributes:
+      seed: int32 [2].
+      firsts: the batch is made of as many equal parts; index of the first image of each.
+    """
+
+    seed: tf.Tensor
+    firsts: tuple = (0,)
+
+    def fold(self, number):
+        """Another one for each layer of a network."""
+        return Dropout(fold(self.seed, number), self.firsts)
+
+    def __call__(self, h, rate):
+        """Drops a share of the activations of h, float [n, H, W, C], and scales the others up."""
+        shape = h.shape[1:]
+        counts = -(-shape.num_elements() // _NUMBERS_PER_COUNT)
+        size = [tf.shape(h)[0] // len(self.firsts), counts * _NUMBERS_PER_COUNT]
+        places = (_at_image(self.seed, counts, first) for first in self.firsts)
+        draws = [tf.raw_ops.StatelessRandomUniformV2(shape=size, key=key, counter=counter, alg=_PHILOX) for key, counter in places]
+        kept = tf.reshape(tf.concat(draws, axis=0)[:, : shape.num_elements()], tf.shape(h)) >= rate
+        return tf.where(kept, h / tf.cast(1 - rate, h.dtype), tf.zeros_like(h))

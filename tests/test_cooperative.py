@@ -115,7 +115,8 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
         with tf.GradientTape() as tape:
             start, proposal = model.chain_start(x_next, level, noise.fold(seed, 3), 0, 'raw', UNCONDITIONAL)
         y_neg = analytic(x_next) + deviation * noise.normal(noise.fold(seed, 4), tf.shape(x_next))
-        model.learn_start(tape, start, proposal, images, x_next, y_neg, level)
+        gradients = model.start_gradients(tape, start, proposal, images, x_next, y_neg, level)['initializer_loss'][1]
+        model.initializer_optimizer.apply(gradients, model.initializer.trainable_variables)
 
     variables = [*model.initializer.weights, *model.initializer_optimizer.variables]
     beginning = [variable.numpy() for variable in variables]

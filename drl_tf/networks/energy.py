@@ -3,8 +3,7 @@
 import keras
 import tensorflow as tf
 
-from drl_tf.networks.layers import ACTIVATIONS, Affine, Attention, Downsample, normalisation, time_embedding
-from drl_tf.noise import fold
+from drl_tf.networks.layers import ACTIVATIONS, Affine, Attention, Downsample, normalisation, recomputed, time_embedding
 
 _ATTENTION_SIZE = 16
 
@@ -50,11 +49,11 @@ class Block(keras.layers.Layer):
             'shortcut': self.shortcut and self.shortcut.prepare(),
         }
 
-    def call(self, x, prepared, dropout_seed=None):
+    def call(self, x, prepared, dropout=None):
         h = self.conv1(self.act(self.norm1(x)), prepared['conv1']) + prepared['shift']
         h = self.act(self.norm2(h))
-        if dropout_seed is not None:
-            h = tf.nn.experimental.stateless_dropout(h, self.options.dropout, dropout_seed)
+        if dropout is not None:
+            h = dropout(h, self.options.dropout)
         h = self.conv2(h, prepared['conv2'])
         return h + (self.shortcut(x, prepared['shortcut']) if self.shortcut else x)
 
@@ -97,7 +96,7 @@ class EnergyNetwork(keras.layers.Layer):
             self.stages.append(stage)
 
     def _make_stages(self, size):
-        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared, dropout_seed)`."""
+        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared, dropout)`."""
         options, dtype = self.options, self.dtype_policy
         for resolution, mult in enumerate(options.channel_mult):
             if resolution > 0:
@@ -128,11 +127,16 @@ class EnergyNetwork(keras.layers.Layer):
             'weight': self.time_out(self.act(temb), self.time_out.prepare()),
         }
 
-    def call(self, y, prepared, dropout_seed=None):
-        """f(y, t), float32 [B], of y float32 [B, H, W, C]; `dropout_seed` (int32 [2]) is for training alone."""
+    def call(self, y, prepared, dropout=None, remat=False):
+        """f(y, t), float32 [B], of y float32 [B, H, W, C].
+
+        Training alone has `dropout` (a `noise.Dropout`) and `remat`: the gradient computes the blocks again instead of keeping
+        what is inside them.
+        """
         h = self.conv_in(tf.cast(y, self.compute_dtype), prepared['conv_in'])
         for index, (stage, ready) in enumerate(zip(self.stages, prepared['stages'], strict=True)):
-            h = stage(h, ready, None if dropout_seed is None else fold(dropout_seed, index))
+            run = recomputed(stage) if remat and isinstance(stage, Block) else stage
+            h = run(h, ready, dropout=dropout and dropout.fold(index))
         h = tf.reduce_sum(tf.cast(self.final_act(h), tf.float32), axis=[1, 2])
         return tf.reduce_sum(h * prepared['weight'], axis=1)
 

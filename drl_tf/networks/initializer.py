@@ -6,8 +6,7 @@ import math
 import keras
 import tensorflow as tf
 
-from drl_tf.networks.layers import time_embedding
-from drl_tf.noise import fold
+from drl_tf.networks.layers import recomputed, time_embedding
 
 _ATTENTION_SIZES = (8, 16)
 
@@ -54,12 +53,12 @@ class ResidualBlock(keras.layers.Layer):
         self.shortcut = None if inputs == units else _conv(units, 1, 'shortcut', dtype)
         self.attention = SelfAttention(units, name='attention', dtype=dtype) if attention else None
 
-    def call(self, x, temb, dropout_seed=None):
+    def call(self, x, temb, dropout=None):
         scale, shift = tf.split(self.time(tf.nn.silu(temb))[:, None, None, :], 2, axis=-1)
         h = self.conv1(tf.nn.silu(self.norm1(x)))
         h = tf.nn.silu(self.norm2(h) * (1 + scale) + shift)
-        if dropout_seed is not None:
-            h = tf.nn.experimental.stateless_dropout(h, self.dropout, dropout_seed)
+        if dropout is not None:
+            h = dropout(h, self.dropout)
         h = self.conv2(h) + (x if self.shortcut is None else self.shortcut(x))
         return h if self.attention is None else self.attention(h)
 
@@ -120,34 +119,36 @@ class Initializer(keras.layers.Layer):
                 self.up.append(_conv(width, 3, f'upsample{index}', self.dtype_policy))
         return width
 
-    def call(self, x, time, labels=None, dropout_seed=None):
+    def call(self, x, time, labels=None, dropout=None, remat=False):
         """Proposes y_t.
 
         Args:
           x: x_{t+1}, float32 [B, H, W, C].
           time: what `Schedule.time` says of the noise level of x_{t+1}, [B].
           labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
-          dropout_seed: int32 [2], in training alone.
+          dropout: a `noise.Dropout`, in training alone.
+          remat: whether the gradient computes the blocks again instead of keeping what is inside them.
 
         Returns:
           float32 [B, H, W, C].
         """
-        seeds = itertools.repeat(None) if dropout_seed is None else (fold(dropout_seed, index) for index in itertools.count())
+        dropouts = itertools.repeat(None) if dropout is None else map(dropout.fold, itertools.count())
         temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.options.initializer_channels))))
         if self.num_classes:
             labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
             temb += self.label(tf.one_hot(labels, self.num_classes + 1))
         temb = tf.cast(temb, self.compute_dtype)
+        block = recomputed if remat else lambda layer: layer
         h = self.conv_in(tf.cast(x, self.compute_dtype))
         skips = [h]
         for stage in self.down:
-            h = stage(h, temb, next(seeds)) if isinstance(stage, ResidualBlock) else stage(h)
+            h = block(stage)(h, temb, dropout=next(dropouts)) if isinstance(stage, ResidualBlock) else stage(h)
             skips.append(h)
         for stage in self.middle:
-            h = stage(h, temb, next(seeds))
+            h = block(stage)(h, temb, dropout=next(dropouts))
         for stage in self.up:
             if isinstance(stage, ResidualBlock):
-                h = stage(tf.concat([h, skips.pop()], axis=-1), temb, next(seeds))
+                h = block(stage)(tf.concat([h, skips.pop()], axis=-1), temb, dropout=next(dropouts))
             else:
                 h = stage(tf.repeat(tf.repeat(h, 2, axis=1), 2, axis=2))
         return x + tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)

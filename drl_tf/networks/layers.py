@@ -132,8 +132,8 @@ class Attention(keras.layers.Layer):
         del temb
         return [layer.prepare() for layer in self.affines()]
 
-    def call(self, x, prepared, dropout_seed=None):
-        del dropout_seed
+    def call(self, x, prepared, dropout=None):
+        del dropout
         _, height, width, units = x.shape
         query, key, value, project = prepared
         h = tf.reshape(self.norm(x), [-1, height * width, units])
@@ -163,9 +163,33 @@ class Downsample(keras.layers.Layer):
         del temb
         return self.conv and self.conv.prepare()
 
-    def call(self, x, prepared, dropout_seed=None):
-        del dropout_seed
+    def call(self, x, prepared, dropout=None):
+        del dropout
         return self.conv(x, prepared) if self.conv else tf.nn.avg_pool2d(x, 2, 2, 'SAME')
+
+
+def recomputed(layer):
+    """A layer whose gradient keeps its input alone and computes the rest again (Chen et al. 2016, arXiv 1604.06174).
+
+    Args:
+      layer: callable, (x, prepared, dropout) -> a tensor.
+
+    Returns:
+      The same function; it has a first derivative only.
+    """
+
+    def run(x, prepared, dropout=None):
+        leaves = tf.nest.flatten(prepared)
+
+        @tf.recompute_grad
+        def compute(x, *tensors):
+            given = iter(tensors)
+            packed = [leaf if leaf is None else next(given) for leaf in leaves]
+            return layer(x, tf.nest.pack_sequence_as(prepared, packed), dropout=dropout)
+
+        return compute(x, *(leaf for leaf in leaves if leaf is not None))
+
+    return run
 
 
 def time_embedding(time, channels):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from drl_tf import noise
 from drl_tf.config import Network
 from drl_tf.langevin import value_gradient
 from drl_tf.networks.energy import Block, EnergyNetwork
@@ -103,7 +104,7 @@ def test_dropout_is_seeded_and_for_training_alone():
     network = EnergyNetwork(Network(**SMALL, dropout=0.5), (16, 16, 1))
     for weight in network.weights:
         weight.assign(weight + 0.1)
-    first, again, other = (evaluate(network, images(), dropout_seed=tf.constant(seed)) for seed in ([1, 2], [1, 2], [1, 3]))
+    first, again, other = (evaluate(network, images(), dropout=noise.Dropout(tf.constant(seed))) for seed in ([1, 2], [1, 2], [1, 3]))
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other) and np.any(first != evaluate(network, images()))
 

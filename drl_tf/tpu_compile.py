@@ -1,0 +1,143 @@
+"""Has the real TPU compiler compile the training step and the sampler of presets, on a machine without a TPU.
+
+    python -m drl_tf.tpu_compile --python=PYTHON --results=FILE [--dataset=cifar10 --batch_size=256 ...]
+
+PYTHON is an interpreter with jax 0.10.2 and libtpu 0.0.52, which this package does not need otherwise. Without options of `run.py`
+every preset is compiled. Each outcome is a line of FILE, and none is compiled twice: the same command goes on. `--table` prints FILE as
+a table.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+PRESETS = (
+    '--dataset=cifar10 --recipe=t6', '--dataset=cifar10 --recipe=cdrl', '--dataset=imagenet32 --recipe=t6',
+    '--dataset=imagenet32 --recipe=cdrl', '--dataset=celeb_a', '--dataset=lsun_church', '--dataset=lsun_bedroom',
+    '--dataset=lsun_church --image_size=128', '--dataset=lsun_bedroom --image_size=128', '--dataset=celeb_a_hq',
+    '--dataset=celeb_a_hq --image_size=256', '--dataset=digits --recipe=t6', '--dataset=digits --recipe=cdrl', '--dataset=emoji',
+    '--dataset=emoji --image_size=64',
+)  # fmt: skip
+_MOST_BYTES = 16 * 2**30
+_COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
+
+
+def lowered(config, program):
+    """A program of a configuration for one device, as StableHLO; variables are taken and given back in place.
+
+    Args:
+      config: a `Config`.
+      program: 'train', a step on the whole batch, or 'denoise', a level of the sampler for `sample_batch_size` images.
+
+    Returns:
+      A module, text.
+    """
+    import tensorflow as tf
+
+    from drl_tf.cooperative import build_model
+    from drl_tf.model import UNCONDITIONAL, guided
+    from drl_tf.train import compiled_model
+
+    classes = config.data.num_classes
+    if program == 'train':
+        count, function = config.training.batch_size, compiled_model(config).train_step
+        images, labels = tf.zeros([count, *config.image_shape]), tf.ones([count], tf.int32)
+        inputs = [(images, labels) if classes else images]
+    else:
+        count, model = config.sampling.sample_batch_size, build_model(config)
+        images, labels, seed = tf.zeros([count, *config.image_shape]), tf.ones([count], tf.int32), tf.zeros([2], tf.int32)
+        inputs = [images, labels - 1, seed, labels] if classes else [images, labels - 1, seed]
+
+        def function(images, level, seed, *labels):
+            terms = guided(*labels, config.sampling.guidance) if labels else UNCONDITIONAL
+            return model.denoise(images, level, seed, terms=terms)
+
+    return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*inputs)(stage='stablehlo')
+
+
+def outcomes(words, options):
+    """Compiles both programs of a command line, the step with twice the microbatches until it fits; yields lines of the results."""
+    from drl_tf import cli
+
+    config = cli.configuration_of(words).replace(precision='bfloat16')
+    yield _outcome(words, config, 'denoise', options)
+    while True:
+        line = _outcome(words, config, 'train', options)
+        yield line
+        training = config.training
+        if 'error' not in line or training.batch_size % (2 * training.microbatches):
+            return
+        config = config.replace(microbatches=2 * training.microbatches)
+
+
+def _outcome(words, config, program, options):
+    """What compiling a program came to, a dict."""
+    training = config.training
+    line = {'preset': ' '.join(words), 'program': program, 'topology': options.topology}
+    line |= {'images': training.batch_size if program == 'train' else config.sampling.sample_batch_size}
+    line |= {'microbatches': training.microbatches, 'remat': training.remat} if program == 'train' else {}
+    done = _read(options.results)
+    known = [other for other in done if line.items() <= other.items()]
+    if known:
+        return known[0]
+    text = lowered(config, program)
+    line['sha256'] = hashlib.sha256(text.encode()).hexdigest()
+    same = [other for other in done if (other['sha256'], other['topology']) == (line['sha256'], options.topology)]
+    line = {**same[0], **line} if same else {**line, **_compile(text, options)}
+    with open(options.results, 'a', encoding='utf-8') as file:
+        file.write(json.dumps(line) + '\n')
+    return line
+
+
+def _compile(text, options):
+    """What the compiler in the other interpreter said."""
+    with tempfile.TemporaryDirectory() as directory:
+        module = pathlib.Path(directory, 'module.mlir')
+        module.write_text(text, encoding='utf-8')
+        done = subprocess.run([options.python, _COMPILER, module, options.topology], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f'{options.python} cannot compile for a TPU: {done.stderr[-1000:]}')
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _read(path):
+    """The lines of the results, a list of dicts."""
+    return [json.loads(line) for line in pathlib.Path(path).read_text(encoding='utf-8').splitlines()] if os.path.exists(path) else []
+
+
+def table(lines):
+    """The results as a table in Markdown, the last outcome of each preset and program."""
+    rows = ['| preset | program | images | in parts of | compiles | s to compile | GiB needed of 16 |', '|---|---|---|---|---|---|---|']
+    for line in {(line['preset'], line['program'], line.get('remat')): line for line in lines}.values():
+        part = line['images'] // line.get('microbatches', 1)
+        verdict = f'no: {line["error"].splitlines()[0][:60]}' if 'error' in line else 'yes'
+        program = line['program'] + (' `--remat`' if line.get('remat') else '')
+        size = f'{line["bytes"] / 2**30:.2f}' if 'bytes' in line else '?'
+        rows.append(f'| `{line["preset"]}` | {program} | {line["images"]} | {part} | {verdict} | {line["seconds"]:.0f} | {size} |')
+    return '\n'.join(rows)
+
+
+def main(argv=None):
+    """Compiles what the command line names, or prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--python', help='interpreter with jax and libtpu')
+    parser.add_argument('--results', required=True, help='file of outcomes, one a line')
+    parser.add_argument('--topology', default='v5e:2x2', help='what to compile for; one core of it')
+    parser.add_argument('--table', action='store_true', help='print the results as a table, and compile nothing')
+    options, words = parser.parse_known_args(argv)
+    if options.table:
+        print(table(_read(options.results)))
+        return
+    for preset in [words] if words else map(str.split, PRESETS):
+        for line in outcomes(preset, options):
+            print(json.dumps({name: value for name, value in line.items() if name != 'sha256'}), flush=True)
+
+
+if __name__ == '__main__':
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    sys.exit(main())
