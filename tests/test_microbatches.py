@@ -1,21 +1,20 @@
 """Gradient accumulation and recomputation change the memory of a step, not the step."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from test_cooperative import CLASSES
-from tiny import run
 
-from drl_tf import config, microbatches
+from drl_tf import config
 from drl_tf.train import compiled_model
 
 T6 = config.Config().replace(
     image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1, 2), mcmc_steps=(2,), batch_size=8, warmup_steps=0,
     dropout=0.2, clip_norm=0.1, learning_rate=1e-3,
 )  # fmt: skip
-CDRL = CLASSES.replace(batch_size=8, initializer_dropout=0.2, dropout=0.1, clip_norm=0.1, learning_rate=1e-3, initializer_learning_rate=1e-3)
+CDRL = CLASSES.replace(
+    batch_size=8, initializer_dropout=0.2, dropout=0.1, clip_norm=0.1, learning_rate=1e-3, initializer_learning_rate=1e-3
+)
 RECIPES = pytest.mark.parametrize('options', [T6, CDRL], ids=['t6', 'cdrl'])
 
 

@@ -86,7 +86,7 @@ def test_two_workers_take_the_steps_of_one(capsys, tmp_path):
 def test_two_workers_are_one_run(capsys, tmp_path):
     """The loss, gradient norm and weights of 20 steps, the scores within training, the samples and their scores; one writes."""
     options = [*OPTIONS, '--recipe=cdrl', '--num_classes=10', '--train_steps=20', '--checkpoint_every=10', '--evaluate_every=10']
-    options += ['--mode=train,sample,evaluate', '--num_samples=20', '--workdir']
+    options += ['--dropout=0.1', '--initializer_dropout=0.1', '--mode=train,sample,evaluate', '--num_samples=20', '--workdir']
     codes, errors = ended(tmp_path, start(tmp_path, *options, tmp_path / 'two'))
     assert codes == [0, 0] and errors == [[], []], (tmp_path / 'out-0').read_text()
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
