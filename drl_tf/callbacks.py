@@ -56,7 +56,7 @@ class StopAtEnd(keras.callbacks.Callback):
 
     The step at hand is finished and saved; a second signal ends the process at once. Several workers ask each other every
     `ask_every` steps, so that all of them end at the same one, whichever got the signal. (The handler that tf.distribute has for
-    this would run the steps itself, and save and exit in its own way.)
+    this needs workers that are within one step of each other, and knows SIGTERM alone.)
 
     Attributes:
       signal: the number of the signal that came to this worker, or None.
