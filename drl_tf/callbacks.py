@@ -27,7 +27,8 @@ _KIND = ('num_samples', 'extractor_hash', 'real')
 class Periodic(keras.callbacks.Callback):
     """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where training ends before it.
 
-    Steps are counted here from `first_step`: to ask the device would be to wait for it.
+    Steps are counted here from `first_step`: to ask the device would be to wait for it. Where a call of Keras is of several steps,
+    their number divides `every`.
     """
 
     def __init__(self, every, first_step, last_step, action, at_stop=True):
@@ -54,7 +55,7 @@ class TimeLimit:
 class StopAtEnd(keras.callbacks.Callback):
     """Ends training after the last step, when its time is up, or on SIGINT or SIGTERM.
 
-    The step at hand is finished and saved; a second signal ends the process at once. Several workers ask each other every
+    The steps at hand are finished and saved; a second signal ends the process at once. Several workers ask each other every
     `ask_every` steps, so that all of them end at the same one, whichever got the signal. (The handler that tf.distribute has for
     this needs workers that are within one step of each other, and knows SIGTERM alone.)
 
@@ -129,7 +130,8 @@ class ProgressBar(keras.callbacks.Callback):
         )  # fmt: skip
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        steps = self.first_step + batch + 1 - self.step
+        self.step += steps
         options, elapsed = self.options, self.bar.format_dict['elapsed']
         if options.max_minutes and elapsed > 0:
             in_time = self.first_step + (self.step - self.first_step) * options.max_minutes * 60 / elapsed
@@ -137,7 +139,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.set_description_str(f'step {self.step:,} ', refresh=False)
         if self.step % self.look_every == 0:
             self.bar.set_postfix_str(f'loss {logs["loss"]:.4f}', refresh=False)
-        self.bar.update(options.batch_size)
+        self.bar.update(steps * options.batch_size)
 
     def close(self):
         """Ends the line, also where training ends early."""

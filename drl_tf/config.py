@@ -91,6 +91,10 @@ class Training:
     microbatches: int = option(
         1, "Parts that a device takes its images of a step in; the gradients add up to the whole batch's.", low=1, changes='resume'
     )
+    steps_per_execution: int = option(
+        1, 'Steps that a device takes before it returns to Python; all --..._every and --train_steps must divide by it.', low=1,
+        changes='resume',
+    )  # fmt: skip
     remat: bool = option(False, 'Compute residual blocks again for the gradient: less memory, more time.', changes='resume')
     learning_rate: float = option(1e-4, "Adam's learning rate after the warm-up.", low=1e-8, high=1)
     adam_beta1: float = option(0.9, "Adam's decay of the first moment (the paper has 0.5 for CelebA and at 128 px).", low=0, high=0.999)
@@ -181,6 +185,19 @@ class Config:
             raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
         if self.network.norm == 'group' and self.network.channels % 32:
             raise UserError(f'--channels={self.network.channels} must divide by 32 for --norm=group')
+        self._check_training()
+
+    def _check_training(self):
+        """Raises UserError where the steps cannot be taken in parts, or several at a time."""
+        options, parts = self.training, self.training.microbatches
+        if options.batch_size % parts:
+            raise UserError(f'--batch_size={options.batch_size} must divide by --microbatches={parts}')
+        if parts > 1 and self.network.norm == 'batch':
+            raise UserError(f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}')
+        periods = {name: getattr(options, name) for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every')}
+        for name, steps in {**periods, 'evaluate_every': self.evaluation.evaluate_every}.items():
+            if steps % options.steps_per_execution:
+                raise UserError(f'--{name}={steps} must divide by --steps_per_execution={options.steps_per_execution}')
 
     @property
     def image_shape(self):

@@ -5,7 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from drl_tf import diffusion, microbatches, noise, sampling
+from drl_tf import diffusion, execution, microbatches, noise, sampling
 from drl_tf.diffusion import at, per_image
 from drl_tf.level_mean import LevelMean
 from drl_tf.networks.energy import EnergyNetwork
@@ -97,17 +97,9 @@ class RecoveryLikelihood(keras.Model):
         return [self.distribute_strategy.experimental_local_results(total)[0] for total in self.distribute_strategy.run(of_replica)]
 
     def make_train_function(self, force=False):
-        """As in Keras; but over several workers, where Keras would average each number of the log, which is a scalar, along an axis."""
+        """As in Keras, but where that does not do."""
         super().make_train_function(force)
-        strategy = self.distribute_strategy
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-
-            @tf.function
-            def train_function(iterator):
-                logs = strategy.run(self.train_step, (next(iterator),))
-                return {name: strategy.experimental_local_results(value)[0] for name, value in logs.items()}
-
-            self.train_function = train_function
+        self.train_function = execution.train_function(self, self.steps_per_execution) or self.train_function
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: all is built. (Under a strategy Keras would average a batch over the replicas, which fails for classes.)"""

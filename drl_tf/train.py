@@ -119,12 +119,16 @@ def _rollbacks(workdir):
 def _attempt(config, workdir, init_from, weights, time_limit, stopwatch, attempt):
     """Builds the model and trains it from where the workdir stands to its end."""
     options, strategy = config.training, devices.strategy()
-    if options.batch_size % strategy.num_replicas_in_sync:
-        raise UserError(f'--batch_size={options.batch_size} must divide by the {strategy.num_replicas_in_sync} devices')
+    replicas, parts = strategy.num_replicas_in_sync, options.microbatches
+    if options.batch_size % (replicas * parts):
+        each = f', times --microbatches={parts}' if parts > 1 else ''
+        raise UserError(f'--batch_size={options.batch_size} must divide by the {replicas} devices{each}')
     workers.by_chief(lambda: _compare(config, workdir))
     with strategy.scope():
         model = compiled_model(config, attempt)
         step = _starting_step(model, config, workdir, init_from, weights)
+    if step % options.steps_per_execution:
+        raise UserError(f'--steps_per_execution={options.steps_per_execution} must divide {step}, the step where {workdir} goes on')
     images = workers.everywhere(lambda: _images(config, step))
     workers.by_chief(lambda: config.save(workdir))
     print(f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}', flush=True)
@@ -172,7 +176,8 @@ def compiled_model(config, attempt=0):
     options = config.training
     scale = options.rollback_factor**attempt
     rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
-    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam'), jit_compile=devices.jit_compile())
+    adam = keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam')
+    model.compile(adam, jit_compile=devices.jit_compile(), steps_per_execution=options.steps_per_execution)
     model.optimizer.build(model.network.trainable_variables)
     if config.diffusion.initializer:
         peak = scale * config.initializer.initializer_learning_rate
