@@ -23,7 +23,7 @@ PRESETS = (
     '--dataset=celeb_a_hq --image_size=256', '--dataset=digits --recipe=t6', '--dataset=digits --recipe=cdrl', '--dataset=emoji',
     '--dataset=emoji --image_size=64',
 )  # fmt: skip
-_MOST_BYTES = 16 * 2**30
+_WAYS = ('--microbatches', '--remat')
 _COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
@@ -78,7 +78,8 @@ def outcomes(words, options):
 def _outcome(words, config, program, options):
     """What compiling a program came to, a dict."""
     training = config.training
-    line = {'preset': ' '.join(words), 'program': program, 'topology': options.topology}
+    preset = ' '.join(word for word in words if not word.startswith(_WAYS))
+    line = {'preset': preset, 'program': program, 'topology': options.topology}
     line |= {'images': training.batch_size if program == 'train' else config.sampling.sample_batch_size}
     line |= {'microbatches': training.microbatches, 'remat': training.remat} if program == 'train' else {}
     done = _read(options.results)
