@@ -234,6 +234,8 @@ def set_aside_after(workdir, step, reason):
 def load_model(workdir, config=None, step=None):
     """Rebuilds the trained model of a run, its averaged weights ready for use.
 
+    At step 0 nothing is averaged yet: what a run begins with, such as imported weights, keeps its u.
+
     Args:
       workdir: the directory of the run.
       config: the configuration to use; the stored one where None.
@@ -247,7 +249,8 @@ def load_model(workdir, config=None, step=None):
     """
     model = build_model(config or configuration.load(workdir))
     step = restore(model, workdir, step)
-    model.ema_network.converge_u()
+    if step > 0:
+        model.ema_network.converge_u()
     return model, step
 
 

@@ -85,11 +85,18 @@ def configuration_of(words):
 
 
 def _resolve(command, values, argv):
-    """The configuration and the workdir: from flags to train and where no run is needed, from the workdir otherwise."""
+    """The configuration and the workdir: from flags to begin a run and where none is needed, from the workdir otherwise.
+
+    Training in a workdir that holds a run goes on with its configuration where no dataset is given.
+    """
     from drl_tf.data import specs
 
+    imports = 'import_official' in command.mode
+    if imports:
+        values, argv = _with_network(command, values, argv)
+    goes_on = 'train' in command.mode and not (imports or command.restart or values['dataset'].present) and _holds_run(command.workdir)
     needs_run = [mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)]
-    if 'train' in command.mode or not (needs_run or command.workdir):
+    if imports or ('train' in command.mode and not goes_on) or not (needs_run or command.workdir):
         values = _with_presets(values, argv)
         config = _config(values, specs.resolve(_group(configuration.Data, values)))
         data = config.data
@@ -105,6 +112,21 @@ def _resolve(command, values, argv):
     if differences:
         raise UserError(f'--workdir={command.workdir} was trained otherwise: {"; ".join(differences)}; drop these flags')
     return config, command.workdir
+
+
+def _holds_run(workdir):
+    return bool(workdir) and any(os.path.exists(os.path.join(workdir, name)) for name in (configuration.FILE_NAME, 'checkpoints'))
+
+
+def _with_network(command, values, argv):
+    """Parses again with the options of the network that is imported at the end of the command line, which is returned too."""
+    from drl_tf import official
+
+    fields = [field for group in configuration.groups() for field in dataclasses.fields(group.type)]
+    given = {field.name: _value(field, values) for field in fields if values[field.name].present}
+    found = official.options(command.official_checkpoint, command.official_weights, given)
+    argv = [*argv, *(f'--{name}={options.text(value)}' for name, value in found.items())]
+    return _parse(argv), argv
 
 
 def _with_presets(values, argv):

@@ -6,10 +6,12 @@ import os
 from drl_tf.errors import UserError
 from drl_tf.options import option, text
 
-MODES = ('train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
+MODES = ('import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
 _SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
 _OF_FEATURES = ('train', 'stats', *_SCORED)
 _READ_BY = {
+    'official_checkpoint': ('import_official',),
+    'official_weights': ('import_official',),
     'init_from': ('train',),
     'restart': ('train',),
     'label': ('sample',),
@@ -45,6 +47,8 @@ class Command:
 
     mode: tuple[str, ...] = option(('train',), f'What to do, one or more of {", ".join(MODES)}; done in this order.')
     workdir: str = option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
+    official_checkpoint: str = option('', "Checkpoint of the authors' TensorFlow code: its path without .index.")
+    official_weights: str = option('model_ema', 'Which of its weights: averaged or raw.', choices=('model_ema', 'model'))
     init_from: str = option('', 'Workdir of another run whose weights a new run starts from.')
     restart: bool = option(False, 'Put the run that is in the workdir aside, in <workdir>.1 and so on, and begin anew.')
     weights: str = option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
@@ -78,6 +82,8 @@ def check(command, given):
     for name, modes in _READ_BY.items():
         if name in given and not set(modes) & set(command.mode):
             raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
+    if 'import_official' in command.mode:
+        _check_import(command, given)
     idle = [f'--{name}' for name in _OF_A_RUN if name in given]
     if 'samples' in given and (not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)):
         raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
@@ -87,6 +93,15 @@ def check(command, given):
         raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
     if len(command.label_weights) not in (1, len(command.labels)):
         raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
+
+
+def _check_import(command, given):
+    for name in ('official_checkpoint', 'workdir'):
+        if not getattr(command, name):
+            raise UserError(f'--mode=import_official needs --{name}')
+    begun_otherwise = [f'--{name}' for name in ('init_from', 'restart') if name in given]
+    if begun_otherwise:
+        raise UserError(f'--mode=import_official begins a run itself: drop {" and ".join(begun_otherwise)}')
 
 
 def run(command, config, workdir, wanted):
@@ -123,7 +138,9 @@ def _functions(command, config, workdir):
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
     first, most = command.first_sample, command.max_samples
+    origin, which = command.official_checkpoint, command.official_weights
     return {
+        'import_official': lambda: workers.by_chief(lambda: train.import_official(config, workdir, origin, which)),
         'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
         'compose': lambda: generate.generate(config, workdir, samples, command.weights, step(), -1, (command.labels, weights), first),

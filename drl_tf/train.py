@@ -11,14 +11,14 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from drl_tf import callbacks, checkpoint, devices, report, workers
+from drl_tf import callbacks, checkpoint, devices, official, report, workers
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
 from drl_tf.errors import DivergenceError, UserError, one_line
 from drl_tf.files import LOCK, put_aside, written_aside
 
-_ROLLBACKS = 'rollbacks.json'
+_ROLLBACKS, _ORIGIN = 'rollbacks.json', 'official.json'
 _LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
 
 
@@ -62,6 +62,40 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
         if kept:
             print(f'the run that was in {workdir} is now in {kept}')
         return _train(config, workdir, init_from, weights)
+
+
+def import_official(config, workdir, prefix, weights='model_ema'):
+    """Begins a run with a network of the authors' code, which is what it trains and what it averages; its optimizer is fresh.
+
+    Args:
+      config: a `Config` with the options of that network, see `official.options`.
+      workdir: a directory that holds no run.
+      prefix: path of the authors' checkpoint, with or without `.index`.
+      weights: 'model_ema' or 'model' (the raw ones).
+
+    Returns:
+      What there is, as {label: text}.
+
+    Raises:
+      UserError: the workdir holds a run or is in use, or the checkpoint is damaged or of another network.
+    """
+    model = compiled_model(config)
+    iteration = official.load_weights(model.network, prefix, weights)
+    model.ema_network.set_weights(model.network.get_weights())
+    with workers.held(workdir):
+        if checkpoint.steps(workdir) or os.path.exists(os.path.join(workdir, configuration.FILE_NAME)):
+            raise UserError(f'--workdir={workdir} holds a run: give another for --official_checkpoint={prefix}')
+        checkpoint.save(model, workdir)
+        config.save(workdir)
+        with written_aside(os.path.join(workdir, _ORIGIN)) as file:
+            json.dump({'official_checkpoint': os.path.abspath(prefix), 'official_weights': weights, 'iteration': iteration}, file, indent=2)
+    data, network = config.data, config.network
+    return {
+        'imported': f'{weights} of {prefix}' + ('' if iteration is None else f', at iteration {iteration:,}'),
+        'network': f'{model.network.count_params():,} weights for {data.image_size} px, {data.image_channels} channels',
+        'taken to be': f'--act={network.act} --final_act={network.final_act} --num_levels={config.diffusion.num_levels}',
+        'run': f'{workdir}, at step 0 with a fresh optimizer; its dataset is {data.dataset}',
+    }
 
 
 def _put_run_aside(workdir, init_from):
