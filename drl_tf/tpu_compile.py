@@ -61,12 +61,13 @@ def lowered(config, program):
 
 
 def outcomes(words, options):
-    """Compiles both programs of a command line, the step with twice the microbatches until it fits; yields lines of the results."""
+    """Compiles the programs of a command line, the step with twice the microbatches until it fits; yields lines of the results."""
     from drl_tf import cli
 
     config = cli.configuration_of(words).replace(precision='bfloat16')
-    yield _outcome(words, config, 'denoise', options)
-    while True:
+    if options.program != 'train':
+        yield _outcome(words, config, 'denoise', options)
+    while options.program != 'denoise':
         line = _outcome(words, config, 'train', options)
         yield line
         training = config.training
@@ -129,6 +130,7 @@ def main(argv=None):
     parser.add_argument('--python', help='interpreter with jax and libtpu')
     parser.add_argument('--results', required=True, help='file of outcomes, one a line')
     parser.add_argument('--topology', default='v5e:2x2', help='what to compile for; one core of it')
+    parser.add_argument('--program', choices=('train', 'denoise'), help='which of the two; default: both')
     parser.add_argument('--table', action='store_true', help='print the results as a table, and compile nothing')
     options, words = parser.parse_known_args(argv)
     if options.table:
