@@ -71,7 +71,7 @@ def _run(argv):
     cluster.chosen(devices)
     config, workdir = _resolve(command, values, argv)
     if command.dry_run:
-        _print_dry_run(config)
+        _print_dry_run(config, command.dry_run_devices)
         return 0
     modes.run(command, config, workdir, devices)
     return 0
@@ -213,13 +213,20 @@ def _config(values, data):
     return configuration.Config(**{**parts, 'data': data})
 
 
-def _print_dry_run(config):
-    from drl_tf import devices
+def _print_dry_run(config, count):
+    from drl_tf import devices, memory
+    from drl_tf.cooperative import build_model
     from drl_tf.cost import cost
 
     print(json.dumps(dataclasses.asdict(config), indent=2))
-    print(f'network arithmetic here: {devices.resolve_precision(config.training.precision)}')
-    for label, number in cost(config).items():
+    config = config.replace(precision=devices.resolve_precision(config.training.precision))
+    print(f'network arithmetic here: {config.training.precision}')
+    count, batch = count or devices.count(), config.training.batch_size
+    if batch % (count * config.training.microbatches):
+        raise UserError(f'--batch_size={batch} must divide by {count} devices times --microbatches={config.training.microbatches}')
+    numbers = cost(config)
+    share = {'devices': count, 'FLOPs of a training step, per device': numbers['FLOPs of a training step'] // count}
+    for label, number in {**numbers, **share, **memory.needed(build_model(config), count)}.items():
         print(f'{label}: {number:,}')
 
 

@@ -56,7 +56,7 @@ def cost(config):
 
 def _count(function, image_shape):
     """Floating-point operations of a function of one image, without the parts that its outputs do not need."""
-    traced = tf.function(function).get_concrete_function(tf.TensorSpec([1, *image_shape]))
+    traced = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([1, *image_shape]))
     outputs = [output.op.name for output in traced.graph.outputs]
     needed = tf.compat.v1.graph_util.extract_sub_graph(traced.graph.as_graph_def(add_shapes=True), outputs)
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()

@@ -116,6 +116,11 @@ def _device():
     return named.group(1) if named else 'CPU'
 
 
+def count():
+    """How many devices train together, as far as this machine and TF_CONFIG tell: a TPU is not asked."""
+    return cluster.workers().count * max(1, len(tf.config.list_physical_devices('GPU')))
+
+
 def strategy():
     """The strategy that `set_up` chose; the default one of one device where nothing was."""
     return _chosen[0] if _chosen else tf.distribute.get_strategy()

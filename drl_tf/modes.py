@@ -66,6 +66,7 @@ class Command:
     export_dir: str = option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
     max_samples: int = option(1024, 'Largest num_samples that the exported signature `sample` takes.', low=1)
     dry_run: bool = option(False, 'Print the resolved configuration and its cost, and stop.')
+    dry_run_devices: int = option(0, 'Devices for which --dry_run predicts; 0: those of this machine and of TF_CONFIG.', low=0, high=65536)
     version: bool = option(False, 'Print the version, and stop.')
     help: bool = option(False, 'Print this help, and stop.')
 

@@ -1,0 +1,133 @@
+"""What training would take on many accelerators: a table of all presets, from operations, bytes and the figures of the hardware.
+
+    python -m drl_tf.plan
+
+The times are computed, not measured: arithmetic at a share of the peak, and then the sum of the gradients over all devices.
+"""
+
+from typing import NamedTuple
+
+from drl_tf import cli
+from drl_tf.tpu_compile import PRESETS
+
+DEVICES = (1, 8, 64, 256)
+SHARE_OF_PEAK = 0.4
+SUMS_OF_GRADIENTS = 2  # One to clip them, one by the optimizer.
+
+
+class Accelerator(NamedTuple):
+    """An accelerator and how it is tied to others.
+
+    Attributes:
+      name: as it is printed.
+      flops: peak, bfloat16 without sparsity, per second.
+      memory: bytes.
+      link: bytes per second that each sends, within a group.
+      group: how many are tied like that.
+      far_link: bytes per second that each sends beyond its group.
+    """
+
+    name: str
+    flops: float
+    memory: float
+    link: float
+    group: int
+    far_link: float
+
+
+ACCELERATORS = (
+    Accelerator('TPU v5e', 197e12, 16 * 2**30, 200e9, 256, 6.4e12 / 8 / 256),
+    Accelerator('H100', 989e12, 80e9, 450e9, 8, 50e9),
+)
+
+
+def seconds(accelerator, flops, gradient_bytes, count):
+    """Time of a step, arithmetic and communication, which do not overlap.
+
+    Args:
+      accelerator: an `Accelerator`.
+      flops: of the whole step.
+      gradient_bytes: of one sum of the gradients.
+      count: n, accelerators.
+
+    Returns:
+      The two times: flops / (n * share * peak), and for each sum 2 (n - 1) / n * bytes / link, as in a ring.
+    """
+    link = accelerator.link if count <= accelerator.group else accelerator.far_link
+    arithmetic = flops / (count * SHARE_OF_PEAK * accelerator.flops)
+    return arithmetic, SUMS_OF_GRADIENTS * 2 * (count - 1) / count * gradient_bytes / link
+
+
+def takes_over(accelerator, flops, gradient_bytes):
+    """From how many accelerators on, the batch being the same, communication takes longer than arithmetic."""
+    count = 2
+    while True:
+        arithmetic, communication = seconds(accelerator, flops, gradient_bytes, count)
+        if communication >= arithmetic:
+            return count
+        count += 1
+
+
+def figures(config):
+    """What a step of a configuration takes, in bfloat16, {name: number}: `flops` of the batch, and bytes."""
+    from drl_tf import memory
+    from drl_tf.cooperative import build_model
+    from drl_tf.cost import cost
+
+    config = config.replace(precision='bfloat16')
+    model = build_model(config)
+    parts, batch = memory.needed(model), config.training.batch_size
+    return {
+        'batch': batch,
+        'flops': cost(config)['FLOPs of a training step'],
+        'weights': parts['bytes of weights'] + parts['bytes of averaged weights'],
+        'optimizer': parts['bytes of optimizer'],
+        'activations': parts['bytes of activations of a microbatch'] * config.training.microbatches // batch,
+        'gradients': parts['bytes of gradients'] // min(2, config.training.microbatches),
+    }
+
+
+def costs(presets):
+    """A table in Markdown of what a step takes; `presets` are {command line: its `figures`}."""
+    rows = [
+        '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per image | gradients sent a step |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    for words, step in presets.items():
+        sizes = [step['weights'], step['optimizer'], step['activations'], SUMS_OF_GRADIENTS * step['gradients']]
+        cells = [f'`{words}`', step['batch'], f'{step["flops"] / step["batch"] / 1e12:.3g}', *(f'{size / 1e6:,.1f} MB' for size in sizes)]
+        rows.append(f'| {" | ".join(map(str, cells))} |')
+    return '\n'.join(rows)
+
+
+def times(accelerator, presets):
+    """A table in Markdown of the time of a step on 1, 8, 64 and 256 accelerators; `presets` as in `costs`."""
+    heads = [f'{count} x {accelerator.name}' for count in DEVICES]
+    rows = [f'| preset | {" | ".join(heads)} | communication takes longer from |', '|---' * (len(heads) + 2) + '|']
+    for words, step in presets.items():
+        cells = [f'`{words}`', *(_cell(accelerator, step, count) for count in DEVICES)]
+        from_count = takes_over(accelerator, step['flops'], step['gradients'])
+        most = step['batch']
+        cells.append(f'{from_count:,}' if from_count <= most else f'never ({from_count:,} with more than {most} images)')
+        rows.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(rows)
+
+
+def _cell(accelerator, step, count):
+    """Milliseconds, and the share of communication in them; a device has one image at least."""
+    if count > step['batch']:
+        return '-'
+    arithmetic, communication = seconds(accelerator, step['flops'], step['gradients'], count)
+    total = arithmetic + communication
+    return f'{1e3 * total:,.3g} ms' + (f' ({communication / total:.0%})' if count > 1 else '')
+
+
+def main():
+    """Prints the tables."""
+    presets = {words: figures(cli.configuration_of(words.split())) for words in PRESETS}
+    for table in (costs(presets), *(times(accelerator, presets) for accelerator in ACCELERATORS)):
+        print(table, end='\n\n')
+
+
+if __name__ == '__main__':
+    main()
