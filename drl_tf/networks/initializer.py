@@ -29,6 +29,7 @@ class SelfAttention(keras.layers.Layer):
         self.attention = keras.layers.Attention(dtype=dtype)
         self.inputs = keras.layers.Dense(3 * units, name='inputs', dtype=dtype)
         self.project = keras.layers.Dense(units, kernel_initializer='zeros', name='project', dtype=dtype)
+        self.built = True
 
     def call(self, x):
         height, width, units = x.shape[1:]
@@ -52,6 +53,7 @@ class ResidualBlock(keras.layers.Layer):
         self.time = keras.layers.Dense(2 * units, name='time', dtype=dtype)
         self.shortcut = None if inputs == units else _conv(units, 1, 'shortcut', dtype)
         self.attention = SelfAttention(units, name='attention', dtype=dtype) if attention else None
+        self.built = True
 
     def call(self, x, temb, dropout=None):
         scale, shift = tf.split(self.time(tf.nn.silu(temb))[:, None, None, :], 2, axis=-1)
@@ -85,6 +87,7 @@ class Initializer(keras.layers.Layer):
         width = self._add_up(widths)
         self.norm_out = _group_norm(width, 'norm_out', self.dtype_policy)
         self.conv_out = _conv(image_shape[-1], 3, 'conv_out', self.dtype_policy, kernel_initializer='zeros')
+        self.built = True  # As in the layers above: the call builds what is within; Keras would trace each of them for that.
         self(tf.zeros([1, *image_shape]), tf.zeros([1]), tf.zeros([1], tf.int32))
 
     def _size(self, resolution):
