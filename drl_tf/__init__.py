@@ -1,3 +1,21 @@
 """Energy-based models of images by diffusion recovery likelihood (Gao et al., ICLR 2021)."""
 
 __version__ = '0.1.0'
+
+
+def load(model, precision='float32'):
+    """Loads a trained model; see `drl_tf.api.Model` for what it can do.
+
+    Args:
+      model: the name of one that comes with the package, such as 'digits'; or a directory: that of a run, or of an exported model.
+      precision: 'float32', or 'bfloat16', which is faster where the hardware computes in it; 'auto' looks.
+
+    Returns:
+      A `drl_tf.api.Model`.
+
+    Raises:
+      drl_tf.errors.UserError: there is no such model, or it is damaged.
+    """
+    from drl_tf import api
+
+    return api.load(model, precision)

@@ -1,6 +1,5 @@
 """Checkpoints of a run: `checkpoints/<step>/` in the workdir, sealed with checksums, written aside and renamed."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,13 +8,13 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf import config as configuration
-from drl_tf import devices, workers
+from drl_tf import devices, exported, seal, workers
 from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import put_aside, sync, written_aside
 
 _KEEP = 3
-_MANIFEST, _SURROUNDINGS = 'manifest.json', 'surroundings.json'
+_SURROUNDINGS = 'surroundings.json'
 _BEST, _BEST_SCORE = 'best', 'best.json'
 
 
@@ -114,7 +113,7 @@ def _write(state, config, workdir, step):
         config.save(aside)
         with written_aside(os.path.join(aside, _SURROUNDINGS)) as file:
             json.dump(devices.surroundings(config.training.deterministic), file, indent=2)
-        _seal(aside)
+        seal.seal(aside)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)
         sync(directory(workdir))
@@ -169,47 +168,13 @@ def _restore_sound(model, workdir, step):
 
 def _restore(model, path):
     """Reads one checkpoint, once its files are found to be those that were written."""
-    _verify(path)
+    seal.verify(path, ['state.index', 'config.json'], 'checkpoint', 'remove it, or give an older --checkpoint_step')
     try:
         status = _state(model).read(os.path.join(path, 'state'))
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
         raise UserError(f'checkpoint {path} is of another architecture than the config.json of its run ({one_line(error)})') from error
     status.expect_partial()
-
-
-def _seal(path):
-    """Notes size and SHA-256 of every file of a directory in its manifest, and has all of it on the disk."""
-    names = sorted(os.listdir(path))
-    with written_aside(os.path.join(path, _MANIFEST)) as file:
-        json.dump({name: _fingerprint(os.path.join(path, name)) for name in names}, file, indent=2)
-    for name in (*names, _MANIFEST):
-        sync(os.path.join(path, name))
-    sync(path)
-
-
-def _verify(path):
-    """Raises UserError with file and reason where a directory is not as it was sealed."""
-    name = _MANIFEST
-    try:
-        with open(os.path.join(path, name), encoding='utf-8') as file:
-            manifest = json.load(file)
-        unlisted = {*os.listdir(path), 'state.index', 'config.json'} - {_MANIFEST, *manifest}
-        if unlisted:
-            raise ValueError(f'{", ".join(sorted(unlisted))} is not in it')
-        for name, expected in manifest.items():
-            found = _fingerprint(os.path.join(path, name))
-            for key, value in found.items():
-                if expected[key] != value:
-                    raise ValueError(f'{key} {value}, not {expected[key]}')
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
-        reason = f'{name}: {one_line(error)}'
-        raise UserError(f'checkpoint {path} is damaged ({reason}): remove it, or give an older --checkpoint_step') from error
-
-
-def _fingerprint(path):
-    with open(path, 'rb') as file:
-        return {'bytes': os.path.getsize(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
 
 
 def changed_surroundings(model, workdir, step):
@@ -237,7 +202,7 @@ def load_model(workdir, config=None, step=None):
     At step 0 nothing is averaged yet: what a run begins with, such as imported weights, keeps its u.
 
     Args:
-      workdir: the directory of the run.
+      workdir: the directory of the run; or one of an exported model, or that uses one (see `exported`).
       config: the configuration to use; the stored one where None.
       step: which checkpoint; the newest sound one where None.
 
@@ -245,9 +210,11 @@ def load_model(workdir, config=None, step=None):
       The `RecoveryLikelihood` and the checkpoint's step.
 
     Raises:
-      UserError: as in `config.load` and `restore`.
+      UserError: as in `config.load`, `restore` and `exported.restore`.
     """
-    model = build_model(config or configuration.load(workdir))
+    model, source = build_model(config or configuration.load(workdir)), exported.source(workdir)
+    if source:
+        return model, exported.restore(model, source, step)
     step = restore(model, workdir, step)
     if step > 0:
         model.ema_network.converge_u()

@@ -21,6 +21,7 @@ _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likeliho
 
   python run.py --dataset=digits                              train (resumes when run again)
   python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample what was trained; also evaluate, export, ...
+  python run.py --mode=sample --model=digits                  sample a model that comes with the package
   python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
 
 A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line. --dataset=X reads those that
@@ -89,6 +90,7 @@ def _resolve(command, values, argv):
 
     Training in a workdir that holds a run goes on with its configuration where no dataset is given.
     """
+    from drl_tf import exported
     from drl_tf.data import specs
 
     imports = 'import_official' in command.mode
@@ -101,17 +103,19 @@ def _resolve(command, values, argv):
         config = _config(values, specs.resolve(_group(configuration.Data, values)))
         data = config.data
         return config, command.workdir or os.path.join('runs', f'{data.dataset}_{data.image_size}_{config.diffusion.recipe}')
-    if not command.workdir:
-        raise UserError(f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run')
-    stored = configuration.load(command.workdir)
+    version = exported.find(command.model) if command.model else None
+    if not (command.workdir or version):
+        raise UserError(f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run, or --model')
+    workdir = command.workdir or os.path.join('runs', f'model_{exported.name_of(version)}')
+    stored = exported.load_config(version) if version else configuration.load(workdir)
     config = stored.replace(**{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present})
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=specs.resolve(config.data))
     differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
     if differences:
-        raise UserError(f'--workdir={command.workdir} was trained otherwise: {"; ".join(differences)}; drop these flags')
-    return config, command.workdir
+        raise UserError(f'{version or f"--workdir={workdir}"} was trained otherwise: {"; ".join(differences)}; drop these flags')
+    return config, workdir
 
 
 def _holds_run(workdir):

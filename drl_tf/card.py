@@ -1,0 +1,176 @@
+"""The model card of an exported model: what it is, of what and how it was made, how good it is, what it is not for."""
+
+import dataclasses
+import glob
+import json
+import os
+
+from drl_tf import checkpoint, exported
+from drl_tf import config as configuration
+from drl_tf.config import Sampling
+from drl_tf.data import specs
+from drl_tf.files import written_aside
+from drl_tf.options import text
+
+_NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
+_TITLES = {'floor': 'floor: the distance of held-out real images', 'class_agreement': 'samples taken for the class that was asked for'}
+
+
+def history(workdir, step, weights):
+    """What a run's files say of its training and its scores, for `write`.
+
+    Args:
+      workdir: the directory of the run.
+      step: the checkpoint that is exported.
+      weights: 'ema' or 'raw'.
+
+    Returns:
+      dict of 'seconds' in training up to the step, 'device' and 'evaluations', the results of that step and those weights; what is
+      not known is None or empty.
+    """
+    if exported.source(workdir):
+        return {'seconds': None, 'device': None, 'evaluations': []}
+    evaluations = [_read(path) for path in sorted(glob.glob(os.path.join(glob.escape(workdir), 'evaluation', '*.json')))]
+    mine = [result for result in evaluations if (result.get('step'), result.get('weights')) == (step, weights)]
+    surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
+    return {'seconds': _seconds(workdir, step), 'device': surroundings.get('device'), 'evaluations': mine}
+
+
+def _read(path):
+    """What a JSON file holds; empty where it is missing or damaged."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            found = json.load(file)
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _seconds(workdir, step):
+    """Seconds that training took up to a step, by its log; None where there is none."""
+    path, total, last = os.path.join(workdir, 'metrics.jsonl'), 0.0, 0
+    if not os.path.exists(path):
+        return None
+    batch = configuration.load(workdir).training.batch_size
+    try:
+        with open(path, encoding='utf-8') as file:
+            for line in map(json.loads, file):
+                if line['step'] <= step:
+                    total, last = total + (line['step'] - last) * batch / line['images_per_second'], line['step']
+    except (ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None
+    return total
+
+
+def write_flags(path, config):
+    """Writes every option that training reads as a flagfile, so that it gives the same run whatever the presets say.
+
+    Args:
+      path: the file.
+      config: a `Config`.
+    """
+    lines = [f'# All options of the run. Command: python run.py --flagfile={os.path.basename(path)}']
+    scoring = {field.name for field in dataclasses.fields(config.evaluation)}
+    for field, value in config.options():
+        if field.name in scoring or field.name in _NOT_OF_THE_RECIPE:
+            continue
+        if isinstance(value, bool):
+            lines.append(f'--{"" if value else "no"}{field.name}')
+        else:
+            lines.append(f'--{field.name}={text(value)}')
+    with written_aside(path) as file:
+        file.write('\n'.join(lines) + '\n')
+
+
+def write(path, final, model, config, step, max_samples, weights, known=None):
+    """Writes a card as Markdown.
+
+    Args:
+      path: the file.
+      final: the version folder that it will be in.
+      model: a `RecoveryLikelihood`.
+      config: its `Config`.
+      step: how many steps it was trained.
+      max_samples: the largest number of images of one request.
+      weights: 'ema' or 'raw'.
+      known: what `history` gave.
+    """
+    known = known or {'seconds': None, 'device': None, 'evaluations': []}
+    sections = [
+        f'# {exported.name_of(final)}, version {os.path.basename(final)}',
+        _summary(config),
+        *_section('Data', _data(config)),
+        *_section('Training', _training(model, config, step, weights, known, final)),
+        *_section('Scores', _scores(known['evaluations'])),
+        *_section('Limits', _limits(config, max_samples)),
+        *_section('Use', _use(final)),
+    ]
+    with written_aside(path) as file:
+        file.write('\n\n'.join(sections) + '\n')
+
+
+def _section(title, lines):
+    return f'## {title}', '\n'.join(lines)
+
+
+def _summary(config):
+    size, channels = config.data.image_size, config.data.image_channels
+    kind = 'cooperative diffusion recovery likelihood' if config.diffusion.initializer else 'diffusion recovery likelihood'
+    classes = f', conditional on {config.data.num_classes} classes' if config.data.num_classes else ''
+    return f'An energy-based model of `{config.data.dataset}`, {size} x {size} pixels, {channels} channel(s){classes}, by {kind}.'
+
+
+def _data(config):
+    spec = specs.find_spec(config.data.dataset)
+    return [
+        f'- What: {spec.note or config.data.dataset}; the training split (`--dataset={config.data.dataset}`, docs/datasets.md).',
+        f'- Licence of the data: {spec.licence or "unknown"}. The weights were made from them: their terms may bind you too.',
+    ]
+
+
+def _training(model, config, step, weights, known, final):
+    options = config.training
+    parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
+    used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
+    time = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known'
+    return [
+        f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, K = {text(config.diffusion.mcmc_steps)}.',
+        f'- Parameters: {parameters}.',
+        f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; seed {options.seed}.',
+        f'- Command: `python run.py --flagfile={os.path.join(final, "train.flags")}`, which holds every option.',
+        f'- Time in training: {time}, on {known["device"] or "a device that is not known"}.',
+    ]
+
+
+def _scores(evaluations):
+    """A table for each result."""
+    if not evaluations:
+        return ['None: this step was not evaluated before it was exported.']
+    settings, lines = {field.name for field in dataclasses.fields(Sampling)}, []
+    for result in evaluations:
+        of = f'features of {result.get("extractor")} ({result.get("extractor_hash")})'
+        lines += [f'{result.get("num_samples"):,} samples against {result.get("real")}, {of}:', '', '| score | |', '|---|---|']
+        numbers = {name: value for name, value in result.items() if isinstance(value, float) and name not in settings}
+        lines += [f'| {_TITLES.get(name, name)} | {value:.4g} |' for name, value in numbers.items()]
+        lines += ['', *([f'Warning: {result["warning"]}.', ''] if result.get('warning') else [])]
+    return lines[:-1]
+
+
+def _limits(config, max_samples):
+    size = config.data.image_size
+    return [
+        f'- It knows `{config.data.dataset}` at {size} pixels alone. It gives an energy for any image of that size: for images of another '
+        'kind it is an extrapolation.',
+        f'- K = {text(config.diffusion.mcmc_steps)} Langevin steps do not mix: samples are those of the chains, not of the exact density.',
+        '- Energies are -F in nats up to a constant of each level: compare them at one level alone.',
+        f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to a grey level of rounding.',
+    ]
+
+
+def _use(final):
+    name = exported.name_of(final)
+    return [
+        f'    python run.py --mode=sample --model={final}',
+        '',
+        f'As a SavedModel: signatures and serving are in docs/serving.md; TensorFlow Serving takes `{name}/` as it is.',
+    ]

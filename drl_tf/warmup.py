@@ -1,0 +1,66 @@
+"""Warm-up requests, which TensorFlow Serving replays while it loads a version, so that no client waits for the first of its kind.
+
+The file is a TFRecord of `PredictionLog`, of which a request fills these fields (prediction_log.proto, predict.proto, model.proto):
+
+    PredictionLog.predict_log = 6 > PredictLog.request = 1 > PredictRequest.model_spec = 1 > ModelSpec.signature_name = 3
+                                                             PredictRequest.inputs = 2, a map: key = 1, value = 2 (TensorProto)
+
+They are written here as protobuf lays them out, a tag, a length and the content, so that an export needs no tensorflow-serving-api.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+FILE_NAME = 'tf_serving_warmup_requests'
+_GREY = 127
+
+
+def write(directory, signatures, image_shape):
+    """Writes a request of one image for each signature.
+
+    Args:
+      directory: `assets.extra/` of a version.
+      signatures: {name: concrete function}.
+      image_shape: (H, W, C).
+    """
+    with tf.io.TFRecordWriter(os.path.join(directory, FILE_NAME)) as file:
+        for name, function in signatures.items():
+            specs = function.structured_input_signature[1]
+            file.write(record(name, {key: _example(key, spec, image_shape) for key, spec in specs.items()}))
+
+
+def record(signature, inputs):
+    """A `PredictionLog` of a request.
+
+    Args:
+      signature: its name.
+      inputs: {name: array}.
+
+    Returns:
+      The serialised message.
+    """
+    fields = [_field(1, _field(3, signature.encode()))]
+    for key, value in inputs.items():
+        tensor = tf.make_tensor_proto(value).SerializeToString()
+        fields.append(_field(2, _field(1, key.encode()) + _field(2, tensor)))
+    return _field(6, _field(1, b''.join(fields)))
+
+
+def _field(number, content):
+    """A field of bytes, or of a message, in protobuf's encoding."""
+    length, varint = len(content), []
+    while length > 127:
+        varint.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | 2, *varint, length]) + content
+
+
+def _example(name, spec, image_shape):
+    """A value that every signature takes: one grey image, level 0, class 0."""
+    if spec.dtype == tf.string:
+        return np.array([tf.io.encode_png(np.full(image_shape, _GREY, np.uint8)).numpy()])
+    if name == 'num_samples':
+        return np.int32(1)
+    return np.zeros([1 if size is None else size for size in spec.shape], spec.dtype.as_numpy_dtype)
