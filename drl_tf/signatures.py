@@ -61,9 +61,9 @@ class Export(tf.Module):
     def _with_files(self, function):
         """A signature that takes and gives PNG files where another has arrays."""
 
-        def answer(images_bytes=None, **inputs):
-            if images_bytes is not None:
-                inputs['images'] = self._entering(function, images_bytes, inputs.get('level'))
+        def answer(**inputs):
+            if 'images_bytes' in inputs:
+                inputs['images'] = self._entering(function, inputs.pop('images_bytes'), inputs.get('level'))
             outputs = function(**inputs)
             images = outputs.pop('images', None)
             return outputs if images is None else {**outputs, 'images_bytes': tf.io.encode_png(_grey_levels(images))}
@@ -199,9 +199,8 @@ def decode_png(files, image_shape):
     height, width, channels = image_shape
     begin = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', width, height)
     files = _shaped(files, None)
-    right = tf.debugging.assert_equal(
-        tf.strings.substr(files, 0, len(begin)), begin, f'images_bytes must be PNG files of {width} x {height} pixels', summarize=0
-    )
+    begins = tf.reduce_all(tf.equal(tf.strings.substr(files, 0, len(begin)), begin))
+    right = tf.debugging.Assert(begins, [f'images_bytes must be PNG files of {width} x {height} pixels'])
     with tf.control_dependencies([right]):
         files = tf.identity(files)
     spec = tf.TensorSpec([None, None, channels], tf.uint8)

@@ -27,8 +27,8 @@ def write(directory, signatures, image_shape):
     """
     with tf.io.TFRecordWriter(os.path.join(directory, FILE_NAME)) as file:
         for name, function in signatures.items():
-            specs = function.structured_input_signature[1]
-            file.write(record(name, {key: _example(key, spec, image_shape) for key, spec in specs.items()}))
+            specs = tf.nest.flatten(function.structured_input_signature)
+            file.write(record(name, {spec.name: _example(spec, image_shape) for spec in specs}))
 
 
 def record(signature, inputs):
@@ -57,10 +57,10 @@ def _field(number, content):
     return bytes([number << 3 | 2, *varint, length]) + content
 
 
-def _example(name, spec, image_shape):
+def _example(spec, image_shape):
     """A value that every signature takes: one grey image, level 0, class 0."""
     if spec.dtype == tf.string:
         return np.array([tf.io.encode_png(np.full(image_shape, _GREY, np.uint8)).numpy()])
-    if name == 'num_samples':
+    if spec.name == 'num_samples':
         return np.int32(1)
     return np.zeros([1 if size is None else size for size in spec.shape], spec.dtype.as_numpy_dtype)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 
+import golden
 import pytest
 from tiny import TINY, run
 
@@ -23,3 +24,13 @@ def tiny_run(tmp_path_factory):
         assert cli.main([*command, '--train_steps=32']) == 0
     assert 'resuming at step 16' in out.getvalue()
     return workdir
+
+
+@pytest.fixture(scope='session')
+def small_export(tmp_path_factory):
+    """The version folder of the small run of `cdrl` in `golden/`, exported as `digits`: 8 px, 10 classes, 2 levels, K = 2."""
+    parent = tmp_path_factory.mktemp('saved_models') / 'digits'
+    arguments = [f'--workdir={golden.DIRECTORY}/cdrl', f'--export_dir={parent}', '--max_samples=20']
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert cli.main(['run.py', '--mode=export', *arguments]) == 0
+    return parent / '1'
