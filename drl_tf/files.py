@@ -9,6 +9,7 @@ import tempfile
 from drl_tf.errors import UserError
 
 LOCK, WRITING = '.lock', '.writing'
+REMOTE = '://'  # In the names of files that TensorFlow alone can read, such as gs://bucket/file.
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from drl_tf.errors import UserError
+from drl_tf.files import REMOTE
 from drl_tf.options import option, text
 
 MODES = ('import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
@@ -40,6 +41,7 @@ _OF_A_RUN = (
     'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps', 'noise_scale', 'step_scale',
     'final_denoise', 'guidance',
 )  # fmt: skip
+_LOCAL = ('workdir', 'init_from', 'samples', 'export_dir', 'manual_dir', 'stats_file', 'inception')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,8 @@ def check(command, given):
         raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
     if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
         raise UserError('--num_real is for real images that are read, --stats_file for those that were: drop one of them')
+    for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
+        raise UserError(f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such as gs://bucket')
     if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
         raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
     if len(command.label_weights) not in (1, len(command.labels)):

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from drl_tf import config, noise
 from drl_tf.data import by_hand, database, emoji, fetch, images, lsun, specs
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import held
+from drl_tf.files import REMOTE, held
 
 OWN_BUILDERS = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
 _RECORDS_SHUFFLED = 4096
@@ -157,6 +157,8 @@ def _prepare(builder, name, data):
     root = os.fspath(builder.data_dir_root)
     downloads = os.path.join(root, 'downloads')
     missing = f'{name} is not in --data_dir={root}'
+    if REMOTE in root:
+        raise UserError(f'{missing}: prepare it in a local --data_dir, copy {name} from there, and give this one again')
     if data.manual_dir:
         missing += f', nor all that it is made of in --manual_dir={data.manual_dir}'
     if data.manual_dir:
