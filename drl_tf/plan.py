@@ -106,20 +106,18 @@ def times(accelerator, presets):
     rows = [f'| preset | {" | ".join(heads)} | communication takes longer from |', '|---' * (len(heads) + 2) + '|']
     for words, step in presets.items():
         cells = [f'`{words}`', *(_cell(accelerator, step, count) for count in DEVICES)]
-        from_count = takes_over(accelerator, step['flops'], step['gradients'])
-        most = step['batch']
-        cells.append(f'{from_count:,}' if from_count <= most else f'never ({from_count:,} with more than {most} images)')
+        cells.append(f'{takes_over(accelerator, step["flops"], step["gradients"]):,}')
         rows.append(f'| {" | ".join(cells)} |')
     return '\n'.join(rows)
 
 
 def _cell(accelerator, step, count):
-    """Milliseconds, and the share of communication in them; a device has one image at least."""
-    if count > step['batch']:
-        return '-'
-    arithmetic, communication = seconds(accelerator, step['flops'], step['gradients'], count)
+    """Time of a step, and the share of communication in it; the batch grows to an image a device where it is smaller (*)."""
+    grown = max(1, count / step['batch'])
+    arithmetic, communication = seconds(accelerator, grown * step['flops'], step['gradients'], count)
     total = arithmetic + communication
-    return f'{1e3 * total:,.3g} ms' + (f' ({communication / total:.0%})' if count > 1 else '')
+    text = f'{total:.3g} s' if total >= 1 else f'{1e3 * total:.3g} ms'
+    return text + (f' ({communication / total:.0%})' if count > 1 else '') + ('*' if grown > 1 else '')
 
 
 def main():
