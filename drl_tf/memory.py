@@ -9,6 +9,7 @@ from drl_tf.langevin import value_gradient
 
 _IMAGES = 1009  # Batch of the traced graphs: no other dimension has this factor.
 _FLOAT32 = 4
+SUM = 'bytes of a device'
 _FUSED = {
     'AddV2', 'BiasAdd', 'BroadcastTo', 'Cast', 'Const', 'ExpandDims', 'Fill', 'GreaterEqual', 'Identity', 'LeakyRelu', 'LeakyReluGrad',
     'Mul', 'Neg', 'OnesLike', 'RealDiv', 'Relu', 'ReluGrad', 'Reshape', 'Rsqrt', 'SelectV2', 'Sigmoid', 'SigmoidGrad', 'Square', 'Squeeze',
@@ -44,7 +45,7 @@ def needed(model, replicas=1):
         'activations of a microbatch': int(images // options.microbatches * activations),
         'images and chains': images * per_image + images // options.microbatches * 5 * per_image,
     }
-    return {**{f'bytes of {name}': number for name, number in parts.items()}, 'bytes of a device': sum(parts.values())}
+    return {**{f'bytes of {name}': number for name, number in parts.items()}, SUM: sum(parts.values())}
 
 
 def activations_per_image(model):

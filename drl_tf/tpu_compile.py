@@ -60,6 +60,14 @@ def lowered(config, program):
     return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*inputs)(stage='stablehlo')
 
 
+def predicted(config):
+    """What `--dry_run` says of the memory of one device."""
+    from drl_tf import memory
+    from drl_tf.cooperative import build_model
+
+    return memory.needed(build_model(config))[memory.SUM]
+
+
 def outcomes(words, options):
     """Compiles the programs of a command line, the step with twice the microbatches until it fits; yields lines of the results."""
     from drl_tf import cli
@@ -87,6 +95,8 @@ def _outcome(words, config, program, options):
     known = [other for other in done if line.items() <= other.items()]
     if known:
         return known[0]
+    if program == 'train':
+        line['predicted_bytes'] = predicted(config)
     text = lowered(config, program)
     line['sha256'] = hashlib.sha256(text.encode()).hexdigest()
     same = [other for other in done if (other['sha256'], other['topology']) == (line['sha256'], options.topology)]
@@ -114,13 +124,15 @@ def _read(path):
 
 def table(lines):
     """The results as a table in Markdown, the last outcome of each preset and program."""
-    rows = ['| preset | program | images | in parts of | compiles | s to compile | GiB needed of 16 |', '|---|---|---|---|---|---|---|']
+    rows = ['| preset | program | images | in parts of | compiles | seconds | GiB needed of 16 | of that the program | GiB predicted |']
+    rows.append('|---' * 9 + '|')
     for line in {(line['preset'], line['program'], line.get('remat')): line for line in lines}.values():
         part = line['images'] // line.get('microbatches', 1)
         verdict = f'no: {line["error"].splitlines()[0][:60]}' if 'error' in line else 'yes'
         program = line['program'] + (' `--remat`' if line.get('remat') else '')
-        size = f'{line["bytes"] / 2**30:.2f}' if 'bytes' in line else '?'
-        rows.append(f'| `{line["preset"]}` | {program} | {line["images"]} | {part} | {verdict} | {line["seconds"]:.0f} | {size} |')
+        sizes = [f'{line[name] / 2**30:.2f}' if name in line else '' for name in ('bytes', 'generated_code_bytes', 'predicted_bytes')]
+        cells = [f'`{line["preset"]}`', program, line['images'], part, verdict, f'{line["seconds"]:.0f}', *sizes]
+        rows.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(rows)
 
 
