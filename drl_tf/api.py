@@ -14,7 +14,7 @@ from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.diffusion import at
 from drl_tf.errors import DivergenceError, UserError
-from drl_tf.model import guided
+from drl_tf.terms import guided
 
 _LARGEST_VALUE = 1.001
 _STOPPED = 'lower learning_rate, or take more images'

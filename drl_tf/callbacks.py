@@ -235,7 +235,7 @@ class Scores:
     """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet distance.
 
     Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in `MetricsLog`. A signal
-    ends the run between two batches of samples: the step is saved, the samples stay, and it is scored when the run goes on.
+    ends the run between two parts of the sampling: the step is saved, the samples stay, and it is scored when the run goes on.
     """
 
     def __init__(self, model, workdir, first_step, log, end):
@@ -263,7 +263,7 @@ class Scores:
         root, options = os.path.join(self.directory, f'samples-{step:08d}'), self.options
         with self.model.converged_average():
             seed, ask = self.model.config.training.seed, lambda: self.end.raise_if_asked(step)
-            samples.draw(self.model, root, options.evaluate_samples, seed, step, after_batch=ask)
+            samples.draw(self.model, root, options.evaluate_samples, seed, step, after_part=ask)
         workers.by_chief(lambda: self._score(root, step))
 
     def _score(self, root, step):

@@ -11,6 +11,7 @@ import os
 
 from absl import logging
 
+from drl_tf import combinations
 from drl_tf.errors import UserError
 from drl_tf.files import written_aside
 from drl_tf.options import check, option, text
@@ -58,11 +59,22 @@ class Network:
 class Diffusion:
     """Diffusion and Langevin dynamics"""
 
-    recipe: str = option('t6', 'Bundle of settings: t6, the first paper, or cdrl, its cooperative successor.', choices=('t6', 'cdrl'))
-    schedule: str = option('t6', 'Noise levels: t6, or the cosine log-SNR of cdrl.', choices=('t6', 'cosine'))
-    num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=500)
+    recipe: str = option(
+        't6',
+        'Bundle of settings: t6 and t1k, the first paper with 6 and with 1,000 noises, or cdrl, its cooperative successor.',
+        choices=('t6', 't1k', 'cdrl'),
+    )
+    schedule: str = option('t6', 'Noise levels: t6, t1k, or the cosine log-SNR of cdrl.', choices=('t6', 't1k', 'cosine'))
+    num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=999)
     b2: float = option(2e-4, 'Square of the step-size factor: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1)
-    mcmc_steps: tuple[int, ...] = option((30,), 'Langevin steps (K): one number, or one a level from 0 up.', low=1, changes='sampling')
+    mcmc_steps: tuple[int, ...] = option(
+        (30,), 'Langevin steps (K): one number, or one a level from 0 up; 0: the normal approximation.', low=0, changes='sampling'
+    )
+    energy_scale: str = option(
+        'auto',
+        'F = f / delta_t^2 (step) or f / s_{t+1}^2 (noise); auto: noise where K is 0 in training.',
+        choices=('auto', 'step', 'noise'),
+    )
     initializer: bool = option(False, 'Start each chain at the proposal of a second network instead of at x_{t+1}.')
     final_denoise: bool = option(False, 'End sampling with one Tweedie denoising step.', changes='sampling')
 
@@ -85,6 +97,9 @@ class Initializer:
 class Training:
     """Training"""
 
+    objective: str = option(
+        'contrastive', 'Recovery likelihood by samples (contrastive), or denoising score matching (dsm).', choices=('contrastive', 'dsm')
+    )
     train_steps: int = option(1_000_000, 'Optimizer steps in all.', low=1, changes='resume')
     max_minutes: float = option(0.0, 'Stop, and save, after this many minutes of training; 0 is no limit.', low=0, changes='resume')
     batch_size: int = option(256, 'Images per step, over all devices.', low=1)
@@ -107,7 +122,9 @@ class Training:
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
     precision: str = option('auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=PRECISIONS, changes='sampling')
     deterministic: bool = option(True, 'Only operations that give the same bits each time; costs speed on GPU.', changes='always')
-    max_loss: float = option(1e3, 'The energies have run away when the absolute loss exceeds this.', low=1e-3, changes='resume')
+    max_loss: float = option(
+        1e3, 'The energies have run away when the absolute loss (dsm: per pixel and channel) exceeds this.', low=1e-3, changes='resume'
+    )
     max_rollbacks: int = option(3, 'How often a run whose energies ran away goes back to its last checkpoint.', low=0, changes='resume')
     rollback_factor: float = option(0.5, 'Each time its learning rates are multiplied by this.', low=1e-6, high=1, changes='resume')
     log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
@@ -128,6 +145,7 @@ class Sampling:
         changes='always',
     )
     step_scale: float = option(1.0, 'q: the Langevin drift is multiplied by q^2, the noise by q.', low=0.01, high=100, changes='always')
+    sampling_levels: int = option(0, 'Noise levels that sampling visits, evenly spaced; 0: all.', low=0, high=999, changes='always')
     sample_batch_size: int = option(64, 'Images sampled at once.', low=1, high=65536, changes='always')
 
 
@@ -167,37 +185,10 @@ class Config:
     def __post_init__(self):
         for group in groups():
             check(getattr(self, group.name))
-        size = self.data.image_size
-        for name, mult in (('channel_mult', self.network.channel_mult), ('initializer_mult', self.initializer.initializer_mult)):
-            halvings = len(mult) - 1
-            if size % 2**halvings and (name == 'channel_mult' or self.diffusion.initializer):
-                raise UserError(f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of --{name}')
-        if size % 2:
-            raise UserError(f'--image_size={size} must be even')
-        if self.network.channels % 2:
-            raise UserError(f'--channels={self.network.channels} must be even: the time embedding has as many sines as cosines')
-        if self.initializer.initializer_channels % 4:
-            raise UserError(f'--initializer_channels={self.initializer.initializer_channels} must divide by 4')
-        if self.sampling.guidance and not self.data.num_classes:
-            raise UserError(f'--guidance={self.sampling.guidance}: the model has no classes; train one with --num_classes=-1')
-        if len(self.diffusion.mcmc_steps) not in (1, self.diffusion.num_levels):
-            given, levels = text(self.diffusion.mcmc_steps), self.diffusion.num_levels
-            raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
-        if self.network.norm == 'group' and self.network.channels % 32:
-            raise UserError(f'--channels={self.network.channels} must divide by 32 for --norm=group')
-        self._check_training()
-
-    def _check_training(self):
-        """Raises UserError where the steps cannot be taken in parts, or several at a time."""
-        options, parts = self.training, self.training.microbatches
-        if options.batch_size % parts:
-            raise UserError(f'--batch_size={options.batch_size} must divide by --microbatches={parts}')
-        if parts > 1 and self.network.norm == 'batch':
-            raise UserError(f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}')
-        periods = {name: getattr(options, name) for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every')}
-        for name, steps in {**periods, 'evaluate_every': self.evaluation.evaluate_every}.items():
-            if steps % options.steps_per_execution:
-                raise UserError(f'--{name}={steps} must divide by --steps_per_execution={options.steps_per_execution}')
+        if self.diffusion.energy_scale == 'auto':
+            scale = 'step' if any(self.diffusion.mcmc_steps) else 'noise'
+            object.__setattr__(self, 'diffusion', dataclasses.replace(self.diffusion, energy_scale=scale))
+        combinations.check(self)
 
     @property
     def image_shape(self):

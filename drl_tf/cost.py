@@ -19,7 +19,7 @@ def cost(config):
       {label: number}.
     """
     model = build_model(config)
-    network, none = model.network, tf.zeros([1], tf.int32)
+    network, none, matches_scores = model.network, tf.zeros([1], tf.int32), config.training.objective == 'dsm'
     prepared = network.prepare(tf.zeros([1]), none)
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
 
@@ -32,7 +32,7 @@ def cost(config):
     def learning(y):
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            value = energy(y)
+            value = value_gradient(energy, y) if matches_scores else energy(y)
         return tape.gradient(value, weights)
 
     def proposal(y):
@@ -41,14 +41,15 @@ def cost(config):
     functions = [energy, chain_step, learning, *([proposal] if config.diffusion.initializer else [])]
     energy_flops, chain_flops, learning_flops, *rest = (_count(function, config.image_shape) for function in functions)
     start_flops = sum(rest)
-    steps = config.steps_by_level
-    per_image = max(steps) * chain_flops + 2 * learning_flops + 3 * start_flops
+    steps, visited = [max(1, steps) for steps in config.steps_by_level], model.walk.levels
+    gradients = sum(steps[level] for level in visited)
+    per_image = learning_flops if matches_scores else max(steps) * chain_flops + 2 * learning_flops + 3 * start_flops
     return {
         'parameters': network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if rest else 0,
         'FLOPs of one energy': energy_flops,
         'FLOPs of one Langevin step of an image': chain_flops,
-        'FLOPs to sample an image': (sum(steps) + config.diffusion.final_denoise) * chain_flops + len(steps) * start_flops,
+        'FLOPs to sample an image': (gradients + config.diffusion.final_denoise) * chain_flops + len(visited) * start_flops,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * config.training.batch_size,
     }

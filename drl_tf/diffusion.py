@@ -22,12 +22,14 @@ class Schedule:
       conditional: r_t, 1 where the EBM is tethered to x_{t+1} and 0 where it is marginal, float64 [T].
       b2: square of the step-size factor, which belongs to the recipe.
       time: what the networks are told of each noise level, float64 [T + 1].
+      levels: which levels of the trained schedule these are, int32 [T]; all of them in a schedule that is not strided.
     """
 
     s: np.ndarray
     conditional: np.ndarray
     b2: float
     time: np.ndarray
+    levels: np.ndarray
 
     @property
     def num_levels(self):
@@ -63,6 +65,26 @@ class Schedule:
     def loss_weight(self):
         """s_1 / s_{t+1}, float64 [T]."""
         return self.s[1] / self.s[1:]
+
+    def strided(self, count):
+        """The schedule of a walk that visits some of the levels, evenly spaced, the lowest among them.
+
+        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. That is exact, as is each F(., t) that was
+        exact. What gets worse: with K = 0 the normal approximation, whose error grows with s^2; with K > 0 the chains, whose step
+        sizes follow the larger s but whose energies were fitted near the tethers of single steps.
+
+        Args:
+          count: how many of the T levels, from 1; T, or 0, is all.
+
+        Returns:
+          A `Schedule` of `count` levels, each conditional or not as it was.
+        """
+        if count in (0, self.num_levels):
+            return self
+        levels = np.arange(count, dtype=np.int32) * self.num_levels // count
+        noises = np.append(levels, self.num_levels)
+        s = _added_noise(self.A[noises])
+        return Schedule(s, self.conditional[levels], self.b2, self.time[noises], self.levels[levels])
 
 
 def t6(num_levels=6, b2=2e-4):
@@ -101,14 +123,34 @@ def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
     return _from_signal(A, b2, 1000 * np.arctan(np.exp(-log_snr / 2)) / (np.pi / 2))
 
 
-SCHEDULES = {'t6': t6, 'cosine': cosine}
+def t1k(num_levels=999, b2=2e-4):
+    """The schedule of the paper's T = 1000 setting: 1,000 noises of linear s^2, every EBM conditional, also the top one.
+
+    Args:
+      num_levels: T, from 1 to 999; fewer than 999 are evenly spaced among these.
+      b2: see `Schedule`.
+
+    Returns:
+      A `Schedule`; sampling starts from N(0, I) in place of x_T, in which 0.006 of the image is left. The networks are told the
+      index of each noise.
+    """
+    kept = np.round(np.linspace(0, 999, num_levels + 1)).astype(int)
+    A = np.cumprod(np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)))[kept]
+    return _from_signal(A, b2, kept.astype(float), conditional_top=True)
 
 
-def _from_signal(A, b2, time):
-    """A schedule of conditional levels below a marginal one, from the share of the image left at each noise."""
-    a = A / np.append(1.0, A[:-1])
-    conditional = np.append(np.ones(len(A) - 2), 0.0)
-    return Schedule(s=np.sqrt(1 - a**2), conditional=conditional, b2=b2, time=time)
+SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine}
+
+
+def _from_signal(A, b2, time, conditional_top=False):
+    """A schedule of conditional levels, below a marginal one or not, from the share of the image left at each noise."""
+    conditional = np.append(np.ones(len(A) - 2), float(conditional_top))
+    return Schedule(_added_noise(A), conditional, b2, time, np.arange(len(A) - 1, dtype=np.int32))
+
+
+def _added_noise(A):
+    """s of each step, from the share of the image left after it."""
+    return np.sqrt(1 - (A / np.append(1.0, A[:-1])) ** 2)
 
 
 def per_image(values, level):

@@ -1,44 +1,18 @@
 """The model: an energy network, a noise schedule and a Langevin loop, trained by recovery likelihood (paper, Algorithm 1)."""
 
 import contextlib
+import math
 
 import keras
 import tensorflow as tf
 
 from drl_tf import diffusion, execution, microbatches, noise, sampling
 from drl_tf.diffusion import at, per_image
-from drl_tf.level_mean import LevelMean
+from drl_tf.level_mean import LevelMean, rms
 from drl_tf.networks.energy import EnergyNetwork
+from drl_tf.terms import UNCONDITIONAL
 
-UNCONDITIONAL = ((None, 1.0),)
-
-
-def guided(labels, guidance=0.0):
-    """Terms of classifier-free guidance, (1 + w) F(class) - w F(no class).
-
-    Args:
-      labels: classes, int32 [n] from 1 (0 is no class).
-      guidance: w; 0 is the conditional model, -1 the unconditional one.
-
-    Returns:
-      Pairs of labels and weight, for the methods of `RecoveryLikelihood`; the weights sum to 1.
-    """
-    if isinstance(guidance, float) and guidance == 0:
-        return ((labels, 1.0),)
-    return ((labels, 1 + guidance), (tf.zeros_like(labels), -guidance))
-
-
-def composed(labels, weights):
-    """Terms of a product of experts, F(no class) + sum_i w_i (F(class i) - F(no class)).
-
-    Args:
-      labels: list of classes, each int32 [n] from 1.
-      weights: list of w_i.
-
-    Returns:
-      As `guided`.
-    """
-    return (*zip(labels, weights, strict=True), (tf.zeros_like(labels[0]), 1 - sum(weights)))
+_CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
 
 
 def _call(function, arguments):
@@ -46,7 +20,7 @@ def _call(function, arguments):
 
 
 class RecoveryLikelihood(keras.Model):
-    """An energy-based model at each noise level: log p(y, t) = F(y, t) + const, F = f / delta_t^2.
+    """An energy-based model at each noise level: log p(y, t) = F(y, t) + const, F = f / delta_t^2, or f / s_{t+1}^2.
 
     Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1], or, where it has classes, of pairs
     (images, labels), int32 [B] from 1 (0 is no class).
@@ -57,6 +31,9 @@ class RecoveryLikelihood(keras.Model):
       attempt: how often training was rolled back; each attempt draws other noise.
 
     Attributes:
+      schedule: the `diffusion.Schedule` of the levels that have an energy.
+      walk: that of the levels that sampling visits.
+      precision: F / f of each level, float64 [T].
       first_bad_step: the first step with a loss, gradient or weight that was not finite or a loss beyond `max_loss`, int64 [];
         -1 where there was none. From it on the averages stand still.
     """
@@ -67,11 +44,13 @@ class RecoveryLikelihood(keras.Model):
         alike = dict(synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, **alike)
         self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](config.diffusion.num_levels, config.diffusion.b2)
+        self.walk = self.schedule.strided(config.sampling.sampling_levels)
+        self.precision = self.schedule.s[1:] ** -2 if config.diffusion.energy_scale == 'noise' else self.schedule.delta**-2
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
         self.averages = [(self.ema_network, self.network)]
-        names = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
-        self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in names}
+        self._noted = ('loss', 'gradient_norm') if config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
+        self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in self._noted}
         self.built = True
 
     def _with_average(self, network_class, options, name):
@@ -128,13 +107,13 @@ class RecoveryLikelihood(keras.Model):
         Args:
           level: t, int32 [B].
           weights: 'ema' or 'raw'.
-          terms: for models with classes, what is summed; see `guided` and `composed`.
+          terms: for models with classes, what is summed; see `terms.guided` and `terms.composed`.
 
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
         """
         network = {'ema': self.ema_network, 'raw': self.network}[weights]
-        time, precision = per_image(self.schedule.time, level), per_image(self.schedule.delta**-2, level)
+        time, precision = per_image(self.schedule.time, level), per_image(self.precision, level)
         parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
         return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
@@ -145,17 +124,33 @@ class RecoveryLikelihood(keras.Model):
 
     @tf.function
     def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
-        """Draws x_t given x_{t+1} by K Langevin steps; see `sampling.denoise`."""
+        """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation; see `sampling.denoise`."""
+        return self._denoise(self.schedule, x_next, level, seed, first, weights, terms)
+
+    @tf.function
+    def _walk_level(self, x_next, level, seed, first, weights, terms):
+        """As `denoise`, at a level of the walk."""
+        return self._denoise(self.walk, x_next, level, seed, first, weights, terms)
+
+    @tf.function
+    def _walk_levels(self, x, high, low, seed, first, weights, terms):
+        """Goes down several levels of the walk; see `sampling.descend`."""
+
+        def denoise_step(x, level, seed):
+            return self._denoise(self.walk, x, tf.fill([tf.shape(x)[0]], level), seed, first, weights, terms)
+
+        return sampling.descend(denoise_step, x, high, low, seed)
+
+    def _denoise(self, walk, x_next, level, seed, first, weights, terms):
         options = self.config.sampling
-
-        def density_at(level):
-            return self.density_at(level, weights, terms)
-
+        density_at = sampling.on_walk(self.schedule, walk, lambda level: self.density_at(level, weights, terms))
         start, _ = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, terms)
-        steps = tf.gather(self.config.steps_by_level, level)
-        return sampling.denoise(
-            self.schedule, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start
-        )
+        steps = self._steps(tf.gather(walk.levels, level))
+        return sampling.denoise(walk, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start)
+
+    def _steps(self, level):
+        """K of each image, int32 [B]; the int 0 for the normal approximation."""
+        return tf.gather(self.config.steps_by_level, level) if any(self.config.steps_by_level) else 0
 
     @tf.function
     def final_denoise(self, x_0, weights='ema', terms=UNCONDITIONAL):
@@ -163,7 +158,7 @@ class RecoveryLikelihood(keras.Model):
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
         return sampling.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
-    def sample(self, num_images, seed, first=0, weights='ema', terms=UNCONDITIONAL, run=_call):
+    def sample(self, num_images, seed, first=0, weights='ema', terms=UNCONDITIONAL, run=_call, after_part=lambda share: None):
         """Progressive sampling from white noise (paper, Algorithm 2).
 
         Args:
@@ -171,19 +166,24 @@ class RecoveryLikelihood(keras.Model):
           seed: int32 [2].
           first: index of the first image; image i depends on (seed, first + i) alone.
           weights: 'ema' or 'raw'.
-          terms: for models with classes, what is summed; see `guided` and `composed`.
+          terms: for models with classes, what is summed; see `terms.guided` and `terms.composed`.
           run: callable, (function, arguments) -> its result, such as the `run` of a `tf.distribute.Strategy`: each replica then
             draws n images, and `first` and the labels may hold a value for each.
+          after_part: as in `sampling.progressive`.
 
         Returns:
-          [x_T, ..., x_0], T + 1 tensors float32 [n, H, W, C]; with `final_denoise` the last one is the clean image.
+          States from x_T to x_0, tensors float32 [n, H, W, C]: all T + 1, or nine of them where T is large; with `final_denoise`
+          the last one is the clean image.
         """
 
-        def denoise_step(x, t, seed):
-            return run(self.denoise, (x, tf.fill([num_images], t), seed, first, weights, terms))
+        def descend(x, high, low):
+            if high - low == 1:
+                level_seed = noise.fold(seed, noise.LANGEVIN, low)
+                return run(self._walk_level, (x, tf.fill([num_images], low), level_seed, first, weights, terms))
+            return run(self._walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms))
 
         x = run(self._prior, (num_images, noise.fold(seed, noise.PRIOR), first))
-        trajectory = sampling.progressive(denoise_step, x, self.schedule.num_levels, seed)
+        trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
@@ -225,7 +225,7 @@ class RecoveryLikelihood(keras.Model):
         return per_image(self.schedule.loss_weight, level) * (f_neg - f_pos), f_pos, f_neg
 
     def train_step(self, data):
-        """One step of Algorithm 1 on a replica's share of the batch, a microbatch at a time."""
+        """One step of Algorithm 1, or of denoising score matching, on a replica's share of the batch, a microbatch at a time."""
         images, labels = data if self.config.data.num_classes else (data, None)
         options, step, replica = self.config.training, self.optimizer.iterations.value, tf.distribute.get_replica_context()
         seed = noise.fold([options.seed, noise.TRAINING], self.attempt, step)
@@ -235,21 +235,25 @@ class RecoveryLikelihood(keras.Model):
         if labels is not None:
             hidden = tf.slice(noise.dropped(seed, options.label_dropout, options.batch_size), [first], [size])
             labels = tf.where(hidden, 0, labels)
+        losses_and_gradients = self._match_scores if options.objective == 'dsm' else self._contrast
 
-        def losses_and_gradients(begin, images, level, labels):
-            return self._losses_and_gradients(images, level, labels, seed, first + begin)
+        def of_part(begin, images, level, labels):
+            return losses_and_gradients(images, level, labels, seed, first + begin)
 
         nothing = {name: (0.0, [tf.zeros(v.shape) for v in network.trainable_variables]) for name, (network, _) in self.learners.items()}
-        learnt = microbatches.summed(losses_and_gradients, (images, level, labels), options.microbatches, nothing)
+        learnt = microbatches.summed(of_part, (images, level, labels), options.microbatches, nothing)
         self.network.update_u()
         norms = {name: self._descend(learnt[name][1], *learner) for name, learner in self.learners.items()}
         losses = {name: replica.all_reduce('sum', loss) for name, (loss, _) in learnt.items()}
         self._average(self._is_sound(losses['loss'], *norms.values(), *losses.values()))
         return {**losses, 'gradient_norm': norms['loss']}
 
-    def _losses_and_gradients(self, images, level, labels, seed, first):
-        """{name of a loss: (its part of the batch's, gradients)} of consecutive images, `first` the index of the first in the batch."""
-        # Diffuse the images, run the chains.
+    def _contrast(self, images, level, labels, seed, first):
+        """Runs the chains and differentiates the contrastive loss of consecutive images, `first` the index of the first in the batch.
+
+        Returns:
+          {name of a loss: (its part of the batch's, gradients)}.
+        """
         y_pos, x_next = self._positive_pairs(images, level, seed, first)
         with tf.GradientTape() as start_tape:
             start, proposal = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, 'raw', ((labels, 1.0),), training=True)
@@ -257,22 +261,41 @@ class RecoveryLikelihood(keras.Model):
 
         # The gradient of the contrastive loss.
         options = self.config.training
-        dropout = (
-            noise.Dropout(noise.fold(seed, noise.DROPOUT), (first, options.batch_size + first)) if self.config.network.dropout else None
-        )
+        dropout = self._dropout(seed, first, options.batch_size + first)
         with tf.GradientTape() as tape:
             losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, level, labels, dropout)
             energy_l2 = options.energy_l2 * (f_pos**2 + f_neg**2) / 2
             loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
-
-        values = dict(loss=losses, f_pos=f_pos, f_neg=f_neg, displacement=_rms(y_neg - start), gradient_norm=_rms(chain_gradient))
-        for name, value in values.items():
-            self.level_means[name].update_state(value, level)
+        self._note(level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
         return {'loss': (loss, gradients), **self.start_gradients(start_tape, start, proposal, images, x_next, y_neg, level)}
 
+    def _match_scores(self, images, level, labels, seed, first):
+        """As `_contrast`, but of the loss of denoising score matching."""
+        y_pos, x_next = self._positive_pairs(images, level, seed, first)
+        time, precision, dropout = per_image(self.schedule.time, level), per_image(self.precision, level), self._dropout(seed, first)
+        with tf.GradientTape() as tape:
+            prepared = self.network.prepare(time, labels)
+
+            def log_density(y):
+                return precision * self.network(y, prepared, dropout=dropout)
+
+            losses, gradient = sampling.denoising_loss(self.schedule, log_density, y_pos, x_next, level)
+            loss = tf.reduce_sum(losses) / self.config.training.batch_size
+        self._note(level, losses, rms(gradient))
+        return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
+
+    def _dropout(self, seed, *firsts):
+        """For parts of a batch, each with the index of its first image; None where nothing is dropped."""
+        return noise.Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
+
+    def _note(self, level, *values):
+        """Adds the values of each image to the means of their levels."""
+        for name, value in zip(self._noted, values, strict=True):
+            self.level_means[name].update_state(value, level)
+
     def start_gradients(self, tape, start, proposal, images, x_next, y_neg, level):
-        """The loss of what proposed `start`, and its gradients, as in `_losses_and_gradients`: nothing here learns from one."""
+        """The loss of what proposed `start`, and its gradients, as in `_contrast`: nothing here learns from one."""
         del tape, start, proposal, images, x_next, y_neg, level
         return {}
 
@@ -292,8 +315,7 @@ class RecoveryLikelihood(keras.Model):
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
         log_density = self.density_at(level, 'raw', ((labels, 1.0),))
-        steps = tf.gather(self.config.steps_by_level, level)
-        return sampling.conditional_chain(self.schedule, log_density, start, x_next, level, steps, step_noise)
+        return sampling.conditional_chain(self.schedule, log_density, start, x_next, level, self._steps(level), step_noise)
 
     def _descend(self, gradients, network, optimizer):
         """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before clipping."""
@@ -309,7 +331,8 @@ class RecoveryLikelihood(keras.Model):
         """Whether at every step so far these values and all weights were finite and the loss within bounds; found on the device."""
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
-        good = tf.reduce_all(finite) & (tf.abs(loss) <= self.config.training.max_loss)
+        summed = math.prod(self.config.image_shape) if self.config.training.objective == 'dsm' else 1
+        good = tf.reduce_all(finite) & (tf.abs(loss) <= self.config.training.max_loss * summed)
         step = tf.cast(self.optimizer.iterations.value, tf.int64)
         first = tf.where((self.first_bad_step < 0) & ~good, step, self.first_bad_step)
         self.first_bad_step.assign(first)
@@ -322,8 +345,3 @@ class RecoveryLikelihood(keras.Model):
         for average_network, network in self.averages:
             for average, weight in zip(average_network.weights, network.weights, strict=True):
                 average.assign(tf.where(sound, decay * average + (1 - decay) * weight, average))
-
-
-def _rms(x):
-    """Root mean square over the pixels of each image."""
-    return tf.sqrt(tf.reduce_mean(x**2, axis=[1, 2, 3]))

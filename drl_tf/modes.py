@@ -7,7 +7,9 @@ from drl_tf.errors import UserError
 from drl_tf.files import REMOTE
 from drl_tf.options import option, text
 
-MODES = ('import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'sweep_steps', 'sweep_guidance', 'export')
+MODES = (
+    'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'sweep_steps', 'sweep_guidance', 'export',
+)  # fmt: skip
 _SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
 _OF_FEATURES = ('train', 'stats', *_SCORED)
 _READ_BY = {
@@ -22,8 +24,11 @@ _READ_BY = {
     'guidance': ('train', 'sample', 'evaluate', 'sweep_steps'),
     'num_samples': ('sample', 'compose', *_SCORED),
     'first_sample': ('sample', 'compose'),
-    'checkpoint_step': ('sample', 'compose', *_SCORED, 'export'),
-    'best': ('sample', 'compose', *_SCORED, 'export'),
+    'checkpoint_step': ('sample', 'compose', *_SCORED, 'likelihood', 'export'),
+    'best': ('sample', 'compose', *_SCORED, 'likelihood', 'export'),
+    'num_chains': ('likelihood',),
+    'ais_steps': ('likelihood',),
+    'hmc_leapfrog': ('likelihood',),
     'samples': ('evaluate',),
     'evaluation_seeds': ('evaluate',),
     'split': ('stats',),
@@ -31,7 +36,7 @@ _READ_BY = {
     'extractor': _OF_FEATURES,
     'inception': _OF_FEATURES,
     'stats_file': _OF_FEATURES,
-    'num_real': _OF_FEATURES,
+    'num_real': (*_OF_FEATURES, 'likelihood'),
     'evaluate_every': ('train',),
     'evaluate_samples': ('train',),
     'export_dir': ('export',),
@@ -65,6 +70,9 @@ class Command:
     label_weights: tuple[float, ...] = option((1.0,), 'Their weights w_i; one number serves for all.')
     samples: str = option('', 'Images made elsewhere to evaluate: a directory of PNG or JPEG files, or a .npz or .npy file.')
     evaluation_seeds: tuple[int, ...] = option((), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1)
+    num_chains: int = option(64, 'Chains of --mode=likelihood, forward and as many backward.', low=2, high=1_000_000)
+    ais_steps: int = option(1000, 'Densities that they go through, about; each level is one at least.', low=1, high=10_000_000)
+    hmc_leapfrog: int = option(5, 'Leapfrog steps of a transition of HMC.', low=1, high=1000)
     split: str = option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
     keep_features: bool = option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')
     export_dir: str = option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
@@ -150,7 +158,7 @@ def run(command, config, workdir, wanted):
 
 def _functions(command, config, workdir):
     """{mode: a function that does it and returns where everything is, as {label: text}}."""
-    from drl_tf import checkpoint, evaluate, export, exported, generate, sweep, train, workers
+    from drl_tf import checkpoint, evaluate, export, exported, generate, likelihood, sweep, train, workers
 
     chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
     step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
@@ -159,6 +167,7 @@ def _functions(command, config, workdir):
     samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
     first, most = command.first_sample, command.max_samples
     origin, which = command.official_checkpoint, command.official_weights
+    effort = (command.num_chains, command.ais_steps, command.hmc_leapfrog)
     return {
         'import_official': lambda: workers.by_chief(lambda: train.import_official(config, workdir, origin, which)),
         'train': lambda: train.train(config, workdir, init_from, command.weights, command.restart),
@@ -170,6 +179,7 @@ def _functions(command, config, workdir):
             if command.samples
             else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
         ),
+        'likelihood': lambda: workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step())),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
         'export': lambda: workers.by_chief(lambda: export.export(config, workdir, export_dir, most, command.weights, step())),
@@ -182,7 +192,7 @@ def _export_directory(command, config):
 
 def _check_before_work(command, config, workdir):
     """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
-    from drl_tf import evaluate, export, exported, generate, sweep
+    from drl_tf import evaluate, export, exported, generate, likelihood, sweep
 
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
         evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
@@ -190,6 +200,8 @@ def _check_before_work(command, config, workdir):
         evaluate.check_samples(config, command.samples)
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
+    if 'likelihood' in command.mode:
+        likelihood.check(config)
     if 'sample' in command.mode and command.label >= 0:
         generate.check_classes(config, (command.label,), 'label')
     if 'compose' in command.mode:

@@ -9,7 +9,7 @@ import dataclasses
 import tensorflow as tf
 
 # Roots beside the seed of a run, one for each user of randomness, and purposes within one.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING = range(4)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD = range(5)
 FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4

@@ -90,10 +90,22 @@ def trajectory(states, count):
     return np.stack([to_uint8(state[:count]) for state in states], axis=1)
 
 
-def progress_bar(total, what, done=0, silent=False):
-    """A bar of images; on a terminal it moves every second, in a log there is a line every half minute."""
+def progress_bar(total, what, done=0, silent=False, unit=' images'):
+    """A bar of images or of another unit; on a terminal it moves every second, in a log there is a line every half minute."""
     interval = 1 if sys.stderr.isatty() else 30
-    return tqdm.tqdm(total=total, initial=done, unit=' images', desc=what, mininterval=interval, disable=silent)
+    return tqdm.tqdm(total=total, initial=done, unit=unit, desc=what, mininterval=interval, disable=silent)
+
+
+def in_whole_steps(bar):
+    """A function that moves a bar by fractions, which it shows rounded down."""
+    reached = bar.n
+
+    def move(amount):
+        nonlocal reached
+        reached += amount
+        bar.update(int(reached + 1e-6) - bar.n)
+
+    return move
 
 
 def progress(batches, total, what):

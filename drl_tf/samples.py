@@ -20,7 +20,7 @@ from drl_tf import noise, report, workers
 from drl_tf.data import image_files
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import put_aside, written_aside
-from drl_tf.model import UNCONDITIONAL, composed, guided
+from drl_tf.terms import UNCONDITIONAL, composed, guided
 
 DESCRIPTION = 'samples.json'
 _MOST_IMAGES, _MOST_BYTES, _MOST_SHARDS = 1024, 2**26, 2**20
@@ -34,7 +34,7 @@ class _Shard(NamedTuple):
     count: int
 
 
-def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, after_batch=None):
+def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, after_part=lambda: None):
     """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one run at a time.
 
     Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything else that are
@@ -49,7 +49,7 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
       weights: 'ema' or 'raw'.
       label, compose: as in `batches`.
       first: index of the first image.
-      after_batch: called after each batch; what it raises ends the drawing, and the shards that are done stay.
+      after_part: called after each part of the levels of a batch; what it raises ends the drawing, and the shards that are done stay.
 
     Returns:
       The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now; else None.
@@ -64,14 +64,17 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
         missing = [_Shard(*shard) for shard in workers.told_by_chief(lambda: _missing(directory, settings, batch))]
         done = num_samples - sum(shard.count for shard in missing)
         with report.progress_bar(num_samples, 'sampling', done, silent=not workers.is_chief()) as bar:
+            walked = report.in_whole_steps(bar)
+
+            def show(count):
+                walked(count)
+                after_part()
+
             for shard in missing:
                 images = []
-                for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first):
+                for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first, show):
                     images.append(part)
                     trajectory = trajectory or (states if shard.first == first else None)
-                    bar.update(len(part))
-                    if after_batch:
-                        after_batch()
                 workers.by_chief(functools.partial(_write, shard, images, seed))
     return trajectory and [model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory]
 
@@ -103,14 +106,22 @@ def _share(model, num_samples):
     return -(-min(num_samples, model.config.sampling.sample_batch_size) // model.distribute_strategy.num_replicas_in_sync)
 
 
-def _sampled(model, share, num_samples, seed, weights, label, compose, first):
-    """Yields the images of each batch, uint8 [n, H, W, C], and its states, [x_T, ..., x_0], each with a part for each replica."""
+def _sampled(model, share, num_samples, seed, weights, label, compose, first, after_part=lambda count: None):
+    """Yields the images of each batch, uint8 [n, H, W, C], and its states, [x_T, ..., x_0], each with a part for each replica.
+
+    After each part of the levels of a batch `after_part` is told to how many images the levels walked since the last call amount.
+    """
     strategy, last = model.distribute_strategy, first + num_samples
     batch = share * strategy.num_replicas_in_sync
     for start in range(first, last, batch):
         firsts = list(range(start, start + batch, share))
         terms = _together(strategy, [terms_of(model.config, mine, share, label, compose) for mine in firsts])
-        states = model.sample(share, [seed, noise.SAMPLING], _of_each(strategy, firsts), weights, terms, strategy.run)
+        count, mine = min(batch, last - start), _of_each(strategy, firsts)
+
+        def walked(levels, count=count):
+            after_part(levels * count)
+
+        states = model.sample(share, [seed, noise.SAMPLING], mine, weights, terms, strategy.run, walked)
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
             raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
@@ -258,11 +269,11 @@ def _settings(model, num_samples, seed, step, weights, label, compose, first):
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
     options = {name: value for group in groups for name, value in dataclasses.asdict(group).items() if name != 'sample_batch_size'}
     options |= {'precision': config.training.precision, 'num_classes': config.data.num_classes, 'image_shape': config.image_shape}
-    mine = {'step': step, 'weights': weights, 'weights_sha256': _fingerprint(model, weights), 'label': label, 'compose': compose}
+    mine = {'step': step, 'weights': weights, 'weights_sha256': fingerprint(model, weights), 'label': label, 'compose': compose}
     return json.loads(json.dumps({'seed': seed, 'first': first, 'num_samples': num_samples, **mine, **options}))
 
 
-def _fingerprint(model, weights):
+def fingerprint(model, weights):
     """SHA-256 of the weights in use; u follows from them."""
     digest = hashlib.sha256()
     for pair in model.averages:

@@ -1,10 +1,15 @@
 """Sampling by recovery likelihood (paper, Algorithm 2), over any log density."""
 
+import itertools
+
+import numpy as np
 import tensorflow as tf
 
 from drl_tf import noise
 from drl_tf.diffusion import at
 from drl_tf.langevin import langevin, value_gradient
+
+_MOST_PARTS, _MOST_STATES = 32, 9
 
 
 def conditional_chain(schedule, log_density, start, x_next, level, num_steps, step_noise, step_scale=1.0):
@@ -16,13 +21,15 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
       start: where the chains start, float32 [B, H, W, C].
       x_next: x_{t+1}, like `start`.
       level: t, int32 [B].
-      num_steps: K, int, or int32 [B], one for each image.
+      num_steps: K, int, or int32 [B], one for each image; the int 0 draws from the `normal_approximation`.
       step_noise: callable, k -> noise of step k, like `start`.
       step_scale: q, by which the noise is multiplied; the drift is by q^2.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
     """
+    if isinstance(num_steps, int) and num_steps == 0:
+        return normal_approximation(schedule, log_density, x_next, level, step_noise(0))
     tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
 
     def log_conditional(y):
@@ -32,8 +39,42 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
     return langevin(log_conditional, start, step_scale * at(schedule.delta, level), steps, step_noise)
 
 
+def normal_approximation(schedule, log_density, x_next, level, noise):
+    """The first-order approximation of p(y | x_{t+1}), y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I) (paper, T = 1000).
+
+    It is not the exact conditional: where F is quadratic of precision l that has variance s^2 / (1 + s^2 l).
+
+    Args:
+      schedule, log_density, x_next, level: as in `conditional_chain`.
+      noise: standard normal noise, like `x_next`.
+
+    Returns:
+      y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
+    """
+    gradient = value_gradient(log_density, x_next)
+    s = at(schedule.s[1:], level)
+    return x_next + s**2 * gradient + s * noise, gradient
+
+
+def denoising_loss(schedule, log_density, y, x_next, level):
+    """|y - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2), summed over the pixels (denoising score matching).
+
+    That is -log of the `normal_approximation`'s density at y up to a constant; least where s^2 grad F is E[y | x_{t+1}] - x_{t+1}.
+
+    Args:
+      schedule, log_density, x_next, level: as in `conditional_chain`; the activations within F need second derivatives.
+      y: data y_t = m_t x_t, like `x_next`.
+
+    Returns:
+      The loss, float32 [B], and grad F(x_{t+1}, t), like `x_next`.
+    """
+    gradient = value_gradient(log_density, x_next)
+    s = at(schedule.s[1:], level)
+    return tf.reduce_sum(((y - x_next) / s - s * gradient) ** 2, axis=[1, 2, 3]) / 2, gradient
+
+
 def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None):
-    """Draws x_t given x_{t+1} by K Langevin steps.
+    """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation where K = 0.
 
     Args:
       schedule, x_next, level, num_steps, step_scale: as in `conditional_chain`.
@@ -70,19 +111,62 @@ def tweedie(schedule, log_density, x_0):
     return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]
 
 
-def progressive(denoise_step, x, num_levels, seed):
-    """Goes from x_T down to x_0.
+def on_walk(trained, walk, density_at):
+    """The log densities that the levels of a walk have.
 
     Args:
-      denoise_step: callable, (x_{t+1}, t int, seed int32 [2]) -> x_t.
-      x: x_T, standard normal noise, float32 [B, H, W, C].
-      num_levels: T.
+      trained: the `diffusion.Schedule` of the energies.
+      walk: a `diffusion.Schedule`, `trained.strided(count)`.
+      density_at: callable, level of `trained` int32 [B] -> callable, y_t = m_t x_t -> F(y_t, t).
+
+    Returns:
+      As `density_at`, for levels of `walk` and its own m.
+    """
+
+    def density(level):
+        log_density = density_at(tf.gather(walk.levels, level))
+        scale = at(trained.m[walk.levels] / walk.m, level)
+        return lambda y: log_density(scale * y)
+
+    return density
+
+
+def descend(denoise_step, x, high, low, seed):
+    """Goes from x_high down to x_low in one loop, whose graph and memory do not grow with the number of levels.
+
+    Args:
+      denoise_step: callable, (x_{t+1}, t int32 [], seed int32 [2]) -> x_t.
+      x: x_high, float32 [B, H, W, C].
+      high, low: int32 [].
       seed: int32 [2].
 
     Returns:
-      [x_T, ..., x_0], T + 1 tensors like `x`.
+      x_low, like `x`.
     """
-    trajectory = [x]
-    for t in reversed(range(num_levels)):
-        trajectory.append(denoise_step(trajectory[-1], t, noise.fold(seed, noise.LANGEVIN, t)))
-    return trajectory
+
+    def step(t, x):
+        return t - 1, tf.ensure_shape(denoise_step(x, t - 1, noise.fold(seed, noise.LANGEVIN, t - 1)), x.shape)
+
+    return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
+
+
+def progressive(descend, x, num_levels, after_part=lambda share: None):
+    """Goes from x_T down to x_0: level by level where there are few, else in 32 parts.
+
+    Args:
+      descend: callable, (x_high, high int, low int) -> x_low.
+      x: x_T, standard normal noise, float32 [B, H, W, C].
+      num_levels: T.
+      after_part: called with the share of the levels that was walked since the last call.
+
+    Returns:
+      States from x_T to x_0, tensors like `x`: all T + 1, or nine of them where there are more than 32 levels.
+    """
+    bounds = np.linspace(num_levels, 0, min(num_levels, _MOST_PARTS) + 1).round().astype(int).tolist()
+    stride, states = 1 if num_levels <= _MOST_PARTS else _MOST_PARTS // (_MOST_STATES - 1), [x]
+    for part, (high, low) in enumerate(itertools.pairwise(bounds), 1):
+        x = descend(x, high, low)
+        after_part((high - low) / num_levels)
+        if part % stride == 0:
+            states.append(x)
+    return states

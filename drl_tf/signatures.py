@@ -9,7 +9,7 @@ import tensorflow as tf
 from drl_tf import exported
 from drl_tf.config import GUIDANCE_BOUNDS
 from drl_tf.diffusion import at
-from drl_tf.model import UNCONDITIONAL, guided
+from drl_tf.terms import UNCONDITIONAL, guided
 
 _GREY_HALF = 127.5
 
@@ -144,7 +144,7 @@ class Export(tf.Module):
 
     def _energies(self, images, level, terms):
         log_density = self._model.density_at(level, self._weights, terms)(images)
-        variance = tf.gather(tf.constant(self._model.schedule.delta**2, tf.float32), level)
+        variance = tf.gather(tf.constant(1 / self._model.precision, tf.float32), level)
         log_density = tf.debugging.assert_all_finite(log_density, 'the energy is not finite: images must be smaller')
         return {'network_output': log_density * variance, 'energy': -log_density}
 

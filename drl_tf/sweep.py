@@ -22,6 +22,8 @@ _GRID_IMAGES = 100
 def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = (mean K_train) / K.
 
+    Where K is 0, with fewer levels.
+
     Args:
       config: a `Config`; the K of training is that of the run.
       workdir: the directory of the run.
@@ -36,6 +38,9 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
       UserError: the extractor does not apply, or there is no sound checkpoint.
     """
     levels, trained = config.diffusion.num_levels, sum(configuration.load(workdir).steps_by_level)
+    if not any(config.steps_by_level):
+        variants = {count: dict(sampling_levels=count) for count in (*EVALUATIONS, levels) if count <= levels}
+        return _sweep(config, workdir, variants, 'steps', 'evaluations', 'gradients per image', num_samples, weights, step)
     variants = {}
     for evaluations in EVALUATIONS:
         steps = max(1, round(evaluations / levels))

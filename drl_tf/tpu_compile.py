@@ -40,7 +40,7 @@ def lowered(config, program):
     import tensorflow as tf
 
     from drl_tf.cooperative import build_model
-    from drl_tf.model import UNCONDITIONAL, guided
+    from drl_tf.terms import UNCONDITIONAL, guided
     from drl_tf.train import compiled_model
 
     classes = config.data.num_classes

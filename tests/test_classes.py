@@ -9,8 +9,8 @@ from tiny import TINY, sampled
 
 from drl_tf import checkpoint, cli, config, report, sweep
 from drl_tf.data import digits, pipeline
-from drl_tf.model import guided
 from drl_tf.samples import labels_in_turn
+from drl_tf.terms import guided
 
 SMALL = [
     *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2', '--channel_mult=1', '--initializer_channels=8',

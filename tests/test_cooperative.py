@@ -10,7 +10,7 @@ import tensorflow as tf
 from drl_tf import config, diffusion, noise, sampling
 from drl_tf.cooperative import build_model, initializer_loss
 from drl_tf.langevin import value_gradient
-from drl_tf.model import UNCONDITIONAL, composed, guided
+from drl_tf.terms import UNCONDITIONAL, composed, guided
 from drl_tf.train import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]

@@ -103,10 +103,10 @@ def draw(num_steps, mean, variance, size=50_000):
     def denoise(x, level, seed):
         return sampling.denoise(schedule, exact_density(schedule, mean, variance), x, level, seed, num_steps)
 
-    def denoise_step(x, t, seed):
-        return denoise(x, tf.fill([size], t), seed)
+    def descend(x, high, low):
+        return denoise(x, tf.fill([size], low), noise.fold(SEED, noise.LANGEVIN, low))
 
-    return sampling.progressive(denoise_step, noise.normal(SEED, shape), schedule.num_levels, SEED)[-1].numpy()
+    return sampling.progressive(descend, noise.normal(SEED, shape), schedule.num_levels)[-1].numpy()
 
 
 @pytest.mark.parametrize('num_steps', [1, 10, 30])

@@ -1,0 +1,242 @@
+"""Bits per dimension of a trained model on held-out images, from both sides (`--mode=likelihood`)."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf import checkpoint, noise, partition, report, samples
+from drl_tf.data import pipeline
+from drl_tf.errors import UserError
+from drl_tf.files import held, written_aside
+
+_GREY_HALF = 127.5
+_IMAGES = 2
+_NEAR_SHARE, _FEW_EFFECTIVE = 0.01, 5
+
+
+def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
+    """Estimates bits/dim of the test split: log p(y_0) = F(y_0, 0) - log Z_0, log Z_0 from both sides; written as JSON too.
+
+    Forward chains go from N(0, I) through all levels to level 0; backward chains start at progressive samples of the model that
+    have made as many transitions on exp F(y, 0) as there are steps. Finished batches of chains stay: the same command goes on with
+    those, also for a larger `num_chains`.
+
+    Args:
+      config: a `Config`; its seed, its K in drawing samples, and `num_real`, the images at most, count.
+      workdir: the directory of the run.
+      num_chains: chains forward, and as many backward.
+      ais_steps: densities between N(0, I) and level 0, about; each level has one at least.
+      hmc_leapfrog: leapfrog steps of a transition.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      The figures, as {label: text}.
+
+    Raises:
+      UserError: there is no sound checkpoint, the energies are not finite, or another process estimates the same.
+    """
+    check(config)
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32', final_denoise=False), step)
+    path = partition.bridges(model.schedule, ais_steps)
+    at_once = min(num_chains, config.sampling.sample_batch_size)
+    options = partition.Options(num_chains, hmc_leapfrog, at_once, config.training.seed)
+    settings = _settings(model, step, weights, path, options, ais_steps)
+    directory = os.path.join(workdir, 'likelihood', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{_digest(settings)}')
+
+    def density_at(level):
+        return model.density_at(level, weights)
+
+    with held(directory, '--seed'):
+        begin = time.monotonic()
+        _note(os.path.join(directory, 'settings.json'), settings)
+        sides = partition.Partition(path, density_at, config.image_shape, options, directory)
+        low, high = _run(sides, model, weights, config.training.seed, path.last)
+        images = _held_out(model.schedule, density_at, config)
+        result = {
+            **settings,
+            'num_chains': num_chains,
+            'transitions': path.last,
+            'gradients_of_a_chain': (sides.num_steps(path.last) * (hmc_leapfrog + 1)) // num_chains,
+            'seconds_of_this_command': time.monotonic() - begin,
+            **bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate),
+            'near_wall': max(low.near_wall, high.near_wall),
+            **{f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in (('forward', low), ('reverse', high))},
+        }
+        result['notes'] = _notes(config, result)
+        written = os.path.join(workdir, 'likelihood', f'{os.path.basename(directory)}-{num_chains}.json')
+        _note(written, result)
+    return {**figures(result), 'likelihood': written}
+
+
+def check(config):
+    """Raises UserError where energies of an image depend on the others of its batch."""
+    if config.network.norm == 'batch':
+        raise UserError('--mode=likelihood: --norm=batch gives no density of an image; train with another --norm')
+
+
+def _run(sides, model, weights, seed, long_run):
+    """Both `Side`s, with a bar of transitions."""
+
+    def drawn(first, count):
+        x_0 = model.sample(count, [seed, noise.LIKELIHOOD], first, weights)[-1]
+        return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -partition.WALL, partition.WALL)
+
+    with report.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
+        step_sizes = sides.step_sizes(bar.update)
+        return sides.forward(step_sizes, bar.update), sides.reverse(drawn, long_run, step_sizes, bar.update)
+
+
+def _held_out(schedule, density_at, config):
+    """`terms_of_images` of the test split, each an array float64 [N]."""
+    data, limit = config.data, config.evaluation.num_real or None
+    total = min(pipeline.count_images(data, 'test'), limit or math.inf)
+    seed, found, size = noise.fold([config.training.seed, noise.LIKELIHOOD], _IMAGES), [], config.sampling.sample_batch_size
+    log_density = partition.within_wall(density_at(tf.zeros([1], tf.int32)))
+    for part in report.progress(pipeline.image_batches(data, 'test', limit), total, 'held-out images'):
+        for first in range(0, len(part), size):
+            grey = part[first : first + size]
+            eps = noise.normal(seed, grey.shape, sum(map(len, (terms['F'] for terms in found))))
+            found.append(terms_of_images(schedule, log_density, grey, eps))
+    terms = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    if not np.isfinite(terms['F']).all():
+        raise UserError('the energy of a held-out image is not finite: use another checkpoint')
+    return terms
+
+
+def terms_of_images(schedule, log_density, grey, eps):
+    """What the likelihood of images is made of, but for log Z_0.
+
+    Args:
+      schedule: a `diffusion.Schedule`.
+      log_density: callable, y -> F(y, 0), float32 [n].
+      grey: grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
+      eps: standard normal noise of that shape, with which x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
+
+    Returns:
+      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, each float64 [n] in nats; P discretises
+      N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels, the outer bins reaching to infinity.
+    """
+    A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
+    x, eps = grey.astype(np.float64) / _GREY_HALF - 1, np.asarray(eps, np.float64)
+    x_0, axes = A * x + S * eps, tuple(range(1, x.ndim))
+    log_q = np.sum(-(eps**2) / 2 - math.log(S * math.sqrt(2 * math.pi)), axis=axes)
+    F = log_density(tf.constant(m * x_0, tf.float32)).numpy().astype(np.float64)
+    return {'F': F, 'log_q': log_q, 'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * _GREY_HALF, S / A * _GREY_HALF), axis=axes)}
+
+
+def _log_bins(grey, mean, std):
+    """log P of each grey level under a Gaussian of that mean and deviation, in grey levels; float64 like `grey`."""
+    low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))
+    high = tf.constant(np.where(grey == 255, np.inf, (grey + 0.5 - mean) / std))
+    # Above the mean a bin is the difference of two upper tails, for the digits that lower tails near 1 would lose.
+    swap = low > 0
+    near, far = tf.where(swap, -high, low), tf.where(swap, -low, high)
+    return np.log(_normal_cdf(far) - _normal_cdf(near))
+
+
+def _normal_cdf(z):
+    return 0.5 * tf.math.erfc(-z / math.sqrt(2))
+
+
+def bits_per_dim(schedule, image_shape, images, forward, reverse):
+    """Figures of held-out images.
+
+    Args:
+      schedule: a `diffusion.Schedule`.
+      image_shape: [H, W, C].
+      images: `terms_of_images`.
+      forward: `annealing.Estimate` of log Z_0.
+      reverse: that of -log Z_0.
+
+    Returns:
+      A dict ready for JSON. `density_low` and `density_high` are bits/dim of x_0, whose unit is a grey level,
+
+          -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
+
+      with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for grey levels,
+      E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over images and of log Z_0 together.
+    """
+    D = math.prod(image_shape)
+    nats = D * math.log(2)
+    log_density = images['F'] + D * math.log(schedule.m[0])
+    negative = {'density': D * math.log(_GREY_HALF) - log_density, 'discrete': images['log_q'] - log_density - images['log_P']}
+    result = {
+        'D': D,
+        'num_images': len(log_density),
+        'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (_GREY_HALF * schedule.S[0]) ** 2),
+        'log_z_low': forward.log_mean,
+        'log_z_high': -reverse.log_mean,
+        'log_z_forward_mean_log': forward.mean_log,
+        'log_z_reverse_mean_log': -reverse.mean_log,
+    }
+    for side, estimate, log_z in (('low', forward, forward.log_mean), ('high', reverse, -reverse.log_mean)):
+        result |= {f'log_z_{side}_error': estimate.standard_error, f'effective_sample_size_{side}': estimate.effective_sample_size}
+        for kind, values in negative.items():
+            spread = float(np.std(values, ddof=min(1, len(values) - 1)))
+            error = math.hypot(spread / math.sqrt(len(values)), estimate.standard_error)
+            result |= {f'{kind}_{side}': float((values.mean() + log_z) / nats), f'{kind}_{side}_error': error / nats}
+    return result
+
+
+def _notes(config, result):
+    """What must be known to read the figures."""
+    notes = ['high is an estimate, not a bound: its chains start at long-run samples of the model, which are not exact']
+    if config.diffusion.schedule != 't1k':
+        notes.append('the energies were fitted to short chains that do not mix: these figures may mean nothing')
+    if config.data.num_classes:
+        notes.append('of the model without a class')
+    if result['near_wall'] > _NEAR_SHARE:
+        notes.append(f'{result["near_wall"]:.0%} of the states are near the wall at {partition.WALL:g}: log Z depends on where it stands')
+    sizes = [result[f'effective_sample_size_{side}'] for side in ('low', 'high')]
+    if min(sizes) < _FEW_EFFECTIVE:
+        notes.append(f'{min(sizes):.1f} chains carry the weight: the standard errors are too small; raise --ais_steps')
+    if result['density_high'] < result['density_low']:
+        notes.append('high is below low: the long-run samples miss a part of the model')
+    return notes
+
+
+def figures(result):
+    """The main figures, as {label: text}."""
+
+    def both(kind):
+        low, high = (f'{result[f"{kind}_{side}"]:.4g} ± {result[f"{kind}_{side}_error"]:.2g}' for side in ('low', 'high'))
+        return f'{low} (low) to {high} (high) bits/dim'
+
+    def log_z(side):
+        size = f'{result[f"effective_sample_size_{side}"]:.3g} of {result["num_chains"]} chains effective'
+        return f'{result[f"log_z_{side}"]:.2f} ± {result[f"log_z_{side}_error"]:.2g} nats, {size}'
+
+    return {
+        'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
+        'grey levels': f'at most {both("discrete")}',
+        'log Z_0, forward': f'{log_z("low")}; a lower bound in expectation',
+        'log Z_0, reverse': f'{log_z("high")}',
+        'images': f'{result["num_images"]:,} of the test split',
+        'near the wall': f'{result["near_wall"]:.2g} of the states (beyond 0.95 of |y| = {partition.WALL:g})',
+        **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
+    }
+
+
+def _settings(model, step, weights, path, options, ais_steps):
+    """All that decides the numbers but for the number of chains, as JSON has it."""
+    values = dataclasses.asdict(options)
+    del values['num_chains']
+    sampling = {name: value for name, value in dataclasses.asdict(model.config.sampling).items() if name != 'sample_batch_size'}
+    mine = {'step': step, 'weights': weights, 'weights_sha256': samples.fingerprint(model, weights), 'ais_steps': ais_steps}
+    return json.loads(json.dumps({**mine, **values, 'mcmc_steps': model.config.diffusion.mcmc_steps, **sampling, 'wall': partition.WALL}))
+
+
+def _digest(settings):
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def _note(path, values):
+    with written_aside(path) as file:
+        json.dump(values, file, indent=2)
