@@ -10,7 +10,7 @@ from test_langevin import exact_density
 
 from drl_tf import annealing, diffusion, noise, partition
 
-MEAN, VARIANCE, SHAPE = 0.3, 0.25, (8, 8, 1)
+MEAN, VARIANCE, SHAPE = 0.3, 1e-3, (8, 8, 1)
 SIZE = 64
 OPTIONS = partition.Options(num_chains=32, num_leapfrog=5, at_once=32, seed=1)
 
@@ -29,9 +29,9 @@ def exact_samples(schedule):
     return samples
 
 
-def both_sides(schedule, num_steps, directory, options=OPTIONS, moved=lambda count: None, variance=VARIANCE):
+def both_sides(schedule, num_steps, directory, options=OPTIONS, moved=lambda count: None):
     path = partition.bridges(schedule, num_steps)
-    sides = partition.Partition(path, exact_density(schedule, MEAN, variance), SHAPE, options, str(directory))
+    sides = partition.Partition(path, exact_density(schedule, MEAN, VARIANCE), SHAPE, options, str(directory))
     step_sizes = sides.step_sizes(moved)
     return sides.forward(step_sizes, moved), sides.reverse(exact_samples(schedule), 0, step_sizes, moved), sides
 
@@ -70,19 +70,16 @@ def test_the_normal_is_cut_at_the_wall(monkeypatch):
     monkeypatch.setattr(partition, 'WALL', 1.0)
     y = tf.random.stateless_uniform([200_000, 1, 1, 1], [1, 2], -1, 1)
     assert 2 * np.mean(np.exp(partition.log_normal(y))) == pytest.approx(1, abs=2e-3)
-    y = partition.log_normal.__globals__['tf'].random.stateless_parameterized_truncated_normal(
-        [4, 2, 2, 1], [1, 2], minvals=-1.0, maxvals=1.0
-    )
-    assert np.abs(y).max() <= 1
+    y = partition.sample_normal([1000, 2, 2, 1], tf.constant([1, 2]))
+    assert np.abs(y).max() <= 1 and np.std(y) == pytest.approx(0.5396, abs=0.02)
 
 
 def test_both_sides_bracket_the_truth_of_a_thousand_levels(tmp_path):
     """Through T1k from N(0, I) and from exact samples: within 3 standard errors of the truth, and within 0.01 bits/dim of each other."""
     schedule, moved = diffusion.t1k(), []
-    low, high, sides = both_sides(schedule, 2000, tmp_path, moved=moved.append)
+    low, high, sides = both_sides(schedule, 1000, tmp_path, moved=moved.append)
     truth, bit = log_z(schedule), SIZE * np.log(2)
     assert low.estimate.mean_log < truth < -high.estimate.mean_log
-    assert low.estimate.log_mean - 3 * low.estimate.standard_error < truth < -high.estimate.log_mean + 3 * high.estimate.standard_error
     assert abs(-high.estimate.log_mean - low.estimate.log_mean) < 0.01 * bit
     assert abs(low.estimate.log_mean - truth) < 3 * low.estimate.standard_error
     assert abs(-high.estimate.log_mean - truth) < 3 * high.estimate.standard_error
@@ -101,17 +98,20 @@ def test_more_steps_bring_t6_closer(tmp_path):
     assert gaps[1] < gaps[0] / 2.5
 
 
-def test_samples_that_are_too_narrow_are_run_to_the_density(tmp_path):
-    """Without a long run, chains that start in too narrow a part of it miss mass and their figure is no bound; with one it is."""
+def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
+    """Chains that start three times too wide weigh too much at first, and their figure is no bound; after a long run it is right."""
     schedule = diffusion.t1k(30)
-    path = partition.bridges(schedule, 300)
-    narrow = lambda first, count: 0.1 * exact_samples(schedule)(first, count) + 0.9 * schedule.m[0] * schedule.A[0] * MEAN  # noqa: E731
-    found = {}
+    path, found = partition.bridges(schedule, 300), {}
+    centre = schedule.m[0] * schedule.A[0] * MEAN
+
+    def wide(first, count):
+        return 3 * (exact_samples(schedule)(first, count) - centre) + centre
+
     for long_run in (0, 60):
         sides = partition.Partition(path, exact_density(schedule, MEAN, VARIANCE), SHAPE, OPTIONS, str(tmp_path / str(long_run)))
         step_sizes = sides.step_sizes(lambda count: None)
-        found[long_run] = -sides.reverse(narrow, long_run, step_sizes, lambda count: None).estimate.log_mean
-    assert found[0] < log_z(schedule) - 5 and found[60] == pytest.approx(log_z(schedule), abs=3)
+        found[long_run] = -sides.reverse(wide, long_run, step_sizes, lambda count: None).estimate.log_mean
+    assert found[0] < log_z(schedule) - 4 and found[60] == pytest.approx(log_z(schedule), abs=3)
 
 
 @pytest.fixture(scope='module')
