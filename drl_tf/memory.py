@@ -49,8 +49,16 @@ def needed(model, replicas=1):
 
 
 def activations_per_image(model):
-    """Bytes per image that a training step holds at once: what the initializer keeps, and the larger of chain and gradient."""
-    network, shape, remat = model.network, model.config.image_shape, model.config.training.remat
+    """Bytes per image that a training step holds at once: what the initializer keeps, and the larger of chain and gradient.
+
+    The contrastive loss has two states of each image; denoising score matching has the gradient of a gradient of one, and no chain.
+    """
+    network, shape, remat, dsm = (
+        model.network,
+        model.config.image_shape,
+        model.config.training.remat,
+        model.config.training.objective == 'dsm',
+    )
     time, labels = np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
     def chain(y):
@@ -59,7 +67,8 @@ def activations_per_image(model):
 
     def learning(y):
         with tf.GradientTape() as tape:
-            f = network(y, network.prepare(time, labels), remat=remat)
+            prepared = network.prepare(time, labels)
+            f = value_gradient(lambda y: network(y, prepared), y) if dsm else network(y, prepared, remat=remat)
         return tape.gradient(f, network.trainable_variables)
 
     def proposing(x):
@@ -67,6 +76,8 @@ def activations_per_image(model):
             g = model.initializer(x, time, labels, remat=remat)
         return tape.gradient(g, model.initializer.trainable_variables)
 
+    if dsm:
+        return peak(learning, shape)
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
     return start + max(peak(chain, shape), 2 * peak(learning, shape))
 

@@ -17,10 +17,12 @@ import sys
 import tempfile
 
 PRESETS = (
-    '--dataset=cifar10 --recipe=t6', '--dataset=cifar10 --recipe=cdrl', '--dataset=imagenet32 --recipe=t6',
+    '--dataset=cifar10 --recipe=t6', '--dataset=cifar10 --recipe=cdrl', '--dataset=cifar10 --recipe=t1k',
+    '--dataset=cifar10 --recipe=t1k --objective=dsm', '--dataset=imagenet32 --recipe=t6',
     '--dataset=imagenet32 --recipe=cdrl', '--dataset=celeb_a', '--dataset=lsun_church', '--dataset=lsun_bedroom',
     '--dataset=lsun_church --image_size=128', '--dataset=lsun_bedroom --image_size=128', '--dataset=celeb_a_hq',
-    '--dataset=celeb_a_hq --image_size=256', '--dataset=digits --recipe=t6', '--dataset=digits --recipe=cdrl', '--dataset=emoji',
+    '--dataset=celeb_a_hq --image_size=256', '--dataset=digits --recipe=t6', '--dataset=digits --recipe=cdrl',
+    '--dataset=digits --recipe=t1k', '--dataset=emoji',
     '--dataset=emoji --image_size=64',
 )  # fmt: skip
 _WAYS = ('--microbatches', '--remat')
