@@ -8,7 +8,7 @@ import tensorflow as tf
 from tiny import run
 
 from drl_tf import checkpoint, cli, report
-from drl_tf.export import Export
+from drl_tf.signatures import Export
 
 LOAD = """
 import sys
@@ -55,7 +55,7 @@ def exported(tiny_run, tmp_path_factory):
     parent = tmp_path_factory.mktemp('saved_models') / 'digits'
     (parent / '1').mkdir(parents=True)
     assert cli.main(['run.py', '--mode=export', f'--workdir={tiny_run}', f'--export_dir={parent}', '--max_samples=50']) == 0
-    assert sorted(path.name for path in parent.iterdir()) == ['1', '2']
+    assert sorted(path.name for path in parent.iterdir() if not path.name.startswith('.')) == ['1', '2']
     return parent / '2'
 
 

