@@ -12,6 +12,7 @@ from drl_tf.data import specs
 from drl_tf.files import written_aside
 from drl_tf.options import text
 
+NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None}
 _NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
 _TITLES = {'floor': 'floor: the distance of held-out real images', 'class_agreement': 'samples taken for the class that was asked for'}
 
@@ -25,15 +26,21 @@ def history(workdir, step, weights):
       weights: 'ema' or 'raw'.
 
     Returns:
-      dict of 'seconds' in training up to the step, 'device' and 'evaluations', the results of that step and those weights; what is
-      not known is None or empty.
+      dict of 'seconds' in training up to the step, 'device' and, of that step and those weights, 'evaluations', a list of results,
+      and 'likelihood', the result of the most annealing; what is not known is None or empty.
     """
+
+    def results(directory):
+        paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
+        return [result for result in map(_read, paths) if (result.get('step'), result.get('weights')) == (step, weights)]
+
+    likelihoods = [result for result in results('likelihood') if {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()]
+    likelihood = max(likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None)
+    found = {**NOTHING, 'evaluations': results('evaluation'), 'likelihood': likelihood}
     if exported.source(workdir):
-        return {'seconds': None, 'device': None, 'evaluations': []}
-    evaluations = [_read(path) for path in sorted(glob.glob(os.path.join(glob.escape(workdir), 'evaluation', '*.json')))]
-    mine = [result for result in evaluations if (result.get('step'), result.get('weights')) == (step, weights)]
+        return found
     surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
-    return {'seconds': _seconds(workdir, step), 'device': surroundings.get('device'), 'evaluations': mine}
+    return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
 
 
 def _read(path):
@@ -82,7 +89,7 @@ def write_flags(path, config):
         file.write('\n'.join(lines) + '\n')
 
 
-def write(path, final, model, config, step, max_samples, weights, known=None):
+def write(path, final, model, config, step, max_samples, weights, known):
     """Writes a card as Markdown.
 
     Args:
@@ -95,13 +102,12 @@ def write(path, final, model, config, step, max_samples, weights, known=None):
       weights: 'ema' or 'raw'.
       known: what `history` gave.
     """
-    known = known or {'seconds': None, 'device': None, 'evaluations': []}
     sections = [
         f'# {exported.name_of(final)}, version {os.path.basename(final)}',
         _summary(config),
         *_section('Data', _data(config)),
         *_section('Training', _training(model, config, step, weights, known, final)),
-        *_section('Scores', _scores(known['evaluations'])),
+        *_section('Scores', [*_scores(known['evaluations']), *_likelihood(known['likelihood'])]),
         *_section('Limits', _limits(config, max_samples)),
         *_section('Use', _use(final)),
     ]
@@ -154,6 +160,15 @@ def _scores(evaluations):
         lines += [f'| {_TITLES.get(name, name)} | {value:.4g} |' for name, value in numbers.items()]
         lines += ['', *([f'Warning: {result["warning"]}.', ''] if result.get('warning') else [])]
     return lines[:-1]
+
+
+def _likelihood(result):
+    """What annealed importance sampling said."""
+    if not result:
+        return []
+    low, high = (f'{result[name]:.4g} (log Z_0 = {result[f"log_z_{name[8:]}"]:.2f})' for name in ('density_low', 'density_high'))
+    of = f'{result["num_images"]:,} held-out images, {result["num_chains"]} chains of {result["transitions"]} transitions from each side'
+    return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
 
 
 def _limits(config, max_samples):

@@ -46,7 +46,7 @@ def check(config, directory):
         raise UserError(f'--export_dir={directory} is a file: give a directory')
 
 
-def write(model, config, step, directory, max_samples, weights='ema', history=None):
+def write(model, config, step, directory, max_samples, weights='ema', history=card.NOTHING):
     """Writes a model as the next version of a SavedModel, aside and renamed: a server that looks there sees it whole.
 
     Args:
@@ -54,7 +54,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=No
       config: the `Config` of its run.
       step: how many steps it was trained.
       directory, max_samples, weights: as in `export`.
-      history: what is known of its training, for the card; see `card.history`.
+      history: what is known of its training, for the card, and of log Z, for the signature `log_likelihood`; see `card.history`.
 
     Returns:
       Where things are, as {label: text}.
@@ -62,15 +62,17 @@ def write(model, config, step, directory, max_samples, weights='ema', history=No
     Raises:
       UserError: it could not be written; the versions that are there are as they were.
     """
+    known = history['likelihood']
+    log_z = known and sorted([known['log_z_low'], known['log_z_high']])  # Estimates, which may come out the wrong way round.
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
         final, aside = os.path.join(directory, str(max(versions, default=0) + 1)), os.path.join(directory, _ASIDE)
         try:
             shutil.rmtree(aside, ignore_errors=True)
-            module = Export(model, max_samples, weights)
+            module = Export(model, max_samples, weights, log_z)
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
-            _describe(aside, config, step, weights, max_samples)
+            _describe(aside, config, step, weights, max_samples, log_z)
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)
             card.write(os.path.join(aside, exported.CARD), final, model, config, step, max_samples, weights, history)
@@ -83,7 +85,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=No
     return {'SavedModel': final, 'model card': os.path.join(final, exported.CARD)}
 
 
-def _describe(path, config, step, weights, max_samples):
+def _describe(path, config, step, weights, max_samples, log_z):
     """Notes what was exported: the configuration without paths of this machine, and in `assets.extra/` what a client may ask."""
     portable = dataclasses.replace(config.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
     portable.save(path)
@@ -101,6 +103,7 @@ def _describe(path, config, step, weights, max_samples):
         'max_samples': max_samples,
         'weights': weights,
         'checkpoint_step': step,
+        'log_z': log_z,
     }
     with written_aside(os.path.join(path, exported.DESCRIPTION)) as file:
         json.dump(description, file, indent=2)

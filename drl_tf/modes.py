@@ -15,7 +15,7 @@ _OF_FEATURES = ('train', 'stats', *_SCORED)
 _READ_BY = {
     'official_checkpoint': ('import_official',),
     'official_weights': ('import_official',),
-    'model': ('sample', 'compose', *_SCORED, 'export'),
+    'model': ('sample', 'compose', 'likelihood', *_SCORED, 'export'),
     'init_from': ('train',),
     'restart': ('train',),
     'label': ('sample',),

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import os
+import shutil
 
 import golden
 import pytest
@@ -26,11 +28,23 @@ def tiny_run(tmp_path_factory):
     return workdir
 
 
+LIKELIHOOD = {
+    'step': golden.STEPS, 'weights': 'ema', 'log_z_low': 103.5, 'log_z_high': 100.25, 'density_low': 4.0, 'density_high': 3.5,
+    'num_images': 9, 'num_chains': 4, 'transitions': 10, 'notes': ['high is below low'],
+}  # fmt: skip
+
+
 @pytest.fixture(scope='session')
 def small_export(tmp_path_factory):
-    """The version folder of the small run of `cdrl` in `golden/`, exported as `digits`: 8 px, 10 classes, 2 levels, K = 2."""
-    parent = tmp_path_factory.mktemp('saved_models') / 'digits'
-    arguments = [f'--workdir={golden.DIRECTORY}/cdrl', f'--export_dir={parent}', '--max_samples=20']
+    """The version folder of the small run of `cdrl` in `golden/`, exported as `digits`: 8 px, 10 classes, 2 levels, K = 2.
+
+    Its log Z_0 is made up: from 100.25 to 103.5.
+    """
+    root = tmp_path_factory.mktemp('small')
+    shutil.copytree(golden.DIRECTORY / 'cdrl', root / 'run', ignore=shutil.ignore_patterns('saved_model'))
+    (root / 'run' / 'likelihood').mkdir()
+    (root / 'run' / 'likelihood' / '00000004-ema.json').write_text(json.dumps(LIKELIHOOD))
+    arguments = [f'--workdir={root}/run', f'--export_dir={root}/digits', '--max_samples=20']
     with contextlib.redirect_stdout(io.StringIO()):
         assert cli.main(['run.py', '--mode=export', *arguments]) == 0
-    return parent / '1'
+    return root / 'digits' / '1'

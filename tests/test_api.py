@@ -1,5 +1,6 @@
 """`drl_tf.load` and what it gives: images and energies are those of the command line and of the SavedModel."""
 
+import shutil
 import subprocess
 import sys
 
@@ -147,3 +148,13 @@ def test_what_is_no_model(tmp_path):
             drl_tf.load(name)
     with pytest.raises(UserError, match='precision'):
         drl_tf.load(golden.DIRECTORY / 't6', precision='float16')
+
+
+def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
+    """Those of docs/python.md, in order, of the small run."""
+    shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'runs' / 'digits_16_cdrl', ignore=shutil.ignore_patterns('saved_model'))
+    monkeypatch.chdir(tmp_path)
+    lines = [line[4:] for line in (ROOT / 'docs' / 'python.md').read_text().splitlines() if line.startswith('    ')]
+    names = {}
+    exec('\n'.join(lines), names)
+    assert names['x_1'].shape == (100, 8, 8, 1) and names['again'].step > golden.STEPS

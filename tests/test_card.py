@@ -34,8 +34,18 @@ def test_the_history_is_that_of_the_step(workdir):
     assert found['evaluations'] == [RESULT]
     assert found['seconds'] == pytest.approx(sum(8 / line['images_per_second'] for line in lines))
     assert found['device'] == json.loads((workdir / 'checkpoints' / '00000004' / 'surroundings.json').read_text())['device']
+    assert found['likelihood'] is None
     (workdir / 'metrics.jsonl').write_text('{"step": 1,\n')
     assert card.history(str(workdir), 4, 'ema')['seconds'] is None
+
+
+def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
+    (workdir / 'likelihood').mkdir()
+    known = {'step': 4, 'weights': 'ema', 'log_z_low': 1.0, 'log_z_high': 2.0, 'transitions': 10, 'num_chains': 4}
+    for name, changes in {'a': {}, 'b': {'transitions': 30}, 'c': {'num_chains': 8}, 'd': {'step': 3, 'num_chains': 99}}.items():
+        (workdir / 'likelihood' / f'{name}.json').write_text(json.dumps({**known, **changes}))
+    assert card.history(str(workdir), 4, 'ema')['likelihood'] == {**known, 'transitions': 30}
+    assert card.history(str(workdir), 4, 'raw')['likelihood'] is None
 
 
 def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
@@ -58,3 +68,6 @@ def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
 def test_without_evaluations_the_card_says_so(small_export):
     text = (small_export / 'README.md').read_text()
     assert 'None: this step was not evaluated' in text and 'minutes, on ' in text
+    assert (
+        'Bits/dim of x_0: 4 (log Z_0 = 103.50) to 3.5 (log Z_0 = 100.25); 9 held-out images' in text and 'Note: high is below low.' in text
+    )

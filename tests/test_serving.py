@@ -60,7 +60,7 @@ def version(small_export):
 def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
     """Every signature, at batches of 1, 3 and 17, through the v1 loader; the warm-up requests are answered first."""
     wanted, feeds = {}, {}
-    expected = Export(model, 20)
+    expected = Export(model, 20, log_z=(100.25, 103.5))
     for name, signature in version.signatures.items():
         for count in (1, 3, 17):
             given = inputs(count, signature.inputs)
@@ -79,7 +79,7 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     with np.load(tmp_path / 'out.npz') as file:
         answers = {name: file[name] for name in file.files}
-    assert {'serving_default', 'sample_bytes', 'energy_class_bytes', 'denoise_bytes'} <= set(answers.pop('signatures'))
+    assert {'serving_default', 'sample_bytes', 'energy_class_bytes', 'denoise_bytes', 'log_likelihood'} <= set(answers.pop('signatures'))
     for key, answer in answers.items():
         if key.endswith('_bytes'):
             grey = np.stack([tf.io.decode_png(file).numpy() for file in answer]).astype(int)
@@ -99,6 +99,17 @@ def entering(model, x, level):
     schedule = model.schedule
     scale = schedule.A[0] if level is None else (schedule.m * schedule.A[:-1])[level][:, None, None, None]
     return tf.cast(scale, tf.float32) * x
+
+
+def test_likelihoods_are_energies_with_log_z(model, version):
+    """log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, with log Z_0 from 100.25 to 103.5."""
+    given = inputs(5, ('images',))
+    m_0 = model.schedule.m[0]
+    log_density = model.density_at(tf.zeros([5], tf.int32))(m_0.astype(np.float32) * given['images']).numpy() + 64 * np.log(m_0)
+    found = version.predict(request_of('log_likelihood', given))
+    np.testing.assert_allclose(found['low'], log_density - 103.5, rtol=1e-4)
+    np.testing.assert_allclose(found['high'], log_density - 100.25, rtol=1e-4)
+    np.testing.assert_allclose(found['high'] - found['low'], 3.25, rtol=1e-2)
 
 
 def test_warm_up_requests_are_those_of_every_signature(small_export, version):
