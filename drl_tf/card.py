@@ -5,14 +5,14 @@ import glob
 import json
 import os
 
-from drl_tf import checkpoint, exported
+from drl_tf import checkpoint, exported, official
 from drl_tf import config as configuration
 from drl_tf.config import Sampling
 from drl_tf.data import specs
 from drl_tf.files import written_aside
 from drl_tf.options import text
 
-NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None}
+NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None, 'origin': {}}
 _NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
 _TITLES = {'floor': 'floor: the distance of held-out real images', 'class_agreement': 'samples taken for the class that was asked for'}
 
@@ -26,8 +26,9 @@ def history(workdir, step, weights):
       weights: 'ema' or 'raw'.
 
     Returns:
-      dict of 'seconds' in training up to the step, 'device' and, of that step and those weights, 'evaluations', a list of results,
-      and 'likelihood', the result of the most annealing; what is not known is None or empty.
+      dict of 'seconds' in training up to the step, 'device', 'origin' of a network that was imported (see `train.import_official`)
+      and, of that step and those weights, 'evaluations', a list of results, and 'likelihood', the result of the most annealing;
+      what is not known is None or empty.
     """
 
     def results(directory):
@@ -40,7 +41,8 @@ def history(workdir, step, weights):
     if exported.source(workdir):
         return found
     surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
-    return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
+    origin = _read(os.path.join(workdir, official.ORIGIN))
+    return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device'), 'origin': origin}
 
 
 def _read(path):
@@ -105,7 +107,7 @@ def write(path, final, model, config, step, max_samples, weights, known):
     sections = [
         f'# {exported.name_of(final)}, version {os.path.basename(final)}',
         _summary(config),
-        *_section('Data', _data(config)),
+        *_section('Data', _data(config, known['origin'])),
         *_section('Training', _training(model, config, step, weights, known, final)),
         *_section('Scores', [*_scores(known['evaluations']), *_likelihood(known['likelihood'])]),
         *_section('Limits', _limits(config, max_samples)),
@@ -126,11 +128,13 @@ def _summary(config):
     return f'An energy-based model of `{config.data.dataset}`, {size} x {size} pixels, {channels} channel(s){classes}, by {kind}.'
 
 
-def _data(config):
+def _data(config, origin):
     spec = specs.find_spec(config.data.dataset)
+    said = ["- The authors' checkpoint does not say what it was trained on; that is what was given, or supposed, when it was imported."]
     return [
         f'- What: {spec.note or config.data.dataset}; the training split (`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}. The weights were made from them: their terms may bind you too.',
+        *(said if origin else []),
     ]
 
 
@@ -140,12 +144,23 @@ def _training(model, config, step, weights, known, final):
     used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
     time = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known'
     return [
+        *_begun(known['origin']),
         f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, K = {text(config.diffusion.mcmc_steps)}.',
         f'- Parameters: {parameters}.',
         f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; seed {options.seed}.',
         f'- Command: `python run.py --flagfile={os.path.join(final, "train.flags")}`, which holds every option.',
         f'- Time in training: {time}, on {known["device"] or "a device that is not known"}.',
     ]
+
+
+def _begun(origin):
+    """What stands before the steps of a run that began with an imported network."""
+    if not origin:
+        return []
+    name, iteration = os.path.basename(str(origin.get('official_checkpoint'))), origin.get('iteration')
+    trained = f'{iteration:,} iterations' if isinstance(iteration, int) else 'a number of iterations that is not known'
+    which = f'`{origin.get("official_weights")}` of `{name}`'
+    return [f"- Begun with {which}, which the authors' code trained for {trained}; steps count from there."]
 
 
 def _scores(evaluations):

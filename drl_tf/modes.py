@@ -46,7 +46,7 @@ _OF_A_RUN = (
     'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps', 'noise_scale', 'step_scale',
     'final_denoise', 'guidance',
 )  # fmt: skip
-_LOCAL = ('workdir', 'init_from', 'samples', 'export_dir', 'manual_dir', 'stats_file', 'inception')
+_LOCAL = ('workdir', 'official_checkpoint', 'init_from', 'samples', 'export_dir', 'manual_dir', 'stats_file', 'inception')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _check_import(command, given):
     for name in ('official_checkpoint', 'workdir'):
         if not getattr(command, name):
             raise UserError(f'--mode=import_official needs --{name}')
-    begun_otherwise = [f'--{name}' for name in ('init_from', 'restart') if name in given]
+    begun_otherwise = [f'--{name}' for name in ('init_from', 'model', 'restart') if name in given]
     if begun_otherwise:
         raise UserError(f'--mode=import_official begins a run itself: drop {" and ".join(begun_otherwise)}')
 

@@ -13,7 +13,7 @@ from drl_tf.networks.energy import Block
 from drl_tf.networks.layers import Attention, Downsample, Normalisation
 from drl_tf.options import text
 
-WEIGHTS = ('model_ema', 'model')
+ORIGIN = 'official.json'  # Of a run, where its network comes from.
 _VALUE, _SLOT = '/.ATTRIBUTES/VARIABLE_VALUE', '/.OPTIMIZER_SLOT/'
 _BLOCK = re.compile(r'res_levels/(\d+)/(\d+)/')
 _UNUSED = ('moving_mean', 'moving_variance')  # Batch normalisation takes the statistics of the batch, always.
@@ -61,7 +61,7 @@ class Variables:
         self.shapes = {name: shape for name, shape in names.items() if not _is_left_over(name, names)}
 
     def _no_network(self, keys, weights):
-        other = next(name for name in WEIGHTS if name != weights)
+        other = 'model' if weights == 'model_ema' else 'model_ema'
         if any(key.startswith(f'{other}/net/') for key in keys):
             return f'{self.prefix} has no {weights}/net: give --official_weights={other}'
         return f"{self.prefix} is not of the authors' code: it holds {_listed(keys)}, nothing below model_ema/net or model/net"

@@ -18,7 +18,7 @@ from drl_tf.data import pipeline
 from drl_tf.errors import DivergenceError, UserError, one_line
 from drl_tf.files import LOCK, put_aside, written_aside
 
-_ROLLBACKS, _ORIGIN = 'rollbacks.json', 'official.json'
+_ROLLBACKS = 'rollbacks.json'
 _LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
 
 
@@ -87,7 +87,7 @@ def import_official(config, workdir, prefix, weights='model_ema'):
             raise UserError(f'--workdir={workdir} holds a run: give another for --official_checkpoint={prefix}')
         checkpoint.save(model, workdir)
         config.save(workdir)
-        with written_aside(os.path.join(workdir, _ORIGIN)) as file:
+        with written_aside(os.path.join(workdir, official.ORIGIN)) as file:
             json.dump({'official_checkpoint': os.path.abspath(prefix), 'official_weights': weights, 'iteration': iteration}, file, indent=2)
     data, network = config.data, config.network
     return {

@@ -117,6 +117,9 @@ def test_published_numbers_through_the_exported_energy(capsys, tmp_path):
     assert relative_error(values['network_output'], expected['energy']) < 1e-4
     s, cumulative = expected['sigmas'], np.sqrt(1 - np.cumprod(expected['a_s']) ** 2)
     delta_squared = 2e-4 * cumulative[:-1] / cumulative[0] * s[1:] ** 2
+    card = (tmp_path / 'export' / '1' / 'README.md').read_text()
+    assert "`model_ema` of `ckpt-iter12345`, which the authors' code trained for 12,345 iterations" in card
+    assert 'does not say what it was trained on' in card
     assert relative_error(values['energy'], -expected['energy'] / delta_squared[expected['t']]) < 1e-4
 
 
@@ -226,6 +229,7 @@ def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
     ({'model_ema': SMALL}, ['--image_size=33'], '--image_size=33 must'),
     ({'model_ema': SMALL}, ['--image_size=64', '--dataset=cifar10', '--num_classes=10'], '--num_classes=10'),
     ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'begins a run itself: drop --restart'),
+    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'begins a run itself: drop --model'),
     ({'model_ema': SMALL}, ['--final_act=tanh'], '--final_act=tanh must be one of relu, swish, identity'),
     ({'model_ema': dataclasses.replace(SMALL, channels=32, norm='group')}, [], 'give --norm=group or --norm=instance'),
     ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'], r'not of --norm=batch \(it has instance\)'),
