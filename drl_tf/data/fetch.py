@@ -250,7 +250,9 @@ def _answer(url, start):
     try:
         answer = answers.get(timeout=_ANSWER_SECONDS)
     except queue.Empty as error:
-        raise _NoAnswerError(f'did not answer within {_ANSWER_SECONDS} seconds') from error
+        answer = requests.Timeout(error)
+    if isinstance(answer, requests.Timeout):
+        raise _NoAnswerError(f'did not answer within {_ANSWER_SECONDS} seconds') from answer
     if isinstance(answer, Exception):
         raise _NoAnswerError(f'cannot be reached ({type(answer).__name__})') from answer
     return answer
