@@ -13,7 +13,7 @@ from tiny import ROOT
 import drl_tf
 from drl_tf import checkpoint, noise, report
 from drl_tf.errors import DivergenceError, UserError
-from drl_tf.model import guided
+from drl_tf.terms import guided
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
