@@ -158,7 +158,7 @@ def run(command, config, workdir, wanted):
 
 def _functions(command, config, workdir):
     """{mode: a function that does it and returns where everything is, as {label: text}}."""
-    from drl_tf import checkpoint, evaluate, export, exported, generate, likelihood, sweep, train, workers
+    from drl_tf import checkpoint, evaluate, export, exported, generate, sweep, train, workers
 
     chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
     step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
@@ -179,11 +179,18 @@ def _functions(command, config, workdir):
             if command.samples
             else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
         ),
-        'likelihood': lambda: workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step())),
+        'likelihood': lambda: workers.by_chief(lambda: _likelihood().likelihood(config, workdir, *effort, command.weights, step())),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
         'export': lambda: workers.by_chief(lambda: export.export(config, workdir, export_dir, most, command.weights, step())),
     }
+
+
+def _likelihood():
+    """The module, which is loaded where it is needed alone: TensorFlow Probability takes its time."""
+    from drl_tf import likelihood
+
+    return likelihood
 
 
 def _export_directory(command, config):
@@ -192,7 +199,7 @@ def _export_directory(command, config):
 
 def _check_before_work(command, config, workdir):
     """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
-    from drl_tf import evaluate, export, exported, generate, likelihood, sweep
+    from drl_tf import evaluate, export, exported, generate, sweep
 
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
         evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
@@ -201,7 +208,7 @@ def _check_before_work(command, config, workdir):
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
     if 'likelihood' in command.mode:
-        likelihood.check(config)
+        _likelihood().check(config)
     if 'sample' in command.mode and command.label >= 0:
         generate.check_classes(config, (command.label,), 'label')
     if 'compose' in command.mode:
