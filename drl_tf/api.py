@@ -159,7 +159,7 @@ class Model:
 
         Raises:
           UserError: an argument is of another shape or out of its range.
-          DivergenceError: the energies ran away; the model is as its last sound averages.
+          DivergenceError: the energies ran away; the model is as it was before.
         """
         x, options = self._clean(images), self.config.training
         if self.num_classes and labels is None:
@@ -171,15 +171,15 @@ class Model:
         self._compile(batch_size, learning_rate)
         data = tf.data.Dataset.from_tensor_slices((x, labels + 1) if self.num_classes else x)
         data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
-        before = self.model.step
+        step, weights = self.model.step, [[network.get_weights() for network in pair] for pair in self.model.averages]
         try:
             steps, actions = len(x) // batch_size, [_StopOnDivergence(), *callbacks]
             return self.model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions)
         except DivergenceError:
-            self._go_back()
+            self._go_back(step, weights)
             raise
         finally:
-            self.step += self.model.step - before
+            self.step += self.model.step - step
             self.model.ema_network.converge_u()
 
     def export(self, directory, max_samples=1024):
@@ -215,10 +215,12 @@ class Model:
         train.compile_model(self.model)
         self._settings = (batch_size, learning_rate)
 
-    def _go_back(self):
-        """Takes the last sound averages for the raw weights too."""
-        for average, raw in self.model.averages:
-            raw.set_weights(average.get_weights())
+    def _go_back(self, step, weights):
+        """Takes former weights, with optimizers that start anew the next time; what was averaged last was on its way out too."""
+        for pair, former in zip(self.model.averages, weights, strict=True):
+            for network, values in zip(pair, former, strict=True):
+                network.set_weights(values)
+        self.model.optimizer.iterations.assign(step)
         self.model.first_bad_step.assign(-1)
         self._settings = None
 
