@@ -45,7 +45,7 @@ class Model:
         self.model, self.step = model, step
         self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), reduce_retracing=True)
         self._function_of = functools.cache(lambda function: tf.function(function.python_function, reduce_retracing=True))
-        self._settings = None
+        self._recipe, self._settings = model.config.training, None
 
     @property
     def config(self):
@@ -161,13 +161,14 @@ class Model:
           UserError: an argument is of another shape or out of its range.
           DivergenceError: the energies ran away; the model is as it was before.
         """
-        x, options = self._clean(images), self.config.training
+        x, options = self._clean(images), self._recipe
         if self.num_classes and labels is None:
             raise UserError('labels must be given: the model has classes (-1 is no class)')
         labels = self._labels(labels, len(x))
         batch_size, learning_rate = batch_size or min(options.batch_size, len(x)), learning_rate or options.learning_rate
         if not 1 <= batch_size <= len(x):
             raise UserError(f'batch_size={batch_size} must be from 1 to the {len(x)} images')
+        config = self.config
         self._compile(batch_size, learning_rate)
         data = tf.data.Dataset.from_tensor_slices((x, labels + 1) if self.num_classes else x)
         data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
@@ -176,7 +177,7 @@ class Model:
             steps, actions = len(x) // batch_size, [_StopOnDivergence(), *callbacks]
             return self.model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions)
         except DivergenceError:
-            self._go_back(step, weights)
+            self._go_back(config, step, weights)
             raise
         finally:
             self.step += self.model.step - step
@@ -215,11 +216,12 @@ class Model:
         train.compile_model(self.model)
         self._settings = (batch_size, learning_rate)
 
-    def _go_back(self, step, weights):
-        """Takes former weights, with optimizers that start anew the next time; what was averaged last was on its way out too."""
+    def _go_back(self, config, step, weights):
+        """Takes a former state, with optimizers that start anew the next time; what was averaged last was on its way out too."""
         for pair, former in zip(self.model.averages, weights, strict=True):
             for network, values in zip(pair, former, strict=True):
                 network.set_weights(values)
+        self.model.config = config
         self.model.optimizer.iterations.assign(step)
         self.model.first_bad_step.assign(-1)
         self._settings = None

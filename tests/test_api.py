@@ -103,6 +103,7 @@ def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
     images, energies = model.sample(4, seed=1), model.energy(IMAGES)
     with pytest.raises(DivergenceError, match='ran away'):
         model.fit(IMAGES, epochs=2, batch_size=10, learning_rate=1.0, verbose=0)
+    assert model.config.training.learning_rate == 1e-3
     assert model.step == golden.STEPS and np.abs(model.sample(4, seed=1).astype(int) - images).max() <= 1
     np.testing.assert_allclose(model.energy(IMAGES), energies, rtol=1e-4)
     model.fit(IMAGES, batch_size=10, verbose=0)
