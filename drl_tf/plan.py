@@ -51,11 +51,14 @@ def seconds(accelerator, flops, gradient_bytes, count):
       count: n, accelerators.
 
     Returns:
-      The two times: flops / (n * share * peak), and for each sum 2 (n - 1) / n * bytes / link, as in a ring.
+      The two times: flops / (n * share * peak); and for each sum of the gradients a ring within each group of g,
+      2 (g - 1) / g * bytes / link, and one over the m groups of a g-th of the bytes, 2 (m - 1) / m * bytes / g / far_link.
     """
-    link = accelerator.link if count <= accelerator.group else accelerator.far_link
+    group = min(count, accelerator.group)
+    groups = -(-count // group)
+    near, far = (2 * (members - 1) / members * gradient_bytes for members in (group, groups))
     arithmetic = flops / (count * SHARE_OF_PEAK * accelerator.flops)
-    return arithmetic, SUMS_OF_GRADIENTS * 2 * (count - 1) / count * gradient_bytes / link
+    return arithmetic, SUMS_OF_GRADIENTS * (near / accelerator.link + far / group / accelerator.far_link)
 
 
 def takes_over(accelerator, flops, gradient_bytes):
