@@ -272,7 +272,7 @@ class RecoveryLikelihood(keras.Model):
 
     def _match_scores(self, images, level, labels, seed, first):
         """As `_contrast`, but of the loss of denoising score matching."""
-        y_pos, x_next = self._positive_pairs(images, level, seed, first)
+        _, x_next = self._positive_pairs(images, level, seed, first)
         time, precision, dropout = per_image(self.schedule.time, level), per_image(self.precision, level), self._dropout(seed, first)
         with tf.GradientTape() as tape:
             prepared = self.network.prepare(time, labels)
@@ -280,7 +280,7 @@ class RecoveryLikelihood(keras.Model):
             def log_density(y):
                 return precision * self.network(y, prepared, dropout=dropout)
 
-            losses, gradient = sampling.denoising_loss(self.schedule, log_density, y_pos, x_next, level)
+            losses, gradient = sampling.denoising_loss(self.schedule, log_density, images, x_next, level)
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         self._note(level, losses, rms(gradient))
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}

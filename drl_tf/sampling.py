@@ -56,21 +56,26 @@ def normal_approximation(schedule, log_density, x_next, level, noise):
     return x_next + s**2 * gradient + s * noise, gradient
 
 
-def denoising_loss(schedule, log_density, y, x_next, level):
-    """|y - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2), summed over the pixels (denoising score matching).
+def denoising_loss(schedule, log_density, x, x_next, level):
+    """E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2) | x, x_{t+1} ], summed over the pixels.
 
-    That is -log of the `normal_approximation`'s density at y up to a constant; least where s^2 grad F is E[y | x_{t+1}] - x_{t+1}.
+    That is denoising score matching: -log of the `normal_approximation`'s density at y_t = m_t x_t, up to a constant. The mean over
+    y_t is taken in closed form, as s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2, which
+    has the same minimum, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F, and a hundredth of the noise where s is small.
 
     Args:
-      schedule, log_density, x_next, level: as in `conditional_chain`; the activations within F need second derivatives.
-      y: data y_t = m_t x_t, like `x_next`.
+      schedule, log_density, x_next, level: as in `conditional_chain`, all levels conditional (m_t = a_{t+1}); the activations within
+        F need second derivatives.
+      x: clean images, like `x_next`.
 
     Returns:
       The loss, float32 [B], and grad F(x_{t+1}, t), like `x_next`.
     """
     gradient = value_gradient(log_density, x_next)
-    s = at(schedule.s[1:], level)
-    return tf.reduce_sum(((y - x_next) / s - s * gradient) ** 2, axis=[1, 2, 3]) / 2, gradient
+    s, S, A = schedule.s[1:], schedule.S, schedule.A[1:]
+    score = (at(A, level) * x - x_next) * at(S[1:] ** -2, level)
+    left = at((schedule.m * S[:-1] / S[1:]) ** 2, level)
+    return tf.reduce_sum(at(s**2, level) * (score - gradient) ** 2 + left, axis=[1, 2, 3]) / 2, gradient
 
 
 def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None):

@@ -10,6 +10,7 @@ from tiny import TINY, call, refused
 
 from drl_tf import noise
 from drl_tf.config import Config
+from drl_tf.diffusion import posterior_mean
 from drl_tf.train import compiled_model
 
 SMALL = dict(
@@ -56,15 +57,19 @@ def test_negatives_are_draws_of_the_normal_approximation():
     assert float(logs['loss']) == pytest.approx(float(tf.reduce_mean(expected)), rel=1e-3)
 
 
-def dsm_loss(model, y_pos, x_next, level, s):
-    residual = y_pos - x_next - shift_of(model, x_next, level)
-    return float(tf.reduce_mean(tf.reduce_sum(residual**2 / (2 * s**2), axis=[1, 2, 3])))
+def dsm_loss(model, x_next, level, s):
+    """By the posterior of y_t given the image and x_{t+1}."""
+    schedule = model.schedule
+    y_mean = tf.reshape(tf.gather(tf.cast(schedule.m, tf.float32), level), [4, 1, 1, 1]) * posterior_mean(schedule, IMAGES, x_next, level)
+    left = 64 * np.mean([(schedule.m[t] * schedule.S[t] / schedule.S[t + 1]) ** 2 for t in level.numpy()]) / 2
+    residual = y_mean - x_next - shift_of(model, x_next, level)
+    return float(tf.reduce_mean(tf.reduce_sum(residual**2 / (2 * s**2), axis=[1, 2, 3]))) + left
 
 
 def test_denoising_score_matching_descends_its_own_gradient():
-    """The loss is |y+ - x_{t+1} - grad f|^2 / (2 s^2), and the step's gradient of a gradient is that of finite differences."""
+    """The loss is E |y_t - x_{t+1} - grad f|^2 / (2 s^2), and the step's gradient of a gradient is that of finite differences."""
     model = compiled_model(Config().replace(**SMALL, num_levels=5, objective='dsm'))
-    drawn = pairs(model)[:4]
+    drawn = pairs(model)[1:4]
     kernel = model.network.time_out.kernel
     before, direction = kernel.numpy(), np.random.default_rng(0).normal(size=kernel.shape)
     losses = []
@@ -83,7 +88,7 @@ def test_denoising_score_matching_descends_its_own_gradient():
 
 
 def test_score_matching_learns():
-    """From D/2, which a flat energy has, towards what the posterior's variance leaves."""
+    """A flat energy has D / 2 on average, an exact one as much less as its data are known from x_{t+1}."""
     model = compiled_model(Config().replace(**SMALL, num_levels=5, objective='dsm', ema_decay=0.5))
     step = tf.function(model.train_step)
     losses = [float(step(IMAGES)['loss']) for _ in range(150)]

@@ -135,13 +135,13 @@ def test_denoising_loss_is_least_at_the_posterior_mean():
     """Against a Gaussian of precision l the best slope is l / (1 + s^2 l), whose normal approximation has the exact mean."""
     schedule, size, t = diffusion.t1k(5), 50_000, 2
     level, eps = tf.fill([size], t), [noise.normal([1, k], [size, 2, 2, 1]) for k in range(3)]
-    x_t, x_next = diffusion.forward_pair(schedule, MEAN + np.sqrt(VARIANCE) * eps[0], level, eps[1], eps[2])
+    x = MEAN + np.sqrt(VARIANCE) * eps[0]
+    _, x_next = diffusion.forward_pair(schedule, x, level, eps[1], eps[2])
     precision = 1 / (schedule.m[t] ** 2 * (schedule.A[t] ** 2 * VARIANCE + schedule.S[t] ** 2))
-    best = precision / (1 + schedule.s[t + 1] ** 2 * precision)
-    y, mean = schedule.m[t] * x_t, schedule.m[t] * schedule.A[t] * MEAN
+    best, mean = precision / (1 + schedule.s[t + 1] ** 2 * precision), schedule.m[t] * schedule.A[t] * MEAN
 
     def loss(slope):
-        losses, gradient = sampling.denoising_loss(schedule, gaussian(mean, slope), y, x_next, level)
+        losses, gradient = sampling.denoising_loss(schedule, gaussian(mean, slope), x, x_next, level)
         np.testing.assert_allclose(gradient, -slope * (x_next - mean), rtol=1e-4, atol=1e-5)
         return np.mean(losses)
 
@@ -149,6 +149,20 @@ def test_denoising_loss_is_least_at_the_posterior_mean():
     assert -fit[1] / (2 * fit[0]) == pytest.approx(best, rel=0.02)
     s = schedule.s[t + 1]
     assert loss(best) == pytest.approx(4 * s**2 / (1 + s**2 * precision) / (2 * s**2), rel=0.02)
+
+
+@pytest.mark.parametrize('t', [0, 20, 39])
+def test_denoising_loss_is_the_mean_over_what_x_t_may_be(t):
+    """Given x and x_{t+1}, y_t = m_t x_t has the posterior's mean and variance; the loss of its draws averages to that in closed form."""
+    schedule, size = diffusion.t1k(40), 50_000
+    level, shape = tf.fill([size], t), [size, 2, 2, 1]
+    x, x_next = tf.fill(shape, 0.4), tf.fill(shape, -0.2)
+    s, m = schedule.s[t + 1], schedule.m[t]
+    std = schedule.S[t] * s / schedule.S[t + 1]
+    y = m * (diffusion.posterior_mean(schedule, x, x_next, level) + std * noise.normal(SEED, shape))
+    losses, gradient = sampling.denoising_loss(schedule, gaussian(0.1, 0.7), x, x_next, level)
+    drawn = np.sum((y - (x_next + s**2 * gradient)) ** 2, axis=(1, 2, 3)) / (2 * s**2)
+    assert np.mean(losses) == pytest.approx(drawn.mean(), abs=5 * drawn.std() / np.sqrt(size))
 
 
 TINY = dict(
