@@ -18,7 +18,7 @@ def test_help_documents_every_option(capsys):
     assert code == 0
     for field, _ in configuration.Config().options():
         assert f'--{field.name} ' in out and field.metadata['help'] in out
-    assert '--num_levels  (whole number, 1 to 500; default 6)' in out
+    assert '--num_levels  (whole number, 1 to 999; default 6)' in out
 
 
 def test_version(capsys):
@@ -92,7 +92,8 @@ def test_flagfile(capsys, tmp_path):
     (['--batch_size=0'], ['batch_size=0', 'at least 1']),
     (['--batch_size=many'], ['batch_size', 'many']),
     (['--learning_rate=nan'], ['learning_rate']),
-    (['--num_levels=501'], ['num_levels=501', '500']),
+    (['--num_levels=1000'], ['num_levels=1000', '999']),
+    (['--recipe=t6', '--num_levels=501'], ['num_levels=501', '500']),
     (['--act=tanh'], ['act=tanh', 'lrelu']),
     (['--mode=dream'], ['mode=dream', 'sample']),
     (['--mode='], ['mode']),
