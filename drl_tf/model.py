@@ -10,6 +10,7 @@ from drl_tf import diffusion, execution, microbatches, noise, sampling
 from drl_tf.diffusion import at, per_image
 from drl_tf.level_mean import LevelMean, rms
 from drl_tf.networks.energy import EnergyNetwork
+from drl_tf.networks.mlp import MLPNetwork
 from drl_tf.terms import UNCONDITIONAL
 
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
@@ -47,7 +48,7 @@ class RecoveryLikelihood(keras.Model):
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         self.precision = self.schedule.s[1:] ** -2 if config.diffusion.energy_scale == 'noise' else self.schedule.delta**-2
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
-        self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
+        self.network, self.ema_network = self._with_average(MLPNetwork if config.planar else EnergyNetwork, config.network, 'network')
         self.averages = [(self.ema_network, self.network)]
         self._noted = ('loss', 'gradient_norm') if config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
         self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in self._noted}
