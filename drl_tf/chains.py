@@ -11,7 +11,6 @@ import tensorflow_probability as tfp
 
 from drl_tf import noise
 
-METHODS = ('hmc', 'mala', 'langevin')
 TARGET_ACCEPTANCE = 0.75
 _FEWEST = 8  # Transitions of which anything is said.
 
@@ -21,7 +20,7 @@ def kernel(log_prob, method, step_size, num_leapfrogs, burn_in):
 
     Args:
       log_prob: callable, y float32 [n, ...] -> log density up to a constant, float32 [n].
-      method: one of `METHODS`. A transition of 'mala' is one of 'hmc' with a single leapfrog step (Neal 2011, section 5.2).
+      method: 'hmc', 'mala' or 'langevin'. A transition of 'mala' is one of 'hmc' with a single leapfrog step (Neal 2011, section 5.2).
       step_size: of the leapfrog integrator, where its adaptation begins; delta of 'langevin', which keeps it.
       num_leapfrogs: steps of the integrator in a transition of 'hmc', each of which costs one gradient.
       burn_in: transitions during which the step size is moved, by dual averaging over all chains, to an acceptance of 0.75; then

@@ -17,7 +17,6 @@ from absl import logging
 
 from drl_tf import chains, checkpoint, diffusion, files, long_run_report, noise, report, samples
 from drl_tf.data import pipeline
-from drl_tf.errors import UserError
 from drl_tf.long_run_files import ChainFiles
 from drl_tf.sampling import conditional
 from drl_tf.terms import UNCONDITIONAL, guided
@@ -33,7 +32,7 @@ class Plan:
 
     Attributes:
       levels: t of the chains; empty for three from 0 up.
-      method: one of `chains.METHODS`.
+      method: as in `chains.kernel`.
       num_images: how many x_{t+1}; there are two chains for each, one of each of `KINDS`.
       leapfrogs: steps of the integrator in a transition of 'hmc'.
       burn_in: transitions in which the step size is adapted.
@@ -51,10 +50,7 @@ class Plan:
 
     def at(self, num_levels):
         """The plan with its levels, in order, for a model that has `num_levels`."""
-        levels = self.levels or sorted({0, num_levels // 3, 2 * num_levels // 3})
-        wrong = [t for t in levels if not 0 <= t < num_levels]
-        if wrong:
-            raise UserError(f'--chain_levels={wrong[0]} must be from 0 to {num_levels - 1}, one less than --num_levels')
+        levels = self.levels or (0, num_levels // 3, 2 * num_levels // 3)
         return dataclasses.replace(self, levels=tuple(sorted(set(levels))))
 
 
@@ -72,7 +68,7 @@ def long_run(config, workdir, plan, weights='ema', step=None):
       Where things are, as {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint or no such level.
+      UserError: there is no sound checkpoint.
     """
     config = config.replace(precision='float32')
     plan = plan.at(config.diffusion.num_levels)

@@ -108,6 +108,28 @@ def save_curves(path, axis, x, curves):
         figure.savefig(file, format='png', dpi=120)
 
 
+def save_bars(path, axis, bars, floor=None):
+    """Draws a bar for each of some numbers into a PNG.
+
+    Args:
+      path: the file.
+      axis: what the numbers are.
+      bars: {label: number}, from the top down.
+      floor: a number to compare with, a dashed line; None for none.
+    """
+    figure = Figure(figsize=(5, 0.8 + 0.3 * len(bars)), layout='constrained')
+    axes = figure.subplots()
+    drawn = axes.barh(list(bars), list(bars.values()))
+    axes.bar_label(drawn, fmt='%.3g', padding=3)
+    if floor is not None:
+        axes.axvline(floor, linestyle='--', color='black', label='floor')
+        axes.legend()
+    axes.set(xlabel=axis, xlim=(0, 1.15 * max(bars.values())))
+    axes.invert_yaxis()
+    with written_aside(path, 'wb') as file:
+        figure.savefig(file, format='png', dpi=120)
+
+
 def trajectory(states, count):
     """A row per image and a column per noise level, from x_T to x_0.
 

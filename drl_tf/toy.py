@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from matplotlib.figure import Figure
 
-from drl_tf import annealing, checkpoint, diffusion, noise, partition, report
+from drl_tf import annealing, checkpoint, noise, partition, report
 from drl_tf.data import toy
-from drl_tf.errors import UserError
 from drl_tf.files import written_aside
 
 _AT_ONCE = 65_536
@@ -53,9 +51,8 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
       The figures, as {label: text}.
 
     Raises:
-      UserError: the run is not of a toy set, or there is no sound checkpoint.
+      UserError: there is no sound checkpoint.
     """
-    check(config)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     schedule, seed = model.schedule, config.training.seed
 
@@ -73,14 +70,10 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     _draw(f'{stem}.png', grids, samples, data)
     found = [_compared(grids[t], estimates[t], likelihoods[t]) for t in levels]
     with written_aside(f'{stem}.json') as file:
-        json.dump({'step': step, 'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog, 'levels': found}, file, indent=2)
+        json.dump(
+            {'step': step, 'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog, 'levels': found}, file, indent=2
+        )
     return {**{f'level {t}': _said(found[t]) for t in reversed(levels)}, 'figure': f'{stem}.png', 'figures': f'{stem}.json'}
-
-
-def check(config):
-    """Raises UserError where the images are no points of the plane."""
-    if not config.planar:
-        raise UserError(f'--mode=density integrates over the plane: it is for {", ".join(toy.SETS)}, not for {config.data.dataset}')
 
 
 def quadrature(log_density, width):
@@ -122,7 +115,9 @@ def _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
     y = partition.sample_normal([num_chains, *toy.IMAGE_SHAPE], noise.fold(seed, noise.PRIOR))
     order, found = range(path.last + 1), {}
     with report.progress_bar(2 * path.last, 'annealing', unit=' transitions') as bar:
-        for done, sizes in annealing.pilot(annealer, order, y, _FIRST_STEP_SIZE, seed):
+        sizes = None
+        for done, so_far in annealing.pilot(annealer, order, y, _FIRST_STEP_SIZE, seed):
+            sizes = so_far
             bar.update(1 if done else 0)
         for position, state, _ in annealing.anneal(annealer, order, annealer.begin(0, y), sizes, seed):
             bar.update(1)

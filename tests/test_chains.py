@@ -80,7 +80,7 @@ def test_mala_is_mala():
     np.testing.assert_array_equal(kernel.inner_kernel.num_leapfrog_steps, 1)
 
 
-@pytest.mark.parametrize('method', chains.METHODS)
+@pytest.mark.parametrize('method', ['hmc', 'mala', 'langevin'])
 def test_chains_that_are_cut_end_as_others(method):
     """Bit for bit, also within the burn-in."""
     log_prob, _, _ = correlated()

@@ -143,7 +143,7 @@ def _endless_images(data, seed, first, wanted):
     """
     spec = specs.find_spec(data.dataset)
     if spec.source == 'toy':
-        return wanted(_endless_points(data.dataset, seed, first))
+        return wanted(_endless_points(data.dataset, seed, first)).map(lambda point: (point, tf.zeros([], tf.int32)))
     if spec.source == 'tfds':
         builder = prepared.open_builder(data)
         if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
@@ -162,11 +162,11 @@ def _endless_images(data, seed, first, wanted):
 
 
 def _endless_points(name, seed, first):
-    """As `_endless_images`, of all points of a toy set."""
+    """Dataset of float32 [1, 1, 2] from position `first` on."""
     epoch, done = divmod(first, toy.POINTS_PER_EPOCH)
 
     def draw(epoch):
         points = tf.numpy_function(lambda epoch: toy.points(name, seed, int(epoch)), [epoch], tf.float32)
-        return tf.ensure_shape(points, [toy.POINTS_PER_EPOCH, *toy.IMAGE_SHAPE]), tf.zeros([toy.POINTS_PER_EPOCH], tf.int32)
+        return tf.ensure_shape(points, [toy.POINTS_PER_EPOCH, *toy.IMAGE_SHAPE])
 
     return tf.data.Dataset.counter(epoch).map(draw).unbatch().skip(done)
