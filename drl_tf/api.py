@@ -24,8 +24,7 @@ def load(model, precision='float32'):
     """As `drl_tf.load`."""
     directory = exported.readable(model, 'model')
     config = exported.load_config(directory) if exported.source(directory) == directory else configuration.load(directory)
-    config = config.replace(precision=precision)
-    config = config.replace(precision=devices.resolve_precision(config.training.precision))
+    config = config.replace(precision=devices.resolve_precision(precision))
     return Model(*checkpoint.load_model(directory, config))
 
 

@@ -18,7 +18,7 @@ from absl import logging
 from drl_tf import checkpoint, report, samples, workers
 from drl_tf.errors import DivergenceError, Interrupted
 from drl_tf.evaluate import Evaluator
-from drl_tf.files import named, written_aside
+from drl_tf.files import named, write_json, written_aside
 
 GRID_IMAGES = 100
 _KIND = ('num_samples', 'extractor_hash', 'real')
@@ -158,7 +158,7 @@ def stop_on_divergence(model, workdir):
             return
         record, options = os.path.join(workdir, f'diverged-{bad}.json'), model.config.training
         seen = {'step': bad, 'seen_at': step, **_numbers(logs), **_by_level(model)}
-        workers.by_chief(lambda: _write(record, seen))
+        workers.by_chief(lambda: write_json(record, seen))
         raise DivergenceError(
             f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm {logs["gradient_norm"]:.4g}, '
             f'--max_loss={options.max_loss:g}; {record}): start a new --workdir with a lower --learning_rate, --clip_norm=1, '
@@ -167,11 +167,6 @@ def stop_on_divergence(model, workdir):
         )
 
     return check
-
-
-def _write(path, values):
-    with written_aside(path) as file:
-        json.dump(values, file, indent=2)
 
 
 def _number(value):

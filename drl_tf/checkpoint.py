@@ -11,7 +11,7 @@ from drl_tf import config as configuration
 from drl_tf import devices, exported, seal, workers
 from drl_tf.cooperative import build_model
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import put_aside, sync, written_aside
+from drl_tf.files import put_aside, sync, write_json
 
 _KEEP = 3
 _SURROUNDINGS = 'surroundings.json'
@@ -77,8 +77,7 @@ def keep_best(workdir, step, note):
         raise UserError(f'{kept} could not be written ({one_line(error)}): put that right, and the same command goes on') from error
     shutil.rmtree(kept, ignore_errors=True)
     os.replace(aside, kept)
-    with written_aside(os.path.join(workdir, _BEST, _BEST_SCORE)) as file:
-        json.dump({**note, 'step': step}, file, indent=2)
+    write_json(os.path.join(workdir, _BEST, _BEST_SCORE), {**note, 'step': step})
     if former and former['step'] != step:
         shutil.rmtree(os.path.join(workdir, _BEST, f'{former["step"]:08d}'), ignore_errors=True)
 
@@ -111,8 +110,7 @@ def _write(state, config, workdir, step):
         os.makedirs(aside)
         state.write(os.path.join(aside, 'state'))
         config.save(aside)
-        with written_aside(os.path.join(aside, _SURROUNDINGS)) as file:
-            json.dump(devices.surroundings(config.training.deterministic), file, indent=2)
+        write_json(os.path.join(aside, _SURROUNDINGS), devices.surroundings(config.training.deterministic))
         seal.seal(aside)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)

@@ -228,9 +228,10 @@ def _print_dry_run(config, count):
     count, batch = count or devices.count(), config.training.batch_size
     if batch % (count * config.training.microbatches):
         raise UserError(f'--batch_size={batch} must divide by {count} devices times --microbatches={config.training.microbatches}')
-    numbers = cost(config)
+    model = build_model(config)
+    numbers = cost(model)
     share = {'devices': count, 'FLOPs of a training step, per device': numbers['FLOPs of a training step'] // count}
-    for label, number in {**numbers, **share, **memory.needed(build_model(config), count)}.items():
+    for label, number in {**numbers, **share, **memory.needed(model, count)}.items():
         print(f'{label}: {number:,}')
 
 

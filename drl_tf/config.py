@@ -13,7 +13,7 @@ from absl import logging
 
 from drl_tf import combinations
 from drl_tf.errors import UserError
-from drl_tf.files import written_aside
+from drl_tf.files import write_json
 from drl_tf.options import check, option, text
 
 FILE_NAME = 'config.json'
@@ -238,8 +238,7 @@ class Config:
 
     def save(self, workdir):
         """Writes `config.json`, aside and renamed."""
-        with written_aside(os.path.join(workdir, FILE_NAME)) as file:
-            json.dump(dataclasses.asdict(self), file, indent=2)
+        write_json(os.path.join(workdir, FILE_NAME), dataclasses.asdict(self))
 
 
 def groups():

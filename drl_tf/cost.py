@@ -2,23 +2,22 @@
 
 import tensorflow as tf
 
-from drl_tf.cooperative import build_model
 from drl_tf.langevin import value_gradient
 
 
-def cost(config):
+def cost(model):
     """Parameters and floating-point operations (a multiplication and an addition are two).
 
     Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not counted; the gradient
     of the initializer is counted as two of its evaluations. Sampling is counted without guidance, which doubles it.
 
     Args:
-      config: a `Config`.
+      model: a `RecoveryLikelihood`.
 
     Returns:
       {label: number}.
     """
-    model = build_model(config)
+    config = model.config
     network, none, matches_scores = model.network, tf.zeros([1], tf.int32), config.training.objective == 'dsm'
     prepared = network.prepare(tf.zeros([1]), none)
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from absl import logging
 from drl_tf import checkpoint, devices, report, samples, workers
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
-from drl_tf.files import check_writable, held, written_aside
+from drl_tf.files import check_writable, digest, held, write_json
 from drl_tf.generate import file_stem
 from drl_tf.metrics import extractors, statistics
 from drl_tf.metrics import score as scoring
@@ -101,7 +100,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
         def finish():
             settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
             written, result = f'{path}-{_against(evaluator)}.json', _over_seeds(seeds, results)
-            _write(written, {'step': step, 'weights': weights, **settings, **result})
+            write_json(written, {'step': step, 'weights': weights, **settings, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
         for seed in seeds:
@@ -130,7 +129,7 @@ def evaluate_samples(config, path):
         drawn = report.progress(samples.read(path, config.image_shape), count, 'scoring')
         result = evaluator.score(drawn, count, part=os.path.join(parts, 'samples.npz'))
         written = f'{path}-{_against(evaluator)}.json'
-        _write(written, {'samples': path, **result})
+        write_json(written, {'samples': path, **result})
     return {**figures(evaluator, result), 'evaluation': written}
 
 
@@ -144,7 +143,7 @@ def check_samples(config, path):
 def _resumable(path, config):
     """A directory beside a path, for this process alone, of what an interrupted evaluation goes on with; gone at its end."""
     options = json.dumps([dataclasses.asdict(config.data), dataclasses.asdict(config.evaluation)])
-    parts = f'{path}.{_digest(options)}.parts'
+    parts = f'{path}.{digest(options)}.parts'
     with held(parts, 'extractor or other samples'):
         try:
             yield parts
@@ -264,19 +263,10 @@ def _over_seeds(seeds, results):
 def _more(seeds):
     """What the name of an evaluation says of its seeds, where there are several."""
     seeds = '-'.join(map(str, seeds))
-    return '' if '-' not in seeds else f'-seeds{seeds if len(seeds) < 40 else _digest(seeds)}'
+    return '' if '-' not in seeds else f'-seeds{seeds if len(seeds) < 40 else digest(seeds)}'
 
 
 def _against(evaluator):
     """A name for the extractor and the real images, another for others."""
     extractor, real = evaluator.extractor, evaluator.real
-    return f'{extractor.name}-{_digest(json.dumps([extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]))}'
-
-
-def _digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def _write(path, result):
-    with written_aside(path) as file:
-        json.dump(result, file, indent=2)
+    return f'{extractor.name}-{digest(json.dumps([extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]))}'

@@ -1,7 +1,6 @@
 """SavedModels that TensorFlow Serving and any TensorFlow process can load without this package."""
 
 import dataclasses
-import json
 import os
 import shutil
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 from drl_tf import __version__, card, checkpoint, exported, seal, warmup
 from drl_tf.config import Evaluation
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import held, sync, written_aside
+from drl_tf.files import held, sync, write_json
 from drl_tf.signatures import Export
 
 _ASIDE = 'writing'
@@ -105,5 +104,4 @@ def _describe(path, config, step, weights, max_samples, log_z):
         'checkpoint_step': step,
         'log_z': log_z,
     }
-    with written_aside(os.path.join(path, exported.DESCRIPTION)) as file:
-        json.dump(description, file, indent=2)
+    write_json(os.path.join(path, exported.DESCRIPTION), description)

@@ -12,7 +12,7 @@ import pathlib
 from drl_tf import config as configuration
 from drl_tf import seal
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import written_aside
+from drl_tf.files import write_json
 
 DESCRIPTION = os.path.join('assets.extra', 'drl_tf.json')
 CARD = 'README.md'
@@ -129,10 +129,8 @@ def link(version, workdir):
     """
     if os.path.exists(os.path.join(workdir, configuration.FILE_NAME)) and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
-    config = load_config(version)
-    with written_aside(os.path.join(workdir, _LINK)) as file:
-        json.dump({'model': os.path.abspath(version)}, file, indent=2)
-    config.save(workdir)
+    write_json(os.path.join(workdir, _LINK), {'model': os.path.abspath(version)})
+    configuration.load(version).save(workdir)
 
 
 def named_weights(model, weights):
@@ -162,10 +160,7 @@ def restore(model, version, step=None):
     """
     import tensorflow as tf  # Here alone, so that names are found without it.
 
-    remedy = 'remove it, and export it again or take another version'
-    seal.verify(
-        version, [configuration.FILE_NAME, DESCRIPTION, _SAVED_MODEL, f'{_VARIABLES}.index'], 'exported model', remedy, more_allowed=True
-    )
+    _verify(version)
     with open(os.path.join(version, DESCRIPTION), encoding='utf-8') as file:
         found = json.load(file)['checkpoint_step']
     if step not in (None, found):
@@ -174,9 +169,8 @@ def restore(model, version, step=None):
         status = tf.train.Checkpoint(exported_weights=named_weights(model, 'ema')).read(os.path.join(version, _VARIABLES))
         status.assert_existing_objects_matched().expect_partial()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
-        raise UserError(
-            f'{version} is of another architecture than its {configuration.FILE_NAME} says ({one_line(error)}): {remedy}'
-        ) from error
+        what = f'is of another architecture than its {configuration.FILE_NAME} says ({one_line(error)})'
+        raise UserError(f'{version} {what}: {_REMEDY}') from error
     for average, raw in model.averages:
         raw.set_weights(average.get_weights())
     return found

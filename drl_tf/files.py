@@ -2,7 +2,9 @@
 
 import contextlib
 import fcntl
+import hashlib
 import itertools
+import json
 import os
 import tempfile
 
@@ -35,6 +37,17 @@ def written_aside(path, mode='w'):
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(aside)
+
+
+def write_json(path, value):
+    """Writes a value as JSON, as `written_aside`."""
+    with written_aside(path) as file:
+        json.dump(value, file, indent=2)
+
+
+def digest(text):
+    """Six hexadecimal digits for the name of a file, which differ where what decides its contents does."""
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Bits per dimension of a trained model on held-out images, from both sides (`--mode=likelihood`)."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -13,7 +12,7 @@ import tensorflow as tf
 from drl_tf import checkpoint, noise, partition, report, samples
 from drl_tf.data import pipeline
 from drl_tf.errors import UserError
-from drl_tf.files import held, written_aside
+from drl_tf.files import digest, held, write_json
 
 _GREY_HALF = 127.5
 _IMAGES = 2
@@ -45,33 +44,25 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
     check(config)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32', final_denoise=False), step)
     path = partition.bridges(model.schedule, ais_steps)
-    at_once = min(num_chains, config.sampling.sample_batch_size)
-    options = partition.Options(num_chains, hmc_leapfrog, at_once, config.training.seed)
-    settings = _settings(model, step, weights, path, options, ais_steps)
-    directory = os.path.join(workdir, 'likelihood', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{_digest(settings)}')
+    options = partition.Options(num_chains, hmc_leapfrog, min(num_chains, config.sampling.sample_batch_size), config.training.seed)
+    settings = _settings(model, step, weights, options, ais_steps)
+    name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{digest(json.dumps(settings, sort_keys=True))}'
+    directory, written = (os.path.join(workdir, 'likelihood', end) for end in (name, f'{name}-{num_chains}.json'))
 
     def density_at(level):
         return model.density_at(level, weights)
 
     with held(directory, '--seed'):
         begin = time.monotonic()
-        _note(os.path.join(directory, 'settings.json'), settings)
+        write_json(os.path.join(directory, 'settings.json'), settings)
         sides = partition.Partition(path, density_at, config.image_shape, options, directory)
         low, high = _run(sides, model, weights, config.training.seed, path.last)
         images = _held_out(model.schedule, density_at, config)
-        result = {
-            **settings,
-            'num_chains': num_chains,
-            'transitions': path.last,
-            'gradients_of_a_chain': (sides.num_steps(path.last) * (hmc_leapfrog + 1)) // num_chains,
-            'seconds_of_this_command': time.monotonic() - begin,
-            **bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate),
-            'near_wall': max(low.near_wall, high.near_wall),
-            **{f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in (('forward', low), ('reverse', high))},
-        }
+        seconds = {'seconds_of_this_command': time.monotonic() - begin}
+        bits = bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate)
+        result = {**settings, **_effort(sides, num_chains), **seconds, **bits, **_health(low, high)}
         result['notes'] = _notes(config, result)
-        written = os.path.join(workdir, 'likelihood', f'{os.path.basename(directory)}-{num_chains}.json')
-        _note(written, result)
+        write_json(written, result)
     return {**figures(result), 'likelihood': written}
 
 
@@ -91,6 +82,19 @@ def _run(sides, model, weights, seed, long_run):
     with report.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
         step_sizes = sides.step_sizes(bar.update)
         return sides.forward(step_sizes, bar.update), sides.reverse(drawn, long_run, step_sizes, bar.update)
+
+
+def _effort(sides, num_chains):
+    """What the chains of a `partition.Partition` cost, ready for JSON."""
+    transitions = sides.path.last
+    gradients = sides.num_steps(transitions) * (sides.options.num_leapfrog + 1) // num_chains
+    return {'num_chains': num_chains, 'transitions': transitions, 'gradients_of_a_chain': gradients}
+
+
+def _health(low, high):
+    """How both `Side`s fared, ready for JSON."""
+    acceptance = {f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in (('forward', low), ('reverse', high))}
+    return {'near_wall': max(low.near_wall, high.near_wall), **acceptance}
 
 
 def _held_out(schedule, density_at, config):
@@ -224,19 +228,10 @@ def figures(result):
     }
 
 
-def _settings(model, step, weights, path, options, ais_steps):
+def _settings(model, step, weights, options, ais_steps):
     """All that decides the numbers but for the number of chains, as JSON has it."""
     values = dataclasses.asdict(options)
     del values['num_chains']
     sampling = {name: value for name, value in dataclasses.asdict(model.config.sampling).items() if name != 'sample_batch_size'}
     mine = {'step': step, 'weights': weights, 'weights_sha256': samples.fingerprint(model, weights), 'ais_steps': ais_steps}
     return json.loads(json.dumps({**mine, **values, 'mcmc_steps': model.config.diffusion.mcmc_steps, **sampling, 'wall': partition.WALL}))
-
-
-def _digest(settings):
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
-
-
-def _note(path, values):
-    with written_aside(path) as file:
-        json.dump(values, file, indent=2)

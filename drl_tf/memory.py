@@ -53,12 +53,8 @@ def activations_per_image(model):
 
     The contrastive loss has two states of each image; denoising score matching has the gradient of a gradient of one, and no chain.
     """
-    network, shape, remat, dsm = (
-        model.network,
-        model.config.image_shape,
-        model.config.training.remat,
-        model.config.training.objective == 'dsm',
-    )
+    network, shape, options = model.network, model.config.image_shape, model.config.training
+    remat, dsm = options.remat, options.objective == 'dsm'
     time, labels = np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
     def chain(y):

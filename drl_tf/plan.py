@@ -82,7 +82,7 @@ def figures(config):
     parts, batch = memory.needed(model), config.training.batch_size
     return {
         'batch': batch,
-        'flops': cost(config)['FLOPs of a training step'],
+        'flops': cost(model)['FLOPs of a training step'],
         'weights': parts['bytes of weights'] + parts['bytes of averaged weights'],
         'optimizer': parts['bytes of optimizer'],
         'activations': parts['bytes of activations of a microbatch'] * config.training.microbatches // batch,

@@ -19,7 +19,7 @@ from absl import logging
 from drl_tf import noise, report, workers
 from drl_tf.data import image_files
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import put_aside, written_aside
+from drl_tf.files import put_aside, write_json, written_aside
 from drl_tf.terms import UNCONDITIONAL, composed, guided
 
 DESCRIPTION = 'samples.json'
@@ -258,8 +258,7 @@ def _begun(directory, settings, batch):
         logging.warning('%s held samples %s: they are now in %s', directory, reason, kept)
     most = min(_MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
     described = {'settings': settings, 'images_per_shard': batch * max(1, most // batch)}
-    with written_aside(os.path.join(directory, DESCRIPTION)) as file:
-        json.dump(described, file, indent=2)
+    write_json(os.path.join(directory, DESCRIPTION), described)
     return described
 
 

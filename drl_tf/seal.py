@@ -5,7 +5,7 @@ import json
 import os
 
 from drl_tf.errors import UserError, one_line
-from drl_tf.files import sync, written_aside
+from drl_tf.files import sync, write_json
 
 MANIFEST = 'manifest.json'
 
@@ -13,8 +13,7 @@ MANIFEST = 'manifest.json'
 def seal(directory):
     """Notes all files of a directory, and of those within it, in its manifest, and has everything on the disk."""
     names = _files(directory)
-    with written_aside(os.path.join(directory, MANIFEST)) as file:
-        json.dump({name: _fingerprint(os.path.join(directory, name)) for name in names}, file, indent=2)
+    write_json(os.path.join(directory, MANIFEST), {name: _fingerprint(os.path.join(directory, name)) for name in names})
     for name in (*names, MANIFEST):
         sync(os.path.join(directory, name))
     for path, _, _ in os.walk(directory):

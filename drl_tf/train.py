@@ -16,7 +16,7 @@ from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.data import pipeline
 from drl_tf.errors import DivergenceError, UserError, one_line
-from drl_tf.files import LOCK, put_aside, written_aside
+from drl_tf.files import LOCK, put_aside, write_json
 
 _ROLLBACKS = 'rollbacks.json'
 _LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
@@ -54,7 +54,7 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
       Interrupted: a signal came; the step at hand is done and saved.
     """
     workers.by_chief(lambda: pipeline.prepare(config.data))
-    workers.everywhere(lambda: pipeline.prepare(config.data))
+    workers.everywhere(lambda: workers.is_chief() or pipeline.prepare(config.data))
     if init_from and not workers.told_by_chief(lambda: bool(checkpoint.steps(init_from) or exported.source(init_from))):
         raise UserError(f'--init_from={init_from} holds no trained run')
     with workers.held(workdir):
@@ -87,8 +87,8 @@ def import_official(config, workdir, prefix, weights='model_ema'):
             raise UserError(f'--workdir={workdir} holds a run: give another for --official_checkpoint={prefix}')
         checkpoint.save(model, workdir)
         config.save(workdir)
-        with written_aside(os.path.join(workdir, official.ORIGIN)) as file:
-            json.dump({'official_checkpoint': os.path.abspath(prefix), 'official_weights': weights, 'iteration': iteration}, file, indent=2)
+        origin = {'official_checkpoint': os.path.abspath(prefix), 'official_weights': weights, 'iteration': iteration}
+        write_json(os.path.join(workdir, official.ORIGIN), origin)
     data, network = config.data, config.network
     return {
         'imported': f'{weights} of {prefix}' + ('' if iteration is None else f', at iteration {iteration:,}'),
@@ -134,8 +134,7 @@ def _step_back(workdir, rollbacks, step):
     present = checkpoint.steps(workdir)
     if len(present) > 1 and any(step > present[-1] for step in rollbacks):
         checkpoint.set_aside_after(workdir, present[-2], 'diverged')
-    with written_aside(os.path.join(workdir, _ROLLBACKS)) as file:
-        json.dump([*rollbacks, step], file)
+    write_json(os.path.join(workdir, _ROLLBACKS), [*rollbacks, step])
 
 
 def _rollbacks(workdir):

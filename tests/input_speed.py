@@ -22,6 +22,7 @@ import tfds_files
 from pictures import encoded, photographs, write_lmdb
 
 from drl_tf import cli, devices, modes, train
+from drl_tf.cooperative import build_model
 from drl_tf.cost import cost
 from drl_tf.data import images, pipeline, prepared, specs
 
@@ -128,7 +129,7 @@ def _taken(settings, directory, seconds):
     """Images a second that training takes in each configuration, {where: [images a second, ...]}."""
     if settings[0].data.dataset in _TRAINED_HERE:
         return {_HERE: [_trained(one, directory, seconds) for one in settings]}
-    flops = [cost(one)['FLOPs of a training step, per image'] for one in settings]
+    flops = [cost(build_model(one))['FLOPs of a training step, per image'] for one in settings]
     return {name: [_SHARE_OF_PEAK * peak / number for number in flops] for name, peak in _PEAK_FLOPS.items()}
 
 
