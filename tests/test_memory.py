@@ -9,7 +9,7 @@ from tiny import ROOT, run
 from drl_tf import cli, memory, tpu_compile
 
 PEAK = """
-import json, resource, sys
+import json, re, sys
 import tensorflow as tf
 from drl_tf import config
 from drl_tf.train import compiled_model
@@ -21,12 +21,12 @@ model = compiled_model(options)
 step = tf.function(model.train_step, autograph=False)
 for _ in range(2):
     step(tf.zeros([options.training.batch_size, 16, 16, 1]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read()).group(1))
 """
 
 
 def resident(**options):
-    """The largest resident size of a process that takes two training steps."""
+    """The largest resident size, KiB, of a process that takes two training steps. (`ru_maxrss` would be at least that of the one that starts it.)"""
     done = run('-c', PEAK, json.dumps(options))
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
