@@ -20,8 +20,13 @@ from drl_tf.errors import DivergenceError, Interrupted
 from drl_tf.evaluate import Evaluator
 from drl_tf.files import named, write_json, written_aside
 
-GRID_IMAGES = 100
+_GRID_IMAGES, _GRID_POINTS = 100, 4096
 _KIND = ('num_samples', 'extractor_hash', 'real')
+
+
+def grid_images(config):
+    """How many images a grid shows."""
+    return _GRID_POINTS if config.planar else _GRID_IMAGES
 
 
 class Periodic(keras.callbacks.Callback):
@@ -316,7 +321,7 @@ def sample_grid(model, workdir, log):
 
     def write(step, logs):
         with model.converged_average():
-            images = np.concatenate(list(samples.batches(model, GRID_IMAGES, model.config.training.seed)))
+            images = np.concatenate(list(samples.batches(model, grid_images(model.config), model.config.training.seed)))
         workers.by_chief(lambda: show(step, report.grid(images, model.config.data.num_classes)))
 
     def show(step, cells):

@@ -98,11 +98,13 @@ def _resolve(command, values, argv):
         values, argv = _with_network(command, values, argv)
     goes_on = 'train' in command.mode and not (imports or command.restart or values['dataset'].present) and _holds_run(command.workdir)
     needs_run = [mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)]
-    if imports or ('train' in command.mode and not goes_on) or not (needs_run or command.workdir):
+    alone = 'ablate' in command.mode
+    if imports or alone or ('train' in command.mode and not goes_on) or not (needs_run or command.workdir):
         values = _with_presets(values, argv)
         config = _config(values, specs.resolve(_group(configuration.Data, values)))
         data = config.data
-        return config, command.workdir or os.path.join('runs', f'{data.dataset}_{data.image_size}_{config.diffusion.recipe}')
+        kind = 'ablation' if alone else config.diffusion.recipe
+        return config, command.workdir or os.path.join('runs', f'{data.dataset}_{data.image_size}_{kind}')
     version = exported.find(command.model) if command.model else None
     if not (command.workdir or version):
         raise UserError(f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run, or --model')

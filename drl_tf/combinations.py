@@ -7,6 +7,8 @@ from drl_tf.options import text
 def check(config):
     """Raises UserError where two options of a `Config`, each within its bounds, contradict each other."""
     _check_networks(config)
+    if config.planar:
+        _check_planar(config)
     _check_levels(config)
     _check_objective(config)
     _check_steps(config)
@@ -19,7 +21,7 @@ def _check_networks(config):
         halvings = len(mult) - 1
         if size % 2**halvings and (name == 'channel_mult' or config.diffusion.initializer):
             raise UserError(f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of --{name}')
-    if size % 2:
+    if size % 2 and not config.planar:
         raise UserError(f'--image_size={size} must be even')
     if config.network.channels % 2:
         raise UserError(f'--channels={config.network.channels} must be even: the time embedding has as many sines as cosines')
@@ -32,6 +34,16 @@ def _check_networks(config):
         raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
     if config.network.norm == 'group' and config.network.channels % 32:
         raise UserError(f'--channels={config.network.channels} must divide by 32 for --norm=group')
+
+
+def _check_planar(config):
+    """Raises UserError for what only networks of images read."""
+    defaults = type(config.network)()
+    for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
+        if getattr(config.network, name) != getattr(defaults, name):
+            raise UserError(f'--{name} is for networks of images, not for --dataset={config.data.dataset}: drop it')
+    if config.diffusion.initializer:
+        raise UserError(f'--initializer is a network of images, not for --dataset={config.data.dataset}: give --recipe=t6')
 
 
 def _check_levels(config):

@@ -30,7 +30,7 @@ class Data:
     manual_dir: str = option('', 'Directory of archives that you fetched by hand, under their own names.', changes='always')
     prepare_size: int = option(0, 'Pixels at which LSUN is prepared, cropped and lossless; 0 keeps its files.', low=0, high=1024)
     image_size: int = option(0, "Height and width in pixels; 0 takes the dataset's own.", low=0, high=1024)
-    image_channels: int = option(0, "1 (grey) or 3 (colour); 0 takes the dataset's own.", choices=(0, 1, 3))
+    image_channels: int = option(0, "1 (grey) or 3 (colour), 2 of points; 0 takes the dataset's own.", choices=(0, 1, 2, 3))
     num_classes: int = option(0, "Classes of a conditional model: 0 for none, -1 for the dataset's.", low=-1, high=100_000)
 
 
@@ -194,6 +194,11 @@ class Config:
     def image_shape(self):
         """[H, W, C] of one image."""
         return (self.data.image_size, self.data.image_size, self.data.image_channels)
+
+    @property
+    def planar(self):
+        """Whether the images are points of the plane, see `data.toy`."""
+        return self.image_shape == (1, 1, 2)
 
     @property
     def steps_by_level(self):

@@ -18,6 +18,7 @@ from drl_tf.files import check_writable, digest, held, write_json
 from drl_tf.generate import file_stem
 from drl_tf.metrics import extractors, statistics
 from drl_tf.metrics import score as scoring
+from drl_tf.metrics.frechet import frechet_distance_from_moments
 
 NUM_SAMPLES = 2048
 _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
@@ -31,12 +32,14 @@ class Evaluator:
         otherwise are the first `num_real` of the training split. The floor is that of the test split, if it has more images than
         there are features.
       parts: a directory for what was seen of the real images, with which an interrupted pass over them goes on.
+      changed: what is done to the real images, a callable on an iterable of batches, uint8 [n, H, W, C], that says what in its
+        `words`; None leaves them.
 
     Raises:
       UserError: the extractor, the statistics or the dataset are not there or do not fit.
     """
 
-    def __init__(self, config, parts):
+    def __init__(self, config, parts, changed=None):
         self.config, options = config, config.evaluation
         self.extractor = extractors.load(config.data, options.extractor, options.inception)
         self.name = scoring.names(self.extractor)['frechet']
@@ -47,9 +50,14 @@ class Evaluator:
                 logging.warning('the scores are against %s, not the train split of %s', self.real.images, wanted)
             return
         parts = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in ('train', 'test')}
-        self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'])
+        self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'], changed)
         if pipeline.count_images(config.data, 'test') > len(self.real.mean):
-            self.floor = summarise(config, self.extractor, 'test', 0, parts['test'])
+            self.floor = summarise(config, self.extractor, 'test', 0, parts['test'], changed)
+
+    def distance(self, batches):
+        """The Fréchet distance alone, of an iterable of uint8 [n, H, W, C]."""
+        found, _ = statistics.summarise(self.extractor, batches, 'the states')
+        return frechet_distance_from_moments(self.real.mean, self.real.covariance, found.mean, found.covariance)
 
     def score(self, batches, num_samples, labelled=False, part=None):
         """`metrics.score.score` of images.
@@ -184,13 +192,18 @@ def make_statistics(config, split, keep_features):
     return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
 
 
-def summarise(config, extractor, split, keep, part):
-    """`Statistics` of the first `num_real` images of a split; `keep` and `part` as in `metrics.statistics.summarise`."""
+def summarise(config, extractor, split, keep, part, changed=None):
+    """`Statistics` of the first `num_real` images of a split.
+
+    `keep` and `part` as in `metrics.statistics.summarise`, `changed` as in `Evaluator`.
+    """
     data, limit = config.data, config.evaluation.num_real or None
     total = pipeline.count_images(data, split)
     total = min(limit or total, total)
     words = f'the first {total:,} images of the {split} split of {_name(data)} at {data.image_size} px'
     batches = report.progress(pipeline.image_batches(data, split, limit), total, 'real images')
+    if changed:
+        words, batches = f'{words}, {changed.words}', changed(batches)
     found, _ = statistics.summarise(extractor, batches, words, keep, part=part)
     size, channels = data.image_size, data.image_channels
     return dataclasses.replace(found, dataset=_name(data), split=split, image_size=size, image_channels=channels)

@@ -37,13 +37,13 @@ def generate(config, workdir, num_samples, weights='ema', step=None, label=-1, c
         classes = 'compose' + '-'.join(f'{c}' if w == 1 else f'{c}x{w:g}' for c, w in zip(*compose, strict=True))
     names = (file_stem(config, workdir, step, weights, num_samples), classes, f'from{first}' if first else '')
     root = os.path.join(workdir, 'samples', '-'.join(filter(None, names)))
-    seed, rows = config.training.seed, min(num_samples, _TRAJECTORY_ROWS)
+    seed, rows = config.training.seed, min(num_samples, config.sampling.sample_batch_size if config.planar else _TRAJECTORY_ROWS)
     states = samples.draw(model, root, num_samples, seed, step, weights, label, compose, first)
 
     def show():
         terms = samples.terms_of(config, first, rows, label, compose)
         trajectory = states or model.sample(rows, [seed, noise.SAMPLING], first, weights, terms)
-        images = samples.first_images(root, config.image_shape, _GRID_IMAGES)
+        images = samples.first_images(root, config.image_shape, num_samples if config.planar else _GRID_IMAGES)
         report.save_png(f'{root}.png', report.square(images) if chosen else report.grid(images, config.data.num_classes))
         report.save_png(f'{root}-trajectory.png', report.trajectory(trajectory, rows))
         return {'grid': f'{root}.png', 'trajectory': f'{root}-trajectory.png', f'{num_samples:,} images': root}

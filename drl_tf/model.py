@@ -10,6 +10,7 @@ from drl_tf import diffusion, execution, microbatches, noise, sampling
 from drl_tf.diffusion import at, per_image
 from drl_tf.level_mean import LevelMean, rms
 from drl_tf.networks.energy import EnergyNetwork
+from drl_tf.networks.mlp import MLPNetwork
 from drl_tf.terms import UNCONDITIONAL
 
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
@@ -47,7 +48,7 @@ class RecoveryLikelihood(keras.Model):
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         self.precision = self.schedule.s[1:] ** -2 if config.diffusion.energy_scale == 'noise' else self.schedule.delta**-2
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
-        self.network, self.ema_network = self._with_average(EnergyNetwork, config.network, 'network')
+        self.network, self.ema_network = self._with_average(MLPNetwork if config.planar else EnergyNetwork, config.network, 'network')
         self.averages = [(self.ema_network, self.network)]
         self._noted = ('loss', 'gradient_norm') if config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
         self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in self._noted}
@@ -133,8 +134,8 @@ class RecoveryLikelihood(keras.Model):
         return self._denoise(self.walk, x_next, level, seed, first, weights, terms)
 
     @tf.function
-    def _walk_levels(self, x, high, low, seed, first, weights, terms):
-        """Goes down several levels of the walk; see `sampling.descend`."""
+    def walk_levels(self, x, high, low, seed, first, weights, terms):
+        """Goes from x_high down to x_low, levels of the walk; see `sampling.descend`."""
 
         def denoise_step(x, level, seed):
             return self._denoise(self.walk, x, tf.fill([tf.shape(x)[0]], level), seed, first, weights, terms)
@@ -180,7 +181,7 @@ class RecoveryLikelihood(keras.Model):
             if high - low == 1:
                 level_seed = noise.fold(seed, noise.LANGEVIN, low)
                 return run(self._walk_level, (x, tf.fill([num_images], low), level_seed, first, weights, terms))
-            return run(self._walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms))
+            return run(self.walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms))
 
         x = run(self._prior, (num_images, noise.fold(seed, noise.PRIOR), first))
         trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part)

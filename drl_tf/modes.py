@@ -8,27 +8,35 @@ from drl_tf.files import REMOTE
 from drl_tf.options import option, text
 
 MODES = (
-    'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'sweep_steps', 'sweep_guidance', 'export',
+    'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps',
+    'sweep_guidance', 'ablate', 'export',
 )  # fmt: skip
-_SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance')
-_OF_FEATURES = ('train', 'stats', *_SCORED)
+_SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
+_OF_IMAGES = ('stats', 'likelihood', *_SCORED)
+_OF_FEATURES = ('train', 'stats', 'long_run', *_SCORED)
+_OF_A_CHECKPOINT = ('sample', 'compose', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance', 'export')
 _READ_BY = {
     'official_checkpoint': ('import_official',),
     'official_weights': ('import_official',),
-    'model': ('sample', 'compose', 'likelihood', *_SCORED, 'export'),
+    'model': _OF_A_CHECKPOINT,
     'init_from': ('train',),
     'restart': ('train',),
     'label': ('sample',),
     'labels': ('compose',),
     'label_weights': ('compose',),
-    'guidance': ('train', 'sample', 'evaluate', 'sweep_steps'),
-    'num_samples': ('sample', 'compose', *_SCORED),
+    'guidance': ('train', 'sample', 'evaluate', 'long_run', 'sweep_steps'),
+    'num_samples': ('sample', 'compose', 'density', *_SCORED),
     'first_sample': ('sample', 'compose'),
-    'checkpoint_step': ('sample', 'compose', *_SCORED, 'likelihood', 'export'),
-    'best': ('sample', 'compose', *_SCORED, 'likelihood', 'export'),
-    'num_chains': ('likelihood',),
-    'ais_steps': ('likelihood',),
-    'hmc_leapfrog': ('likelihood',),
+    'checkpoint_step': _OF_A_CHECKPOINT,
+    'best': _OF_A_CHECKPOINT,
+    'num_chains': ('likelihood', 'density', 'long_run'),
+    'ais_steps': ('likelihood', 'density'),
+    'hmc_leapfrog': ('likelihood', 'density', 'long_run'),
+    'chain_levels': ('long_run',),
+    'chain_method': ('long_run',),
+    'chain_burn_in': ('long_run',),
+    'chain_steps': ('long_run',),
+    'chain_minutes': ('long_run',),
     'samples': ('evaluate',),
     'evaluation_seeds': ('evaluate',),
     'split': ('stats',),
@@ -63,16 +71,28 @@ class Command:
     weights: str = option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
     checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
     best: bool = option(False, 'Use the best checkpoint of --evaluate_every instead of the newest.')
-    num_samples: int = option(0, 'Images to sample; 0: 64 (100 with classes), 2,048 to evaluate.', low=0, high=10_000_000)
+    num_samples: int = option(0, 'Images to sample; 0: 64 (100 with classes, 10,000 points), 2,048 to evaluate.', low=0, high=10_000_000)
     first_sample: int = option(0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000)
     label: int = option(-1, 'Class to sample, from 0; -1 takes all in turn (up to 16 have a row each in the grid).', low=-1)
     labels: tuple[int, ...] = option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
     label_weights: tuple[float, ...] = option((1.0,), 'Their weights w_i; one number serves for all.')
     samples: str = option('', 'Images made elsewhere to evaluate: a directory of PNG or JPEG files, or a .npz or .npy file.')
     evaluation_seeds: tuple[int, ...] = option((), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1)
-    num_chains: int = option(64, 'Chains of --mode=likelihood, forward and as many backward.', low=2, high=1_000_000)
-    ais_steps: int = option(1000, 'Densities that they go through, about; each level is one at least.', low=1, high=10_000_000)
+    num_chains: int = option(
+        0,
+        'Chains of --mode=likelihood (0: 64), forward and as many backward, of density (1,000) and of long_run (100, from either start).',
+        low=0,
+        high=1_000_000,
+    )
+    ais_steps: int = option(1000, 'Densities that annealing goes through, about; each level is one at least.', low=1, high=10_000_000)
     hmc_leapfrog: int = option(5, 'Leapfrog steps of a transition of HMC.', low=1, high=1000)
+    chain_levels: tuple[int, ...] = option((), 'Levels of --mode=long_run; without it three, evenly spaced from 0 up.', low=0)
+    chain_method: str = option(
+        'hmc', 'Its chains: hmc, mala, or langevin (as in training, uncorrected).', choices=('hmc', 'mala', 'langevin')
+    )
+    chain_burn_in: int = option(200, 'Transitions in which their step size is adapted; it is fixed then.', low=0, high=10_000_000)
+    chain_steps: int = option(100_000, 'Transitions of each chain in all; the paper has 100,000.', low=1, high=10_000_000)
+    chain_minutes: float = option(30.0, 'Minutes that this command may run chains; the same command goes on. 0: no limit.', low=0)
     split: str = option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
     keep_features: bool = option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')
     export_dir: str = option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
@@ -102,10 +122,14 @@ def check(command, given):
     idle = [f'--{name}' for name in _OF_A_RUN if name in given]
     if 'samples' in given and (not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)):
         raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
+    if 'num_chains' in given and command.num_chains == 1:
+        raise UserError('--num_chains=1 must be 0 or at least 2')
     if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
         raise UserError('--num_real is for real images that are read, --stats_file for those that were: drop one of them')
     for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
         raise UserError(f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such as gs://bucket')
+    if 'ablate' in command.mode and len(command.mode) > 1:
+        raise UserError('--mode=ablate makes runs of its own: give it alone')
     if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
         raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
     if len(command.label_weights) not in (1, len(command.labels)):
@@ -146,7 +170,8 @@ def run(command, config, workdir, wanted):
     devices.set_up(config.training.deterministic, wanted)
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
-        print(f'network arithmetic: {config.training.precision}' + (' (export: float32)' if 'export' in command.mode else ''), flush=True)
+        exact = ', '.join(mode for mode in command.mode if mode in ('export', 'likelihood', 'density', 'long_run'))
+        print(f'network arithmetic: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''), flush=True)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check_before_work(command, config, workdir))
         functions = _functions(command, config, workdir)
@@ -158,16 +183,16 @@ def run(command, config, workdir, wanted):
 
 def _functions(command, config, workdir):
     """{mode: a function that does it and returns where everything is, as {label: text}}."""
-    from drl_tf import checkpoint, evaluate, export, exported, generate, sweep, train, workers
+    from drl_tf import ablate, checkpoint, evaluate, export, exported, generate, sweep, train, workers
 
     chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
     step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
     export_dir, init_from = _export_directory(command, config), command.init_from and exported.readable(command.init_from, '--init_from')
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    samples, scored = command.num_samples or (100 if config.data.num_classes else 64), command.num_samples or evaluate.NUM_SAMPLES
+    samples, scored = command.num_samples or _samples(config), command.num_samples or evaluate.NUM_SAMPLES
     first, most = command.first_sample, command.max_samples
     origin, which = command.official_checkpoint, command.official_weights
-    effort = (command.num_chains, command.ais_steps, command.hmc_leapfrog)
+    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
     return {
         'import_official': lambda: workers.by_chief(lambda: train.import_official(config, workdir, origin, which)),
         'train': lambda: train.train(config, workdir, init_from, command.weights, command.restart),
@@ -180,8 +205,11 @@ def _functions(command, config, workdir):
             else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
         ),
         'likelihood': lambda: workers.by_chief(lambda: _likelihood().likelihood(config, workdir, *effort, command.weights, step())),
+        'density': lambda: workers.by_chief(lambda: _density(command, config, workdir, step())),
+        'long_run': lambda: workers.by_chief(lambda: _long_run(command, config, workdir, step())),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
         'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
+        'ablate': lambda: ablate.ablate(config, workdir, scored, command.weights),
         'export': lambda: workers.by_chief(lambda: export.export(config, workdir, export_dir, most, command.weights, step())),
     }
 
@@ -197,10 +225,35 @@ def _export_directory(command, config):
     return command.export_dir or os.path.join('saved_models', config.data.dataset)
 
 
+def _samples(config):
+    """How many images are sampled where nothing is said."""
+    return 10_000 if config.planar else 100 if config.data.num_classes else 64
+
+
+def _density(command, config, workdir, step):
+    from drl_tf import toy
+
+    effort = (command.num_samples or _samples(config), command.num_chains or 1000, command.ais_steps, command.hmc_leapfrog)
+    return toy.density(config, workdir, *effort, command.weights, step)
+
+
+def _long_run(command, config, workdir, step):
+    from drl_tf import long_run
+
+    chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
+    plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
+    return long_run.long_run(config, workdir, plan, command.weights, step)
+
+
 def _check_before_work(command, config, workdir):
     """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
-    from drl_tf import evaluate, export, exported, generate, sweep
+    from drl_tf import ablate, evaluate, export, exported, generate, sweep
 
+    _check_points(command, config)
+    if 'long_run' in command.mode:
+        _check_levels(command.chain_levels, config.diffusion.num_levels)
+    if 'ablate' in command.mode:
+        ablate.configs_of(config)
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
         evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
     if command.samples:
@@ -217,3 +270,19 @@ def _check_before_work(command, config, workdir):
         export.check(config, _export_directory(command, config))
     if command.model:
         exported.link(exported.find(command.model), workdir)
+
+
+def _check_points(command, config):
+    """Raises UserError for modes of images where there are points of the plane, and the other way round."""
+    refused = [f'--mode={mode}' for mode in command.mode if mode in _OF_IMAGES]
+    refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
+    if config.planar and refused:
+        raise UserError(f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density')
+    if 'density' in command.mode and not config.planar:
+        raise UserError(f'--mode=density is for points of the plane (--dataset=toy_checkerboard, ..), not for {config.data.dataset}')
+
+
+def _check_levels(levels, num_levels):
+    wrong = [t for t in levels if t >= num_levels]
+    if wrong:
+        raise UserError(f'--chain_levels={text(levels)} must be from 0 to {num_levels - 1}, one less than --num_levels')

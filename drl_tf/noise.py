@@ -9,7 +9,7 @@ import dataclasses
 import tensorflow as tf
 
 # Roots beside the seed of a run, one for each user of randomness, and purposes within one.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD = range(5)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
 FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
@@ -27,14 +27,18 @@ def normal(seed, shape, first=0):
 
     Args:
       seed: int32 [2].
-      shape: [n, H, W, C], where H * W * C divides by 4.
+      shape: [n, H, W, C].
       first: index of the first image, int.
 
     Returns:
       float32 of `shape`; row i depends on (seed, first + i) alone.
     """
-    key, counter = _at_image(seed, tf.reduce_prod(shape[1:]) // _NUMBERS_PER_COUNT, first)
-    return tf.raw_ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=_PHILOX)
+    size = tf.reduce_prod(shape[1:])
+    counts_per_image = -(-size // _NUMBERS_PER_COUNT)
+    key, counter = _at_image(seed, counts_per_image, first)
+    drawn = [shape[0], counts_per_image * _NUMBERS_PER_COUNT]
+    numbers = tf.raw_ops.StatelessRandomNormalV2(shape=drawn, key=key, counter=counter, alg=_PHILOX)
+    return tf.reshape(numbers[:, :size], shape)
 
 
 def _at_image(seed, counts_per_image, first):

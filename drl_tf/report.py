@@ -8,11 +8,13 @@ import tqdm
 from matplotlib.figure import Figure
 from PIL import Image
 
+from drl_tf.data import toy
 from drl_tf.files import written_aside
 
 _SMALLEST_SIDE = 512
 _MOST_ROWS = 16
 _CLASS_COLUMNS = 10
+_CLOUD_SIDE, _CLOUD_EDGE = 128, 1.5
 
 
 def to_uint8(images):
@@ -20,8 +22,37 @@ def to_uint8(images):
     return np.clip(np.round((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
+def kept(images):
+    """What is kept of images in [-1, 1], float32 [n, H, W, C]: grey levels as `to_uint8`; points of the plane stay as they are."""
+    return np.asarray(images) if _are_points(images) else to_uint8(images)
+
+
+def _are_points(images):
+    return tuple(images.shape[1:]) == toy.IMAGE_SHAPE
+
+
+def cloud(points):
+    """A picture of points of the plane, [-1.5, 1.5] squared, brighter where more of them are.
+
+    Args:
+      points: float32 [n, 1, 1, 2].
+
+    Returns:
+      uint8 [128, 128, 1].
+    """
+    x, y = np.asarray(points).reshape(-1, 2).T
+    bounds = [[-_CLOUD_EDGE, _CLOUD_EDGE]] * 2
+    counts = np.histogram2d(-y, x, _CLOUD_SIDE, bounds)[0]
+    return np.round(255 * np.sqrt(counts / max(counts.max(), 1))).astype(np.uint8)[..., None]
+
+
 def square(images):
-    """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows, columns, H, W, C]."""
+    """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows, columns, H, W, C].
+
+    Points, float32 [n, 1, 1, 2], are one cell, their `cloud`.
+    """
+    if _are_points(images):
+        return cloud(images)[None, None]
     return _in_rows(images, math.isqrt(len(images)))
 
 
@@ -32,7 +63,7 @@ def _in_rows(images, columns):
 
 
 def grid(images, num_classes=0):
-    """A square of images, uint8 [rows, columns, H, W, C]; of at most 16 classes that take turns, a row of up to 10 for each."""
+    """As `square`; of at most 16 classes that take turns, a row of up to 10 images for each."""
     if not 0 < num_classes <= _MOST_ROWS:
         return square(images)
     return _in_rows(images[: _CLASS_COLUMNS * num_classes], num_classes).swapaxes(0, 1)
@@ -77,16 +108,40 @@ def save_curves(path, axis, x, curves):
         figure.savefig(file, format='png', dpi=120)
 
 
+def save_bars(path, axis, bars, floor=None):
+    """Draws a bar for each of some numbers into a PNG.
+
+    Args:
+      path: the file.
+      axis: what the numbers are.
+      bars: {label: number}, from the top down.
+      floor: a number to compare with, a dashed line; None for none.
+    """
+    figure = Figure(figsize=(5, 0.8 + 0.3 * len(bars)), layout='constrained')
+    axes = figure.subplots()
+    drawn = axes.barh(list(bars), list(bars.values()))
+    axes.bar_label(drawn, fmt='%.3g', padding=3)
+    if floor is not None:
+        axes.axvline(floor, linestyle='--', color='black', label='floor')
+        axes.legend()
+    axes.set(xlabel=axis, xlim=(0, 1.15 * max(bars.values())))
+    axes.invert_yaxis()
+    with written_aside(path, 'wb') as file:
+        figure.savefig(file, format='png', dpi=120)
+
+
 def trajectory(states, count):
     """A row per image and a column per noise level, from x_T to x_0.
 
     Args:
       states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
-      count: rows.
+      count: rows; points are all in one.
 
     Returns:
       uint8 [count, T + 1, H, W, C].
     """
+    if _are_points(states[0]):
+        return np.stack([cloud(state) for state in states])[None]
     return np.stack([to_uint8(state[:count]) for state in states], axis=1)
 
 

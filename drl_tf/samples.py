@@ -42,7 +42,8 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
 
     Args:
       model: a `RecoveryLikelihood`; it samples on the replicas of the strategy that it was built under.
-      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C]), `first` and `seed`.
+      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C]; points: float32),
+        `first` and `seed`.
       num_samples: how many images.
       seed: an int; image i depends on (seed, i) alone, up to rounding.
       step: the training step of the model.
@@ -57,7 +58,7 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
     Raises:
       UserError: another run draws there, or the samples are not finite.
     """
-    settings = _settings(model, num_samples, seed, step, weights, label, compose, first)
+    settings = settings_of(model, num_samples, seed, step, weights, label, compose, first)
     trajectory, share = None, _share(model, num_samples)
     batch = share * model.distribute_strategy.num_replicas_in_sync
     with workers.held(directory):
@@ -92,7 +93,7 @@ def batches(model, num_samples, seed, weights='ema', label=-1, compose=None, fir
       first: index of the first image.
 
     Yields:
-      uint8 [n, H, W, C].
+      uint8 [n, H, W, C]; points of the plane, which have no grey levels, float32.
 
     Raises:
       UserError: the samples are not finite.
@@ -107,7 +108,7 @@ def _share(model, num_samples):
 
 
 def _sampled(model, share, num_samples, seed, weights, label, compose, first, after_part=lambda count: None):
-    """Yields the images of each batch, uint8 [n, H, W, C], and its states, [x_T, ..., x_0], each with a part for each replica.
+    """Yields the images of each batch, as `batches`, and its states, [x_T, ..., x_0], each with a part for each replica.
 
     After each part of the levels of a batch `after_part` is told to how many images the levels walked since the last call amount.
     """
@@ -125,7 +126,7 @@ def _sampled(model, share, num_samples, seed, weights, label, compose, first, af
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
             raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
-        yield report.to_uint8(images[: last - start]), states
+        yield report.kept(images[: last - start]), states
 
 
 def _of_each(strategy, values):
@@ -170,7 +171,7 @@ def read(path, image_shape) -> Iterator[np.ndarray]:
       image_shape: [H, W, C] that they must have.
 
     Yields:
-      uint8 [n, H, W, C].
+      uint8 [n, H, W, C]; points of the plane, float32.
 
     Raises:
       UserError: there is nothing, not all of a set, something damaged, or images of another kind.
@@ -179,7 +180,7 @@ def read(path, image_shape) -> Iterator[np.ndarray]:
 
 
 def first_images(path, image_shape, count):
-    """The first `count` images of what `read` reads, or all where there are fewer; uint8 [n, H, W, C]."""
+    """The first `count` images of what `read` reads, or all where there are fewer; as `read`."""
     images = []
     for part in read(path, image_shape):
         images.append(part[: count - sum(map(len, images))])
@@ -262,8 +263,8 @@ def _begun(directory, settings, batch):
     return described
 
 
-def _settings(model, num_samples, seed, step, weights, label, compose, first):
-    """All that decides the pixels, as JSON has it."""
+def settings_of(model, num_samples, seed, step, weights, label=-1, compose=None, first=0):
+    """All that decides the pixels of `draw`, as JSON has it."""
     config = model.config
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
     options = {name: value for group in groups for name, value in dataclasses.asdict(group).items() if name != 'sample_batch_size'}
@@ -310,7 +311,8 @@ def _load(shard, settings):
             raise ValueError('longer than its images')
         members = (archive.open(f'{name}.npy') for name in ('images', 'first', 'seed'))
         images, first, seed = (np.lib.format.read_array(member, allow_pickle=False) for member in members)
-    wanted = ((shard.count, *settings['image_shape']), np.uint8, shard.first, settings['seed'])
+    kind = report.kept(np.zeros([1, *settings['image_shape']], np.float32)).dtype
+    wanted = ((shard.count, *settings['image_shape']), kind, shard.first, settings['seed'])
     if (images.shape, images.dtype, first, seed) != wanted:
         raise ValueError('other images than its name says')
     return images

@@ -12,15 +12,28 @@ from drl_tf.langevin import langevin, value_gradient
 _MOST_PARTS, _MOST_STATES = 32, 9
 
 
-def conditional_chain(schedule, log_density, start, x_next, level, num_steps, step_noise, step_scale=1.0):
-    """K Langevin steps on log p(y | x_{t+1}) = F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2).
+def conditional(schedule, log_density, x_next, level):
+    """The log density of y_t given x_{t+1}, F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2).
 
     Args:
       schedule: a `diffusion.Schedule`.
       log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
-      start: where the chains start, float32 [B, H, W, C].
-      x_next: x_{t+1}, like `start`.
+      x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
+
+    Returns:
+      A callable as `log_density`.
+    """
+    tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
+    return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
+
+
+def conditional_chain(schedule, log_density, start, x_next, level, num_steps, step_noise, step_scale=1.0):
+    """K Langevin steps on `conditional`.
+
+    Args:
+      schedule, log_density, x_next, level: as in `conditional`.
+      start: where the chains start, like `x_next`.
       num_steps: K, int, or int32 [B], one for each image; the int 0 draws from the `normal_approximation`.
       step_noise: callable, k -> noise of step k, like `start`.
       step_scale: q, by which the noise is multiplied; the drift is by q^2.
@@ -30,11 +43,7 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
     """
     if isinstance(num_steps, int) and num_steps == 0:
         return normal_approximation(schedule, log_density, x_next, level, step_noise(0))
-    tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
-
-    def log_conditional(y):
-        return log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
-
+    log_conditional = conditional(schedule, log_density, x_next, level)
     steps = tf.reshape(num_steps, [-1, 1, 1, 1])
     return langevin(log_conditional, start, step_scale * at(schedule.delta, level), steps, step_noise)
 

@@ -18,7 +18,7 @@ class Export(tf.Module):
     """The signatures over the weights of a float32 model.
 
     `sample`, `energy` and `denoise`; for models with classes `sample_class` and `energy_class` (the others then know no class);
-    `log_likelihood` where log Z is known. Each also with PNG files instead of arrays, as `sample_bytes` and so on.
+    `log_likelihood` where log Z is known. Each also with PNG files instead of arrays, as `sample_bytes` and so on, but for points.
 
     Args:
       model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
@@ -55,6 +55,8 @@ class Export(tf.Module):
         found = {}
         for function, specs in inputs.items():
             found[function.__name__] = _traced(function, specs)
+            if self._model.config.planar:
+                continue
             found[f'{function.__name__}_bytes'] = _traced(self._with_files(function), [files if spec is images else spec for spec in specs])
         return {'serving_default': found['sample'], **found}
 
@@ -83,7 +85,7 @@ class Export(tf.Module):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
     def sample(self, seed, num_samples):
-        """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C]; image i depends on (seed, i) alone."""
+        """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C] (points: float32); image i depends on (seed, i) alone."""
         seed, num_samples = _shaped(seed, 2), _shaped(num_samples)
         with tf.control_dependencies(_within(num_samples, 1, self._max_samples, 'num_samples')):
             num_samples = tf.identity(num_samples)
@@ -107,7 +109,8 @@ class Export(tf.Module):
 
     def _images(self, num_samples, seed, terms):
         x = self._model.sample(num_samples, seed, weights=self._weights, terms=terms, run=self._apart)[-1]
-        return {'images': _grey_levels(tf.debugging.assert_all_finite(x, 'the samples are not finite'))}
+        x = tf.debugging.assert_all_finite(x, 'the samples are not finite')
+        return {'images': x if self._model.config.planar else _grey_levels(x)}
 
     def _apart(self, function, arguments):
         """Calls a function that stays one in the graph: all levels share it, and a server makes it ready once, not once a level."""

@@ -8,6 +8,7 @@ import os
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -284,8 +285,8 @@ def _starting_step(model, config, workdir, init_from, weights):
 
 def _show_data(batches, config, workdir):
     """Writes `samples/data.png`, a grid of what the model learns from."""
-    images = batches.map(lambda images, *labels: images).unbatch().take(callbacks.GRID_IMAGES)
-    report.save_png(os.path.join(workdir, 'samples', 'data.png'), report.square(report.to_uint8(list(images))))
+    images = batches.map(lambda images, *labels: images).unbatch().take(callbacks.grid_images(config))
+    report.save_png(os.path.join(workdir, 'samples', 'data.png'), report.square(report.kept(np.stack(list(images)))))
 
 
 def _callbacks(model, config, workdir, step, end, stopwatch, look_every):

