@@ -231,10 +231,10 @@ def _samples(config):
 
 
 def _density(command, config, workdir, step):
-    from drl_tf import toy
+    from drl_tf import density
 
     effort = (command.num_samples or _samples(config), command.num_chains or 1000, command.ais_steps, command.hmc_leapfrog)
-    return toy.density(config, workdir, *effort, command.weights, step)
+    return density.density(config, workdir, *effort, command.weights, step)
 
 
 def _long_run(command, config, workdir, step):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from tiny import call, refused
 
-from drl_tf import diffusion, noise, samples, toy
+from drl_tf import density, diffusion, noise, samples
 from drl_tf.data import toy as sets
 
 POINTS = [
@@ -29,44 +29,44 @@ def exact_density(schedule, variance):
 
 @pytest.mark.parametrize('width', [0.02, 0.1, 1.0])
 def test_quadrature_of_gaussians(width):
-    grid = toy.quadrature(lambda y: -0.5 * tf.reduce_sum(((y - 0.3) / width) ** 2, axis=[1, 2, 3]), width)
+    grid = density.quadrature(lambda y: -0.5 * tf.reduce_sum(((y - 0.3) / width) ** 2, axis=[1, 2, 3]), width)
     assert grid.log_z == pytest.approx(np.log(2 * np.pi * width**2), abs=1e-5)
     assert grid.error < 0.02 and len(grid.side) == {0.02: 1200, 0.1: 240, 1.0: 240}[width]
 
 
 def test_quadrature_sees_what_is_too_fine_for_it():
     """Its error says so where the true one is large."""
-    grid = toy.quadrature(lambda y: -0.5 * tf.reduce_sum(((y - 0.003) / 0.004) ** 2, axis=[1, 2, 3]), 0.02)
+    grid = density.quadrature(lambda y: -0.5 * tf.reduce_sum(((y - 0.003) / 0.004) ** 2, axis=[1, 2, 3]), 0.02)
     assert grid.error > abs(grid.log_z - np.log(2 * np.pi * 0.004**2)) > 0.01
 
 
 def test_the_wall_bounds_the_plane():
-    assert toy.quadrature(lambda y: 0.0 * tf.reduce_sum(y, axis=[1, 2, 3]), 1.0).log_z == pytest.approx(np.log(12.0**2), abs=1e-6)
+    assert density.quadrature(lambda y: 0.0 * tf.reduce_sum(y, axis=[1, 2, 3]), 1.0).log_z == pytest.approx(np.log(12.0**2), abs=1e-6)
 
 
 def test_annealing_agrees_with_what_is_known_at_every_level():
     schedule = diffusion.t6(3)
     density_at, log_z = exact_density(schedule, 0.3)
-    found = toy._annealed(schedule, density_at, num_chains=300, ais_steps=30, hmc_leapfrog=3, seed=0)
+    found = density._annealed(schedule, density_at, num_chains=300, ais_steps=30, hmc_leapfrog=3, seed=0)
     assert sorted(found) == [0, 1, 2]
     for t, estimate in found.items():
-        grid = toy.quadrature(density_at(tf.constant([t])), schedule.S[t])
+        grid = density.quadrature(density_at(tf.constant([t])), schedule.S[t])
         assert abs(estimate.log_mean - log_z[t]) < 4 * estimate.standard_error < 0.4
-        assert abs(toy._compared(grid, estimate, 0.0)['differs_by_errors']) < 4
+        assert abs(density._compared(grid, estimate, 0.0)['differs_by_errors']) < 4
 
 
 def test_what_is_said_of_a_level():
     """A disagreement beyond three standard errors is named."""
-    grid = toy.Grid(np.zeros(1), np.zeros([1, 1]), 1.0, 0.0)
+    grid = density.Grid(np.zeros(1), np.zeros([1, 1]), 1.0, 0.0)
     for log_mean, words in ((1.2, '2.0 standard errors apart;'), (1.5, '5.0 standard errors apart, more than 3;')):
-        said = toy._said(toy._compared(grid, toy.annealing.Estimate(log_mean, 0.1, 50.0, 1.1), -0.5))
+        said = density._said(density._compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1), -0.5))
         assert words in said and f'log Z 1.0000 by quadrature (± 0), {log_mean:.4f} ± 0.1 by annealed' in said and '-0.500 nats' in said
 
 
 def test_levels_that_are_shown():
     """All of few; of many ten, the noise of each about the same multiple of the one below."""
-    assert toy.shown_levels(diffusion.t6()) == [5, 4, 3, 2, 1, 0]
-    levels, noises = toy.shown_levels(diffusion.t1k()), diffusion.t1k().S
+    assert density.shown_levels(diffusion.t6()) == [5, 4, 3, 2, 1, 0]
+    levels, noises = density.shown_levels(diffusion.t1k()), diffusion.t1k().S
     assert len(levels) == 10 and (levels[0], levels[-1]) == (998, 0)
     np.testing.assert_allclose(np.diff(np.log(noises[levels])), np.log(noises[0] / noises[998]) / 9, rtol=0.25)
 

@@ -26,7 +26,7 @@ print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read()).group(1))
 
 
 def resident(**options):
-    """The largest resident size, KiB, of a process that takes two training steps. (`ru_maxrss` would be at least that of the one that starts it.)"""
+    """The largest resident size, KiB, of a process that takes two training steps; its `ru_maxrss` is at least that of this one."""
     done = run('-c', PEAK, json.dumps(options))
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
