@@ -71,7 +71,7 @@ class Affine(keras.layers.Layer):
 
     def call(self, x, prepared):
         kernel, bias, gain = prepared
-        y = tf.nn.conv2d(x, kernel, self.stride, 'SAME') if self.kernel_size else tf.matmul(x, kernel)
+        y = tf.nn.conv2d(x, kernel, self.stride, 'SAME') if self.kernel_size else tf.tensordot(x, kernel, 1)
         y = y if bias is None else y + bias
         return y if gain is None else y * gain
 
