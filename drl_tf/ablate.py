@@ -8,7 +8,7 @@ from absl import logging
 
 from drl_tf import checkpoint, evaluate, report, train, workers
 from drl_tf.errors import DivergenceError, UserError
-from drl_tf.files import held, written_aside
+from drl_tf.files import held, write_json, written_aside
 
 # What flags/recipe_t1k.flags says, and what it needs besides.
 _T1K = dict(
@@ -77,7 +77,7 @@ def _row(name, config, workdir, num_samples, weights):
         print(f'{name} is finished: {path}')
         return stored
     row = {**wanted, **_trained(name, config, workdir), **_scored(config, workdir, num_samples, weights)}
-    workers.by_chief(lambda: _note(path, row))
+    workers.by_chief(lambda: write_json(path, row))
     return row
 
 
@@ -90,11 +90,6 @@ def _stored(path):
     except (OSError, ValueError, TypeError, RecursionError) as error:
         logging.warning('%s is damaged (%s): the row is scored again', path, error)
         return None
-
-
-def _note(path, row):
-    with written_aside(path) as file:
-        json.dump(row, file, indent=2)
 
 
 def _trained(name, config, workdir):

@@ -67,7 +67,7 @@ class Annealer:
 
     def __init__(self, density_of, num_leapfrog):
         self._density_of, self.num_leapfrog = density_of, num_leapfrog
-        self._begin, self._move = tf.function(self._begin_at), tf.function(self._move_to)
+        self._begin, self._move = (tf.function(function, autograph=False) for function in (self._begin_at, self._move_to))
 
     def begin(self, k, y):
         """The state of chains that start at samples `y` of density k."""

@@ -1,6 +1,7 @@
 """A trained model in Python: `drl_tf.load(name_or_directory)` gives a `Model` to sample, score, denoise with, train on and export.
 
-Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; what is given back is NumPy.
+Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2]. What is given back
+is NumPy.
 """
 
 import functools
@@ -42,8 +43,8 @@ class Model:
 
     def __init__(self, model, step):
         self.model, self.step = model, step
-        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), reduce_retracing=True)
-        self._function_of = functools.cache(lambda function: tf.function(function.python_function, reduce_retracing=True))
+        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), autograph=False, reduce_retracing=True)
+        self._function_of = functools.cache(lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True))
         self._recipe, self._settings = model.config.training, None
 
     @property
@@ -78,7 +79,7 @@ class Model:
           first: index of the first image.
 
         Returns:
-          uint8 [n, H, W, C].
+          uint8 [n, H, W, C]; points of the plane (toy sets) as they are, float32 [n, 1, 1, 2].
 
         Raises:
           UserError: an argument is out of its range, or the samples are not finite.
@@ -95,7 +96,7 @@ class Model:
             terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
             x = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)[-1].numpy()
             drawn.append(x[: n - start])
-        return report.to_uint8(_finite(np.concatenate(drawn)))
+        return report.kept(_finite(np.concatenate(drawn)))
 
     def energy(self, images, level=0, labels=None, guidance=0.0):
         """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.

@@ -1,7 +1,6 @@
 """The densities of the plane that a model has learnt (`--mode=density`): integrated, estimated by annealing, and drawn."""
 
 import itertools
-import json
 import math
 import os
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 
 from drl_tf import annealing, checkpoint, noise, partition, report
 from drl_tf.data import toy
-from drl_tf.files import written_aside
+from drl_tf.files import write_json, written_aside
 from drl_tf.terms import UNCONDITIONAL
 
 _AT_ONCE = 65_536
@@ -71,10 +70,8 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     stem = os.path.join(workdir, 'density', f'{step:08d}-{weights}-seed{seed}')
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
-    with written_aside(f'{stem}.json') as file:
-        json.dump(
-            {'step': step, 'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog, 'levels': found}, file, indent=2
-        )
+    effort = {'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog}
+    write_json(f'{stem}.json', {'step': step, **effort, 'levels': found})
     return {**{f'level {t}': _said(found[t]) for t in levels}, 'figure': f'{stem}.png', 'figures': f'{stem}.json'}
 
 
@@ -109,7 +106,7 @@ def quadrature(log_density, width):
 
 def _evaluate(log_density, points):
     """The log density of points, float64 [n]."""
-    log_density = tf.function(log_density)
+    log_density = tf.function(log_density, autograph=False)
     parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
     return np.concatenate([log_density(tf.constant(part)).numpy() for part in parts]).astype(np.float64)
 

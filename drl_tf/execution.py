@@ -20,7 +20,7 @@ def train_function(model, steps):
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if steps == 1 and not on_tpu and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return None
-    step = tf.function(model.train_step, jit_compile=True) if model.jit_compile and not on_tpu else model.train_step
+    step = tf.function(model.train_step, autograph=False, jit_compile=True) if model.jit_compile and not on_tpu else model.train_step
 
     def one(iterator):
         logs = strategy.run(step, (next(iterator),))

@@ -99,8 +99,7 @@ def _put_others_aside(root, settings):
     kept = files.put_aside(root)
     if kept:
         logging.warning('%s held chains of other settings: they are now in %s', root, kept)
-    with files.written_aside(path) as file:
-        json.dump(settings, file, indent=2)
+    files.write_json(path, settings)
 
 
 class Sampler:
@@ -117,7 +116,7 @@ class Sampler:
         self.seed = long_run_report.seed_of(model.config)
         batch = next(iter(pipeline.training_images(model.config.data, plan.num_images, model.config.training.seed)))
         self.images, self.labels = batch if model.config.data.num_classes else (batch, None)
-        self.start, self.advance = tf.function(self._start), tf.function(self._advance)
+        self.start, self.advance = (tf.function(function, autograph=False) for function in (self._start, self._advance))
 
     def pairs(self, level):
         """x_{t+1} of each chain and where it starts, both float32 [2 n, H, W, C]: first those of x_{t+1}, then those of the data."""

@@ -1,7 +1,6 @@
 """What is said and shown of long-run chains: strips of states, traces of the energy, diagnoses, Fréchet distances."""
 
 import csv
-import json
 import os
 
 import numpy as np
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from drl_tf import chains, diffusion, noise, report
 from drl_tf.errors import UserError
 from drl_tf.evaluate import Evaluator
-from drl_tf.files import written_aside
+from drl_tf.files import write_json, written_aside
 
 _STRIP_IMAGES, _POINTS = 6, 200
 _COLOURS = ('tab:blue', 'tab:orange')
@@ -37,8 +36,7 @@ def write(config, root, plan, levels, kinds):
         report.save_png(strip, _strip(level))
         found[level.t] = {**_diagnosed(level, plan), **_distances(config, root, level, kinds)}
     paths = {name: os.path.join(root, name) for name in ('long_run.png', 'metrics.json', 'metrics.csv')}
-    with written_aside(paths['metrics.json']) as file:
-        json.dump({'levels': found, 'energy': 'minus log p(y_t | x_{t+1}) up to a constant, in nats'}, file, indent=2)
+    write_json(paths['metrics.json'], {'levels': found, 'energy': 'minus log p(y_t | x_{t+1}) up to a constant, in nats'})
     _write_table(paths['metrics.csv'], levels, found, kinds)
     _draw(paths['long_run.png'], levels, found, kinds)
     said = {f'level {t}': _said(one, kinds) for t, one in found.items()}

@@ -67,7 +67,7 @@ class RecoveryLikelihood(keras.Model):
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
-    @tf.function
+    @tf.function(autograph=False)
     def _level_sums(self):
         variables = [variable for mean in self.level_means.values() for variable in mean.variables]
 
@@ -123,17 +123,17 @@ class RecoveryLikelihood(keras.Model):
         del level, seed, first, weights, terms, training
         return x_next, x_next
 
-    @tf.function
+    @tf.function(autograph=False)
     def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
         """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation; see `sampling.denoise`."""
         return self._denoise(self.schedule, x_next, level, seed, first, weights, terms)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _walk_level(self, x_next, level, seed, first, weights, terms):
         """As `denoise`, at a level of the walk."""
         return self._denoise(self.walk, x_next, level, seed, first, weights, terms)
 
-    @tf.function
+    @tf.function(autograph=False)
     def walk_levels(self, x, high, low, seed, first, weights, terms):
         """Goes from x_high down to x_low, levels of the walk; see `sampling.descend`."""
 
@@ -153,7 +153,7 @@ class RecoveryLikelihood(keras.Model):
         """K of each image, int32 [B]; the int 0 for the normal approximation."""
         return tf.gather(self.config.steps_by_level, level) if any(self.config.steps_by_level) else 0
 
-    @tf.function
+    @tf.function(autograph=False)
     def final_denoise(self, x_0, weights='ema', terms=UNCONDITIONAL):
         """The mean of the clean image given x_0; see `sampling.tweedie`."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
@@ -189,7 +189,7 @@ class RecoveryLikelihood(keras.Model):
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
 
-    @tf.function
+    @tf.function(autograph=False)
     def _prior(self, num_images, seed, first):
         """x_T, white noise."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
@@ -308,7 +308,7 @@ class RecoveryLikelihood(keras.Model):
         x_t, x_next = diffusion.forward_pair(self.schedule, images, level, eps, eps_next)
         return at(self.schedule.m, level) * x_t, x_next
 
-    @tf.function
+    @tf.function(autograph=False)
     def _chain(self, start, x_next, level, seed, first, labels):
         """K Langevin steps of the weights in training, with noise of full scale."""
 

@@ -103,8 +103,9 @@ def batches(model, num_samples, seed, weights='ema', label=-1, compose=None, fir
 
 
 def _share(model, num_samples):
-    """How many images a replica draws at once."""
-    return -(-min(num_samples, model.config.sampling.sample_batch_size) // model.distribute_strategy.num_replicas_in_sync)
+    """How many images a replica draws at once: as few batches as may be, all of one size."""
+    batches_needed = math.ceil(num_samples / model.config.sampling.sample_batch_size)
+    return math.ceil(num_samples / (batches_needed * model.distribute_strategy.num_replicas_in_sync))
 
 
 def _sampled(model, share, num_samples, seed, weights, label, compose, first, after_part=lambda count: None):

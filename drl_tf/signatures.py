@@ -178,12 +178,13 @@ class Export(tf.Module):
 
 def _on_its_own(function):
     """A `tf.function` again, but one that is not copied into its callers when a graph is made ready to run."""
-    return tf.function(function.python_function, experimental_attributes={'_noinline': True})
+    return tf.function(function.python_function, autograph=False, experimental_attributes={'_noinline': True})
 
 
 def _traced(function, specs):
     """The concrete function of inputs that are (name, shape, type)."""
-    return tf.function(function).get_concrete_function(**{name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs})
+    inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
+    return tf.function(function, autograph=False).get_concrete_function(**inputs)
 
 
 def decode_png(files, image_shape):

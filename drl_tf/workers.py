@@ -147,7 +147,7 @@ def gathered(strategy, values):
     return _gathered(values).numpy()
 
 
-@tf.function
+@tf.function(autograph=False)
 def _gathered(values):
     strategy = devices.strategy()
     return strategy.gather(strategy.run(tf.identity, (values,)), axis=0)

@@ -154,7 +154,7 @@ class EnergyNetwork(keras.layers.Layer):
         for layer in self.normalised_layers():
             layer.u.assign(layer.power_iteration()[1])
 
-    @tf.function
+    @tf.function(autograph=False)
     def converge_u(self, tolerance=1e-6, max_iterations=1000):
         """Iterates every u to convergence, as averaged weights need before use."""
         for layer in self.normalised_layers():
