@@ -16,7 +16,8 @@ from drl_tf.terms import UNCONDITIONAL
 
 _AT_ONCE = 65_536
 _FINEST, _COARSEST = 0.01, 0.05
-_FRESH = 2**31 - 1  # An epoch that no training reaches.
+_FRESH = 2**31 - 1  # A batch that no training reaches.
+_NUM_FRESH = 65_536
 _FIRST_STEP_SIZE, _MOST_ERRORS = 0.3, 3
 _BINS, _MOST_LEVELS = 80, 10
 
@@ -136,7 +137,7 @@ def _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
 
 def _diffused(schedule, name, t, seed):
     """Fresh points at a level, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
-    x = toy.points(name, seed, _FRESH)
+    x = toy.points(name, seed, _FRESH, _NUM_FRESH)
     eps = noise.normal(noise.fold([seed, noise.LIKELIHOOD], noise.FORWARD, t), x.shape).numpy()
     return (schedule.m[t] * (schedule.A[t] * x + schedule.S[t] * eps)).astype(np.float32)
 

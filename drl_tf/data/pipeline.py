@@ -31,8 +31,8 @@ def training_images(
 
     Position p of the endless sequence is image p mod N, in a permutation from (seed, epoch), of epoch p div N; batch n holds
     the positions from n * `batch_size` on. Whether an image is mirrored depends on (seed, p). So batch n is the same wherever
-    a run starts. Images are held in memory if they take at most 2 GiB, else read from disk. Points are drawn anew in each epoch,
-    from (seed, epoch).
+    a run starts. Images are held in memory if they take at most 2 GiB, else read from disk. Points of the plane have no
+    end: batch n is drawn from (seed, n).
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
@@ -57,20 +57,23 @@ def training_images(
         if spec.flip:
             mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
             image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-        image = image if spec.source == 'toy' else tf.cast(image, tf.float32) / 127.5 - 1
+        image = tf.cast(image, tf.float32) / 127.5 - 1
         return (image, label + 1) if data.num_classes else image
-
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = _THREADS
 
     def wanted(dataset):
         return dataset if rows == slice(None) else dataset.batch(batch_size).map(lambda batch: batch[rows]).unbatch()
 
-    positions = wanted(tf.data.Dataset.counter(first))
-    finished = tf.data.Dataset.zip(positions, _endless_images(data, seed, first, wanted)).map(finish, num_parallel_calls=_THREADS)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = _THREADS
     at_once = at_once or len(range(batch_size)[rows])
-    return finished.batch(at_once, drop_remainder=True).prefetch(tf.data.AUTOTUNE).with_options(options)
+    if spec.source == 'toy':
+        batches = _endless_points(data.dataset, seed, first_step, batch_size, rows).rebatch(at_once)
+    else:
+        positions = wanted(tf.data.Dataset.counter(first))
+        drawn = tf.data.Dataset.zip(positions, _endless_images(data, seed, first, wanted)).map(finish, num_parallel_calls=_THREADS)
+        batches = drawn.batch(at_once, drop_remainder=True)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def load_images(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
@@ -137,13 +140,11 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
 
 
 def _endless_images(data, seed, first, wanted):
-    """Dataset of uint8 [H, W, C] (points: float32) and classes, int32 [] from 0, from position `first` on.
+    """Dataset of uint8 [H, W, C] and classes, int32 [] from 0, from position `first` on.
 
     `wanted` takes its part of a dataset.
     """
     spec = specs.find_spec(data.dataset)
-    if spec.source == 'toy':
-        return wanted(_endless_points(data.dataset, seed, first)).map(lambda point: (point, tf.zeros([], tf.int32)))
     if spec.source == 'tfds':
         builder = prepared.open_builder(data)
         if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
@@ -161,12 +162,11 @@ def _endless_images(data, seed, first, wanted):
     return wanted(tf.data.Dataset.counter(first)).map(pick, num_parallel_calls=_THREADS)
 
 
-def _endless_points(name, seed, first):
-    """Dataset of float32 [1, 1, 2] from position `first` on."""
-    epoch, done = divmod(first, toy.POINTS_PER_EPOCH)
+def _endless_points(name, seed, first_step, batch_size, rows):
+    """Dataset of those rows of each batch, float32 [n, 1, 1, 2], from a step on."""
 
-    def draw(epoch):
-        points = tf.numpy_function(lambda epoch: toy.points(name, seed, int(epoch)), [epoch], tf.float32)
-        return tf.ensure_shape(points, [toy.POINTS_PER_EPOCH, *toy.IMAGE_SHAPE])
+    def draw(step):
+        points = tf.numpy_function(lambda step: toy.points(name, seed, int(step), batch_size)[rows], [step], tf.float32)
+        return tf.ensure_shape(points, [len(range(batch_size)[rows]), *toy.IMAGE_SHAPE])
 
-    return tf.data.Dataset.counter(epoch).map(draw).unbatch().skip(done)
+    return tf.data.Dataset.counter(first_step).map(draw)

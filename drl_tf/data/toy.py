@@ -6,24 +6,23 @@ A point is an "image" of shape [1, 1, 2], so that training, sampling, checkpoint
 import numpy as np
 
 IMAGE_SHAPE = (1, 1, 2)
-POINTS_PER_EPOCH = 65_536
 _EIGHT_RADIUS, _EIGHT_DEVIATION = 0.7, 0.05
 _MOONS_DEVIATION, _ROLL_DEVIATION = 0.03, 0.015
 
 
-def points(name: str, seed: int, epoch: int, count: int = POINTS_PER_EPOCH) -> np.ndarray:
+def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
     """Draws points of a set, all within [-1, 1] but for tails of five deviations and more.
 
     Args:
       name: of `SETS`.
       seed: int from 0.
-      epoch: int from 0; each has points of its own.
-      count: how many.
+      batch: int from 0; each has points of its own.
+      count: how many points it has.
 
     Returns:
       float32 [count, 1, 1, 2].
     """
-    drawn = SETS[name](np.random.default_rng([seed, epoch]), count)
+    drawn = SETS[name](np.random.default_rng([seed, batch]), count)
     return drawn.astype(np.float32).reshape(count, *IMAGE_SHAPE)
 
 
