@@ -9,7 +9,6 @@ from drl_tf import config
 from drl_tf.data import pipeline, specs, toy
 from drl_tf.errors import UserError
 
-
 COUNT = 65_536
 
 
@@ -34,9 +33,9 @@ def test_checkerboard():
     assert (board.sum(axis=1) % 2 == 0).all()
     squares, counts = np.unique(board, axis=0, return_counts=True)
     assert len(squares) == 8
-    np.testing.assert_allclose(counts, toy.POINTS_PER_EPOCH / 8, rtol=0.06)
+    np.testing.assert_allclose(counts, COUNT / 8, rtol=0.06)
     quarters = np.floor((plane('toy_checkerboard') + 1) * 4).astype(int) % 2
-    np.testing.assert_allclose(np.unique(quarters, axis=0, return_counts=True)[1], toy.POINTS_PER_EPOCH / 4, rtol=0.04)
+    np.testing.assert_allclose(np.unique(quarters, axis=0, return_counts=True)[1], COUNT / 4, rtol=0.04)
 
 
 def test_eight_gaussians():
