@@ -2,14 +2,18 @@ PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 # Trains on handwritten digits for five minutes, samples, measures and exports.
 demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate,export --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --durations=10
+	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --durations=10 -m 'not slow'
+
+# What takes longest, processes that are killed and servers among it; the same must hold.
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --durations=10 -m slow
 
 lint: .venv/ready
 	$(BIN)/ruff check .

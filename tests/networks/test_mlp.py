@@ -40,7 +40,7 @@ def test_each_point_by_itself():
 
 
 def test_it_sees_waves_of_the_coordinates():
-    """Periods of 2, 1, .., 1/8 and slopes of at most 1."""
+    """Periods of 2, 1, .., 1/8, and slopes of the roots of their frequencies."""
     net, seen = network(), []
     net.conv_in.call = lambda x, prepared: seen.append(x.numpy()[:, 0, 0]) or tf.zeros([len(x), 1, 1, 8])
     step = 1e-3
@@ -48,7 +48,7 @@ def test_it_sees_waves_of_the_coordinates():
         net(POINTS + shift, net.prepare(LEVEL))
     here, near, finest, half, whole = seen
     np.testing.assert_array_equal(here[:, :2], POINTS[:, 0, 0])
-    assert 0.9 < np.abs(near - here).max() / step < 1.01
+    assert 0.9 < np.abs(near - here).max() / step / np.sqrt(16 * np.pi) < 1.01
     np.testing.assert_allclose(whole[:, 2:], here[:, 2:], atol=1e-5)
     np.testing.assert_allclose(half[:, 2:6], -here[:, 2:6], atol=1e-5)
     np.testing.assert_allclose(finest[:, -4:], here[:, -4:], atol=1e-5)
