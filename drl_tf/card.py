@@ -12,7 +12,7 @@ from drl_tf.data import specs
 from drl_tf.files import written_aside
 from drl_tf.options import text
 
-NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None, 'origin': {}}
+NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None, 'density': None, 'origin': {}}
 _NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
 _TITLES = {'floor': 'floor: the distance of held-out real images', 'class_agreement': 'samples taken for the class that was asked for'}
 
@@ -27,8 +27,8 @@ def history(workdir, step, weights):
 
     Returns:
       dict of 'seconds' in training up to the step, 'device', 'origin' of a network that was imported (see `train.import_official`)
-      and, of that step and those weights, 'evaluations', a list of results, and 'likelihood', the result of the most annealing;
-      what is not known is None or empty.
+      and, of that step and those weights, 'evaluations', a list of results, 'likelihood', the result of the most annealing, and
+      'density', that of points; what is not known is None or empty.
     """
 
     def results(directory):
@@ -37,7 +37,8 @@ def history(workdir, step, weights):
 
     likelihoods = [result for result in results('likelihood') if {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()]
     likelihood = max(likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None)
-    found = {**NOTHING, 'evaluations': results('evaluation'), 'likelihood': likelihood}
+    density = next((result for result in results('density') if '0' in result.get('levels', {})), None)
+    found = {**NOTHING, 'evaluations': results('evaluation'), 'likelihood': likelihood, 'density': density}
     if exported.source(workdir):
         return found
     surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
@@ -109,7 +110,7 @@ def write(path, final, model, config, step, max_samples, weights, known):
         _summary(config),
         *_section('Data', _data(config, known['origin'])),
         *_section('Training', _training(model, config, step, weights, known, final)),
-        *_section('Scores', [*_scores(known['evaluations']), *_likelihood(known['likelihood'])]),
+        *_section('Scores', _density(known['density']) or [*_scores(known['evaluations']), *_likelihood(known['likelihood'])]),
         *_section('Limits', _limits(config, max_samples)),
         *_section('Use', _use(final)),
     ]
@@ -125,15 +126,17 @@ def _summary(config):
     size, channels = config.data.image_size, config.data.image_channels
     kind = 'cooperative diffusion recovery likelihood' if config.diffusion.initializer else 'diffusion recovery likelihood'
     classes = f', conditional on {config.data.num_classes} classes' if config.data.num_classes else ''
-    return f'An energy-based model of `{config.data.dataset}`, {size} x {size} pixels, {channels} channel(s){classes}, by {kind}.'
+    what = 'points of the plane' if config.planar else f'{size} x {size} pixels, {channels} channel(s){classes}'
+    return f'An energy-based model of `{config.data.dataset}`, {what}, by {kind}.'
 
 
 def _data(config, origin):
     spec = specs.find_spec(config.data.dataset)
+    terms = '' if config.planar else ' The weights were made from them: their terms may bind you too.'
     said = ["- The authors' checkpoint does not say what it was trained on; that is what was given, or supposed, when it was imported."]
     return [
         f'- What: {spec.note or config.data.dataset}; the training split (`--dataset={config.data.dataset}`, docs/datasets.md).',
-        f'- Licence of the data: {spec.licence or "unknown"}. The weights were made from them: their terms may bind you too.',
+        f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
         *(said if origin else []),
     ]
 
@@ -186,15 +189,34 @@ def _likelihood(result):
     return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
 
 
-def _limits(config, max_samples):
-    size = config.data.image_size
+def _density(result):
+    """What integration and annealing said of points."""
+    if not result:
+        return []
+    found = result['levels']['0']
     return [
-        f'- It knows `{config.data.dataset}` at {size} pixels alone. It gives an energy for any image of that size: for images of another '
-        'kind it is an extrapolation.',
-        f'- K = {text(config.diffusion.mcmc_steps)} Langevin steps do not mix: samples are those of the chains, not of the exact density.',
-        '- Energies are -F in nats up to a constant of each level: compare them at one level alone.',
-        f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to a grey level of rounding.',
+        f'- Mean log-likelihood of fresh points under level 0: {found["mean_log_density_of_fresh_points"]:.3f} nats.',
+        f'- log Z_0: {found["log_z_quadrature"]:.4f} by quadrature, {found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by '
+        f'annealed importance sampling ({result["num_chains"]:,} chains).',
     ]
+
+
+def _limits(config, max_samples):
+    alone = '' if config.planar else f' at {config.data.image_size} pixels'
+    what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
+    return [
+        f'- It knows `{config.data.dataset}`{alone} alone. It gives an energy for whatever has that shape: for other {what} it is an '
+        'extrapolation.',
+        f'- Samples are those of {_chains(config.diffusion)}, not of the exact density.',
+        '- Energies are -F in nats up to a constant of each level: compare them at one level alone.',
+        f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to {rounding}.',
+    ]
+
+
+def _chains(diffusion):
+    if any(diffusion.mcmc_steps):
+        return f'chains of K = {text(diffusion.mcmc_steps)} Langevin steps, which do not mix'
+    return 'normal approximations, level by level'
 
 
 def _use(final):

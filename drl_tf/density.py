@@ -72,7 +72,7 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
     effort = {'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog}
-    write_json(f'{stem}.json', {'step': step, **effort, 'levels': found})
+    write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
     return {**{f'level {t}': _said(found[t]) for t in levels}, 'figure': f'{stem}.png', 'figures': f'{stem}.json'}
 
 

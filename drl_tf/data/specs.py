@@ -208,8 +208,19 @@ DATASETS = {
         note="the user's own pictures",
     ),
     **{
-        name: DatasetSpec(source='toy', image_size=1, image_sizes=(1,), image_channels=2, crop='', flip=False, num_classes=0, presets='toy')
-        for name in toy.SETS
+        name: DatasetSpec(
+            source='toy',
+            image_size=1,
+            image_sizes=(1,),
+            image_channels=2,
+            crop='',
+            flip=False,
+            num_classes=0,
+            presets='toy',
+            licence='none: the program draws them',
+            note=drawn.__doc__.removesuffix('.'),
+        )
+        for name, drawn in toy.SETS.items()
     },
 }
 
