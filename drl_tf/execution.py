@@ -1,6 +1,11 @@
-"""How Keras `fit` runs training steps where its own way does not do."""
+"""How the model's methods become graphs, and how Keras `fit` runs training steps where its own way does not do."""
 
 import tensorflow as tf
+
+
+def graph(method):
+    """A `tf.function` whose Python is taken as it is; its own `autograph=False` does not go with the `run` of a strategy."""
+    return tf.function(tf.autograph.experimental.do_not_convert(method))
 
 
 def train_function(model, steps):
@@ -20,7 +25,7 @@ def train_function(model, steps):
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if steps == 1 and not on_tpu and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return None
-    step = tf.function(model.train_step, autograph=False, jit_compile=True) if model.jit_compile and not on_tpu else model.train_step
+    step = tf.function(model.train_step, jit_compile=True) if model.jit_compile and not on_tpu else model.train_step
 
     def one(iterator):
         logs = strategy.run(step, (next(iterator),))

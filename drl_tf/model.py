@@ -20,11 +20,6 @@ def _call(function, arguments):
     return function(*arguments)
 
 
-def _graph(method):
-    """A `tf.function` whose Python is taken as it is; its own `autograph=False` does not go with the `run` of a strategy."""
-    return tf.function(tf.autograph.experimental.do_not_convert(method))
-
-
 class RecoveryLikelihood(keras.Model):
     """An energy-based model at each noise level: log p(y, t) = F(y, t) + const, F = f / delta_t^2, or f / s_{t+1}^2.
 
@@ -72,7 +67,7 @@ class RecoveryLikelihood(keras.Model):
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
-    @_graph
+    @execution.graph
     def _level_sums(self):
         variables = [variable for mean in self.level_means.values() for variable in mean.variables]
 
@@ -128,17 +123,17 @@ class RecoveryLikelihood(keras.Model):
         del level, seed, first, weights, terms, training
         return x_next, x_next
 
-    @_graph
+    @execution.graph
     def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
         """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation; see `sampling.denoise`."""
         return self._denoise(self.schedule, x_next, level, seed, first, weights, terms)
 
-    @_graph
+    @execution.graph
     def _walk_level(self, x_next, level, seed, first, weights, terms):
         """As `denoise`, at a level of the walk."""
         return self._denoise(self.walk, x_next, level, seed, first, weights, terms)
 
-    @_graph
+    @execution.graph
     def walk_levels(self, x, high, low, seed, first, weights, terms):
         """Goes from x_high down to x_low, levels of the walk; see `sampling.descend`."""
 
@@ -158,7 +153,7 @@ class RecoveryLikelihood(keras.Model):
         """K of each image, int32 [B]; the int 0 for the normal approximation."""
         return tf.gather(self.config.steps_by_level, level) if any(self.config.steps_by_level) else 0
 
-    @_graph
+    @execution.graph
     def final_denoise(self, x_0, weights='ema', terms=UNCONDITIONAL):
         """The mean of the clean image given x_0; see `sampling.tweedie`."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
@@ -194,7 +189,7 @@ class RecoveryLikelihood(keras.Model):
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
 
-    @_graph
+    @execution.graph
     def _prior(self, num_images, seed, first):
         """x_T, white noise."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
@@ -313,7 +308,7 @@ class RecoveryLikelihood(keras.Model):
         x_t, x_next = diffusion.forward_pair(self.schedule, images, level, eps, eps_next)
         return at(self.schedule.m, level) * x_t, x_next
 
-    @_graph
+    @execution.graph
     def _chain(self, start, x_next, level, seed, first, labels):
         """K Langevin steps of the weights in training, with noise of full scale."""
 

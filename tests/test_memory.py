@@ -32,6 +32,7 @@ def resident(**options):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_peak_is_flat_in_steps_and_levels():
     """K = 5 against 60 and T = 2 against 40, within 10 %."""
     small = dict(num_res_blocks=1, channel_mult=(1, 2), batch_size=64, initializer=True)
@@ -39,6 +40,7 @@ def test_the_peak_is_flat_in_steps_and_levels():
     assert max(peaks) < 1.1 * min(peaks), peaks
 
 
+@pytest.mark.slow
 def test_recomputed_blocks_and_microbatches_take_less():
     deep = dict(num_res_blocks=8, channel_mult=[1], batch_size=256, mcmc_steps=[1])
     plain, recomputed, parts = resident(**deep), resident(**deep, remat=True), resident(**deep, microbatches=8)

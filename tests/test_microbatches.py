@@ -59,6 +59,7 @@ def test_recomputed_blocks_have_the_same_gradient(options):
     assert_same(after_steps(options.replace(remat=True)), after_steps(options), 1e-6)
 
 
+@pytest.mark.slow
 @RECIPES
 def test_xla_compiles_the_step(options):
     """Shapes are static and loops bounded: XLA compiles it, draws other noise than otherwise, and the same in parts."""

@@ -23,6 +23,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 from tiny import ROOT, run
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / 'docs'
 REAL = shutil.which('tensorflow_model_server')
 

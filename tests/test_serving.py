@@ -21,6 +21,8 @@ from drl_tf import export
 from drl_tf.errors import UserError
 from drl_tf.signatures import Export, decode_png
 
+pytestmark = pytest.mark.slow
+
 CLEAN = """
 import pathlib, sys
 import numpy as np

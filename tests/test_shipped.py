@@ -10,6 +10,8 @@ from drl_tf import exported, report
 from drl_tf.diffusion import at
 from drl_tf.terms import UNCONDITIONAL, guided
 
+pytestmark = pytest.mark.slow
+
 SIZES = (1, 3, 17)
 ANSWER = """
 import sys

@@ -118,6 +118,7 @@ def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
     assert not json.loads((workdir / 'config.json').read_text())['training']['deterministic']
 
 
+@pytest.mark.slow
 def test_killed_runs_end_with_the_bits_of_one_that_was_left_alone(tmp_path):
     assert kills.survivors('t6', 2, tmp_path) == 2
 
@@ -180,6 +181,7 @@ def test_divergence_stops_the_run(capsys, tmp_path):
     assert not {f'{step:08d}' for step in steps} & {path.name for path in (tmp_path / 'w').glob('checkpoints/*')}
 
 
+@pytest.mark.slow
 def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
     """A run that runs away from its last checkpoint again was on its way out by then: that one is put aside."""
     workdir = tmp_path / 'w'

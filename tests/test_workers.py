@@ -15,6 +15,8 @@ from tiny import ROOT, call
 
 from drl_tf.files import held
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = [*kills.OPTIONS, '--sample_batch_size=8', '--num_real=80']
 _SECONDS, _STEPS = 400, 30
 _ROUNDING = 2e-5
