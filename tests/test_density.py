@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from tiny import call, refused
 
+import drl_tf
 from drl_tf import density, diffusion, noise, samples
 from drl_tf.data import toy as sets
 
@@ -106,7 +107,7 @@ def test_training_and_sampling(capsys, points_run):
     assert Image.open(points_run / 'samples' / '00000012-ema-700-seed0-trajectory.png').size == (512, 128)
 
 
-def test_density_mode(capsys, points_run):
+def test_density_mode(capsys, points_run, tmp_path):
     arguments = ['--num_samples=300', '--num_chains=200', '--ais_steps=60', '--hmc_leapfrog=3']
     code, out, err = call(capsys, '--mode=density', f'--workdir={points_run}', *arguments)
     assert code == 0, err
@@ -117,6 +118,9 @@ def test_density_mode(capsys, points_run):
         assert abs(level['differs_by_errors']) < 4 and level['quadrature_error'] < 0.05
         assert level['mean_log_density_of_fresh_points'] < 0
     assert Image.open(path.with_suffix('.png')).size[0] > 400
+    assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
+    text = (tmp_path / 'saved' / '1' / 'README.md').read_text()
+    assert f'{levels["0"]["log_z_quadrature"]:.4f} by quadrature' in text and 'points of the plane' in text and 'pixels' not in text
 
 
 def test_export(capsys, points_run, tmp_path):
@@ -126,8 +130,12 @@ def test_export(capsys, points_run, tmp_path):
     assert drawn.shape == (5, 1, 1, 2) and drawn.dtype == tf.float32
     out = call(capsys, '--mode=sample', f'--workdir={points_run}', '--num_samples=5')[1].split()[-1]
     np.testing.assert_allclose(np.concatenate(list(samples.read(out, sets.IMAGE_SHAPE))), drawn, atol=1e-4)
-    energy = signatures['energy'](images=drawn, level=tf.zeros([5], tf.int32))['energy']
-    assert np.isfinite(energy).all()
+    model = drl_tf.load(str(tmp_path / 'saved'))
+    np.testing.assert_allclose(model.sample(5), drawn, atol=1e-4)
+    x = drawn.numpy().clip(-1, 1)
+    y = (model.model.schedule.m[0] * model.model.schedule.A[0]).astype(np.float32) * x
+    energy = signatures['energy'](images=y, level=tf.zeros([5], tf.int32))['energy']
+    np.testing.assert_allclose(model.energy(x), energy, rtol=1e-4, atol=1e-3)
 
 
 def test_modes_of_images_are_refused(capsys, points_run, tiny_run, tmp_path):
