@@ -143,7 +143,8 @@ def _draw(path, levels, found, kinds):
             if distances:
                 row[1].plot(list(distances), list(distances.values()), marker='o', color=colour, label=f'from {kind}')
                 title = f'Fréchet distance ({found[level.t]["extractor"]})'
-                row[1].set(xscale='symlog', xlabel='transitions', title=title, ylim=(0, None))
+                row[1].set(xscale='symlog', xlabel='transitions', title=title)
+                row[1].set_ylim(0, 1.1 * max(row[1].dataLim.y1, 1e-3))
                 row[1].legend()
     with written_aside(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=110)
