@@ -1,6 +1,7 @@
 """The paper's ablation over T and K (`--mode=ablate`): each row a run of its own, all of as many training images."""
 
 import csv
+import dataclasses
 import json
 import os
 
@@ -8,7 +9,7 @@ from absl import logging
 
 from drl_tf import checkpoint, evaluate, report, train, workers
 from drl_tf.errors import DivergenceError, UserError
-from drl_tf.files import held, write_json, written_aside
+from drl_tf.files import digest, held, write_json, written_aside
 
 # What flags/recipe_t1k.flags says, and what it needs besides.
 _T1K = dict(
@@ -70,6 +71,7 @@ def _row(name, config, workdir, num_samples, weights):
         'seed': config.training.seed,
         'num_samples': num_samples,
         'weights': weights,
+        'settings': digest(json.dumps(dataclasses.asdict(config))),
     }
     path = os.path.join(workdir, _DONE)
     stored = workers.told_by_chief(lambda: _stored(path))

@@ -37,7 +37,8 @@ def history(workdir, step, weights):
 
     likelihoods = [result for result in results('likelihood') if {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()]
     likelihood = max(likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None)
-    density = next((result for result in results('density') if '0' in result.get('levels', {})), None)
+    densities = [result for result in results('density') if '0' in result.get('levels', {})]
+    density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
     found = {**NOTHING, 'evaluations': results('evaluation'), 'likelihood': likelihood, 'density': density}
     if exported.source(workdir):
         return found

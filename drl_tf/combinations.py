@@ -6,12 +6,18 @@ from drl_tf.options import text
 
 def check(config):
     """Raises UserError where two options of a `Config`, each within its bounds, contradict each other."""
-    _check_networks(config)
     if config.planar:
         _check_planar(config)
+    _check_networks(config)
     _check_levels(config)
     _check_objective(config)
     _check_steps(config)
+
+
+def check_energies(config, mode):
+    """Raises UserError for modes that need an image to have an energy of its own."""
+    if config.network.norm == 'batch':
+        raise UserError(f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm')
 
 
 def _check_networks(config):
@@ -42,6 +48,8 @@ def _check_planar(config):
     for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
         if getattr(config.network, name) != getattr(defaults, name):
             raise UserError(f'--{name} is for networks of images, not for --dataset={config.data.dataset}: drop it')
+    if len(config.network.channel_mult) > 1:
+        raise UserError(f'--channel_mult={text(config.network.channel_mult)} must be one number for --dataset={config.data.dataset}')
     if config.diffusion.initializer:
         raise UserError(f'--initializer is a network of images, not for --dataset={config.data.dataset}: give --recipe=t6')
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from matplotlib.figure import Figure
 
 from drl_tf import annealing, checkpoint, noise, partition, report
@@ -68,10 +69,13 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     estimates = _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     likelihoods = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t])) - grids[t].log_z) for t in levels}
-    stem = os.path.join(workdir, 'density', f'{step:08d}-{weights}-seed{seed}')
+    likelihoods = {t: likelihood + 2 * math.log(schedule.m[t]) for t, likelihood in likelihoods.items()}  # Of x_t, not of y_t.
+    stem = os.path.join(workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}')
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
-    effort = {'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog}
+    for t in (t for t in levels if abs(found[t]['differs_by_errors']) > _MOST_ERRORS):
+        logging.warning('level %d: annealing and quadrature are more than %d standard errors apart: raise --ais_steps', t, _MOST_ERRORS)
+    effort = {'num_samples': num_samples, 'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog}
     write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
     return {**{f'level {t}': _said(found[t]) for t in levels}, 'figure': f'{stem}.png', 'figures': f'{stem}.json'}
 
@@ -155,7 +159,10 @@ def _sampled(model, levels, num_samples, weights):
 def _compared(grid, estimate, likelihood):
     """Figures of a level, a dict ready for JSON."""
     error = math.hypot(estimate.standard_error, grid.error)
+    rim = np.abs(grid.side) > partition.NEAR
+    density = np.exp(grid.log_density - grid.log_density.max())
     return {
+        'near_wall': float(density[rim[:, None] | rim].sum() / density.sum()),
         'log_z_quadrature': grid.log_z,
         'quadrature_error': grid.error,
         'log_z_annealed': estimate.log_mean,
@@ -169,11 +176,12 @@ def _compared(grid, estimate, likelihood):
 def _said(found):
     """A line on a level."""
     errors = found['differs_by_errors']
+    wall = f'; {found["near_wall"]:.0%} of it near the wall at {partition.WALL}: it depends on where that stands'
     return (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
         f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling: {abs(errors):.1f} standard errors '
         f'apart{", more than " + str(_MOST_ERRORS) if abs(errors) > _MOST_ERRORS else ""}; log-likelihood of fresh points '
-        f'{found["mean_log_density_of_fresh_points"]:.3f} nats'
+        f'{found["mean_log_density_of_fresh_points"]:.3f} nats{wall if found["near_wall"] > 0.005 else ""}'
     )
 
 

@@ -233,6 +233,13 @@ def check_scored(config, num_samples, with_statistics=True):
         _load_statistics(config, extractor)
 
 
+def check_extractor(config):
+    """Raises UserError where the extractor that was asked for does not apply; one that nobody asked for may be missing."""
+    options = config.evaluation
+    if options.extractor or options.inception:
+        extractors.load(config.data, options.extractor, options.inception)
+
+
 def figures(evaluator, result):
     """The main scores, as {label: text}."""
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()

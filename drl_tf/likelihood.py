@@ -41,7 +41,6 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
     Raises:
       UserError: there is no sound checkpoint, the energies are not finite, or another process estimates the same.
     """
-    check(config)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32', final_denoise=False), step)
     path = partition.bridges(model.schedule, ais_steps)
     options = partition.Options(num_chains, hmc_leapfrog, min(num_chains, config.sampling.sample_batch_size), config.training.seed)
@@ -64,12 +63,6 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
         result['notes'] = _notes(config, result)
         write_json(written, result)
     return {**figures(result), 'likelihood': written}
-
-
-def check(config):
-    """Raises UserError where energies of an image depend on the others of its batch."""
-    if config.network.norm == 'batch':
-        raise UserError('--mode=likelihood: --norm=batch gives no density of an image; train with another --norm')
 
 
 def _run(sides, model, weights, seed, long_run):

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import time
 
 import numpy as np
@@ -24,6 +25,7 @@ from drl_tf.terms import UNCONDITIONAL, guided
 KINDS = ('x_next', 'data')
 _SECONDS_PER_CHUNK = 10
 _PILOT = 2
+_OF_SAMPLING = ('mcmc_steps', 'noise_scale', 'step_scale', 'sampling_levels', 'final_denoise', 'label', 'compose', 'first')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +79,23 @@ def long_run(config, workdir, plan, weights='ema', step=None):
     with files.held(root):
         _put_others_aside(root, _settings(model, plan, step, weights))
         sampler = Sampler(model, plan, weights)
-        levels = [Level(sampler, t, os.path.join(root, f'level{t:03d}')) for t in plan.levels]
-        _run(levels, plan)
-        return long_run_report.write(config, root, plan, levels, KINDS)
+        levels = {t: Level(sampler, t, os.path.join(root, f'level{t:03d}')) for t in (*plan.levels, *_begun(root))}
+        _run([levels[t] for t in plan.levels], plan)
+        return long_run_report.write(config, root, plan, [levels[t] for t in sorted(levels)], KINDS)
+
+
+def _begun(root):
+    """The levels that earlier commands ran chains at."""
+    return [int(name.removeprefix('level')) for name in os.listdir(root) if re.fullmatch(r'level\d+', name)]
 
 
 def _settings(model, plan, step, weights):
     """All that decides the states, as JSON has it."""
     config = model.config
     mine = {name: getattr(plan, name) for name in ('method', 'num_images', 'leapfrogs', 'burn_in')}
-    return {**samples.settings_of(model, plan.num_images, config.training.seed, step, weights), **mine, 'dataset': config.data.dataset}
+    settings = samples.settings_of(model, plan.num_images, config.training.seed, step, weights)
+    decisive = {name: value for name, value in settings.items() if name not in _OF_SAMPLING}
+    return {**decisive, **mine, 'dataset': config.data.dataset}
 
 
 def _put_others_aside(root, settings):
@@ -169,6 +178,10 @@ class Level:
     def x(self):
         """x_t = y / m_t of the states at hand, float32 [2 n, H, W, C]."""
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
+
+    def states(self):
+        """{transitions: the states after them, as `x`}, of those that were kept and those at hand."""
+        return {**{step: self.files.snapshot(step) for step in self.files.snapshots()}, self.done: self.x()}
 
     def seconds_per_transition(self):
         """Measured over two transitions that are thrown away, once the graph is made."""

@@ -53,24 +53,24 @@ def _strip(level):
 
     Points are a cloud for each column, a row for each kind.
     """
-    states = [level.files.snapshot(step) for step in level.files.snapshots()]
-    if level.done != level.files.snapshots()[-1]:
-        states.append(level.x())
-    parts = [np.split(state, 2) for state in states]
+    parts = [np.split(states, 2) for states in level.states().values()]
     rows = [report.trajectory([part[kind] for part in parts], _STRIP_IMAGES) for kind in range(2)]
     return np.concatenate(rows)
 
 
 def _diagnosed(level, plan):
     """What the chains say of themselves after the burn-in."""
-    said = {'transitions': level.done, 'burn_in': plan.burn_in, 'step_size': chains.step_size(level.results), 'diverged': level.diverged}
+    said = {'transitions': level.done, 'of': plan.steps, 'burn_in': plan.burn_in, 'diverged': level.diverged}
+    said |= {'step_size': chains.step_size(level.results)}
     if level.diverged or not level.done:
         return said
     energies, accepted = (halves(level, array)[plan.burn_in :] for array in level.files.trace(level.done))
-    said |= chains.diagnose(energies, accepted)
+    said |= {name: value if np.isfinite(value) else None for name, value in chains.diagnose(energies, accepted).items()}
+    if plan.method == 'langevin':
+        said.pop('acceptance', None)
     low, high = 0.6, 0.9
-    if plan.method != 'langevin' and 'acceptance' in said and not low <= said['acceptance'] <= high:
-        logging.warning('level %d: acceptance %.2f is not within %g and %g', level.t, said['acceptance'], low, high)
+    if 'acceptance' in said and not low <= said['acceptance'] <= high:
+        logging.warning('level %d: acceptance %.2f is not within %g and %g: raise --chain_burn_in', level.t, said['acceptance'], low, high)
     return said
 
 
@@ -108,10 +108,14 @@ def _distances(config, root, level, kinds):
         logging.warning('no Fréchet distances: %s', error)
         return {}
     distances = {kind: {} for kind in kinds}
-    for step in level.files.snapshots():
-        for kind, states in zip(kinds, np.split(level.files.snapshot(step), 2), strict=True):
+    for step, both in level.states().items():
+        for kind, states in zip(kinds, np.split(both, 2), strict=True):
             if np.isfinite(states).all():
                 distances[kind][step] = evaluator.distance([report.to_uint8(states)])
+    features = len(evaluator.real.mean)
+    if len(both) // 2 <= features:
+        logging.warning('level %d: %d chains of either kind, no more than the %d features: the distances are mostly bias and compare '
+                        'with each other alone; raise --num_chains', level.t, len(both) // 2, features)  # fmt: skip
     return {'frechet_distance': distances, 'extractor': evaluator.extractor.name}
 
 
@@ -124,7 +128,7 @@ def _write_table(path, levels, found, kinds):
             energies = halves(level, level.files.trace(level.done)[0]) if level.done else None
             for index, kind in enumerate(kinds):
                 distances = found[level.t].get('frechet_distance', {}).get(kind, {})
-                for step in level.files.snapshots():
+                for step in level.states():
                     energy = float(energies[step - 1, index].mean()) if step else ''
                     writer.writerow([level.t, kind, step, energy, distances.get(step, '')])
 
@@ -161,11 +165,15 @@ def _draw_energies(axes, energies, kinds):
 
 def _said(one, kinds):
     """A line on one level."""
-    words = [f'{one["transitions"]:,} transitions' + (', which ran out of the numbers' if one['diverged'] else '')]
+    words = [f'{one["transitions"]:,} of {max(one["of"], one["transitions"]):,} transitions']
+    words += ['which ran out of the numbers'] * one['diverged']
     if 'acceptance' in one:
         words.append(f'acceptance {one["acceptance"]:.2f}')
+    if one.get('r_hat_max') and one['ess_median']:
         words.append(f'split R-hat {one["r_hat_median"]:.3f} (median), {one["r_hat_max"]:.3f} (largest)')
         words.append(f'effective sample size {one["ess_median"]:.0f} of {one["transitions"] - one["burn_in"]:,} (median)')
+    elif not one['diverged']:
+        words.append('some chains never moved' if 'r_hat_max' in one else 'too few after the burn-in to tell how they mix')
     for kind in kinds:
         distances = list(one.get('frechet_distance', {}).get(kind, {}).values())
         if distances:

@@ -43,7 +43,7 @@ _READ_BY = {
     'keep_features': ('stats',),
     'extractor': _OF_FEATURES,
     'inception': _OF_FEATURES,
-    'stats_file': _OF_FEATURES,
+    'stats_file': ('train', 'stats', *_SCORED),
     'num_real': (*_OF_FEATURES, 'likelihood'),
     'evaluate_every': ('train',),
     'evaluate_samples': ('train',),
@@ -54,6 +54,7 @@ _OF_A_RUN = (
     'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps', 'noise_scale', 'step_scale',
     'final_denoise', 'guidance',
 )  # fmt: skip
+_OF_THE_ROWS = ('schedule', 'num_levels', 'mcmc_steps', 'objective', 'energy_scale', 'max_minutes', 'evaluate_every')
 _LOCAL = ('workdir', 'official_checkpoint', 'init_from', 'samples', 'export_dir', 'manual_dir', 'stats_file', 'inception')
 
 
@@ -128,12 +129,20 @@ def check(command, given):
         raise UserError('--num_real is for real images that are read, --stats_file for those that were: drop one of them')
     for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
         raise UserError(f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such as gs://bucket')
-    if 'ablate' in command.mode and len(command.mode) > 1:
-        raise UserError('--mode=ablate makes runs of its own: give it alone')
+    if 'ablate' in command.mode:
+        _check_ablation(command, given)
     if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
         raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
     if len(command.label_weights) not in (1, len(command.labels)):
         raise UserError(f'--label_weights must be one number, or as many as the {len(command.labels)} --labels')
+
+
+def _check_ablation(command, given):
+    if len(command.mode) > 1:
+        raise UserError('--mode=ablate makes runs of its own: give it alone')
+    for name in (name for name in _OF_THE_ROWS if name in given):
+        value = text(tuple(given[name]) if isinstance(given[name], list) else given[name])
+        raise UserError(f'--{name}={value}: the rows of --mode=ablate set it themselves; drop it')
 
 
 def _check_import(command, given):
@@ -192,7 +201,6 @@ def _functions(command, config, workdir):
     samples, scored = command.num_samples or _samples(config), command.num_samples or evaluate.NUM_SAMPLES
     first, most = command.first_sample, command.max_samples
     origin, which = command.official_checkpoint, command.official_weights
-    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
     return {
         'import_official': lambda: workers.by_chief(lambda: train.import_official(config, workdir, origin, which)),
         'train': lambda: train.train(config, workdir, init_from, command.weights, command.restart),
@@ -204,7 +212,7 @@ def _functions(command, config, workdir):
             if command.samples
             else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
         ),
-        'likelihood': lambda: workers.by_chief(lambda: _likelihood().likelihood(config, workdir, *effort, command.weights, step())),
+        'likelihood': lambda: workers.by_chief(lambda: _likelihood(command, config, workdir, step())),
         'density': lambda: workers.by_chief(lambda: _density(command, config, workdir, step())),
         'long_run': lambda: workers.by_chief(lambda: _long_run(command, config, workdir, step())),
         'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
@@ -214,11 +222,11 @@ def _functions(command, config, workdir):
     }
 
 
-def _likelihood():
-    """The module, which is loaded where it is needed alone: TensorFlow Probability takes its time."""
-    from drl_tf import likelihood
+def _likelihood(command, config, workdir, step):
+    from drl_tf import likelihood  # Here, since TensorFlow Probability takes its time.
 
-    return likelihood
+    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
+    return likelihood.likelihood(config, workdir, *effort, command.weights, step)
 
 
 def _export_directory(command, config):
@@ -247,11 +255,12 @@ def _long_run(command, config, workdir, step):
 
 def _check_before_work(command, config, workdir):
     """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
-    from drl_tf import ablate, evaluate, export, exported, generate, sweep
+    from drl_tf import ablate, combinations, evaluate, export, exported, generate, sweep
 
     _check_points(command, config)
     if 'long_run' in command.mode:
         _check_levels(command.chain_levels, config.diffusion.num_levels)
+        evaluate.check_extractor(config)
     if 'ablate' in command.mode:
         ablate.configs_of(config)
     if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
@@ -260,8 +269,8 @@ def _check_before_work(command, config, workdir):
         evaluate.check_samples(config, command.samples)
     if 'sweep_guidance' in command.mode:
         sweep.check_guidance(config)
-    if 'likelihood' in command.mode:
-        _likelihood().check(config)
+    for mode in {'likelihood', 'long_run'} & set(command.mode):
+        combinations.check_energies(config, mode)
     if 'sample' in command.mode and command.label >= 0:
         generate.check_classes(config, (command.label,), 'label')
     if 'compose' in command.mode:
@@ -276,6 +285,7 @@ def _check_points(command, config):
     """Raises UserError for modes of images where there are points of the plane, and the other way round."""
     refused = [f'--mode={mode}' for mode in command.mode if mode in _OF_IMAGES]
     refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
+    refused += [f'--{name}' for name in ('extractor', 'inception') if config.planar and getattr(config.evaluation, name)]
     if config.planar and refused:
         raise UserError(f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density')
     if 'density' in command.mode and not config.planar:

@@ -17,7 +17,7 @@ from drl_tf.errors import UserError, one_line
 from drl_tf.files import written_aside
 
 WALL = 6.0
-_NEAR = 0.95 * WALL
+NEAR = 0.95 * WALL
 _PILOT_CHAINS, _FIRST_STEP_SIZE = 16, 0.3
 _START, _PILOT, _FORWARD, _REVERSE = range(4)
 _SAVE_EVERY = 30.0
@@ -214,7 +214,7 @@ class Partition:
         saved = time.monotonic()
         for done, state, accepted in annealing.anneal(self.annealer, order, first, step_sizes, seed, int(stored['done'])):
             stored['acceptance'][done - 1] = accepted
-            stored['near'] += float(tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(state.y), axis=[1, 2, 3]) > _NEAR, tf.float32)))
+            stored['near'] += float(tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(state.y), axis=[1, 2, 3]) > NEAR, tf.float32)))
             advance(count)
             if done == last or time.monotonic() - saved > _SAVE_EVERY:
                 stored |= {**_arrays(state), 'done': done}

@@ -61,8 +61,8 @@ def main():
 
 
 def presets():
-    """The datasets and image sizes that have settings in `flags/`, sorted."""
-    names = [path.stem for path in cli._preset_directory().glob('*.flags') if not path.stem.startswith('recipe_')]
+    """The datasets of images, and their sizes, that have settings in `flags/`, sorted."""
+    names = [path.stem for path in cli._preset_directory().glob('*.flags') if not path.stem.startswith(('recipe_', 'toy'))]
     found = set()
     for name in names:
         dataset = max((known for known in specs.DATASETS if name.startswith(known)), key=len)

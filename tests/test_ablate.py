@@ -11,7 +11,8 @@ from drl_tf import ablate, cli, train
 from drl_tf.errors import Interrupted, UserError
 
 FRECHET = 'frechet_distance_digits_classifier'
-FEW = ['--mode=ablate', *TINY, '--channel_mult=1', '--train_steps=4', '--num_samples=24', '--max_loss=100']
+OPTIONS = [word for word in TINY if not word.startswith(('--mcmc_steps', '--max_minutes'))]
+FEW = ['--mode=ablate', *OPTIONS, '--channel_mult=1', '--train_steps=4', '--num_samples=24', '--max_loss=100']
 ROWS = {
     'few': dict(num_levels=2, mcmc_steps=(1,)),
     'DSM': {**ablate.ROWS['T1000_K0_DSM'], 'num_levels': 3},
@@ -78,7 +79,20 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
     assert json.loads((tmp_path / 'w' / 'few' / 'row.json').read_text())[FRECHET] == stored[FRECHET]
 
 
+def test_a_row_of_other_settings_is_scored_again(monkeypatch, tmp_path):
+    """Training itself refuses what does not go with the run that is there."""
+    scored, config = [], cli.configuration_of(['--dataset=digits', '--recipe=t6'])
+    monkeypatch.setattr(ablate, '_trained', lambda name, config, workdir: {})
+    monkeypatch.setattr(ablate, '_scored', lambda config, *rest: scored.append(config) or {'score': 1.0})
+    for changed in ({}, {}, {'num_real': 100}, {'learning_rate': 0.1}):
+        ablate._row('few', config.replace(**changed), str(tmp_path), 24, 'ema')
+    assert [each.evaluation.num_real for each in scored] == [50_000, 100, 50_000]
+
+
 def test_wrong_use(capsys, tmp_path):
+    for option in ('--mcmc_steps=7', '--num_levels=3', '--objective=dsm', '--max_minutes=5'):
+        line = refused(capsys, '--mode=ablate', '--dataset=digits', '--recipe=t6', option, f'--workdir={tmp_path}/w')
+        assert option in line and 'drop it' in line
     assert 'give --recipe=t6' in refused(capsys, '--mode=ablate', '--dataset=digits', '--recipe=cdrl', f'--workdir={tmp_path}/w')
     assert 'give it alone' in refused(capsys, '--mode=ablate,sample', '--dataset=digits', f'--workdir={tmp_path}/w')
     assert 'is for images' in refused(capsys, '--mode=ablate', '--dataset=toy_swiss_roll', '--recipe=t6', f'--workdir={tmp_path}/w')

@@ -58,15 +58,16 @@ def test_flops(capsys):
 @pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
 def test_every_preset_is_valid(path):
     """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command is as printed."""
-    text = path.read_text()
+    text, families = path.read_text(), {spec.presets: name for name, spec in specs.DATASETS.items()}
+    families |= {name: name for name in specs.DATASETS}
     name, _, rest = path.stem.rpartition('_')
     if name == 'recipe':
         arguments = [f'--recipe={rest}', '--dataset=cifar10']
-    elif path.stem in specs.DATASETS:
-        arguments = [f'--dataset={path.stem}']
+    elif path.stem in families:
+        arguments = [f'--dataset={families[path.stem]}']
     else:
-        assert name in specs.DATASETS
-        arguments = [f'--dataset={name}', f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}']
+        assert name in families
+        arguments = [f'--dataset={families[name]}', f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}']
     assert text.startswith('#') and 'Command: python run.py' in text
     argv = ['run.py', *arguments]
     values = cli._with_presets(cli._parse(argv), argv)

@@ -116,7 +116,8 @@ def test_density_mode(capsys, points_run, tmp_path):
     assert {'39', '0'} < levels.keys() and out.count('standard errors apart') == len(levels) >= 6
     for level in levels.values():
         assert abs(level['differs_by_errors']) < 4 and level['quadrature_error'] < 0.05
-        assert level['mean_log_density_of_fresh_points'] < 0
+        assert level['mean_log_density_of_fresh_points'] < 0 and level['near_wall'] < 1e-3
+    assert levels['39']['mean_log_density_of_fresh_points'] == pytest.approx(-1 - np.log(2 * np.pi), abs=0.2)
     assert Image.open(path.with_suffix('.png')).size[0] > 400
     assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
     text = (tmp_path / 'saved' / '1' / 'README.md').read_text()

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import ROOT, call, refused
+from tiny import ROOT, TINY, call, refused
 
 from drl_tf import checkpoint, diffusion, long_run, long_run_report, report
 from drl_tf.data import pipeline
@@ -69,10 +69,10 @@ def test_what_is_said_and_left(whole):
     for level in found.values():
         assert level['transitions'] == 31 and 0 < level['step_size'] < 10 and 0 <= level['acceptance'] <= 1
         assert level['r_hat_max'] >= level['r_hat_median'] > 0 and level['ess_total'] > 0
-        assert [list(level[FRECHET][kind]) for kind in ('x_next', 'data')] == [['0', '1', '3', '10', '30']] * 2
+        assert [list(level[FRECHET][kind]) for kind in ('x_next', 'data')] == [['0', '1', '3', '10', '30', '31']] * 2
     with open(root / 'metrics.csv', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 2 * 5
+    assert len(rows) == 2 * 2 * 6
     energies, _ = of(workdir, 3).trace(31)
     row = next(row for row in rows if (row['level'], row['start'], row['transitions']) == ('3', 'data', '10'))
     assert float(row['mean_energy']) == pytest.approx(energies[9, 4:].mean(), rel=1e-5)
@@ -174,10 +174,13 @@ def test_the_budget(capsys, copy):
     code, out, err = call(capsys, *arguments, '--chain_minutes=1e-9')
     assert code == 0, err
     assert 'langevin at levels 0, 3' in out and '--chain_minutes=1e-09 allows about 0 more' in out
-    assert out.index('minutes') < out.index('level 0')
+    assert out.index('minutes') < out.index('level 0') and 'of 100,000 transitions' in out
 
 
 def test_wrong_levels_are_refused(capsys, copy):
     assert '--chain_levels=6 must be from 0 to 5' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--chain_levels=6')
+    assert '--extractor=nonsense' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--extractor=nonsense')
+    line = refused(capsys, *TINY, '--norm=batch', '--mode=train,long_run', f'--workdir={copy}/w')
+    assert '--mode=long_run: --norm=batch gives no density' in line
     assert '--chain_method' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--chain_method=gibbs')
     assert '--chain_steps is for --mode=long_run' in refused(capsys, '--mode=sample', f'--workdir={copy}', '--chain_steps=3')

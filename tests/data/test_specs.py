@@ -1,7 +1,7 @@
 import pytest
 
 from drl_tf import config
-from drl_tf.data import specs
+from drl_tf.data import specs, toy
 from drl_tf.errors import UserError
 
 
@@ -32,7 +32,7 @@ def test_a_size_that_there_is_not_names_those_there_are(name, size):
 
 
 def test_digits_house_numbers_and_emoji_are_never_mirrored():
-    assert [name for name, spec in specs.DATASETS.items() if not spec.flip] == ['digits', 'mnist', 'svhn_cropped', 'emoji']
+    assert [name for name, spec in specs.DATASETS.items() if not spec.flip] == ['digits', 'mnist', 'svhn_cropped', 'emoji', *toy.SETS]
 
 
 def test_every_default_size_is_one_that_there_is():
