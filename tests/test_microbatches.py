@@ -48,6 +48,7 @@ def assert_same(found, expected, tolerance):
         np.testing.assert_allclose(value, expected_variables[path], rtol=tolerance, atol=tolerance, err_msg=path)
 
 
+@pytest.mark.slow
 @RECIPES
 def test_microbatches_take_the_step_of_the_whole_batch(options):
     """Two steps, with dropout, clipping and, for cdrl, hidden classes."""

@@ -117,6 +117,7 @@ T1K = [word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps',
 T1K += ['--recipe=t1k', '--num_levels=40', '--image_size=4', '--sample_batch_size=64']
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_resumes_samples_and_exports(capsys, tmp_path):
     arguments = [*T1K, f'--workdir={tmp_path}/w']
     code, _, err = call(capsys, *arguments, '--train_steps=4')
