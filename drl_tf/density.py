@@ -68,8 +68,8 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     grids = {t: quadrature(density_at(tf.constant([t])), schedule.m[t] * schedule.S[t]) for t in levels}
     estimates = _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
-    likelihoods = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t])) - grids[t].log_z) for t in levels}
-    likelihoods = {t: likelihood + 2 * math.log(schedule.m[t]) for t, likelihood in likelihoods.items()}  # Of x_t, not of y_t.
+    means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
+    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}  # Of x_t, not of y_t.
     stem = os.path.join(workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}')
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}

@@ -179,9 +179,13 @@ class Level:
         """x_t = y / m_t of the states at hand, float32 [2 n, H, W, C]."""
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
+    def steps(self):
+        """Numbers of transitions after which states were kept, and of those at hand, in order."""
+        return sorted({*self.files.snapshots(), self.done})
+
     def states(self):
-        """{transitions: the states after them, as `x`}, of those that were kept and those at hand."""
-        return {**{step: self.files.snapshot(step) for step in self.files.snapshots()}, self.done: self.x()}
+        """{transitions: the states after them, as `x`}, for `steps`."""
+        return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
 
     def seconds_per_transition(self):
         """Measured over two transitions that are thrown away, once the graph is made."""

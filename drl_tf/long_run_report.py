@@ -128,7 +128,7 @@ def _write_table(path, levels, found, kinds):
             energies = halves(level, level.files.trace(level.done)[0]) if level.done else None
             for index, kind in enumerate(kinds):
                 distances = found[level.t].get('frechet_distance', {}).get(kind, {})
-                for step in level.states():
+                for step in level.steps():
                     energy = float(energies[step - 1, index].mean()) if step else ''
                     writer.writerow([level.t, kind, step, energy, distances.get(step, '')])
 
