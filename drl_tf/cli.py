@@ -1,4 +1,4 @@
-"""The command line: the only file that reads flags. It makes a `Command` and a `Config` of them, which `modes` runs."""
+"""The command line: the only file that reads flags. It makes a `Command` and a `Config` of them, which `dispatch` runs."""
 
 import dataclasses
 import itertools
@@ -74,7 +74,9 @@ def _run(argv):
     if command.dry_run:
         _print_dry_run(config, command.dry_run_devices)
         return 0
-    modes.run(command, config, workdir, devices)
+    from drl_tf import dispatch  # Here, since it takes TensorFlow's time.
+
+    dispatch.run(command, config, workdir, devices)
     return 0
 
 

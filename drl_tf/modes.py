@@ -1,7 +1,6 @@
-"""What can be done: the modes, the options that say what to do and how, and one function call for each mode."""
+"""What can be asked for: the modes, and the options that say what to do and how."""
 
 import dataclasses
-import os
 
 from drl_tf.errors import UserError
 from drl_tf.files import REMOTE
@@ -11,9 +10,9 @@ MODES = (
     'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps',
     'sweep_guidance', 'ablate', 'export',
 )  # fmt: skip
-_SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
-_OF_IMAGES = ('stats', 'likelihood', *_SCORED)
-_OF_FEATURES = ('train', 'stats', 'long_run', *_SCORED)
+SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
+OF_IMAGES = ('stats', 'likelihood', *SCORED)
+_OF_FEATURES = ('train', 'stats', 'long_run', *SCORED)
 _OF_A_CHECKPOINT = ('sample', 'compose', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance', 'export')
 _READ_BY = {
     'official_checkpoint': ('import_official',),
@@ -25,7 +24,7 @@ _READ_BY = {
     'labels': ('compose',),
     'label_weights': ('compose',),
     'guidance': ('train', 'sample', 'evaluate', 'long_run', 'sweep_steps'),
-    'num_samples': ('sample', 'compose', 'density', *_SCORED),
+    'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
     'checkpoint_step': _OF_A_CHECKPOINT,
     'best': _OF_A_CHECKPOINT,
@@ -43,7 +42,7 @@ _READ_BY = {
     'keep_features': ('stats',),
     'extractor': _OF_FEATURES,
     'inception': _OF_FEATURES,
-    'stats_file': ('train', 'stats', *_SCORED),
+    'stats_file': ('train', 'stats', *SCORED),
     'num_real': (*_OF_FEATURES, 'likelihood'),
     'evaluate_every': ('train',),
     'evaluate_samples': ('train',),
@@ -163,136 +162,3 @@ def _check_model(command, given):
     unread = [f'--{name}' for name in ('weights', 'checkpoint_step', 'best') if name in given]
     if unread:
         raise UserError(f'--model={command.model} has one set of weights: drop {", ".join(unread)}')
-
-
-def run(command, config, workdir, wanted):
-    """Sets the devices up, runs the modes in order and prints after each where everything is.
-
-    Args:
-      command: a `Command`.
-      config: a `Config`.
-      workdir: the directory of the run.
-      wanted: a `cluster.Devices`.
-    """
-    from drl_tf import devices, workers
-
-    devices.set_up(config.training.deterministic, wanted)
-    with workers.as_one_run():
-        config = config.replace(precision=devices.resolve_precision(config.training.precision))
-        exact = ', '.join(mode for mode in command.mode if mode in ('export', 'likelihood', 'density', 'long_run'))
-        print(f'network arithmetic: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''), flush=True)
-        workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
-        workers.by_chief(lambda: _check_before_work(command, config, workdir))
-        functions = _functions(command, config, workdir)
-        for mode in MODES:
-            if mode in command.mode:
-                for label, words in (functions[mode]() or {}).items():
-                    print(f'{label:17} {words}', flush=True)
-
-
-def _functions(command, config, workdir):
-    """{mode: a function that does it and returns where everything is, as {label: text}}."""
-    from drl_tf import ablate, checkpoint, evaluate, export, exported, generate, sweep, train, workers
-
-    chosen = None if command.checkpoint_step < 0 else command.checkpoint_step
-    step = (lambda: workers.told_by_chief(lambda: checkpoint.best_step(workdir))) if command.best else lambda: chosen
-    export_dir, init_from = _export_directory(command, config), command.init_from and exported.readable(command.init_from, '--init_from')
-    weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    samples, scored = command.num_samples or _samples(config), command.num_samples or evaluate.NUM_SAMPLES
-    first, most = command.first_sample, command.max_samples
-    origin, which = command.official_checkpoint, command.official_weights
-    return {
-        'import_official': lambda: workers.by_chief(lambda: train.import_official(config, workdir, origin, which)),
-        'train': lambda: train.train(config, workdir, init_from, command.weights, command.restart),
-        'sample': lambda: generate.generate(config, workdir, samples, command.weights, step(), command.label, first=first),
-        'compose': lambda: generate.generate(config, workdir, samples, command.weights, step(), -1, (command.labels, weights), first),
-        'stats': lambda: workers.by_chief(lambda: evaluate.make_statistics(config, command.split, command.keep_features)),
-        'evaluate': lambda: (
-            workers.by_chief(lambda: evaluate.evaluate_samples(config, command.samples))
-            if command.samples
-            else evaluate.evaluate(config, workdir, scored, command.weights, step(), command.evaluation_seeds)
-        ),
-        'likelihood': lambda: workers.by_chief(lambda: _likelihood(command, config, workdir, step())),
-        'density': lambda: workers.by_chief(lambda: _density(command, config, workdir, step())),
-        'long_run': lambda: workers.by_chief(lambda: _long_run(command, config, workdir, step())),
-        'sweep_steps': lambda: sweep.sweep_steps(config, workdir, scored, command.weights, step()),
-        'sweep_guidance': lambda: sweep.sweep_guidance(config, workdir, scored, command.weights, step()),
-        'ablate': lambda: ablate.ablate(config, workdir, scored, command.weights),
-        'export': lambda: workers.by_chief(lambda: export.export(config, workdir, export_dir, most, command.weights, step())),
-    }
-
-
-def _likelihood(command, config, workdir, step):
-    from drl_tf import likelihood  # Here, since TensorFlow Probability takes its time.
-
-    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
-    return likelihood.likelihood(config, workdir, *effort, command.weights, step)
-
-
-def _export_directory(command, config):
-    return command.export_dir or os.path.join('saved_models', config.data.dataset)
-
-
-def _samples(config):
-    """How many images are sampled where nothing is said."""
-    return 10_000 if config.planar else 100 if config.data.num_classes else 64
-
-
-def _density(command, config, workdir, step):
-    from drl_tf import density
-
-    effort = (command.num_samples or _samples(config), command.num_chains or 1000, command.ais_steps, command.hmc_leapfrog)
-    return density.density(config, workdir, *effort, command.weights, step)
-
-
-def _long_run(command, config, workdir, step):
-    from drl_tf import long_run
-
-    chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
-    plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
-    return long_run.long_run(config, workdir, plan, command.weights, step)
-
-
-def _check_before_work(command, config, workdir):
-    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
-    from drl_tf import ablate, combinations, evaluate, export, exported, generate, sweep
-
-    _check_points(command, config)
-    if 'long_run' in command.mode:
-        _check_levels(command.chain_levels, config.diffusion.num_levels)
-        evaluate.check_extractor(config)
-    if 'ablate' in command.mode:
-        ablate.configs_of(config)
-    if set(command.mode) & set(_SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
-        evaluate.check_scored(config, command.num_samples or evaluate.NUM_SAMPLES, 'stats' not in command.mode)
-    if command.samples:
-        evaluate.check_samples(config, command.samples)
-    if 'sweep_guidance' in command.mode:
-        sweep.check_guidance(config)
-    for mode in {'likelihood', 'long_run'} & set(command.mode):
-        combinations.check_energies(config, mode)
-    if 'sample' in command.mode and command.label >= 0:
-        generate.check_classes(config, (command.label,), 'label')
-    if 'compose' in command.mode:
-        generate.check_classes(config, command.labels, 'labels')
-    if 'export' in command.mode:
-        export.check(config, _export_directory(command, config))
-    if command.model:
-        exported.link(exported.find(command.model), workdir)
-
-
-def _check_points(command, config):
-    """Raises UserError for modes of images where there are points of the plane, and the other way round."""
-    refused = [f'--mode={mode}' for mode in command.mode if mode in _OF_IMAGES]
-    refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
-    refused += [f'--{name}' for name in ('extractor', 'inception') if config.planar and getattr(config.evaluation, name)]
-    if config.planar and refused:
-        raise UserError(f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density')
-    if 'density' in command.mode and not config.planar:
-        raise UserError(f'--mode=density is for points of the plane (--dataset=toy_checkerboard, ..), not for {config.data.dataset}')
-
-
-def _check_levels(levels, num_levels):
-    wrong = [t for t in levels if t >= num_levels]
-    if wrong:
-        raise UserError(f'--chain_levels={text(levels)} must be from 0 to {num_levels - 1}, one less than --num_levels')

@@ -29,7 +29,10 @@ class SelfAttention(keras.layers.Layer):
         self.attention = keras.layers.Attention(dtype=dtype)
         self.inputs = keras.layers.Dense(3 * units, name='inputs', dtype=dtype)
         self.project = keras.layers.Dense(units, kernel_initializer='zeros', name='project', dtype=dtype)
-        self.built = True
+
+    def build(self, input_shape):
+        for layer in (self.norm, self.inputs, self.project):
+            layer.build(input_shape)
 
     def call(self, x):
         height, width, units = x.shape[1:]
@@ -46,14 +49,22 @@ class ResidualBlock(keras.layers.Layer):
 
     def __init__(self, inputs, units, dropout, attention, **kwargs):
         super().__init__(**kwargs)
-        self.dropout, dtype = dropout, self.dtype_policy
+        self.width, self.dropout, dtype = inputs, dropout, self.dtype_policy
         self.norm1, self.norm2 = _group_norm(inputs, 'norm1', dtype), _group_norm(units, 'norm2', dtype)
         self.conv1 = _conv(units, 3, 'conv1', dtype)
         self.conv2 = _conv(units, 3, 'conv2', dtype, kernel_initializer='zeros')
         self.time = keras.layers.Dense(2 * units, name='time', dtype=dtype)
         self.shortcut = None if inputs == units else _conv(units, 1, 'shortcut', dtype)
         self.attention = SelfAttention(units, name='attention', dtype=dtype) if attention else None
-        self.built = True
+
+    def build(self, input_shape, temb_shape):
+        self.time.build(temb_shape)
+        for layer in (self.norm1, self.conv1, self.shortcut):
+            if layer is not None:
+                layer.build(input_shape)
+        for layer in (self.norm2, self.conv2, self.attention):
+            if layer is not None:
+                layer.build(self.conv1.compute_output_shape(input_shape))
 
     def call(self, x, temb, dropout=None):
         scale, shift = tf.split(self.time(tf.nn.silu(temb))[:, None, None, :], 2, axis=-1)
@@ -84,11 +95,25 @@ class Initializer(keras.layers.Layer):
         self.conv_in = _conv(units, 3, 'conv_in', self.dtype_policy)
         widths = [units, *self._add_down(units)]
         self.middle = [self._block(f'middle_{index}', widths[-1], widths[-1], self._size(-1)) for index in range(2)]
-        width = self._add_up(widths)
-        self.norm_out = _group_norm(width, 'norm_out', self.dtype_policy)
+        self._add_up(widths)
+        self.norm_out = _group_norm(units * options.initializer_mult[0], 'norm_out', self.dtype_policy)
         self.conv_out = _conv(image_shape[-1], 3, 'conv_out', self.dtype_policy, kernel_initializer='zeros')
-        self.built = True  # As in the layers above: the call builds what is within; Keras would trace each of them for that.
-        self(tf.zeros([1, *image_shape]), tf.zeros([1]), tf.zeros([1], tf.int32))
+        self.build([None, *image_shape])
+
+    def build(self, input_shape):
+        channels, temb_shape = self.options.initializer_channels, [None, self.time2.units]
+        self.time1.build([None, channels])
+        self.time2.build(temb_shape)
+        if self.label:
+            self.label.build([None, self.num_classes + 1])
+        self.conv_in.build(input_shape)
+        for stage in (*self.down, *self.middle, *self.up):
+            if isinstance(stage, ResidualBlock):
+                stage.build([None, None, None, stage.width], temb_shape)
+            else:
+                stage.build([None, None, None, stage.filters])
+        for layer in (self.norm_out, self.conv_out):
+            layer.build([None, None, None, channels * self.options.initializer_mult[0]])
 
     def _size(self, resolution):
         return self.image_shape[0] >> (resolution % len(self.options.initializer_mult))
@@ -111,7 +136,7 @@ class Initializer(keras.layers.Layer):
                 yield width
 
     def _add_up(self, skips):
-        """Adds the stages that double the image, each fed with a skip; returns the width after the last."""
+        """Adds the stages that double the image, each fed with a skip."""
         self.up, width, skips = [], skips[-1], list(skips)
         for index, mult in reversed(list(enumerate(self.options.initializer_mult))):
             units = mult * self.options.initializer_channels
@@ -120,7 +145,6 @@ class Initializer(keras.layers.Layer):
                 width = units
             if index > 0:
                 self.up.append(_conv(width, 3, f'upsample{index}', self.dtype_policy))
-        return width
 
     def call(self, x, time, labels=None, dropout=None, remat=False):
         """Proposes y_t.
