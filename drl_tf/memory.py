@@ -11,9 +11,9 @@ _IMAGES = 1009  # Batch of the traced graphs: no other dimension has this factor
 _FLOAT32 = 4
 SUM = 'bytes of a device'
 _FUSED = {
-    'AddV2', 'BiasAdd', 'BroadcastTo', 'Cast', 'Const', 'ExpandDims', 'Fill', 'GreaterEqual', 'Identity', 'LeakyRelu', 'LeakyReluGrad',
-    'Mul', 'Neg', 'OnesLike', 'RealDiv', 'Relu', 'ReluGrad', 'Reshape', 'Rsqrt', 'SelectV2', 'Sigmoid', 'SigmoidGrad', 'Square', 'Squeeze',
-    'StatelessRandomUniformV2', 'Sub', 'Tile', 'ZerosLike',
+    'AddV2', 'BiasAdd', 'BroadcastTo', 'Cast', 'Const', 'ExpandDims', 'Fill', 'GreaterEqual', 'Identity', 'IdentityN', 'LeakyRelu',
+    'LeakyReluGrad', 'Mul', 'Neg', 'OnesLike', 'RealDiv', 'Relu', 'ReluGrad', 'Reshape', 'Rsqrt', 'SelectV2', 'Sigmoid',
+    'SigmoidGrad', 'Square', 'Squeeze', 'StatelessRandomUniformV2', 'Sub', 'Tile', 'ZerosLike',
 }  # fmt: skip
 _SIGN_ALONE = ('LeakyReluGrad', 'ReluGrad')
 _SHAPE_ALONE = ('Shape', 'ShapeN', 'Size', 'Rank')
@@ -49,9 +49,10 @@ def needed(model, replicas=1):
 
 
 def activations_per_image(model):
-    """Bytes per image that a training step holds at once: what the initializer keeps, and the larger of chain and gradient.
+    """Bytes per image that a training step holds at once: for the chain, with what the initializer keeps meanwhile, or for the gradient.
 
-    The contrastive loss has two states of each image; denoising score matching has the gradient of a gradient of one, and no chain.
+    The contrastive loss has two states of each image, and the initializer learns before or after it; denoising score matching has the
+    gradient of a gradient of one, and no chain.
     """
     network, shape, options = model.network, model.config.image_shape, model.config.training
     remat, dsm = options.remat, options.objective == 'dsm'
@@ -75,7 +76,7 @@ def activations_per_image(model):
     if dsm:
         return peak(learning, shape)
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
-    return start + max(peak(chain, shape), 2 * peak(learning, shape))
+    return max(start + peak(chain, shape), 2 * peak(learning, shape))
 
 
 def peak(function, image_shape):

@@ -12,7 +12,7 @@ from hostile import called, damaged, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf import cli, flagfiles, modes, options
+from drl_tf import cli, dispatch, flagfiles, modes, options
 from drl_tf import config as configuration
 from drl_tf.data import specs
 
@@ -55,7 +55,7 @@ def work():
     """What the command line would begin to work on: a list of (command, configuration, workdir, devices), instead of the work."""
     begun = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
+        patch.setattr(dispatch, 'run', lambda *arguments: begun.append(arguments))
         patch.setattr(cli, '_print_dry_run', lambda config: None)
         yield begun
 

@@ -47,20 +47,21 @@ def test_recomputed_blocks_and_microbatches_take_less():
     assert recomputed < 0.85 * plain and parts < 0.85 * plain, (plain, recomputed, parts)
 
 
-def two_layers(y):
-    """Two convolutions with leaky ReLU between, 8 and 4 channels, and the gradient in their kernels."""
+def two_layers(y, act):
+    """Two convolutions with an activation between, 8 and 4 channels, and the gradient in their kernels."""
     kernels = [tf.ones([3, 3, 4, 8]), tf.ones([3, 3, 8, 4])]
     with tf.GradientTape() as tape:
         tape.watch(kernels)
         h = tf.nn.conv2d(y, kernels[0], 1, 'SAME')
-        z = tf.nn.conv2d(tf.nn.leaky_relu(h), kernels[1], 1, 'SAME')
+        z = tf.nn.conv2d(act(h), kernels[1], 1, 'SAME')
     return tape.gradient(z, kernels)
 
 
-def test_peak_of_two_layers():
+@pytest.mark.parametrize('act', [tf.nn.leaky_relu, tf.nn.silu])
+def test_peak_of_two_layers(act):
     """In the gradient of the first kernel: y, h with its sign, and the gradient in h; the two ends, 4 channels, are gone by then."""
     pixels = 10 * 10
-    assert memory.peak(two_layers, (10, 10, 4)) == pytest.approx(4 * pixels * (4 + 8 + 8), rel=0.01)
+    assert memory.peak(lambda y: two_layers(y, act), (10, 10, 4)) == pytest.approx(4 * pixels * (4 + 8 + 8), rel=0.01)
 
 
 def test_signs_are_kept_in_bytes():
@@ -79,14 +80,14 @@ def test_signs_are_kept_in_bytes():
 
 
 def test_predicted_as_the_tpu_compiler_says():
-    """What docs/scaling.md compares, the program left out, where activations are most of it: within 10 %, with an initializer up to 40 %
+    """What docs/scaling.md compares, the program left out, where activations are most of it: within 10 %, for score matching up to 30 %
     more; and that is still predicted."""
     lines = [json.loads(line) for line in (ROOT / 'docs' / 'tpu_compile.jsonl').read_text().splitlines()]
     steps = [line for line in lines if 'predicted_bytes' in line and 'error' not in line]
     large = [line for line in steps if line['bytes'] > 2**30]
     for line in large:
         share = line['predicted_bytes'] / (line['bytes'] - line['generated_code_bytes'])
-        assert 0.9 < share < (1.4 if 'cdrl' in line['preset'] else 1.1), line['preset']
+        assert 0.9 < share < (1.3 if 'dsm' in line['preset'] else 1.1), line['preset']
     (small,) = (line for line in steps if line['preset'] == '--dataset=digits --recipe=cdrl')
     assert len(large) >= 2
     assert tpu_compile.predicted(cli.configuration_of(small['preset'].split()).replace(precision='bfloat16')) == small['predicted_bytes']
