@@ -5,6 +5,7 @@
 The times are computed, not measured: arithmetic at a share of the peak, and then the sum of the gradients over all devices.
 """
 
+import argparse
 from typing import NamedTuple
 
 from drl_tf import cli
@@ -123,8 +124,9 @@ def _cell(accelerator, step, count):
     return text + (f' ({communication / total:.0%})' if count > 1 else '') + ('*' if grown > 1 else '')
 
 
-def main():
-    """Prints the tables."""
+def main(argv=None):
+    """Prints the tables, once all presets have been gone through."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     presets = {words: figures(cli.configuration_of(words.split())) for words in PRESETS}
     for table in (costs(presets), *(times(accelerator, presets) for accelerator in ACCELERATORS)):
         print(table, end='\n\n')
