@@ -49,12 +49,14 @@ class Estimate(NamedTuple):
       standard_error: of it, by the delta method. Too small where the effective sample size is.
       effective_sample_size: (sum w)^2 / sum w^2, from 1 to n.
       mean_log: mean of log w, a looser bound of less variance.
+      mean_log_error: the standard error of it, which can be trusted.
     """
 
     log_mean: float
     standard_error: float
     effective_sample_size: float
     mean_log: float
+    mean_log_error: float
 
 
 class Annealer:
@@ -155,7 +157,8 @@ def estimate(log_weights):
     weights = np.exp(log_weights - largest)
     size = weights.sum() ** 2 / np.sum(weights**2)
     error = np.sqrt((count / size - 1) / max(1, count - 1))
-    return Estimate(float(largest + np.log(weights.mean())), float(error), float(size), float(log_weights.mean()))
+    spread = float(np.std(log_weights, ddof=min(1, count - 1)) / np.sqrt(count))
+    return Estimate(float(largest + np.log(weights.mean())), float(error), float(size), float(log_weights.mean()), spread)
 
 
 def annealed_importance(density_of, path, y, step_size, num_leapfrog, seed):

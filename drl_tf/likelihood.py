@@ -16,15 +16,15 @@ from drl_tf.files import digest, held, write_json
 
 _GREY_HALF = 127.5
 _IMAGES = 2
-_NEAR_SHARE, _FEW_EFFECTIVE = 0.01, 5
+_NEAR_SHARE, _FEW_EFFECTIVE, _LOW_ACCEPTANCE = 0.01, 5, 0.4
 
 
 def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
     """Estimates bits/dim of the test split: log p(y_0) = F(y_0, 0) - log Z_0, log Z_0 from both sides; written as JSON too.
 
     Forward chains go from N(0, I) through all levels to level 0; backward chains start at progressive samples of the model that
-    have made as many transitions on exp F(y, 0) as there are steps. Finished batches of chains stay: the same command goes on with
-    those, also for a larger `num_chains`.
+    have made as many transitions on exp F(y, 0) as there are steps. Finished batches of `sample_batch_size` chains stay: the same
+    command goes on with those, also for a larger `num_chains`.
 
     Args:
       config: a `Config`; its seed, its K in drawing samples, and `num_real`, the images at most, count.
@@ -43,7 +43,7 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32', final_denoise=False), step)
     path = partition.bridges(model.schedule, ais_steps)
-    options = partition.Options(num_chains, hmc_leapfrog, min(num_chains, config.sampling.sample_batch_size), config.training.seed)
+    options = partition.Options(num_chains, hmc_leapfrog, config.sampling.sample_batch_size, config.training.seed)
     settings = _settings(model, step, weights, options, ais_steps)
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{digest(json.dumps(settings, sort_keys=True))}'
     directory, written = (os.path.join(workdir, 'likelihood', end) for end in (name, f'{name}-{num_chains}.json'))
@@ -59,7 +59,7 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
         images = _held_out(model.schedule, density_at, config)
         seconds = {'seconds_of_this_command': time.monotonic() - begin}
         bits = bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate)
-        result = {**settings, **_effort(sides, num_chains), **seconds, **bits, **_health(low, high)}
+        result = {**settings, **_effort(path, num_chains, hmc_leapfrog), **seconds, **bits, **_health(low, high)}
         result['notes'] = _notes(config, result)
         write_json(written, result)
     return {**figures(result), 'likelihood': written}
@@ -73,21 +73,22 @@ def _run(sides, model, weights, seed, long_run):
         return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -partition.WALL, partition.WALL)
 
     with report.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
-        step_sizes = sides.step_sizes(bar.update)
-        return sides.forward(step_sizes, bar.update), sides.reverse(drawn, long_run, step_sizes, bar.update)
+        return sides.forward(bar.update), sides.reverse(drawn, long_run, bar.update)
 
 
-def _effort(sides, num_chains):
-    """What the chains of a `partition.Partition` cost, ready for JSON."""
-    transitions = sides.path.last
-    gradients = sides.num_steps(transitions) * (sides.options.num_leapfrog + 1) // num_chains
-    return {'num_chains': num_chains, 'transitions': transitions, 'gradients_of_a_chain': gradients}
+def _effort(path, num_chains, num_leapfrog):
+    """What a chain along `partition.Bridges` costs in either direction, pilots apart, ready for JSON."""
+    last = path.last
+    orders = {'forward': np.arange(1, last + 1), 'reverse': np.append(np.full(last, last), np.arange(last)[::-1])}
+    gradients = {f'gradients_of_a_{name}_chain': (num_leapfrog + 1) * path.gradients(order) for name, order in orders.items()}
+    return {'num_chains': num_chains, 'transitions': last, **gradients}
 
 
 def _health(low, high):
     """How both `Side`s fared, ready for JSON."""
-    acceptance = {f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in (('forward', low), ('reverse', high))}
-    return {'near_wall': max(low.near_wall, high.near_wall), **acceptance}
+    sides = {'forward': low, 'reverse': high}
+    acceptance = {f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in sides.items()}
+    return {**acceptance, **{f'near_wall_{name}': side.near_wall for name, side in sides.items()}}
 
 
 def _held_out(schedule, density_at, config):
@@ -158,7 +159,8 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
           -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
 
       with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for grey levels,
-      E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over images and of log Z_0 together.
+      E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over images and of log Z_0 together;
+      None, and so that of log Z_0, where fewer than five chains carry the weight: it is not known then.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)
@@ -170,15 +172,17 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
         'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (_GREY_HALF * schedule.S[0]) ** 2),
         'log_z_low': forward.log_mean,
         'log_z_high': -reverse.log_mean,
-        'log_z_forward_mean_log': forward.mean_log,
-        'log_z_reverse_mean_log': -reverse.mean_log,
+        'log_z_low_mean_log': forward.mean_log,
+        'log_z_high_mean_log': -reverse.mean_log,
     }
     for side, estimate, log_z in (('low', forward, forward.log_mean), ('high', reverse, -reverse.log_mean)):
-        result |= {f'log_z_{side}_error': estimate.standard_error, f'effective_sample_size_{side}': estimate.effective_sample_size}
+        known = estimate.effective_sample_size >= _FEW_EFFECTIVE
+        result |= {f'log_z_{side}_error': estimate.standard_error if known else None}
+        result |= {f'log_z_{side}_mean_log_error': estimate.mean_log_error, f'effective_sample_size_{side}': estimate.effective_sample_size}
         for kind, values in negative.items():
             spread = float(np.std(values, ddof=min(1, len(values) - 1)))
-            error = math.hypot(spread / math.sqrt(len(values)), estimate.standard_error)
-            result |= {f'{kind}_{side}': float((values.mean() + log_z) / nats), f'{kind}_{side}_error': error / nats}
+            error = math.hypot(spread / math.sqrt(len(values)), estimate.standard_error) / nats
+            result |= {f'{kind}_{side}': float((values.mean() + log_z) / nats), f'{kind}_{side}_error': error if known else None}
     return result
 
 
@@ -189,11 +193,12 @@ def _notes(config, result):
         notes.append('the energies were fitted to short chains that do not mix: these figures may mean nothing')
     if config.data.num_classes:
         notes.append('of the model without a class')
-    if result['near_wall'] > _NEAR_SHARE:
-        notes.append(f'{result["near_wall"]:.0%} of the states are near the wall at {partition.WALL:g}: log Z depends on where it stands')
-    sizes = [result[f'effective_sample_size_{side}'] for side in ('low', 'high')]
-    if min(sizes) < _FEW_EFFECTIVE:
-        notes.append(f'{min(sizes):.1f} chains carry the weight: the standard errors are too small; raise --ais_steps')
+    if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
+        notes.append(f'states of level 0 are near the wall at {partition.WALL:g}: log Z depends on where it stands')
+    if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < _FEW_EFFECTIVE:
+        notes.append('few chains carry the weight, so the error is not known; raise --ais_steps or --hmc_leapfrog')
+    if min(result['acceptance_forward'], result['acceptance_reverse']) < _LOW_ACCEPTANCE:
+        notes.append('chains hardly move: the figures say little; raise --ais_steps')
     if result['density_high'] < result['density_low']:
         notes.append('high is below low: the long-run samples miss a part of the model')
     return notes
@@ -203,22 +208,31 @@ def figures(result):
     """The main figures, as {label: text}."""
 
     def both(kind):
-        low, high = (f'{result[f"{kind}_{side}"]:.4g} ± {result[f"{kind}_{side}_error"]:.2g}' for side in ('low', 'high'))
+        low, high = (f'{result[f"{kind}_{side}"]:.4g}{_plus_minus(result[f"{kind}_{side}_error"])}' for side in ('low', 'high'))
         return f'{low} (low) to {high} (high) bits/dim'
 
     def log_z(side):
         size = f'{result[f"effective_sample_size_{side}"]:.3g} of {result["num_chains"]} chains effective'
-        return f'{result[f"log_z_{side}"]:.2f} ± {result[f"log_z_{side}_error"]:.2g} nats, {size}'
+        mean_log = f'{result[f"log_z_{side}_mean_log"]:.2f}{_plus_minus(result[f"log_z_{side}_mean_log_error"])}'
+        return f'{result[f"log_z_{side}"]:.2f}{_plus_minus(result[f"log_z_{side}_error"])} nats, {size}; mean of log w {mean_log}'
+
+    def shares(name, digits):
+        return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
-        'grey levels': f'at most {both("discrete")}',
-        'log Z_0, forward': f'{log_z("low")}; a lower bound in expectation',
+        'grey levels': f'a bound, {both("discrete")}',
+        'log Z_0, forward': f'{log_z("low")}; lower bounds in expectation',
         'log Z_0, reverse': f'{log_z("high")}',
+        'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        'near the wall': f'{result["near_wall"]:.2g} of the states (beyond 0.95 of |y| = {partition.WALL:g})',
+        'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 (beyond 0.95 of |y| = {partition.WALL:g})',
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
+
+
+def _plus_minus(error):
+    return '' if error is None else f' ± {error:.2g}'
 
 
 def _settings(model, step, weights, options, ais_steps):

@@ -1,6 +1,7 @@
 """log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling through all levels, over any log densities.
 
-exp F need not be integrable, so every density here is zero outside |y|_inf <= 6: also that of N(0, I), with its normaliser.
+exp F need not be integrable, so every density here is zero outside |y|_inf <= 6: also that of N(0, I), with its normaliser. Chains are
+mirrored there: a leapfrog step that leaves the box comes back into it, instead of having the whole proposal rejected.
 """
 
 import dataclasses
@@ -18,8 +19,9 @@ from drl_tf.files import written_aside
 
 WALL = 6.0
 NEAR = 0.95 * WALL
-_PILOT_CHAINS, _FIRST_STEP_SIZE = 16, 0.3
+_PILOT_CHAINS, _FIRST_STEP_SIZE = 8, 0.3
 _START, _PILOT, _FORWARD, _REVERSE = range(4)
+_OF_PILOTS = 2**30  # Index of the first chain of a pilot run, beyond those that count.
 _SAVE_EVERY = 30.0
 
 
@@ -43,7 +45,7 @@ class Bridges:
         return len(self.level) - 1
 
     def density_of(self, density_at):
-        """The log densities within the wall, as `annealing.Annealer` takes them.
+        """The log densities, mirrored at the wall, as `annealing.Annealer` takes them.
 
         Args:
           density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
@@ -58,9 +60,14 @@ class Bridges:
                 upper = tf.cond(level == top, lambda: log_normal(y), lambda: above(y))
                 return beta * below(y) + (1 - beta) * upper
 
-            return within_wall(lambda y: tf.cond(beta == 1, lambda: below(y), lambda: mixed(y)))
+            return lambda y: tf.cond(beta == 1, lambda: below(mirrored(y)), lambda: mixed(mirrored(y)))
 
         return density_of
+
+    def gradients(self, order):
+        """Gradients of the network that chains along densities of these indices, in order, take for each leapfrog step."""
+        level, beta = self.level[order], self.beta[order]
+        return int(np.sum(1 + ((beta > 0) & (beta < 1) & (level < self.level.max()))))
 
 
 def bridges(schedule, num_steps):
@@ -68,17 +75,26 @@ def bridges(schedule, num_steps):
 
     Args:
       schedule: a `diffusion.Schedule`.
-      num_steps: how many there are about; each level has one at least, so there are up to `num_levels` more.
+      num_steps: how many there are about; each level has one at least.
     """
     width = np.append(schedule.m * schedule.S[:-1], 1.0)
     ratio = np.log(width[1:] / width[:-1])
-    counts = np.maximum(1, np.ceil(num_steps * np.abs(ratio) / np.abs(ratio).sum())).astype(int)
+    counts = np.maximum(1, np.round(num_steps * np.abs(ratio) / np.abs(ratio).sum())).astype(int)
     levels, betas = [schedule.num_levels - 1], [0.0]
     for t in reversed(range(schedule.num_levels)):
         part = np.arange(1, counts[t] + 1) / counts[t]
         levels += [t] * counts[t]
         betas += list(np.expm1(2 * ratio[t] * part) / np.expm1(2 * ratio[t]))
     return Bridges(np.array(levels, np.int32), np.array(betas))
+
+
+def mirrored(y):
+    """The point of the box |y|_inf <= 6 that y, beyond it, is a mirror image of; float32 like y.
+
+    Chains on log densities of it are chains on the box that its walls reflect: they leave the density within alone.
+    """
+    folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
+    return tf.where(tf.abs(y) <= WALL, y, folded)
 
 
 def within_wall(log_density):
@@ -140,31 +156,18 @@ class Partition:
         self.seed = noise.fold([options.seed, noise.LIKELIHOOD])
 
     def num_steps(self, long_run):
-        """Transitions of all chains together, pilot included; each costs `num_leapfrog` + 1 gradients of a chain."""
+        """Transitions of all chains together, pilots included."""
         chains, last = self.options.num_chains, self.path.last
-        return min(_PILOT_CHAINS, self.options.at_once) * last + chains * (2 * last + long_run)
+        return 2 * self._pilot_chains * last + chains * (2 * last + long_run)
 
-    def step_sizes(self, advance):
-        """The step sizes of all densities, from a pilot run whose weights are not used; `advance` as in `forward`."""
-        file, last = os.path.join(self.directory, 'pilot.npz'), self.path.last
-        stored = _load(file, {'step_sizes': (last + 1,)})
-        count = min(_PILOT_CHAINS, self.options.at_once)
-        if stored:
-            advance(count * last)
-            return stored['step_sizes']
-        y = sample_normal([count, *self.image_shape], noise.fold(self.seed, _PILOT, _START))
-        step_sizes = np.zeros(last + 1)
-        for done, found in annealing.pilot(self.annealer, range(last + 1), y, _FIRST_STEP_SIZE, noise.fold(self.seed, _PILOT)):
-            advance(count if done else 0)
-            step_sizes = found
-        _save(file, {'step_sizes': step_sizes})
-        return step_sizes
+    @property
+    def _pilot_chains(self):
+        return min(_PILOT_CHAINS, self.options.at_once)
 
-    def forward(self, step_sizes, advance):
+    def forward(self, advance):
         """From N(0, I) to level 0.
 
         Args:
-          step_sizes: of `step_sizes`.
           advance: called with the number of transitions since the last call.
 
         Returns:
@@ -174,33 +177,48 @@ class Partition:
         def start(first, count):
             return sample_normal([count, *self.image_shape], noise.fold(self.seed, _FORWARD, _START, first))
 
-        return self._side('forward', _FORWARD, list(range(self.path.last + 1)), start, step_sizes, advance)
+        return self._side('forward', _FORWARD, 0, start, advance)
 
-    def reverse(self, samples, long_run, step_sizes, advance):
+    def reverse(self, samples, long_run, advance):
         """From samples of exp F(y, 0) to N(0, I).
 
         Args:
           samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32 [count, H, W, C].
           long_run: transitions of HMC on exp F(y, 0) that they make before.
-          step_sizes, advance: as in `forward`.
+          advance: as in `forward`.
 
         Returns:
           A `Side`: minus its estimate is above log Z_0 in expectation if the samples are exact, else it is an estimate.
         """
-        last = self.path.last
-        order = [last] * (long_run + 1) + list(range(last))[::-1]
-        return self._side('reverse', _REVERSE, order, samples, step_sizes, advance)
+        return self._side('reverse', _REVERSE, long_run, samples, advance)
 
-    def _side(self, name, purpose, order, start, step_sizes, advance):
-        parts = []
+    def _side(self, name, purpose, long_run, start, advance):
+        way = list(range(self.path.last + 1))[:: -1 if purpose == _REVERSE else 1]
+        order, parts = [way[0]] * long_run + way, []
+        step_sizes = self._step_sizes(name, way, noise.fold(self.seed, _PILOT, purpose), start, advance)
         for first in range(0, self.options.num_chains, self.options.at_once):
             count = min(self.options.at_once, self.options.num_chains - first)
-            file = os.path.join(self.directory, f'{name}-{first:05d}.npz')
+            file = os.path.join(self.directory, f'{name}-{first:05d}-{count}.npz')
             seed = noise.fold(self.seed, purpose, first)
             parts.append(self._batch(file, order, lambda first=first, count=count: start(first, count), count, seed, step_sizes, advance))
         acceptance = np.mean([part['acceptance'] for part in parts], axis=0)
-        near = float(np.mean([part['near'] for part in parts])) / (len(order) - 1)
-        return Side(annealing.estimate(np.concatenate([part['log_weight'] for part in parts])), acceptance, near)
+        near = np.average([part['near'] for part in parts], weights=[len(part['log_weight']) for part in parts])
+        estimate = annealing.estimate(np.concatenate([part['log_weight'] for part in parts]))
+        return Side(estimate, acceptance, float(near) / order.count(self.path.last))
+
+    def _step_sizes(self, name, way, seed, start, advance):
+        """Those of all densities, from a pilot run along their way whose weights are not used; `advance` as in `forward`."""
+        file, count, last = os.path.join(self.directory, f'{name}-pilot.npz'), self._pilot_chains, self.path.last
+        stored = _load(file, {'step_sizes': (last + 1,)})
+        if stored:
+            advance(count * last)
+            return stored['step_sizes']
+        step_sizes = np.zeros(last + 1)
+        for done, found in annealing.pilot(self.annealer, way, start(_OF_PILOTS, count), _FIRST_STEP_SIZE, seed):
+            advance(count if done else 0)
+            step_sizes = found
+        _save(file, {'step_sizes': step_sizes})
+        return step_sizes
 
     def _batch(self, file, order, start, count, seed, step_sizes, advance):
         """What is stored of a batch of chains at the end of their way, once they are there."""
@@ -208,13 +226,14 @@ class Partition:
         stored = _load(file, _shapes(count, self.image_shape, last))
         if stored is None:
             state = self.annealer.begin(order[0], start())
-            stored = {**_arrays(state), 'done': 0, 'acceptance': np.zeros(last), 'near': 0.0}
+            near = _near(state) if order[0] == self.path.last else 0.0
+            stored = {**_arrays(state), 'done': 0, 'acceptance': np.zeros(last), 'near': near}
         first = annealing.State(*(tf.constant(stored[name]) for name in annealing.State._fields))
         advance(count * int(stored['done']))
         saved = time.monotonic()
         for done, state, accepted in annealing.anneal(self.annealer, order, first, step_sizes, seed, int(stored['done'])):
             stored['acceptance'][done - 1] = accepted
-            stored['near'] += float(tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(state.y), axis=[1, 2, 3]) > NEAR, tf.float32)))
+            stored['near'] += _near(state) if order[done] == self.path.last else 0.0
             advance(count)
             if done == last or time.monotonic() - saved > _SAVE_EVERY:
                 stored |= {**_arrays(state), 'done': done}
@@ -232,12 +251,18 @@ class Side:
     Attributes:
       estimate: an `annealing.Estimate`.
       acceptance: mean probability of acceptance of each transition, float64 [transitions].
-      near_wall: share of the states with a number within 5 % of the wall.
+      near_wall: share of the states of exp F(y, 0) with a number within 5 % of the wall: forward where the chains end, backward where they
+        start and during their long run.
     """
 
     estimate: annealing.Estimate
     acceptance: np.ndarray
     near_wall: float
+
+
+def _near(state):
+    """Share of the chains of an `annealing.State` that are near the wall."""
+    return float(tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3]) > NEAR, tf.float32)))
 
 
 def _arrays(state):

@@ -92,7 +92,7 @@ def test_nothing_crosses_a_wall():
 
 def test_estimate():
     """Equal weights are all effective; one that outweighs the rest is alone; a common factor moves the logarithms alone."""
-    assert estimate(np.full(7, 3.0)) == (3.0, 0.0, 7.0, 3.0)
+    assert estimate(np.full(7, 3.0)) == (3.0, 0.0, 7.0, 3.0, 0.0)
     lone = estimate([0.0, *[-800.0] * 9])
     assert lone.effective_sample_size == 1 and lone.log_mean == pytest.approx(-np.log(10)) and lone.standard_error == 1
     weights = np.random.default_rng(0).uniform(0.5, 2, 1000)

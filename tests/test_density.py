@@ -60,7 +60,7 @@ def test_what_is_said_of_a_level():
     """A disagreement beyond three standard errors is named."""
     grid = density.Grid(np.zeros(1), np.zeros([1, 1]), 1.0, 0.0)
     for log_mean, words in ((1.2, '2.0 standard errors apart;'), (1.5, '5.0 standard errors apart, more than 3;')):
-        said = density._said(density._compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1), -0.5))
+        said = density._said(density._compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1, 0.1), -0.5))
         assert words in said and f'log Z 1.0000 by quadrature (± 0), {log_mean:.4f} ± 0.1 by annealed' in said and '-0.500 nats' in said
 
 

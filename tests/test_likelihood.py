@@ -18,7 +18,7 @@ A, S, M = SCHEDULE.A[0], SCHEDULE.S[0], SCHEDULE.m[0]
 
 
 def exactly(log_z):
-    return Estimate(log_z, 0.0, 64.0, log_z)
+    return Estimate(log_z, 0.0, 64.0, log_z, 0.0)
 
 
 def terms(grey, density, eps):
@@ -43,13 +43,16 @@ def test_log_z_moves_the_figures():
     """A nat of log Z is 1 / (D ln 2) bits; the forward side has the low ones; the errors of both parts add in squares."""
     grey = np.full([100, 2, 2, 1], 130, np.uint8)
     images = terms(grey, exact_density(SCHEDULE, 0.0, 0.5), noise.normal([3, 4], grey.shape))
-    low, high = Estimate(5.0, 0.5, 3.0, 4.0), Estimate(-7.0, 0.0, 9.0, -7.5)
+    low, high = Estimate(5.0, 0.5, 6.0, 4.0, 0.1), Estimate(-7.0, 0.0, 9.0, -7.5, 0.2)
     found = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low, high)
     for kind in ('density', 'discrete'):
         assert found[f'{kind}_high'] - found[f'{kind}_low'] == pytest.approx(2 / (4 * np.log(2)))
         spread = found[f'{kind}_high_error'] * 4 * np.log(2)
         assert found[f'{kind}_low_error'] * 4 * np.log(2) == pytest.approx(np.hypot(spread, 0.5))
-    assert (found['log_z_low'], found['log_z_high'], found['log_z_reverse_mean_log']) == (5.0, 7.0, 7.5)
+    assert (found['log_z_low'], found['log_z_high'], found['log_z_high_mean_log']) == (5.0, 7.0, 7.5)
+    few = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low._replace(effective_sample_size=4.9), high)
+    assert few['density_low_error'] is few['log_z_low_error'] is None and few['log_z_low_mean_log_error'] == 0.1
+    assert few['density_low'] == found['density_low'] and few['density_high_error'] == found['density_high_error']
 
 
 @pytest.mark.parametrize('u', [0, 3, 128, 254, 255])
@@ -130,11 +133,12 @@ def figures(capsys, workdir, *arguments):
 def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
     result, out, err = figures(capsys, t1k_run)
     for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor 2.40', 'chains effective', 'an estimate, not a bound',
-                 'near the wall', '30 of the test split', 'lower bound in expectation'):  # fmt: skip
+                 'near the wall', '30 of the test split', 'lower bounds in expectation'):  # fmt: skip
         assert word in out, out
     assert 'transitions' in err and result['num_images'] == 30 and result['num_chains'] == 6
     assert np.isfinite([result[f'{kind}_{side}'] for kind in ('density', 'discrete') for side in ('low', 'high')]).all()
-    assert 0 <= result['near_wall'] <= 1 and 0 < result['acceptance_forward'] <= 1
+    for side in ('forward', 'reverse'):
+        assert 0 <= result[f'near_wall_{side}'] <= 1 and 0 < result[f'acceptance_{side}'] <= 1
 
 
 def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run, monkeypatch):
@@ -162,8 +166,8 @@ def test_what_the_mode_refuses(capsys, t1k_run, tmp_path):
 
 def test_a_damaged_batch_of_chains_is_run_again(capsys, t1k_run, caplog):
     first, out, _ = figures(capsys, t1k_run)
-    path = pathlib.Path(out.split()[-1].removesuffix('-6.json')) / 'forward-00004.npz'
+    path = pathlib.Path(out.split()[-1].removesuffix('-6.json')) / 'forward-00004-2.npz'
     path.write_bytes(path.read_bytes()[:-7])
     with caplog.at_level(logging.WARNING):
         again, *_ = figures(capsys, t1k_run)
-    assert 'forward-00004.npz is damaged' in caplog.text and again['log_z_low'] == first['log_z_low']
+    assert 'forward-00004-2.npz is damaged' in caplog.text and again['log_z_low'] == first['log_z_low']

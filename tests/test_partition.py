@@ -32,8 +32,7 @@ def exact_samples(schedule):
 def both_sides(schedule, num_steps, directory, options=OPTIONS, moved=lambda count: None):
     path = partition.bridges(schedule, num_steps)
     sides = partition.Partition(path, exact_density(schedule, MEAN, VARIANCE), SHAPE, options, str(directory))
-    step_sizes = sides.step_sizes(moved)
-    return sides.forward(step_sizes, moved), sides.reverse(exact_samples(schedule), 0, step_sizes, moved), sides
+    return sides.forward(moved), sides.reverse(exact_samples(schedule), 0, moved), sides
 
 
 @pytest.mark.parametrize(('schedule', 'num_steps'), [(diffusion.t1k(), 1), (diffusion.t1k(), 1500), (diffusion.t6(), 700)])
@@ -42,15 +41,15 @@ def test_bridges_pass_every_level_and_step_evenly_in_the_noise(schedule, num_ste
     T = schedule.num_levels
     assert (path.level[0], path.beta[0]) == (T - 1, 0) and (path.level[-1], path.beta[-1]) == (0, 1)
     np.testing.assert_array_equal(path.level[path.beta == 1], np.arange(T)[::-1])
-    assert max(T, num_steps) <= path.last <= num_steps + T
+    assert max(T, 0.9 * num_steps) <= path.last <= num_steps + T
     width = np.append(schedule.m * schedule.S[:-1], 1.0)
     precision = (1 - path.beta) * width[path.level + 1] ** -2 + path.beta * width[path.level] ** -2
     steps = np.diff(np.log(precision)) / 2
-    assert (np.abs(steps) <= np.abs(np.log(width[1:] / width[:-1])).sum() / num_steps + 1e-9).all()
+    assert (np.abs(steps) <= 1.5 * np.abs(np.log(width[1:] / width[:-1])).sum() / num_steps + 1e-9).all()
 
 
 def test_densities_on_the_way():
-    """At beta = 0 the truncated normal, at 1 the marginal, between them the mixture of the logarithms; zero beyond the wall."""
+    """At beta = 0 the truncated normal, at 1 the marginal, between them the mixture of the logarithms; mirrored at the wall."""
     schedule = diffusion.t1k(4)
     path = partition.bridges(schedule, 40)
     density_of, y = path.density_of(exact_density(schedule, MEAN, VARIANCE)), noise.normal([1, 2], [3, *SHAPE])
@@ -59,8 +58,10 @@ def test_densities_on_the_way():
     for k, (t, beta) in enumerate(zip(path.level, path.beta, strict=True)):
         expected = beta * marginal[t] + (1 - beta) * marginal[t + 1]
         np.testing.assert_allclose(density_of(tf.constant(k))(y), expected, rtol=1e-5)
-    outside = tf.tensor_scatter_nd_update(y, [[1, 0, 0, 0]], [6.01])
-    np.testing.assert_array_equal(np.isfinite(density_of(tf.constant(5))(outside)), [True, False, True])
+    inside, *images = (tf.tensor_scatter_nd_update(y, [[1, 0, 0, 0]], [number]) for number in (5.75, 6.25, -18.25, 29.75))
+    for image in images:
+        np.testing.assert_allclose(density_of(tf.constant(5))(image), density_of(tf.constant(5))(inside), rtol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(partition.within_wall(partition.log_normal)(images[0])), [True, False, True])
     normal = -0.5 * np.sum(y.numpy() ** 2, axis=(1, 2, 3)) - SIZE / 2 * np.log(2 * np.pi)
     np.testing.assert_allclose(partition.log_normal(y), normal, rtol=1e-5)
 
@@ -88,6 +89,30 @@ def test_both_sides_bracket_the_truth_of_a_thousand_levels(tmp_path):
     assert sum(moved) == sides.num_steps(0)
 
 
+def leaning(slope):
+    """F(y, t) from log N(0, I) to slope sum(y), whose mass is at the wall, in even steps; with exact samples of level 0, and log Z_0."""
+    levels, numbers = 20, np.prod(SHAPE)
+
+    def density_at(level):
+        part = 1 - tf.cast(level, tf.float32) / levels
+        return lambda y: tf.reduce_sum(part * slope * y - (1 - part) * y**2 / 2, axis=[1, 2, 3])
+
+    def samples(first, count):
+        u = tf.random.stateless_uniform([count, *SHAPE], noise.fold(tf.constant([5, 6]), first))
+        return partition.WALL + tf.math.log(u + (1 - u) * np.exp(-2 * slope * partition.WALL)) / slope
+
+    return diffusion.t1k(levels), density_at, samples, numbers * np.log(2 * np.sinh(slope * partition.WALL) / slope)
+
+
+def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
+    schedule, density_at, samples, truth = leaning(0.5)
+    sides = partition.Partition(partition.bridges(schedule, 200), density_at, SHAPE, OPTIONS, str(tmp_path))
+    low, high = sides.forward(lambda count: None), sides.reverse(samples, 0, lambda count: None)
+    assert low.estimate.mean_log < truth < -high.estimate.mean_log
+    assert -high.estimate.log_mean - low.estimate.log_mean < 8
+    assert min(low.acceptance.mean(), high.acceptance.mean()) > 0.6 and low.near_wall > 0.9 and high.near_wall > 0.9
+
+
 def test_more_steps_bring_t6_closer(tmp_path):
     schedule = diffusion.t6()
     gaps = []
@@ -109,8 +134,7 @@ def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
 
     for long_run in (0, 60):
         sides = partition.Partition(path, exact_density(schedule, MEAN, VARIANCE), SHAPE, OPTIONS, str(tmp_path / str(long_run)))
-        step_sizes = sides.step_sizes(lambda count: None)
-        found[long_run] = -sides.reverse(wide, long_run, step_sizes, lambda count: None).estimate.log_mean
+        found[long_run] = -sides.reverse(wide, long_run, lambda count: None).estimate.log_mean
     assert found[0] < log_z(schedule) - 4 and found[60] == pytest.approx(log_z(schedule), abs=3)
 
 
@@ -132,7 +156,7 @@ def contents(directory):
     return found
 
 
-@pytest.mark.parametrize('moves', [3, 14, 20, 40, 70])
+@pytest.mark.parametrize('moves', [3, 20, 40, 60, 85, 130])
 def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, monkeypatch, moves):
     """Wherever it was interrupted: what is done is not done again."""
     monkeypatch.setattr(partition, '_SAVE_EVERY', -1.0)
@@ -152,8 +176,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, monkeypa
     low, high, sides = both_sides(diffusion.t1k(5), 12, tmp_path, BATCHES, moved.append)
     assert (low.estimate, high.estimate) == (whole[1][0].estimate, whole[1][1].estimate)
     assert contents(tmp_path) == contents(whole[0]) and sum(moved) == sides.num_steps(0)
-    pilot = 30 + sides.path.last
-    assert len(calls) == pilot + 6 * sides.path.last + (moves if moves < pilot else 0)
+    pilot, side = 30 + sides.path.last, 30 + 4 * sides.path.last
+    lost = moves % side if moves % side < pilot else 0  # Of a pilot run nothing stays.
+    assert len(calls) == 2 * side + lost
 
 
 def test_more_chains_go_on_with_those_that_are_there(whole, tmp_path, monkeypatch):
@@ -161,7 +186,7 @@ def test_more_chains_go_on_with_those_that_are_there(whole, tmp_path, monkeypatc
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     low, _, _ = both_sides(diffusion.t1k(5), 12, tmp_path, BATCHES)
     assert low.estimate == whole[1][0].estimate
-    assert len(before) == 5 and all((tmp_path / name).stat().st_mtime_ns == then for name, then in before.items())
+    assert len(before) == 6 and all((tmp_path / name).stat().st_mtime_ns == then for name, then in before.items())
 
 
 DAMAGES = {
@@ -172,7 +197,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
-@pytest.mark.parametrize('name', ['pilot.npz', 'forward-00002.npz'])
+@pytest.mark.parametrize('name', ['forward-pilot.npz', 'forward-00002-2.npz'])
 def test_a_damaged_file_is_named_and_made_again(whole, tmp_path, caplog, name, damage):
     for path in whole[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
