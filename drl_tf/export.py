@@ -61,8 +61,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
     Raises:
       UserError: it could not be written; the versions that are there are as they were.
     """
-    known = history['likelihood']
-    log_z = known and sorted([known['log_z_low'], known['log_z_high']])  # Estimates, which may come out the wrong way round.
+    log_z = _log_z(history)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
         final, aside = os.path.join(directory, str(max(versions, default=0) + 1)), os.path.join(directory, _ASIDE)
@@ -82,6 +81,15 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return {'SavedModel': final, 'model card': os.path.join(final, exported.CARD)}
+
+
+def _log_z(history):
+    """log Z_0 from two sides, a list in order: annealing either way, or for points quadrature and annealing; None where it is not known."""
+    known, points = history['likelihood'], history['density']
+    if points:
+        level = points['levels']['0']
+        return sorted([level['log_z_quadrature'], level['log_z_annealed']])
+    return known and sorted([known['log_z_low'], known['log_z_high']])
 
 
 def _describe(path, config, step, weights, max_samples, log_z):

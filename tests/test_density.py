@@ -122,6 +122,12 @@ def test_density_mode(capsys, points_run, tmp_path):
     assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
     text = (tmp_path / 'saved' / '1' / 'README.md').read_text()
     assert f'{levels["0"]["log_z_quadrature"]:.4f} by quadrature' in text and 'points of the plane' in text and 'pixels' not in text
+    signatures, points = tf.saved_model.load(str(tmp_path / 'saved' / '1')).signatures, tf.constant([[[[0.1, -0.2]]], [[[0.9, 0.3]]]])
+    found, level = signatures['log_likelihood'](images=points), levels['0']
+    m_0 = diffusion.t1k(40).m[0]
+    energy = signatures['energy'](images=np.float32(m_0) * points, level=tf.zeros([2], tf.int32))['energy']
+    for side, log_z in zip(('high', 'low'), sorted([level['log_z_quadrature'], level['log_z_annealed']]), strict=True):
+        np.testing.assert_allclose(found[side], -energy - log_z + 2 * np.log(m_0), rtol=1e-5)
 
 
 def test_export(capsys, points_run, tmp_path):
