@@ -160,7 +160,8 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
 
       with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for grey levels,
       E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over images and of log Z_0 together;
-      None, and so that of log Z_0, where fewer than five chains carry the weight: it is not known then.
+      None, and so that of log Z_0, where fewer than five chains carry the weight: it is not known then. `.._mean_log` are the same with
+      the mean of log w for the logarithm of the mean weight: looser bounds whose error is known.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)
@@ -170,19 +171,20 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
         'D': D,
         'num_images': len(log_density),
         'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (_GREY_HALF * schedule.S[0]) ** 2),
-        'log_z_low': forward.log_mean,
-        'log_z_high': -reverse.log_mean,
-        'log_z_low_mean_log': forward.mean_log,
-        'log_z_high_mean_log': -reverse.mean_log,
     }
-    for side, estimate, log_z in (('low', forward, forward.log_mean), ('high', reverse, -reverse.log_mean)):
+    for side, estimate, sign in (('low', forward, 1), ('high', reverse, -1)):
         known = estimate.effective_sample_size >= _FEW_EFFECTIVE
-        result |= {f'log_z_{side}_error': estimate.standard_error if known else None}
-        result |= {f'log_z_{side}_mean_log_error': estimate.mean_log_error, f'effective_sample_size_{side}': estimate.effective_sample_size}
-        for kind, values in negative.items():
-            spread = float(np.std(values, ddof=min(1, len(values) - 1)))
-            error = math.hypot(spread / math.sqrt(len(values)), estimate.standard_error) / nats
-            result |= {f'{kind}_{side}': float((values.mean() + log_z) / nats), f'{kind}_{side}_error': error if known else None}
+        ways = {
+            '': (estimate.log_mean, estimate.standard_error if known else None),
+            '_mean_log': (estimate.mean_log, estimate.mean_log_error),
+        }
+        result[f'effective_sample_size_{side}'] = estimate.effective_sample_size
+        for way, (log_z, error) in ways.items():
+            result |= {f'log_z_{side}{way}': sign * log_z, f'log_z_{side}{way}_error': error}
+            for kind, values in negative.items():
+                spread = float(np.std(values, ddof=min(1, len(values) - 1))) / math.sqrt(len(values))
+                result[f'{kind}_{side}{way}'] = float((values.mean() + sign * log_z) / nats)
+                result[f'{kind}_{side}{way}_error'] = None if error is None else math.hypot(spread, error) / nats
     return result
 
 
@@ -199,7 +201,7 @@ def _notes(config, result):
         notes.append('few chains carry the weight, so the error is not known; raise --ais_steps or --hmc_leapfrog')
     if min(result['acceptance_forward'], result['acceptance_reverse']) < _LOW_ACCEPTANCE:
         notes.append('chains hardly move: the figures say little; raise --ais_steps')
-    if result['density_high'] < result['density_low']:
+    if result['density_high_mean_log'] < result['density_low_mean_log']:
         notes.append('high is below low: the long-run samples miss a part of the model')
     return notes
 
@@ -207,32 +209,31 @@ def _notes(config, result):
 def figures(result):
     """The main figures, as {label: text}."""
 
-    def both(kind):
-        low, high = (f'{result[f"{kind}_{side}"]:.4g}{_plus_minus(result[f"{kind}_{side}_error"])}' for side in ('low', 'high'))
-        return f'{low} (low) to {high} (high) bits/dim'
+    def number(name, digits):
+        error = result[f'{name}_error']
+        return f'{result[name]:{digits}}' + ('' if error is None else f' ± {error:.2g}')
+
+    def both(kind, way=''):
+        return f'{number(f"{kind}_low{way}", ".4g")} (low) to {number(f"{kind}_high{way}", ".4g")} (high) bits/dim'
 
     def log_z(side):
         size = f'{result[f"effective_sample_size_{side}"]:.3g} of {result["num_chains"]} chains effective'
-        mean_log = f'{result[f"log_z_{side}_mean_log"]:.2f}{_plus_minus(result[f"log_z_{side}_mean_log_error"])}'
-        return f'{result[f"log_z_{side}"]:.2f}{_plus_minus(result[f"log_z_{side}_error"])} nats, {size}; mean of log w {mean_log}'
+        return f'{number(f"log_z_{side}", ".2f")} nats, {size}'
 
     def shares(name, digits):
         return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
+        'by mean of log w': f'{both("density", "_mean_log")}: looser, with errors that are known',
         'grey levels': f'a bound, {both("discrete")}',
-        'log Z_0, forward': f'{log_z("low")}; lower bounds in expectation',
+        'log Z_0, forward': f'{log_z("low")}; a lower bound in expectation',
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
         'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 (beyond 0.95 of |y| = {partition.WALL:g})',
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
-
-
-def _plus_minus(error):
-    return '' if error is None else f' ± {error:.2g}'
 
 
 def _settings(model, step, weights, options, ais_steps):

@@ -52,6 +52,7 @@ def test_log_z_moves_the_figures():
     assert (found['log_z_low'], found['log_z_high'], found['log_z_high_mean_log']) == (5.0, 7.0, 7.5)
     few = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low._replace(effective_sample_size=4.9), high)
     assert few['density_low_error'] is few['log_z_low_error'] is None and few['log_z_low_mean_log_error'] == 0.1
+    assert few['density_high_mean_log'] - few['density_low_mean_log'] == pytest.approx((7.5 - 4) / (4 * np.log(2)))
     assert few['density_low'] == found['density_low'] and few['density_high_error'] == found['density_high_error']
 
 
@@ -133,7 +134,7 @@ def figures(capsys, workdir, *arguments):
 def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
     result, out, err = figures(capsys, t1k_run)
     for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor 2.40', 'chains effective', 'an estimate, not a bound',
-                 'near the wall', '30 of the test split', 'lower bounds in expectation'):  # fmt: skip
+                 'near the wall', '30 of the test split', 'lower bound in expectation', 'by mean of log w'):  # fmt: skip
         assert word in out, out
     assert 'transitions' in err and result['num_images'] == 30 and result['num_chains'] == 6
     assert np.isfinite([result[f'{kind}_{side}'] for kind in ('density', 'discrete') for side in ('low', 'high')]).all()
