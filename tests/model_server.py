@@ -5,6 +5,7 @@
 It loads versions through the v1 Session loader, feeds tensors without holding them against the shapes of a signature, replays warm-up
 requests, polls for new versions, keeps the version it has until a newer one is ready, and gives version labels, as TensorFlow Serving
 does. It answers Predict and GetModelStatus over gRPC, and `:predict` and the status of models over REST, with TensorFlow Serving's codes.
+Where a base path is missing it ends with TensorFlow Serving's message, after which that waits without opening.
 It has no batching, no time limits, no retries of a load, and no Classify, Regress or metadata.
 """
 
@@ -146,6 +147,9 @@ class Server:
     """Models by name."""
 
     def __init__(self, configs):
+        for config in configs:
+            if not os.path.isdir(config.base_path):
+                raise SystemExit(f'Could not find base path {config.base_path} for servable {config.name}')
         self.models = {config.name: Model(config) for config in configs}
 
     def poll(self, seconds):

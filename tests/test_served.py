@@ -19,13 +19,16 @@ import requests
 import tensorflow as tf
 from google.protobuf import text_format
 from serving import inputs, request_of, serving
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_log_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 from tiny import ROOT, run
+
+from drl_tf import exported
 
 pytestmark = pytest.mark.slow
 
 DOCS = ROOT / 'docs'
+WARM_UP = 'assets.extra/tf_serving_warmup_requests'
 REAL = shutil.which('tensorflow_model_server')
 
 
@@ -88,16 +91,35 @@ SERVERS = [
 ]
 
 
+CONFIG = DOCS / 'serving' / 'models.config'
+TWO_VERSIONS = {'versions: 1': 'versions: 1 versions: 2', 'value: 1 }': "value: 1 }\n    version_labels { key: 'canary' value: 2 }"}
+
+
+def serving_config(command, text, root):
+    """As `serving`, of what a models.config says of `/models`, which is `root`."""
+    config = root / 'models.config'
+    config.write_text(text)
+    return serving(command, root / 'log', model_config_file=config, allow_version_labels_for_unavailable_models='true')
+
+
 @pytest.fixture(scope='module', params=SERVERS)
 def served(request, small_export, tmp_path_factory):
-    """Ports of a server of the export as docs/serving/models.config has it: `digits`, versions 1 and 2 with labels, and a copy."""
-    root = tmp_path_factory.mktemp('served')
-    for path in ('digits/1', 'digits/2', 'digits_scores/1'):
+    """Ports of a server of the small export with a second version, which docs/serving/models.config says how to add."""
+    root, text = tmp_path_factory.mktemp('served'), CONFIG.read_text()
+    for path in ('digits/1', 'digits/2', 'toy_checkerboard/1'):
         shutil.copytree(small_export, root / path)
-    config = (DOCS / 'serving' / 'models.config').read_text().replace("'/models/", f"'{root}/")
-    (root / 'models.config').write_text(config)
-    options = dict(model_config_file=root / 'models.config', allow_version_labels_for_unavailable_models='true')
-    with serving(request.param, root / 'log', **options) as ports:
+    for old, new in TWO_VERSIONS.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    with serving_config(request.param, text.replace("'/models/", f"'{root}/"), root) as ports:
+        yield ports
+
+
+@pytest.fixture(scope='module', params=SERVERS)
+def shipped(request, tmp_path_factory):
+    """Ports of a server of `saved_models/` as docs/serving/models.config has it."""
+    text = CONFIG.read_text().replace("'/models/", f"'{ROOT}/saved_models/")
+    with serving_config(request.param, text, tmp_path_factory.mktemp('shipped')) as ports:
         yield ports
 
 
@@ -142,16 +164,16 @@ def test_malformed_requests_over_grpc(served):
             assert stub.Predict(good, timeout=60).outputs['energy'] == first
 
 
-def printed_commands():
-    """The commands of the client, and of curl, in docs/serving.md."""
+def printed_commands(*programs):
+    """The commands of these programs in docs/serving.md."""
     lines = (DOCS / 'serving.md').read_text().splitlines()
-    return [line.strip() for line in lines if re.match(r'    (python docs/serving/client.py|curl) ', line)]
+    return [line.strip() for line in lines if re.match(rf'    ({"|".join(programs)}) ', line)]
 
 
-def test_the_printed_commands_work_as_printed(served, tmp_path):
+def test_the_printed_commands_work_as_printed(shipped, tmp_path):
     """In order, in one directory, but for the ports."""
     (tmp_path / 'docs').symlink_to(DOCS)
-    commands = printed_commands()
+    served, commands = shipped, printed_commands('python docs/serving/client.py', 'curl')
     assert len(commands) >= 7
     said = []
     for command in commands:
@@ -163,26 +185,84 @@ def test_the_printed_commands_work_as_printed(served, tmp_path):
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (command, done.stderr[-2000:])
         said.append(done.stdout)
-    assert said[0].split('\n')[:2] == ['version 2: AVAILABLE', 'version 1: AVAILABLE']
+    assert said[0] == 'version 1: AVAILABLE\n'
     assert said[1] == '16 images in samples\n' and len(list((tmp_path / 'samples').iterdir())) == 16
     assert re.fullmatch(r'samples/00.png: -?[\d.e+]+\nsamples/01.png: -?[\d.e+]+\n', said[2])
     assert said[3] == '3 images in samples\n' and said[4] == '4 images in samples\n' and said[5].startswith('samples/00.png: ')
-    assert np.array(json.loads(said[6])['outputs']).shape == (1, 8, 8, 1)
+    assert np.array(json.loads(said[6])['outputs']).shape == (1, 16, 16, 1)
+
+
+def test_the_printed_copy_for_batching_has_no_warm_up_requests(tmp_path):
+    """It is the model, and what most of the warm-up requests hold could not be put together along a first axis."""
+    (tmp_path / 'docs').symlink_to(DOCS)
+    (tmp_path / 'saved_models').symlink_to(ROOT / 'saved_models')
+    for command in printed_commands('mkdir', 'cp', 'rm'):
+        subprocess.run(shlex.split(command), cwd=tmp_path, check=True)
+    original, copy = ROOT / 'saved_models' / 'digits' / '1', tmp_path / 'runs' / 'served' / 'digits_scores' / '1'
+    files = {str(path.relative_to(original)) for path in original.rglob('*') if path.is_file()}
+    assert {str(path.relative_to(copy)) for path in copy.rglob('*') if path.is_file()} == (files - {WARM_UP}) | {'batching_params.pbtxt'}
+    most = int(re.search(r'max_batch_size \{ value: (\d+) \}', (copy / 'batching_params.pbtxt').read_text())[1])
+    assert 1 <= most <= json.loads((copy / 'assets.extra' / 'drl_tf.json').read_text())['max_samples']
+    records = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(original / WARM_UP))]
+    shapes = [[tf.make_ndarray(tensor).shape[:1] for tensor in record.predict_log.request.inputs.values()] for record in records]
+    assert sum(len({*each}) > 1 for each in shapes) > len(records) / 2
 
 
 def test_the_client_says_what_is_wrong_in_one_line(served):
-    client, rest = DOCS / 'serving' / 'client.py', f'--rest=http://localhost:{served[1]}'
+    rest = f'--rest=http://localhost:{served[1]}'
     for arguments, words in (
         ([rest, '--model=nothing', 'sample'], '404'),
         ([rest, 'sample', '--num=21'], 'num_samples must be from 1 to 20'),
         ([rest, 'energy', DOCS / 'digits_data.png'], 'PNG files of 8 x 8 pixels'),
         ([rest, 'energy', 'nowhere.png'], 'nowhere.png'),
         ([f'--grpc=localhost:{served[0]}', 'sample', '--labels=10'], 'labels must be from -1 to 9'),
+        ([f'--grpc=localhost:{served[0]}', '--model=nothing', 'status'], 'NOT_FOUND'),
         (['--rest=http://localhost:1', 'sample'], 'does not answer'),
     ):
-        done = run(client, *arguments)
-        lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-        assert done.returncode == 1 and words in lines[0] and 'Traceback' not in done.stderr, done.stderr
+        assert words in refused_by_client(1, *arguments)
+
+
+def refused_by_client(code, *arguments):
+    """The one line with which the client ends."""
+    done = run(DOCS / 'serving' / 'client.py', *arguments)
+    lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert done.returncode == code and len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
+    return lines[0]
+
+
+def test_the_status_over_grpc_is_that_over_rest(served):
+    over_rest, over_grpc = (
+        run(DOCS / 'serving' / 'client.py', way, 'status')
+        for way in (f'--rest=http://localhost:{served[1]}', f'--grpc=localhost:{served[0]}')
+    )
+    assert over_grpc.stdout == over_rest.stdout == 'version 2: AVAILABLE\nversion 1: AVAILABLE\n'
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['sample', '--labels=3,x'], '--labels: 3,x must be whole numbers, comma-separated'),
+    (['sample', '--labels=3,,8'], '--labels: 3,,8 must be'),
+    (['sample', '--labels='], '--labels'),
+    (['sample', '--guidance=0'], '--guidance needs --labels'),
+    (['sample', '--num=3', '--labels=1'], '--num and --labels'),
+    (['sample', '--level=0'], '--level is for energy, not for sample'),
+    (['sample', 'a.png'], 'files are for energy, not for sample'),
+    (['energy', '--seed=0', 'a.png'], '--seed is for sample, not for energy'),
+    (['energy'], 'energy needs PNG files'),
+    (['status', '--out=x'], '--out is for sample, not for status'),
+    (['--grpc=localhost:1', '--rest=http://localhost:1', 'status'], '--rest and --grpc'),
+    (['sample', '--num=x'], "--num: invalid int value: 'x'"),
+])  # fmt: skip
+def test_a_wrong_command_of_the_client_is_one_line(arguments, words):
+    assert words in refused_by_client(2, *arguments)
+
+
+def test_what_int32_does_not_hold_is_refused_over_grpc_too():
+    for arguments, words in (
+        (['--seed=4294967296'], 'seed: 4294967296 is no whole number from'),
+        ([f'--num={2**31}'], 'num_samples: 2147483648'),
+        ([f'--labels=1,{-(2**31) - 1}'], 'labels: -2147483649'),
+    ):
+        assert words in refused_by_client(1, '--grpc=localhost:1', 'sample', *arguments)
 
 
 def test_a_label_is_the_version_that_it_is_of(served):
@@ -192,7 +272,21 @@ def test_a_label_is_the_version_that_it_is_of(served):
         assert (response.status_code == 200) == (code == 200), response.text
 
 
+def test_a_label_and_a_model_of_the_shipped_config(shipped):
+    body = json.dumps({'inputs': {'seed': [0, 3], 'num_samples': 1}})
+    for path, code in (('digits/labels/stable', 200), ('digits/labels/canary', 400), ('toy_checkerboard', 200)):
+        response = requests.post(f'http://localhost:{shipped[1]}/v1/models/{path}:predict', data=body, timeout=300)
+        assert response.status_code == code, response.text
+
+
 def test_models_config_is_what_the_server_reads():
-    text = (DOCS / 'serving' / 'models.config').read_text()
-    models = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
-    assert len(models) == 2 and dict(models[0].version_labels) == {'stable': 1, 'canary': 2}
+    models = text_format.Parse(CONFIG.read_text(), model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert [model.name for model in models] == exported.names()
+    assert dict(models[0].version_labels) == {'stable': 1}
+
+
+def test_the_stand_in_does_not_open_without_a_base_path(tmp_path):
+    done = subprocess.run(
+        [*STAND_IN, '--model_name=digits', f'--model_base_path={tmp_path}/no'], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode and f'Could not find base path {tmp_path}/no for servable digits' in done.stderr

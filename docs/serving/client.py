@@ -3,7 +3,7 @@
     python docs/serving/client.py sample --num=16 --out=samples      # samples/00.png, samples/01.png, ..
     python docs/serving/client.py sample --labels=3,3,8 --guidance=0.5 --out=samples
     python docs/serving/client.py energy samples/*.png               # a number for each, lower is likelier
-    python docs/serving/client.py status
+    python docs/serving/client.py status                             # the versions that are served
 
 REST at http://localhost:8501 unless --rest=URL says otherwise; --grpc=localhost:8500 takes gRPC.
 """
@@ -11,10 +11,11 @@ REST at http://localhost:8501 unless --rest=URL says otherwise; --grpc=localhost
 import argparse
 import base64
 import json
+import numbers
 import pathlib
 import sys
 
-_FLOATS, _FILES = ('guidance',), ('images_bytes',)
+_FLOATS, _FILES = ('guidance', 'images'), ('images_bytes',)
 
 
 class ServerError(Exception):
@@ -80,7 +81,6 @@ def _from_json(value):
 
 def predict_grpc(address, model, signature, inputs, label=''):
     """As `predict_rest`, over gRPC; always {output: NumPy array}."""
-    import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -88,13 +88,41 @@ def predict_grpc(address, model, signature, inputs, label=''):
     request.model_spec.name, request.model_spec.signature_name, request.model_spec.version_label = model, signature, label
     for name, value in inputs.items():
         dtype = tf.float32 if name in _FLOATS else tf.string if name in _FILES else tf.int32
+        if dtype == tf.int32:
+            _check_int32(name, value)
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value, dtype))
+    response = _call(address, prediction_service_pb2_grpc.PredictionServiceStub, 'Predict', request)
+    return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+
+def status_grpc(address, model, label=''):
+    """As `status_rest`, over gRPC."""
+    from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name, request.model_spec.version_label = model, label
+    response = _call(address, model_service_pb2_grpc.ModelServiceStub, 'GetModelStatus', request)
+    name_of = get_model_status_pb2.ModelVersionStatus.State.Name
+    versions = [(found.version, name_of(found.state), found.status.error_message) for found in response.model_version_status]
+    return {'model_version_status': [{'version': v, 'state': s, 'status': {'error_message': e}} for v, s, e in versions]}
+
+
+def _check_int32(name, value):
+    """Raises ServerError for what a tensor of int32 would not hold as it is."""
+    for number in value if isinstance(value, list) else [value]:
+        if not isinstance(number, numbers.Integral) or not -(2**31) <= number < 2**31:
+            raise ServerError(f'{name}: {number} is no whole number from {-(2**31)} to {2**31 - 1}')
+
+
+def _call(address, stub, method, request):
+    """What a service of the server answers."""
+    import grpc
+
     with grpc.insecure_channel(address, options=[('grpc.max_receive_message_length', -1)]) as channel:
         try:
-            response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=300)
+            return getattr(stub(channel), method)(request, timeout=300)
         except grpc.RpcError as error:
             raise ServerError(f'{error.code().name}: {error.details()}') from error
-    return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
 
 def _ask(options, signature, inputs):
@@ -107,9 +135,9 @@ def _ask(options, signature, inputs):
 
 
 def _sample(options):
-    seed, labels = [options.seed, 3], [int(label) for label in options.labels.split(',') if label]
-    if labels:
-        outputs = _ask(options, 'sample_class_bytes', {'seed': seed, 'labels': labels, 'guidance': options.guidance})
+    seed = [options.seed, 3]
+    if options.labels:
+        outputs = _ask(options, 'sample_class_bytes', {'seed': seed, 'labels': options.labels, 'guidance': options.guidance})
     else:
         outputs = _ask(options, 'sample_bytes', {'seed': seed, 'num_samples': options.num})
     directory = pathlib.Path(options.out)
@@ -127,29 +155,71 @@ def _energy(options):
 
 
 def _status(options):
-    for version in status_rest(options.rest, options.model, options.version_label)['model_version_status']:
+    ask, server = (status_grpc, options.grpc) if options.grpc else (status_rest, options.rest)
+    for version in ask(server, options.model, options.version_label)['model_version_status']:
         print(f'version {version["version"]}: {version["state"]} {version["status"].get("error_message", "")}'.rstrip())
 
 
-def main():
-    """Runs a command line; what the server refuses is one line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {'sample': _sample, 'energy': _energy, 'status': _status}
-    parser.add_argument('command', choices=commands)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        print(f'error: {message}', file=sys.stderr)
+        sys.exit(2)
+
+
+def _labels(text):
+    try:
+        return [int(label) for label in text.split(',')]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text} must be whole numbers, comma-separated') from error
+
+
+_COMMANDS = {'sample': _sample, 'energy': _energy, 'status': _status}
+_READ_BY = {
+    'num': 'sample',
+    'labels': 'sample',
+    'guidance': 'sample',
+    'seed': 'sample',
+    'out': 'sample',
+    'files': 'energy',
+    'level': 'energy',
+}
+_DEFAULTS = {'rest': 'http://localhost:8501', 'num': 16, 'guidance': 0.0, 'seed': 0, 'level': 0, 'out': 'samples'}
+
+
+def _options():
+    """The command line; what the command would not read is an error."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('command', choices=_COMMANDS)
     parser.add_argument('files', nargs='*', help='PNG files of the size of the model, for energy')
-    parser.add_argument('--rest', default='http://localhost:8501')
+    parser.add_argument('--rest')
     parser.add_argument('--grpc', default='', help='such as localhost:8500')
     parser.add_argument('--model', default='digits')
     parser.add_argument('--version_label', default='')
-    parser.add_argument('--num', type=int, default=16)
-    parser.add_argument('--labels', default='', help='a class from 0 for each image, comma-separated; -1 is no class')
-    parser.add_argument('--guidance', type=float, default=0.0)
-    parser.add_argument('--seed', type=int, default=0, help='image i depends on (seed, i) alone')
-    parser.add_argument('--level', type=int, default=0)
-    parser.add_argument('--out', default='samples')
-    options = parser.parse_args()
+    parser.add_argument('--num', type=int, help='images to sample, 16 unless --labels says how many')
+    parser.add_argument('--labels', type=_labels, help='a class from 0 for each image, comma-separated; -1 is no class')
+    parser.add_argument('--guidance', type=float, help='w of the --labels, -1 to 20')
+    parser.add_argument('--seed', type=int, help='image i depends on (seed, i) alone')
+    parser.add_argument('--level', type=int)
+    parser.add_argument('--out')
+    options = parser.parse_intermixed_args()
+    given = {name for name, value in vars(options).items() if value not in (None, '', [])}
+    for name in sorted(name for name in given & _READ_BY.keys() if _READ_BY[name] != options.command):
+        parser.error(f'{"files are" if name == "files" else f"--{name} is"} for {_READ_BY[name]}, not for {options.command}')
+    if options.command == 'energy' and not options.files:
+        parser.error('energy needs PNG files')
+    for name, other in (('num', 'labels'), ('rest', 'grpc')):
+        if {name, other} <= given:
+            parser.error(f'--{name} and --{other}: give one of them')
+    if 'guidance' in given and not options.labels:
+        parser.error('--guidance needs --labels')
+    return argparse.Namespace(**{name: _DEFAULTS.get(name) if value is None else value for name, value in vars(options).items()})
+
+
+def main():
+    """Runs a command line; what it or the server refuses is one line."""
+    options = _options()
     try:
-        commands[options.command](options)
+        _COMMANDS[options.command](options)
     except (ServerError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
