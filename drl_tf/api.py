@@ -4,29 +4,31 @@ Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points o
 is NumPy.
 """
 
+import dataclasses
 import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from drl_tf import checkpoint, devices, export, exported, noise, report, train
+from drl_tf import arguments, card, checkpoint, devices, export, exported, noise, report, train
 from drl_tf import config as configuration
 from drl_tf.cooperative import build_model
 from drl_tf.diffusion import at
 from drl_tf.errors import DivergenceError, UserError
 from drl_tf.terms import guided
 
-_LARGEST_VALUE = 1.001
+_LARGEST_VALUE, _MOST_IMAGES = 1.001, 2**30
+_LEARNING_RATES = (1e-8, 1)
 _STOPPED = 'lower learning_rate, or take more images'
 
 
 def load(model, precision='float32'):
     """As `drl_tf.load`."""
-    directory = exported.readable(model, 'model')
+    directory = exported.readable(arguments.path('model', model, 'a path, or the name of a model'), 'model')
     config = exported.load_config(directory) if exported.source(directory) == directory else configuration.load(directory)
     config = config.replace(precision=devices.resolve_precision(precision))
-    return Model(*checkpoint.load_model(directory, config))
+    return Model(*checkpoint.load_model(directory, config), card.beginning(directory))
 
 
 class Model:
@@ -35,14 +37,15 @@ class Model:
     Args:
       model: a `RecoveryLikelihood` with converged averages.
       step: how many steps it was trained.
+      beginning: where its weights are from, see `card.beginning`.
 
     Attributes:
       model: the Keras model.
       step: how many steps it was trained, an int.
     """
 
-    def __init__(self, model, step):
-        self.model, self.step = model, step
+    def __init__(self, model, step, beginning=card.BEGINNING):
+        self.model, self.step, self._beginning = model, step, beginning
         self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), autograph=False, reduce_retracing=True)
         self._function_of = functools.cache(lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True))
         self._recipe, self._settings = model.config.training, None
@@ -84,13 +87,13 @@ class Model:
         Raises:
           UserError: an argument is out of its range, or the samples are not finite.
         """
-        _check_number('n', n, 1)
-        _check_number('seed', seed, 0)
-        _check_number('first', first, 0)
+        n, seed = arguments.number('n', n, 1, _MOST_IMAGES), arguments.number('seed', seed, 0)
+        size = min(n, self.config.sampling.sample_batch_size)
+        first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
         if labels is None and self.num_classes:
             labels = np.arange(first, first + n) % self.num_classes
         guidance = self.config.sampling.guidance if guidance is None else guidance
-        labels, size, drawn = self._labels(labels, n), min(n, self.config.sampling.sample_batch_size), []
+        labels, drawn = self._labels(labels, n), []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
@@ -135,11 +138,11 @@ class Model:
         """
         x_next = self._images(images)
         level = self._level(level, len(x_next))
-        _check_number('seed', seed, 0)
+        seed = arguments.number('seed', seed, 0)
 
         def answer(rows, terms):
-            arguments = (tf.constant(x_next[rows]), level[rows], _seed(seed), tf.constant(rows.start), 'ema', terms)
-            return self._run(self.model.denoise, arguments)
+            inputs = (tf.constant(x_next[rows]), level[rows], _seed(seed), tf.constant(rows.start), 'ema', terms)
+            return self._run(self.model.denoise, inputs)
 
         return _finite(self._in_parts(answer, len(x_next), labels, guidance))
 
@@ -155,7 +158,7 @@ class Model:
           verbose, callbacks: as in Keras.
 
         Returns:
-          The Keras `History`.
+          The Keras `History`: of each epoch the means over its images of the losses, over its steps of the gradient's norm.
 
         Raises:
           UserError: an argument is of another shape or out of its range.
@@ -165,22 +168,25 @@ class Model:
         if self.num_classes and labels is None:
             raise UserError('labels must be given: the model has classes (-1 is no class)')
         labels = self._labels(labels, len(x))
-        batch_size, learning_rate = batch_size or min(options.batch_size, len(x)), learning_rate or options.learning_rate
-        if not 1 <= batch_size <= len(x):
-            raise UserError(f'batch_size={batch_size} must be from 1 to the {len(x)} images')
+        batch_size = min(options.batch_size, len(x)) if batch_size is None else batch_size
+        learning_rate = options.learning_rate if learning_rate is None else learning_rate
+        batch_size, epochs = arguments.number('batch_size', batch_size, 1, len(x)), arguments.number('epochs', epochs, 1)
+        learning_rate = arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
         config = self.config
         self._compile(batch_size, learning_rate)
         data = tf.data.Dataset.from_tensor_slices((x, labels + 1) if self.num_classes else x)
         data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
         step, weights = self.model.step, [[network.get_weights() for network in pair] for pair in self.model.averages]
         try:
-            steps, actions = len(x) // batch_size, [_StopOnDivergence(), *callbacks]
+            steps, actions = len(x) // batch_size, [_StopOnDivergence(), _EpochMeans(), *callbacks]
             return self.model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions)
         except DivergenceError:
             self._go_back(config, step, weights)
             raise
         finally:
-            self.step += self.model.step - step
+            taken = self.model.step - step
+            self.step += taken
+            self._beginning = {**self._beginning, 'fitted_steps': self._beginning['fitted_steps'] + taken}
             self.model.ema_network.converge_u()
 
     def export(self, directory, max_samples=1024):
@@ -196,17 +202,20 @@ class Model:
         Raises:
           UserError: it cannot be exported or written.
         """
+        directory = arguments.path('directory', directory)
+        max_samples = arguments.number('max_samples', max_samples, 1)
         export.check(self.config, directory)
-        config = self.config.replace(precision='float32')
+        config = dataclasses.replace(self.config, training=self._recipe).replace(precision='float32')
         model = build_model(config)
         for mine, own in zip(model.averages, self.model.averages, strict=True):
             for network in mine:
                 network.set_weights(own[0].get_weights())
-        return export.write(model, config, self.step, directory, max_samples)['SavedModel']
+        known = {**card.NOTHING, **self._beginning}
+        return export.write(model, config, self.step, directory, max_samples, history=known)['SavedModel']
 
-    def _run(self, function, arguments):
+    def _run(self, function, inputs):
         """Calls a function of the model as one that takes any number of images."""
-        return self._function_of(function)(*arguments)
+        return self._function_of(function)(*inputs)
 
     def _compile(self, batch_size, learning_rate):
         """Makes the model ready to train with these settings; its optimizers go on where they are the ones of before."""
@@ -236,15 +245,13 @@ class Model:
 
     def _terms(self, labels, count, guidance):
         """What is summed for classes from 0, int32 [n], or None."""
-        low, high = configuration.GUIDANCE_BOUNDS
-        if not low <= guidance <= high:
-            raise UserError(f'guidance={guidance} must be from {low} to {high}')
+        guidance = arguments.number('guidance', guidance, *configuration.GUIDANCE_BOUNDS, whole=False)
         if not self.num_classes:
             if guidance:
                 raise UserError(f'guidance={guidance}: the model has no classes')
             return guided(None)
         labels = np.full(count, -1, np.int32) if labels is None else labels
-        return guided(tf.constant(labels + 1), float(guidance))
+        return guided(tf.constant(labels + 1), guidance)
 
     def _labels(self, labels, count):
         """Classes of images, int32 [count] from 0, or None."""
@@ -252,28 +259,29 @@ class Model:
             return None
         if not self.num_classes:
             raise UserError('labels: the model has no classes')
-        return _each('labels', labels, count, -1, self.num_classes - 1)
+        return arguments.each('labels', labels, count, -1, self.num_classes - 1)
 
     def _level(self, level, count):
-        return tf.constant(_each('level', level, count, 0, self.num_levels - 1))
+        return tf.constant(arguments.each('level', level, count, 0, self.num_levels - 1))
 
     def _images(self, images):
         """Images as float32 [n, H, W, C], once they are found right."""
-        array = np.asarray(images)
+        array = arguments.array('images', images)
         if array.ndim != 4 or array.shape[1:] != self.image_shape or not len(array):
             raise UserError(f'images of shape {array.shape} must be [n, {", ".join(map(str, self.image_shape))}] with n from 1')
         if array.dtype == np.uint8:
             return array.astype(np.float32) / 127.5 - 1
         if not np.issubdtype(array.dtype, np.floating):
             raise UserError(f'images of type {array.dtype} must be uint8, or floats in [-1, 1]')
+        array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise UserError('images must be finite')
-        return array.astype(np.float32)
+        return array
 
     def _clean(self, images):
-        """As `_images`, of images that carry no noise."""
+        """As `_images`, of images that carry no noise; points may be anywhere."""
         x = self._images(images)
-        if np.abs(x).max() > _LARGEST_VALUE:
+        if not self.config.planar and np.abs(x).max() > _LARGEST_VALUE:
             raise UserError(f'images reach {np.abs(x).max():.4g}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8')
         return x
 
@@ -287,6 +295,24 @@ class _StopOnDivergence(keras.callbacks.Callback):
             raise DivergenceError(f'the energies ran away at step {bad} of this training: {_STOPPED}', bad)
 
 
+class _EpochMeans(keras.callbacks.Callback):
+    """Has the callbacks after it see means over an epoch, numbers, where Keras would give the last step's, or an array of the levels."""
+
+    async_safe = True  # It makes no step wait for the device.
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({name: float(np.mean([step[name] for step in self.seen])) for name in self.seen[0]})
+
+    def on_train_end(self, logs=None):
+        self.on_epoch_end(None, logs)
+
+
 def _seed(seed):
     return tf.constant([seed, noise.SAMPLING])
 
@@ -295,18 +321,3 @@ def _finite(images):
     if not np.isfinite(images).all():
         raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
     return images
-
-
-def _each(name, value, count, low, high):
-    """A whole number of each image, int32 [count], of one for all or of as many."""
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.integer) or array.shape not in ((), (count,)):
-        raise UserError(f'{name} must be a whole number, or one for each of the {count} images')
-    if array.min() < low or array.max() > high:
-        raise UserError(f'{name} must be from {low} to {high}')
-    return np.broadcast_to(array, [count]).astype(np.int32)
-
-
-def _check_number(name, value, low):
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value < 2**31:
-        raise UserError(f'{name}={value} must be a whole number from {low} to {2**31 - 1}')

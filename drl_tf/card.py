@@ -12,7 +12,8 @@ from drl_tf.data import specs
 from drl_tf.files import written_aside
 from drl_tf.options import text
 
-NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None, 'density': None, 'origin': {}}
+BEGINNING = {'origin': {}, 'fitted_steps': 0}
+NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None, 'density': None, **BEGINNING}
 _NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
 _TITLES = {'floor': 'floor: the distance of held-out real images', 'class_agreement': 'samples taken for the class that was asked for'}
 
@@ -26,9 +27,9 @@ def history(workdir, step, weights):
       weights: 'ema' or 'raw'.
 
     Returns:
-      dict of 'seconds' in training up to the step, 'device', 'origin' of a network that was imported (see `train.import_official`)
-      and, of that step and those weights, 'evaluations', a list of results, 'likelihood', the result of the most annealing, and
-      'density', that of points; what is not known is None or empty.
+      dict of 'seconds' in training up to the step, 'device', what `beginning` gives and, of that step and those weights,
+      'evaluations', a list of results, 'likelihood', the result of the most annealing, and 'density', that of points; what is not
+      known is None or empty.
     """
 
     def results(directory):
@@ -39,12 +40,29 @@ def history(workdir, step, weights):
     likelihood = max(likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None)
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
-    found = {**NOTHING, 'evaluations': results('evaluation'), 'likelihood': likelihood, 'density': density}
+    found = {**NOTHING, **beginning(workdir), 'evaluations': results('evaluation'), 'likelihood': likelihood, 'density': density}
     if exported.source(workdir):
         return found
     surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
+    return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
+
+
+def beginning(workdir):
+    """How a model came to be apart from its run.
+
+    Args:
+      workdir: the directory of a run, or of an exported model, or one that uses one.
+
+    Returns:
+      dict of 'origin', of a network that was imported (see `train.import_official`), else empty, and 'fitted_steps', how many
+      `Model.fit` took in Python.
+    """
+    version = exported.source(workdir)
+    if version:
+        described = _read(os.path.join(version, exported.DESCRIPTION))
+        return {name: described.get(name, nothing) for name, nothing in BEGINNING.items()}
     origin = _read(os.path.join(workdir, official.ORIGIN))
-    return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device'), 'origin': origin}
+    return {**BEGINNING, 'origin': {name: os.path.basename(value) if isinstance(value, str) else value for name, value in origin.items()}}
 
 
 def _read(path):
@@ -109,10 +127,10 @@ def write(path, final, model, config, step, max_samples, weights, known):
     sections = [
         f'# {exported.name_of(final)}, version {os.path.basename(final)}',
         _summary(config),
-        *_section('Data', _data(config, known['origin'])),
+        *_section('Data', _data(config, known)),
         *_section('Training', _training(model, config, step, weights, known, final)),
         *_section('Scores', _density(known['density']) or [*_scores(known['evaluations']), *_likelihood(known['likelihood'])]),
-        *_section('Limits', _limits(config, max_samples)),
+        *_section('Limits', _limits(config, max_samples, known['fitted_steps'])),
         *_section('Use', _use(final)),
     ]
     with written_aside(path) as file:
@@ -131,29 +149,45 @@ def _summary(config):
     return f'An energy-based model of `{config.data.dataset}`, {what}, by {kind}.'
 
 
-def _data(config, origin):
+def _data(config, known):
     spec = specs.find_spec(config.data.dataset)
     terms = '' if config.planar else ' The weights were made from them: their terms may bind you too.'
-    said = ["- The authors' checkpoint does not say what it was trained on; that is what was given, or supposed, when it was imported."]
+    imported = "- The authors' checkpoint does not say what it was trained on; that is what was given, or supposed, when it was imported."
+    fitted = '- What `Model.fit` was given besides is not known here.'
     return [
         f'- What: {spec.note or config.data.dataset}; the training split (`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
-        *(said if origin else []),
+        *([imported] if known['origin'] else []),
+        *([fitted] if known['fitted_steps'] else []),
     ]
 
 
 def _training(model, config, step, weights, known, final):
-    options = config.training
     parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
-    used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
-    time = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known'
     return [
         *_begun(known['origin']),
         f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, K = {text(config.diffusion.mcmc_steps)}.',
         f'- Parameters: {parameters}.',
+        *_steps(config, step, weights, known, os.path.join(final, 'train.flags')),
+    ]
+
+
+def _steps(config, step, weights, known, flags):
+    """What is known of the steps: all of a run, of one that began with an import those after it; of `Model.fit` how many."""
+    options, fitted = config.training, known['fitted_steps']
+    used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
+    if fitted:
+        last = f'- Weights: {used}, of step {step:,}, the last {fitted:,} of which `Model.fit` took in Python, on images that it was given.'
+        return [last, f'- Options: `{flags}` holds those of the run before; it does not give this model.']
+    if known['origin'] and not step:
+        return ['- Weights: those that were imported; nothing was trained since.']
+    time, since = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known', ' since the import' * bool(known['origin'])
+    command = f'- Command: `python run.py --flagfile={flags}`, which holds every option.'
+    goes_on = f'- Options: `{flags}` holds those of the steps since the import; it does not give this model.'
+    return [
         f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; seed {options.seed}.',
-        f'- Command: `python run.py --flagfile={os.path.join(final, "train.flags")}`, which holds every option.',
-        f'- Time in training: {time}, on {known["device"] or "a device that is not known"}.',
+        goes_on if known['origin'] else command,
+        f'- Time in training{since}: {time}, on {known["device"] or "a device that is not known"}.',
     ]
 
 
@@ -161,9 +195,9 @@ def _begun(origin):
     """What stands before the steps of a run that began with an imported network."""
     if not origin:
         return []
-    name, iteration = os.path.basename(str(origin.get('official_checkpoint'))), origin.get('iteration')
+    iteration = origin.get('iteration')
     trained = f'{iteration:,} iterations' if isinstance(iteration, int) else 'a number of iterations that is not known'
-    which = f'`{origin.get("official_weights")}` of `{name}`'
+    which = f'`{origin.get("official_weights")}` of `{origin.get("official_checkpoint")}`'
     return [f"- Begun with {which}, which the authors' code trained for {trained}; steps count from there."]
 
 
@@ -202,12 +236,13 @@ def _density(result):
     ]
 
 
-def _limits(config, max_samples):
+def _limits(config, max_samples, fitted_steps):
     alone = '' if config.planar else f' at {config.data.image_size} pixels'
+    fitted = ', and what it was fitted to,' if fitted_steps else ''
     what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
     return [
-        f'- It knows `{config.data.dataset}`{alone} alone. It gives an energy for whatever has that shape: for other {what} it is an '
-        'extrapolation.',
+        f'- It knows `{config.data.dataset}`{alone}{fitted} alone. It gives an energy for whatever has that shape: for other {what} it is '
+        'an extrapolation.',
         f'- Samples are those of {_chains(config.diffusion)}, not of the exact density.',
         '- Energies are -F in nats up to a constant of each level: compare them at one level alone.',
         f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to {rounding}.',

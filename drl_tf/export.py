@@ -70,7 +70,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
             module = Export(model, max_samples, weights, log_z)
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
-            _describe(aside, config, step, weights, max_samples, log_z)
+            _describe(aside, config, step, weights, max_samples, log_z, {name: history[name] for name in card.BEGINNING})
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)
             card.write(os.path.join(aside, exported.CARD), final, model, config, step, max_samples, weights, history)
@@ -92,7 +92,7 @@ def _log_z(history):
     return known and sorted([known['log_z_low'], known['log_z_high']])
 
 
-def _describe(path, config, step, weights, max_samples, log_z):
+def _describe(path, config, step, weights, max_samples, log_z, beginning):
     """Notes what was exported: the configuration without paths of this machine, and in `assets.extra/` what a client may ask."""
     portable = dataclasses.replace(config.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
     portable.save(path)
@@ -111,5 +111,6 @@ def _describe(path, config, step, weights, max_samples, log_z):
         'weights': weights,
         'checkpoint_step': step,
         'log_z': log_z,
+        **beginning,
     }
     write_json(os.path.join(path, exported.DESCRIPTION), description)

@@ -100,13 +100,13 @@ def source(workdir):
 
 
 def load_config(version):
-    """The configuration of an exported model.
+    """The configuration of an exported model, which computes in float32 whatever it was trained in.
 
     Raises:
       UserError: it is damaged, or not whole.
     """
     _verify(version)
-    return configuration.load(version)
+    return configuration.load(version).replace(precision='float32')
 
 
 def _verify(version):
@@ -125,12 +125,12 @@ def link(version, workdir):
       workdir: a directory, made where need be, that holds no run.
 
     Raises:
-      UserError: it holds one.
+      UserError: it holds one, or the exported model is damaged.
     """
     if os.path.exists(os.path.join(workdir, configuration.FILE_NAME)) and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
     write_json(os.path.join(workdir, _LINK), {'model': os.path.abspath(version)})
-    configuration.load(version).save(workdir)
+    load_config(version).save(workdir)
 
 
 def named_weights(model, weights):

@@ -3,14 +3,16 @@
 import shutil
 
 import golden
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import ROOT
+from tiny import ROOT, call
 from tiny import run as run_python
 
 import drl_tf
-from drl_tf import checkpoint, noise, report
+from drl_tf import checkpoint, exported, noise, report, samples
+from drl_tf import config as configuration
 from drl_tf.errors import DivergenceError, UserError
 from drl_tf.terms import guided
 
@@ -109,14 +111,65 @@ def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
     assert model.step == golden.STEPS + 2
 
 
+def test_the_last_images_that_an_index_can_name(model):
+    """Numbers of NumPy are numbers too."""
+    last = model.sample(np.int64(2), seed=np.int64(3), first=np.int64(2**31 - 3))
+    assert np.abs(model.sample(1, seed=3, first=2**31 - 2)[0].astype(int) - last[1]).max() <= 1
+
+
+def test_callbacks_and_the_history_get_means_of_the_epoch():
+    """Of score matching too, where Keras would give them an array of the levels; a stop of theirs is heeded."""
+
+    class Record(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.steps, self.epochs, self.end = [], [], None
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps.append(logs)
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs.append(dict(logs))
+
+        def on_train_end(self, logs=None):
+            self.end = dict(logs)
+
+    points = drl_tf.load('toy_checkerboard')
+    x = points.sample(1000)
+    x = x[np.argsort(-np.abs(x).max(axis=(1, 2, 3)))[:8]]
+    assert np.abs(x).max() > 1.001 and np.isfinite(points.energy(x)).all()
+    for fitted, images, labels in ((points, x, None), (drl_tf.load(golden.DIRECTORY / 'cdrl'), IMAGES[:8], LABELS[:8])):
+        seen, stop = Record(), keras.callbacks.EarlyStopping(monitor='loss', mode='max', min_delta=1e9)
+        history = fitted.fit(images, labels, epochs=4, batch_size=4, learning_rate=1e-5, verbose=0, callbacks=[seen, stop])
+        assert len(history.epoch) == 2 and {'loss', 'gradient_norm'} <= set(history.history)
+        for name, values in history.history.items():
+            assert all(isinstance(value, float) for value in values)
+            means = np.reshape([step[name] for step in seen.steps], [2, 2]).mean(axis=1)
+            np.testing.assert_allclose(values, means, rtol=1e-6)
+            assert [epoch[name] for epoch in seen.epochs] == values and seen.end[name] == values[-1]
+
+
 @pytest.mark.parametrize(('method', 'arguments', 'words'), [
     ('sample', {'n': 0}, 'n=0 must be a whole number from 1'),
     ('sample', {'n': 2.5}, 'n=2.5'),
     ('sample', {'seed': -1}, 'seed=-1'),
     ('sample', {'n': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
     ('sample', {'labels': 10}, 'from -1 to 9'),
-    ('sample', {'guidance': 30}, 'guidance=30 must be from -1 to 20'),
+    ('sample', {'n': True}, 'n=True'),
+    ('sample', {'seed': 'x'}, 'seed=x'),
+    ('sample', {'n': 2, 'first': 2**31 - 1}, 'first=2147483647 must be a whole number from 0 to 2147483645'),
+    ('sample', {'n': 20, 'first': 2**31 - 21}, 'first=2147483627'),
+    ('sample', {'first': None}, 'first=None'),
+    ('sample', {'n': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
+    ('sample', {'guidance': 30}, 'guidance=30 must be a number from -1 to 20'),
     ('sample', {'guidance': float('nan')}, 'guidance=nan'),
+    ('sample', {'guidance': 'much'}, 'guidance=much'),
+    ('energy', {'images': IMAGES, 'guidance': None}, 'guidance=None must be a number'),
+    ('denoise', {'images': IMAGES, 'guidance': None}, 'guidance=None must be a number'),
+    ('denoise', {'images': IMAGES, 'seed': 1.5}, 'seed=1.5'),
+    ('energy', {'images': None}, 'images of shape ()'),
+    ('energy', {'images': [[1.0], [1.0, 2.0]]}, 'images must be an array'),
+    ('energy', {'images': IMAGES, 'level': None}, 'level must be a whole number'),
     ('energy', {'images': IMAGES[..., 0]}, 'must be [n, 8, 8, 1]'),
     ('energy', {'images': IMAGES[:0]}, 'must be [n, 8, 8, 1] with n from 1'),
     ('energy', {'images': IMAGES.astype(np.float32)}, 'images reach 255'),
@@ -127,8 +180,15 @@ def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
     ('energy', {'images': IMAGES, 'level': [0, 1]}, 'one for each of the 20'),
     ('denoise', {'images': np.full([1, 8, 8, 1], 3e38)}, 'not finite'),
     ('fit', {'images': IMAGES}, 'labels must be given'),
-    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 21}, 'batch_size=21 must be from 1 to the 20 images'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 21}, 'batch_size=21 must be a whole number from 1 to 20'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 0}, 'batch_size=0 must be'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 0}, 'learning_rate=0 must be a number from 1e-08 to 1'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 'x'}, 'learning_rate=x must be'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'epochs': 0}, 'epochs=0 must be'),
     ('export', {'directory': __file__}, 'is a file'),
+    ('export', {'directory': ''}, 'directory= must be a path'),
+    ('export', {'directory': 3}, 'directory=3 must be a path'),
+    ('export', {'directory': 'nowhere', 'max_samples': 0}, 'max_samples=0 must be a whole number from 1'),
 ])  # fmt: skip
 def test_wrong_arguments(model, method, arguments, words):
     with pytest.raises(UserError) as error:
@@ -137,18 +197,35 @@ def test_wrong_arguments(model, method, arguments, words):
 
 
 def test_classes_of_a_model_without_any(plain):
-    for call in (lambda: plain.sample(2, labels=1), lambda: plain.energy(IMAGES, labels=1), lambda: plain.sample(2, guidance=1.0)):
+    for wrong in (lambda: plain.sample(2, labels=1), lambda: plain.energy(IMAGES, labels=1), lambda: plain.sample(2, guidance=1.0)):
         with pytest.raises(UserError, match='no classes'):
-            call()
+            wrong()
     assert np.ptp(plain.sample(2)) > 0
 
 
 def test_what_is_no_model(tmp_path):
-    for name in ('nowhere', tmp_path, ''):
+    for name in ('nowhere', tmp_path, '', 3, None, b'digits'):
         with pytest.raises(UserError, match=f'model={name}'):
             drl_tf.load(name)
     with pytest.raises(UserError, match='precision'):
         drl_tf.load(golden.DIRECTORY / 't6', precision='float16')
+
+
+def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
+    """Exports are float32, whatever they were trained in, also where their workdir is used again, unless a command asks otherwise."""
+
+    def drawn(*arguments):
+        code, out, err = call(capsys, '--mode=sample', f'--workdir={tmp_path}', '--num_samples=4', *arguments)
+        assert code == 0, err
+        return np.concatenate(list(samples.read(out.split()[-1], (16, 16, 1)))).astype(int), out
+
+    assert configuration.load(exported.find('digits')).training.precision == 'bfloat16'
+    images = drl_tf.load('digits').sample(4)
+    for arguments in (['--model=digits'], []):
+        found, out = drawn(*arguments)
+        assert np.abs(images - found).max() <= 1 and 'network arithmetic: float32' in out
+    assert configuration.load(str(tmp_path)).training.precision == 'float32'
+    assert 'network arithmetic: bfloat16' in drawn('--model=digits', '--precision=bfloat16')[1]
 
 
 def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import golden
+import numpy as np
 import pytest
 from tiny import call
 
+import drl_tf
 from drl_tf import card
 
 
@@ -71,3 +73,41 @@ def test_without_evaluations_the_card_says_so(small_export):
     assert (
         'Bits/dim of x_0: 4 (log Z_0 = 103.50) to 3.5 (log Z_0 = 100.25); 9 held-out images' in text and 'Note: high is below low.' in text
     )
+
+
+OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
+
+
+def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path):
+    """Nor does that of its export again; the configuration stays that of the run."""
+    model = drl_tf.load(workdir)
+    model.fit(np.zeros([10, 8, 8, 1], np.uint8), -1, batch_size=2, learning_rate=1e-5, verbose=0)
+    version = model.export(tmp_path / 'fitted')
+    for path in (version, drl_tf.load(version).export(tmp_path / 'again')):
+        with open(f'{path}/README.md') as file:
+            text = file.read()
+        for words in (
+            'of step 9, the last 5 of which `Model.fit` took in Python',
+            'does not give this model',
+            'given besides is not known',
+        ):
+            assert words in text, words
+        assert not [words for words in OF_A_RUN if words in text], text
+    assert drl_tf.load(version).config.training.batch_size == drl_tf.load(workdir).config.training.batch_size != 2
+
+
+def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, workdir, tmp_path):
+    origin = {'official_checkpoint': '/home/someone/ckpt', 'official_weights': 'model_ema', 'iteration': 1000}
+    (workdir / 'official.json').write_text(json.dumps(origin))
+    for name, source in (('run', [f'--workdir={workdir}']), ('again', [f'--model={tmp_path}/run', f'--workdir={tmp_path}/w'])):
+        code, _, err = call(capsys, '--mode=export', *source, f'--export_dir={tmp_path}/{name}')
+        assert code == 0, err
+        text = (tmp_path / name / '1' / 'README.md').read_text()
+        for words in (
+            'Begun with `model_ema` of `ckpt`',
+            '1,000 iterations; steps count',
+            'step 4 of 4',
+            'those of the steps since the import',
+        ):
+            assert words in text, words
+        assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text
