@@ -76,8 +76,8 @@ def expected(model, asked):
 
 
 def assert_alike(answer, value, scale, key):
-    """Energies element by element: of f, which `scale` makes them from, 1e-4 of its size, or 1e-5 where it is small."""
-    np.testing.assert_allclose(answer / scale, value / scale, rtol=1e-4, atol=1e-5, err_msg=key)
+    """Energies element by element: of f, which `scale` makes them from, 1e-4 of its size, and 1e-6 where it is small."""
+    np.testing.assert_allclose(answer / scale, value / scale, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
 @pytest.mark.parametrize('name', exported.names())
