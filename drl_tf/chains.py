@@ -13,6 +13,26 @@ from drl_tf import noise
 
 TARGET_ACCEPTANCE = 0.75
 _FEWEST = 8  # Transitions of which anything is said.
+_SHORTEST = 0.2
+_MOVE, _JITTER = range(2)
+
+
+class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
+    """HMC in which each chain takes steps of its own length in each transition, from a fifth of `step_size` up.
+
+    Steps of one length can bring all chains of a round density around to where they began, accepted every time (Neal 2011, section
+    5.4.2.2, on periodic trajectories). The lengths do not depend on the states, so that the density is left as it is.
+    """
+
+    def one_step(self, current_state, previous_kernel_results, seed=None):
+        """As of any `tfp.mcmc.TransitionKernel`; the results keep the step size that was given."""
+        accepted = previous_kernel_results.accepted_results
+        shape = [tf.shape(current_state)[0], *[1] * (len(current_state.shape) - 1)]
+        lengths = tf.random.stateless_uniform(shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
+        jittered = previous_kernel_results._replace(accepted_results=accepted._replace(step_size=accepted.step_size * lengths))
+        state, results = super().one_step(current_state, jittered, seed=noise.fold(seed, _MOVE))
+        parts = {name: getattr(results, name)._replace(step_size=accepted.step_size) for name in ('accepted_results', 'proposed_results')}
+        return state, results._replace(**parts)
 
 
 def kernel(log_prob, method, step_size, num_leapfrogs, burn_in):
@@ -21,7 +41,7 @@ def kernel(log_prob, method, step_size, num_leapfrogs, burn_in):
     Args:
       log_prob: callable, y float32 [n, ...] -> log density up to a constant, float32 [n].
       method: 'hmc', 'mala' or 'langevin'. A transition of 'mala' is one of 'hmc' with a single leapfrog step (Neal 2011, section 5.2).
-      step_size: of the leapfrog integrator, where its adaptation begins; delta of 'langevin', which keeps it.
+      step_size: of the leapfrog integrator, where its adaptation begins, the longest in 'hmc'; delta of 'langevin', which keeps it.
       num_leapfrogs: steps of the integrator in a transition of 'hmc', each of which costs one gradient.
       burn_in: transitions during which the step size is moved, by dual averaging over all chains, to an acceptance of 0.75; then
         it is fixed.
@@ -31,7 +51,7 @@ def kernel(log_prob, method, step_size, num_leapfrogs, burn_in):
     """
     if method == 'langevin':
         return tfp.mcmc.UncalibratedLangevin(log_prob, tf.convert_to_tensor(step_size) ** 2)
-    hmc = tfp.mcmc.HamiltonianMonteCarlo(log_prob, step_size, gradients(method, num_leapfrogs))
+    hmc = (Jittered if method == 'hmc' else tfp.mcmc.HamiltonianMonteCarlo)(log_prob, step_size, gradients(method, num_leapfrogs))
     return tfp.mcmc.DualAveragingStepSizeAdaptation(hmc, burn_in, target_accept_prob=TARGET_ACCEPTANCE)
 
 

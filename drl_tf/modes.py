@@ -24,6 +24,7 @@ _READ_BY = {
     'labels': ('compose',),
     'label_weights': ('compose',),
     'guidance': ('train', 'sample', 'evaluate', 'long_run', 'sweep_steps'),
+    'sampling_levels': tuple(mode for mode in MODES if mode not in ('stats', 'density', 'long_run')),
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
     'checkpoint_step': _OF_A_CHECKPOINT,
@@ -91,7 +92,7 @@ class Command:
         'hmc', 'Its chains: hmc, mala, or langevin (as in training, uncorrected).', choices=('hmc', 'mala', 'langevin')
     )
     chain_burn_in: int = option(200, 'Transitions in which their step size is adapted; it is fixed then.', low=0, high=10_000_000)
-    chain_steps: int = option(100_000, 'Transitions of each chain in all; the paper has 100,000.', low=1, high=10_000_000)
+    chain_steps: int = option(100_000, 'Transitions of each chain in all.', low=1, high=10_000_000)
     chain_minutes: float = option(30.0, 'Minutes that this command may run chains; the same command goes on. 0: no limit.', low=0)
     split: str = option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
     keep_features: bool = option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')

@@ -125,3 +125,14 @@ def test_log_spaced():
     assert chains.log_spaced(1) == [0, 1]
     assert chains.log_spaced(2000) == [0, 1, 3, 10, 30, 100, 300, 1000]
     assert chains.log_spaced(100_000)[-2:] == [30_000, 100_000]
+
+
+@pytest.mark.parametrize('leapfrogs', [6, 7])
+def test_round_densities_do_not_resonate(leapfrogs):
+    """So many steps of one length come all the way to the other side of a round density: accepted, at the energy they had."""
+    log_prob = lambda y: -0.5 * tf.reduce_sum(y**2, axis=[1, 2, 3])  # noqa: E731
+    _, results, energies, accepted = run(log_prob, noise.normal(SEED, [32, 16, 16, 1]), 800, 'hmc', 0.02, leapfrogs, burn_in=200)
+    said = chains.diagnose(energies[200:, :, None], accepted[200:, :, None])
+    assert 0.6 < said['acceptance'] < 0.9 and said['r_hat_max'] < 1.02 and said['ess_median'] > 0.1 * 600, said
+    assert 0.3 < chains.step_size(results) < 1.5
+    np.testing.assert_allclose([energies[200:].mean(), energies[200:].var()], 128, rtol=0.1)
