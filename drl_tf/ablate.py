@@ -18,16 +18,18 @@ _T1K = dict(
 )  # fmt: skip
 _T6 = dict(recipe='t6', schedule='t6')
 ROWS = {
-    'T1_K180': dict(_T6, num_levels=1, mcmc_steps=(180,), max_loss=1e3),  # A bound for six levels is too tight for one.
     **{f'T6_K{K}': dict(_T6, num_levels=6, mcmc_steps=(K,)) for K in (10, 20, 30, 50)},
     'T1000_K0': dict(_T1K, objective='contrastive'),
     'T1000_K0_DSM': dict(_T1K, objective='dsm'),
+    'T1_K180': dict(_T6, num_levels=1, mcmc_steps=(180,), max_loss=1e3),  # A bound for six levels is too tight for one.
 }
 _DONE = 'row.json'
 
 
 def ablate(config, workdir, num_samples, weights='ema'):
     """Trains and scores a model for each row, one after the other; a row that is finished is not done again.
+
+    After each one the table and the plot are written of all so far.
 
     Args:
       config: a `Config` of recipe 't6'; the rows differ from it in T, K and what belongs to T = 1000, and have its number of steps.
@@ -42,9 +44,11 @@ def ablate(config, workdir, num_samples, weights='ema'):
       UserError: a row does not go with the configuration, or as `train.train` and `evaluate.evaluate`.
       Interrupted: a signal came; the same command goes on.
     """
-    configs = configs_of(config)
-    found = {name: _row(name, changed, os.path.join(workdir, name), num_samples, weights) for name, changed in configs.items()}
-    return workers.by_chief(lambda: _write(found, workdir))
+    found = {}
+    for name, changed in configs_of(config).items():
+        found[name] = _row(name, changed, os.path.join(workdir, name), num_samples, weights)
+        places = workers.by_chief(lambda: _write(found, workdir))
+    return places
 
 
 def configs_of(config):
@@ -67,7 +71,6 @@ def _row(name, config, workdir, num_samples, weights):
         'T': config.diffusion.num_levels + (config.diffusion.schedule == 't1k'),
         'K': config.diffusion.mcmc_steps[0],
         'objective': config.training.objective,
-        'training_images': config.training.train_steps * config.training.batch_size,
         'seed': config.training.seed,
         'num_samples': num_samples,
         'weights': weights,
@@ -95,14 +98,20 @@ def _stored(path):
 
 
 def _trained(name, config, workdir):
-    """Trains a row to its end, or to where its energies ran away for good: {'diverged_at': step or None}."""
+    """Trains a row to its end, or to where its energies ran away for good.
+
+    Returns:
+      dict of 'diverged_at', the step or None; 'training_images', how many the network had seen by then.
+    """
     print(f'row {name}', flush=True)
     try:
         train.train(config, workdir)
-        return {'diverged_at': None}
+        diverged_at = None
     except DivergenceError as error:
         logging.warning('row %s: %s', name, error)
-        return {'diverged_at': error.step}
+        diverged_at = error.step
+    steps = config.training.train_steps if diverged_at is None else diverged_at
+    return {'diverged_at': diverged_at, 'training_images': steps * config.training.batch_size}
 
 
 def _scored(config, workdir, num_samples, weights):
@@ -128,10 +137,15 @@ def _write(found, workdir):
         file.write(f'| {" | ".join(columns)} |\n|{"---|" * len(columns)}\n')
         file.writelines(f'| {" | ".join(_text(row[key]) for key in columns)} |\n' for row in rows)
     if names:
-        bars = {row['row']: row[names[0]] for row in rows if row[names[0]] is not None}
+        bars = {_label(row): row[names[0]] for row in rows}
         report.save_bars(paths['png'], names[0], bars, next((row['floor'] for row in rows if row.get('floor')), None))
     places = {'table': paths['csv'], 'table for Markdown': paths['md']}
     return {**places, 'plot': paths['png']} if names else places
+
+
+def _label(row):
+    """What stands beside a row's bar."""
+    return row['row'] if row['diverged_at'] is None else f'{row["row"]}, diverged at step {row["diverged_at"]:,}'
 
 
 def _text(value):

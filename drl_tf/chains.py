@@ -20,8 +20,8 @@ _MOVE, _JITTER = range(2)
 class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
     """HMC in which each chain takes steps of its own length in each transition, from a fifth of `step_size` up.
 
-    Steps of one length can bring all chains of a round density around to where they began, accepted every time (Neal 2011, section
-    5.4.2.2, on periodic trajectories). The lengths do not depend on the states, so that the density is left as it is.
+    Steps of one length can bring all chains of a round density to the other side of it or back, accepted every time at the energy
+    that they had (Neal 2011, section 5.3.2, on ergodicity). The lengths do not depend on the states: the density is left as it is.
     """
 
     def one_step(self, current_state, previous_kernel_results, seed=None):

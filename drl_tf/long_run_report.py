@@ -14,6 +14,7 @@ from drl_tf.evaluate import Evaluator
 from drl_tf.files import write_json, written_aside
 
 _STRIP_IMAGES, _POINTS = 6, 200
+_LINEAR = 10  # Nats; further from 0 the axis of energies is logarithmic.
 _COLOURS = ('tab:blue', 'tab:orange')
 
 
@@ -33,7 +34,7 @@ def write(config, root, plan, levels, kinds):
     found = {}
     for level in levels:
         strip = os.path.join(root, f'strip-level{level.t:03d}.png')
-        report.save_png(strip, _strip(level))
+        report.save_png(strip, _strip(level), [str(step) for step in level.steps()])
         found[level.t] = {**_diagnosed(level, plan), **_distances(config, root, level, kinds)}
     paths = {name: os.path.join(root, name) for name in ('long_run.png', 'metrics.json', 'metrics.csv')}
     write_json(paths['metrics.json'], {'levels': found, 'energy': 'minus log p(y_t | x_{t+1}) up to a constant, in nats'})
@@ -134,14 +135,20 @@ def _write_table(path, levels, found, kinds):
 
 
 def _draw(path, levels, found, kinds):
-    """A row for each level: energies against transitions, median and the middle 80 % of the chains; Fréchet distances."""
+    """A row for each level: energies against transitions, median and the middle 80 % of the chains; Fréchet distances.
+
+    Energies differ between images by far more than a chain moves: each is from the mean over the last half of its own chain.
+    """
     columns = 2 if any('frechet_distance' in one for one in found.values()) else 1
     figure = Figure(figsize=(4.5 * columns, 2.8 * len(levels)), layout='constrained')
     axes = figure.subplots(len(levels), columns, squeeze=False)
     for row, level in zip(axes, levels, strict=True):
         if level.done:
             _draw_energies(row[0], halves(level, level.files.trace(level.done)[0]), kinds)
-        row[0].set(xscale='log', xlabel='transitions', ylabel='energy (nats)', title=f'level {level.t}')
+        row[0].set(
+            xscale='log', xlabel='transitions', ylabel='energy (nats)', title=f'level {level.t}: energy less the mean of its last half'
+        )
+        row[0].set_yscale('symlog', linthresh=_LINEAR)
         for kind, colour in zip(kinds, _COLOURS, strict=True):
             distances = found[level.t].get('frechet_distance', {}).get(kind)
             if distances:
@@ -155,9 +162,13 @@ def _draw(path, levels, found, kinds):
 
 
 def _draw_energies(axes, energies, kinds):
+    energies = energies[np.isfinite(energies).all(axis=(1, 2))]
+    if not len(energies):
+        return
+    energies = energies - energies[len(energies) // 2 :].mean(axis=0)
     steps = np.unique(np.geomspace(1, len(energies), _POINTS).astype(int))
     for index, (kind, colour) in enumerate(zip(kinds, _COLOURS, strict=True)):
-        low, middle, high = np.nanpercentile(energies[steps - 1, index], [10, 50, 90], axis=1)
+        low, middle, high = np.percentile(energies[steps - 1, index], [10, 50, 90], axis=1)
         axes.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
         axes.plot(steps, middle, color=colour, label=f'from {kind}')
     axes.legend()

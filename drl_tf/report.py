@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import tqdm
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from drl_tf.data import toy
 from drl_tf.files import written_aside
 
+HEADER = 16
 _SMALLEST_SIDE = 512
 _MOST_ROWS = 16
 _CLASS_COLUMNS = 10
@@ -75,18 +76,24 @@ def tile(cells):
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
-def save_png(path, cells):
+def save_png(path, cells, header=()):
     """Writes a grid as PNG, aside and renamed; small pictures are enlarged by whole pixels.
 
     Args:
       path: the file.
       cells: uint8 [rows, columns, H, W, C].
+      header: what stands above each column in a line of `HEADER` pixels; empty for no such line.
     """
     picture = tile(cells)
     scale = max(1, -(-_SMALLEST_SIDE // max(picture.shape[:2])))
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    picture = np.pad(picture, ((HEADER if header else 0, 0), (0, 0), (0, 0)))
+    picture = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    draw, width = ImageDraw.Draw(picture), picture.width / cells.shape[1]
+    for column, label in enumerate(header):
+        draw.text(((column + 0.5) * width - draw.textlength(label) / 2, 2), label, fill='white')
     with written_aside(path, 'wb') as file:
-        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, format='png')
+        picture.save(file, format='png')
 
 
 def save_curves(path, axis, x, curves):
@@ -114,17 +121,17 @@ def save_bars(path, axis, bars, floor=None):
     Args:
       path: the file.
       axis: what the numbers are.
-      bars: {label: number}, from the top down.
+      bars: {label: number}, from the top down; None for no bar beside the label.
       floor: a number to compare with, a dashed line; None for none.
     """
-    figure = Figure(figsize=(5, 0.8 + 0.3 * len(bars)), layout='constrained')
-    axes = figure.subplots()
-    drawn = axes.barh(list(bars), list(bars.values()))
-    axes.bar_label(drawn, fmt='%.3g', padding=3)
+    figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
+    axes, lengths = figure.subplots(), [number or 0 for number in bars.values()]
+    drawn = axes.barh(list(bars), lengths)
+    axes.bar_label(drawn, ['' if number is None else f'{number:.3g}' for number in bars.values()], padding=3)
     if floor is not None:
         axes.axvline(floor, linestyle='--', color='black', label='floor')
         axes.legend()
-    axes.set(xlabel=axis, xlim=(0, 1.15 * max(bars.values())))
+    axes.set(xlabel=axis, xlim=(0, 1.15 * max(lengths)))
     axes.invert_yaxis()
     with written_aside(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=120)

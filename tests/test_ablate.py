@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -34,10 +35,10 @@ def test_rows_are_those_of_the_paper():
         for c in configs.values()
     ]
     assert said == [
-        (1, (180,), 'contrastive', 'step', 't6'),
         *[(6, (K,), 'contrastive', 'step', 't6') for K in (10, 20, 30, 50)],
         (999, (0,), 'contrastive', 'noise', 't1k'),
         (999, (0,), 'dsm', 'noise', 't1k'),
+        (1, (180,), 'contrastive', 'step', 't6'),
     ]
     assert {(c.training.train_steps, c.training.batch_size) for c in configs.values()} == {(20_000, 16)}
     recipe, mine = cli.configuration_of(['--dataset=cifar10', '--recipe=t1k']), configs['T1000_K0']
@@ -59,6 +60,9 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, 'train', interrupted)
     assert call(capsys, *arguments)[0] == 143
+    with open(tmp_path / 'w' / 'ablation.csv', encoding='utf-8') as file:
+        assert [row['row'] for row in csv.DictReader(file)] == ['few']
+    assert {'ablation.md', 'ablation.png'} < set(os.listdir(tmp_path / 'w'))
     code, out, err = call(capsys, *arguments)
     assert code == 0, err
     assert done == [f'{tmp_path}/w/few', 'interruption', f'{tmp_path}/w/DSM', f'{tmp_path}/w/runs_away']
@@ -67,7 +71,7 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
         few, dsm, away = csv.DictReader(file)
     assert (few['T'], few['K'], few['training_images'], few['step'], dsm['objective'], dsm['T']) == ('2', '1', '32', '4', 'dsm', '4')
     assert float(few[FRECHET]) > float(few['floor']) > 0 and float(dsm[FRECHET]) > 0
-    assert int(away['diverged_at']) >= 0 and not few['diverged_at']
+    assert away['diverged_at'] == '1' and away['training_images'] == '8' and not few['diverged_at']
     stored = json.loads((tmp_path / 'w' / 'few' / 'row.json').read_text())
     assert stored['num_samples'] == 24 and float(few[FRECHET]) == stored[FRECHET]
     lines = (tmp_path / 'w' / 'ablation.md').read_text().splitlines()

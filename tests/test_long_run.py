@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from tiny import ROOT, TINY, call, refused
 
@@ -78,7 +79,9 @@ def test_what_is_said_and_left(whole):
     assert float(row['mean_energy']) == pytest.approx(energies[9, 4:].mean(), rel=1e-5)
     assert float(row[FRECHET]) == pytest.approx(found['3'][FRECHET]['data']['10'])
     side = 16 * -(-512 // (16 * 8))
-    assert Image.open(root / 'strip-level003.png').size == (6 * side, 8 * side)
+    strip = Image.open(root / 'strip-level003.png')
+    assert strip.size == (6 * side, 8 * side + report.HEADER)
+    assert all(np.ptp(strip.crop((i * side, 0, (i + 1) * side, report.HEADER))) > 200 for i in range(6))
     assert Image.open(root / 'long_run.png').size[0] > 500
 
 
@@ -177,6 +180,20 @@ def test_the_budget(capsys, copy):
     assert out.index('minutes') < out.index('level 0') and 'of 100,000 transitions' in out
 
 
+def test_energies_are_drawn_from_where_each_chain_ends():
+    """Two nats of drift show in spite of hundreds between chains; what comes after a chain ran out of the numbers does not."""
+    drift, rest = np.repeat([2.0, 0.0], 50)[:, None, None], np.linspace(-500, 500, 22).reshape(2, 11)
+    energies = np.concatenate([drift + rest, np.full([3, 2, 11], np.nan)]).astype(np.float32)
+    axes = Figure().subplots()
+    long_run_report._draw_energies(axes, energies, long_run.KINDS)
+    for line, band in zip(axes.lines, axes.collections, strict=True):
+        steps, drawn = line.get_data()
+        np.testing.assert_allclose(drawn, np.where(steps <= 50, 2, 0), atol=1e-3)
+        assert steps[-1] == 100 and np.abs(band.get_paths()[0].vertices[:, 1]).max() == pytest.approx(2, abs=1e-3)
+    long_run_report._draw_energies(axes, energies[-3:], long_run.KINDS)
+    assert len(axes.lines) == 2
+
+
 def test_wrong_levels_are_refused(capsys, copy):
     assert '--chain_levels=6 must be from 0 to 5' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--chain_levels=6')
     assert '--extractor=nonsense' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--extractor=nonsense')
@@ -186,4 +203,5 @@ def test_wrong_levels_are_refused(capsys, copy):
     assert '--chain_steps is for --mode=long_run' in refused(capsys, '--mode=sample', f'--workdir={copy}', '--chain_steps=3')
     line = refused(capsys, '--mode=long_run', f'--workdir={copy}', '--sampling_levels=3')
     assert '--sampling_levels is for --mode=' in line and line.endswith('not for long_run')
-    assert call(capsys, '--mode=sample,long_run', f'--workdir={copy}', '--sampling_levels=3', '--chain_levels=6')[2].count('must be from')
+    both = ['--mode=sample,long_run', '--sampling_levels=3', '--chain_levels=6']
+    assert '--chain_levels=6 must be from 0 to 5' in refused(capsys, *both, f'--workdir={copy}')
