@@ -201,7 +201,7 @@ def test_wrong_levels_are_refused(capsys, copy):
     assert '--mode=long_run: --norm=batch gives no density' in line
     assert '--chain_method' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--chain_method=gibbs')
     assert '--chain_steps is for --mode=long_run' in refused(capsys, '--mode=sample', f'--workdir={copy}', '--chain_steps=3')
-    line = refused(capsys, '--mode=long_run', f'--workdir={copy}', '--sampling_levels=3')
+    line = refused(capsys, *CHAINS, f'--workdir={copy}', '--chain_steps=1', '--sampling_levels=3')
     assert '--sampling_levels is for --mode=' in line and line.endswith('not for long_run')
     both = ['--mode=sample,long_run', '--sampling_levels=3', '--chain_levels=6']
     assert '--chain_levels=6 must be from 0 to 5' in refused(capsys, *both, f'--workdir={copy}')
