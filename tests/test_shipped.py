@@ -1,5 +1,8 @@
 """The models that come with the package: each signature in a process that has no drl_tf, as a server loads it, at several sizes."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,7 +48,7 @@ def request(model, size):
     }
 
 
-def expected(model, asked):
+def expected(model, asked, log_z):
     """What the model says itself, {signature: {output: value}}; of files the pixels."""
     core, schedule = model.model, model.model.schedule
     level, seed, size = tf.constant(asked['level']), tf.constant(asked['seed']), int(asked['num_samples'])
@@ -65,6 +68,11 @@ def expected(model, asked):
     found['serving_default'] = found['sample']
     if terms:
         found |= {'sample_class': sample(terms), 'energy_class': energy(asked['images'], terms)}
+    if log_z:
+        m_0 = schedule.m[0]
+        log_density = core.density_at(tf.zeros([size], tf.int32))(np.float32(m_0) * asked['images']).numpy()
+        log_density += np.log(m_0) * asked['images'][0].size
+        found['log_likelihood'] = {'low': log_density - max(log_z), 'high': log_density - min(log_z)}
     if len(asked['images_bytes']):
         x = np.stack([tf.io.decode_png(file).numpy() for file in asked['images_bytes']]) / np.float32(127.5) - 1
         y = at(schedule.m * schedule.A[:-1], level) * x
@@ -87,9 +95,10 @@ def test_every_signature_in_a_clean_process(name, tmp_path):
     np.savez(tmp_path / 'requests.npz', **{f'{size}/{key}': value for size in SIZES for key, value in requests[size].items()})
     done = run('-I', '-c', ANSWER, exported.find(name), tmp_path / 'requests.npz', tmp_path / 'answers.npz', *map(str, SIZES))
     assert done.returncode == 0, done.stderr
+    log_z = json.loads((pathlib.Path(exported.find(name)) / exported.DESCRIPTION).read_text()).get('log_z')
     answers, compared = np.load(tmp_path / 'answers.npz'), set()
     for size in SIZES:
-        for signature, outputs in expected(model, requests[size]).items():
+        for signature, outputs in expected(model, requests[size], log_z).items():
             for output, value in outputs.items():
                 key = f'{size}/{signature}/{output}'
                 key = key if key in answers else f'{key}_bytes'
@@ -103,7 +112,8 @@ def test_every_signature_in_a_clean_process(name, tmp_path):
                     apart = np.abs(answer - value) / (1 if np.ptp(value) > 10 else 2 / 255)
                     assert np.mean(apart > 1) < 0.01 and apart.max() < 10, (key, apart.max())
                 else:
-                    scale = model.model.precision[requests[size]['level']] if output == 'energy' else 1
+                    level = {'energy': requests[size]['level'], 'low': 0, 'high': 0}.get(output)
+                    scale = 1 if level is None else model.model.precision[level]
                     assert_alike(answer, value, scale, key)
     assert compared == set(answers)
 
