@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from typing import NamedTuple
 
 from drl_tf.errors import UserError
@@ -62,8 +63,10 @@ def _workers(cluster, task):
         raise ValueError(f'the cluster must be of {" and ".join(_JOBS)} alone')
     jobs = tuple((job, len(cluster[job])) for job in _JOBS if cluster.get(job))
     addresses = tuple(address for job, _ in jobs for address in cluster[job])
-    if not all(isinstance(address, str) and address.rpartition(':')[2].isdigit() and address.rpartition(':')[0] for address in addresses):
+    if not all(isinstance(address, str) and re.fullmatch(r'.+:[0-9]{1,5}', address) for address in addresses):
         raise ValueError('each address must be host:port')
+    if not all(0 < int(address.rpartition(':')[2]) < 65536 for address in addresses):
+        raise ValueError('each port must be from 1 to 65535')
     if len(set(addresses)) < len(addresses):
         raise ValueError('two workers have one address')
     if task['type'] not in dict(jobs) or type(task['index']) is not int or not 0 <= task['index'] < dict(jobs)[task['type']]:

@@ -1,21 +1,26 @@
 """What the hardware offers: strategy, precision, compilation. The one place where these are chosen."""
 
+import faulthandler
 import functools
 import os
 import pathlib
 import re
 import signal
+import sys
 
 import keras
 import tensorflow as tf
+from absl import logging
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
 from drl_tf import cluster
-from drl_tf.errors import UserError, one_line
+from drl_tf.errors import UserError, WorkerLost, one_line
+from drl_tf.gathering import gather, interruptible, reached
 
 _CPUINFO = pathlib.Path('/proc/cpuinfo')
-_GATHERING_SECONDS, _HEARTBEAT_SECONDS = 900, 30
+_GATHERING_SECONDS, _JOINING_SECONDS, _HEARTBEAT_SECONDS = 900, 120, 30
+_CONNECTING_SECONDS = 10
 _chosen = []
 
 
@@ -50,46 +55,71 @@ def _created(wanted, devices, workers):
     if wanted == 'mirrored' or (wanted == 'auto' and len(gpus) > 1):
         kind = 'GPU' if gpus else 'CPU'
         return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    if wanted == 'auto' and tf.config.list_physical_devices('TPU'):
+        logging.warning('this machine has a TPU, which is not used in full: --tpu=local')
     return tf.distribute.get_strategy()
 
 
 def _tpu(devices):
     """`TPUStrategy` over all cores of a TPU, which is connected to and initialised."""
     place = ''.join(f' --{name}={value}' for name in ('tpu_zone', 'gcp_project') if (value := getattr(devices, name)))
+    named = f'--tpu={devices.tpu}{place}'
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(devices.tpu, devices.tpu_zone or None, devices.gcp_project or None)
+        jobs = resolver.cluster_spec().as_dict()  # Here alone is a name looked up.
     except Exception as error:  # The client of Google Cloud raises errors of many kinds.
-        raise UserError(f'--tpu={devices.tpu}{place} is not known ({one_line(error)}): see `gcloud compute tpus list`') from error
+        if 'Google API client' in str(error):
+            raise UserError(f"{named} is a name, and to look it up takes Google's client: pip install 'drl_tf[tpu]'") from error
+        raise UserError(f'{named} is not known ({one_line(error)}): see `gcloud compute tpus list`') from error
+    addresses = [address for job in jobs.values() for address in job]
+    print(f'connecting to the TPU {devices.tpu}{place} {" ".join(addresses)}'.rstrip(), file=sys.stderr, flush=True)
     try:
+        for address in addresses:
+            reached(address, _CONNECTING_SECONDS).close()
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(f'--tpu={devices.tpu}{place} cannot be used ({one_line(error)}): see that it runs and can be reached') from error
+    except (tf.errors.OpError, OSError, OverflowError, ValueError, RuntimeError) as error:
+        raise UserError(f'{named} cannot be used ({one_line(error)}): see that it runs and can be reached') from error
 
 
 def _multi_worker(workers):
     """`MultiWorkerMirroredStrategy`, once all workers are there; a worker that is gone is noticed within seconds.
 
-    (TensorFlow has no public way to set these times. Its servers also take SIGTERM for themselves: that is undone.)
+    (TensorFlow has no public way to set these times. Its servers also take SIGTERM for themselves: that is undone. While they find each
+    other no code of Python runs in this process, so that it is `faulthandler` that bounds it.)
     """
-    address = workers.addresses[workers.index]
+    mine, others = (
+        f'worker {workers.index} ({workers.addresses[workers.index]})',
+        f'{workers.count} workers at {", ".join(workers.addresses)}',
+    )
+    print(f'waiting for {others}, {_GATHERING_SECONDS} s at most; this is {mine}', file=sys.stderr, flush=True)
+    try:
+        with interruptible(others):
+            gather(workers, _GATHERING_SECONDS)
+        return _joined(workers)
+    except (tf.errors.OpError, RuntimeError, OSError) as error:
+        raise WorkerLost(
+            f'{cluster.TF_CONFIG}: {mine} does not get together with the others of {others} ({one_line(error)}): see that its port is '
+            f'free, and that all of them are started within {_GATHERING_SECONDS} s'
+        ) from error
+
+
+def _joined(workers):
+    """The strategy of workers that are all there."""
     context.context().configure_coordination_service(
         service_type='standalone',
         service_leader=f'/job:{workers.jobs[0][0]}/replica:0/task:0',
-        cluster_register_timeout_in_ms=_GATHERING_SECONDS * 1000,
+        cluster_register_timeout_in_ms=_JOINING_SECONDS * 1000,
         heartbeat_timeout_in_ms=_HEARTBEAT_SECONDS * 1000,
         coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name=name, num_tasks=count) for name, count in workers.jobs],
     )
+    faulthandler.dump_traceback_later(2 * _JOINING_SECONDS, exit=True, file=sys.__stderr__)
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except (tf.errors.OpError, RuntimeError) as error:
-        raise UserError(
-            f'{cluster.TF_CONFIG}: worker {workers.index} ({address}) does not get together with {", ".join(workers.addresses)} '
-            f'({one_line(error)}): see that its port is free, and that all of them are started within {_GATHERING_SECONDS} s'
-        ) from error
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return strategy
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def surroundings(deterministic):

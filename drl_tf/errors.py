@@ -30,10 +30,10 @@ class DivergenceError(Exception):
 
 
 class Interrupted(Exception):
-    """A signal ended the run after it saved: the message says how to go on.
+    """A signal ended the run, after it saved what there was.
 
     Args:
-      message: one line.
+      message: one line, which says how to go on where there is something to go on with.
       number: the signal; the exit code is 128 + number, as in shells.
     """
 

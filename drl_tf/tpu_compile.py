@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+from drl_tf.errors import UserError
+
 PRESETS = (
     '--dataset=cifar10 --recipe=t6', '--dataset=cifar10 --recipe=cdrl', '--dataset=cifar10 --recipe=t1k',
     '--dataset=cifar10 --recipe=t1k --objective=dsm', '--dataset=imagenet32 --recipe=t6',
@@ -139,7 +141,7 @@ def table(lines):
 
 
 def main(argv=None):
-    """Compiles what the command line names, or prints the table."""
+    """Compiles what the command line names, or prints the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--python', help='interpreter with jax and libtpu')
     parser.add_argument('--results', required=True, help='file of outcomes, one a line')
@@ -147,12 +149,21 @@ def main(argv=None):
     parser.add_argument('--program', choices=('train', 'denoise'), help='which of the two; default: both')
     parser.add_argument('--table', action='store_true', help='print the results as a table, and compile nothing')
     options, words = parser.parse_known_args(argv)
+    if options.table and not os.path.exists(options.results):
+        parser.error(f'--results={options.results} is not there: give the file that a command without --table wrote')
     if options.table:
         print(table(_read(options.results)))
-        return
-    for preset in [words] if words else map(str.split, PRESETS):
-        for line in outcomes(preset, options):
-            print(json.dumps({name: value for name, value in line.items() if name != 'sha256'}), flush=True)
+        return 0
+    if not options.python:
+        parser.error('--python, the interpreter that compiles, or --table is needed')
+    try:
+        for preset in [words] if words else map(str.split, PRESETS):
+            for line in outcomes(preset, options):
+                print(json.dumps({name: value for name, value in line.items() if name != 'sha256'}), flush=True)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == '__main__':

@@ -56,7 +56,7 @@ def work():
     begun = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, 'run', lambda *arguments: begun.append(arguments))
-        patch.setattr(cli, '_print_dry_run', lambda config: None)
+        patch.setattr(cli, '_print_dry_run', lambda *_: None)
         yield begun
 
 
@@ -111,6 +111,7 @@ def test_one_flag(run_dir, work, field, text):
 @example(words=['--undefok=zebra', '--zebra=1'])
 @example(words=['--' + 'z' * 3000])
 @example(words=['--workdir', '--restart'])
+@example(words=['--dataset=digits', '--dry_run'])
 @example(words=['--mode=sample', '--workdir=a\0b'])
 def test_command_lines(run_dir, work, words):
     del work[:]

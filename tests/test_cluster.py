@@ -1,6 +1,8 @@
 """Which strategy the flags and TF_CONFIG choose, and what is refused; the TPU's client is replaced."""
 
+import importlib.util
 import json
+import socket
 
 import pytest
 import tensorflow as tf
@@ -66,6 +68,9 @@ def test_wrong_combinations_with_tf_config(capsys, monkeypatch):
         '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": "0"}}',
         '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a", "b:2"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:0", "b:2"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:65536"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:²"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a:1"], "ps": ["b:2"]}, "task": {"type": "ps", "index": 0}}',
         '{"cluster": {"worker": 3}, "task": {"type": "worker", "index": 0}}',
     ],
@@ -76,20 +81,33 @@ def test_damaged_tf_config(capsys, monkeypatch, text):
     assert f'TF_CONFIG={text[:50]}' in line and 'is damaged' in line
 
 
-def stand_in(monkeypatch, **failing):
+class Resolver:
+    """As TensorFlow's: a name is looked up when the cluster is asked for, and not before."""
+
+    def __init__(self, endpoints, failure):
+        self.endpoints, self.failure = endpoints, failure
+
+    def cluster_spec(self):
+        if self.failure:
+            raise self.failure
+        return tf.train.ClusterSpec({'worker': self.endpoints} if self.endpoints else {})
+
+
+def stand_in(monkeypatch, endpoints=(), **failing):
     """Replaces the client of TPUs; returns the list of what is called. `failing` raises instead."""
     called = []
+    resolver = Resolver(list(endpoints), failing.get('cluster_spec'))
 
     def replaced(owner, name, answer):
         def function(*arguments):
-            called.append((name, *arguments))
+            called.append((name, *(argument for argument in arguments if argument is not resolver)))
             if name in failing:
                 raise failing[name]
             return answer
 
         monkeypatch.setattr(owner, name, function)
 
-    replaced(tf.distribute.cluster_resolver, 'TPUClusterResolver', 'resolver')
+    replaced(tf.distribute.cluster_resolver, 'TPUClusterResolver', resolver)
     replaced(tf.config, 'experimental_connect_to_cluster', None)
     replaced(tf.tpu.experimental, 'initialize_tpu_system', None)
     replaced(tf.distribute, 'TPUStrategy', 'strategy')
@@ -109,16 +127,55 @@ def test_a_tpu_is_initialised_once(monkeypatch):
     for _ in range(2):
         devices.set_up(False, Devices(tpu='pod', tpu_zone='zone', gcp_project='project'))
     assert called == [
-        ('TPUClusterResolver', 'pod', 'zone', 'project'), ('experimental_connect_to_cluster', 'resolver'),
-        ('initialize_tpu_system', 'resolver'), ('TPUStrategy', 'resolver'),
+        ('TPUClusterResolver', 'pod', 'zone', 'project'),
+        ('experimental_connect_to_cluster',), ('initialize_tpu_system',), ('TPUStrategy',),
     ]  # fmt: skip
     assert devices._chosen == ['strategy']
+
+
+def test_the_endpoints_of_a_tpu_are_reached_first(monkeypatch, capsys):
+    """A connection to each is made before TensorFlow, which tries without end, does; it is said where to."""
+    with socket.create_server(('localhost', 0)) as server, socket.create_server(('localhost', 0)) as closed:
+        here, gone = (f'localhost:{each.getsockname()[1]}' for each in (server, closed))
+        closed.close()
+        called = stand_in(monkeypatch, [here])
+        devices.set_up(False, Devices(tpu='pod'))
+        assert server.accept() and called[-1] == ('TPUStrategy',)
+        assert capsys.readouterr().err.splitlines() == [f'connecting to the TPU pod {here}']
+        called = stand_in(monkeypatch, [here, gone])
+        with pytest.raises(UserError, match=r'--tpu=other cannot be used \(ConnectionRefusedError: .*see that it runs'):
+            devices.set_up(False, Devices(tpu='other'))
+    assert called == [('TPUClusterResolver', 'other', None, None)]
+
+
+def test_addresses_of_tpus_at_which_nothing_listens(capsys):
+    """The real resolver, which takes addresses as they are."""
+    for address in ('grpc://127.0.0.1:1', 'grpc://127.0.0.1:99999', 'grpc://'):
+        line = refused(capsys, f'--tpu={address}', '--train_steps=1')
+        assert line.startswith(f'error: --tpu={address} '), line
+
+
+def test_names_of_tpus_take_googles_client(capsys):
+    """Without it the real resolver fails as late as its cluster is asked for; the line says what to install."""
+    options = ['--tpu=pod', '--tpu_zone=z', '--gcp_project=p']
+    if importlib.util.find_spec('googleapiclient'):
+        pytest.skip("Google's client is installed")
+    assert "pip install 'drl_tf[tpu]'" in refused(capsys, *options, '--train_steps=1')
+
+
+def test_a_tpu_that_is_not_asked_for_is_named(monkeypatch, caplog):
+    listed = tf.config.list_physical_devices
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind=None: ['TPU:0'] if kind == 'TPU' else listed(kind))
+    devices._created.cache_clear()
+    for wanted, warnings in ((Devices('one'), 0), (Devices(), 1)):
+        devices.set_up(False, wanted)
+        assert caplog.text.count('--tpu=local') == warnings
 
 
 @pytest.mark.parametrize(
     'name, error, part',
     [
-        ('TPUClusterResolver', ValueError('no such node'), '--tpu=pod --tpu_zone=zone is not known (ValueError: no such node)'),
+        ('cluster_spec', ValueError('no such node'), '--tpu=pod --tpu_zone=zone is not known (ValueError: no such node)'),
         (
             'experimental_connect_to_cluster',
             tf.errors.UnavailableError(None, None, 'no\nroute'),

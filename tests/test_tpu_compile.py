@@ -57,6 +57,19 @@ def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_pat
     assert rows[3].endswith('| train | 8 | 4 | yes | 2 | 2.00 | 0.50 | 3.00 |')
 
 
+def test_wrong_use(tmp_path, monkeypatch, capsys):
+    """One line and exit code 2, before anything is done; a file of results is not made."""
+    monkeypatch.setattr(tpu_compile, 'lowered', lambda *_: pytest.fail('work was done'))
+    results = f'--results={tmp_path}/none.jsonl'
+    for options, part in (([], '--python'), (['--table'], f'{results} is not there')):
+        with pytest.raises(SystemExit) as ended:
+            tpu_compile.main([results, *options])
+        assert ended.value.code == 2 and part in capsys.readouterr().err.splitlines()[-1]
+    assert tpu_compile.main([results, f'--python={sys.executable}', '--dataset=cifar11']) == 2
+    assert capsys.readouterr().err.startswith('error: --dataset=cifar11 ')
+    assert not list(tmp_path.iterdir())
+
+
 def test_refusals():
     said = tpu_compiler._refusal('RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory. Used 20.50M of 15.75G hbm.')
     assert said['bytes'] == 20.5 * 2**20 and said['error'].startswith('RESOURCE_EXHAUSTED')

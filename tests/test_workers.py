@@ -30,10 +30,12 @@ def free_ports(count):
     return ports
 
 
-def start(directory, *options, differing=((), ())):
-    """Starts two workers; what they write is in `out-0` and `out-1` of a directory."""
+def start(directory, *options, differing=((), ()), only=None):
+    """Starts two workers, or one of them; what they write is in `out-0` and `out-1` of a directory."""
     addresses, processes = [f'localhost:{port}' for port in free_ports(2)], []
     for index, more in enumerate(differing):
+        if only not in (None, index):
+            continue
         config = {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': index}}
         with open(directory / f'out-{index}', 'w') as out:
             command = [sys.executable, 'run.py', *map(str, (*options, *more))]
@@ -128,6 +130,18 @@ def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
     assert_same(tmp_path / 'one', workdir, _STEPS, rounding=1e-4)
     assert not list(workdir.rglob('*writing*')) and not list(tmp_path.glob('two.*'))
+
+
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_worker_that_waits_can_be_stopped(tmp_path, number, code):
+    """Alone, the chief and another end with one line."""
+    for index in (0, 1):
+        (process,) = start(tmp_path, *OPTIONS, f'--workdir={tmp_path}/w', only=index)
+        wait_for(lambda index=index: 'waiting for 2 workers at localhost:' in (tmp_path / f'out-{index}').read_text(), [process])
+        process.send_signal(number)
+        assert process.wait(60) == code
+        errors = [line for line in (tmp_path / f'out-{index}').read_text().splitlines() if 'error: ' in line or 'Traceback' in line]
+        assert len(errors) == 1 and f'{number.name} came while waiting for 2 workers' in errors[0]
 
 
 def test_a_second_run_in_the_workdir_is_refused(tmp_path):

@@ -18,6 +18,10 @@ OWN_BUILDERS = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}  # Beside the stock one
 _RECORDS_SHUFFLED = 4096
 _BATCH = 64
 _REMEDY = 'remove it and prepare it again'
+_OF_FILE_SYSTEMS = (
+    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError,
+    tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError, tf.errors.UnavailableError,
+)  # fmt: skip
 
 
 def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
@@ -33,12 +37,30 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     try:
         builder = _builder(name, data.data_dir)
     except Exception as error:  # Whatever is wrong with the metadata: the parsers raise their own kinds.
-        raise UserError(f'{name} in --data_dir={data.data_dir} is damaged ({one_line(error)}): {_REMEDY}') from error
-    if not builder.data_path.exists():
+        raise _unreadable(f'{name} in --data_dir={data.data_dir}', error) from error
+    try:
+        is_there = builder.data_path.exists()
+    except tf.errors.OpError as error:
+        raise _unreadable(os.fspath(builder.data_path), error) from error
+    if not is_there:
         _prepare(builder, name, data)
     for split in (spec.train_split, spec.test_split):
         _check_files(builder, split)
     return builder
+
+
+def _unreadable(place, error):
+    """The `UserError` for a dataset that cannot be read: the file system in the way, or damage."""
+    if REMOTE in place and any(isinstance(each, _OF_FILE_SYSTEMS) for each in _chain(error)):
+        return UserError(f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name')
+    return UserError(f'{place} is damaged ({one_line(error)}): {_REMEDY}')
+
+
+def _chain(error):
+    """An error and those that it was raised for."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
@@ -71,7 +93,7 @@ def batches(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, li
     try:
         yield from resized.batch(_BATCH).prefetch(1).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise UserError(f'{builder.data_path} is damaged ({one_line(error)}): {_REMEDY}') from error
+        raise _unreadable(os.fspath(builder.data_path), error) from error
 
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
@@ -219,6 +241,8 @@ def _check_files(builder, split):
     try:
         info = builder.info.splits[split.split('[')[0]]
         size = sum(path.stat().length for path in info.filepaths)
+    except tf.errors.OpError as error:
+        raise _unreadable(os.fspath(builder.data_path), error) from error
     except (KeyError, ValueError, OSError) as error:
         raise UserError(f'{builder.data_path} is incomplete ({one_line(error)}): {_REMEDY}') from error
     if size < info.num_bytes:

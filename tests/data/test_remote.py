@@ -7,7 +7,7 @@ from etils.epath import gpath, register
 from tiny import TINY, refused
 
 from drl_tf import config
-from drl_tf.data import images, pipeline
+from drl_tf.data import images, pipeline, prepared
 from drl_tf.errors import UserError
 
 
@@ -51,6 +51,50 @@ def test_images_come_from_there(tmp_path, prepare, bucket, monkeypatch, held):
 def test_nothing_is_prepared_there(bucket):
     with pytest.raises(UserError, match=f'cifar10 is not in --data_dir={bucket}: prepare it in a local --data_dir, copy'):
         pipeline.prepare(config.Data(dataset='cifar10', data_dir=bucket))
+
+
+@pytest.mark.parametrize('kind', ['Aborted', 'FailedPrecondition', 'PermissionDenied', 'Unauthenticated', 'Unavailable'])
+@pytest.mark.parametrize('stage', ['found', 'asked for', 'checked', 'read'])
+def test_a_file_system_that_fails_is_no_damage(tmp_path, prepare, bucket, monkeypatch, kind, stage):
+    """Whatever fails at whichever stage; an error of another kind is damage, and so is any on a local disk."""
+    error, asked = getattr(tf.errors, f'{kind}Error')(None, None, 'HTTP response code 401'), [0]
+    directory = prepare('cifar10', train=np.zeros([4, 32, 32, 3], np.uint8), test=np.zeros([4, 32, 32, 3], np.uint8))
+    there = f'{bucket}/{directory.relative_to(tmp_path)}'
+    tf.io.gfile.makedirs(there)
+    copied(directory, there)
+
+    def fail(*_, **__):
+        asked[0] += 1
+        raise error
+
+    def refused_by(place, error_line):
+        data = config.Data(dataset='cifar10', data_dir=str(place), image_size=32, image_channels=3)
+        builder = prepared.open_builder(data) if stage == 'read' else None
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=error_line) as raised:
+            if stage == 'found':
+                patch.setattr(prepared.tfds, 'builder', lambda *_, **__: tfds_error(fail))
+            elif stage == 'asked for':
+                patch.setattr(gpath.PosixGPath, 'exists', fail)
+            elif stage == 'checked':
+                patch.setattr(gpath.PosixGPath, 'stat', fail)
+            else:
+                patch.setattr(tf.data.Dataset, 'as_numpy_iterator', fail)
+            prepared.load(builder or prepared.open_builder(data), 'train', data)
+        return str(raised.value)
+
+    line = refused_by(bucket, 'cannot be reached')
+    assert bucket in line and f'{kind}Error' in line and 'check the network, your credentials and the name' in line and asked == [1]
+    assert 'is damaged' in refused_by(tmp_path, 'is damaged')
+    error = tf.errors.DataLossError(None, None, 'corrupted record')
+    assert 'is damaged' in refused_by(bucket, 'is damaged')
+
+
+def tfds_error(function):
+    """What tensorflow-datasets makes of an error as it looks for a dataset."""
+    try:
+        return function()
+    except Exception as error:
+        raise RuntimeError(f'{type(error).__name__}: Failed to construct dataset') from error
 
 
 @pytest.mark.parametrize('name', ['workdir', 'init_from', 'manual_dir'])
