@@ -64,6 +64,7 @@ def _tpu(devices):
     """`TPUStrategy` over all cores of a TPU, which is connected to and initialised."""
     place = ''.join(f' --{name}={value}' for name in ('tpu_zone', 'gcp_project') if (value := getattr(devices, name)))
     named = f'--tpu={devices.tpu}{place}'
+    print(f'connecting to {named}', file=sys.stderr, flush=True)
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(devices.tpu, devices.tpu_zone or None, devices.gcp_project or None)
         jobs = resolver.cluster_spec().as_dict()  # Here alone is a name looked up.
@@ -71,16 +72,22 @@ def _tpu(devices):
         if 'Google API client' in str(error):
             raise UserError(f"{named} is a name, and to look it up takes Google's client: pip install 'drl_tf[tpu]'") from error
         raise UserError(f'{named} is not known ({one_line(error)}): see `gcloud compute tpus list`') from error
-    addresses = [address for job in jobs.values() for address in job]
-    print(f'connecting to the TPU {devices.tpu}{place} {" ".join(addresses)}'.rstrip(), file=sys.stderr, flush=True)
+    _check_reached(named, [address for job in jobs.values() for address in job])
     try:
-        for address in addresses:
-            reached(address, _CONNECTING_SECONDS).close()
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    except (tf.errors.OpError, OSError, OverflowError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise UserError(f'{named} cannot be used ({one_line(error)}): see that it runs and can be reached') from error
+
+
+def _check_reached(named, addresses):
+    """Raises UserError where nothing listens at an address; TensorFlow would try without end."""
+    for address in addresses:
+        try:
+            reached(address, _CONNECTING_SECONDS).close()
+        except (OSError, OverflowError, ValueError) as error:
+            raise UserError(f'{named} cannot be reached at {address} ({one_line(error)}): see that it runs, and the address') from error
 
 
 def _multi_worker(workers):

@@ -141,9 +141,9 @@ def test_the_endpoints_of_a_tpu_are_reached_first(monkeypatch, capsys):
         called = stand_in(monkeypatch, [here])
         devices.set_up(False, Devices(tpu='pod'))
         assert server.accept() and called[-1] == ('TPUStrategy',)
-        assert capsys.readouterr().err.splitlines() == [f'connecting to the TPU pod {here}']
+        assert capsys.readouterr().err.splitlines() == ['connecting to --tpu=pod']
         called = stand_in(monkeypatch, [here, gone])
-        with pytest.raises(UserError, match=r'--tpu=other cannot be used \(ConnectionRefusedError: .*see that it runs'):
+        with pytest.raises(UserError, match=rf'--tpu=other cannot be reached at {gone} \(ConnectionRefusedError: .*see that it runs'):
             devices.set_up(False, Devices(tpu='other'))
     assert called == [('TPUClusterResolver', 'other', None, None)]
 

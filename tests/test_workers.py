@@ -19,7 +19,6 @@ pytestmark = pytest.mark.slow
 
 OPTIONS = [*kills.OPTIONS, '--sample_batch_size=8', '--num_real=80']
 _SECONDS, _STEPS = 400, 30
-_ROUNDING = 2e-5
 
 
 def free_ports(count):
@@ -63,28 +62,12 @@ def wait_for(condition, processes):
         time.sleep(0.05)
 
 
-def assert_same(first, second, step, rounding=_ROUNDING):
-    """Variables, moments of the optimizers and logs agree but for the rounding of float32."""
-    (mine, my_log), (theirs, their_log) = (kills.state(workdir, step) for workdir in (first, second))
-    assert mine.keys() == theirs.keys() and len(mine) > 50
-    for name in mine:
-        if 'adam' in name:
-            assert np.linalg.norm(mine[name] - theirs[name]) <= 1e-2 * np.linalg.norm(mine[name]) + 1e-8, name
-        elif getattr(mine[name], 'dtype', None) == np.float32 and not name.startswith('level_means'):
-            np.testing.assert_allclose(mine[name], theirs[name], atol=rounding, rtol=1e-4, err_msg=name)
-    assert [(line.get('step'), line.get('kept')) for line in my_log] == [(line.get('step'), line.get('kept')) for line in their_log]
-    for line, other in zip(my_log, their_log, strict=True):
-        for key in ('loss', 'gradient_norm', 'level_loss', 'level_f_pos', 'initializer_loss'):
-            if key in line:
-                np.testing.assert_allclose(np.float64(line[key]), np.float64(other[key]), rtol=1e-3, atol=1e-4, err_msg=key)
-
-
 def test_two_workers_take_the_steps_of_one(capsys, tmp_path):
     """Loss, gradient norm and weights of 20 steps with clipping."""
     options = [*OPTIONS, '--clip_norm=0.1', '--train_steps=20', '--checkpoint_every=10', '--evaluate_every=0', '--workdir']
     assert ended(tmp_path, start(tmp_path, *options, tmp_path / 'two')) == ([0, 0], [[], []])
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
-    assert_same(tmp_path / 'one', tmp_path / 'two', 20)
+    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
 
 
 def test_two_workers_are_one_run(capsys, tmp_path):
@@ -94,7 +77,7 @@ def test_two_workers_are_one_run(capsys, tmp_path):
     codes, errors = ended(tmp_path, start(tmp_path, *options, tmp_path / 'two'))
     assert codes == [0, 0] and errors == [[], []], (tmp_path / 'out-0').read_text()
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
-    assert_same(tmp_path / 'one', tmp_path / 'two', 20)
+    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
     names = [sorted(str(path.relative_to(root)) for path in root.rglob('*')) for root in (tmp_path / 'one', tmp_path / 'two')]
     assert [name for name in names[0] if 'events' not in name] == [name for name in names[1] if 'events' not in name]
     for shard in (tmp_path / 'one' / 'samples').rglob('*.npz'):
@@ -128,7 +111,7 @@ def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
 
     assert ended(tmp_path, start(tmp_path, *options, workdir))[0] == [0, 0]
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
-    assert_same(tmp_path / 'one', workdir, _STEPS, rounding=1e-4)
+    kills.assert_same(tmp_path / 'one', workdir, _STEPS, rounding=1e-4)
     assert not list(workdir.rglob('*writing*')) and not list(tmp_path.glob('two.*'))
 
 
