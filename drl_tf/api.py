@@ -189,12 +189,12 @@ class Model:
             self._beginning = {**self._beginning, 'fitted_steps': self._beginning['fitted_steps'] + taken}
             self.model.ema_network.converge_u()
 
-    def export(self, directory, max_samples=1024):
+    def export(self, directory, max_samples=None):
         """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `drl_tf.load`.
 
         Args:
           directory: parent of the integer version folders; the next one is made.
-          max_samples: the largest number of images of one request.
+          max_samples: the largest number of images of one request; None takes 1,024, or as many as a gradient in 4 GiB has.
 
         Returns:
           The path of the version folder.
@@ -203,7 +203,7 @@ class Model:
           UserError: it cannot be exported or written.
         """
         directory = arguments.path('directory', directory)
-        max_samples = arguments.number('max_samples', max_samples, 1)
+        max_samples = 0 if max_samples is None else arguments.number('max_samples', max_samples, 1)
         export.check(self.config, directory)
         config = dataclasses.replace(self.config, training=self._recipe).replace(precision='float32')
         model = build_model(config)

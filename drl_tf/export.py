@@ -6,13 +6,14 @@ import shutil
 
 import tensorflow as tf
 
-from drl_tf import __version__, card, checkpoint, exported, seal, warmup
+from drl_tf import __version__, card, checkpoint, exported, memory, seal, warmup
 from drl_tf.config import Evaluation
 from drl_tf.errors import UserError, one_line
 from drl_tf.files import held, sync, write_json
 from drl_tf.signatures import Export
 
 _ASIDE = 'writing'
+_MOST_IMAGES, _REQUEST_BYTES = 1024, 4 * 2**30
 
 
 def export(config, workdir, directory, max_samples, weights='ema', step=None):
@@ -22,7 +23,7 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
       config: a `Config`; its K and noise scale are those of the signatures.
       workdir: the directory of the run.
       directory: parent of the integer version folders.
-      max_samples: the largest `num_samples` of one request.
+      max_samples: the largest number of images of one request, which are one batch; 0 takes 1,024, or as many as a gradient in 4 GiB has.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.
 
@@ -61,7 +62,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
     Raises:
       UserError: it could not be written; the versions that are there are as they were.
     """
-    log_z = _log_z(history)
+    log_z, max_samples = _log_z(history), max_samples or _most_images(model)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
         final, aside = os.path.join(directory, str(max(versions, default=0) + 1)), os.path.join(directory, _ASIDE)
@@ -81,6 +82,11 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return {'SavedModel': final, 'model card': os.path.join(final, exported.CARD)}
+
+
+def _most_images(model):
+    """How many images a request may have where nothing is said."""
+    return max(1, min(_MOST_IMAGES, int(_REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 
 
 def _log_z(history):

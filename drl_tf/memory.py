@@ -56,11 +56,7 @@ def activations_per_image(model):
     """
     network, shape, options = model.network, model.config.image_shape, model.config.training
     remat, dsm = options.remat, options.objective == 'dsm'
-    time, labels = np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
-
-    def chain(y):
-        prepared = network.prepare(time, labels)
-        return value_gradient(lambda y: network(y, prepared), y)
+    time, labels = _inputs()
 
     def learning(y):
         with tf.GradientTape() as tape:
@@ -76,7 +72,22 @@ def activations_per_image(model):
     if dsm:
         return peak(learning, shape)
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
-    return max(start + peak(chain, shape), 2 * peak(learning, shape))
+    return max(start + chain_bytes_per_image(model), 2 * peak(learning, shape))
+
+
+def chain_bytes_per_image(model):
+    """Bytes per image that a Langevin step holds at once: what the gradient of the energy in the images takes."""
+
+    def chain(y):
+        prepared = model.network.prepare(*_inputs())
+        return value_gradient(lambda y: model.network(y, prepared), y)
+
+    return peak(chain, model.config.image_shape)
+
+
+def _inputs():
+    """Times and labels of the images that are traced."""
+    return np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
 
 def peak(function, image_shape):

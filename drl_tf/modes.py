@@ -97,7 +97,7 @@ class Command:
     split: str = option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
     keep_features: bool = option(True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.')
     export_dir: str = option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
-    max_samples: int = option(1024, 'Largest num_samples that the exported signature `sample` takes.', low=1)
+    max_samples: int = option(0, 'Images of one request to the export at most; 0: 1,024, or as many as a gradient in 4 GiB has.', low=0)
     dry_run: bool = option(False, 'Print the resolved configuration and its cost, and stop.')
     dry_run_devices: int = option(0, 'Devices for which --dry_run predicts; 0: those of this machine and of TF_CONFIG.', low=0, high=65536)
     version: bool = option(False, 'Print the version, and stop.')

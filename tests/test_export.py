@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tiny import run
 
-from drl_tf import checkpoint, cli, report
+from drl_tf import checkpoint, cli, export, memory, report
 from drl_tf.signatures import Export
 
 LOAD = """
@@ -117,6 +117,14 @@ def test_wrong_requests(signatures, request_data, signature, changes, message):
     feed = {name: tf.constant(changes.get(name, request_data[name]), spec.dtype) for name, spec in names.items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         function(**feed)
+
+
+def test_a_request_has_as_many_images_as_fit_where_nothing_is_said(model, monkeypatch):
+    assert export._most_images(model) == 1024
+    monkeypatch.setattr(export, '_REQUEST_BYTES', 7.5 * memory.chain_bytes_per_image(model))
+    assert export._most_images(model) == 7
+    monkeypatch.setattr(export, '_REQUEST_BYTES', 1)
+    assert export._most_images(model) == 1
 
 
 def test_export_is_float32_and_described(exported, tiny_run):
