@@ -24,7 +24,7 @@ _READ_BY = {
     'labels': ('compose',),
     'label_weights': ('compose',),
     'guidance': ('train', 'sample', 'evaluate', 'long_run', 'sweep_steps'),
-    'sampling_levels': tuple(mode for mode in MODES if mode not in ('stats', 'density', 'long_run')),
+    'sampling_levels': ('train', 'import_official', 'sample', 'compose', 'likelihood', 'export', *SCORED),
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
     'checkpoint_step': _OF_A_CHECKPOINT,
