@@ -47,6 +47,7 @@ def test_rows_are_those_of_the_paper():
     assert configs['T6_K30'].differences(config, lambda field: True) == []
 
 
+@pytest.mark.slow
 def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
     """Rows that ran away have no score but where; an interruption costs the row at hand; what is finished stays."""
     arguments, done, real = [*FEW, f'--workdir={tmp_path}/w'], [], train.train

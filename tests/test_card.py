@@ -52,6 +52,7 @@ def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
     assert card.history(str(workdir), 4, 'raw')['likelihood'] is None
 
 
+@pytest.mark.slow
 def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
     (workdir / 'evaluation').mkdir()
     (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))

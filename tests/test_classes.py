@@ -112,6 +112,7 @@ def test_sweeps(workdir, monkeypatch, mode, name, values):
     assert (root / 'scores.png').stat().st_size > 1000 and len(list(root.glob('*.png'))) == 3
 
 
+@pytest.mark.slow
 def test_exported_class_signatures(workdir, tmp_path):
     call('--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}', '--max_samples=5')
     signatures = tf.saved_model.load(str(tmp_path / '1')).signatures

@@ -82,6 +82,7 @@ def test_initializer_loss_has_the_analytic_gradient():
     assert targets == [None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('data_share', [0.0, 1.0], ids=['taught by chains', 'taught by data'])
 def test_initializer_alone_learns_the_analytic_proposal(data_share):
     """On Gaussian data g becomes the mean of y_t given x_{t+1}, which is linear in x_{t+1}.

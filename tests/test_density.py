@@ -107,6 +107,7 @@ def test_training_and_sampling(capsys, points_run):
     assert Image.open(points_run / 'samples' / '00000400-ema-700-seed0-trajectory.png').size == (9 * 128, 128)
 
 
+@pytest.mark.slow
 def test_density_mode(capsys, points_run, tmp_path):
     arguments = ['--num_samples=300', '--num_chains=300', '--ais_steps=200', '--hmc_leapfrog=3']
     code, out, err = call(capsys, '--mode=density', f'--workdir={points_run}', *arguments)

@@ -58,6 +58,7 @@ def moved(steps, **changes):
     return change(model, initial(**options))
 
 
+@pytest.mark.slow
 def test_two_replicas():
     done = run('-c', TWO_REPLICAS)
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,7 @@ def test_microbatches_take_the_step_of_the_whole_batch(options):
     assert_same(after_steps(options.replace(microbatches=4)), after_steps(options), 2e-5)
 
 
+@pytest.mark.slow
 @RECIPES
 def test_recomputed_blocks_have_the_same_gradient(options):
     assert_same(after_steps(options.replace(remat=True)), after_steps(options), 1e-6)

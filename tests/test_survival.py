@@ -202,6 +202,7 @@ def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
     assert step < 40 and [line['step'] for line in lines] == [8, 16, 24, 32, 40]
 
 
+@pytest.mark.slow
 def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
     """A NaN injected into the loss of step 11, at the first attempt alone: averages, checkpoints and log stay finite, and it ends well."""
     plain = RecoveryLikelihood.contrastive_loss
