@@ -167,9 +167,11 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
     nats = D * math.log(2)
     log_density = images['F'] + D * math.log(schedule.m[0])
     negative = {'density': D * math.log(_GREY_HALF) - log_density, 'discrete': images['log_q'] - log_density - images['log_P']}
+    count = len(log_density)
+    means = {kind: (v.mean(), float(np.std(v, ddof=min(1, count - 1))) / math.sqrt(count)) for kind, v in negative.items()}
     result = {
         'D': D,
-        'num_images': len(log_density),
+        'num_images': count,
         'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (_GREY_HALF * schedule.S[0]) ** 2),
     }
     for side, estimate, sign in (('low', forward, 1), ('high', reverse, -1)):
@@ -181,9 +183,8 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
         result[f'effective_sample_size_{side}'] = estimate.effective_sample_size
         for way, (log_z, error) in ways.items():
             result |= {f'log_z_{side}{way}': sign * log_z, f'log_z_{side}{way}_error': error}
-            for kind, values in negative.items():
-                spread = float(np.std(values, ddof=min(1, len(values) - 1))) / math.sqrt(len(values))
-                result[f'{kind}_{side}{way}'] = float((values.mean() + sign * log_z) / nats)
+            for kind, (mean, spread) in means.items():
+                result[f'{kind}_{side}{way}'] = float((mean + sign * log_z) / nats)
                 result[f'{kind}_{side}{way}_error'] = None if error is None else math.hypot(spread, error) / nats
     return result
 
