@@ -129,9 +129,9 @@ class RecoveryLikelihood(keras.Model):
         return self._denoise(self.schedule, x_next, level, seed, first, weights, terms)
 
     @execution.graph
-    def _walk_level(self, x_next, level, seed, first, weights, terms):
-        """As `denoise`, at a level of the walk."""
-        return self._denoise(self.walk, x_next, level, seed, first, weights, terms)
+    def prior(self, num_images, seed, first):
+        """x_T, white noise."""
+        return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @execution.graph
     def walk_levels(self, x, high, low, seed, first, weights, terms):
@@ -178,21 +178,13 @@ class RecoveryLikelihood(keras.Model):
         """
 
         def descend(x, high, low):
-            if high - low == 1:
-                level_seed = noise.fold(seed, noise.LANGEVIN, low)
-                return run(self._walk_level, (x, tf.fill([num_images], low), level_seed, first, weights, terms))
             return run(self.walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms))
 
-        x = run(self._prior, (num_images, noise.fold(seed, noise.PRIOR), first))
+        x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
         trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
-
-    @execution.graph
-    def _prior(self, num_images, seed, first):
-        """x_T, white noise."""
-        return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @contextlib.contextmanager
     def converged_average(self):

@@ -3,8 +3,8 @@
     python -m drl_tf.tpu_compile --python=PYTHON --results=FILE [--dataset=cifar10 --batch_size=256 ...]
 
 PYTHON is an interpreter with jax 0.10.2 and libtpu 0.0.52, which this package does not need otherwise. Without options of `run.py`
-every preset is compiled. Each outcome is a line of FILE, and none is compiled twice: the same command goes on. `--table` prints FILE as
-a table.
+every preset is compiled. Each outcome is a line of FILE, and no text is compiled twice: the same command goes on, and compiles what the
+code makes otherwise than before. `--table` prints FILE as a table, beside what is predicted.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ PRESETS = (
     '--dataset=emoji --image_size=64',
 )  # fmt: skip
 _WAYS = ('--microbatches', '--remat')
+_LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
+_NUMBERED = re.compile(r'(?<=@a_inference_)\w+')
 _COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
@@ -36,13 +39,14 @@ def lowered(config, program):
 
     Args:
       config: a `Config`.
-      program: 'train', a step on the whole batch, or 'denoise', a level of the sampler for `sample_batch_size` images.
+      program: 'train', a step on the whole batch, or 'sample', from noise through all levels to `sample_batch_size` images.
 
     Returns:
-      A module, text.
+      A module, text, without what says where in the source an operation is from.
     """
     import tensorflow as tf
 
+    from drl_tf import noise
     from drl_tf.cooperative import build_model
     from drl_tf.terms import UNCONDITIONAL, guided
     from drl_tf.train import compiled_model
@@ -54,22 +58,25 @@ def lowered(config, program):
         inputs = [(images, labels) if classes else images]
     else:
         count, model = config.sampling.sample_batch_size, build_model(config)
-        images, labels, seed = tf.zeros([count, *config.image_shape]), tf.ones([count], tf.int32), tf.zeros([2], tf.int32)
-        inputs = [images, labels - 1, seed, labels] if classes else [images, labels - 1, seed]
+        inputs = [tf.zeros([2], tf.int32), *([tf.ones([count], tf.int32)] if classes else [])]
 
-        def function(images, level, seed, *labels):
+        def function(seed, *labels):
             terms = guided(*labels, config.sampling.guidance) if labels else UNCONDITIONAL
-            return model.denoise(images, level, seed, terms=terms)
+            x = model.prior(count, noise.fold(seed, noise.PRIOR), 0)
+            x = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, 'ema', terms)
+            return model.final_denoise(x, 'ema', terms) if config.diffusion.final_denoise else x
 
-    return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*inputs)(stage='stablehlo')
+    text = tf.function(function, jit_compile=True).experimental_get_compiler_ir(*inputs)(stage='stablehlo')
+    return _NUMBERED.sub(program, _LOCATIONS.sub('', text), count=1)
 
 
-def predicted(config):
-    """What `--dry_run` says of the memory of one device."""
-    from drl_tf import memory
+def predicted(line):
+    """What `--dry_run` says of the memory of one device, for an outcome of a training step."""
+    from drl_tf import cli, memory
     from drl_tf.cooperative import build_model
 
-    return memory.needed(build_model(config))[memory.SUM]
+    config = cli.configuration_of(line['preset'].split()).replace(precision='bfloat16', microbatches=line['microbatches'])
+    return memory.needed(build_model(config.replace(remat=line['remat'])))[memory.SUM]
 
 
 def outcomes(words, options):
@@ -78,8 +85,8 @@ def outcomes(words, options):
 
     config = cli.configuration_of(words).replace(precision='bfloat16')
     if options.program != 'train':
-        yield _outcome(words, config, 'denoise', options)
-    while options.program != 'denoise':
+        yield _outcome(words, config, 'sample', options)
+    while options.program != 'sample':
         line = _outcome(words, config, 'train', options)
         yield line
         training = config.training
@@ -89,21 +96,17 @@ def outcomes(words, options):
 
 
 def _outcome(words, config, program, options):
-    """What compiling a program came to, a dict."""
-    training = config.training
+    """What compiling a program came to, a dict; it is known where the same text was compiled before."""
+    training, text = config.training, lowered(config, program)
     preset = ' '.join(word for word in words if not word.startswith(_WAYS))
     line = {'preset': preset, 'program': program, 'topology': options.topology}
     line |= {'images': training.batch_size if program == 'train' else config.sampling.sample_batch_size}
     line |= {'microbatches': training.microbatches, 'remat': training.remat} if program == 'train' else {}
-    done = _read(options.results)
-    known = [other for other in done if line.items() <= other.items()]
+    line['sha256'] = hashlib.sha256(text.encode()).hexdigest()
+    same = [other for other in _read(options.results) if (other['sha256'], other['topology']) == (line['sha256'], options.topology)]
+    known = [other for other in same if line.items() <= other.items()]
     if known:
         return known[0]
-    if program == 'train':
-        line['predicted_bytes'] = predicted(config)
-    text = lowered(config, program)
-    line['sha256'] = hashlib.sha256(text.encode()).hexdigest()
-    same = [other for other in done if (other['sha256'], other['topology']) == (line['sha256'], options.topology)]
     line = {**same[0], **line} if same else {**line, **_compile(text, options)}
     with open(options.results, 'a', encoding='utf-8') as file:
         file.write(json.dumps(line) + '\n')
@@ -127,14 +130,16 @@ def _read(path):
 
 
 def table(lines):
-    """The results as a table in Markdown, the last outcome of each preset and program."""
+    """The results as a table in Markdown, the last outcome of each preset and program, and what is predicted now."""
     rows = ['| preset | program | images | in parts of | compiles | seconds | GiB needed of 16 | of that the program | GiB predicted |']
     rows.append('|---' * 9 + '|')
-    for line in {(line['preset'], line['program'], line.get('remat')): line for line in lines}.values():
+    last = {(line['preset'], line['program'], line.get('remat'), line.get('microbatches')): line for line in lines}
+    for line in sorted(last.values(), key=lambda line: PRESETS.index(line['preset']) if line['preset'] in PRESETS else len(PRESETS)):
         part = line['images'] // line.get('microbatches', 1)
         verdict = f'no: {line["error"].splitlines()[0][:60]}' if 'error' in line else 'yes'
         program = line['program'] + (' `--remat`' if line.get('remat') else '')
-        sizes = [f'{line[name] / 2**30:.2f}' if name in line else '' for name in ('bytes', 'generated_code_bytes', 'predicted_bytes')]
+        sizes = [line.get('bytes'), line.get('generated_code_bytes'), predicted(line) if line['program'] == 'train' else None]
+        sizes = ['' if size is None else f'{size / 2**30:.2f}' for size in sizes]
         cells = [f'`{line["preset"]}`', program, line['images'], part, verdict, f'{line["seconds"]:.0f}', *sizes]
         rows.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(rows)
@@ -146,7 +151,7 @@ def main(argv=None):
     parser.add_argument('--python', help='interpreter with jax and libtpu')
     parser.add_argument('--results', required=True, help='file of outcomes, one a line')
     parser.add_argument('--topology', default='v5e:2x2', help='what to compile for; one core of it')
-    parser.add_argument('--program', choices=('train', 'denoise'), help='which of the two; default: both')
+    parser.add_argument('--program', choices=('train', 'sample'), help='which of the two; default: both')
     parser.add_argument('--table', action='store_true', help='print the results as a table, and compile nothing')
     options, words = parser.parse_known_args(argv)
     if options.table and not os.path.exists(options.results):
