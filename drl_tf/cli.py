@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -72,7 +71,9 @@ def _run(argv):
     cluster.chosen(devices)
     config, workdir = _resolve(command, values, argv)
     if command.dry_run:
-        _print_dry_run(config, command.dry_run_devices)
+        from drl_tf import dry_run
+
+        dry_run.show(config, devices, command.dry_run_devices)
         return 0
     from drl_tf import dispatch  # Here, since it takes TensorFlow's time.
 
@@ -219,24 +220,6 @@ def _group(group, values):
 def _config(values, data):
     parts = {group.name: _group(group.type, values) for group in configuration.groups()}
     return configuration.Config(**{**parts, 'data': data})
-
-
-def _print_dry_run(config, count):
-    from drl_tf import devices, memory
-    from drl_tf.cooperative import build_model
-    from drl_tf.cost import cost
-
-    print(json.dumps(dataclasses.asdict(config), indent=2))
-    config = config.replace(precision=devices.resolve_precision(config.training.precision))
-    print(f'network arithmetic here: {config.training.precision}')
-    count, batch = count or devices.count(), config.training.batch_size
-    if batch % (count * config.training.microbatches):
-        raise UserError(f'--batch_size={batch} must divide by {count} devices times --microbatches={config.training.microbatches}')
-    model = build_model(config)
-    numbers = cost(model)
-    share = {'devices': count, 'FLOPs of a training step, per device': numbers['FLOPs of a training step'] // count}
-    for label, number in {**numbers, **share, **memory.needed(model, count)}.items():
-        print(f'{label}: {number:,}')
 
 
 def help_text():

@@ -9,7 +9,8 @@ def cost(model):
     """Parameters and floating-point operations (a multiplication and an addition are two).
 
     Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not counted; the gradient
-    of the initializer is counted as two of its evaluations. Sampling is counted without guidance, which doubles it.
+    of the initializer is counted as two of its evaluations, with `remat` as three. Sampling is counted without guidance, which
+    doubles it.
 
     Args:
       model: a `RecoveryLikelihood`.
@@ -18,7 +19,8 @@ def cost(model):
       {label: number}.
     """
     config = model.config
-    network, none, matches_scores = model.network, tf.zeros([1], tf.int32), config.training.objective == 'dsm'
+    network, none, options = model.network, tf.zeros([1], tf.int32), config.training
+    matches_scores, remat = options.objective == 'dsm', options.remat
     prepared = network.prepare(tf.zeros([1]), none)
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
 
@@ -31,7 +33,7 @@ def cost(model):
     def learning(y):
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            value = value_gradient(energy, y) if matches_scores else energy(y)
+            value = value_gradient(energy, y) if matches_scores else network(y, prepared, remat=remat)
         return tape.gradient(value, weights)
 
     def proposal(y):
@@ -42,7 +44,7 @@ def cost(model):
     start_flops = sum(rest)
     steps, visited = [max(1, steps) for steps in config.steps_by_level], model.walk.levels
     gradients = sum(steps[level] for level in visited)
-    per_image = learning_flops if matches_scores else max(steps) * chain_flops + 2 * learning_flops + 3 * start_flops
+    per_image = learning_flops if matches_scores else max(steps) * chain_flops + 2 * learning_flops + (3 + remat) * start_flops
     return {
         'parameters': network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if rest else 0,
@@ -50,7 +52,7 @@ def cost(model):
         'FLOPs of one Langevin step of an image': chain_flops,
         'FLOPs to sample an image': (gradients + config.diffusion.final_denoise) * chain_flops + len(visited) * start_flops,
         'FLOPs of a training step, per image': per_image,
-        'FLOPs of a training step': per_image * config.training.batch_size,
+        'FLOPs of a training step': per_image * options.batch_size,
     }
 
 

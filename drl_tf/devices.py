@@ -153,9 +153,14 @@ def _device():
     return named.group(1) if named else 'CPU'
 
 
-def count():
-    """How many devices train together, as far as this machine and TF_CONFIG tell: a TPU is not asked."""
-    return cluster.workers().count * max(1, len(tf.config.list_physical_devices('GPU')))
+def count(wanted):
+    """How many devices would train together under what `cluster.chosen` returns, as this machine and TF_CONFIG tell; not of a TPU."""
+    gpus = len(tf.config.list_physical_devices('GPU'))
+    if wanted == 'one':
+        return 1
+    if wanted == 'mirrored' and not gpus:
+        return len(tf.config.list_logical_devices('CPU'))
+    return cluster.workers().count * max(1, gpus)
 
 
 def strategy():
@@ -175,15 +180,15 @@ def jit_compile():
     return bool(tf.config.list_physical_devices('GPU')) or on_tpu()
 
 
-def resolve_precision(precision):
-    """Turns 'auto' into 'bfloat16' where the hardware computes in it, 'float32' elsewhere."""
+def resolve_precision(precision, for_tpu=False):
+    """Turns 'auto' into 'bfloat16' where the hardware, or a TPU that is not there yet, computes in it, 'float32' elsewhere."""
     if precision != 'auto':
         return precision
-    return 'bfloat16' if _has_bfloat16() else 'float32'
+    return 'bfloat16' if _has_bfloat16(for_tpu) else 'float32'
 
 
-def _has_bfloat16():
-    if on_tpu():
+def _has_bfloat16(for_tpu):
+    if for_tpu or on_tpu():
         return True
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:

@@ -12,7 +12,7 @@ from hostile import called, damaged, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf import cli, dispatch, flagfiles, modes, options
+from drl_tf import cli, dispatch, dry_run, flagfiles, modes, options
 from drl_tf import config as configuration
 from drl_tf.data import specs
 
@@ -56,7 +56,7 @@ def work():
     begun = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, 'run', lambda *arguments: begun.append(arguments))
-        patch.setattr(cli, '_print_dry_run', lambda *_: None)
+        patch.setattr(dry_run, 'show', lambda *_: None)
         yield begun
 
 

@@ -53,6 +53,22 @@ def test_flops(capsys):
     assert number['FLOPs of one Langevin step of an image'] == pytest.approx(2 * convolutions, rel=0.15)
     assert number['FLOPs of a training step, per image'] == pytest.approx((5 * 2 + 2 * 3) * convolutions, rel=0.15)
     assert number['FLOPs of a training step'] == 4 * number['FLOPs of a training step, per image']
+    again = dry_run(capsys, *TINY, *options, '--remat')[1]['FLOPs of a training step, per image']
+    more = int(again.replace(',', '')) - number['FLOPs of a training step, per image']
+    assert more == pytest.approx(2 * 2 * 16 * 16 * 9 * 2 * 32 * 32, rel=0.1)
+
+
+def test_devices_of_a_dry_run(capsys):
+    """They share the batch; arithmetic is that of the hardware asked for, memory is held against that of a TPU."""
+    _, one = dry_run(capsys, *TINY, '--strategy=one')
+    _, tpu = dry_run(capsys, *TINY, '--tpu=NAME', '--dry_run_devices=8')
+    _, large = dry_run(capsys, '--dataset=celeb_a_hq', '--image_size=256', '--strategy=mirrored', '--precision=bfloat16')
+    assert (one['devices'], tpu['devices'], tpu['network arithmetic']) == ('1', '8', 'bfloat16')
+    step = 'FLOPs of a training step'
+    assert one[step] == tpu[step] and int(tpu[step].replace(',', '')) == 8 * int(tpu[f'{step}, per device'].replace(',', ''))
+    share, remedy = large['of the 16 GiB of a TPU v5e'].split('%')
+    assert int(share) == round(100 * int(large['bytes of a device'].replace(',', '')) / 2**34) > 100 and '--microbatches' in remedy
+    assert '--dry_run_devices' in refused(capsys, *TINY, '--dry_run', '--tpu=NAME')
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
