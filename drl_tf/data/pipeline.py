@@ -29,17 +29,18 @@ def training_images(
 ) -> tf.data.Dataset:
     """Batches of the training split without end.
 
-    Position p of the endless sequence is image p mod N, in a permutation from (seed, epoch), of epoch p div N; batch n holds
-    the positions from n * `batch_size` on. Whether an image is mirrored depends on (seed, p). So batch n is the same wherever
-    a run starts. Images are held in memory if they take at most 2 GiB, else read from disk. Points of the plane have no
-    end: batch n is drawn from (seed, n).
+    Batch n holds the positions from n * `batch_size` on of an endless sequence. Images are held in memory if they take at most
+    2 GiB: position p is image p mod N, in a permutation from (seed, epoch), of epoch p div N. Else they are read from disk, in
+    up to 16 strands that have their own images and rows of the batch: each strand goes through its images once before any comes
+    again, see `prepared.stream`. Whether an image is mirrored depends on (seed, p). So batch n is the same wherever a run
+    starts, and whoever wants which rows. Points of the plane have no end: batch n is drawn from (seed, n).
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches already used.
-      rows: which images of each batch are wanted; no others are decoded.
+      rows: which consecutive images of each batch are wanted; no others are decoded, nor are other strands read.
       at_once: how many of them come at once; all where None.
 
     Returns:
@@ -49,7 +50,7 @@ def training_images(
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
-    data, first = specs.resolve(data), first_step * batch_size
+    data = specs.resolve(data)
     spec = specs.find_spec(data.dataset)
 
     def finish(position, image_and_label):
@@ -60,9 +61,6 @@ def training_images(
         image = tf.cast(image, tf.float32) / 127.5 - 1
         return (image, label + 1) if data.num_classes else image
 
-    def wanted(dataset):
-        return dataset if rows == slice(None) else dataset.batch(batch_size).map(lambda batch: batch[rows]).unbatch()
-
     options = tf.data.Options()
     options.deterministic = True
     options.threading.private_threadpool_size = _THREADS
@@ -70,9 +68,8 @@ def training_images(
     if spec.source == 'toy':
         batches = _endless_points(data.dataset, seed, first_step, batch_size, rows).rebatch(at_once)
     else:
-        positions = wanted(tf.data.Dataset.counter(first))
-        drawn = tf.data.Dataset.zip(positions, _endless_images(data, seed, first, wanted)).map(finish, num_parallel_calls=_THREADS)
-        batches = drawn.batch(at_once, drop_remainder=True)
+        drawn = _endless_images(data, seed, batch_size, first_step, rows)
+        batches = drawn.map(finish, num_parallel_calls=_THREADS).batch(at_once, drop_remainder=True)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
@@ -139,16 +136,16 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     return prepared.load_labels(prepared.open_builder(data), _split_of(spec, split))
 
 
-def _endless_images(data, seed, first, wanted):
-    """Dataset of uint8 [H, W, C] and classes, int32 [] from 0, from position `first` on.
-
-    `wanted` takes its part of a dataset.
-    """
+def _endless_images(data, seed, batch_size, first_step, rows):
+    """Dataset of those rows of each batch from a step on: positions, int64 [], and (uint8 [H, W, C], classes from 0, int32 [])."""
+    steps = tf.data.Dataset.counter(first_step)
+    positions = steps.map(lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]).unbatch()
     spec = specs.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = prepared.open_builder(data)
         if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
-            return prepared.stream(builder, spec.train_split, data, seed, first, wanted)
+            streamed = prepared.stream(builder, spec.train_split, data, seed, batch_size, first_step, rows)
+            return tf.data.Dataset.zip(positions, streamed)
     with tf.device('CPU'):
         everything = tf.constant(load_images(data, 'train'))
         labels = tf.constant(load_labels(data, 'train') if data.num_classes else np.zeros(len(everything), np.int32))
@@ -157,9 +154,9 @@ def _endless_images(data, seed, first, wanted):
     def pick(position):
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
         index = tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)
-        return everything[index], labels[index]
+        return position, (everything[index], labels[index])
 
-    return wanted(tf.data.Dataset.counter(first)).map(pick, num_parallel_calls=_THREADS)
+    return positions.map(pick, num_parallel_calls=_THREADS)
 
 
 def _endless_points(name, seed, first_step, batch_size, rows):

@@ -1,6 +1,7 @@
 """Datasets of tensorflow-datasets: found on disk or prepared there, and read."""
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from drl_tf.files import REMOTE, held
 
 OWN_BUILDERS = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
 _RECORDS_SHUFFLED = 4096
+_MOST_STRANDS = 16
 _BATCH = 64
 _REMEDY = 'remove it and prepare it again'
 _OF_FILE_SYSTEMS = (
@@ -104,16 +106,21 @@ def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
     return np.fromiter((example['label'] for example in examples.as_numpy_iterator()), np.int32)
 
 
-def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, first: int, wanted=None) -> tf.data.Dataset:
-    """Reads a split from disk without end, in an order that depends on (seed, epoch) alone.
+def stream(
+    builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, batch_size: int, first_step: int, rows: slice
+) -> tf.data.Dataset:
+    """Reads batches of a split from disk without end, image by image, in an order that depends on (seed, `batch_size`) alone.
 
-    Each epoch takes the files in a new order, and the records of a file in blocks that are shuffled before they are
-    decoded: tensorflow-datasets has spread the examples over the files at random. Starting late skips whole files, and
-    within one file records that are not decoded.
+    S strands are read side by side, S the largest power of two that divides the batch size B and is at most 16 and at most
+    the number N of images. Strand k has the records from k N // S up to (k + 1) N // S of the split, file after file, and gives
+    the rows from k B / S up to (k + 1) B / S of every batch. Each of its epochs holds all its records once: it takes its
+    files, or parts of files, in a new order, and the records of a file in blocks that are shuffled before they are decoded:
+    tensorflow-datasets has spread the examples over the files at random. Starting late skips whole files, and within one file
+    of each strand records that are not decoded.
 
     Args:
-      first: position of the first image; epoch e starts at e times the size of the split.
-      wanted: callable, a dataset -> what is wanted of it, before anything is decoded; None wants all.
+      first_step: number of batches already used.
+      rows: which consecutive images of each batch are wanted: only the strands that give them are read, and no others decoded.
 
     Returns:
       Dataset of uint8 [H, W, C] and classes, int32 [] from 0 (0 where the model has no classes).
@@ -123,15 +130,23 @@ def stream(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, see
     """
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise UserError(f'{builder.data_path} must hold TFRecord files: prepare it with `tfds build --file_format=tfrecord`')
-    features = builder.info.features
+    features, files = builder.info.features, builder.info.splits[split].file_instructions
+    strands = math.gcd(batch_size, min(_MOST_STRANDS, 1 << count(builder, split).bit_length() - 1))
+    share, wanted = batch_size // strands, range(batch_size)[rows]
+    read = range(wanted[0] // share, wanted[-1] // share + 1)
+    skipped, num_read = wanted[0] - read[0] * share, len(read) * share
 
     def decode(record):
         example = features.deserialize_example(record, decoders={'image': tfds.decode.SkipDecoding()})
         label = tf.cast(example['label'], tf.int32) if data.num_classes else 0
         return _image(example, builder, data), label
 
-    records = _shuffled_records(builder.info.splits[split].file_instructions, seed, first)
-    return (wanted(records) if wanted else records).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    records = tf.data.Dataset.range(read.start, read.stop).interleave(
+        lambda strand: _shuffled_records(files, strand, strands, seed, first_step * share), len(read), share
+    )
+    if len(wanted) < num_read:
+        records = records.batch(num_read).map(lambda batch: batch[skipped : skipped + len(wanted)]).unbatch()
+    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _image(example, builder, data):
@@ -140,20 +155,20 @@ def _image(example, builder, data):
     return images.crop_and_resize(tf.ensure_shape(images.decode(example['image'], shape[-1]), shape), data)
 
 
-def _shuffled_records(files, seed, first):
-    """Dataset of serialised examples from position `first` on; `files` has the parts of files that make one epoch."""
-    names = tf.constant([file.filename for file in files])
-    skips, lengths = (tf.constant([getattr(file, part) for file in files], tf.int64) for part in ('skip', 'take'))
+def _shuffled_records(files, strand, strands, seed, first):
+    """Dataset of the serialised examples of a strand, int64 [], from its position `first` on; all strands together have `files`."""
+    names, skips, lengths = _parts_of_files(files, strand, strands)
     epoch_length = tf.reduce_sum(lengths)
+    strand_seed = noise.fold((seed, noise.DATA_ORDER), strand)
 
     def read_file(epoch, file):
         records = tf.data.TFRecordDataset(names[file]).skip(skips[file]).take(lengths[file])
-        blocks = records.batch(_RECORDS_SHUFFLED).enumerate()
-        return blocks.map(lambda block, part: _shuffle(part, seed, epoch, file, block)).unbatch()
+        blocks = records.batch(_RECORDS_SHUFFLED // strands).enumerate()
+        return blocks.map(lambda block, part: _shuffle(part, strand_seed, epoch, file, block)).unbatch()
 
     def read_epoch(epoch):
         start = tf.maximum(first - epoch * epoch_length, 0)
-        order = _shuffle(tf.range(len(files)), seed, epoch)
+        order = _shuffle(tf.range(tf.size(names)), strand_seed, epoch)
         left = tf.cumsum(tf.gather(lengths, order)) > start
         passed = tf.reduce_sum(tf.gather(lengths, order[~left]))
         return tf.data.Dataset.from_tensor_slices(order[left]).flat_map(lambda file: read_file(epoch, file)).skip(start - passed)
@@ -161,8 +176,19 @@ def _shuffled_records(files, seed, first):
     return tf.data.Dataset.counter(first // epoch_length).flat_map(read_epoch)
 
 
+def _parts_of_files(files, strand, strands):
+    """The parts of `files` that make a strand: their names, string [n], and how many records to skip and to take, int64 [n]."""
+    names = tf.constant([file.filename for file in files])
+    skips, lengths = (tf.constant([getattr(file, part) for file in files], tf.int64) for part in ('skip', 'take'))
+    ends = tf.cumsum(lengths)
+    starts = ends - lengths
+    first, last = tf.maximum(starts, ends[-1] * strand // strands), tf.minimum(ends, ends[-1] * (strand + 1) // strands)
+    some = first < last
+    return names[some], (skips + first - starts)[some], (last - first)[some]
+
+
 def _shuffle(values, seed, *numbers):
-    return tf.random.experimental.stateless_shuffle(values, noise.fold((seed, noise.DATA_ORDER), *numbers))
+    return tf.random.experimental.stateless_shuffle(values, noise.fold(seed, *numbers))
 
 
 def _builder(name, data_dir):

@@ -135,4 +135,4 @@ def test_files_of_another_kind_cannot_be_streamed(tmp_path, cifar, monkeypatch):
     metadata.write_text(metadata.read_text().replace('"tfrecord"', '"array_record"'))
     monkeypatch.setattr(type(builder.info), 'file_format', 'array_record')
     with pytest.raises(UserError, match='must hold TFRecord files'):
-        prepared.stream(builder, 'train', data_of('cifar10', tmp_path), 0, 0)
+        prepared.stream(builder, 'train', data_of('cifar10', tmp_path), 0, 4, 0, slice(None))
