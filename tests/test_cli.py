@@ -61,7 +61,7 @@ def test_flops(capsys):
 def test_devices_of_a_dry_run(capsys):
     """They share the batch; arithmetic is that of the hardware asked for, memory is held against that of a TPU."""
     _, one = dry_run(capsys, *TINY, '--strategy=one')
-    _, tpu = dry_run(capsys, *TINY, '--tpu=NAME', '--dry_run_devices=8')
+    _, tpu = dry_run(capsys, *TINY, '--tpu=NAME', '--dry_run_devices=8', '--precision=auto')
     _, large = dry_run(capsys, '--dataset=celeb_a_hq', '--image_size=256', '--strategy=mirrored', '--precision=bfloat16')
     assert (one['devices'], tpu['devices'], tpu['network arithmetic']) == ('1', '8', 'bfloat16')
     step = 'FLOPs of a training step'
