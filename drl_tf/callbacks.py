@@ -241,7 +241,7 @@ class Scores:
     def __init__(self, model, workdir, first_step, log, end):
         self.model, self.workdir, self.log, self.end, self.options = model, workdir, log, end, model.config.evaluation
         self.directory = os.path.join(workdir, 'evaluation')
-        self.evaluator = workers.by_chief(lambda: Evaluator(model.config, os.path.join(self.directory, 'parts')))
+        self.evaluator = Evaluator(model.config, os.path.join(self.directory, 'parts'))
         self.path = os.path.join(workdir, 'evaluations.jsonl')
         workers.by_chief(lambda: _drop_lines_after(self.path, first_step))
 
@@ -264,11 +264,12 @@ class Scores:
         with self.model.converged_average():
             seed, ask = self.model.config.training.seed, lambda: self.end.raise_if_asked(step)
             samples.draw(self.model, root, options.evaluate_samples, seed, step, after_part=ask)
-        workers.by_chief(lambda: self._score(root, step))
-
-    def _score(self, root, step):
         drawn = self._until_signal(samples.read(root, self.model.config.image_shape), step)
         score = self.evaluator.score(drawn, self.options.evaluate_samples, labelled=True)
+        workers.by_chief(lambda: self._keep(root, step, score))
+
+    def _keep(self, root, step, score):
+        """Writes down a score, and keeps its checkpoint where it is the best."""
         self._keep_best(step, {key: score[key] for key in (self.evaluator.name, *_KIND)})
         self.log.write(self.path, {'step': step, 'time': time.time(), **score}, 'evaluation/')
         shutil.rmtree(root)

@@ -68,14 +68,14 @@ def _stats(command, config, workdir):
     from drl_tf import evaluate
 
     del workdir
-    return workers.by_chief(lambda: evaluate.make_statistics(config, command.split, command.keep_features))
+    return evaluate.make_statistics(config, command.split, command.keep_features)
 
 
 def _evaluate(command, config, workdir):
     from drl_tf import evaluate
 
     if command.samples:
-        return workers.by_chief(lambda: evaluate.evaluate_samples(config, command.samples))
+        return evaluate.evaluate_samples(config, command.samples)
     return evaluate.evaluate(config, workdir, *_scored(command, workdir), command.evaluation_seeds)
 
 

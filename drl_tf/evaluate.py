@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import glob
 import json
 import os
@@ -16,7 +15,7 @@ from drl_tf.data import pipeline
 from drl_tf.errors import UserError
 from drl_tf.files import check_writable, digest, held, write_json
 from drl_tf.generate import file_stem
-from drl_tf.metrics import extractors, statistics
+from drl_tf.metrics import extractors, spread, statistics
 from drl_tf.metrics import score as scoring
 from drl_tf.metrics.frechet import frechet_distance_from_moments
 
@@ -25,7 +24,9 @@ _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
 class Evaluator:
-    """Holds images against the real ones of a dataset.
+    """Holds images against the real ones of a dataset. Where it is made by all workers they also call its methods together.
+
+    The chief reads the images and has the scores; the others, and all replicas, take parts of the images through the extractor.
 
     Args:
       config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the real images, which
@@ -40,24 +41,38 @@ class Evaluator:
     """
 
     def __init__(self, config, parts, changed=None):
-        self.config, options = config, config.evaluation
-        self.extractor = extractors.load(config.data, options.extractor, options.inception)
+        self.config = config
+        self.extractor, self._take_part = _extractor(config)
+        self.real = self.floor = None
         self.name = scoring.names(self.extractor)['frechet']
-        self.floor = None
-        if options.stats_file:
-            self.real, wanted = _load_statistics(config, self.extractor), _name(config.data)
-            if (self.real.dataset or wanted, self.real.split or 'train') != (wanted, 'train'):
-                logging.warning('the scores are against %s, not the train split of %s', self.real.images, wanted)
-            return
+
+        def look():
+            self.real, self.floor = self._real(parts, changed)
+
+        workers.led_by_chief(look, self._take_part)
+
+    def _real(self, parts, changed):
+        """Statistics of the real images, and of held-out ones or None."""
+        config = self.config
+        if config.evaluation.stats_file:
+            real, wanted = _load_statistics(config, self.extractor), _name(config.data)
+            if (real.dataset or wanted, real.split or 'train') != (wanted, 'train'):
+                logging.warning('the scores are against %s, not the train split of %s', real.images, wanted)
+            return real, None
         parts = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in ('train', 'test')}
-        self.real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'], changed)
-        if pipeline.count_images(config.data, 'test') > len(self.real.mean):
-            self.floor = summarise(config, self.extractor, 'test', 0, parts['test'], changed)
+        real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'], changed)
+        if pipeline.count_images(config.data, 'test') <= len(real.mean):
+            return real, None
+        return real, summarise(config, self.extractor, 'test', 0, parts['test'], changed)
 
     def distance(self, batches):
         """The Fréchet distance alone, of an iterable of uint8 [n, H, W, C]."""
-        found, _ = statistics.summarise(self.extractor, batches, 'the states')
-        return frechet_distance_from_moments(self.real.mean, self.real.covariance, found.mean, found.covariance)
+
+        def measure():
+            found, _ = statistics.summarise(self.extractor, batches, 'the states')
+            return frechet_distance_from_moments(self.real.mean, self.real.covariance, found.mean, found.covariance)
+
+        return workers.led_by_chief(measure, self._take_part)
 
     def score(self, batches, num_samples, labelled=False, part=None):
         """`metrics.score.score` of images.
@@ -70,13 +85,13 @@ class Evaluator:
         """
         labelled = labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
         labels = samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
-        return scoring.score(self.extractor, batches, self.real, self.floor, labels, part)
+        return workers.led_by_chief(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part), self._take_part)
 
 
 def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted evaluation goes on.
 
-    All replicas of all workers draw; the chief scores.
+    All replicas of all workers draw, and take the features of the images.
 
     Args:
       config: a `Config`.
@@ -99,11 +114,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     path, results = os.path.join(workdir, 'evaluation', stem), []
     with contextlib.ExitStack() as of_chief:
         parts = workers.by_chief(lambda: of_chief.enter_context(_resumable(path, config)))
-        evaluator = workers.by_chief(lambda: Evaluator(config, parts))
-
-        def score(root, seed):
-            drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
-            return evaluator.score(drawn, num_samples, labelled=True, part=os.path.join(parts, f'samples-seed{seed}.npz'))
+        evaluator = Evaluator(config, parts)
 
         def finish():
             settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
@@ -114,7 +125,8 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
         for seed in seeds:
             root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
             samples.draw(model, root, num_samples, seed, step, weights)
-            results.append(workers.by_chief(functools.partial(score, root, seed)))
+            drawn = report.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
+            results.append(evaluator.score(drawn, num_samples, labelled=True, part=f'{parts}/samples-seed{seed}.npz'))
         return workers.by_chief(finish)
 
 
@@ -126,19 +138,24 @@ def evaluate_samples(config, path):
       path: where they are; the scores are written beside it.
 
     Returns:
-      The figures, as {label: text}.
+      The figures, as {label: text}, to the chief; None to other workers.
 
     Raises:
       UserError: as `Evaluator`, or an image is broken or of another size.
     """
-    count, path = check_samples(config, path), os.path.abspath(path)
-    with _resumable(path, config) as parts:
+    count, path = workers.told_by_chief(lambda: check_samples(config, path)), os.path.abspath(path)
+    with contextlib.ExitStack() as of_chief:
+        parts = workers.by_chief(lambda: of_chief.enter_context(_resumable(path, config)))
         evaluator = Evaluator(config, parts)
         drawn = report.progress(samples.read(path, config.image_shape), count, 'scoring')
-        result = evaluator.score(drawn, count, part=os.path.join(parts, 'samples.npz'))
-        written = f'{path}-{_against(evaluator)}.json'
-        write_json(written, {'samples': path, **result})
-    return {**figures(evaluator, result), 'evaluation': written}
+        result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')
+
+        def finish():
+            written = f'{path}-{_against(evaluator)}.json'
+            write_json(written, {'samples': path, **result})
+            return {**figures(evaluator, result), 'evaluation': written}
+
+        return workers.by_chief(finish)
 
 
 def check_samples(config, path):
@@ -172,24 +189,36 @@ def make_statistics(config, split, keep_features):
       keep_features: whether the features of the first 10,000 images are kept, for the scores that need them.
 
     Returns:
-      Where things are, as {label: text}.
+      Where things are, as {label: text}, to the chief; None to other workers.
 
     Raises:
       UserError: as `Evaluator`.
     """
     data, options = config.data, config.evaluation
-    extractor = extractors.load(data, options.extractor, options.inception)
-    if os.path.isdir(options.stats_file):
-        raise UserError(f'--stats_file={options.stats_file} is a directory: give a file')
-    stem = os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}')
-    part = f'{options.stats_file or stem}.part'
-    check_writable(os.path.dirname(part))
-    found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0, part)
-    path = options.stats_file or f'{stem}-{found.fingerprint[:6]}.npz'
-    found.save(path)
-    os.remove(part)
-    kept = f', {len(found.features):,} features kept' if keep_features else ''
-    return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
+    extractor, take_part = _extractor(config)
+
+    def make():
+        if os.path.isdir(options.stats_file):
+            raise UserError(f'--stats_file={options.stats_file} is a directory: give a file')
+        stem = os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}')
+        part = f'{options.stats_file or stem}.part'
+        check_writable(os.path.dirname(part))
+        found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0, part)
+        path = options.stats_file or f'{stem}-{found.fingerprint[:6]}.npz'
+        found.save(path)
+        os.remove(part)
+        kept = f', {len(found.features):,} features kept' if keep_features else ''
+        return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
+
+    return workers.led_by_chief(make, take_part)
+
+
+def _extractor(config):
+    """The extractor, whose images all workers share, and what the others call meanwhile; see `workers.led_by_chief`."""
+    data, options = config.data, config.evaluation
+    extractor = workers.everywhere(lambda: extractors.load(data, options.extractor, options.inception))
+    run, take_part = spread.over_workers(extractor.run)
+    return dataclasses.replace(extractor, run=run), take_part
 
 
 def summarise(config, extractor, split, keep, part, changed=None):

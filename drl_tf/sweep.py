@@ -66,10 +66,9 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
     parts as large as the held-out split, which compare with the floor.
     """
     parts = os.path.join(workdir, f'sweep_{mode}', 'parts')
-    evaluator, rows = workers.by_chief(lambda: Evaluator(config, parts)), []
+    evaluator, rows = Evaluator(config, parts), []
 
-    def score(drawn, value, changes):
-        found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
+    def show(drawn, value, changes, found):
         images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
         report.save_png(f'{drawn}.png', report.grid(images, config.data.num_classes))
         options = {option: text(chosen) for option, chosen in changes.items()}
@@ -82,7 +81,8 @@ def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, st
         root = os.path.join(workdir, f'sweep_{mode}', file_stem(config, workdir, step, weights, num_samples))
         drawn = os.path.join(root, f'{value}')
         samples.draw(model, drawn, num_samples, config.training.seed, step, weights)
-        workers.by_chief(functools.partial(score, drawn, value, changes))
+        found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
+        workers.by_chief(functools.partial(show, drawn, value, changes, found))
     shutil.rmtree(parts, ignore_errors=True)
     return workers.by_chief(lambda: _written(root, rows, evaluator, name, axis))
 

@@ -81,6 +81,55 @@ def by_chief(function):
     return everywhere(alone if is_chief() else lambda: None)
 
 
+def led_by_chief(function, take_part):
+    """As `by_chief`; meanwhile the others take part in what the chief hands out.
+
+    Args:
+      function: called by the chief alone.
+      take_part: called by the others with each array that `handed_out` gets.
+    """
+    if count() == 1:
+        return function()
+
+    def lead():
+        try:
+            return function()
+        finally:
+            handed_out(None, take_part)
+
+    def follow():
+        while (array := _told_array(None)) is not None:
+            take_part(array)
+
+    return by_chief(lead) if is_chief() else everywhere(follow)
+
+
+def handed_out(array, take_part):
+    """What `take_part` returns to the chief, where all workers call it with the chief's array, uint8; None ends `led_by_chief`."""
+    alone, _by_itself[:] = list(_by_itself), []
+    try:
+        array = _told_array(array)
+        return None if array is None else take_part(array)
+    finally:
+        _by_itself[:] = alone
+
+
+def _told_array(array):
+    """The chief's array, uint8, or None, told to all."""
+    shape = exchange(None if array is None else array.shape)[0]
+    if shape is None:
+        return None
+    strategy, values = devices.strategy(), np.zeros(shape, np.float32) if array is None else np.float32(array)
+    mine = [tf.constant(values), *[tf.zeros(shape)] * (strategy.num_replicas_in_sync // count() - 1)]
+    parts = strategy.experimental_distribute_values_from_function(lambda context: mine[context.replica_id_in_sync_group % len(mine)])
+    return _summed(parts).numpy().astype(np.uint8)
+
+
+def stacked(array):
+    """The arrays of all workers, of one shape [n, ...] and float32, as one [workers n, ...]."""
+    return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
+
+
 def told_by_chief(function):
     """What a function, which the chief alone runs, returns, told to all; it is ready for JSON."""
     result = by_chief(function)
@@ -151,6 +200,12 @@ def gathered(strategy, values):
 def _gathered(values):
     strategy = devices.strategy()
     return strategy.gather(strategy.run(tf.identity, (values,)), axis=0)
+
+
+@tf.function(autograph=False)
+def _summed(values):
+    strategy = devices.strategy()
+    return strategy.reduce('sum', strategy.run(tf.identity, (values,)), axis=None)
 
 
 def _reason(error):

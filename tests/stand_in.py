@@ -1,5 +1,7 @@
 """Networks with the outputs of Inception, `pool_3` [n, 2048] and `logits` [n, 1008], none of which is Inception: for tests alone."""
 
+import sys
+
 import tensorflow as tf
 
 SIZE, FEATURES, CLASSES = 299, 2048, 1008
@@ -7,17 +9,23 @@ CONVOLUTIONS = 94
 
 
 class StandIn(tf.Module):
-    """A random projection of the image at 8 px; with `convolutions`, after as many of them as Inception has, each an identity."""
+    """A random projection of the image at 8 px; with `convolutions`, after as many of them as Inception has, each an identity.
 
-    def __init__(self, seed=0, convolutions=0):
+    With `says`, how many images it takes is written to stderr.
+    """
+
+    def __init__(self, seed=0, convolutions=0, says=False):
         super().__init__()
         self.projection = tf.Variable(tf.random.stateless_normal([8 * 8 * 3, FEATURES], [seed, 0]) / 14)
         self.classes = tf.Variable(tf.random.stateless_normal([FEATURES, CLASSES], [seed, 1]) / 16)
         self.identity = tf.eye(3)[None, None]
         self.convolutions = convolutions
+        self.says = says
 
     @tf.function(input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3])])
     def __call__(self, images):
+        if self.says:
+            tf.print('took', tf.shape(images)[0], output_stream=sys.stderr)
         small = tf.image.resize(images, [8, 8], antialias=True)
         for _ in range(self.convolutions):
             small = tf.nn.conv2d(small, self.identity, 1, 'SAME')

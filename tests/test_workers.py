@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 import kills
 import numpy as np
 import pytest
+import stand_in
 from tiny import ROOT, call
 
 from drl_tf.files import held
@@ -87,6 +89,26 @@ def test_two_workers_are_one_run(capsys, tmp_path):
     scores = [json.loads(path.read_text())['frechet_distance_digits_classifier'] for path in (one, two)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-2)
     assert 'training digits' in (tmp_path / 'out-0').read_text() and 'training digits' not in (tmp_path / 'out-1').read_text()
+
+
+def test_two_workers_share_the_images_that_are_scored(capsys, tmp_path):
+    """Real ones, and samples that were made elsewhere; the scores are those of one process."""
+    images = np.random.default_rng(0).integers(0, 256, [21, 16, 16, 1], np.uint8)
+    np.save(tmp_path / 'images.npy', images)
+    options = [f'--extractor={stand_in.save(tmp_path / "network", says=True)}', '--num_real=80', '--mode=evaluate']
+    options.append(f'--samples={tmp_path}/images.npy')
+    processes = start(tmp_path, '--dataset=digits', *options)
+    assert ended(tmp_path, processes) == ([0, 0], [[], []])
+    taken = [sum(map(int, re.findall(r'took (\d+)', (tmp_path / f'out-{index}').read_text()))) for index in (0, 1)]
+    (path,) = tmp_path.glob('images.npy-*.json')
+    scores = json.loads(path.read_text())
+    assert taken == [40 + 11] * 2
+    path.unlink()
+    assert call(capsys, '--dataset=digits', *options)[0] == 0
+    alone = json.loads(path.read_text())
+    assert alone.keys() == scores.keys() and scores['frechet_distance_network'] == pytest.approx(
+        alone['frechet_distance_network'], rel=1e-4
+    )
 
 
 def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):

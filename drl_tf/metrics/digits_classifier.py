@@ -81,10 +81,10 @@ def predict(images):
 
 def preprocess(images):
     """The network's input, float32 [N, 32, 32, 1] in [-1, 1]; takes what `features` does."""
-    images = np.asarray(images)
+    images = tf.convert_to_tensor(images)
     shape = images.shape
-    if images.dtype != np.uint8 or len(shape) != 4 or not shape[0] or shape[1] != shape[2] or shape[3] != 1:
-        raise UserError(f'the digits classifier takes grey uint8 images [N, H, H, 1], not {images.dtype} {list(shape)}')
+    if images.dtype != tf.uint8 or len(shape) != 4 or not shape[0] or shape[1] != shape[2] or shape[3] != 1:
+        raise UserError(f'the digits classifier takes grey uint8 images [N, H, H, 1], not {images.dtype.name} {list(shape)}')
     return _resize(tf.cast(images, tf.float32) / 127.5 - 1)
 
 

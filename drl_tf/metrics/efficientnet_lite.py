@@ -12,7 +12,6 @@ import importlib.util
 import os
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from drl_tf.errors import UserError
@@ -125,8 +124,9 @@ def preprocess(images):
     Raises:
       UserError: the images are of another type or shape.
     """
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3):
-        raise UserError(f'EfficientNet-Lite0 takes uint8 images [N, H, W, 1 or 3], not {images.dtype} {list(images.shape)}')
+    images = tf.convert_to_tensor(images)
+    shape = images.shape
+    if images.dtype != tf.uint8 or len(shape) != 4 or 0 in shape or shape[3] not in (1, 3):
+        raise UserError(f'EfficientNet-Lite0 takes uint8 images [N, H, W, 1 or 3], not {images.dtype.name} {list(shape)}')
     resized = tf.image.resize(images, [IMAGE_SIZE, IMAGE_SIZE], 'bilinear', antialias=True)
-    return (tf.broadcast_to(resized, [len(images), IMAGE_SIZE, IMAGE_SIZE, 3]) - 127) / 128
+    return (tf.broadcast_to(resized, [shape[0], IMAGE_SIZE, IMAGE_SIZE, 3]) - 127) / 128

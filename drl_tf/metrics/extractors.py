@@ -18,7 +18,7 @@ from PIL import Image
 
 from drl_tf.data import fetch
 from drl_tf.errors import UserError, one_line
-from drl_tf.metrics import digits_classifier, efficientnet_lite, tfgan
+from drl_tf.metrics import digits_classifier, efficientnet_lite, spread, tfgan
 
 _SHIPPED = {'digits_classifier': digits_classifier, 'efficientnet_lite0': efficientnet_lite}
 NAMES = ('inception', *_SHIPPED)
@@ -185,13 +185,14 @@ def _colour(images, size, antialias=True):
 
 
 def _runner(network, preprocess, flag):
-    """Runs a network over uint8 images a batch at a time; see `Extractor.run`."""
+    """Runs a network over uint8 images, a batch at a time on each replica of this process; see `Extractor.run`."""
     function = tf.function(lambda images: _features_and_logits(network(images), flag), autograph=False, reduce_retracing=True)
-    run_classifier = tfgan.evaluation().run_classifier_fn
+    run_classifier, batch = tfgan.evaluation().run_classifier_fn, _BATCH * spread.replicas()
+    of_batch = spread.over_replicas(lambda images: run_classifier(preprocess(images), function))
 
     def run(images):
-        starts = range(0, len(images), _BATCH)
-        features, logits = zip(*(run_classifier(preprocess(images[i : i + _BATCH]), function) for i in starts), strict=True)
+        starts = range(0, len(images), batch)
+        features, logits = zip(*(of_batch(images[i : i + batch]) for i in starts), strict=True)
         return np.concatenate(features), None if logits[0] is None else np.concatenate(logits)
 
     return run
