@@ -30,7 +30,7 @@ PRESETS = (
 )  # fmt: skip
 _WAYS = ('--microbatches', '--remat')
 _LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
-_NUMBERED = re.compile(r'(?<=@a_inference_)\w+')
+_NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
 _COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
@@ -42,7 +42,7 @@ def lowered(config, program):
       program: 'train', a step on the whole batch, or 'sample', from noise through all levels to `sample_batch_size` images.
 
     Returns:
-      A module, text, without what says where in the source an operation is from.
+      A module, text, without what says where in the source an operation is from, and what its functions are called.
     """
     import tensorflow as tf
 
@@ -67,7 +67,8 @@ def lowered(config, program):
             return model.final_denoise(x, 'ema', terms) if config.diffusion.final_denoise else x
 
     text = tf.function(function, jit_compile=True).experimental_get_compiler_ir(*inputs)(stage='stablehlo')
-    return _NUMBERED.sub(program, _LOCATIONS.sub('', text), count=1)
+    names = {}
+    return _NAMES.sub(lambda found: names.setdefault(found[0], f'@f{len(names)}'), _LOCATIONS.sub('', text))
 
 
 def predicted(line):

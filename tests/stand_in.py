@@ -11,16 +11,16 @@ CONVOLUTIONS = 94
 class StandIn(tf.Module):
     """A random projection of the image at 8 px; with `convolutions`, after as many of them as Inception has, each an identity.
 
-    With `says`, how many images it takes is written to stderr.
+    With `says`, how many images it takes is written to stderr; `features` names what it returns.
     """
 
-    def __init__(self, seed=0, convolutions=0, says=False):
+    def __init__(self, seed=0, convolutions=0, says=False, features='pool_3'):
         super().__init__()
         self.projection = tf.Variable(tf.random.stateless_normal([8 * 8 * 3, FEATURES], [seed, 0]) / 14)
         self.classes = tf.Variable(tf.random.stateless_normal([FEATURES, CLASSES], [seed, 1]) / 16)
         self.identity = tf.eye(3)[None, None]
         self.convolutions = convolutions
-        self.says = says
+        self.says, self.features = says, features
 
     @tf.function(input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3])])
     def __call__(self, images):
@@ -30,7 +30,7 @@ class StandIn(tf.Module):
         for _ in range(self.convolutions):
             small = tf.nn.conv2d(small, self.identity, 1, 'SAME')
         pool_3 = tf.nn.relu(tf.reshape(small, [-1, 8 * 8 * 3]) @ self.projection)
-        return {'pool_3': pool_3[:, None, None], 'logits': pool_3 @ self.classes}
+        return {self.features: pool_3[:, None, None], 'logits': pool_3 @ self.classes}
 
 
 def save(path, **options):

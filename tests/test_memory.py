@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny import ROOT, run
 
-from drl_tf import cli, memory, tpu_compile
+from drl_tf import memory, tpu_compile
 
 PEAK = """
 import json, re, sys
@@ -79,15 +79,13 @@ def test_signs_are_kept_in_bytes():
     assert memory.peak(function, (10, 10, 4)) == pytest.approx(numbers * (20 + 2 * 4), rel=0.2)
 
 
+@pytest.mark.slow
 def test_predicted_as_the_tpu_compiler_says():
     """What docs/scaling.md compares, the program left out, where activations are most of it: within 10 %, for score matching up to 30 %
-    more; and that is still predicted."""
+    more."""
     lines = [json.loads(line) for line in (ROOT / 'docs' / 'tpu_compile.jsonl').read_text().splitlines()]
-    steps = [line for line in lines if 'predicted_bytes' in line and 'error' not in line]
-    large = [line for line in steps if line['bytes'] > 2**30]
+    large = [line for line in lines if line['program'] == 'train' and 'error' not in line and line['bytes'] > 2**30]
+    assert len(large) >= 13
     for line in large:
-        share = line['predicted_bytes'] / (line['bytes'] - line['generated_code_bytes'])
+        share = tpu_compile.predicted(line) / (line['bytes'] - line['generated_code_bytes'])
         assert 0.9 < share < (1.3 if 'dsm' in line['preset'] else 1.1), line['preset']
-    (small,) = (line for line in steps if line['preset'] == '--dataset=digits --recipe=cdrl')
-    assert len(large) >= 2
-    assert tpu_compile.predicted(cli.configuration_of(small['preset'].split()).replace(precision='bfloat16')) == small['predicted_bytes']

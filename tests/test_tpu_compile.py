@@ -18,9 +18,9 @@ print(json.dumps({'device': sys.argv[2], 'seconds': 1.5, **said}))
 """
 
 
-@pytest.mark.parametrize(('program', 'recipe'), [('train', 'cdrl'), ('denoise', 't6')])
+@pytest.mark.parametrize(('program', 'recipe'), [('train', 'cdrl'), ('sample', 't6'), ('sample', 't1k')])
 def test_lowered(program, recipe):
-    """A module of static shapes, whose variables are updated in place by a training step and left alone by the sampler."""
+    """A module of static shapes, whose variables are updated in place by a training step and left alone by the sampler, the same again."""
     classes = -1 if recipe == 'cdrl' else 0
     flags = [f'--recipe={recipe}', f'--num_classes={classes}', '--initializer_channels=8', '--initializer_mult=1', '--precision=bfloat16']
     config = cli.configuration_of([*TINY, *flags])
@@ -29,6 +29,7 @@ def test_lowered(program, recipe):
     assert ('may_alias' in text) == (program == 'train')
     size = config.training.batch_size if program == 'train' else config.sampling.sample_batch_size
     assert f'tensor<{size}x16x16x1xf32>' in text
+    assert tpu_compile.lowered(config, program) == text and 'loc(' not in text
 
 
 def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_path, monkeypatch, capsys):
@@ -41,11 +42,11 @@ def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_pat
 
     monkeypatch.setattr(tpu_compile, '_COMPILER', tmp_path / 'compiler.py')
     monkeypatch.setattr(tpu_compile, 'lowered', lowered)
-    monkeypatch.setattr(tpu_compile, 'predicted', lambda config: 3 * 2**30)
+    monkeypatch.setattr(tpu_compile, 'predicted', lambda line: 3 * 2**30)
     results = f'--results={tmp_path}/results.jsonl'
     for _ in range(2):
         tpu_compile.main([f'--python={sys.executable}', results, '--topology=v5e:2x2', *TINY])
-    assert asked == ['denoise', 'train', 'train']
+    assert asked == ['sample', 'train', 'train'] * 2
     tpu_compile.main([f'--python={sys.executable}', results, '--program=train', *TINY, '--microbatches=2', '--seed=7'])
     lines = [json.loads(line) for line in (tmp_path / 'results.jsonl').read_text().splitlines()]
     assert [line.get('microbatches') for line in lines] == [None, 1, 2, 2] and lines[1]['bytes'] == 17.5 * 2**30
@@ -53,8 +54,8 @@ def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_pat
     capsys.readouterr()
     tpu_compile.main([results, '--table'])
     rows = capsys.readouterr().out.splitlines()
-    assert len(rows) == 2 + 3 and rows[2].endswith('| denoise | 16 | 16 | yes | 2 | 2.00 | 0.50 |  |')
-    assert rows[3].endswith('| train | 8 | 4 | yes | 2 | 2.00 | 0.50 | 3.00 |')
+    assert len(rows) == 2 + 4 and rows[2].endswith('| sample | 16 | 16 | yes | 2 | 2.00 | 0.50 |  |')
+    assert '| no: RESOURCE_EXHAUSTED' in rows[3] and rows[4].endswith('| train | 8 | 4 | yes | 2 | 2.00 | 0.50 | 3.00 |')
 
 
 def test_wrong_use(tmp_path, monkeypatch, capsys):
