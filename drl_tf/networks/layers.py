@@ -171,6 +171,8 @@ class Downsample(keras.layers.Layer):
 def recomputed(layer):
     """A layer whose gradient keeps its input alone and computes the rest again (Chen et al. 2016, arXiv 1604.06174).
 
+    (`tf.recompute_grad` has XLA find the two computations equal, and keep the first.)
+
     Args:
       layer: callable, (x, prepared, dropout) -> a tensor.
 
@@ -181,15 +183,32 @@ def recomputed(layer):
     def run(x, prepared, dropout=None):
         leaves = tf.nest.flatten(prepared)
 
-        @tf.recompute_grad
         def compute(x, *tensors):
             given = iter(tensors)
             packed = [leaf if leaf is None else next(given) for leaf in leaves]
             return layer(x, tf.nest.pack_sequence_as(prepared, packed), dropout=dropout)
 
-        return compute(x, *(leaf for leaf in leaves if leaf is not None))
+        @tf.custom_gradient
+        def with_gradient(*inputs):
+            def gradient(upstream, variables=()):
+                again = _after(upstream, inputs)
+                with tf.GradientTape() as tape:
+                    tape.watch(again)
+                    y = compute(*again)
+                return tape.gradient(y, [again, list(variables)], upstream, unconnected_gradients='zero')
+
+            return compute(*inputs), gradient
+
+        return with_gradient(x, *(leaf for leaf in leaves if leaf is not None))
 
     return run
+
+
+def _after(tensor, others):
+    """The other tensors, which cannot be known before the tensor is, as no compiler finds out: min(|.|, 0) of it is added."""
+    one = tf.reshape(tf.slice(tensor, [0] * tensor.shape.rank, [1] * tensor.shape.rank), [])
+    nothing = tf.minimum(tf.abs(one), 0)
+    return [other + tf.cast(nothing, other.dtype) for other in others]
 
 
 def time_embedding(time, channels):
