@@ -28,7 +28,7 @@ PRESETS = (
     '--dataset=digits --recipe=t1k', '--dataset=emoji',
     '--dataset=emoji --image_size=64',
 )  # fmt: skip
-_WAYS = ('--microbatches', '--remat')
+_WAYS = ('--microbatches', '--remat', '--noremat')
 _LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
 _NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
 _COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
