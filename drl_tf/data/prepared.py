@@ -18,7 +18,7 @@ from drl_tf.files import REMOTE, held
 OWN_BUILDERS = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
 _RECORDS_SHUFFLED = 4096
 _MOST_STRANDS = 16
-_BATCH = 64
+_BATCH = 256
 _REMEDY = 'remove it and prepare it again'
 _OF_FILE_SYSTEMS = (
     tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError,
