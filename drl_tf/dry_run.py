@@ -25,6 +25,8 @@ def show(config, asked, count):
     wanted, options = cluster.chosen(asked), config.training
     if wanted == 'tpu' and not count:
         raise UserError(f'--tpu={asked.tpu} is not asked how many cores it has: give --dry_run_devices=N')
+    if wanted == 'one' and count > 1:
+        raise UserError(f'--dry_run_devices={count} does not go with --strategy=one: drop one of them')
     count = count or devices.count(wanted)
     if options.batch_size % (count * options.microbatches):
         raise UserError(f'--batch_size={options.batch_size} must divide by {count} devices times --microbatches={options.microbatches}')

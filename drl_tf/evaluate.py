@@ -42,14 +42,14 @@ class Evaluator:
 
     def __init__(self, config, parts, changed=None):
         self.config = config
-        self.extractor, self._take_part = _extractor(config)
+        self.extractor, self._led = _extractor(config)
         self.real = self.floor = None
         self.name = scoring.names(self.extractor)['frechet']
 
         def look():
             self.real, self.floor = self._real(parts, changed)
 
-        workers.led_by_chief(look, self._take_part)
+        self._led(look)
 
     def _real(self, parts, changed):
         """Statistics of the real images, and of held-out ones or None."""
@@ -72,7 +72,7 @@ class Evaluator:
             found, _ = statistics.summarise(self.extractor, batches, 'the states')
             return frechet_distance_from_moments(self.real.mean, self.real.covariance, found.mean, found.covariance)
 
-        return workers.led_by_chief(measure, self._take_part)
+        return self._led(measure)
 
     def score(self, batches, num_samples, labelled=False, part=None):
         """`metrics.score.score` of images.
@@ -85,7 +85,7 @@ class Evaluator:
         """
         labelled = labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
         labels = samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
-        return workers.led_by_chief(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part), self._take_part)
+        return self._led(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part))
 
 
 def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
@@ -195,7 +195,7 @@ def make_statistics(config, split, keep_features):
       UserError: as `Evaluator`.
     """
     data, options = config.data, config.evaluation
-    extractor, take_part = _extractor(config)
+    extractor, led = _extractor(config)
 
     def make():
         if os.path.isdir(options.stats_file):
@@ -210,15 +210,16 @@ def make_statistics(config, split, keep_features):
         kept = f', {len(found.features):,} features kept' if keep_features else ''
         return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
 
-    return workers.led_by_chief(make, take_part)
+    return led(make)
 
 
 def _extractor(config):
-    """The extractor, whose images all workers share, and what the others call meanwhile; see `workers.led_by_chief`."""
+    """The extractor, with which all workers take features of parts of the images, and what has them do so."""
     data, options = config.data, config.evaluation
     extractor = workers.everywhere(lambda: extractors.load(data, options.extractor, options.inception))
-    run, take_part = spread.over_workers(extractor.run)
-    return dataclasses.replace(extractor, run=run), take_part
+    workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
+    spread_out = spread.OverWorkers(extractor.run)
+    return dataclasses.replace(extractor, run=spread_out.run), spread_out.led
 
 
 def summarise(config, extractor, split, keep, part, changed=None):

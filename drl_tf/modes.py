@@ -123,6 +123,8 @@ def check(command, given):
     idle = [f'--{name}' for name in _OF_A_RUN if name in given]
     if 'samples' in given and (not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)):
         raise UserError(f'--samples={command.samples} must be a path, all of whose images are scored; drop {", ".join(idle) or "it"}')
+    if command.dry_run_devices and not command.dry_run:
+        raise UserError(f'--dry_run_devices={command.dry_run_devices} is for --dry_run: add that, or drop it')
     if 'num_chains' in given and command.num_chains == 1:
         raise UserError('--num_chains=1 must be 0 or at least 2')
     if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:

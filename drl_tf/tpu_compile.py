@@ -17,7 +17,10 @@ import subprocess
 import sys
 import tempfile
 
-from drl_tf.errors import UserError
+from absl import flags
+
+from drl_tf.errors import UserError, one_line
+from drl_tf.files import check_writable
 
 PRESETS = (
     '--dataset=cifar10 --recipe=t6', '--dataset=cifar10 --recipe=cdrl', '--dataset=cifar10 --recipe=t1k',
@@ -28,6 +31,7 @@ PRESETS = (
     '--dataset=digits --recipe=t1k', '--dataset=emoji',
     '--dataset=emoji --image_size=64',
 )  # fmt: skip
+_WRONG_USE = 2
 _WAYS = ('--microbatches', '--remat', '--noremat')
 _LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
 _NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
@@ -91,7 +95,8 @@ def outcomes(words, options):
         line = _outcome(words, config, 'train', options)
         yield line
         training = config.training
-        if 'error' not in line or training.batch_size % (2 * training.microbatches):
+        for_want_of_memory = 'error' in line and 'bytes' in line
+        if not for_want_of_memory or training.batch_size % (2 * training.microbatches):
             return
         config = config.replace(microbatches=2 * training.microbatches)
 
@@ -121,8 +126,17 @@ def _compile(text, options):
         module.write_text(text, encoding='utf-8')
         done = subprocess.run([options.python, _COMPILER, module, options.topology], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f'{options.python} cannot compile for a TPU: {done.stderr[-1000:]}')
+        raise UserError(f'--python={options.python} cannot compile for a TPU: {done.stderr[-1000:]}')
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _check(options):
+    """Raises UserError where the interpreter, or the place of the results, is not fit, before anything takes time."""
+    check_writable(os.path.dirname(options.results))
+    try:
+        subprocess.run([options.python, '-c', 'import jax, libtpu'], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f'--python={options.python} must be an interpreter with jax and libtpu ({one_line(error)})') from error
 
 
 def _read(path):
@@ -163,12 +177,13 @@ def main(argv=None):
     if not options.python:
         parser.error('--python, the interpreter that compiles, or --table is needed')
     try:
+        _check(options)
         for preset in [words] if words else map(str.split, PRESETS):
             for line in outcomes(preset, options):
                 print(json.dumps({name: value for name, value in line.items() if name != 'sha256'}), flush=True)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return error.exit_code
+    except (UserError, flags.Error, OSError) as error:
+        print('error:', *str(error).split(), file=sys.stderr)
+        return _WRONG_USE
     return 0
 
 

@@ -17,6 +17,7 @@ from drl_tf.errors import DivergenceError, Interrupted, UserError, WorkerLost, o
 
 _LOST_TPU = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError)
 _LOST = (*_LOST_TPU, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
+CARRIED = (UserError, DivergenceError, Interrupted, OSError)
 _by_itself = []
 
 
@@ -50,13 +51,13 @@ def _rows(mine):
 
 
 def everywhere(function):
-    """What a function returns to this worker; where it fails on any, all raise its error."""
+    """What a function returns to this worker; where it fails on any, with one of `CARRIED`, all raise its error."""
     if count() == 1:
         return function()
     result = mine = None
     try:
         result = function()
-    except (UserError, DivergenceError, Interrupted, OSError) as error:
+    except CARRIED as error:
         mine = error
     failures = [failure for failure in exchange(_told(mine)) if failure]
     if mine:
@@ -70,53 +71,31 @@ def by_chief(function):
     """What a function returns to the chief, which alone runs it; None elsewhere. Where it fails, all raise its error."""
 
     def alone():
-        _by_itself.append(True)
-        try:
+        with _alone(True):
             return function()
-        finally:
-            _by_itself.pop()
 
     if count() == 1:
         return function()
     return everywhere(alone if is_chief() else lambda: None)
 
 
-def led_by_chief(function, take_part):
-    """As `by_chief`; meanwhile the others take part in what the chief hands out.
-
-    Args:
-      function: called by the chief alone.
-      take_part: called by the others with each array that `handed_out` gets.
-    """
-    if count() == 1:
-        return function()
-
-    def lead():
-        try:
-            return function()
-        finally:
-            handed_out(None, take_part)
-
-    def follow():
-        while (array := _told_array(None)) is not None:
-            with contextlib.suppress(UserError):  # The chief finds the same wrong with its part.
-                take_part(array)
-
-    return by_chief(lead) if is_chief() else everywhere(follow)
-
-
-def handed_out(array, take_part):
-    """What `take_part` returns to the chief, where all workers call it with the chief's array, uint8; None ends `led_by_chief`."""
-    alone, _by_itself[:] = list(_by_itself), []
+@contextlib.contextmanager
+def _alone(is_alone):
+    """Within what is inside the chief is, or is not, by itself."""
+    before, _by_itself[:] = list(_by_itself), [True] * is_alone
     try:
-        array = _told_array(array)
-        return None if array is None else take_part(array)
+        yield
     finally:
-        _by_itself[:] = alone
+        _by_itself[:] = before
 
 
-def _told_array(array):
-    """The chief's array, uint8, or None, told to all."""
+def together():
+    """Within what the chief does by itself: what it and all the others do together."""
+    return _alone(False)
+
+
+def told_array(array):
+    """The chief's array, uint8, or None, told to all; the others give None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None

@@ -69,6 +69,8 @@ def test_devices_of_a_dry_run(capsys):
     share, remedy = large['of the 16 GiB of a TPU v5e'].split('%')
     assert int(share) == round(100 * int(large['bytes of a device'].replace(',', '')) / 2**34) > 100 and '--microbatches' in remedy
     assert '--dry_run_devices' in refused(capsys, *TINY, '--dry_run', '--tpu=NAME')
+    assert 'is for --dry_run' in refused(capsys, *TINY, '--dry_run_devices=2')
+    assert 'does not go with' in refused(capsys, *TINY, '--dry_run', '--dry_run_devices=2', '--strategy=one')
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)

@@ -34,6 +34,7 @@ def test_lowered(program, recipe):
 
 def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_path, monkeypatch, capsys):
     (tmp_path / 'compiler.py').write_text(COMPILER)
+    monkeypatch.setattr(tpu_compile, '_check', lambda options: None)
     asked = []
 
     def lowered(config, program):
@@ -66,9 +67,19 @@ def test_wrong_use(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             tpu_compile.main([results, *options])
         assert ended.value.code == 2 and part in capsys.readouterr().err.splitlines()[-1]
-    assert tpu_compile.main([results, f'--python={sys.executable}', '--dataset=cifar11']) == 2
-    assert capsys.readouterr().err.startswith('error: --dataset=cifar11 ')
-    assert not list(tmp_path.iterdir())
+    assert tpu_compile.main([results, f'--python={sys.executable}', *TINY]) == 2
+    assert '--python=' in capsys.readouterr().err
+    (tmp_path / 'jax.py').touch(), (tmp_path / 'libtpu.py').touch()
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    for options, part in (
+        ([results, '--dataset=cifar11'], '--dataset=cifar11 '),
+        ([results, '--datset=digits'], 'datset'),
+        (['--results=/proc/none/results.jsonl', *TINY], '/proc/none'),
+    ):
+        assert tpu_compile.main([f'--python={sys.executable}', *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('error: ') and part in line
+    assert not (tmp_path / 'none.jsonl').exists()
 
 
 def test_refusals():

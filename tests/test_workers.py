@@ -111,6 +111,19 @@ def test_two_workers_share_the_images_that_are_scored(capsys, tmp_path):
     )
 
 
+@pytest.mark.parametrize('stopped', [0, 1])
+def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
+    """It ends as it would alone, and the other, who waits for it, in one line."""
+    np.save(tmp_path / 'images.npy', np.zeros([3, 16, 16, 1], np.uint8))
+    network = stand_in.save(tmp_path / 'network', says=True)
+    processes = start(tmp_path, '--dataset=digits', '--mode=evaluate', f'--extractor={network}', f'--samples={tmp_path}/images.npy')
+    wait_for(lambda: 'took' in (tmp_path / f'out-{stopped}').read_text(), processes)
+    processes[stopped].send_signal(signal.SIGINT)
+    codes, errors = ended(tmp_path, processes)
+    assert (codes[stopped], codes[1 - stopped]) == (130, 4)
+    assert ['Traceback' in line for mine in errors for line in mine] == [False, False], errors
+
+
 def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
     """SIGTERM to one saves the same step of both, a killed one ends the other; meanwhile and after, the run is that of one process."""
     options = [*OPTIONS, '--evaluate_every=0', f'--train_steps={_STEPS}', '--workdir']

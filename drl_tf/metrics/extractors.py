@@ -129,6 +129,8 @@ def _from_hub(handle):
             tf.saved_model.load(network)
             os.rename(network, cached)
     except Exception as error:  # Servers, archives and disks fail in errors of many kinds.
+        if os.path.isdir(cached) and os.listdir(cached):  # Another process was faster.
+            return cached
         reason = error if isinstance(error, UserError) else f'what {url} brings could not be unpacked and loaded ({one_line(error)})'
         by_hand = 'fetch it by other means, unpack it in a directory and give --inception=DIR, or another --extractor'
         raise UserError(f'--extractor=inception is not in {cached}, and {reason}: {by_hand}') from error

@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from drl_tf import cluster, devices, workers
 
+_MOST_BYTES = 2**24
+
 
 def replicas():
     """How many devices of this process take part; of a TPU, which cannot resize images with antialiasing, its host alone."""
@@ -37,24 +39,64 @@ def over_replicas(function):
     return run
 
 
-def over_workers(run):
+class OverWorkers:
     """Has each worker take its part of the images that the chief has.
 
     Args:
-      run: callable, uint8 [n, H, W, C] -> a tuple of arrays [n, ...], or None in their place.
-
-    Returns:
-      For the chief, within `workers.led_by_chief`, a callable as `run`; and what all the others call there with the same images.
+      run: callable, uint8 [n, H, W, C] -> a tuple of float32 arrays [n, ...], or None in their place.
     """
 
-    if workers.count() == 1:
-        return run, None
+    def __init__(self, run):
+        self._run, self._leads, self._failed = run, False, False
 
-    def take_part(images):
-        mine = np.split(_padded(images, workers.count()), workers.count())[cluster.workers().index]
-        return tuple(part if part is None else workers.stacked(part)[: len(images)] for part in run(mine))
+    def led(self, function):
+        """As `workers.by_chief`; what the function calls `run` for, all workers do. They all call this."""
+        if workers.count() == 1:
+            return function()
+        return workers.by_chief(lambda: self._lead(function)) if workers.is_chief() else workers.everywhere(self._follow)
 
-    return (lambda images: workers.handed_out(images, take_part)), take_part
+    def run(self, images):
+        """As the callable itself."""
+        if not self._leads:
+            return self._run(images)
+        with workers.together():
+            size = max(1, _MOST_BYTES // images[0].nbytes)
+            results = zip(*(self._shared(images[i : i + size]) for i in range(0, len(images), size)), strict=True)
+        return tuple(None if parts[0] is None else np.concatenate(parts) for parts in results)
+
+    def _lead(self, function):
+        self._leads, self._failed = True, False
+        try:
+            result = function()
+        except workers.CARRIED:
+            if not self._failed:
+                self._end()
+            raise
+        finally:
+            self._leads = False
+        self._end()
+        return result
+
+    def _end(self):
+        with workers.together():
+            self._shared(None)
+
+    def _follow(self):
+        while self._shared(None) is not None:
+            pass
+
+    def _shared(self, images):
+        """What `run` returns to all for the chief's images; for None, None."""
+        images, count = workers.told_array(images), workers.count()
+        if images is None:
+            return None
+        mine = np.split(_padded(images, count), count)[cluster.workers().index]
+        try:
+            results = workers.everywhere(lambda: self._run(mine))
+        except workers.CARRIED:
+            self._failed = True
+            raise
+        return tuple(None if part is None else workers.stacked(part)[: len(images)] for part in results)
 
 
 def _padded(images, count):
