@@ -85,7 +85,7 @@ def test_predicted_as_the_tpu_compiler_says():
     more."""
     lines = [json.loads(line) for line in (ROOT / 'docs' / 'tpu_compile.jsonl').read_text().splitlines()]
     large = [line for line in lines if line['program'] == 'train' and 'error' not in line and line['bytes'] > 2**30]
-    assert len(large) >= 13
+    assert len(large) >= 10
     for line in large:
         share = tpu_compile.predicted(line) / (line['bytes'] - line['generated_code_bytes'])
         assert 0.9 < share < (1.3 if 'dsm' in line['preset'] else 1.1), line['preset']
