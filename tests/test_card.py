@@ -81,6 +81,7 @@ def test_without_evaluations_the_card_says_so(small_export):
 OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
 
 
+@pytest.mark.slow
 def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path):
     """Nor would that of its export again; the configuration stays that of the run."""
     model = drl_tf.load(workdir)

@@ -49,6 +49,7 @@ np.testing.assert_allclose(features, tf.reshape(network(colour / 127.5 - 1)['poo
 )
 
 
+@pytest.mark.slow
 def test_two_replicas_train_evaluate_and_go_on(tmp_path):
     done = run('-c', CODE, '3,6', *kills.OPTIONS, '--recipe=t6', '--evaluate_every=3', f'--workdir={tmp_path}/w')
     assert done.returncode == 0, done.stderr

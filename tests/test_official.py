@@ -106,6 +106,7 @@ def test_one_power_iteration_is_made_of_an_imported_u(further):
     assert step == 0 and relative_error(energies_of(model, 16), before) > 1e-2
 
 
+@pytest.mark.slow
 def test_published_numbers_through_the_exported_energy(capsys, tmp_path):
     with np.load(FIXTURE / 'expected.npz') as file:
         expected = dict(file)
