@@ -112,8 +112,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
         model, step = checkpoint.load_model(workdir, config, step)
     stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples) + _more(seeds)
     path, results = os.path.join(workdir, 'evaluation', stem), []
-    with contextlib.ExitStack() as of_chief:
-        parts = workers.by_chief(lambda: of_chief.enter_context(_resumable(path, config)))
+    with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts)
 
         def finish():
@@ -144,8 +143,7 @@ def evaluate_samples(config, path):
       UserError: as `Evaluator`, or an image is broken or of another size.
     """
     count, path = workers.told_by_chief(lambda: check_samples(config, path)), os.path.abspath(path)
-    with contextlib.ExitStack() as of_chief:
-        parts = workers.by_chief(lambda: of_chief.enter_context(_resumable(path, config)))
+    with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts)
         drawn = report.progress(samples.read(path, config.image_shape), count, 'scoring')
         result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')

@@ -118,7 +118,7 @@ def _sampled(model, share, num_samples, seed, weights, label, compose, first, af
     for start in range(first, last, batch):
         firsts = list(range(start, start + batch, share))
         terms = _together(strategy, [terms_of(model.config, mine, share, label, compose) for mine in firsts])
-        count, mine = min(batch, last - start), _of_each(strategy, firsts)
+        count, mine = min(batch, last - start), workers.of_each(strategy, firsts)
 
         def walked(levels, count=count):
             after_part(levels * count)
@@ -130,16 +130,10 @@ def _sampled(model, share, num_samples, seed, weights, label, compose, first, af
         yield report.kept(images[: last - start]), states
 
 
-def _of_each(strategy, values):
-    """One value for each replica, as tensors."""
-    tensors = [tf.convert_to_tensor(value) for value in values]
-    return strategy.experimental_distribute_values_from_function(lambda context: tensors[context.replica_id_in_sync_group])
-
-
 def _together(strategy, parts):
     """The terms of all replicas in one structure: the weights are the same, the labels differ."""
     terms = [zip(*term, strict=True) for term in zip(*parts, strict=True)]
-    return tuple((None if labels[0] is None else _of_each(strategy, labels), weights[0]) for labels, weights in terms)
+    return tuple((None if labels[0] is None else workers.of_each(strategy, labels), weights[0]) for labels, weights in terms)
 
 
 def terms_of(config, first, count, label=-1, compose=None):

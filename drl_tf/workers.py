@@ -45,8 +45,7 @@ def exchange(value):
 def _rows(mine):
     """The vectors of all workers, float32 [workers, n]."""
     strategy = devices.strategy()
-    row = tf.constant(mine[None])
-    rows = _gathered(strategy.experimental_distribute_values_from_function(lambda context: row))
+    rows = _gathered(of_each(strategy, [mine[None]]))
     return rows.numpy()[:: strategy.num_replicas_in_sync // count()]
 
 
@@ -100,9 +99,8 @@ def told_array(array):
     if shape is None:
         return None
     strategy, values = devices.strategy(), np.zeros(shape, np.float32) if array is None else np.float32(array)
-    mine = [tf.constant(values), *[tf.zeros(shape)] * (strategy.num_replicas_in_sync // count() - 1)]
-    parts = strategy.experimental_distribute_values_from_function(lambda context: mine[context.replica_id_in_sync_group % len(mine)])
-    return _summed(parts).numpy().astype(np.uint8)
+    mine = [values, *[tf.zeros(shape)] * (strategy.num_replicas_in_sync // count() - 1)]
+    return _summed(of_each(strategy, mine)).numpy().astype(np.uint8)
 
 
 def stacked(array):
@@ -154,10 +152,16 @@ def held(directory, flag='--workdir'):
     Raises:
       UserError: another run holds it, or a worker does not see it.
     """
-    with contextlib.ExitStack() as stack:
-        by_chief(lambda: stack.enter_context(files.held(directory, flag)))
+    with entered_by_chief(files.held(directory, flag)):
         everywhere(lambda: _check_seen(directory, flag))
         yield
+
+
+@contextlib.contextmanager
+def entered_by_chief(context):
+    """A context that the chief alone enters, with what that gives it; None elsewhere."""
+    with contextlib.ExitStack() as stack:
+        yield by_chief(lambda: stack.enter_context(context))
 
 
 def _check_seen(directory, flag):
@@ -167,6 +171,12 @@ def _check_seen(directory, flag):
             f'worker {mine.index} ({mine.addresses[mine.index]}) does not see {directory} of the chief: {flag} must be on a file '
             'system that all workers share'
         )
+
+
+def of_each(strategy, values):
+    """One value for each replica of this worker, or of all, in turn, as tensors."""
+    tensors = [tf.convert_to_tensor(value) for value in values]
+    return strategy.experimental_distribute_values_from_function(lambda context: tensors[context.replica_id_in_sync_group % len(tensors)])
 
 
 def gathered(strategy, values):

@@ -11,9 +11,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
-CODE = (
-    TWO_CPUS
-    + """
+CODE = """
 from drl_tf import cli, devices
 for steps in sys.argv[1].split(','):
     code = cli.main(['run.py', '--strategy=mirrored', *sys.argv[2:], f'--train_steps={steps}'])
@@ -21,10 +19,7 @@ for steps in sys.argv[1].split(','):
     if code:
         sys.exit(code)
 """
-)
-FEATURES = (
-    TWO_CPUS
-    + """
+FEATURES = """
 import numpy as np
 from drl_tf import cluster, config, devices
 from drl_tf.data import specs
@@ -46,12 +41,11 @@ size = network.__call__.concrete_functions[0].structured_input_signature[0][0].s
 colour = tf.image.resize(tf.image.grayscale_to_rgb(tf.cast(images, tf.float32)), [size, size], 'bilinear', antialias=True)
 np.testing.assert_allclose(features, tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7, -1]), rtol=1e-4, atol=1e-4)
 """
-)
 
 
 @pytest.mark.slow
 def test_two_replicas_train_evaluate_and_go_on(tmp_path):
-    done = run('-c', CODE, '3,6', *kills.OPTIONS, '--recipe=t6', '--evaluate_every=3', f'--workdir={tmp_path}/w')
+    done = run('-c', TWO_CPUS + CODE, '3,6', *kills.OPTIONS, '--recipe=t6', '--evaluate_every=3', f'--workdir={tmp_path}/w')
     assert done.returncode == 0, done.stderr
     assert 'resuming at step 3' in done.stdout
     assert len((tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()) == 2
@@ -59,7 +53,7 @@ def test_two_replicas_train_evaluate_and_go_on(tmp_path):
 
 def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
     """Those of the digits classifier, and of a network that lies on the first device."""
-    done = run('-c', FEATURES, stand_in.save(tmp_path / 'network'))
+    done = run('-c', TWO_CPUS + FEATURES, stand_in.save(tmp_path / 'network'))
     assert done.returncode == 0, done.stderr
 
 
@@ -68,7 +62,7 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
 def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
     """Loss, gradient norm, weights and moments of 20 steps with clipping."""
     options = [*kills.OPTIONS, f'--recipe={recipe}', '--clip_norm=0.1', '--checkpoint_every=10', '--evaluate_every=0']
-    done = run('-c', CODE, '20', *options, f'--workdir={tmp_path}/two')
+    done = run('-c', TWO_CPUS + CODE, '20', *options, f'--workdir={tmp_path}/two')
     assert done.returncode == 0, done.stderr
     assert call(capsys, *options, '--strategy=one', '--train_steps=20', f'--workdir={tmp_path}/one')[0] == 0
     kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)

@@ -69,8 +69,11 @@ def test_wrong_use(tmp_path, monkeypatch, capsys):
         assert ended.value.code == 2 and part in capsys.readouterr().err.splitlines()[-1]
     assert tpu_compile.main([results, f'--python={sys.executable}', *TINY]) == 2
     assert '--python=' in capsys.readouterr().err
-    (tmp_path / 'jax.py').touch(), (tmp_path / 'libtpu.py').touch()
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    modules = tmp_path / 'modules'
+    modules.mkdir()
+    for name in ('jax.py', 'libtpu.py'):
+        (modules / name).touch()
+    monkeypatch.setenv('PYTHONPATH', str(modules))
     for options, part in (
         ([results, '--dataset=cifar11'], '--dataset=cifar11 '),
         ([results, '--datset=digits'], 'datset'),
@@ -79,7 +82,7 @@ def test_wrong_use(tmp_path, monkeypatch, capsys):
         assert tpu_compile.main([f'--python={sys.executable}', *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith('error: ') and part in line
-    assert not (tmp_path / 'none.jsonl').exists()
+    assert list(tmp_path.iterdir()) == [modules]
 
 
 def test_refusals():

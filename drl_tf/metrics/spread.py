@@ -29,10 +29,7 @@ def over_replicas(function):
     shared = tf.function(lambda parts: strategy.run(function, (parts,)), autograph=False)
 
     def run(images):
-        parts = [tf.constant(part) for part in np.split(_padded(images, count), count)]
-        results = shared(
-            strategy.experimental_distribute_values_from_function(lambda context: parts[context.replica_id_in_sync_group % count])
-        )
+        results = shared(workers.of_each(strategy, np.split(_padded(images, count), count)))
         local = [result if result is None else tf.concat(strategy.experimental_local_results(result), 0) for result in results]
         return tuple(result if result is None else result[: len(images)] for result in local)
 
