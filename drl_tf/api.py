@@ -11,12 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from drl_tf import arguments, card, checkpoint, devices, export, exported, noise, report, train
-from drl_tf import config as configuration
-from drl_tf.cooperative import build_model
-from drl_tf.diffusion import at
-from drl_tf.errors import DivergenceError, UserError
-from drl_tf.terms import guided
+from drl_tf.base import arguments
+from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.config import config as configuration
+from drl_tf.core import noise
+from drl_tf.core.cooperative import build_model
+from drl_tf.core.diffusion import at
+from drl_tf.core.guidance import guided
+from drl_tf.distributed import devices
+from drl_tf.runs import checkpoint, exported, pictures
+from drl_tf.serving import card, export
+from drl_tf.training import train
 
 _LARGEST_VALUE, _MOST_IMAGES = 1.001, 2**30
 _LEARNING_RATES = (1e-8, 1)
@@ -99,7 +104,7 @@ class Model:
             terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
             x = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)[-1].numpy()
             drawn.append(x[: n - start])
-        return report.kept(_finite(np.concatenate(drawn)))
+        return pictures.kept(_finite(np.concatenate(drawn)))
 
     def energy(self, images, level=0, labels=None, guidance=0.0):
         """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.

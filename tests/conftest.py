@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 
-import golden
 import pytest
-from tiny import TINY, run
+from helpers import golden
+from helpers.tiny import TINY, run
 
-from drl_tf import cli
+from drl_tf.cli import main as cli
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 

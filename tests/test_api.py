@@ -2,19 +2,20 @@
 
 import shutil
 
-import golden
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import ROOT, call
-from tiny import run as run_python
+from helpers import golden
+from helpers.tiny import ROOT, call
+from helpers.tiny import run as run_python
 
 import drl_tf
-from drl_tf import checkpoint, exported, noise, report, samples
-from drl_tf import config as configuration
-from drl_tf.errors import DivergenceError, UserError
-from drl_tf.terms import guided
+from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.config import config as configuration
+from drl_tf.core import noise
+from drl_tf.core.guidance import guided
+from drl_tf.runs import checkpoint, exported, pictures, samples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
@@ -51,7 +52,7 @@ def test_samples_are_those_of_the_seed(model, run):
     """In batches (16 at a time) and alone, with classes in turn or as asked, guided or not."""
     images = model.sample(20, seed=4)
     assert images.dtype == np.uint8 and images.shape == (20, 8, 8, 1)
-    expected = report.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
+    expected = pictures.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
     assert np.abs(images.astype(int) - expected).max() <= 1
     assert np.abs(model.sample(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
     assert np.abs(model.sample(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1

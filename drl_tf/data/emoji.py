@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 from fontTools import ttLib
 from PIL import Image
 
+from drl_tf.base.errors import UserError, one_line
 from drl_tf.data import images
-from drl_tf.errors import UserError, one_line
 
 FONT = 'NotoColorEmoji.ttf'
 DEBIAN_FONTS = '/usr/share/fonts/truetype/noto'

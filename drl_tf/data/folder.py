@@ -8,9 +8,9 @@ import numpy as np
 from absl import logging
 from PIL import Image, ImageOps
 
-from drl_tf import config
+from drl_tf.base.errors import UserError, printable
+from drl_tf.config import config
 from drl_tf.data import images
-from drl_tf.errors import UserError, printable
 
 _EXTENSIONS = ('.png', '.jpg', '.jpeg')
 _HELD_OUT_EVERY = 20

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ImageOps
 
+from drl_tf.base.errors import UserError, one_line
 from drl_tf.data.images import open_picture
-from drl_tf.errors import UserError, one_line
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
 _PICTURES = ('.png', '.jpg', '.jpeg')

@@ -6,8 +6,8 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image, UnidentifiedImageError
 
-from drl_tf import config
-from drl_tf.data import specs
+from drl_tf.config import config
+from drl_tf.data import table
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
 MAX_PIXELS = 2**26  # Of one picture of the user's: what is larger, or says that it is, is not decoded.
@@ -59,7 +59,7 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
     Returns:
       uint8 [..., H, W, C].
     """
-    rule = specs.find_spec(data.dataset).crop
+    rule = table.find_spec(data.dataset).crop
     pictures = _crop(tf.convert_to_tensor(pictures), rule)
     if pictures.shape[-3:] == [data.image_size, data.image_size, data.image_channels]:
         return pictures

@@ -23,10 +23,10 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
 
-from drl_tf import config
-from drl_tf.data import database, fetch, images
-from drl_tf.errors import UserError, one_line
-from drl_tf.files import written_aside
+from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.files import written_aside
+from drl_tf.config import config
+from drl_tf.data import downloads, images, lmdb_files
 
 _STOCK = tfds.builder_cls('lsun')
 _PER_SHARD = 8192
@@ -69,9 +69,9 @@ class Lsun(_STOCK, skip_registration=True):
         databases = {split: _unpacked(path, work) for split, path in sorted(archives.items())}
         shards = [shard for split, directory in databases.items() for shard in _plan(split, directory, self.size, work)]
         if not self.size:
-            needed = sum(os.path.getsize(database.file_of(directory)) for directory in databases.values())
+            needed = sum(os.path.getsize(lmdb_files.file_of(directory)) for directory in databases.values())
             written = sum(os.path.getsize(shard.path) for shard in shards if os.path.exists(shard.path))
-            fetch.check_room(work, needed - written, 'the prepared pictures')
+            downloads.check_room(work, needed - written, 'the prepared pictures')
         notes = _write_all(shards, databases)
         infos = []
         for split in databases:
@@ -100,15 +100,15 @@ def _unpacked(path, work):
     if os.path.isdir(path):
         return path
     target = os.path.join(work, os.path.basename(path).removesuffix('.zip'))
-    if os.path.exists(database.file_of(target)):
+    if os.path.exists(lmdb_files.file_of(target)):
         return target
     try:
         with zipfile.ZipFile(path) as archive:
             (member,) = [member for member in archive.infolist() if os.path.basename(member.filename) == 'data.mdb']
             os.makedirs(target, exist_ok=True)
-            fetch.check_room(target, member.file_size, f'{path}, unpacked,')
+            downloads.check_room(target, member.file_size, f'{path}, unpacked,')
             print(f'unpacking {path}', flush=True)
-            with archive.open(member) as packed, written_aside(database.file_of(target), 'wb') as file:
+            with archive.open(member) as packed, written_aside(lmdb_files.file_of(target), 'wb') as file:
                 shutil.copyfileobj(packed, file, 2**20)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
         raise UserError(f'{path} is damaged or holds no data.mdb ({error}): fetch it again') from error
@@ -128,8 +128,8 @@ class _Shard:
 
 def _plan(split, directory, size, work):
     """Shards of at most 8,192 pictures each, in an order that depends on their number alone; keeps those of the same pictures."""
-    keys = database.keys(directory)
-    status = os.stat(database.file_of(directory))
+    keys = lmdb_files.keys(directory)
+    status = os.stat(lmdb_files.file_of(directory))
     identity = hashlib.sha256(b'\n'.join([*keys, f'{status.st_size} {status.st_mtime_ns} {_PER_SHARD}'.encode()])).hexdigest()
     place = os.path.join(work, f'{split}_{identity[:16]}')
     os.makedirs(place, exist_ok=True)
@@ -159,7 +159,7 @@ def _write_all(shards, databases):
             broken[shard.split] += len(note['broken'])
             if broken[shard.split] > _BROKEN_SHARE * total[shard.split]:
                 raise UserError(
-                    f'{database.file_of(shard.database)} is damaged: {broken[shard.split]:,} of its {total[shard.split]:,} pictures, or '
+                    f'{lmdb_files.file_of(shard.database)} is damaged: {broken[shard.split]:,} of its {total[shard.split]:,} pictures, or '
                     f'more, do not decode; unpack or fetch it again'
                 )
     for split, count in broken.items():
@@ -182,7 +182,7 @@ def _written(shards):
                 future.result()
                 yield pending[future], _note(pending[future])
         except (lmdb.Error, concurrent.futures.BrokenExecutor) as error:
-            raise database.damaged(pending[future].database, error) from error
+            raise lmdb_files.damaged(pending[future].database, error) from error
         finally:
             processes.shutdown(wait=False, cancel_futures=True)
 
@@ -213,7 +213,7 @@ def _write(shard):
     """Writes a shard and then its note: the numbers of examples and bytes, and the keys of broken pictures with what is wrong."""
     features, examples, broken = _features(shard.size), 0, {}
     aside = f'{shard.path}.writing'
-    with database.open_to_read(shard.database) as source, source.begin() as transaction, tf.io.TFRecordWriter(aside) as writer:
+    with lmdb_files.open_to_read(shard.database) as source, source.begin() as transaction, tf.io.TFRecordWriter(aside) as writer:
         for key in shard.keys:
             content = transaction.get(key)
             try:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from drl_tf import config, noise
-from drl_tf.data import digits, folder, images, prepared, specs, toy
+from drl_tf.config import config
+from drl_tf.core import noise
+from drl_tf.data import digits, folder, images, plane, table, tfds_datasets
 
 _THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
@@ -19,9 +20,9 @@ def prepare(data: config.Data):
     Raises:
       UserError: as for `training_images`.
     """
-    data = specs.resolve(data)
-    if specs.find_spec(data.dataset).source == 'tfds':
-        prepared.open_builder(data)
+    data = table.resolve(data)
+    if table.find_spec(data.dataset).source == 'tfds':
+        tfds_datasets.open_builder(data)
 
 
 def training_images(
@@ -50,8 +51,8 @@ def training_images(
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
-    data = specs.resolve(data)
-    spec = specs.find_spec(data.dataset)
+    data = table.resolve(data)
+    spec = table.find_spec(data.dataset)
 
     def finish(position, image_and_label):
         image, label = image_and_label
@@ -87,20 +88,21 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     Raises:
       UserError: as for `training_images`.
     """
-    data = specs.resolve(data)
-    spec = specs.find_spec(data.dataset)
+    data = table.resolve(data)
+    spec = table.find_spec(data.dataset)
     if spec.source == 'digits':
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
     if spec.source == 'folder':
         return folder.load(data, split)[:limit]
-    return prepared.load(prepared.open_builder(data), _split_of(spec, split), data, limit)
+    return tfds_datasets.load(tfds_datasets.open_builder(data), _split_of(spec, split), data, limit)
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images of `load_images` in parts, uint8 [n, H, W, C]; those of tensorflow-datasets are never all in memory."""
-    spec = specs.find_spec(data.dataset)
+    spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        yield from prepared.batches(prepared.open_builder(specs.resolve(data)), _split_of(spec, split), specs.resolve(data), limit)
+        resolved = table.resolve(data)
+        yield from tfds_datasets.batches(tfds_datasets.open_builder(resolved), _split_of(spec, split), resolved, limit)
         return
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
@@ -109,9 +111,9 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 def count_images(data: config.Data, split: str) -> int:
     """How many images a split has; raises UserError as `training_images` does."""
-    spec = specs.find_spec(data.dataset)
+    spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        return prepared.count(prepared.open_builder(specs.resolve(data)), _split_of(spec, split))
+        return tfds_datasets.count(tfds_datasets.open_builder(table.resolve(data)), _split_of(spec, split))
     return len(load_images(data, split))
 
 
@@ -129,22 +131,22 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     Raises:
       UserError: as for `training_images`.
     """
-    data = specs.resolve(data)
-    spec = specs.find_spec(data.dataset)
+    data = table.resolve(data)
+    spec = table.find_spec(data.dataset)
     if spec.source == 'digits':
         return digits.load(split)[1]
-    return prepared.load_labels(prepared.open_builder(data), _split_of(spec, split))
+    return tfds_datasets.load_labels(tfds_datasets.open_builder(data), _split_of(spec, split))
 
 
 def _endless_images(data, seed, batch_size, first_step, rows):
     """Dataset of those rows of each batch from a step on: positions, int64 [], and (uint8 [H, W, C], classes from 0, int32 [])."""
     steps = tf.data.Dataset.counter(first_step)
     positions = steps.map(lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]).unbatch()
-    spec = specs.find_spec(data.dataset)
+    spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        builder = prepared.open_builder(data)
-        if not images.fit_in_memory(prepared.count(builder, spec.train_split), data):
-            streamed = prepared.stream(builder, spec.train_split, data, seed, batch_size, first_step, rows)
+        builder = tfds_datasets.open_builder(data)
+        if not images.fit_in_memory(tfds_datasets.count(builder, spec.train_split), data):
+            streamed = tfds_datasets.stream(builder, spec.train_split, data, seed, batch_size, first_step, rows)
             return tf.data.Dataset.zip(positions, streamed)
     with tf.device('CPU'):
         everything = tf.constant(load_images(data, 'train'))
@@ -163,7 +165,7 @@ def _endless_points(name, seed, first_step, batch_size, rows):
     """Dataset of those rows of each batch, float32 [n, 1, 1, 2], from a step on."""
 
     def draw(step):
-        points = tf.numpy_function(lambda step: toy.points(name, seed, int(step), batch_size)[rows], [step], tf.float32)
-        return tf.ensure_shape(points, [len(range(batch_size)[rows]), *toy.IMAGE_SHAPE])
+        points = tf.numpy_function(lambda step: plane.points(name, seed, int(step), batch_size)[rows], [step], tf.float32)
+        return tf.ensure_shape(points, [len(range(batch_size)[rows]), *plane.IMAGE_SHAPE])
 
     return tf.data.Dataset.counter(first_step).map(draw)

@@ -1,7 +1,8 @@
 """Small datasets in the real file format of tensorflow-datasets, made of the test's own pictures."""
 
 import pytest
-import tfds_files
+
+from drl_tf.tools import tfds_files
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import zlib
 
 import numpy as np
 import pytest
-from hostile import damaged, tries
+from helpers.hostile import damaged, tries
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from drl_tf import config
-from drl_tf.data import folder, image_files, images, lsun, specs
-from drl_tf.errors import UserError, printable
+from drl_tf.base.errors import UserError, printable
+from drl_tf.config import config
+from drl_tf.data import folder, image_files, images, lsun, table
 
 SIZE = 8
 
@@ -122,7 +122,7 @@ def put(path, kind):
 def load(directory, caplog):
     """All images of a folder, in the order of their paths, and the log."""
     caplog.clear()
-    data = specs.resolve(config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3))
+    data = table.resolve(config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3))
     return folder._read_all(data), caplog.text
 
 

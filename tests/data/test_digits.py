@@ -4,7 +4,7 @@ import importlib.resources
 import numpy as np
 import pytest
 
-from drl_tf import config
+from drl_tf.config import config
 from drl_tf.data import digits, pipeline
 
 

@@ -11,9 +11,9 @@ from fontTools.ttLib.tables.C_B_D_T_ import cbdt_bitmap_format_17
 from fontTools.ttLib.tables.E_B_L_C_ import SbitLineMetrics, Strike, eblc_index_sub_table_1
 from PIL import Image
 
-from drl_tf import config
+from drl_tf.base.errors import UserError
+from drl_tf.config import config
 from drl_tf.data import emoji, pipeline
-from drl_tf.errors import UserError
 
 REAL_FONT = pathlib.Path(emoji.DEBIAN_FONTS) / emoji.FONT
 

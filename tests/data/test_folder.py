@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drl_tf import config
-from drl_tf.data import folder, images, specs
-from drl_tf.errors import UserError
+from drl_tf.base.errors import UserError
+from drl_tf.config import config
+from drl_tf.data import folder, images, table
 
 
 def load(directory, split='train', channels=3, size=8):
     data = config.Data(dataset='folder', data_dir=str(directory), image_size=size, image_channels=channels)
-    return folder.load(specs.resolve(data), split)
+    return folder.load(table.resolve(data), split)
 
 
 def save_values(directory, values):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drl_tf import config
-from drl_tf.data import images, specs
+from drl_tf.config import config
+from drl_tf.data import images, table
 
 
 def random_picture(*shape):
@@ -11,7 +11,7 @@ def random_picture(*shape):
 
 
 def resolved(dataset, size=0, channels=0):
-    return specs.resolve(config.Data(dataset=dataset, image_size=size, image_channels=channels))
+    return table.resolve(config.Data(dataset=dataset, image_size=size, image_channels=channels))
 
 
 def fitted(picture, *args):

@@ -1,4 +1,4 @@
-"""LSUN from LMDBs of real photographs; a thread stands in for the processes, which tests/test_lsun_run.py starts."""
+"""LSUN from LMDBs of real photographs; a thread stands in for the processes, which tests/training/test_lsun_run.py starts."""
 
 import collections
 import concurrent.futures
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from pictures import encoded, end_process, photographs, write_lmdb, zipped
 from PIL import Image
 
-from drl_tf import config
-from drl_tf.data import database, fetch, images, lsun, pipeline, prepared, specs
-from drl_tf.errors import UserError
-from drl_tf.files import held
+from drl_tf.base.errors import UserError
+from drl_tf.base.files import held
+from drl_tf.config import config
+from drl_tf.data import downloads, images, lmdb_files, lsun, pipeline, table, tfds_datasets
+from drl_tf.tools.photographs import encoded, end_process, photographs, write_lmdb, zipped
 
 COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
 
@@ -26,7 +26,7 @@ COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
 @pytest.fixture(autouse=True)
 def small_scale(monkeypatch):
     monkeypatch.setattr(lsun, '_PER_SHARD', PER_SHARD)
-    for module, name in ((lsun, '_processes'), (database, '_process')):
+    for module, name in ((lsun, '_processes'), (lmdb_files, '_process')):
         monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
 
 
@@ -43,7 +43,7 @@ def manual(tmp_path, photos):
 
 
 def data_of(tmp_path, dataset='lsun_church', prepare_size=0, image_size=64):
-    return specs.resolve(
+    return table.resolve(
         config.Data(dataset, str(tmp_path / 'data'), str(tmp_path / 'manual'), prepare_size=prepare_size, image_size=image_size)
     )
 
@@ -56,14 +56,14 @@ def records(builder, split):
 
 def refused(data):
     with pytest.raises(UserError) as error:
-        prepared.open_builder(data)
+        tfds_datasets.open_builder(data)
     assert '\n' not in str(error.value)
     assert not list(pathlib.Path(data.data_dir).glob('lsun/*/*/*.tfrecord*'))
     return str(error.value)
 
 
 def test_published_files_are_kept_to_the_byte_and_spread_at_random_over_shards(tmp_path, manual):
-    builder = prepared.open_builder(data_of(tmp_path))
+    builder = tfds_datasets.open_builder(data_of(tmp_path))
     found = records(builder, 'train')
     assert dict(found) == manual and len(found) == COUNT
     assert builder.info.splits['train'].shard_lengths == [8, 8, 7]
@@ -74,7 +74,7 @@ def test_published_files_are_kept_to_the_byte_and_spread_at_random_over_shards(t
 
 
 def test_the_stock_builder_reads_what_was_prepared(tmp_path, manual):
-    prepared.open_builder(data_of(tmp_path))
+    tfds_datasets.open_builder(data_of(tmp_path))
     stock = tfds.builder('lsun/church_outdoor', data_dir=str(tmp_path / 'data'))
     assert stock.info.full_name == 'lsun/church_outdoor/3.1.0'
     pictures = {example['id'].decode(): example['image'] for example in tfds.as_numpy(stock.as_dataset(split='train'))}
@@ -94,7 +94,7 @@ def test_prepared_at_the_image_size_the_batches_are_those_of_the_full_pictures(t
 
 def test_prepared_pictures_are_lossless_squares_beside_other_sizes(tmp_path, manual):
     for size in (64, 128):
-        builder = prepared.open_builder(data_of(tmp_path, prepare_size=size))
+        builder = tfds_datasets.open_builder(data_of(tmp_path, prepare_size=size))
         assert builder.info.full_name == f'lsun/church_outdoor_{size}px/3.1.0'
         for key, file in records(builder, 'train'):
             picture = Image.open(io.BytesIO(file))
@@ -115,14 +115,14 @@ def test_categories_of_objects_are_one_archive_in_webp(tmp_path):
 
 
 def test_zips_are_unpacked_and_leave_nothing_behind(tmp_path, manual, monkeypatch):
-    builder = prepared._builder('lsun/church_outdoor', str(tmp_path / 'data'))
-    for archive in fetch.wanted(builder):
+    builder = tfds_datasets._builder('lsun/church_outdoor', str(tmp_path / 'data'))
+    for archive in downloads.wanted(builder):
         path = zipped(tmp_path / 'manual' / archive.unpacked_name)
         path.with_suffix('').rename(tmp_path / archive.unpacked_name)
         content = path.read_bytes()
         info = tfds.download.checksums.UrlInfo(len(content), hashlib.sha256(content).hexdigest(), archive.name)
         monkeypatch.setitem(builder.url_infos, archive.url, info)
-    assert dict(records(prepared.open_builder(data_of(tmp_path)), 'train')) == manual
+    assert dict(records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')) == manual
     assert {path.name for path in (tmp_path / 'data/downloads').iterdir()} == {'.lock'}
     assert len(list((tmp_path / 'manual').iterdir())) == 2
 
@@ -177,7 +177,7 @@ def test_broken_pictures_are_named_counted_and_left_out(tmp_path, caplog, monkey
     monkeypatch.setattr(lsun, '_PER_SHARD', 150)
     bad = broken_files()
     content = write_many(tmp_path / 'manual/airplane', 400, bad)
-    found = records(prepared.open_builder(data_of(tmp_path, 'lsun_airplane', image_size=8)), 'train')
+    found = records(tfds_datasets.open_builder(data_of(tmp_path, 'lsun_airplane', image_size=8)), 'train')
     assert dict(found) == {key: file for key, file in content.items() if file not in bad}
     for key, file in content.items():
         assert caplog.text.count(f'Left out {key} of') == (file in bad)
@@ -231,9 +231,9 @@ def test_a_damaged_lmdb_is_said_in_one_line(tmp_path, manual, monkeypatch, damag
 def test_a_process_that_a_damaged_lmdb_ends_takes_no_other_with_it(tmp_path, monkeypatch):
     monkeypatch.undo()
     (tmp_path / 'ends').mkdir()
-    monkeypatch.setattr(database, '_keys', end_process)
+    monkeypatch.setattr(lmdb_files, '_keys', end_process)
     with pytest.raises(UserError, match=r'ends/data.mdb is damaged \(BrokenProcessPool'):
-        database.keys(str(tmp_path / 'ends'))
+        lmdb_files.keys(str(tmp_path / 'ends'))
 
 
 def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, manual, monkeypatch):
@@ -251,13 +251,13 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
     leftover = tmp_path / 'data/lsun/church_outdoor/incomplete.ABC_3.1.0'
     leftover.mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(lsun, '_write', lambda shard: (written.append(shard.path), write(shard)))
-    resumed = records(prepared.open_builder(data_of(tmp_path)), 'train')
+    resumed = records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')
     assert not leftover.exists()
     assert len(written) == 4 and max(collections.Counter(written).values()) == 1
     other = tmp_path / 'other'
     monkeypatch.setattr(lsun, '_write', write)
     assert resumed == records(
-        prepared.open_builder(specs.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))), 'train'
+        tfds_datasets.open_builder(table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))), 'train'
     )
 
 
@@ -274,7 +274,7 @@ def test_shards_of_another_lmdb_are_not_taken_up(tmp_path, manual, monkeypatch, 
     monkeypatch.setattr(lsun, '_write', write)
     (tmp_path / 'manual/church_outdoor_train_lmdb').rename(tmp_path / 'elsewhere')
     content = write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT][::-1], list(manual))
-    assert dict(records(prepared.open_builder(data_of(tmp_path)), 'train')) == content
+    assert dict(records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')) == content
 
 
 def test_two_preparations_in_one_place_do_not_meet(tmp_path, manual):

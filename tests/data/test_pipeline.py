@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from drl_tf import config
-from drl_tf.data import digits, images, pipeline, prepared, specs
+from drl_tf.config import config
+from drl_tf.data import digits, images, pipeline, table, tfds_datasets
 
 COUNT = 50
 BATCH = 8
@@ -28,7 +28,7 @@ def cifar(request, tmp_path, prepare):
 @pytest.fixture
 def streamed(monkeypatch):
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
-    monkeypatch.setattr(prepared, '_RECORDS_SHUFFLED', 24)
+    monkeypatch.setattr(tfds_datasets, '_RECORDS_SHUFFLED', 24)
 
 
 def cifar_of(count, shards, tmp_path, prepare):
@@ -151,10 +151,10 @@ def test_a_tenth_of_celeb_a_hq_is_held_out(tmp_path, prepare, monkeypatch, limit
 
 def test_a_part_of_a_split_can_be_streamed(tmp_path, prepare):
     prepare('celeb_a_hq/128', shards=3, train=marked_pictures(20, side=128))
-    data = specs.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
-    builder = prepared.open_builder(data)
-    streamed = list(prepared.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator())
-    loaded = prepared.load(builder, 'train[10%:]', data)
+    data = table.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
+    builder = tfds_datasets.open_builder(data)
+    streamed = list(tfds_datasets.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator())
+    loaded = tfds_datasets.load(builder, 'train[10%:]', data)
     assert sorted(image.tobytes() for image, _ in streamed) == sorted(image.tobytes() for image in loaded)
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from etils.epath import gpath, register
-from tiny import TINY, refused
+from helpers.tiny import TINY, refused
 
-from drl_tf import config
-from drl_tf.data import images, pipeline, prepared
-from drl_tf.errors import UserError
+from drl_tf.base.errors import UserError
+from drl_tf.config import config
+from drl_tf.data import images, pipeline, tfds_datasets
 
 
 @pytest.fixture
@@ -69,17 +69,17 @@ def test_a_file_system_that_fails_is_no_damage(tmp_path, prepare, bucket, monkey
 
     def refused_by(place, error_line):
         data = config.Data(dataset='cifar10', data_dir=str(place), image_size=32, image_channels=3)
-        builder = prepared.open_builder(data) if stage == 'read' else None
+        builder = tfds_datasets.open_builder(data) if stage == 'read' else None
         with monkeypatch.context() as patch, pytest.raises(UserError, match=error_line) as raised:
             if stage == 'found':
-                patch.setattr(prepared.tfds, 'builder', lambda *_, **__: tfds_error(fail))
+                patch.setattr(tfds_datasets.tfds, 'builder', lambda *_, **__: tfds_error(fail))
             elif stage == 'asked for':
                 patch.setattr(gpath.PosixGPath, 'exists', fail)
             elif stage == 'checked':
                 patch.setattr(gpath.PosixGPath, 'stat', fail)
             else:
                 patch.setattr(tf.data.Dataset, 'as_numpy_iterator', fail)
-            prepared.load(builder or prepared.open_builder(data), 'train', data)
+            tfds_datasets.load(builder or tfds_datasets.open_builder(data), 'train', data)
         return str(raised.value)
 
     line = refused_by(bucket, 'cannot be reached')

@@ -1,0 +1,1 @@
+"""Errors, files and checks of arguments: what every other folder may use."""

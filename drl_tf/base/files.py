@@ -1,0 +1,116 @@
+"""Files that appear under their name only when they are whole, and directories that one run at a time has."""
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import tempfile
+
+from drl_tf.base.errors import UserError
+
+LOCK, WRITING = '.lock', '.writing'
+REMOTE = '://'  # In the names of files that TensorFlow alone can read, such as gs://bucket/file.
+
+
+@contextlib.contextmanager
+def written_aside(path, mode='w'):
+    """Opens a file beside `path`, in a directory made where need be, and renames it to `path` once all is written.
+
+    Args:
+      path: the file.
+      mode: 'w' for UTF-8 text, 'wb' for bytes.
+
+    Yields:
+      The open file.
+
+    Raises:
+      OSError: it could not be written; the error names `path`.
+    """
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    aside = f'{path}{WRITING}'
+    try:
+        with named(path), open(aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else '') as file:
+            yield file
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(aside)
+
+
+def write_json(path, value):
+    """Writes a value as JSON, as `written_aside`."""
+    with written_aside(path) as file:
+        json.dump(value, file, indent=2)
+
+
+def digest(text):
+    """Six hexadecimal digits for the name of a file, which differ where what decides its contents does."""
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+@contextlib.contextmanager
+def named(path):
+    """Has an `OSError` of a file that is being written, which does not say of which, name its path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
+def check_writable(directory):
+    """Makes a directory, where need be, and sees that files can be written there.
+
+    Raises:
+      UserError: they cannot.
+    """
+    try:
+        os.makedirs(directory or '.', exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory or '.') as file:
+            file.write(b'0')
+    except OSError as error:
+        raise UserError(f'{directory} cannot be written to ({error.strerror}): put that right, or give another place') from error
+
+
+def sync(path):
+    """Has a file, or the names within a directory, on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(directory, flag='--workdir'):
+    """Keeps a directory, made where need be, for this process alone; the hold ends with the process, however it ends.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, LOCK), 'w', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f'{directory} is in use by another run: wait for its end, or give another {flag}') from error
+        yield
+
+
+def put_aside(directory):
+    """Moves all that a directory holds, but for the hold on it and files half written, into a new one beside it.
+
+    Returns:
+      The new directory, `<directory>.1` and so on, or None where there is nothing.
+    """
+    names = [name for name in os.listdir(directory) if name != LOCK and not name.endswith(WRITING)]
+    if not names:
+        return None
+    root = os.path.abspath(directory)
+    kept = next(path for path in (f'{root}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
+    os.mkdir(kept)
+    for name in names:
+        os.rename(os.path.join(directory, name), os.path.join(kept, name))
+    return kept

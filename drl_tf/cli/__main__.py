@@ -1,0 +1,7 @@
+"""`python -m drl_tf.cli` is the same as `python run.py`."""
+
+import sys
+
+from drl_tf.cli.main import main
+
+sys.exit(main(sys.argv))

@@ -1,0 +1,240 @@
+"""Doing what was asked: the devices are set up, what a later mode would refuse is found, then comes mode after mode.
+
+What a mode needs is imported where it is done: some of it takes seconds.
+"""
+
+import dataclasses
+import os
+
+from drl_tf.base.errors import UserError
+from drl_tf.cli.command import MODES, OF_IMAGES, SCORED
+from drl_tf.config.options import text
+from drl_tf.distributed import devices, workers
+from drl_tf.runs import checkpoint
+
+_FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
+
+
+def run(command, config, workdir, wanted):
+    """Sets the devices up, runs the modes in order and prints after each where everything is.
+
+    Args:
+      command: a `Command`.
+      config: a `Config`.
+      workdir: the directory of the run.
+      wanted: a `cluster.Devices`.
+    """
+    devices.set_up(config.training.deterministic, wanted)
+    with workers.as_one_run():
+        config = config.replace(precision=devices.resolve_precision(config.training.precision))
+        exact = ', '.join(mode for mode in command.mode if mode in _FLOAT32)
+        print(f'network arithmetic: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''), flush=True)
+        workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
+        workers.by_chief(lambda: _check_before_work(command, config, workdir))
+        for mode in MODES:
+            if mode in command.mode:
+                for label, words in (_FUNCTIONS[mode](command, config, workdir) or {}).items():
+                    print(f'{label:17} {words}', flush=True)
+
+
+def _import_official(command, config, workdir):
+    from drl_tf.training import train
+
+    return workers.by_chief(lambda: train.import_official(config, workdir, command.official_checkpoint, command.official_weights))
+
+
+def _train(command, config, workdir):
+    from drl_tf.runs import exported
+    from drl_tf.training import train
+
+    init_from = command.init_from and exported.readable(command.init_from, '--init_from')
+    return train.train(config, workdir, init_from, command.weights, command.restart)
+
+
+def _sample(command, config, workdir):
+    from drl_tf.runs import generate
+
+    count, step = command.num_samples or _samples(config), _step(command, workdir)
+    return generate.generate(config, workdir, count, command.weights, step, command.label, first=command.first_sample)
+
+
+def _compose(command, config, workdir):
+    from drl_tf.runs import generate
+
+    weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
+    experts, count, step = (command.labels, weights), command.num_samples or _samples(config), _step(command, workdir)
+    return generate.generate(config, workdir, count, command.weights, step, compose=experts, first=command.first_sample)
+
+
+def _stats(command, config, workdir):
+    from drl_tf.evaluation import evaluate
+
+    del workdir
+    return evaluate.make_statistics(config, command.split, command.keep_features)
+
+
+def _evaluate(command, config, workdir):
+    from drl_tf.evaluation import evaluate
+
+    if command.samples:
+        return evaluate.evaluate_samples(config, command.samples)
+    return evaluate.evaluate(config, workdir, *_scored(command, workdir), command.evaluation_seeds)
+
+
+def _likelihood(command, config, workdir):
+    from drl_tf.experiments import likelihood
+
+    effort, step = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog), _step(command, workdir)
+    return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
+
+
+def _density(command, config, workdir):
+    from drl_tf.experiments import density
+
+    effort = (command.num_samples or _samples(config), command.num_chains or 1000, command.ais_steps, command.hmc_leapfrog)
+    step = _step(command, workdir)
+    return workers.by_chief(lambda: density.density(config, workdir, *effort, command.weights, step))
+
+
+def _long_run(command, config, workdir):
+    from drl_tf.experiments import long_run
+
+    chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
+    plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
+    step = _step(command, workdir)
+    return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, command.weights, step))
+
+
+def _sweep_steps(command, config, workdir):
+    from drl_tf.experiments import sweep
+
+    return sweep.sweep_steps(config, workdir, *_scored(command, workdir))
+
+
+def _sweep_guidance(command, config, workdir):
+    from drl_tf.experiments import sweep
+
+    return sweep.sweep_guidance(config, workdir, *_scored(command, workdir))
+
+
+def _ablate(command, config, workdir):
+    from drl_tf.experiments import ablate
+
+    return ablate.ablate(config, workdir, _num_scored(command), command.weights)
+
+
+def _export(command, config, workdir):
+    from drl_tf.serving import export
+
+    directory, step = _export_directory(command, config), _step(command, workdir)
+    return workers.by_chief(lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step))
+
+
+_FUNCTIONS = {
+    'import_official': _import_official,
+    'train': _train,
+    'sample': _sample,
+    'compose': _compose,
+    'stats': _stats,
+    'evaluate': _evaluate,
+    'likelihood': _likelihood,
+    'density': _density,
+    'long_run': _long_run,
+    'sweep_steps': _sweep_steps,
+    'sweep_guidance': _sweep_guidance,
+    'ablate': _ablate,
+    'export': _export,
+}
+
+
+def _step(command, workdir):
+    """Which checkpoint was asked for, None for the newest; all workers ask at once."""
+    if command.best:
+        return workers.told_by_chief(lambda: checkpoint.best_step(workdir))
+    return None if command.checkpoint_step < 0 else command.checkpoint_step
+
+
+def _samples(config):
+    """How many images are sampled where nothing is said."""
+    return 10_000 if config.planar else 100 if config.data.num_classes else 64
+
+
+def _num_scored(command):
+    from drl_tf.evaluation import evaluate
+
+    return command.num_samples or evaluate.NUM_SAMPLES
+
+
+def _scored(command, workdir):
+    """How many images are scored, of which weights and checkpoint."""
+    return _num_scored(command), command.weights, _step(command, workdir)
+
+
+def _export_directory(command, config):
+    return command.export_dir or os.path.join('saved_models', config.data.dataset)
+
+
+def _check_before_work(command, config, workdir):
+    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
+    modes = set(command.mode)
+    _check_points(command, config)
+    if modes & {'train', 'long_run', *SCORED}:
+        _check_scores(command, config)
+    if modes & {'sample', 'compose'}:
+        _check_classes(command, config)
+    if modes & {'likelihood', 'long_run'}:
+        _check_energies(command, config)
+    if 'export' in modes:
+        from drl_tf.serving import export
+
+        export.check(config, _export_directory(command, config))
+    if command.model:
+        from drl_tf.runs import exported
+
+        exported.link(exported.find(command.model), workdir)
+
+
+def _check_points(command, config):
+    """Raises UserError for modes of images where there are points of the plane, and the other way round."""
+    refused = [f'--mode={mode}' for mode in command.mode if mode in OF_IMAGES]
+    refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
+    refused += [f'--{name}' for name in ('extractor', 'inception') if config.planar and getattr(config.evaluation, name)]
+    if config.planar and refused:
+        raise UserError(f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density')
+    if 'density' in command.mode and not config.planar:
+        raise UserError(f'--mode=density is for points of the plane (--dataset=toy_checkerboard, ..), not for {config.data.dataset}')
+
+
+def _check_scores(command, config):
+    from drl_tf.evaluation import evaluate
+    from drl_tf.experiments import ablate, sweep
+
+    if 'long_run' in command.mode:
+        evaluate.check_extractor(config)
+    if set(command.mode) & set(SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
+        evaluate.check_scored(config, _num_scored(command), 'stats' not in command.mode)
+    if command.samples:
+        evaluate.check_samples(config, command.samples)
+    if 'sweep_guidance' in command.mode:
+        sweep.check_guidance(config)
+    if 'ablate' in command.mode:
+        ablate.configs_of(config)
+
+
+def _check_classes(command, config):
+    from drl_tf.runs import generate
+
+    if 'sample' in command.mode and command.label >= 0:
+        generate.check_classes(config, (command.label,), 'label')
+    if 'compose' in command.mode:
+        generate.check_classes(config, command.labels, 'labels')
+
+
+def _check_energies(command, config):
+    from drl_tf.config import combinations
+
+    top = config.diffusion.num_levels - 1
+    if 'long_run' in command.mode and any(level > top for level in command.chain_levels):
+        raise UserError(f'--chain_levels={text(command.chain_levels)} must be from 0 to {top}, one less than --num_levels')
+    for mode in {'likelihood', 'long_run'} & set(command.mode):
+        combinations.check_energies(config, mode)

@@ -1,0 +1,107 @@
+"""Options that do not go together."""
+
+from drl_tf.base.errors import UserError
+from drl_tf.config.options import text
+
+
+def check(config):
+    """Raises UserError where two options of a `Config`, each within its bounds, contradict each other."""
+    if config.planar:
+        _check_planar(config)
+    _check_networks(config)
+    _check_levels(config)
+    _check_objective(config)
+    _check_steps(config)
+
+
+def check_energies(config, mode):
+    """Raises UserError for modes that need an image to have an energy of its own."""
+    if config.network.norm == 'batch':
+        raise UserError(f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm')
+
+
+def _check_networks(config):
+    """Raises UserError for what the networks cannot be built of."""
+    size = config.data.image_size
+    for name, mult in (('channel_mult', config.network.channel_mult), ('initializer_mult', config.initializer.initializer_mult)):
+        halvings = len(mult) - 1
+        if size % 2**halvings and (name == 'channel_mult' or config.diffusion.initializer):
+            raise UserError(f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of --{name}')
+    if size % 2 and not config.planar:
+        raise UserError(f'--image_size={size} must be even')
+    if config.network.channels % 2:
+        raise UserError(f'--channels={config.network.channels} must be even: the time embedding has as many sines as cosines')
+    if config.initializer.initializer_channels % 4:
+        raise UserError(f'--initializer_channels={config.initializer.initializer_channels} must divide by 4')
+    if config.sampling.guidance and not config.data.num_classes:
+        raise UserError(f'--guidance={config.sampling.guidance}: the model has no classes; train one with --num_classes=-1')
+    if len(config.diffusion.mcmc_steps) not in (1, config.diffusion.num_levels):
+        given, levels = text(config.diffusion.mcmc_steps), config.diffusion.num_levels
+        raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
+    if config.network.norm == 'group' and config.network.channels % 32:
+        raise UserError(f'--channels={config.network.channels} must divide by 32 for --norm=group')
+
+
+def _check_planar(config):
+    """Raises UserError for what only networks of images read."""
+    defaults = type(config.network)()
+    for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
+        if getattr(config.network, name) != getattr(defaults, name):
+            raise UserError(f'--{name} is for networks of images, not for --dataset={config.data.dataset}: drop it')
+    if len(config.network.channel_mult) > 1:
+        raise UserError(f'--channel_mult={text(config.network.channel_mult)} must be one number for --dataset={config.data.dataset}')
+    if config.diffusion.initializer:
+        raise UserError(f'--initializer is a network of images, not for --dataset={config.data.dataset}: give --recipe=t6')
+
+
+def _check_levels(config):
+    """Raises UserError for what the schedule, K and the levels that are visited do not allow each other."""
+    options, steps, visited = config.diffusion, text(config.diffusion.mcmc_steps), config.sampling.sampling_levels
+    if options.schedule == 't6' and options.num_levels > 500:
+        raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
+    if visited > options.num_levels:
+        raise UserError(f'--sampling_levels={visited} must be at most --num_levels={options.num_levels}')
+    if visited not in (0, options.num_levels) and options.initializer:
+        raise UserError(f'--sampling_levels={visited}: the initializer proposes from one level to the next; drop one of the two')
+    if all(options.mcmc_steps):
+        return
+    if any(options.mcmc_steps):
+        raise UserError(f'--mcmc_steps={steps} must be 0 at all levels, or at none')
+    if options.schedule != 't1k':
+        raise UserError(f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is tethered to nothing')
+    if options.initializer:
+        raise UserError('--mcmc_steps=0 leaves --initializer without a chain to start: drop one of the two')
+    if config.sampling.step_scale != 1:
+        raise UserError(f'--step_scale={config.sampling.step_scale} is for Langevin steps; --mcmc_steps=0 has none')
+
+
+def _check_objective(config):
+    """Raises UserError for what denoising score matching cannot be combined with."""
+    options, network = config.training, config.network
+    if options.objective != 'dsm':
+        return
+    if network.act == 'lrelu':
+        raise UserError('--objective=dsm needs --act=swish: the second derivative of lrelu is zero almost everywhere')
+    if options.shared_noise:
+        raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise (--noshared_noise)')
+    if config.diffusion.schedule != 't1k':
+        raise UserError(f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is tethered to nothing')
+    if config.diffusion.initializer:
+        raise UserError('--objective=dsm runs no chains, from whose ends --initializer learns: drop one of the two')
+    if options.energy_l2:
+        raise UserError(f'--energy_l2={options.energy_l2:g} steadies the contrastive loss; --objective=dsm needs it to be 0')
+    if options.remat:
+        raise UserError('--remat recomputes for one gradient, --objective=dsm takes a gradient of a gradient: drop one of the two')
+
+
+def _check_steps(config):
+    """Raises UserError where the steps cannot be taken in parts, or several at a time."""
+    options, parts = config.training, config.training.microbatches
+    if options.batch_size % parts:
+        raise UserError(f'--batch_size={options.batch_size} must divide by --microbatches={parts}')
+    if parts > 1 and config.network.norm == 'batch':
+        raise UserError(f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}')
+    periods = {name: getattr(options, name) for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every')}
+    for name, steps in {**periods, 'evaluate_every': config.evaluation.evaluate_every}.items():
+        if steps % options.steps_per_execution:
+            raise UserError(f'--{name}={steps} must divide by --steps_per_execution={options.steps_per_execution}')

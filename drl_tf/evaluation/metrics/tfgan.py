@@ -1,0 +1,35 @@
+"""tensorflow-gan's evaluation functions, imported without its top-level package, which needs the removed `tf.estimator`."""
+
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+import types
+
+from drl_tf.base.errors import UserError
+
+
+@functools.cache
+def evaluation():
+    """The module `tensorflow_gan.python.eval`.
+
+    Its two parent packages are stood in for by empty ones that know only where the files lie, and that are gone again once
+    the module is imported.
+
+    Raises:
+      UserError: tensorflow-gan is not installed.
+    """
+    spec = importlib.util.find_spec('tensorflow_gan')
+    if spec is None:
+        raise UserError('the package tensorflow-gan is not installed: pip install tensorflow-gan')
+    root = spec.submodule_search_locations[0]
+    folders = {'tensorflow_gan': root, 'tensorflow_gan.python': os.path.join(root, 'python')}
+    for name, folder in folders.items():
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [folder]
+    try:
+        return importlib.import_module('tensorflow_gan.python.eval')
+    finally:
+        for name in folders:
+            del sys.modules[name]

@@ -1,0 +1,208 @@
+"""The densities of the plane that a model has learnt (`--mode=density`): integrated, estimated by annealing, and drawn."""
+
+import itertools
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from matplotlib.figure import Figure
+
+from drl_tf.base.files import write_json, written_aside
+from drl_tf.core import noise
+from drl_tf.core.guidance import UNCONDITIONAL
+from drl_tf.data import plane
+from drl_tf.experiments import annealing, partition
+from drl_tf.runs import checkpoint, pictures
+
+_AT_ONCE = 65_536
+_FINEST, _COARSEST = 0.01, 0.05
+_FRESH = 2**31 - 1  # A batch that no training reaches.
+_NUM_FRESH = 65_536
+_FIRST_STEP_SIZE, _MOST_ERRORS = 0.3, 3
+_BINS, _MOST_LEVELS = 80, 10
+
+
+class Grid(NamedTuple):
+    """A log density at the midpoints of equal squares that fill the plane within the wall.
+
+    Attributes:
+      side: either coordinate of the midpoints, float64 [n].
+      log_density: float64 [n, n], the second coordinate first.
+      log_z: logarithm of its integral.
+      error: by how much that of a grid of twice the spacing differs from it at most.
+    """
+
+    side: np.ndarray
+    log_density: np.ndarray
+    log_z: float
+    error: float
+
+
+def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
+    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it, at every level.
+
+    Of more than ten levels it does so at ten, which lie evenly in the logarithm of their noise.
+
+    Args:
+      config: a `Config` of a toy set.
+      workdir: the directory of the run.
+      num_samples: points to draw.
+      num_chains, ais_steps, hmc_leapfrog: as in `likelihood.likelihood`, of the annealing.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      The figures, as {label: text}.
+
+    Raises:
+      UserError: there is no sound checkpoint.
+    """
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32', sampling_levels=0), step)
+    schedule, seed = model.schedule, config.training.seed
+
+    def density_at(level):
+        return model.density_at(level, weights)
+
+    levels = shown_levels(schedule)
+    grids = {t: quadrature(density_at(tf.constant([t])), schedule.m[t] * schedule.S[t]) for t in levels}
+    estimates = _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
+    data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
+    means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
+    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}  # Of x_t, not of y_t.
+    stem = os.path.join(workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}')
+    _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
+    found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
+    for t in (t for t in levels if abs(found[t]['differs_by_errors']) > _MOST_ERRORS):
+        logging.warning('level %d: annealing and quadrature are more than %d standard errors apart: raise --ais_steps', t, _MOST_ERRORS)
+    effort = {'num_samples': num_samples, 'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog}
+    write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
+    return {**{f'level {t}': _said(found[t]) for t in levels}, 'figure': f'{stem}.png', 'figures': f'{stem}.json'}
+
+
+def shown_levels(schedule):
+    """All levels from the top down, or ten that lie evenly in the logarithm of their noise; the top one and 0 are among them."""
+    if schedule.num_levels <= _MOST_LEVELS:
+        return list(reversed(range(schedule.num_levels)))
+    noises = schedule.S[:-1]
+    wanted = np.geomspace(noises[-1], noises[0], _MOST_LEVELS)
+    return sorted({int(np.abs(np.log(noises / width)).argmin()) for width in wanted}, reverse=True)
+
+
+def quadrature(log_density, width):
+    """Integrates a density over the plane within the wall by the midpoint rule.
+
+    Args:
+      log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
+      width: of what is finest in the density; half of it, from 0.01 to 0.05, is the spacing.
+
+    Returns:
+      A `Grid`.
+    """
+    count = 2 * math.ceil(partition.WALL / np.clip(width / 2, _FINEST, _COARSEST))
+    spacing = 2 * partition.WALL / count
+    side = (np.arange(count) + 0.5) * spacing - partition.WALL
+    points = np.stack(np.meshgrid(side, side), axis=-1).astype(np.float32).reshape(-1, *plane.IMAGE_SHAPE)
+    values = _evaluate(log_density, points).reshape(count, count)
+    log_z = _log_sum(values) + 2 * math.log(spacing)
+    coarse = [_log_sum(values[row::2, column::2]) + 2 * math.log(2 * spacing) for row in range(2) for column in range(2)]
+    return Grid(side, values, log_z, max(abs(other - log_z) for other in coarse))
+
+
+def _evaluate(log_density, points):
+    """The log density of points, float64 [n]."""
+    log_density = tf.function(log_density, autograph=False)
+    parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
+    return np.concatenate([log_density(tf.constant(part)).numpy() for part in parts]).astype(np.float64)
+
+
+def _log_sum(values):
+    largest = values.max()
+    return float(largest + math.log(np.exp(values - largest).sum()))
+
+
+def _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
+    """An `annealing.Estimate` of log Z of each level, from one run of chains from N(0, I) down to level 0."""
+    path, seed = partition.bridges(schedule, ais_steps), noise.fold([seed, noise.LIKELIHOOD], 0)
+    annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
+    y = partition.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(seed, noise.PRIOR))
+    order, found = range(path.last + 1), {}
+    with pictures.progress_bar(2 * path.last, 'annealing', unit=' transitions') as bar:
+        sizes = None
+        for done, so_far in annealing.pilot(annealer, order, y, _FIRST_STEP_SIZE, seed):
+            sizes = so_far
+            bar.update(1 if done else 0)
+        for position, state, _ in annealing.anneal(annealer, order, annealer.begin(0, y), sizes, seed):
+            bar.update(1)
+            if path.beta[position] == 1:
+                found[int(path.level[position])] = annealing.estimate(state.log_weight)
+    return found
+
+
+def _diffused(schedule, name, t, seed):
+    """Fresh points at a level, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
+    x = plane.points(name, seed, _FRESH, _NUM_FRESH)
+    eps = noise.normal(noise.fold([seed, noise.LIKELIHOOD], noise.FORWARD, t), x.shape).numpy()
+    return (schedule.m[t] * (schedule.A[t] * x + schedule.S[t] * eps)).astype(np.float32)
+
+
+def _sampled(model, levels, num_samples, weights):
+    """Progressive samples y_t = m_t x_t at some levels, from the top down: {t: float32 [n, 1, 1, 2]}."""
+    seed, found = [model.config.training.seed, noise.SAMPLING], {}
+    x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
+    for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
+        x = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, 0, weights, UNCONDITIONAL)
+        found[low] = model.schedule.m[low] * x.numpy()
+    return found
+
+
+def _compared(grid, estimate, likelihood):
+    """Figures of a level, a dict ready for JSON."""
+    error = math.hypot(estimate.standard_error, grid.error)
+    rim = np.abs(grid.side) > partition.NEAR
+    density = np.exp(grid.log_density - grid.log_density.max())
+    return {
+        'near_wall': float(density[rim[:, None] | rim].sum() / density.sum()),
+        'log_z_quadrature': grid.log_z,
+        'quadrature_error': grid.error,
+        'log_z_annealed': estimate.log_mean,
+        'standard_error': estimate.standard_error,
+        'effective_sample_size': estimate.effective_sample_size,
+        'differs_by_errors': (estimate.log_mean - grid.log_z) / error,
+        'mean_log_density_of_fresh_points': likelihood,
+    }
+
+
+def _said(found):
+    """A line on a level."""
+    errors = found['differs_by_errors']
+    wall = f'; {found["near_wall"]:.0%} of it near the wall at {partition.WALL}: it depends on where that stands'
+    return (
+        f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
+        f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling: {abs(errors):.1f} standard errors '
+        f'apart{", more than " + str(_MOST_ERRORS) if abs(errors) > _MOST_ERRORS else ""}; log-likelihood of fresh points '
+        f'{found["mean_log_density_of_fresh_points"]:.3f} nats{wall if found["near_wall"] > 0.005 else ""}'
+    )
+
+
+def _draw(path, grids, samples, data):
+    """A column for each level, from the top down: the data with its noise, progressive samples, the normalised density."""
+    figure = Figure(figsize=(1.5 * len(grids) + 0.4, 4.9), layout='constrained')
+    axes = figure.subplots(3, len(grids), squeeze=False)
+    for column, t in zip(axes.T, grids, strict=True):
+        edge = 1.15 * float(np.quantile(np.abs(data[t]), 0.995))
+        for place, points in zip(column, (data[t], samples[t]), strict=False):
+            x, y = points.reshape(-1, 2).T
+            place.hist2d(x, y, _BINS, [[-edge, edge]] * 2)
+        shown = np.abs(grids[t].side) <= edge
+        values = np.exp(grids[t].log_density[np.ix_(shown, shown)] - grids[t].log_z)
+        column[2].imshow(values, origin='lower', extent=[-edge, edge, -edge, edge])
+        column[0].set_title(f't = {t}')
+    for row, words in zip(axes, ('data', 'samples', 'density'), strict=True):
+        row[0].set_ylabel(words)
+        for place in row:
+            place.set(xticks=[], yticks=[], aspect='equal')
+    with written_aside(path, 'wb') as file:
+        figure.savefig(file, format='png', dpi=110)

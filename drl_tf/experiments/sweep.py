@@ -1,0 +1,102 @@
+"""Quality of a trained model against one sampling option: the number of network evaluations, or guidance."""
+
+import csv
+import functools
+import math
+import os
+import shutil
+
+from drl_tf.base.errors import UserError
+from drl_tf.base.files import written_aside
+from drl_tf.config import config as configuration
+from drl_tf.config.options import text
+from drl_tf.distributed import devices, workers
+from drl_tf.evaluation.evaluate import Evaluator
+from drl_tf.runs import checkpoint, pictures, samples
+from drl_tf.runs.generate import file_stem
+
+GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
+EVALUATIONS = (18, 30, 48, 90, 180)
+_GRID_IMAGES = 100
+
+
+def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
+    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = (mean K_train) / K.
+
+    Where K is 0, with fewer levels.
+
+    Args:
+      config: a `Config`; the K of training is that of the run.
+      workdir: the directory of the run.
+      num_samples: how many images for each K.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      Where things are, as {label: text}, to the chief; None to other workers.
+
+    Raises:
+      UserError: the extractor does not apply, or there is no sound checkpoint.
+    """
+    levels, trained = config.diffusion.num_levels, sum(configuration.load(workdir).steps_by_level)
+    if not any(config.steps_by_level):
+        variants = {count: dict(sampling_levels=count) for count in (*EVALUATIONS, levels) if count <= levels}
+        return _sweep(config, workdir, variants, 'steps', 'evaluations', 'gradients per image', num_samples, weights, step)
+    variants = {}
+    for evaluations in EVALUATIONS:
+        steps = max(1, round(evaluations / levels))
+        variants[levels * steps] = dict(mcmc_steps=(steps,), step_scale=math.sqrt(trained / (levels * steps)))
+    return _sweep(config, workdir, variants, 'steps', 'evaluations', 'Langevin gradients per image', num_samples, weights, step)
+
+
+def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
+    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what `sweep_steps` does."""
+    check_guidance(config)
+    variants = {w: dict(guidance=w) for w in GUIDANCE}
+    return _sweep(config, workdir, variants, 'guidance', 'guidance', 'guidance w', num_samples, weights, step)
+
+
+def check_guidance(config):
+    """Raises UserError where the model has no classes."""
+    if not config.data.num_classes:
+        raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
+
+
+def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, step):
+    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are enough samples of
+    parts as large as the held-out split, which compare with the floor.
+    """
+    parts = os.path.join(workdir, f'sweep_{mode}', 'parts')
+    evaluator, rows = Evaluator(config, parts), []
+
+    def show(drawn, value, changes, found):
+        images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
+        pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes))
+        options = {option: text(chosen) for option, chosen in changes.items()}
+        shown = (evaluator.name, f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
+        rows.append({name: value, **options, **{key: found[key] for key in shown if key in found}})
+
+    for value, changes in variants.items():
+        with devices.strategy().scope():
+            model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
+        root = os.path.join(workdir, f'sweep_{mode}', file_stem(config, workdir, step, weights, num_samples))
+        drawn = os.path.join(root, f'{value}')
+        samples.draw(model, drawn, num_samples, config.training.seed, step, weights)
+        found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
+        workers.by_chief(functools.partial(show, drawn, value, changes, found))
+    shutil.rmtree(parts, ignore_errors=True)
+    return workers.by_chief(lambda: _written(root, rows, evaluator, name, axis))
+
+
+def _written(root, rows, evaluator, name, axis):
+    """Writes the table and the plot; returns where they are."""
+    path = os.path.join(root, 'scores.csv')
+    with written_aside(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
+    floor = {'floor': [row['floor'] for row in rows]} if 'floor' in rows[0] else {}
+    curves = {f'Fréchet distance ({evaluator.extractor.name})': distances, **floor}
+    pictures.save_curves(os.path.join(root, 'scores.png'), axis, [row[name] for row in rows], curves)
+    return {f'scores by {name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}

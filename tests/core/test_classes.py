@@ -1,0 +1,135 @@
+"""A class-conditional cooperative model through the command line: train, resume, sample, compose, sweep, export."""
+
+import csv
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.tiny import TINY, sampled
+
+from drl_tf.cli import main as cli
+from drl_tf.config import config
+from drl_tf.core.guidance import guided
+from drl_tf.data import digits, pipeline
+from drl_tf.experiments import sweep
+from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs.samples import labels_in_turn
+
+SMALL = [
+    *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2', '--channel_mult=1', '--initializer_channels=8',
+    '--initializer_mult=1', '--initializer_blocks=1', '--noinitializer_attention', '--sample_batch_size=20', '--learning_rate=1e-2',
+    '--max_loss=1000',
+]  # fmt: skip
+
+
+def call(*arguments):
+    assert cli.main(['run.py', *map(str, arguments)]) == 0
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp('runs') / 'classes'
+    for steps in (2, 4):
+        call(*SMALL, f'--workdir={path}', f'--train_steps={steps}')
+    return path
+
+
+def sample(capsys, workdir, *arguments):
+    return sampled(capsys, workdir, '--mode=sample', '--num_samples=20', *arguments)[0]
+
+
+def test_labels_go_with_their_images():
+    data = config.Data(num_classes=10)
+    images, labels = next(pipeline.training_images(data, 50, seed=3).as_numpy_iterator())
+    known = {image.tobytes(): label for image, label in zip(*digits.load('train'), strict=True)}
+    pixels = np.round((images + 1) * 127.5).astype(np.uint8)
+    assert [known[image.tobytes()] + 1 for image in pixels] == labels.tolist()
+
+
+def test_classes_take_turns_or_are_one():
+    options = config.Config().replace(num_classes=3, image_size=8)
+    assert labels_in_turn(options, 2, 4).numpy().tolist() == [3, 1, 2, 3]
+    assert labels_in_turn(options, 0, 2, label=1).numpy().tolist() == [2, 2]
+
+
+def test_a_row_of_the_grid_is_a_class():
+    images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
+    assert pictures.grid(images, 3)[..., 0, 0, 0].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert pictures.grid(images[1:], 3)[..., 0, 0, 0].tolist() == [[1, 4], [2, 5], [3, 0]]
+    assert pictures.grid(images)[..., 0, 0, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_sampling_by_class(workdir, capsys):
+    """Image i of class c is the same whether all classes take turns or c is asked for; guidance changes it."""
+    options = [], ['--label=3'], ['--label=3', '--guidance=3']
+    turns, threes, guided_threes = (sample(capsys, workdir, *arguments) for arguments in options)
+    assert np.abs(turns[3::10] - threes[3::10]).max() <= 1
+    assert np.abs(turns[4::10] - threes[4::10]).max() > 1
+    assert np.abs(threes - guided_threes).max() > 1
+
+
+def test_composition_of_one_class_is_that_class(workdir, capsys):
+    threes = sample(capsys, workdir, '--label=3')
+    composed, _ = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3')
+    assert np.abs(composed - threes).max() <= 1
+    other, directory = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3,8')
+    assert directory.name.endswith('compose3-8')
+    assert np.abs(composed - other).max() > 1
+
+
+@pytest.mark.parametrize(('arguments', 'word'), [
+    (['--mode=sample', '--label=10'], '10'),
+    (['--mode=compose', '--labels=3,10'], '10'),
+    (['--mode=compose', '--labels=3,4,5', '--label_weights=1,2'], 'label_weights'),
+])  # fmt: skip
+def test_wrong_classes(workdir, capsys, arguments, word):
+    assert cli.main(['run.py', f'--workdir={workdir}', *arguments]) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_models_without_classes_say_so(tiny_run, capsys):
+    for arguments in (['--mode=sample', '--label=1'], ['--mode=compose'], ['--mode=sweep_guidance']):
+        assert cli.main(['run.py', f'--workdir={tiny_run}', *arguments]) == 2
+        assert 'has no classes' in capsys.readouterr().err
+    assert cli.main(['run.py', '--dataset=lsun_church', '--num_classes=-1', '--dry_run']) == 2
+    assert 'no classes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('mode', 'name', 'values'), [
+    ('sweep_guidance', 'guidance', [0, 0.5, 1, 2, 3]),
+    ('sweep_steps', 'evaluations', [18, 30, 48, 90, 180]),
+])  # fmt: skip
+def test_sweeps(workdir, monkeypatch, mode, name, values):
+    """Of the values that are swept, the first and the last are tried here."""
+    assert list(getattr(sweep, name.upper())) == values
+    values = [values[0], values[-1]]
+    monkeypatch.setattr(sweep, name.upper(), values)
+    call(f'--mode={mode}', f'--workdir={workdir}', '--num_samples=20')
+    root = workdir / mode / '00000004-ema-20-seed0'
+    with open(root / 'scores.csv', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row[name]) for row in rows] == values
+    assert all(float(row['frechet_distance_digits_classifier']) > 1 and 0 <= float(row['class_agreement']) <= 1 for row in rows)
+    if name == 'evaluations':
+        assert all(int(row['mcmc_steps']) * float(row['step_scale']) ** 2 == pytest.approx(2) for row in rows)
+    assert (root / 'scores.png').stat().st_size > 1000 and len(list(root.glob('*.png'))) == 3
+
+
+@pytest.mark.slow
+def test_exported_class_signatures(workdir, tmp_path):
+    call('--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}', '--max_samples=5')
+    signatures = tf.saved_model.load(str(tmp_path / '1')).signatures
+    model, seed = checkpoint.load_model(workdir)[0], tf.constant([3, 1])
+    out = signatures['sample_class'](seed=seed, labels=tf.constant([3, 8, -1]), guidance=tf.constant(2.0))['images']
+    expected = pictures.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
+    assert np.abs(out.numpy().astype(int) - expected).max() <= 1
+    images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([0, 1])
+    for w in (0.0, 2.0):
+        out = signatures['energy_class'](images=images, level=level, labels=tf.constant([0, 9]), guidance=tf.constant(w))['energy']
+        np.testing.assert_allclose(out, -model.density_at(level, terms=guided(tf.constant([1, 10]), w))(images), rtol=1e-3)
+    for w in (21.0, float('nan')):
+        with pytest.raises(tf.errors.InvalidArgumentError, match='guidance must be from -1 to 20'):
+            signatures['sample_class'](seed=seed, labels=tf.constant([1]), guidance=tf.constant(w))
+    for labels in ([10], [-2], [0] * 6):
+        with pytest.raises(tf.errors.InvalidArgumentError, match='labels'):
+            signatures['sample_class'](seed=seed, labels=tf.constant(labels), guidance=tf.constant(0.0))

@@ -1,0 +1,69 @@
+"""The command line under a MirroredStrategy of two logical CPUs: it trains, evaluates and goes on, and takes the steps of one device."""
+
+import pytest
+from helpers import stand_in
+from helpers.tiny import call, run
+
+from drl_tf.tools import kills
+
+TWO_CPUS = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices('CPU')[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+CODE = """
+from drl_tf import cli, devices
+for steps in sys.argv[1].split(','):
+    code = cli.main(['run.py', '--strategy=mirrored', *sys.argv[2:], f'--train_steps={steps}'])
+    assert devices.strategy().num_replicas_in_sync == 2
+    if code:
+        sys.exit(code)
+"""
+FEATURES = """
+import numpy as np
+from drl_tf import cluster, config, devices
+from drl_tf.data import specs
+from drl_tf.metrics import digits_classifier, extractors, spread
+devices.set_up(False, cluster.Devices(strategy='mirrored'))
+images = np.random.default_rng(0).integers(0, 256, [7, 32, 32, 1], np.uint8)
+def who(images):
+    return tf.fill([tf.shape(images)[0]], tf.distribute.get_replica_context().replica_id_in_sync_group), None
+ids, nothing = spread.over_replicas(who)(images)
+assert ids.numpy().tolist() == [0, 0, 0, 0, 1, 1, 1] and nothing is None, ids
+data = specs.resolve(config.Data())
+expected = digits_classifier.load()(digits_classifier.preprocess(images))
+found = extractors.load(data).run(images)
+for name, result in zip(('features', 'logits'), found):
+    np.testing.assert_allclose(result, expected[name], rtol=1e-4, atol=1e-4)
+network = tf.saved_model.load(sys.argv[1])
+features, _ = extractors.load(data, sys.argv[1]).run(images)
+size = network.__call__.concrete_functions[0].structured_input_signature[0][0].shape[1]
+colour = tf.image.resize(tf.image.grayscale_to_rgb(tf.cast(images, tf.float32)), [size, size], 'bilinear', antialias=True)
+np.testing.assert_allclose(features, tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7, -1]), rtol=1e-4, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_train_evaluate_and_go_on(tmp_path):
+    done = run('-c', TWO_CPUS + CODE, '3,6', *kills.OPTIONS, '--recipe=t6', '--evaluate_every=3', f'--workdir={tmp_path}/w')
+    assert done.returncode == 0, done.stderr
+    assert 'resuming at step 3' in done.stdout
+    assert len((tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()) == 2
+
+
+def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
+    """Those of the digits classifier, and of a network that lies on the first device."""
+    done = run('-c', TWO_CPUS + FEATURES, stand_in.save(tmp_path / 'network'))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', ['t6', 'cdrl'])
+def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
+    """Loss, gradient norm, weights and moments of 20 steps with clipping."""
+    options = [*kills.OPTIONS, f'--recipe={recipe}', '--clip_norm=0.1', '--checkpoint_every=10', '--evaluate_every=0']
+    done = run('-c', TWO_CPUS + CODE, '20', *options, f'--workdir={tmp_path}/two')
+    assert done.returncode == 0, done.stderr
+    assert call(capsys, *options, '--strategy=one', '--train_steps=20', f'--workdir={tmp_path}/one')[0] == 0
+    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)

@@ -1,0 +1,175 @@
+"""Bits per dimension against closed forms, and the mode on a tiny run."""
+
+import json
+import logging
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.tiny import TINY, call, refused
+from test_langevin import exact_density
+
+from drl_tf.core import diffusion, noise
+from drl_tf.experiments import likelihood, partition
+from drl_tf.experiments.annealing import Estimate
+
+SCHEDULE = diffusion.t1k()
+A, S, M = SCHEDULE.A[0], SCHEDULE.S[0], SCHEDULE.m[0]
+
+
+def exactly(log_z):
+    return Estimate(log_z, 0.0, 64.0, log_z, 0.0)
+
+
+def terms(grey, density, eps):
+    log_density = partition.within_wall(density(tf.zeros([1], tf.int32)))
+    return likelihood.terms_of_images(SCHEDULE, log_density, grey, eps)
+
+
+def test_the_density_of_gaussian_data_is_its_entropy():
+    """Under the exact model -log2 p averages to 0.5 log2(2 pi e v) per number, v of x_0 in grey levels."""
+    mean, variance = 0.1, 0.02
+    grey = np.clip(np.round((mean + np.sqrt(variance) * noise.normal([1, 2], [20_000, 2, 2, 1]).numpy() + 1) * 127.5), 0, 255)
+    images = terms(grey.astype(np.uint8), exact_density(SCHEDULE, mean, variance), noise.normal([3, 4], grey.shape))
+    log_z = 2 * np.log(2 * np.pi * M**2 * (A**2 * variance + S**2))
+    found = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, exactly(log_z), exactly(-log_z))
+    v = 127.5**2 * (A**2 * variance + S**2)
+    assert found['density_low'] == found['density_high'] == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * v), abs=0.02)
+    assert found['D'] == 4 and found['noise_floor'] == pytest.approx(2.40, abs=0.005)
+    assert found['density_low_error'] == pytest.approx(np.sqrt(4 / 2 / 20_000) / 4 / np.log(2), rel=0.1)
+
+
+def test_log_z_moves_the_figures():
+    """A nat of log Z is 1 / (D ln 2) bits; the forward side has the low ones; the errors of both parts add in squares."""
+    grey = np.full([100, 2, 2, 1], 130, np.uint8)
+    images = terms(grey, exact_density(SCHEDULE, 0.0, 0.5), noise.normal([3, 4], grey.shape))
+    low, high = Estimate(5.0, 0.5, 6.0, 4.0, 0.1), Estimate(-7.0, 0.0, 9.0, -7.5, 0.2)
+    found = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low, high)
+    for kind in ('density', 'discrete'):
+        assert found[f'{kind}_high'] - found[f'{kind}_low'] == pytest.approx(2 / (4 * np.log(2)))
+        spread = found[f'{kind}_high_error'] * 4 * np.log(2)
+        assert found[f'{kind}_low_error'] * 4 * np.log(2) == pytest.approx(np.hypot(spread, 0.5))
+    assert (found['log_z_low'], found['log_z_high'], found['log_z_high_mean_log']) == (5.0, 7.0, 7.5)
+    few = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low._replace(effective_sample_size=4.9), high)
+    assert few['density_low_error'] is few['log_z_low_error'] is None and few['log_z_low_mean_log_error'] == 0.1
+    assert few['density_high_mean_log'] - few['density_low_mean_log'] == pytest.approx((7.5 - 4) / (4 * np.log(2)))
+    assert few['density_low'] == found['density_low'] and few['density_high_error'] == found['density_high_error']
+
+
+@pytest.mark.parametrize('u', [0, 3, 128, 254, 255])
+def test_bins_are_those_of_a_gaussian(u):
+    """They sum to 1 over the grey levels, the outer ones reaching to infinity, and have the density's values far up the tail."""
+    mean, std = np.float64(u) + 0.3, 1.275
+    probabilities = np.exp(likelihood._log_bins(np.arange(256), np.full(256, mean), std))
+    assert probabilities.sum() == pytest.approx(1, abs=1e-12)
+    for distance in (-9, 9):
+        grey = np.array([100 + distance])
+        bins = likelihood._log_bins(grey, np.array([100.0]), 1.0)
+        z = np.linspace(distance - 0.5, distance + 0.5, 100_001)
+        integral = np.mean(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
+        assert bins[0] == pytest.approx(np.log(integral), rel=1e-6)
+
+
+def bound(u, mean, variance, size=20_000):
+    """The discrete bound of one grey level for a Gaussian model, nats per number, and its error."""
+    grey = np.full([size, 2, 2, 1], u, np.uint8)
+    found = terms(grey, exact_density(SCHEDULE, mean, variance), noise.normal([3, u], grey.shape))
+    log_z = 2 * np.log(2 * np.pi * M**2 * (A**2 * variance + S**2))
+    values = (found['log_q'] - found['F'] - 4 * np.log(M) + log_z - found['log_P']) / 4
+    return values.mean(), values.std() / np.sqrt(size)
+
+
+def test_the_discrete_bound_is_a_bound():
+    """exp(-bound) of a grey level is at most its probability, int p(x_0) P(u | x_0) dx_0, here by quadrature; over all it sums to less
+    than 1, but not by much: the model of a broad Gaussian loses little.
+    """
+    mean, variance = 0.0, 0.1
+    v, x_0 = A**2 * variance + S**2, np.linspace(-3, 3, 60_001)
+    p = np.exp(-((x_0 - A * mean) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+    total = 0.0
+    for u in range(0, 256, 5):
+        inner = np.exp(likelihood._log_bins(np.full(x_0.shape, u), (x_0 / A + 1) * 127.5, S / A * 127.5))
+        probability = np.sum(p * inner) * (x_0[1] - x_0[0])
+        value, error = bound(u, mean, variance, 4000)
+        assert np.exp(-value) < probability * (1 + 4 * error)
+        assert (0 < u < 255 and np.exp(-value) == pytest.approx(probability, rel=0.05)) or u in (0, 255)
+        total += np.exp(-value)
+    assert 0.9 / 5 < total < 1.02 / 5
+
+
+def test_the_discrete_bound_in_closed_form():
+    """E_q[log q] = -0.5 log(2 pi e S^2), E_q[log p] = -0.5 log(2 pi v) - ((A x - A mu)^2 + S^2) / (2 v), E_q[log P] by quadrature."""
+    u, mean, variance = 77, 0.2, 0.05
+    x, v = 77 / 127.5 - 1, A**2 * variance + S**2
+    z = np.linspace(-8, 8, 20_001)
+    log_bins = likelihood._log_bins(np.full(z.shape, u), ((A * x + S * z) / A + 1) * 127.5, S / A * 127.5)
+    expected_log_bins = np.sum(log_bins * np.exp(-(z**2) / 2)) / np.sum(np.exp(-(z**2) / 2))
+    expected = -0.5 * np.log(2 * np.pi * np.e * S**2) + 0.5 * np.log(2 * np.pi * v) + (A**2 * (x - mean) ** 2 + S**2) / (2 * v)
+    value, error = bound(u, mean, variance)
+    assert value == pytest.approx(expected - expected_log_bins, abs=5 * error) and error < 0.005
+
+
+@pytest.fixture(scope='module')
+def t1k_run(tmp_path_factory):
+    """A run of a few steps over five levels at 4 px."""
+    workdir = tmp_path_factory.mktemp('runs') / 't1k'
+    kept = [word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--image_size'))]
+    arguments = [*kept, '--image_size=4', '--recipe=t1k', '--num_levels=5', '--train_steps=2', f'--workdir={workdir}']
+    from drl_tf.cli import main
+
+    assert main.main(['run.py', *arguments]) == 0
+    return workdir
+
+
+QUICK = ['--mode=likelihood', '--num_chains=6', '--sample_batch_size=4', '--ais_steps=12', '--hmc_leapfrog=2', '--num_real=30']
+
+
+def figures(capsys, workdir, *arguments):
+    code, out, err = call(capsys, *QUICK, f'--workdir={workdir}', *arguments)
+    assert code == 0, err
+    with open(out.split()[-1], encoding='utf-8') as file:
+        return json.load(file), out, err
+
+
+def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
+    result, out, err = figures(capsys, t1k_run)
+    for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor 2.40', 'chains effective', 'an estimate, not a bound',
+                 'near the wall', '30 of the test split', 'lower bound in expectation', 'by mean of log w'):  # fmt: skip
+        assert word in out, out
+    assert 'transitions' in err and result['num_images'] == 30 and result['num_chains'] == 6
+    assert np.isfinite([result[f'{kind}_{side}'] for kind in ('density', 'discrete') for side in ('low', 'high')]).all()
+    for side in ('forward', 'reverse'):
+        assert 0 <= result[f'near_wall_{side}'] <= 1 and 0 < result[f'acceptance_{side}'] <= 1
+
+
+def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run, monkeypatch):
+    first, *_ = figures(capsys, t1k_run)
+    monkeypatch.setattr(partition, '_save', None)
+    again, *_ = figures(capsys, t1k_run)
+    time = 'seconds_of_this_command'
+    assert {**first, time: 0} == {**again, time: 0}
+    monkeypatch.undo()
+    other, *_ = figures(capsys, t1k_run, '--seed=1')
+    assert other['log_z_low'] != first['log_z_low']
+
+
+def test_a_model_of_short_chains_or_classes_is_told(capsys, tiny_run):
+    _, out, _ = figures(capsys, tiny_run, '--num_chains=2', '--ais_steps=6')
+    assert 'do not mix' in out
+
+
+def test_what_the_mode_refuses(capsys, t1k_run, tmp_path):
+    assert '--ais_steps is for --mode=likelihood' in refused(capsys, '--mode=sample', f'--workdir={t1k_run}', '--ais_steps=9')
+    assert 'needs --workdir' in refused(capsys, '--mode=likelihood')
+    assert '--num_chains=1' in refused(capsys, '--mode=likelihood', f'--workdir={t1k_run}', '--num_chains=1')
+    assert '--norm=batch' in refused(capsys, *TINY, '--norm=batch', f'--workdir={tmp_path}/w', '--mode=train,likelihood')
+
+
+def test_a_damaged_batch_of_chains_is_run_again(capsys, t1k_run, caplog):
+    first, out, _ = figures(capsys, t1k_run)
+    path = pathlib.Path(out.split()[-1].removesuffix('-6.json')) / 'forward-00004-2.npz'
+    path.write_bytes(path.read_bytes()[:-7])
+    with caplog.at_level(logging.WARNING):
+        again, *_ = figures(capsys, t1k_run)
+    assert 'forward-00004-2.npz is damaged' in caplog.text and again['log_z_low'] == first['log_z_low']

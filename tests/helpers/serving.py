@@ -1,0 +1,54 @@
+"""What the tests of serving share: requests of the small exported model, and servers in processes of their own."""
+
+import contextlib
+import pathlib
+import socket
+import subprocess
+import time
+
+import numpy as np
+import requests
+import tensorflow as tf
+from helpers.tiny import ROOT
+
+
+def inputs(count, names):
+    """Inputs of a signature for some images."""
+    rng = np.random.default_rng(count)
+    files = tf.io.encode_png(rng.integers(0, 256, [count, 8, 8, 1]).astype(np.uint8)).numpy()
+    every = {
+        'images': rng.normal(size=[count, 8, 8, 1]).astype(np.float32),
+        'images_bytes': files,
+        'level': np.arange(count, dtype=np.int32) % 2,
+        'labels': np.arange(count, dtype=np.int32) % 11 - 1,
+        'seed': np.int32([5, count]),
+        'num_samples': np.int32(count),
+        'guidance': np.float32(0.5),
+    }
+    return {name: every[name] for name in names}
+
+
+def free_ports():
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for each in taken:
+            each.bind(('127.0.0.1', 0))
+        return [each.getsockname()[1] for each in taken]
+
+
+@contextlib.contextmanager
+def serving(command, log, **options):
+    """Ports of gRPC and REST of a server with these flags, once it answers or has ended."""
+    ports = free_ports()
+    flags = [f'--{name}={value}' for name, value in {'port': ports[0], 'rest_api_port': ports[1], **options}.items()]
+    with open(log, 'w') as file, subprocess.Popen([*command, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process:
+        try:
+            while process.poll() is None:
+                with contextlib.suppress(requests.ConnectionError):
+                    requests.get(f'http://localhost:{ports[1]}/v1/models/none', timeout=60)
+                    break
+                time.sleep(0.2)
+            assert process.poll() is None, pathlib.Path(log).read_text()[-3000:]
+            yield ports
+        finally:
+            process.terminate()

@@ -1,0 +1,150 @@
+"""Exported models in place of runs: --model by name and directory, --init_from, models within an installed package, damage."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from helpers import golden
+from helpers.tiny import ROOT, call, refused
+
+from drl_tf.cli import main as cli
+from drl_tf.config import config as configuration
+from drl_tf.runs import checkpoint, exported, samples
+
+
+@pytest.fixture
+def shipped(small_export, tmp_path, monkeypatch):
+    """A package that the small model comes with, as `digits`; where commands are run."""
+    shutil.copytree(small_export, tmp_path / 'package' / 'saved_models' / 'digits' / '1')
+    monkeypatch.setattr(exported, '__file__', str(tmp_path / 'package' / 'exported.py'))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sampled(capsys, *arguments):
+    """The images of `--mode=sample`."""
+    code, out, err = call(capsys, '--mode=sample', '--num_samples=7', *arguments)
+    assert code == 0, err
+    return np.concatenate(list(samples.read(out.split()[-1], (8, 8, 1)))).astype(int)
+
+
+def test_a_model_that_is_named_samples_what_its_run_samples(capsys, shipped):
+    run = shipped / 'run'
+    shutil.copytree(golden.DIRECTORY / 'cdrl', run, ignore=shutil.ignore_patterns('saved_model'))
+    expected = sampled(capsys, f'--workdir={run}')
+    assert np.ptp(expected) > 0
+    for arguments in (['--model=digits'], ['--workdir=runs/model_digits'], ['--model=package/saved_models/digits', '--workdir=w']):
+        assert np.abs(sampled(capsys, *arguments) - expected).max() <= 1
+    assert np.abs(sampled(capsys, '--model=digits', '--label=3', '--guidance=1', '--mcmc_steps=4') - expected).max() > 1
+    assert (shipped / 'runs' / 'model_digits' / 'samples').is_dir()
+    assert json.loads((shipped / 'w' / 'model.json').read_text())['model'] == str(shipped / 'package' / 'saved_models' / 'digits' / '1')
+
+
+def test_the_newest_version_is_taken(shipped):
+    versions = shipped / 'package' / 'saved_models' / 'digits'
+    for other in ('9', '10', 'writing', '11.old'):
+        shutil.copytree(versions / '1', versions / other)
+    assert exported.find('digits') == str(versions / '10')
+    assert exported.find(str(versions / '9')) == str(versions / '9')
+    assert exported.names() == ['digits']
+
+
+def test_the_weights_are_those_of_the_checkpoint(small_export):
+    model, step = checkpoint.load_model(str(small_export))
+    run, _ = checkpoint.load_model(str(golden.DIRECTORY / 'cdrl'))
+    assert step == golden.STEPS
+    for mine, theirs in zip(model.averages, run.averages, strict=True):
+        for average, raw, expected in zip(mine[0].weights, mine[1].weights, theirs[0].weights, strict=True):
+            np.testing.assert_array_equal(average, expected)
+            np.testing.assert_array_equal(raw, expected)
+
+
+def test_a_run_starts_from_an_exported_model(capsys, shipped):
+    """By name, with the flags that the export wrote; and not in the workdir that uses it."""
+    flags = f'--flagfile={shipped}/package/saved_models/digits/1/train.flags'
+    slow = ['--train_steps=1', '--learning_rate=1e-8', '--initializer_learning_rate=1e-8']
+    code, out, err = call(capsys, flags, '--init_from=digits', *slow, f'--workdir={shipped}/new')
+    assert code == 0 and 'starting from the ema weights' in out, err
+    assert np.abs(sampled(capsys, f'--workdir={shipped}/new') - sampled(capsys, '--model=digits')).mean() < 1
+    assert '--init_from' in refused(capsys, flags, '--workdir=runs/model_digits')
+    assert 'one of digits' in refused(capsys, flags, '--init_from=numbers')
+
+
+def test_the_flags_of_an_export_give_its_configuration(small_export):
+    argv = ['run.py', f'--flagfile={small_export}/train.flags']
+    config, _ = cli._resolve(cli.modes.Command(), cli._parse(argv), argv)
+    assert config == configuration.load(small_export) and config.diffusion.mcmc_steps == (2,)
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['--model=numbers'], ['numbers', 'one of digits']),
+    (['--model='], ['--model']),
+    (['--model=package'], ['package', 'holds no exported model']),
+    (['--model=digits', '--weights=raw'], ['one set of weights', '--weights']),
+    (['--model=digits', '--checkpoint_step=4', '--best'], ['--checkpoint_step, --best']),
+    (['--model=digits', '--mode=train'], ['--model is for']),
+    (['--model=digits', '--mode=train,sample'], ['--init_from']),
+    (['--model=digits', '--channels=16'], ['--channels=16 here, 8 there']),
+    (['--model=digits', '--label=10'], ['from 0 to 9']),
+    (['--model=digits', f'--workdir={golden.DIRECTORY}/t6'], ['holds a run of its own']),
+])  # fmt: skip
+def test_wrong_use(capsys, shipped, arguments, words):
+    mode = [] if any(word.startswith('--mode=') for word in arguments) else ['--mode=sample']
+    line = refused(capsys, *mode, *arguments)
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    'name', ['config.json', 'manifest.json', 'saved_model.pb', 'variables/variables.index', 'variables/variables.data-00000-of-00001']
+)
+@pytest.mark.parametrize('damage', ['flip', 'cut', 'lose'])
+def test_damage_is_named(capsys, shipped, name, damage):
+    file = shipped / 'package' / 'saved_models' / 'digits' / '1' / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content if damage == 'flip' else content[: len(content) // 2])
+    if damage == 'lose':
+        file.unlink()
+    line = refused(capsys, '--mode=sample', '--model=digits')
+    assert 'digits/1' in line and (name in line or name == 'manifest.json') and 'export it again' in line
+
+
+def test_a_workdir_whose_model_is_gone(capsys, shipped):
+    assert len(sampled(capsys, '--model=digits')) == 7
+    (shipped / 'package').rename(shipped / 'elsewhere')
+    assert '--model' in refused(capsys, '--mode=sample', '--workdir=runs/model_digits')
+    assert len(sampled(capsys, '--model=elsewhere/saved_models/digits')) == 7
+
+
+def test_an_exported_model_is_exported_again(capsys, shipped):
+    code, _, err = call(capsys, '--mode=export', '--model=digits', '--export_dir=again', '--max_samples=3')
+    assert code == 0, err
+    assert json.loads((shipped / 'again' / '1' / 'assets.extra' / 'drl_tf.json').read_text())['max_samples'] == 3
+    assert np.abs(sampled(capsys, '--model=again') - sampled(capsys, '--model=digits')).max() <= 1
+
+
+def test_an_installed_package_brings_its_models(small_export, tmp_path):
+    """A wheel with the small model in `saved_models/` is unpacked; from anywhere, its command samples by name."""
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md'):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ('drl_tf', 'flags'):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(small_export, tmp_path / 'saved_models' / 'small' / '1')
+    pip = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir=wheels', '.']
+    made = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    with zipfile.ZipFile(next((tmp_path / 'wheels').iterdir())) as wheel:
+        wheel.extractall(tmp_path / 'site')
+    inside = tmp_path / 'site' / 'drl_tf' / 'saved_models' / 'small' / '1'
+    files = sorted(str(path.relative_to(small_export)) for path in small_export.rglob('*') if path.is_file())
+    assert sorted(str(path.relative_to(inside)) for path in inside.rglob('*') if path.is_file()) == files
+    (tmp_path / 'anywhere').mkdir()
+    script = "import sys; from drl_tf import cli; sys.exit(cli.main(['drl-tf', '--mode=sample', '--model=small', '--num_samples=2']))"
+    environment = {'PYTHONPATH': str(tmp_path / 'site'), 'PATH': '/usr/bin:/bin', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+    done = subprocess.run([sys.executable, '-c', script], cwd=tmp_path / 'anywhere', env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'anywhere' / 'runs' / 'model_small' / 'samples' / '00000004-ema-2-seed0.png').exists()

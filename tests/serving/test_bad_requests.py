@@ -1,0 +1,139 @@
+"""Requests to an exported model: finite numbers of the right shape, or an error with a message; the next request is answered."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.hostile import damaged, tries
+from helpers.tiny import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drl_tf.cli import command
+from drl_tf.cli import main as cli
+from drl_tf.runs import checkpoint
+from drl_tf.training.train import compiled_model
+
+MOST = 9
+TINIEST = ['--image_size=4', '--channels=4', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=1', '--num_classes=-1']
+GOOD = {
+    'images': np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32),
+    'level': np.int32([0, 1, 1]),
+    'seed': np.int32([5, 6]),
+    'num_samples': np.int32(3),
+    'labels': np.int32([-1, 0, 9]),
+    'guidance': np.float32(0.5),
+    'images_bytes': tf.io.encode_png(np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)).numpy(),
+}
+
+
+@pytest.fixture(scope='module')
+def signatures(tmp_path_factory):
+    """Those of an export by the command line; the weights are random."""
+    parent = tmp_path_factory.mktemp('exported')
+    argv = ['run.py', *TINY, *TINIEST]
+    config, _ = cli._resolve(command.Command(), cli._parse(argv), argv)
+    config.save(parent / 'run')
+    checkpoint.save(compiled_model(config), parent / 'run')
+    arguments = [f'--workdir={parent}/run', f'--export_dir={parent}/model', f'--max_samples={MOST}']
+    assert cli.main(['run.py', '--mode=export', *arguments]) == 0
+    return tf.saved_model.load(str(parent / 'model' / '1')).signatures
+
+
+def answered(function):
+    """The answer to the good request."""
+    names = function.structured_input_signature[1]
+    return {name: value.numpy() for name, value in function(**{name: tf.constant(GOOD[name]) for name in names}).items()}
+
+
+@pytest.fixture(scope='module')
+def good_answers(signatures):
+    return {name: answered(signatures[name]) for name in signatures}
+
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+SHAPES = st.sampled_from([(), (0,), (1,), (2,), (3,), (MOST,), (MOST + 1,), (3, 1), (2, 2)])
+IMAGE_SHAPES = st.sampled_from([
+    (3, 4, 4, 1), (0, 4, 4, 1), (1, 4, 4, 1), (2, 4, 4, 1), (MOST, 4, 4, 1), (MOST + 1, 4, 4, 1), (3, 4, 4, 3), (3, 8, 8, 1),
+    (3, 4, 4), (4, 4, 1), (3, 1, 16, 1), (), (0,), (3, 4, 4, 0), (3, 4, 4, 1, 1),
+])  # fmt: skip
+FLOATS = st.one_of(st.floats(width=32), st.sampled_from([0.0, 1.0, 1e30, -3e38, 1e-40, float('nan'), float('inf')]))
+DTYPES = st.sampled_from([np.float64, np.float16, np.int64, np.int8, np.uint8, bool, complex, str])
+ONE = {
+    'level': st.one_of(st.integers(-2, 3), INT32),
+    'labels': st.one_of(st.integers(-3, 12), INT32),
+    'num_samples': st.one_of(st.integers(-2, MOST + 2), INT32),
+    'seed': INT32,
+    'guidance': st.one_of(st.floats(-2, 21, width=32), FLOATS),
+}
+
+
+@st.composite
+def values(draw, name):
+    """A value for an input, more often right than not."""
+    if draw(st.booleans()):
+        return GOOD[name]
+    if name == 'images_bytes':
+        value = np.resize(GOOD[name], draw(SHAPES))
+        if value.size and draw(st.booleans()):
+            value.flat[draw(st.integers(0, value.size - 1))] = draw(damaged(GOOD[name][0]))
+        return value
+    if name == 'images':
+        value = np.full(draw(IMAGE_SHAPES), draw(st.floats(-2, 2, width=32)), np.float32)
+        if value.size and draw(st.booleans()):
+            value.flat[draw(st.integers(0, value.size - 1))] = draw(FLOATS)
+    else:
+        right = GOOD[name].shape
+        shape = draw(st.one_of(st.just(right), st.just(right), SHAPES))
+        value = np.full(shape, draw(ONE[name]), GOOD[name].dtype)
+        if value.size and draw(st.booleans()):
+            value.flat[0] = draw(ONE[name])
+    with np.errstate(all='ignore'):
+        return value.astype(draw(DTYPES)) if draw(st.sampled_from([False] * 9 + [True])) else value
+
+
+@tries(500)
+@given(data=st.data())
+def test_any_request(signatures, good_answers, data):
+    name = data.draw(st.sampled_from(sorted(signatures)))
+    function = signatures[name]
+    feed = {key: data.draw(values(key)) for key in function.structured_input_signature[1]}
+    names = data.draw(st.sampled_from(['right'] * 14 + ['lost', 'more']))
+    if names == 'lost':
+        feed.pop(data.draw(st.sampled_from(sorted(feed))))
+    elif names == 'more':
+        feed['more'] = np.int32(1)
+    try:
+        answer = {key: value.numpy() for key, value in function(**{key: tf.constant(value) for key, value in feed.items()}).items()}
+    except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
+        assert str(error).strip() and (not is_right(function, feed) or 'finite' in str(error) or 'PNG' in str(error)), error
+    else:
+        assert is_right(function, feed)
+        images = feed.get('images', feed.get('images_bytes'))
+        count = int(feed['num_samples']) if 'num_samples' in feed else len(feed['labels'] if images is None else images)
+        for key, value in answer.items():
+            assert value.shape == (count, *good_answers[name][key].shape[1:])
+            assert all(file.startswith(b'\x89PNG') for file in value) if value.dtype == object else np.isfinite(value.astype(float)).all()
+    if data.draw(st.sampled_from([True, False, False])):
+        for key, value in answered(function).items():
+            np.testing.assert_array_equal(value, good_answers[name][key])
+
+
+def is_right(function, feed):
+    """Whether the inputs are those of a signature, in their types, shapes and bounds."""
+    names = function.structured_input_signature[1]
+    if feed.keys() != names.keys() or any(feed[key].dtype != GOOD[key].dtype for key in names):
+        return False
+    if any(feed[key].ndim != GOOD[key].ndim or feed[key].shape[1:] != GOOD[key].shape[1:] for key in names):
+        return False
+    bounds = {'level': (0, 1), 'labels': (-1, 9), 'guidance': (-1, 20), 'num_samples': (1, MOST), 'images': (-3.4e38, 3.4e38)}
+    lengths = {len(feed[key]) for key in ('images', 'images_bytes', 'level', 'labels') if key in feed}
+    within = all(((low <= feed[key]) & (feed[key] <= high)).all() for key, (low, high) in bounds.items() if key in feed)
+    return within and lengths <= {*range(1, MOST + 1)} and len(lengths) < 2 and feed.get('seed', GOOD['seed']).shape == (2,)
+
+
+def test_denoising_out_of_bounds_is_an_error(signatures, good_answers):
+    """Images so large that float32 overflows on the way; the next request is answered as before."""
+    feed = {name: tf.constant(GOOD[name]) for name in ('level', 'seed')}
+    with pytest.raises(tf.errors.InvalidArgumentError, match='not finite'):
+        signatures['denoise'](images=tf.fill([3, 4, 4, 1], 3e38), **feed)
+    np.testing.assert_array_equal(answered(signatures['denoise'])['images'], good_answers['denoise']['images'])

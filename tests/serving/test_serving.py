@@ -1,0 +1,189 @@
+"""An export as a server meets it: loaded by the v1 Session, asked by requests of TensorFlow Serving's own protos, found by polling."""
+
+import concurrent.futures
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.serving import inputs, request_of
+from helpers.tiny import ROOT
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+import drl_tf
+from drl_tf.base.errors import UserError
+from drl_tf.serving import export
+from drl_tf.serving.signatures import Export, decode_png
+from drl_tf.tools import model_server
+
+pytestmark = pytest.mark.slow
+
+CLEAN = """
+import pathlib, sys
+import numpy as np
+import tensorflow.compat.v1 as tf
+import model_server
+from tensorflow_serving.apis import predict_pb2
+
+version = model_server.Version(pathlib.Path(sys.argv[1]))
+assert version.warmed_up == len(version.signatures)
+out = {'signatures': sorted(version.signatures)}
+with np.load(sys.argv[2]) as x:
+    for key in x.files:
+        signature, count, name = key.split(' ')
+        request = out.setdefault((signature, count), predict_pb2.PredictRequest())
+        request.model_spec.signature_name = signature
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(x[key]))
+answers = {'signatures': out.pop('signatures')}
+for (signature, count), request in out.items():
+    for name, value in version.predict(request).items():
+        answers[f'{signature} {count} {name}'] = value.astype(bytes) if value.dtype == object else value
+assert not any(name.split('.')[0] == 'drl_tf' for name in sys.modules)
+np.savez(sys.argv[3], **answers)
+"""
+
+
+@pytest.fixture(scope='module')
+def model(small_export):
+    """The exported model, in this process."""
+    return drl_tf.load(str(small_export)).model
+
+
+@pytest.fixture(scope='module')
+def version(small_export):
+    return model_server.Version(small_export)
+
+
+def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
+    """Every signature, at batches of 1, 3 and 17, through the v1 loader; the warm-up requests are answered first."""
+    wanted, feeds = {}, {}
+    expected = Export(model, 20, log_z=(100.25, 103.5))
+    for name, signature in version.signatures.items():
+        for count in (1, 3, 17):
+            given = inputs(count, signature.inputs)
+            feeds |= {f'{name} {count} {key}': value.astype(bytes) if value.dtype == object else value for key, value in given.items()}
+            function = getattr(expected, name.removesuffix('_bytes').replace('serving_default', 'sample'))
+            tensors = {key: tf.constant(value) for key, value in given.items()}
+            if 'images_bytes' in given:
+                x, level = decode_png(tensors.pop('images_bytes'), (8, 8, 1)), given.get('level')
+                tensors['images'] = x if name == 'denoise_bytes' else entering(model, x, level)
+            found = {key: value.numpy() for key, value in function(**tensors).items()}
+            wanted |= {f'{name} {count} {key}': value for key, value in found.items()}
+    np.savez(tmp_path / 'in.npz', **feeds)
+    done = subprocess.run(
+        [sys.executable, '-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz'], cwd=ROOT / 'tests', capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    with np.load(tmp_path / 'out.npz') as file:
+        answers = {name: file[name] for name in file.files}
+    assert {'serving_default', 'sample_bytes', 'energy_class_bytes', 'denoise_bytes', 'log_likelihood'} <= set(answers.pop('signatures'))
+    for key, answer in answers.items():
+        if key.endswith('_bytes'):
+            grey = np.stack([tf.io.decode_png(file).numpy() for file in answer]).astype(int)
+            value = wanted.pop(key.replace('images_bytes', 'images'))
+            value = np.clip(np.round((value + 1) * 127.5), 0, 255) if value.dtype == np.float32 else value
+            assert np.abs(grey - value.astype(int)).max() <= 1, key
+        elif key.endswith(' images') and answer.dtype == np.uint8:
+            assert np.abs(answer.astype(int) - wanted.pop(key)).max() <= 1, key
+        else:
+            value = wanted.pop(key)
+            np.testing.assert_allclose(answer, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=key)
+    assert not wanted
+
+
+def entering(model, x, level):
+    """m_t A_t x, or A_0 x where there is no level."""
+    schedule = model.schedule
+    scale = schedule.A[0] if level is None else (schedule.m * schedule.A[:-1])[level][:, None, None, None]
+    return tf.cast(scale, tf.float32) * x
+
+
+def test_likelihoods_are_energies_with_log_z(model, version):
+    """log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, with log Z_0 from 100.25 to 103.5."""
+    given = inputs(5, ('images',))
+    m_0 = model.schedule.m[0]
+    log_density = model.density_at(tf.zeros([5], tf.int32))(m_0.astype(np.float32) * given['images']).numpy() + 64 * np.log(m_0)
+    found = version.predict(request_of('log_likelihood', given))
+    np.testing.assert_allclose(found['low'], log_density - 103.5, rtol=1e-4)
+    np.testing.assert_allclose(found['high'], log_density - 100.25, rtol=1e-4)
+    np.testing.assert_allclose(found['high'] - found['low'], 3.25, rtol=1e-2)
+
+
+def test_warm_up_requests_are_those_of_every_signature(small_export, version):
+    path = small_export / 'assets.extra' / 'tf_serving_warmup_requests'
+    logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    found = [log.predict_log.request for log in logs]
+    assert sorted(one.model_spec.signature_name for one in found) == sorted(version.signatures)
+    for one in found:
+        signature = version.signatures[one.model_spec.signature_name]
+        assert {key: tensor.dtype for key, tensor in one.inputs.items()} == {key: info.dtype for key, info in signature.inputs.items()}
+        assert all(
+            tf.make_ndarray(one.inputs[key]).shape[:1] == (1,) for key in one.inputs if key not in ('seed', 'num_samples', 'guidance')
+        )
+
+
+def test_concurrent_calls_with_one_seed_give_the_same_images(version):
+    request = request_of('sample', {'seed': np.int32([3, 3]), 'num_samples': np.int32(9)})
+    other = request_of('sample', {'seed': np.int32([4, 3]), 'num_samples': np.int32(9)})
+    barrier = threading.Barrier(8)
+
+    def ask(index):
+        barrier.wait()
+        return version.predict(other if index % 4 == 3 else request)['images'].astype(int)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(ask, range(8)))
+    assert np.ptp(images[0]) > 0 and np.abs(images[0] - images[3]).max() > 1
+    for index in range(8):
+        assert np.abs(images[index] - images[index // 4 * 4 if index % 4 < 3 else 3]).max() <= 1
+
+
+def test_a_polling_server_sees_whole_versions_alone(small_export, tmp_path):
+    """What is being written is no version; a partial one fails with a message while the one before it answers; then a sound one."""
+    base = tmp_path / 'digits'
+    shutil.copytree(small_export, base / '1')
+    model = model_server.Model(model_server_config_pb2.ModelConfig(name='digits', base_path=str(base)))
+    model.poll()
+    request = request_of('energy', inputs(1, ('images', 'level')))
+    first = model.find(request.model_spec).predict(request)['energy']
+    shutil.copytree(small_export, base / 'writing')
+    (base / 'writing' / 'saved_model.pb').unlink()
+    model.poll()
+    assert list(model.versions) == [1] and not model.failures
+    shutil.copytree(small_export, base / '2')
+    (base / '2' / 'variables' / 'variables.index').unlink()
+    model.poll()
+    assert list(model.versions) == [1] and 'variables' in model.failures[2]
+    assert model.find(request.model_spec).predict(request)['energy'] == first
+    shutil.copytree(small_export, base / '3')
+    model.poll()
+    assert list(model.versions) == [3] and model.find(request.model_spec).predict(request)['energy'] == first
+
+
+def test_a_version_is_named_when_it_is_whole(small_export, tmp_path, monkeypatch):
+    """At the moment of the rename everything is there and sealed; an export that fails leaves no version."""
+    loaded, seen = drl_tf.load(str(small_export)), []
+    rename = export.os.replace
+
+    def watched(source, target):
+        if pathlib.Path(target).name == '1':
+            seen.extend(sorted(str(path.relative_to(source)) for path in pathlib.Path(source).rglob('*') if path.is_file()))
+        rename(source, target)
+
+    monkeypatch.setattr(export.os, 'replace', watched)
+    path = pathlib.Path(loaded.export(str(tmp_path / 'm')))
+    assert seen == sorted(str(file.relative_to(path)) for file in path.rglob('*') if file.is_file())
+    assert sorted(child.name for child in path.parent.iterdir()) == ['.lock', '1']
+
+    def fail(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(export.seal, 'seal', fail)
+    with pytest.raises(UserError, match='No space left'):
+        loaded.export(str(tmp_path / 'm'))
+    assert sorted(child.name for child in path.parent.iterdir()) == ['.lock', '1']

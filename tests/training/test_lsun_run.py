@@ -1,0 +1,83 @@
+"""The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes, sampled and scored."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from helpers.tiny import call, refused
+
+from drl_tf.data import images
+from drl_tf.tools.photographs import encoded, photographs, write_lmdb
+
+TINY = [
+    '--dataset=lsun_church', '--channels=8', '--channel_mult=1,1', '--num_res_blocks=1', '--num_levels=1', '--mcmc_steps=1',
+    '--batch_size=2', '--warmup_steps=0', '--precision=float32', '--log_every=10', '--checkpoint_every=20', '--grid_every=20',
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def places(tmp_path_factory):
+    """Arguments for the LMDBs of the user and for what is made of them, which all tests share."""
+    directory = tmp_path_factory.mktemp('lsun')
+    for split, count, seed in (('train', 16, 0), ('val', 4, 1)):
+        files = [encoded(picture) for picture in photographs(count, seed=seed)]
+        write_lmdb(directory / f'manual/church_outdoor_{split}_lmdb', files)
+    return directory
+
+
+def run(capfd, places, size, modes, *arguments):
+    """The workdir of 20 steps of training by the command, and what it printed."""
+    where = [f'--data_dir={places / "data"}', f'--manual_dir={places / "manual"}', f'--workdir={places / str(size)}']
+    code, out, err = call(capfd, *TINY, f'--image_size={size}', f'--mode={modes}', '--train_steps=20', *where, *arguments)
+    assert code == 0, err
+    assert [path.name for path in (places / str(size) / 'checkpoints').iterdir()] == ['00000020']
+    return places / str(size), out
+
+
+def test_one_command_prepares_and_trains_and_samples(places, capfd):
+    workdir, out = run(capfd, places, 64, 'train,sample', '--num_samples=4', '--sample_batch_size=4')
+    assert 'preparing 16 pictures of' in out
+    (samples,) = (workdir / 'samples').glob('*/*.npz')
+    images = np.load(samples, allow_pickle=False)['images']
+    assert (images.shape, images.dtype) == ((4, 64, 64, 3), np.uint8) and images.std() > 0
+
+
+def test_it_is_scored(places, capfd, tmp_path):
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / 'means.keras')
+    options = ['--num_samples=4', '--sample_batch_size=4', f'--extractor={tmp_path / "means.keras"}']
+    workdir, out = run(capfd, places, 64, 'train,evaluate', *options)
+    assert 'Fréchet distance' in out and 'FID' not in out
+    (path,) = (workdir / 'evaluation').glob('*.json')
+    score = json.loads(path.read_text())
+    assert score['frechet_distance_means'] > 0
+    assert (score['num_samples'], score['num_real'], score['real']) == (
+        4,
+        16,
+        'the first 16 images of the train split of lsun_church at 64 px',
+    )
+
+
+def test_another_size_trains_on_what_is_there(places, capfd):
+    assert 'preparing' not in run(capfd, places, 128, 'train')[1]
+    assert {path.name for path in (places / 'data/lsun').iterdir()} == {'.config', 'church_outdoor'}
+
+
+def test_a_shard_that_breaks_in_mid_training_is_said_in_one_line(places, capfd, tmp_path, monkeypatch):
+    """Flipped bytes leave the file as long as it was, so that they show only when they are read."""
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
+    shutil.copytree(places / 'data', tmp_path / 'data')
+    (shard,) = (tmp_path / 'data/lsun/church_outdoor/3.1.0').glob('*train.tfrecord*')
+    content = bytearray(shard.read_bytes())
+    content[-1000] ^= 255
+    shard.write_bytes(content)
+    options = ['--image_size=64', '--train_steps=20', f'--data_dir={tmp_path}/data', f'--workdir={tmp_path}/run']
+    assert 'lsun_church has a damaged file' in refused(capfd, *TINY, *options)
+
+
+def test_a_place_without_pictures_is_refused_with_one_line(tmp_path, capfd):
+    (tmp_path / 'church_outdoor_train_lmdb').mkdir()
+    message = refused(capfd, *TINY, f'--data_dir={tmp_path / "data"}', f'--manual_dir={tmp_path}', f'--workdir={tmp_path / "run"}')
+    assert 'lsun/church_outdoor is not in --data_dir=' in message
+    assert not (tmp_path / 'run').exists()

@@ -1,0 +1,245 @@
+"""What a run survives, through the command line: damaged files, signals, energies that run away, a full disk."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.tiny import ROOT, TINY, call, refused
+
+from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.runs import samples
+from drl_tf.tools import kills
+
+SMALLER = [*TINY, '--channel_mult=1']
+
+
+def test_damaged_workdir(capsys, tiny_run, tmp_path):
+    """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not there."""
+    workdir = tmp_path / 'copy'
+    shutil.copytree(tiny_run, workdir)
+    sample = ['--mode=sample', f'--workdir={workdir}', '--num_samples=1']
+    assert '--checkpoint_step=7' in refused(capsys, *sample, '--checkpoint_step=7')
+    config_file = workdir / 'config.json'
+    stored = config_file.read_text()
+    config_file.write_text(stored.replace('"channels": 8', '"channels": 16'))
+    assert 'is not that of the run' in refused(capsys, *sample)
+    config_file.write_text(stored[:100])
+    data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
+    data.write_bytes(data.read_bytes()[:1000])
+    assert call(capsys, *sample)[0] == 0
+    assert [path.name for path in (workdir / 'samples').glob('*-ema-1-seed0.png')] == ['00000024-ema-1-seed0.png']
+    config_file.write_text(stored)
+    assert 'checkpoints/00000032' in refused(capsys, *sample, '--checkpoint_step=32')
+    shutil.rmtree(workdir / 'checkpoints')
+    assert 'no checkpoint' in refused(capsys, *sample)
+
+
+def test_a_run_that_never_began_leaves_its_workdir_free(capsys, tmp_path):
+    arguments = ['--dataset=lsun_church', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w']
+    assert refused(capsys, *arguments, '--batch_size=4') == refused(capsys, *arguments, '--batch_size=8')
+
+
+def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
+    """The newest one is truncated and the log has a torn line: the run resumes at the one before, and says so."""
+    workdir = tmp_path / 'copy'
+    shutil.copytree(tiny_run, workdir)
+    data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
+    data.write_bytes(data.read_bytes()[:1000])
+    (workdir / 'checkpoints' / '00000099').mkdir()
+    with open(workdir / 'metrics.jsonl', 'a') as file:
+        file.write('{"step": 3')
+    code, out, err = call(capsys, *TINY, f'--workdir={workdir}', '--train_steps=26')
+    assert code == 0 and 'resuming at step 24' in out, err
+    steps = [json.loads(line)['step'] for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    assert steps == [8, 16, 24, 26]
+    kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    assert kept == ['00000016', '00000024', '00000026', 'damaged-32', 'damaged-99']
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_step(capsys, tmp_path, number):
+    """It ends the run with code 128 + number and a checkpoint, from which the same command goes on; until then no other run gets in."""
+    command = [sys.executable, 'run.py', *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=100000', '--checkpoint_every=100000']
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / 'w' / 'metrics.jsonl').exists():
+            time.sleep(0.2)
+        assert 'in use by another run' in refused(capsys, *TINY, f'--workdir={tmp_path}/w')
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    (saved,) = (tmp_path / 'w' / 'checkpoints').iterdir()
+    assert f'{number.name} came: saved at step {int(saved.name)}' in err
+
+
+def test_a_second_signal_ends_the_process_at_once(tmp_path):
+    code = 'import signal; from drl_tf.callbacks import StopAtEnd; StopAtEnd(0, 9, None).open(); print(1, flush=True); '
+    twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
+    done = subprocess.run([sys.executable, '-c', code + twice], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
+
+
+def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
+    """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was left alone."""
+    options = [*kills.OPTIONS, '--train_steps=6', '--evaluate_every=3', '--sample_batch_size=8', f'--workdir={tmp_path}/w']
+    drawn = samples._sampled
+
+    def interrupted(*arguments):
+        for index, batch in enumerate(drawn(*arguments)):
+            if index == 1:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(samples, '_sampled', interrupted)
+    assert 'SIGTERM came: saved at step 3' in refused(capsys, *options, code=143)
+    assert not (tmp_path / 'w' / 'evaluations.jsonl').exists()
+    monkeypatch.setattr(samples, '_sampled', drawn)
+    assert call(capsys, *options)[0] == 0
+    assert [path.name for path in (tmp_path / 'w' / 'evaluation').iterdir()] == ['parts']
+    steps = [json.loads(line)['step'] for line in (tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()]
+    assert steps == [3, 6]
+
+
+def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
+    """The run goes on, and says what its bits depended on and is otherwise now; harmless options are said and stored."""
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=32']
+    assert 'changed' not in call(capsys, *arguments)[1] and 'uninterrupted' not in caplog.text
+    code, out, _ = call(capsys, *arguments, '--nodeterministic')
+    assert code == 0 and 'changed: --deterministic=False here, True there' in out
+    assert 'not end with the bits of an uninterrupted one: deterministic False here, True there' in caplog.text
+    assert not json.loads((workdir / 'config.json').read_text())['training']['deterministic']
+
+
+@pytest.mark.slow
+def test_killed_runs_end_with_the_bits_of_one_that_was_left_alone(tmp_path):
+    assert kills.survivors('t6', 2, tmp_path) == 2
+
+
+def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path):
+    """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the interruption."""
+    options = [*kills.OPTIONS, '--recipe=cdrl', '--evaluate_every=0', '--train_steps=6', '--log_every=4', '--checkpoint_every=3']
+    options += ['--workdir']
+    assert call(capsys, *options, f'{tmp_path}/whole')[0] == 0
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'parts')
+    shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
+    code, out, _ = call(capsys, *options, f'{tmp_path}/parts')
+    assert code == 0 and 'resuming at step 3' in out
+    (whole, whole_log), (parts, parts_log) = (kills.state(tmp_path / name, step=6) for name in ('whole', 'parts'))
+    assert len(whole) > 50 and whole.keys() == parts.keys()
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
+    assert [line.get('step') for line in whole_log] == [4, 6, None]
+    for mine, theirs in zip(whole_log, parts_log, strict=True):
+        assert mine.keys() == theirs.keys()
+        assert not {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    code, out, err = call(capsys, *TINY, '--batch_size=4', f'--workdir={workdir}', '--train_steps=1', '--restart')
+    assert code == 0 and f'{workdir}.1' in out, err
+    assert [path.name for path in (workdir / 'checkpoints').iterdir()] == ['00000001']
+    assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
+
+
+RUN_AWAY = [*SMALLER, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
+
+
+def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
+    """Not the run that it is to start from, nor a directory of other things."""
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'mine.txt').write_text('mine')
+    assert 'holds no run but mine.txt' in refused(capsys, *TINY, f'--workdir={tmp_path}/notes', '--restart')
+    assert (tmp_path / 'notes' / 'mine.txt').read_text() == 'mine'
+    shutil.copytree(tiny_run, tmp_path / 'w')
+    arguments = ['--restart', f'--workdir={tmp_path}/w']
+    assert 'the same directory' in refused(capsys, *TINY, *arguments, f'--init_from={tmp_path}/w')
+    assert 'holds no exported model: give the folder that --mode=export named, or a run' in refused(
+        capsys, *TINY, *arguments, f'--init_from={tmp_path}/notes'
+    )
+    assert (tmp_path / 'w' / 'checkpoints' / '00000032').is_dir() and not (tmp_path / 'w.1').exists()
+
+
+def test_divergence_stops_the_run(capsys, tmp_path):
+    """After the rollbacks, with what the levels looked like; no checkpoint is of a step that was found bad."""
+    arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--max_rollbacks=1', '--rollback_factor=0.9']
+    line = refused(capsys, *arguments, code=3)
+    assert 'ran away at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
+    steps = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
+    assert len(steps) == 1
+    (record, *_) = (tmp_path / 'w').glob('diverged-*.json')
+    assert len(json.loads(record.read_text())['level_f_pos']) == 6
+    assert not {f'{step:08d}' for step in steps} & {path.name for path in (tmp_path / 'w').glob('checkpoints/*')}
+
+
+@pytest.mark.slow
+def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
+    """A run that runs away from its last checkpoint again was on its way out by then: that one is put aside."""
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    refused(capsys, *TINY, f'--workdir={workdir}', '--train_steps=40', '--max_loss=1e-3', '--max_rollbacks=2', code=3)
+    assert len(json.loads((workdir / 'rollbacks.json').read_text())) == 2
+    kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    assert kept == ['00000016', '00000024', 'diverged-32']
+
+
+def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
+    """A learning rate of 1 runs away; the rollback makes it 1e-3, noted so that a rerun goes on with it."""
+    arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--rollback_factor=1e-3']
+    code, _, err = call(capsys, *arguments)
+    assert code == 0 and (tmp_path / 'w' / 'checkpoints' / '00000040').is_dir(), err
+    (step,) = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
+    lines = [json.loads(line) for line in (tmp_path / 'w' / 'metrics.jsonl').read_text().splitlines()]
+    assert step < 40 and [line['step'] for line in lines] == [8, 16, 24, 32, 40]
+
+
+@pytest.mark.slow
+def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
+    """A NaN injected into the loss of step 11, at the first attempt alone: averages, checkpoints and log stay finite, and it ends well."""
+    plain = RecoveryLikelihood.contrastive_loss
+
+    def broken(model, *arguments):
+        losses, *rest = plain(model, *arguments)
+        bad = (model.optimizer.iterations.value == 10) & (model.attempt == 0)
+        return tf.where(bad, float('nan'), losses), *rest
+
+    monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', broken)
+    assert call(capsys, *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
+    assert json.loads((tmp_path / 'w' / 'rollbacks.json').read_text()) == [11]
+    record = json.loads((tmp_path / 'w' / 'diverged-11.json').read_text())
+    assert (record['step'], record['seen_at']) == (11, 12) and None in record['level_loss']
+    reader = tf.train.load_checkpoint(str(tmp_path / 'w' / 'checkpoints' / '00000016' / 'state'))
+    names = [name for name, dtype in reader.get_variable_to_dtype_map().items() if dtype.is_floating]
+    assert len(names) > 50 and all(np.isfinite(reader.get_tensor(name)).all() for name in names)
+
+
+def test_a_workdir_that_cannot_be_made(capsys, tmp_path):
+    (tmp_path / 'file').write_text('')
+    assert str(tmp_path / 'file') in refused(capsys, *TINY, f'--workdir={tmp_path}/file/w')
+
+
+def test_a_checkpoint_that_cannot_be_written_whole(capsys, tiny_run, tmp_path):
+    """Files may have no more than 50,000 bytes for a while, as on a full disk: the older checkpoints stay, and the run goes on later."""
+    workdir = tmp_path / 'w'
+    shutil.copytree(tiny_run, workdir)
+    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34', '--grid_every=1000']
+    before = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        line = refused(capsys, *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 'checkpoints/00000034 could not be written' in line and 'the older ones are sound' in line and 'function_node' not in line
+    assert sorted(path.name for path in (workdir / 'checkpoints').iterdir()) == before
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0 and 'resuming at step 32' in out
