@@ -7,7 +7,8 @@ def load(model, precision='float32'):
     """Loads a trained model; see `drl_tf.api.Model` for what it can do.
 
     Args:
-      model: the name of one that comes with the package, such as 'digits'; or a directory: that of a run, or of an exported model.
+      model: the name of one that comes with the package, such as 'digits'; or a directory: that of a run, or
+        of an exported model.
       precision: 'float32', or 'bfloat16', which is faster where the hardware computes in it; 'auto' looks.
 
     Returns:

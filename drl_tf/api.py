@@ -1,7 +1,8 @@
-"""A trained model in Python: `drl_tf.load(name_or_directory)` gives a `Model` to sample, score, denoise with, train on and export.
+"""A trained model in Python: `drl_tf.load(name_or_directory)` gives a `Model` to sample, score, denoise with,
+train on and export.
 
-Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2]. What is given back
-is NumPy.
+Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1,
+1, 2]. What is given back is NumPy.
 """
 
 import dataclasses
@@ -31,7 +32,11 @@ _STOPPED = 'lower learning_rate, or take more images'
 def load(model, precision='float32'):
     """As `drl_tf.load`."""
     directory = exported.readable(arguments.path('model', model, 'a path, or the name of a model'), 'model')
-    config = exported.load_config(directory) if exported.source(directory) == directory else configuration.load(directory)
+    config = (
+        exported.load_config(directory)
+        if exported.source(directory) == directory
+        else configuration.load(directory)
+    )
     config = config.replace(precision=devices.resolve_precision(precision))
     return Model(*checkpoint.load_model(directory, config), card.beginning(directory))
 
@@ -51,8 +56,14 @@ class Model:
 
     def __init__(self, model, step, beginning=card.BEGINNING):
         self.model, self.step, self._beginning = model, step, beginning
-        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), autograph=False, reduce_retracing=True)
-        self._function_of = functools.cache(lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True))
+        self._energy = tf.function(
+            lambda y, level, terms: model.density_at(level, terms=terms)(y),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        self._function_of = functools.cache(
+            lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
+        )
         self._recipe, self._settings = model.config.training, None
 
     @property
@@ -80,9 +91,10 @@ class Model:
 
         Args:
           n: how many, from 1.
-          seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level of rounding.
-          labels: for models with classes: one class from 0 for all images, or one for each ([n]); -1 is no class. None takes the
-            classes in turn.
+          seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level of
+            rounding.
+          labels: for models with classes: one class from 0 for all images, or one for each ([n]); -1 is no
+            class. None takes the classes in turn.
           guidance: w, -1 to 20, of F = (1 + w) F(class) - w F(no class); the configuration's where None.
           first: index of the first image.
 
@@ -102,7 +114,9 @@ class Model:
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
-            x = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)[-1].numpy()
+            x = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)[
+                -1
+            ].numpy()
             drawn.append(x[: n - start])
         return pictures.kept(_finite(np.concatenate(drawn)))
 
@@ -124,7 +138,9 @@ class Model:
         x = self._clean(images)
         level, schedule = self._level(level, len(x)), self.model.schedule
         y = at(schedule.m * schedule.A[:-1], level) * x
-        return self._in_parts(lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance)
+        return self._in_parts(
+            lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
+        )
 
     def denoise(self, images, level=0, seed=0, labels=None, guidance=0.0):
         """Draws x_t given x_{t+1}, by K Langevin steps.
@@ -146,12 +162,21 @@ class Model:
         seed = arguments.number('seed', seed, 0)
 
         def answer(rows, terms):
-            inputs = (tf.constant(x_next[rows]), level[rows], _seed(seed), tf.constant(rows.start), 'ema', terms)
+            inputs = (
+                tf.constant(x_next[rows]),
+                level[rows],
+                _seed(seed),
+                tf.constant(rows.start),
+                'ema',
+                terms,
+            )
             return self._run(self.model.denoise, inputs)
 
         return _finite(self._in_parts(answer, len(x_next), labels, guidance))
 
-    def fit(self, images, labels=None, epochs=1, batch_size=None, learning_rate=None, verbose='auto', callbacks=()):
+    def fit(
+        self, images, labels=None, epochs=1, batch_size=None, learning_rate=None, verbose='auto', callbacks=()
+    ):
         """Goes on training, on images of your own; the averages follow.
 
         Args:
@@ -163,7 +188,8 @@ class Model:
           verbose, callbacks: as in Keras.
 
         Returns:
-          The Keras `History`: of each epoch the means over its images of the losses, over its steps of the gradient's norm.
+          The Keras `History`: of each epoch the means over its images of the losses, over its steps of the
+            gradient's norm.
 
         Raises:
           UserError: an argument is of another shape or out of its range.
@@ -175,16 +201,24 @@ class Model:
         labels = self._labels(labels, len(x))
         batch_size = min(options.batch_size, len(x)) if batch_size is None else batch_size
         learning_rate = options.learning_rate if learning_rate is None else learning_rate
-        batch_size, epochs = arguments.number('batch_size', batch_size, 1, len(x)), arguments.number('epochs', epochs, 1)
+        batch_size, epochs = (
+            arguments.number('batch_size', batch_size, 1, len(x)),
+            arguments.number('epochs', epochs, 1),
+        )
         learning_rate = arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
         config = self.config
         self._compile(batch_size, learning_rate)
         data = tf.data.Dataset.from_tensor_slices((x, labels + 1) if self.num_classes else x)
         data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
-        step, weights = self.model.step, [[network.get_weights() for network in pair] for pair in self.model.averages]
+        step, weights = (
+            self.model.step,
+            [[network.get_weights() for network in pair] for pair in self.model.averages],
+        )
         try:
             steps, actions = len(x) // batch_size, [_StopOnDivergence(), _EpochMeans(), *callbacks]
-            return self.model.fit(data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions)
+            return self.model.fit(
+                data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions
+            )
         except DivergenceError:
             self._go_back(config, step, weights)
             raise
@@ -199,7 +233,8 @@ class Model:
 
         Args:
           directory: parent of the integer version folders; the next one is made.
-          max_samples: the largest number of images of one request; None takes 1,024, or as many as a gradient in 4 GiB has.
+          max_samples: the largest number of images of one request; None takes 1,024, or as many as a gradient
+            in 4 GiB has.
 
         Returns:
           The path of the version folder.
@@ -223,7 +258,8 @@ class Model:
         return self._function_of(function)(*inputs)
 
     def _compile(self, batch_size, learning_rate):
-        """Makes the model ready to train with these settings; its optimizers go on where they are the ones of before."""
+        """Makes the model ready to train with these settings; its optimizers go on where they are the ones of
+        before."""
         if self._settings == (batch_size, learning_rate):
             return
         self.model.config = self.config.replace(batch_size=batch_size, learning_rate=learning_rate)
@@ -231,7 +267,8 @@ class Model:
         self._settings = (batch_size, learning_rate)
 
     def _go_back(self, config, step, weights):
-        """Takes a former state, with optimizers that start anew the next time; what was averaged last was on its way out too."""
+        """Takes a former state, with optimizers that start anew the next time; what was averaged last was on
+        its way out too."""
         for pair, former in zip(self.model.averages, weights, strict=True):
             for network, values in zip(pair, former, strict=True):
                 network.set_weights(values)
@@ -245,7 +282,8 @@ class Model:
         labels, size = self._labels(labels, count), self.config.sampling.sample_batch_size
         parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
         return np.concatenate([
-            answer(rows, self._terms(None if labels is None else labels[rows], rows.stop - rows.start, guidance)) for rows in parts
+            answer(rows, self._terms(None if labels is None else labels[rows],
+            rows.stop - rows.start, guidance)) for rows in parts
         ])  # fmt: skip
 
     def _terms(self, labels, count, guidance):
@@ -273,7 +311,10 @@ class Model:
         """Images as float32 [n, H, W, C], once they are found right."""
         array = arguments.array('images', images)
         if array.ndim != 4 or array.shape[1:] != self.image_shape or not len(array):
-            raise UserError(f'images of shape {array.shape} must be [n, {", ".join(map(str, self.image_shape))}] with n from 1')
+            raise UserError(
+                f'images of shape {array.shape} must be [n, {", ".join(map(str, self.image_shape))}] with n '
+                'from 1'
+            )
         if array.dtype == np.uint8:
             return array.astype(np.float32) / 127.5 - 1
         if not np.issubdtype(array.dtype, np.floating):
@@ -287,7 +328,10 @@ class Model:
         """As `_images`, of images that carry no noise; points may be anywhere."""
         x = self._images(images)
         if not self.config.planar and np.abs(x).max() > _LARGEST_VALUE:
-            raise UserError(f'images reach {np.abs(x).max():.4g}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8')
+            raise UserError(
+                f'images reach {np.abs(x).max():.4g}: floats must be within [-1, 1] (x / 127.5 - 1), or '
+                'give uint8'
+            )
         return x
 
 
@@ -301,7 +345,8 @@ class _StopOnDivergence(keras.callbacks.Callback):
 
 
 class _EpochMeans(keras.callbacks.Callback):
-    """Has the callbacks after it see means over an epoch, numbers, where Keras would give the last step's, or an array of the levels."""
+    """Has the callbacks after it see means over an epoch, numbers, where Keras would give the last step's, or
+    an array of the levels."""
 
     async_safe = True  # It makes no step wait for the device.
 

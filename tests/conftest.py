@@ -29,14 +29,16 @@ def tiny_run(tmp_path_factory):
 
 
 LIKELIHOOD = {
-    'step': golden.STEPS, 'weights': 'ema', 'log_z_low': 103.5, 'log_z_high': 100.25, 'density_low': 4.0, 'density_high': 3.5,
+    'step': golden.STEPS, 'weights': 'ema', 'log_z_low': 103.5, 'log_z_high': 100.25, 'density_low': 4.0,
+    'density_high': 3.5,
     'num_images': 9, 'num_chains': 4, 'transitions': 10, 'notes': ['high is below low'],
 }  # fmt: skip
 
 
 @pytest.fixture(scope='session')
 def small_export(tmp_path_factory):
-    """The version folder of the small run of `cdrl` in `golden/`, exported as `digits`: 8 px, 10 classes, 2 levels, K = 2.
+    """The version folder of the small run of `cdrl` in `golden/`, exported as `digits`: 8 px, 10 classes, 2
+    levels, K = 2.
 
     Its log Z_0 is made up: from 100.25 to 103.5.
     """

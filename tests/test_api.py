@@ -1,4 +1,5 @@
-"""`drl_tf.load` and what it gives: images and energies are those of the command line and of the SavedModel."""
+"""`drl_tf.load` and what it gives: images and energies are those of the command line and of the
+SavedModel."""
 
 import shutil
 
@@ -39,12 +40,21 @@ def plain():
 
 
 def test_the_package_is_imported_without_tensorflow():
-    done = run_python('-c', 'import sys, drl_tf; print(bool(drl_tf.load.__doc__), {"tensorflow", "keras", "numpy"} & {*sys.modules})')
+    done = run_python(
+        '-c',
+        'import sys, drl_tf; print(bool(drl_tf.load.__doc__), {"tensorflow", "keras", "numpy"} & '
+        '{*sys.modules})',
+    )
     assert (done.returncode, done.stdout) == (0, 'True set()\n'), done.stderr
 
 
 def test_what_it_tells(model, plain):
-    assert (model.image_shape, model.num_classes, model.num_levels, model.step) == ((8, 8, 1), 10, 2, golden.STEPS)
+    assert (model.image_shape, model.num_classes, model.num_levels, model.step) == (
+        (8, 8, 1),
+        10,
+        2,
+        golden.STEPS,
+    )
     assert plain.num_classes == 0 and model.config.training.precision == 'float32'
 
 
@@ -57,7 +67,11 @@ def test_samples_are_those_of_the_seed(model, run):
     assert np.abs(model.sample(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
     assert np.abs(model.sample(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1
     assert np.abs(model.sample(5, seed=4, labels=3)[3].astype(int) - images[3]).max() <= 1
-    for other in (model.sample(20, seed=5), model.sample(20, seed=4, labels=-1), model.sample(20, seed=4, guidance=3)):
+    for other in (
+        model.sample(20, seed=5),
+        model.sample(20, seed=4, labels=-1),
+        model.sample(20, seed=4, guidance=3),
+    ):
         assert np.abs(images.astype(int) - other).max() > 1
 
 
@@ -66,7 +80,9 @@ def test_energies_are_those_of_the_diffused_mean(model, run, small_export):
     schedule, x = run.schedule, IMAGES.astype(np.float32) / 127.5 - 1
     y = (schedule.m * schedule.A[:-1])[level][:, None, None, None].astype(np.float32) * x
     for labels, guidance in ((None, 0.0), (LABELS, 0.0), (LABELS, 1.5)):
-        terms = guided(tf.constant(np.zeros(20, np.int32) if labels is None else labels + 1, tf.int32), guidance)
+        terms = guided(
+            tf.constant(np.zeros(20, np.int32) if labels is None else labels + 1, tf.int32), guidance
+        )
         expected = -run.density_at(tf.constant(level), terms=terms)(y).numpy()
         for images in (IMAGES, x):
             found = model.energy(images, level, labels, guidance)
@@ -91,7 +107,9 @@ def test_fit_goes_on_and_what_it_learnt_can_be_exported(tmp_path):
     model = drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
     before, images = model.sample(8, seed=1), np.full([40, 8, 8, 1], 255, np.uint8)
     history = model.fit(images, np.arange(40) % 10, epochs=2, batch_size=8, learning_rate=3e-3, verbose=0)
-    assert [len(values) for values in history.history.values()] == [2] * len(history.history) and model.step == golden.STEPS + 10
+    assert [len(values) for values in history.history.values()] == [2] * len(
+        history.history
+    ) and model.step == golden.STEPS + 10
     model.fit(images, -1, epochs=4, batch_size=8, learning_rate=3e-3, verbose=0)
     assert model.step == golden.STEPS + 30
     after = model.sample(8, seed=1)
@@ -119,7 +137,8 @@ def test_the_last_images_that_an_index_can_name(model):
 
 
 def test_callbacks_and_the_history_get_means_of_the_epoch():
-    """Of score matching too, where Keras would give them an array of the levels; a stop of theirs is heeded."""
+    """Of score matching too, where Keras would give them an array of the levels; a stop of theirs is
+    heeded."""
 
     class Record(keras.callbacks.Callback):
         def __init__(self):
@@ -139,9 +158,14 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
     x = points.sample(1000)
     x = x[np.argsort(-np.abs(x).max(axis=(1, 2, 3)))[:8]]
     assert np.abs(x).max() > 1.001 and np.isfinite(points.energy(x)).all()
-    for fitted, images, labels in ((points, x, None), (drl_tf.load(golden.DIRECTORY / 'cdrl'), IMAGES[:8], LABELS[:8])):
+    for fitted, images, labels in (
+        (points, x, None),
+        (drl_tf.load(golden.DIRECTORY / 'cdrl'), IMAGES[:8], LABELS[:8]),
+    ):
         seen, stop = Record(), keras.callbacks.EarlyStopping(monitor='loss', mode='max', min_delta=1e9)
-        history = fitted.fit(images, labels, epochs=4, batch_size=4, learning_rate=1e-5, verbose=0, callbacks=[seen, stop])
+        history = fitted.fit(
+            images, labels, epochs=4, batch_size=4, learning_rate=1e-5, verbose=0, callbacks=[seen, stop]
+        )
         assert len(history.epoch) == 2 and {'loss', 'gradient_norm'} <= set(history.history)
         for name, values in history.history.items():
             assert all(isinstance(value, float) for value in values)
@@ -181,9 +205,11 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
     ('energy', {'images': IMAGES, 'level': [0, 1]}, 'one for each of the 20'),
     ('denoise', {'images': np.full([1, 8, 8, 1], 3e38)}, 'not finite'),
     ('fit', {'images': IMAGES}, 'labels must be given'),
-    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 21}, 'batch_size=21 must be a whole number from 1 to 20'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 21}, 'batch_size=21 must be a whole number '
+                                                                    'from 1 to 20'),
     ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 0}, 'batch_size=0 must be'),
-    ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 0}, 'learning_rate=0 must be a number from 1e-08 to 1'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 0}, 'learning_rate=0 must be a number '
+                                                                      'from 1e-08 to 1'),
     ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 'x'}, 'learning_rate=x must be'),
     ('fit', {'images': IMAGES, 'labels': LABELS, 'epochs': 0}, 'epochs=0 must be'),
     ('export', {'directory': __file__}, 'is a file'),
@@ -198,7 +224,11 @@ def test_wrong_arguments(model, method, arguments, words):
 
 
 def test_classes_of_a_model_without_any(plain):
-    for wrong in (lambda: plain.sample(2, labels=1), lambda: plain.energy(IMAGES, labels=1), lambda: plain.sample(2, guidance=1.0)):
+    for wrong in (
+        lambda: plain.sample(2, labels=1),
+        lambda: plain.energy(IMAGES, labels=1),
+        lambda: plain.sample(2, guidance=1.0),
+    ):
         with pytest.raises(UserError, match='no classes'):
             wrong()
     assert np.ptp(plain.sample(2)) > 0
@@ -213,7 +243,8 @@ def test_what_is_no_model(tmp_path):
 
 
 def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
-    """Exports are float32, whatever they were trained in, also where their workdir is used again, unless a command asks otherwise."""
+    """Exports are float32, whatever they were trained in, also where their workdir is used again, unless a
+    command asks otherwise."""
 
     def drawn(*arguments):
         code, out, err = call(capsys, '--mode=sample', f'--workdir={tmp_path}', '--num_samples=4', *arguments)
@@ -231,9 +262,15 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
 
 def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
     """Those of docs/python.md, in order, of the small run."""
-    shutil.copytree(golden.DIRECTORY / 'cdrl', tmp_path / 'runs' / 'digits_16_cdrl', ignore=shutil.ignore_patterns('saved_model'))
+    shutil.copytree(
+        golden.DIRECTORY / 'cdrl',
+        tmp_path / 'runs' / 'digits_16_cdrl',
+        ignore=shutil.ignore_patterns('saved_model'),
+    )
     monkeypatch.chdir(tmp_path)
-    lines = [line[4:] for line in (ROOT / 'docs' / 'python.md').read_text().splitlines() if line.startswith('    ')]
+    lines = [
+        line[4:] for line in (ROOT / 'docs' / 'python.md').read_text().splitlines() if line.startswith('    ')
+    ]
     names = {}
     exec('\n'.join(lines), names)
     assert names['x_1'].shape == (100, 8, 8, 1) and names['again'].step > golden.STEPS

@@ -1,4 +1,6 @@
-"""A client of a served model, over REST or gRPC: copy it. It needs `requests`, or `grpcio` and `tensorflow-serving-api`; not drl_tf.
+"""A client of a served model, over REST or gRPC: copy it.
+
+It needs `requests`, or `grpcio` and `tensorflow-serving-api`; not drl_tf.
 
     python docs/serving/client.py sample --num=16 --out=samples      # samples/00.png, samples/01.png, ..
     python docs/serving/client.py sample --labels=3,3,8 --guidance=0.5 --out=samples
@@ -39,7 +41,9 @@ def predict_rest(url, model, signature, inputs, label=''):
 
     body = {'signature_name': signature, 'inputs': {name: _to_json(value) for name, value in inputs.items()}}
     try:
-        response = requests.post(f'{_model_url(url, model, label)}:predict', data=json.dumps(body), timeout=300)
+        response = requests.post(
+            f'{_model_url(url, model, label)}:predict', data=json.dumps(body), timeout=300
+        )
     except requests.RequestException as error:
         raise ServerError(f'{url} does not answer: {error}') from error
     return _from_json(_checked(response)['outputs'])
@@ -85,7 +89,11 @@ def predict_grpc(address, model, signature, inputs, label=''):
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name, request.model_spec.version_label = model, signature, label
+    request.model_spec.name, request.model_spec.signature_name, request.model_spec.version_label = (
+        model,
+        signature,
+        label,
+    )
     for name, value in inputs.items():
         dtype = tf.float32 if name in _FLOATS else tf.string if name in _FILES else tf.int32
         if dtype == tf.int32:
@@ -103,8 +111,15 @@ def status_grpc(address, model, label=''):
     request.model_spec.name, request.model_spec.version_label = model, label
     response = _call(address, model_service_pb2_grpc.ModelServiceStub, 'GetModelStatus', request)
     name_of = get_model_status_pb2.ModelVersionStatus.State.Name
-    versions = [(found.version, name_of(found.state), found.status.error_message) for found in response.model_version_status]
-    return {'model_version_status': [{'version': v, 'state': s, 'status': {'error_message': e}} for v, s, e in versions]}
+    versions = [
+        (found.version, name_of(found.state), found.status.error_message)
+        for found in response.model_version_status
+    ]
+    return {
+        'model_version_status': [
+            {'version': v, 'state': s, 'status': {'error_message': e}} for v, s, e in versions
+        ]
+    }
 
 
 def _check_int32(name, value):
@@ -137,7 +152,11 @@ def _ask(options, signature, inputs):
 def _sample(options):
     seed = [options.seed, 3]
     if options.labels:
-        outputs = _ask(options, 'sample_class_bytes', {'seed': seed, 'labels': options.labels, 'guidance': options.guidance})
+        outputs = _ask(
+            options,
+            'sample_class_bytes',
+            {'seed': seed, 'labels': options.labels, 'guidance': options.guidance},
+        )
     else:
         outputs = _ask(options, 'sample_bytes', {'seed': seed, 'num_samples': options.num})
     directory = pathlib.Path(options.out)
@@ -157,7 +176,10 @@ def _energy(options):
 def _status(options):
     ask, server = (status_grpc, options.grpc) if options.grpc else (status_rest, options.rest)
     for version in ask(server, options.model, options.version_label)['model_version_status']:
-        print(f'version {version["version"]}: {version["state"]} {version["status"].get("error_message", "")}'.rstrip())
+        print(
+            f'version {version["version"]}: {version["state"]} '
+            f'{version["status"].get("error_message", "")}'.rstrip()
+        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -183,7 +205,14 @@ _READ_BY = {
     'files': 'energy',
     'level': 'energy',
 }
-_DEFAULTS = {'rest': 'http://localhost:8501', 'num': 16, 'guidance': 0.0, 'seed': 0, 'level': 0, 'out': 'samples'}
+_DEFAULTS = {
+    'rest': 'http://localhost:8501',
+    'num': 16,
+    'guidance': 0.0,
+    'seed': 0,
+    'level': 0,
+    'out': 'samples',
+}
 
 
 def _options():
@@ -196,7 +225,9 @@ def _options():
     parser.add_argument('--model', default='digits')
     parser.add_argument('--version_label', default='')
     parser.add_argument('--num', type=int, help='images to sample, 16 unless --labels says how many')
-    parser.add_argument('--labels', type=_labels, help='a class from 0 for each image, comma-separated; -1 is no class')
+    parser.add_argument(
+        '--labels', type=_labels, help='a class from 0 for each image, comma-separated; -1 is no class'
+    )
     parser.add_argument('--guidance', type=float, help='w of the --labels, -1 to 20')
     parser.add_argument('--seed', type=int, help='image i depends on (seed, i) alone')
     parser.add_argument('--level', type=int)
@@ -204,7 +235,10 @@ def _options():
     options = parser.parse_intermixed_args()
     given = {name for name, value in vars(options).items() if value not in (None, '', [])}
     for name in sorted(name for name in given & _READ_BY.keys() if _READ_BY[name] != options.command):
-        parser.error(f'{"files are" if name == "files" else f"--{name} is"} for {_READ_BY[name]}, not for {options.command}')
+        parser.error(
+            f'{"files are" if name == "files" else f"--{name} is"} for {_READ_BY[name]}, '
+            f'not for {options.command}'
+        )
     if options.command == 'energy' and not options.files:
         parser.error('energy needs PNG files')
     for name, other in (('num', 'labels'), ('rest', 'grpc')):
@@ -212,7 +246,9 @@ def _options():
             parser.error(f'--{name} and --{other}: give one of them')
     if 'guidance' in given and not options.labels:
         parser.error('--guidance needs --labels')
-    return argparse.Namespace(**{name: _DEFAULTS.get(name) if value is None else value for name, value in vars(options).items()})
+    return argparse.Namespace(
+        **{name: _DEFAULTS.get(name) if value is None else value for name, value in vars(options).items()}
+    )
 
 
 def main():

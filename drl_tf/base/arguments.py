@@ -14,7 +14,9 @@ def number(name, value, low, high=LARGEST, whole=True):
     """A whole number as an int, or any as a float; raises UserError for what is none from `low` to `high`."""
     kind = numbers.Integral if whole else numbers.Real
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-        raise UserError(f'{name}={value} must be a {"whole number" if whole else "number"} from {low} to {high}')
+        raise UserError(
+            f'{name}={value} must be a {"whole number" if whole else "number"} from {low} to {high}'
+        )
     return int(value) if whole else float(value)
 
 
@@ -27,7 +29,8 @@ def path(name, value, what='a path'):
 
 
 def array(name, value):
-    """What `value` is as a NumPy array; raises UserError where it is none, such as rows of unequal lengths."""
+    """What `value` is as a NumPy array; raises UserError where it is none, such as rows of unequal
+    lengths."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -35,7 +38,8 @@ def array(name, value):
 
 
 def each(name, value, count, low, high):
-    """A whole number of each image, int32 [count], of one for all or of as many; raises UserError for anything else."""
+    """A whole number of each image, int32 [count], of one for all or of as many; raises UserError for
+    anything else."""
     found = array(name, value)
     if not np.issubdtype(found.dtype, np.integer) or found.shape not in ((), (count,)):
         raise UserError(f'{name} must be a whole number, or one for each of the {count} images')

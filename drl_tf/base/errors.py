@@ -6,7 +6,8 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 
 
 class UserError(Exception):
-    """Something the user can put right: one line naming the thing, its value and what to do; breaks of lines become spaces."""
+    """Something the user can put right: one line naming the thing, its value and what to do; breaks of lines
+    become spaces."""
 
     exit_code = 2
 
@@ -15,7 +16,8 @@ class UserError(Exception):
 
 
 class DivergenceError(Exception):
-    """A loss, gradient or weight is not finite, or the loss ran away: the message names the step and gives advice.
+    """A loss, gradient or weight is not finite, or the loss ran away: the message names the step and gives
+    advice.
 
     Args:
       message: one line.
@@ -49,7 +51,8 @@ class WorkerLost(Exception):
 
 
 def one_line(error):
-    """Kind and message of another library's error in one line of at most 300 characters, without the nodes of TensorFlow's graphs."""
+    """Kind and message of another library's error in one line of at most 300 characters, without the nodes of
+    TensorFlow's graphs."""
     return ' '.join(_GRAPH_NODES.sub('', f'{type(error).__name__}: {error}').split())[:300]
 
 

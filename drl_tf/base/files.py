@@ -16,7 +16,8 @@ REMOTE = '://'  # In the names of files that TensorFlow alone can read, such as 
 
 @contextlib.contextmanager
 def written_aside(path, mode='w'):
-    """Opens a file beside `path`, in a directory made where need be, and renames it to `path` once all is written.
+    """Opens a file beside `path`, in a directory made where need be, and renames it to `path` once all is
+    written.
 
     Args:
       path: the file.
@@ -31,7 +32,12 @@ def written_aside(path, mode='w'):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     aside = f'{path}{WRITING}'
     try:
-        with named(path), open(aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else '') as file:
+        with (
+            named(path),
+            open(
+                aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else ''
+            ) as file,
+        ):
             yield file
         os.replace(aside, path)
     finally:
@@ -71,7 +77,9 @@ def check_writable(directory):
         with tempfile.TemporaryFile(dir=directory or '.') as file:
             file.write(b'0')
     except OSError as error:
-        raise UserError(f'{directory} cannot be written to ({error.strerror}): put that right, or give another place') from error
+        raise UserError(
+            f'{directory} cannot be written to ({error.strerror}): put that right, or give another place'
+        ) from error
 
 
 def sync(path):
@@ -85,7 +93,8 @@ def sync(path):
 
 @contextlib.contextmanager
 def held(directory, flag='--workdir'):
-    """Keeps a directory, made where need be, for this process alone; the hold ends with the process, however it ends.
+    """Keeps a directory, made where need be, for this process alone; the hold ends with the process, however
+    it ends.
 
     Raises:
       UserError: another process holds it.
@@ -95,12 +104,15 @@ def held(directory, flag='--workdir'):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f'{directory} is in use by another run: wait for its end, or give another {flag}') from error
+            raise UserError(
+                f'{directory} is in use by another run: wait for its end, or give another {flag}'
+            ) from error
         yield
 
 
 def put_aside(directory):
-    """Moves all that a directory holds, but for the hold on it and files half written, into a new one beside it.
+    """Moves all that a directory holds, but for the hold on it and files half written, into a new one beside
+    it.
 
     Returns:
       The new directory, `<directory>.1` and so on, or None where there is nothing.
@@ -109,7 +121,9 @@ def put_aside(directory):
     if not names:
         return None
     root = os.path.abspath(directory)
-    kept = next(path for path in (f'{root}.{number}' for number in itertools.count(1)) if not os.path.exists(path))
+    kept = next(
+        path for path in (f'{root}.{number}' for number in itertools.count(1)) if not os.path.exists(path)
+    )
     os.mkdir(kept)
     for name in names:
         os.rename(os.path.join(directory, name), os.path.join(kept, name))

@@ -11,9 +11,13 @@ MANIFEST = 'manifest.json'
 
 
 def seal(directory):
-    """Notes all files of a directory, and of those within it, in its manifest, and has everything on the disk."""
+    """Notes all files of a directory, and of those within it, in its manifest, and has everything on the
+    disk."""
     names = _files(directory)
-    write_json(os.path.join(directory, MANIFEST), {name: _fingerprint(os.path.join(directory, name)) for name in names})
+    write_json(
+        os.path.join(directory, MANIFEST),
+        {name: _fingerprint(os.path.join(directory, name)) for name in names},
+    )
     for name in (*names, MANIFEST):
         sync(os.path.join(directory, name))
     for path, _, _ in os.walk(directory):
@@ -51,7 +55,11 @@ def verify(directory, needed, what, remedy, more_allowed=False):
 
 def _files(directory):
     """Relative paths of all files but the manifest, sorted."""
-    paths = (os.path.relpath(os.path.join(path, name), directory) for path, _, names in os.walk(directory) for name in names)
+    paths = (
+        os.path.relpath(os.path.join(path, name), directory)
+        for path, _, names in os.walk(directory)
+        for name in names
+    )
     return sorted(path for path in paths if path != MANIFEST)
 
 

@@ -1,4 +1,5 @@
-"""Flagfiles: `--flagfile=FILE` on a command line, or on a line of another flagfile, stands for the options in the file."""
+"""Flagfiles: `--flagfile=FILE` on a command line, or on a line of another flagfile, stands for the options in
+the file."""
 
 import os
 import re
@@ -9,7 +10,8 @@ MAX_BYTES, MAX_FILES = 2**20, 100
 
 
 def expand(words):
-    """Puts the lines of flagfiles, but for blank ones and comments (# or //), in the place of `--flagfile=FILE`.
+    """Puts the lines of flagfiles, but for blank ones and comments (# or //), in the place of
+    `--flagfile=FILE`.
 
     Args:
       words: a command line without the program's name.
@@ -18,8 +20,8 @@ def expand(words):
       A list of words without flagfiles.
 
     Raises:
-      UserError: a flagfile cannot be read, is no UTF-8 text, is longer than `MAX_BYTES`, holds words that are no options or reads
-        itself, or more than `MAX_FILES` are read in all.
+      UserError: a flagfile cannot be read, is no UTF-8 text, is longer than `MAX_BYTES`, holds words that are
+        no options or reads itself, or more than `MAX_FILES` are read in all.
     """
     return _expand(words, (), [])
 
@@ -35,10 +37,15 @@ def _expand(words, above, read):
         path = os.path.expanduser((path if '=' in word else next(words, '')).strip())
         real = os.path.realpath(path) if path and '\0' not in path else None
         if real in above:
-            raise UserError(f'--flagfile={path} reads itself ({" > ".join([*above, real])}): take that line out')
+            raise UserError(
+                f'--flagfile={path} reads itself ({" > ".join([*above, real])}): take that line out'
+            )
         read.append(path)
         if len(read) > MAX_FILES:
-            raise UserError(f'--flagfile={path} is one of more than {MAX_FILES}, counted each time that it is read: give fewer')
+            raise UserError(
+                f'--flagfile={path} is one of more than {MAX_FILES}, counted each time that it is read: '
+                'give fewer'
+            )
         result += _expand(_lines(path), (*above, real), read)
     return result
 
@@ -53,10 +60,15 @@ def _lines(path):
         text = content.decode('utf-8')
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'--flagfile={path} cannot be read as text ({reason}): give a file of options, one a line') from error
+        raise UserError(
+            f'--flagfile={path} cannot be read as text ({reason}): give a file of options, one a line'
+        ) from error
     lines = [line.strip() for line in re.split(r'\r\n?|\n', text)]
     lines = [line for line in lines if line and not line.startswith(('#', '//'))]
     wrong = next((line for line in lines if not line.startswith('-')), None)
     if wrong is not None:
-        raise UserError(f'--flagfile={path} has the line {wrong[:100]!r}: every line must be --name=value, or a comment (#)')
+        raise UserError(
+            f'--flagfile={path} has the line {wrong[:100]!r}: every line must be --name=value, or a comment '
+            '(#)'
+        )
     return lines

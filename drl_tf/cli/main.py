@@ -1,4 +1,5 @@
-"""The command line: the only file that reads flags. It makes a `Command` and a `Config` of them, which `dispatch` runs."""
+"""The command line: the only file that reads flags. It makes a `Command` and a `Config` of them, which
+`dispatch` runs."""
 
 import dataclasses
 import itertools
@@ -25,20 +26,22 @@ _LONGEST_NAME, _LONGEST_LINE = 100, 2000
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
   python run.py --dataset=digits                              train (resumes when run again)
-  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample what was trained; also evaluate, export, ...
+  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample a trained run; also evaluate, export, ...
   python run.py --mode=sample --model=digits                  sample a model that comes with the package
   python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
 
-A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line. --dataset=X reads those that
-exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags and flags/X_<recipe>.flags, each of which
-overrides those before it and the defaults shown here; the command line wins. --dry_run shows what comes out.
-Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged, {WorkerLost.exit_code} another
-worker of the run is gone, 128 + number ended by a signal ({_INTERRUPTED} Ctrl-C, 143 SIGTERM); training saves first, and the same
-command goes on."""
+A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line.
+--dataset=X reads those that exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags
+and flags/X_<recipe>.flags. Each overrides those before it and the defaults shown here; the command line wins.
+--dry_run shows the result.
+Exit codes: 0 done, {_WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged,
+{WorkerLost.exit_code} another worker of the run is gone, 128 + number ended by a signal
+({_INTERRUPTED} Ctrl-C, 143 SIGTERM). Training saves first; the same command then goes on."""
 
 
 def main(argv=None):
-    """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on stderr."""
+    """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on
+    stderr."""
     argv = sys.argv if argv is None else argv
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     logging.getLogger('tensorflow').setLevel('ERROR')
@@ -88,14 +91,16 @@ def _run(argv):
 
 
 def configuration_of(words):
-    """The `Config` that the options of a command line that trains stand for, presets included; raises UserError as `main` prints it."""
+    """The `Config` that the options of a command line that trains stand for, presets included; raises
+    UserError as `main` prints it."""
     argv = ['run.py', *words]
     values = _parse(argv)
     return _resolve(_group(Command, values), values, argv)[0]
 
 
 def _resolve(command, values, argv):
-    """The configuration and the workdir: from flags to begin a run and where none is needed, from the workdir otherwise.
+    """The configuration and the workdir: from flags to begin a run and where none is needed, from the workdir
+    otherwise.
 
     Training in a workdir that holds a run goes on with its configuration where no dataset is given.
     """
@@ -105,8 +110,14 @@ def _resolve(command, values, argv):
     imports = 'import_official' in command.mode
     if imports:
         values, argv = _with_network(command, values, argv)
-    goes_on = 'train' in command.mode and not (imports or command.restart or values['dataset'].present) and _holds_run(command.workdir)
-    needs_run = [mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)]
+    goes_on = (
+        'train' in command.mode
+        and not (imports or command.restart or values['dataset'].present)
+        and _holds_run(command.workdir)
+    )
+    needs_run = [
+        mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)
+    ]
     alone = 'ablate' in command.mode
     if imports or alone or ('train' in command.mode and not goes_on) or not (needs_run or command.workdir):
         values = _with_presets(values, argv)
@@ -116,25 +127,35 @@ def _resolve(command, values, argv):
         return config, command.workdir or os.path.join('runs', f'{data.dataset}_{data.image_size}_{kind}')
     version = exported.find(command.model) if command.model else None
     if not (command.workdir or version):
-        raise UserError(f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run, or --model')
+        raise UserError(
+            f'--mode={",".join(needs_run)} needs --workdir, the directory of a trained run, or --model'
+        )
     workdir = command.workdir or os.path.join('runs', f'model_{exported.name_of(version)}')
     stored = exported.load_config(version) if version else configuration.load(workdir)
-    config = stored.replace(**{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present})
+    config = stored.replace(
+        **{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present}
+    )
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=table.resolve(config.data))
     differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
     if differences:
-        raise UserError(f'{version or f"--workdir={workdir}"} was trained otherwise: {"; ".join(differences)}; drop these flags')
+        raise UserError(
+            f'{version or f"--workdir={workdir}"} was trained otherwise: {"; ".join(differences)}; drop '
+            'these flags'
+        )
     return config, workdir
 
 
 def _holds_run(workdir):
-    return bool(workdir) and any(os.path.exists(os.path.join(workdir, name)) for name in (configuration.FILE_NAME, 'checkpoints'))
+    return bool(workdir) and any(
+        os.path.exists(os.path.join(workdir, name)) for name in (configuration.FILE_NAME, 'checkpoints')
+    )
 
 
 def _with_network(command, values, argv):
-    """Parses again with the options of the network that is imported at the end of the command line, which is returned too."""
+    """Parses again with the options of the network that is imported at the end of the command line, which is
+    returned too."""
     from drl_tf.runs import authors_checkpoint
 
     fields = [field for group in configuration.groups() for field in dataclasses.fields(group.type)]
@@ -145,7 +166,8 @@ def _with_network(command, values, argv):
 
 
 def _with_presets(values, argv):
-    """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset and recipe."""
+    """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset
+    and recipe."""
     from drl_tf.data import table
 
     for group in (configuration.Data, configuration.Diffusion):
@@ -153,7 +175,9 @@ def _with_presets(values, argv):
     dataset = table.find_spec(values.dataset).presets or values.dataset
     values = _parse(argv, _existing(dataset))
     size = table.resolve(_group(configuration.Data, values)).image_size
-    return _parse(argv, _existing(f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}'))
+    return _parse(
+        argv, _existing(f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}')
+    )
 
 
 def _existing(*names):
@@ -185,7 +209,8 @@ def _parse(argv, files=()):
 
 
 def _check_words(words, values):
-    """Raises UserError for names that are none, and for an option that would take the next one for its value."""
+    """Raises UserError for names that are none, and for an option that would take the next one for its
+    value."""
     for word, following in itertools.pairwise([*words, '--']):
         name, equals, _ = word.lstrip('-').partition('=')
         if not word.startswith('-') or not name:
@@ -197,7 +222,12 @@ def _check_words(words, values):
 
 
 def _define(field, group, values):
-    kinds = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    kinds = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
     define = kinds.get(field.type, flags.DEFINE_list)
     default = list(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     define(field.name, default, field.metadata['help'], flag_values=values, module_name=group)
@@ -215,7 +245,9 @@ def _value(field, values):
     try:
         return tuple(kind(number) for number in value)
     except ValueError as error:
-        raise UserError(f'--{field.name}={",".join(value)} must be {options.NAMES[field.type]}, comma-separated') from error
+        raise UserError(
+            f'--{field.name}={",".join(value)} must be {options.NAMES[field.type]}, comma-separated'
+        ) from error
 
 
 def _group(group, values):

@@ -1,4 +1,5 @@
-"""Doing what was asked: the devices are set up, what a later mode would refuse is found, then comes mode after mode.
+"""Doing what was asked: the devices are set up, what a later mode would refuse is found, then comes mode
+after mode.
 
 What a mode needs is imported where it is done: some of it takes seconds.
 """
@@ -28,7 +29,10 @@ def run(command, config, workdir, wanted):
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
         exact = ', '.join(mode for mode in command.mode if mode in _FLOAT32)
-        print(f'network arithmetic: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''), flush=True)
+        print(
+            f'network arithmetic: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''),
+            flush=True,
+        )
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check_before_work(command, config, workdir))
         for mode in MODES:
@@ -40,7 +44,9 @@ def run(command, config, workdir, wanted):
 def _import_official(command, config, workdir):
     from drl_tf.training import train
 
-    return workers.by_chief(lambda: train.import_official(config, workdir, command.official_checkpoint, command.official_weights))
+    return workers.by_chief(
+        lambda: train.import_official(config, workdir, command.official_checkpoint, command.official_weights)
+    )
 
 
 def _train(command, config, workdir):
@@ -55,15 +61,23 @@ def _sample(command, config, workdir):
     from drl_tf.runs import generate
 
     count, step = command.num_samples or _samples(config), _step(command, workdir)
-    return generate.generate(config, workdir, count, command.weights, step, command.label, first=command.first_sample)
+    return generate.generate(
+        config, workdir, count, command.weights, step, command.label, first=command.first_sample
+    )
 
 
 def _compose(command, config, workdir):
     from drl_tf.runs import generate
 
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    experts, count, step = (command.labels, weights), command.num_samples or _samples(config), _step(command, workdir)
-    return generate.generate(config, workdir, count, command.weights, step, compose=experts, first=command.first_sample)
+    experts, count, step = (
+        (command.labels, weights),
+        command.num_samples or _samples(config),
+        _step(command, workdir),
+    )
+    return generate.generate(
+        config, workdir, count, command.weights, step, compose=experts, first=command.first_sample
+    )
 
 
 def _stats(command, config, workdir):
@@ -84,14 +98,22 @@ def _evaluate(command, config, workdir):
 def _likelihood(command, config, workdir):
     from drl_tf.experiments import likelihood
 
-    effort, step = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog), _step(command, workdir)
+    effort, step = (
+        (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog),
+        _step(command, workdir),
+    )
     return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 
 def _density(command, config, workdir):
     from drl_tf.experiments import density
 
-    effort = (command.num_samples or _samples(config), command.num_chains or 1000, command.ais_steps, command.hmc_leapfrog)
+    effort = (
+        command.num_samples or _samples(config),
+        command.num_chains or 1000,
+        command.ais_steps,
+        command.hmc_leapfrog,
+    )
     step = _step(command, workdir)
     return workers.by_chief(lambda: density.density(config, workdir, *effort, command.weights, step))
 
@@ -127,7 +149,9 @@ def _export(command, config, workdir):
     from drl_tf.serving import export
 
     directory, step = _export_directory(command, config), _step(command, workdir)
-    return workers.by_chief(lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step))
+    return workers.by_chief(
+        lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step)
+    )
 
 
 _FUNCTIONS = {
@@ -175,7 +199,8 @@ def _export_directory(command, config):
 
 
 def _check_before_work(command, config, workdir):
-    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the workdir use --model."""
+    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the
+    workdir use --model."""
     modes = set(command.mode)
     _check_points(command, config)
     if modes & {'train', 'long_run', *SCORED}:
@@ -198,11 +223,20 @@ def _check_points(command, config):
     """Raises UserError for modes of images where there are points of the plane, and the other way round."""
     refused = [f'--mode={mode}' for mode in command.mode if mode in OF_IMAGES]
     refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
-    refused += [f'--{name}' for name in ('extractor', 'inception') if config.planar and getattr(config.evaluation, name)]
+    refused += [
+        f'--{name}'
+        for name in ('extractor', 'inception')
+        if config.planar and getattr(config.evaluation, name)
+    ]
     if config.planar and refused:
-        raise UserError(f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density')
+        raise UserError(
+            f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density'
+        )
     if 'density' in command.mode and not config.planar:
-        raise UserError(f'--mode=density is for points of the plane (--dataset=toy_checkerboard, ..), not for {config.data.dataset}')
+        raise UserError(
+            '--mode=density is for points of the plane (--dataset=toy_checkerboard, ..), not for '
+            f'{config.data.dataset}'
+        )
 
 
 def _check_scores(command, config):
@@ -235,6 +269,8 @@ def _check_energies(command, config):
 
     top = config.diffusion.num_levels - 1
     if 'long_run' in command.mode and any(level > top for level in command.chain_levels):
-        raise UserError(f'--chain_levels={text(command.chain_levels)} must be from 0 to {top}, one less than --num_levels')
+        raise UserError(
+            f'--chain_levels={text(command.chain_levels)} must be from 0 to {top}, one less than --num_levels'
+        )
     for mode in {'likelihood', 'long_run'} & set(command.mode):
         combinations.check_energies(config, mode)

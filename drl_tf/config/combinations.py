@@ -17,24 +17,38 @@ def check(config):
 def check_energies(config, mode):
     """Raises UserError for modes that need an image to have an energy of its own."""
     if config.network.norm == 'batch':
-        raise UserError(f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm')
+        raise UserError(
+            f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm'
+        )
 
 
 def _check_networks(config):
     """Raises UserError for what the networks cannot be built of."""
     size = config.data.image_size
-    for name, mult in (('channel_mult', config.network.channel_mult), ('initializer_mult', config.initializer.initializer_mult)):
+    for name, mult in (
+        ('channel_mult', config.network.channel_mult),
+        ('initializer_mult', config.initializer.initializer_mult),
+    ):
         halvings = len(mult) - 1
         if size % 2**halvings and (name == 'channel_mult' or config.diffusion.initializer):
-            raise UserError(f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of --{name}')
+            raise UserError(
+                f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of '
+                f'--{name}'
+            )
     if size % 2 and not config.planar:
         raise UserError(f'--image_size={size} must be even')
     if config.network.channels % 2:
-        raise UserError(f'--channels={config.network.channels} must be even: the time embedding has as many sines as cosines')
+        raise UserError(
+            f'--channels={config.network.channels} must be even: the time embedding has as many sines as '
+            'cosines'
+        )
     if config.initializer.initializer_channels % 4:
         raise UserError(f'--initializer_channels={config.initializer.initializer_channels} must divide by 4')
     if config.sampling.guidance and not config.data.num_classes:
-        raise UserError(f'--guidance={config.sampling.guidance}: the model has no classes; train one with --num_classes=-1')
+        raise UserError(
+            f'--guidance={config.sampling.guidance}: the model has no classes; train one with '
+            '--num_classes=-1'
+        )
     if len(config.diffusion.mcmc_steps) not in (1, config.diffusion.num_levels):
         given, levels = text(config.diffusion.mcmc_steps), config.diffusion.num_levels
         raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
@@ -47,32 +61,50 @@ def _check_planar(config):
     defaults = type(config.network)()
     for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
         if getattr(config.network, name) != getattr(defaults, name):
-            raise UserError(f'--{name} is for networks of images, not for --dataset={config.data.dataset}: drop it')
+            raise UserError(
+                f'--{name} is for networks of images, not for --dataset={config.data.dataset}: drop it'
+            )
     if len(config.network.channel_mult) > 1:
-        raise UserError(f'--channel_mult={text(config.network.channel_mult)} must be one number for --dataset={config.data.dataset}')
+        raise UserError(
+            f'--channel_mult={text(config.network.channel_mult)} must be one number for '
+            f'--dataset={config.data.dataset}'
+        )
     if config.diffusion.initializer:
-        raise UserError(f'--initializer is a network of images, not for --dataset={config.data.dataset}: give --recipe=t6')
+        raise UserError(
+            f'--initializer is a network of images, not for --dataset={config.data.dataset}: give --recipe=t6'
+        )
 
 
 def _check_levels(config):
     """Raises UserError for what the schedule, K and the levels that are visited do not allow each other."""
-    options, steps, visited = config.diffusion, text(config.diffusion.mcmc_steps), config.sampling.sampling_levels
+    options, steps, visited = (
+        config.diffusion,
+        text(config.diffusion.mcmc_steps),
+        config.sampling.sampling_levels,
+    )
     if options.schedule == 't6' and options.num_levels > 500:
         raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
     if visited > options.num_levels:
         raise UserError(f'--sampling_levels={visited} must be at most --num_levels={options.num_levels}')
     if visited not in (0, options.num_levels) and options.initializer:
-        raise UserError(f'--sampling_levels={visited}: the initializer proposes from one level to the next; drop one of the two')
+        raise UserError(
+            f'--sampling_levels={visited}: the initializer proposes from one level to the next; drop one of '
+            'the two'
+        )
     if all(options.mcmc_steps):
         return
     if any(options.mcmc_steps):
         raise UserError(f'--mcmc_steps={steps} must be 0 at all levels, or at none')
     if options.schedule != 't1k':
-        raise UserError(f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is tethered to nothing')
+        raise UserError(
+            f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is tethered to nothing'
+        )
     if options.initializer:
         raise UserError('--mcmc_steps=0 leaves --initializer without a chain to start: drop one of the two')
     if config.sampling.step_scale != 1:
-        raise UserError(f'--step_scale={config.sampling.step_scale} is for Langevin steps; --mcmc_steps=0 has none')
+        raise UserError(
+            f'--step_scale={config.sampling.step_scale} is for Langevin steps; --mcmc_steps=0 has none'
+        )
 
 
 def _check_objective(config):
@@ -81,17 +113,30 @@ def _check_objective(config):
     if options.objective != 'dsm':
         return
     if network.act == 'lrelu':
-        raise UserError('--objective=dsm needs --act=swish: the second derivative of lrelu is zero almost everywhere')
+        raise UserError(
+            '--objective=dsm needs --act=swish: the second derivative of lrelu is zero almost everywhere'
+        )
     if options.shared_noise:
         raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise (--noshared_noise)')
     if config.diffusion.schedule != 't1k':
-        raise UserError(f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is tethered to nothing')
+        raise UserError(
+            f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is '
+            'tethered to nothing'
+        )
     if config.diffusion.initializer:
-        raise UserError('--objective=dsm runs no chains, from whose ends --initializer learns: drop one of the two')
+        raise UserError(
+            '--objective=dsm runs no chains, from whose ends --initializer learns: drop one of the two'
+        )
     if options.energy_l2:
-        raise UserError(f'--energy_l2={options.energy_l2:g} steadies the contrastive loss; --objective=dsm needs it to be 0')
+        raise UserError(
+            f'--energy_l2={options.energy_l2:g} steadies the contrastive loss; --objective=dsm needs it to '
+            'be 0'
+        )
     if options.remat:
-        raise UserError('--remat recomputes for one gradient, --objective=dsm takes a gradient of a gradient: drop one of the two')
+        raise UserError(
+            '--remat recomputes for one gradient, --objective=dsm takes a gradient of a gradient: drop one '
+            'of the two'
+        )
 
 
 def _check_steps(config):
@@ -100,8 +145,15 @@ def _check_steps(config):
     if options.batch_size % parts:
         raise UserError(f'--batch_size={options.batch_size} must divide by --microbatches={parts}')
     if parts > 1 and config.network.norm == 'batch':
-        raise UserError(f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}')
-    periods = {name: getattr(options, name) for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every')}
+        raise UserError(
+            f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}'
+        )
+    periods = {
+        name: getattr(options, name)
+        for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every')
+    }
     for name, steps in {**periods, 'evaluate_every': config.evaluation.evaluate_every}.items():
         if steps % options.steps_per_execution:
-            raise UserError(f'--{name}={steps} must divide by --steps_per_execution={options.steps_per_execution}')
+            raise UserError(
+                f'--{name}={steps} must divide by --steps_per_execution={options.steps_per_execution}'
+            )

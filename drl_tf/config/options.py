@@ -1,4 +1,5 @@
-"""Options: dataclass fields that know their bounds and their help text; the command line is made from them."""
+"""Options: dataclass fields that know their bounds and their help text; the command line is made from
+them."""
 
 import dataclasses
 import math
@@ -51,7 +52,9 @@ def _check(field, value):
     element = typing.get_args(field.type)[0] if kind is tuple else kind
     for part in value if kind is tuple else (value,):
         if not _is_of(part, element):
-            raise UserError(f'--{field.name}={text(value)} must be of type {element.__name__}, comma-separated')
+            raise UserError(
+                f'--{field.name}={text(value)} must be of type {element.__name__}, comma-separated'
+            )
         if element is str:
             _check_text(field.name, part)
         elif element is not bool:
@@ -62,7 +65,9 @@ def _check(field, value):
 
 def _is_of(value, kind):
     """Whether a value is of a type: whole numbers are numbers too, switches are no numbers."""
-    return isinstance(value, (float, int) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+    return isinstance(value, (float, int) if kind is float else kind) and (
+        kind is bool or not isinstance(value, bool)
+    )
 
 
 def _check_text(name, value):

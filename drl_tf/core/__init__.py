@@ -1,1 +1,2 @@
-"""The method of the papers: energies, noise levels, Langevin dynamics, losses and the Keras model that joins them."""
+"""The method of the papers: energies, noise levels, Langevin dynamics, losses and the Keras model that joins
+them."""

@@ -22,7 +22,8 @@ class Schedule:
       conditional: r_t, 1 where the EBM is tethered to x_{t+1} and 0 where it is marginal, float64 [T].
       b2: square of the step-size factor, which belongs to the recipe.
       time: what the networks are told of each noise level, float64 [T + 1].
-      levels: which levels of the trained schedule these are, int32 [T]; all of them in a schedule that is not strided.
+      levels: which levels of the trained schedule these are, int32 [T]; all of them in a schedule that is not
+        strided.
     """
 
     s: np.ndarray
@@ -69,9 +70,10 @@ class Schedule:
     def strided(self, count):
         """The schedule of a walk that visits some of the levels, evenly spaced, the lowest among them.
 
-        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. That is exact, as is each F(., t) that was
-        exact. What gets worse: with K = 0 the normal approximation, whose error grows with s^2; with K > 0 the chains, whose step
-        sizes follow the larger s but whose energies were fitted near the tethers of single steps.
+        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. That is exact, as is each
+        F(., t) that was exact. What gets worse: with K = 0 the normal approximation, whose error grows with
+        s^2; with K > 0 the chains, whose step sizes follow the larger s but whose energies were fitted near
+        the tethers of single steps.
 
         Args:
           count: how many of the T levels, from 1; T, or 0, is all.
@@ -88,7 +90,8 @@ class Schedule:
 
 
 def t6(num_levels=6, b2=2e-4):
-    """The paper's schedule: cumulated noise of 1,000 linear betas at evenly spaced indices, the last one pure noise.
+    """The paper's schedule: cumulated noise of 1,000 linear betas at evenly spaced indices, the last one pure
+    noise.
 
     Args:
       num_levels: T, from 1 to 500; the paper has 6.
@@ -105,7 +108,8 @@ def t6(num_levels=6, b2=2e-4):
 
 
 def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
-    """The schedule of cooperative recovery likelihood (Zhu et al., ICLR 2024): a log-SNR of -2 log tan(a u + b), u from 0 to 1.
+    """The schedule of cooperative recovery likelihood (Zhu et al., ICLR 2024): a log-SNR of -2 log tan(a u +
+    b), u from 0 to 1.
 
     Args:
       num_levels: T; the paper has 6.
@@ -124,15 +128,16 @@ def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
 
 
 def t1k(num_levels=999, b2=2e-4):
-    """The schedule of the paper's T = 1000 setting: 1,000 noises of linear s^2, every EBM conditional, also the top one.
+    """The schedule of the paper's T = 1000 setting: 1,000 noises of linear s^2, every EBM conditional, also
+    the top one.
 
     Args:
       num_levels: T, from 1 to 999; fewer than 999 are evenly spaced among these.
       b2: see `Schedule`.
 
     Returns:
-      A `Schedule`; sampling starts from N(0, I) in place of x_T, in which 0.006 of the image is left. The networks are told the
-      index of each noise.
+      A `Schedule`; sampling starts from N(0, I) in place of x_T, in which 0.006 of the image is left. The
+      networks are told the index of each noise.
     """
     kept = np.round(np.linspace(0, 999, num_levels + 1)).astype(int)
     A = np.cumprod(np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)))[kept]
@@ -143,7 +148,8 @@ SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine}
 
 
 def _from_signal(A, b2, time, conditional_top=False):
-    """A schedule of conditional levels, below a marginal one or not, from the share of the image left at each noise."""
+    """A schedule of conditional levels, below a marginal one or not, from the share of the image left at each
+    noise."""
     conditional = np.append(np.ones(len(A) - 2), float(conditional_top))
     return Schedule(_added_noise(A), conditional, b2, time, np.arange(len(A) - 1, dtype=np.int32))
 
@@ -154,7 +160,8 @@ def _added_noise(A):
 
 
 def per_image(values, level):
-    """Picks each image's value of a per-level constant, float [T] or [T + 1], at `level` int32 [B]: float32 [B]."""
+    """Picks each image's value of a per-level constant, float [T] or [T + 1], at `level` int32 [B]: float32
+    [B]."""
     return tf.gather(tf.constant(values, tf.float32), level)
 
 
@@ -184,7 +191,8 @@ def forward_pair(schedule, x, level, noise, noise_next):
 
 
 def posterior_mean(schedule, x, x_next, level):
-    """E[x_t | x, x_{t+1}] = (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2 (Ho et al. 2020, equation 7).
+    """E[x_t | x, x_{t+1}] = (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2 (Ho et al. 2020, equation
+    7).
 
     Args:
       schedule, x, level: as in `forward_pair`.

@@ -1,4 +1,5 @@
-"""What is summed where a model has classes: pairs of labels and weight, for the methods of `RecoveryLikelihood`."""
+"""What is summed where a model has classes: pairs of labels and weight, for the methods of
+`RecoveryLikelihood`."""
 
 import tensorflow as tf
 

@@ -16,14 +16,15 @@ def langevin(log_prob, y, step_size, num_steps, noise):
 
         y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
 
-    with one gradient a step. There is no accept/reject: on a log density of precision l the stationary variance is
-    1 / (l (1 - delta^2 l / 4)), not 1 / l.
+    with one gradient a step. There is no accept/reject: on a log density of precision l the stationary
+    variance is 1 / (l (1 - delta^2 l / 4)), not 1 / l.
 
     Args:
       log_prob: callable, y -> log density up to a constant, float32 [B].
       y: where the chain starts, float32 [B, ...].
       step_size: delta, float32, broadcast against `y`.
-      num_steps: K, int32, broadcast against `y`: the loop runs to the largest and an image stays where its own K ended.
+      num_steps: K, int32, broadcast against `y`: the loop runs to the largest and an image stays where its
+        own K ended.
       noise: callable, k -> noise of step k, like `y` (already scaled where it is not standard).
 
     Returns:

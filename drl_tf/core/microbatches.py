@@ -7,7 +7,8 @@ def summed(function, batch, num_parts, nothing):
     """Adds up what a function gives for consecutive parts of a batch.
 
     Args:
-      function: callable, (index of the first image of the part, *its rows of `batch`) -> a structure of sums over its images.
+      function: callable, (index of the first image of the part, *its rows of `batch`) -> a structure of sums
+        over its images.
       batch: tensors [B, ...], or None, which stays None.
       num_parts: M, which divides B.
       nothing: the structure that is the sum over no image.
@@ -24,4 +25,10 @@ def summed(function, batch, num_parts, nothing):
         more = function(index * size, *(rows if rows is None else rows[index] for rows in parts))
         return index + 1, tf.nest.map_structure(tf.add, total, more)
 
-    return tf.while_loop(lambda index, _: index < num_parts, add, (0, nothing), parallel_iterations=1, maximum_iterations=num_parts)[1]
+    return tf.while_loop(
+        lambda index, _: index < num_parts,
+        add,
+        (0, nothing),
+        parallel_iterations=1,
+        maximum_iterations=num_parts,
+    )[1]

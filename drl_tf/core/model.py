@@ -1,4 +1,5 @@
-"""The model: an energy network, a noise schedule and a Langevin loop, trained by recovery likelihood (paper, Algorithm 1)."""
+"""The model: an energy network, a noise schedule and a Langevin loop, trained by recovery likelihood (paper,
+Algorithm 1)."""
 
 import contextlib
 import math
@@ -21,34 +22,44 @@ def _call(function, arguments):
 
 
 class RecoveryLikelihood(keras.Model):
-    """An energy-based model at each noise level: log p(y, t) = F(y, t) + const, F = f / delta_t^2, or f / s_{t+1}^2.
+    """An energy-based model at each noise level: log p(y, t) = F(y, t) + const, F = f / delta_t^2, or f /
+    s_{t+1}^2.
 
-    Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1], or, where it has classes, of pairs
-    (images, labels), int32 [B] from 1 (0 is no class).
+    Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1], or, where it has classes,
+    of pairs (images, labels), int32 [B] from 1 (0 is no class).
 
     Args:
-      config: a `config.Config`; sampling takes K and noise scale from it. The networks compute in bfloat16 where its precision
-        says so, else in float32.
+      config: a `config.Config`; sampling takes K and noise scale from it. The networks compute in bfloat16
+        where its precision says so, else in float32.
       attempt: how often training was rolled back; each attempt draws other noise.
 
     Attributes:
       schedule: the `diffusion.Schedule` of the levels that have an energy.
       walk: that of the levels that sampling visits.
       precision: F / f of each level, float64 [T].
-      first_bad_step: the first step with a loss, gradient or weight that was not finite or a loss beyond `max_loss`, int64 [];
-        -1 where there was none. From it on the averages stand still.
+      first_bad_step: the first step with a loss, gradient or weight that was not finite or a loss beyond
+        `max_loss`, int64 []; -1 where there was none. From it on the averages stand still.
     """
 
     def __init__(self, config, attempt=0):
         super().__init__()
         self.config, self.attempt = config, attempt
-        alike = dict(synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        alike = dict(
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, **alike)
-        self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](config.diffusion.num_levels, config.diffusion.b2)
+        self.schedule = diffusion.SCHEDULES[config.diffusion.schedule](
+            config.diffusion.num_levels, config.diffusion.b2
+        )
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
-        self.precision = self.schedule.s[1:] ** -2 if config.diffusion.energy_scale == 'noise' else self.schedule.delta**-2
+        self.precision = (
+            self.schedule.s[1:] ** -2 if config.diffusion.energy_scale == 'noise' else self.schedule.delta**-2
+        )
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
-        self.network, self.ema_network = self._with_average(MLPNetwork if config.planar else EnergyNetwork, config.network, 'network')
+        self.network, self.ema_network = self._with_average(
+            MLPNetwork if config.planar else EnergyNetwork, config.network, 'network'
+        )
         self.averages = [(self.ema_network, self.network)]
         self._noted = ('loss', 'gradient_norm') if config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
         self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in self._noted}
@@ -57,13 +68,17 @@ class RecoveryLikelihood(keras.Model):
     def _with_average(self, network_class, options, name):
         """A network and the one that holds its averaged weights, equal at the start."""
         shape, classes = self.config.image_shape, self.config.data.num_classes
-        network, average = (network_class(options, shape, classes, dtype=self.network_dtype, name=n) for n in (name, f'ema_{name}'))
+        network, average = (
+            network_class(options, shape, classes, dtype=self.network_dtype, name=n)
+            for n in (name, f'ema_{name}')
+        )
         average.trainable = False
         average.set_weights(network.get_weights())
         return network, average
 
     def level_sums(self):
-        """What `level_means` have summed over all replicas, {path of the variable: float32 [T]}; all workers ask at once."""
+        """What `level_means` have summed over all replicas, {path of the variable: float32 [T]}; all workers
+        ask at once."""
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
@@ -72,9 +87,14 @@ class RecoveryLikelihood(keras.Model):
         variables = [variable for mean in self.level_means.values() for variable in mean.variables]
 
         def of_replica():
-            return tf.distribute.get_replica_context().all_reduce('sum', [variable.value + 0 for variable in variables])
+            return tf.distribute.get_replica_context().all_reduce(
+                'sum', [variable.value + 0 for variable in variables]
+            )
 
-        return [self.distribute_strategy.experimental_local_results(total)[0] for total in self.distribute_strategy.run(of_replica)]
+        return [
+            self.distribute_strategy.experimental_local_results(total)[0]
+            for total in self.distribute_strategy.run(of_replica)
+        ]
 
     def make_train_function(self, force=False):
         """As in Keras, but where that does not do."""
@@ -82,10 +102,12 @@ class RecoveryLikelihood(keras.Model):
         self.train_function = graphs.train_function(self, self.steps_per_execution) or self.train_function
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: all is built. (Under a strategy Keras would average a batch over the replicas, which fails for classes.)"""
+        """Nothing: all is built. (Under a strategy Keras would average a batch over the replicas, which fails
+        for classes.)"""
 
     def reset_metrics(self):
-        """Nothing, where `fit` begins: the means run from one line of the log to the next, also over an interruption."""
+        """Nothing, where `fit` begins: the means run from one line of the log to the next, also over an
+        interruption."""
 
     @property
     def step(self):
@@ -94,7 +116,8 @@ class RecoveryLikelihood(keras.Model):
 
     @property
     def learners(self):
-        """What learns from which loss: {name of the loss: (network, optimizer)}, once the model is compiled."""
+        """What learns from which loss: {name of the loss: (network, optimizer)}, once the model is
+        compiled."""
         return {'loss': (self.network, self.optimizer)}
 
     @property
@@ -125,7 +148,8 @@ class RecoveryLikelihood(keras.Model):
 
     @graphs.graph
     def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
-        """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation; see `sampling.denoise`."""
+        """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation; see
+        `sampling.denoise`."""
         return self._denoise(self.schedule, x_next, level, seed, first, weights, terms)
 
     @graphs.graph
@@ -144,10 +168,23 @@ class RecoveryLikelihood(keras.Model):
 
     def _denoise(self, walk, x_next, level, seed, first, weights, terms):
         options = self.config.sampling
-        density_at = sampling.on_walk(self.schedule, walk, lambda level: self.density_at(level, weights, terms))
+        density_at = sampling.on_walk(
+            self.schedule, walk, lambda level: self.density_at(level, weights, terms)
+        )
         start, _ = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, weights, terms)
         steps = self._steps(tf.gather(walk.levels, level))
-        return sampling.denoise(walk, density_at, x_next, level, seed, steps, options.noise_scale, options.step_scale, first, start)
+        return sampling.denoise(
+            walk,
+            density_at,
+            x_next,
+            level,
+            seed,
+            steps,
+            options.noise_scale,
+            options.step_scale,
+            first,
+            start,
+        )
 
     def _steps(self, level):
         """K of each image, int32 [B]; the int 0 for the normal approximation."""
@@ -159,7 +196,16 @@ class RecoveryLikelihood(keras.Model):
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
         return sampling.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
-    def sample(self, num_images, seed, first=0, weights='ema', terms=UNCONDITIONAL, run=_call, after_part=lambda share: None):
+    def sample(
+        self,
+        num_images,
+        seed,
+        first=0,
+        weights='ema',
+        terms=UNCONDITIONAL,
+        run=_call,
+        after_part=lambda share: None,
+    ):
         """Progressive sampling from white noise (paper, Algorithm 2).
 
         Args:
@@ -168,17 +214,19 @@ class RecoveryLikelihood(keras.Model):
           first: index of the first image; image i depends on (seed, first + i) alone.
           weights: 'ema' or 'raw'.
           terms: for models with classes, what is summed; see `terms.guided` and `terms.composed`.
-          run: callable, (function, arguments) -> its result, such as the `run` of a `tf.distribute.Strategy`: each replica then
-            draws n images, and `first` and the labels may hold a value for each.
+          run: callable, (function, arguments) -> its result, such as the `run` of a `tf.distribute.Strategy`:
+            each replica then draws n images, and `first` and the labels may hold a value for each.
           after_part: as in `sampling.progressive`.
 
         Returns:
-          States from x_T to x_0, tensors float32 [n, H, W, C]: all T + 1, or nine of them where T is large; with `final_denoise`
-          the last one is the clean image.
+          States from x_T to x_0, tensors float32 [n, H, W, C]: all T + 1, or nine of them where T is large;
+          with `final_denoise` the last one is the clean image.
         """
 
         def descend(x, high, low):
-            return run(self.walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms))
+            return run(
+                self.walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms)
+            )
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
         trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part)
@@ -188,7 +236,8 @@ class RecoveryLikelihood(keras.Model):
 
     @contextlib.contextmanager
     def converged_average(self):
-        """Lends the averaged weights with converged u to what is inside; the training state stays as it was."""
+        """Lends the averaged weights with converged u to what is inside; the training state stays as it
+        was."""
         layers = self.ema_network.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.ema_network.converge_u()
@@ -213,14 +262,21 @@ class RecoveryLikelihood(keras.Model):
         """
         both = None if labels is None else tf.tile(labels, [2])
         prepared = self.network.prepare(per_image(self.schedule.time, tf.tile(level, [2])), both)
-        f = self.network(tf.concat([y_pos, y_neg], axis=0), prepared, dropout=dropout, remat=self.config.training.remat)
+        f = self.network(
+            tf.concat([y_pos, y_neg], axis=0), prepared, dropout=dropout, remat=self.config.training.remat
+        )
         f_pos, f_neg = tf.split(f, 2)
         return per_image(self.schedule.loss_weight, level) * (f_neg - f_pos), f_pos, f_neg
 
     def train_step(self, data):
-        """One step of Algorithm 1, or of denoising score matching, on a replica's share of the batch, a microbatch at a time."""
+        """One step of Algorithm 1, or of denoising score matching, on a replica's share of the batch, a
+        microbatch at a time."""
         images, labels = data if self.config.data.num_classes else (data, None)
-        options, step, replica = self.config.training, self.optimizer.iterations.value, tf.distribute.get_replica_context()
+        options, step, replica = (
+            self.config.training,
+            self.optimizer.iterations.value,
+            tf.distribute.get_replica_context(),
+        )
         seed = noise.fold([options.seed, noise.TRAINING], self.attempt, step)
         size = images.shape[0]
         first = replica.replica_id_in_sync_group * size
@@ -233,7 +289,10 @@ class RecoveryLikelihood(keras.Model):
         def of_part(begin, images, level, labels):
             return losses_and_gradients(images, level, labels, seed, first + begin)
 
-        nothing = {name: (0.0, [tf.zeros(v.shape) for v in network.trainable_variables]) for name, (network, _) in self.learners.items()}
+        nothing = {
+            name: (0.0, [tf.zeros(v.shape) for v in network.trainable_variables])
+            for name, (network, _) in self.learners.items()
+        }
         learnt = microbatches.summed(of_part, (images, level, labels), options.microbatches, nothing)
         self.network.update_u()
         norms = {name: self._descend(learnt[name][1], *learner) for name, learner in self.learners.items()}
@@ -242,14 +301,17 @@ class RecoveryLikelihood(keras.Model):
         return {**losses, 'gradient_norm': norms['loss']}
 
     def _contrast(self, images, level, labels, seed, first):
-        """Runs the chains and differentiates the contrastive loss of consecutive images, `first` the index of the first in the batch.
+        """Runs the chains and differentiates the contrastive loss of consecutive images, `first` the index of
+        the first in the batch.
 
         Returns:
           {name of a loss: (its part of the batch's, gradients)}.
         """
         y_pos, x_next = self._positive_pairs(images, level, seed, first)
         with tf.GradientTape() as start_tape:
-            start, proposal = self.chain_start(x_next, level, noise.fold(seed, noise.START), first, 'raw', ((labels, 1.0),), training=True)
+            start, proposal = self.chain_start(
+                x_next, level, noise.fold(seed, noise.START), first, 'raw', ((labels, 1.0),), training=True
+            )
         y_neg, chain_gradient = self._chain(start, x_next, level, seed, first, labels)
 
         # The gradient of the contrastive loss.
@@ -261,12 +323,19 @@ class RecoveryLikelihood(keras.Model):
             loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
         self._note(level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
-        return {'loss': (loss, gradients), **self.start_gradients(start_tape, start, proposal, images, x_next, y_neg, level)}
+        return {
+            'loss': (loss, gradients),
+            **self.start_gradients(start_tape, start, proposal, images, x_next, y_neg, level),
+        }
 
     def _match_scores(self, images, level, labels, seed, first):
         """As `_contrast`, but of the loss of denoising score matching."""
         _, x_next = self._positive_pairs(images, level, seed, first)
-        time, precision, dropout = per_image(self.schedule.time, level), per_image(self.precision, level), self._dropout(seed, first)
+        time, precision, dropout = (
+            per_image(self.schedule.time, level),
+            per_image(self.precision, level),
+            self._dropout(seed, first),
+        )
         with tf.GradientTape() as tape:
             prepared = self.network.prepare(time, labels)
 
@@ -288,7 +357,8 @@ class RecoveryLikelihood(keras.Model):
             self.level_means[name].update_state(value, level)
 
     def start_gradients(self, tape, start, proposal, images, x_next, y_neg, level):
-        """The loss of what proposed `start`, and its gradients, as in `_contrast`: nothing here learns from one."""
+        """The loss of what proposed `start`, and its gradients, as in `_contrast`: nothing here learns from
+        one."""
         del tape, start, proposal, images, x_next, y_neg, level
         return {}
 
@@ -296,7 +366,11 @@ class RecoveryLikelihood(keras.Model):
         """y+ = m_t x_t and x_{t+1}."""
         shape = tf.shape(images)
         eps = noise.normal(noise.fold(seed, noise.FORWARD, 0), shape, first)
-        eps_next = None if self.config.training.shared_noise else noise.normal(noise.fold(seed, noise.FORWARD, 1), shape, first)
+        eps_next = (
+            None
+            if self.config.training.shared_noise
+            else noise.normal(noise.fold(seed, noise.FORWARD, 1), shape, first)
+        )
         x_t, x_next = diffusion.forward_pair(self.schedule, images, level, eps, eps_next)
         return at(self.schedule.m, level) * x_t, x_next
 
@@ -308,20 +382,26 @@ class RecoveryLikelihood(keras.Model):
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
         log_density = self.density_at(level, 'raw', ((labels, 1.0),))
-        return sampling.conditional_chain(self.schedule, log_density, start, x_next, level, self._steps(level), step_noise)
+        return sampling.conditional_chain(
+            self.schedule, log_density, start, x_next, level, self._steps(level), step_noise
+        )
 
     def _descend(self, gradients, network, optimizer):
-        """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before clipping."""
+        """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before
+        clipping."""
         replica = tf.distribute.get_replica_context()
         gradients = replica.all_reduce('sum', gradients)
         norm = tf.linalg.global_norm(gradients)
         if self.config.training.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.training.clip_norm, norm)
-        optimizer.apply([gradient / replica.num_replicas_in_sync for gradient in gradients], network.trainable_variables)
+        optimizer.apply(
+            [gradient / replica.num_replicas_in_sync for gradient in gradients], network.trainable_variables
+        )
         return norm
 
     def _is_sound(self, loss, *values):
-        """Whether at every step so far these values and all weights were finite and the loss within bounds; found on the device."""
+        """Whether at every step so far these values and all weights were finite and the loss within bounds;
+        found on the device."""
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
         summed = math.prod(self.config.image_shape) if self.config.training.objective == 'dsm' else 1

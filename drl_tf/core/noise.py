@@ -1,7 +1,7 @@
 """Random draws as a function of (seed, purpose, step, level) and of the index of the image.
 
-Image i gets the same noise in a batch of any size and on any number of replicas: the counter-based Philox generator starts
-at the counter of image i. (Under XLA the draws are as random, but other ones.)
+Image i gets the same noise in a batch of any size and on any number of replicas: the counter-based Philox
+generator starts at the counter of image i. (Under XLA the draws are as random, but other ones.)
 """
 
 import dataclasses
@@ -80,6 +80,9 @@ class Dropout:
         counts = -(-shape.num_elements() // _NUMBERS_PER_COUNT)
         size = [tf.shape(h)[0] // len(self.firsts), counts * _NUMBERS_PER_COUNT]
         places = (_at_image(self.seed, counts, first) for first in self.firsts)
-        draws = [tf.raw_ops.StatelessRandomUniformV2(shape=size, key=key, counter=counter, alg=_PHILOX) for key, counter in places]
+        draws = [
+            tf.raw_ops.StatelessRandomUniformV2(shape=size, key=key, counter=counter, alg=_PHILOX)
+            for key, counter in places
+        ]
         kept = tf.reshape(tf.concat(draws, axis=0)[:, : shape.num_elements()], tf.shape(h)) >= rate
         return tf.where(kept, h / tf.cast(1 - rate, h.dtype), tf.zeros_like(h))

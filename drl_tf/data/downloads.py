@@ -1,4 +1,5 @@
-"""Archives of datasets: taken from --manual_dir, or downloaded with resume, and held against size and SHA-256."""
+"""Archives of datasets: taken from --manual_dir, or downloaded with resume, and held against size and
+SHA-256."""
 
 import dataclasses
 import hashlib
@@ -63,7 +64,8 @@ class _Asking:
 
 
 def wanted(builder) -> list[Archive]:
-    """The archives that a tensorflow-datasets builder asks for, in its order; none for a builder that knows no checksums."""
+    """The archives that a tensorflow-datasets builder asks for, in its order; none for a builder that knows
+    no checksums."""
     if not builder.url_infos:
         return []
     try:
@@ -72,15 +74,21 @@ def wanted(builder) -> list[Archive]:
         (urls,) = asked.args
     urls = tf.nest.flatten(urls)
     infos = [builder.url_infos[url] for url in urls]
-    return [Archive(info.filename, url, int(info.size), info.checksum) for url, info in zip(urls, infos, strict=True)]
+    return [
+        Archive(info.filename, url, int(info.size), info.checksum)
+        for url, info in zip(urls, infos, strict=True)
+    ]
 
 
-def gather(archives: list[Archive], manual_dir: str, downloads: str, unpacked: bool = False) -> dict[str, str]:
-    """Has archives in one directory: those of the user, those that were downloaded before, and those downloaded now.
+def gather(
+    archives: list[Archive], manual_dir: str, downloads: str, unpacked: bool = False
+) -> dict[str, str]:
+    """Has archives in one directory: those of the user, those that were downloaded before, and those
+    downloaded now.
 
-    Downloads go to `<name>.part` and are taken up there again, after a kill also; what is whole and has the right checksum
-    gets its name. Servers have 3 seconds to answer and 20 between two pieces; three connections in a row that bring less than
-    1 MiB end the attempt, and the part is kept.
+    Downloads go to `<name>.part` and are taken up there again, after a kill also; what is whole and has the
+    right checksum gets its name. Servers have 3 seconds to answer and 20 between two pieces; three
+    connections in a row that bring less than 1 MiB end the attempt, and the part is kept.
 
     Args:
       archives: what is needed.
@@ -97,7 +105,11 @@ def gather(archives: list[Archive], manual_dir: str, downloads: str, unpacked: b
     os.makedirs(downloads, exist_ok=True)
     found = {archive: _find(archive, manual_dir, downloads, unpacked) for archive in archives}
     missing = [archive for archive, path in found.items() if not path]
-    check_room(downloads, sum(archive.size - _size(_part(archive, downloads)) for archive in missing), 'the downloads')
+    check_room(
+        downloads,
+        sum(archive.size - _size(_part(archive, downloads)) for archive in missing),
+        'the downloads',
+    )
     for archive in missing:
         try:
             found[archive] = _download(archive, downloads)
@@ -127,12 +139,18 @@ def check_room(directory: str, size: int, what: str):
     """Raises UserError when a disk has no room for `size` bytes."""
     free = shutil.disk_usage(directory).free
     if size > free:
-        raise UserError(f'{directory} has {free / 2**30:.1f} GiB free and {what} take {size / 2**30:.1f}: make room, or give --data_dir')
+        raise UserError(
+            f'{directory} has {free / 2**30:.1f} GiB free and {what} take {size / 2**30:.1f}: make room, or '
+            'give --data_dir'
+        )
 
 
 def _by_hand(missing, unpacked):
     files = ', '.join(f'{archive.name} ({archive.url})' for archive in missing)
-    return f'fetch by other means {files} into a directory DIR{", zipped or unpacked," * unpacked} and give --manual_dir=DIR'
+    return (
+        f'fetch by other means {files} into a directory DIR{", zipped or unpacked," * unpacked} and '
+        'give --manual_dir=DIR'
+    )
 
 
 def _find(archive, manual_dir, downloads, unpacked):
@@ -145,7 +163,12 @@ def _find(archive, manual_dir, downloads, unpacked):
                 _check(path, archive, f'remove it and fetch it again from {archive.url}')
             elif unpacked:
                 place = os.path.join(manual_dir, archive.unpacked_name)
-                _check(path, archive, f'fetch it again from {archive.url}, or, if it is sound, unpack it to {place}', ', or zipped anew')
+                _check(
+                    path,
+                    archive,
+                    f'fetch it again from {archive.url}, or, if it is sound, unpack it to {place}',
+                    ', or zipped anew',
+                )
             else:
                 _check(path, archive, f'fetch it again from {archive.url}')
             return path
@@ -157,12 +180,17 @@ def _check(path, archive, advice, otherwise=''):
     size = os.path.getsize(path)
     if size != archive.size:
         kind = 'cut off' if size < archive.size else 'another file'
-        raise UserError(f'{path} is {kind}{otherwise}: it has {size:,} bytes, {archive.size:,} are expected; {advice}')
+        raise UserError(
+            f'{path} is {kind}{otherwise}: it has {size:,} bytes, {archive.size:,} are expected; {advice}'
+        )
     print(f'checking {path}', flush=True)
     with open(path, 'rb') as file:
         checksum = hashlib.file_digest(file, 'sha256').hexdigest()
     if checksum != archive.checksum:
-        raise UserError(f'{path} is damaged{otherwise}: its SHA-256 is {checksum}, {archive.checksum} is expected; {advice}')
+        raise UserError(
+            f'{path} is damaged{otherwise}: its SHA-256 is {checksum}, {archive.checksum} is expected; '
+            f'{advice}'
+        )
 
 
 def _part(archive, downloads):
@@ -215,7 +243,14 @@ def _receive(archive, part):
         _check_answer(response)
         if offered != archive.size:
             raise _NoAnswerError(f'offers {offered:,} bytes where {archive.size:,} are expected')
-        _save(response, part, 'ab' if resumed else 'wb', desc=archive.name, total=archive.size, initial=have * resumed)
+        _save(
+            response,
+            part,
+            'ab' if resumed else 'wb',
+            desc=archive.name,
+            total=archive.size,
+            initial=have * resumed,
+        )
 
 
 def _check_answer(response):
@@ -223,7 +258,9 @@ def _check_answer(response):
     if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
         raise _NoAnswerError(f'answered {response.status_code} {response.reason}')
     if 'text/html' in response.headers.get('Content-Type', ''):
-        raise _NoAnswerError('answered with a web page instead of the file (a quota, or a question to a person)')
+        raise _NoAnswerError(
+            'answered with a web page instead of the file (a quota, or a question to a person)'
+        )
 
 
 def _save(response, path, mode, **progress):
@@ -235,14 +272,19 @@ def _save(response, path, mode, **progress):
 
 
 def _answer(url, start):
-    """The response from byte `start` on, its head read; asked for in a thread, because a name server can be silent for minutes."""
+    """The response from byte `start` on, its head read; asked for in a thread, because a name server can be
+    silent for minutes."""
     answers = queue.SimpleQueue()
     headers = {'Accept-Encoding': 'identity'} | ({'Range': f'bytes={start}-'} if start else {})
 
     def ask():
         try:
             url_of_file = url.replace(_DRIVE, _DRIVE_FILES)
-            answers.put(requests.get(url_of_file, headers=headers, stream=True, timeout=(_ANSWER_SECONDS, _STALL_SECONDS)))
+            answers.put(
+                requests.get(
+                    url_of_file, headers=headers, stream=True, timeout=(_ANSWER_SECONDS, _STALL_SECONDS)
+                )
+            )
         except requests.RequestException as error:
             answers.put(error)
 

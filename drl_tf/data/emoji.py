@@ -1,4 +1,5 @@
-"""The colour pictures of the font Noto Color Emoji (Debian's fonts-noto-color-emoji, OFL-1.1): real pictures with no download."""
+"""The colour pictures of the font Noto Color Emoji (Debian's fonts-noto-color-emoji, OFL-1.1): real pictures
+with no download."""
 
 import hashlib
 import io
@@ -31,13 +32,17 @@ _PERSON = 0x1F9D1
 
 
 class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Noto Color Emoji without skin tones and flags of countries and regions, on white; splits of unlike subjects."""
+    """Noto Color Emoji without skin tones and flags of countries and regions, on white; splits of unlike
+    subjects."""
 
     name = 'emoji'
     VERSION = tfds.core.Version('1.0.0')
 
     def _info(self):
-        features = {'image': tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format='png'), 'code_points': tfds.features.Text()}
+        features = {
+            'image': tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format='png'),
+            'code_points': tfds.features.Text(),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description='Colour pictures of the font Noto Color Emoji, on white.',
@@ -71,24 +76,26 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
             return path
     raise UserError(
         f'{FONT} is neither in --manual_dir nor in {DEBIAN_FONTS}: '
-        '`apt-get install fonts-noto-color-emoji`, or put the font into a directory DIR and give --manual_dir=DIR'
+        '`apt-get install fonts-noto-color-emoji`, or put the font into a directory DIR and give '
+        '--manual_dir=DIR'
     )
 
 
 def read_font(path) -> tuple[list[str], np.ndarray, list[set[int]]]:
     """Reads the distinct colour pictures of a font: the PNGs of its largest strike in the table CBDT.
 
-    The sequences of code points that reach a picture are those of `cmap` and of the ligatures in `GSUB`. Left out are pictures
-    that a sequence with a skin tone, a flag letter (regional indicator) or a tag reaches, and pieces that are no emoji by
+    The sequences of code points that reach a picture are those of `cmap` and of the ligatures in `GSUB`. Left
+    out are pictures that a sequence with a skin tone, a flag letter (regional indicator) or a tag reaches,
+    and pieces that are no emoji by
     themselves: digits, `#`, `*`, the blank keycap, hair.
 
     Args:
       path: a TrueType font.
 
     Returns:
-      Names, the first sequence of each picture as hexadecimal numbers ('1F408-200D-2B1B'), in order; pictures on white, centred,
-      uint8 [N, 136, 136, 3]; and subjects, the code points of its sequences without people, genders, hair and directions
-      ({0x1F9D1} where no other is left).
+      Names, the first sequence of each picture as hexadecimal numbers ('1F408-200D-2B1B'), in order; pictures
+      on white, centred, uint8 [N, 136, 136, 3]; and subjects, the code points of its sequences without
+      people, genders, hair and directions ({0x1F9D1} where no other is left).
 
     Raises:
       UserError: the file is damaged, or is no font with such pictures.
@@ -96,17 +103,27 @@ def read_font(path) -> tuple[list[str], np.ndarray, list[set[int]]]:
     try:
         with ttLib.TTFont(path, lazy=True) as font:
             if 'CBDT' not in font:
-                raise UserError(f'{path} holds no colour bitmaps (table CBDT): take {FONT} of fonts-noto-color-emoji')
+                raise UserError(
+                    f'{path} holds no colour bitmaps (table CBDT): take {FONT} of fonts-noto-color-emoji'
+                )
             bitmaps = max(font['CBDT'].strikeData, key=len)
-            sequences = {glyph: found for glyph, found in _sequences(font).items() if glyph in bitmaps and _is_wanted(found)}
+            sequences = {
+                glyph: found
+                for glyph, found in _sequences(font).items()
+                if glyph in bitmaps and _is_wanted(found)
+            }
             order = sorted(sequences, key=lambda glyph: min(sequences[glyph]))
             pictures = [_on_white(bitmaps[glyph].imageData) for glyph in order]
     except UserError:
         raise
     except Exception as error:  # Damaged fonts and PNGs fail in errors of many kinds.
-        raise UserError(f'{path} is damaged or another font ({one_line(error)}): take that of fonts-noto-color-emoji') from error
+        raise UserError(
+            f'{path} is damaged or another font ({one_line(error)}): take that of fonts-noto-color-emoji'
+        ) from error
     if not pictures:
-        raise UserError(f'{path} holds no picture that a code point reaches: take {FONT} of fonts-noto-color-emoji')
+        raise UserError(
+            f'{path} holds no picture that a code point reaches: take {FONT} of fonts-noto-color-emoji'
+        )
     distinct = {}
     for glyph, picture in zip(order, pictures, strict=True):
         distinct.setdefault(picture.tobytes(), (sequences[glyph], picture))
@@ -118,8 +135,8 @@ def read_font(path) -> tuple[list[str], np.ndarray, list[set[int]]]:
 def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray:
     """Puts pictures that share a code point, or that look alike, into one group, also where others link them.
 
-    Two look alike where the root mean square difference of their averages over 8 x 8 px is below 6 % of white. The arithmetic is
-    in whole numbers, so that it rounds alike everywhere.
+    Two look alike where the root mean square difference of their averages over 8 x 8 px is below 6 % of
+    white. The arithmetic is in whole numbers, so that it rounds alike everywhere.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].
@@ -129,8 +146,14 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
       The first member of each picture's group, int64 [N].
     """
     blocks = SIDE // _BLOCK
-    sums = pictures.reshape(-1, blocks, _BLOCK, blocks, _BLOCK, 3).sum(2, dtype=np.uint16).sum(3, dtype=np.uint16)
-    sums = sums.reshape(len(pictures), -1).astype(np.float64)  # Whole numbers, and their products below 2^53: exact.
+    sums = (
+        pictures.reshape(-1, blocks, _BLOCK, blocks, _BLOCK, 3)
+        .sum(2, dtype=np.uint16)
+        .sum(3, dtype=np.uint16)
+    )
+    sums = sums.reshape(len(pictures), -1).astype(
+        np.float64
+    )  # Whole numbers, and their products below 2^53: exact.
     squares = (sums**2).sum(1)
     alike = squares[:, None] + squares - 2 * sums @ sums.T < sums.shape[1] * (_ALIKE * 255 * _BLOCK**2) ** 2
     points = sorted(set().union(*subjects))
@@ -145,9 +168,11 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
 
 
 def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
-    """Whether each picture is in the test split, bool [N]: one group in ten, by the SHA-256 of its first member's name.
+    """Whether each picture is in the test split, bool [N]: one group in ten, by the SHA-256 of its first
+    member's name.
 
-    Groups of more than ten pictures (people, clocks) stay in training: a test split with one of them would be mostly that.
+    Groups of more than ten pictures (people, clocks) stay in training: a test split with one of them would be
+    mostly that.
     """
     digests = [hashlib.sha256(names[group].encode()).digest() for group in groups]
     drawn = np.array([int.from_bytes(digest[:8], 'big') % _TEST_ONE_IN == 0 for digest in digests])
@@ -179,7 +204,8 @@ def _is_wanted(sequences):
 
 
 def _subject(sequences):
-    """Code points of a picture without people and signs; a couple or a family is people, whatever joins them."""
+    """Code points of a picture without people and signs; a couple or a family is people, whatever joins
+    them."""
     rest = set()
     for sequence in sequences:
         others = set(sequence) - _PEOPLE - _SIGNS

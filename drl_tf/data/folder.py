@@ -20,8 +20,8 @@ _THREADS = 4
 def load(data: config.Data, split: str) -> np.ndarray:
     """Reads the images below `data.data_dir`, in the order of their paths, cropped and resized.
 
-    Every 20th usable file is the test split; of fewer than 20 it is the last one, and a single file is in both splits.
-    Each broken file is named in a warning and left out.
+    Every 20th usable file is the test split; of fewer than 20 it is the last one, and a single file is in
+    both splits. Each broken file is named in a warning and left out.
 
     Args:
       data: resolved, see `specs.resolve`.
@@ -57,7 +57,9 @@ def _read_all(data):
                 everything[usable] = image
                 usable += 1
     if not usable:
-        raise UserError(f'--data_dir={data.data_dir} holds no usable image: all {len(paths)} files are broken')
+        raise UserError(
+            f'--data_dir={data.data_dir} holds no usable image: all {len(paths)} files are broken'
+        )
     if usable < len(paths):
         logging.warning('%d of %d images usable, %d broken', usable, len(paths), len(paths) - usable)
     return everything[:usable]
@@ -67,7 +69,9 @@ def _find(directory):
     if not directory:
         raise UserError('--dataset=folder needs --data_dir, the directory of your PNG and JPEG images')
     if not os.path.isdir(directory):
-        raise UserError(f'--data_dir={directory} is not a directory: give the one of your PNG and JPEG images')
+        raise UserError(
+            f'--data_dir={directory} is not a directory: give the one of your PNG and JPEG images'
+        )
     names = (os.path.join(parent, name) for parent, _, files in os.walk(directory) for name in files)
     paths = sorted(name for name in names if name.lower().endswith(_EXTENSIONS))
     if not paths:
@@ -84,7 +88,9 @@ def _read(path, data):
             picture = images.open_picture(file)
             return images.crop_and_resize(np.asarray(_colour(ImageOps.exif_transpose(picture))), data).numpy()
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files.
-        logging.warning('Skipped %s, a broken image: %s', printable(path), printable(error or type(error).__name__))
+        logging.warning(
+            'Skipped %s, a broken image: %s', printable(path), printable(error or type(error).__name__)
+        )
         return None
 
 

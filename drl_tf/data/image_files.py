@@ -1,4 +1,5 @@
-"""Images of one size in files that were made elsewhere: a `.npz` or `.npy` array, or a directory of PNG and JPEG pictures.
+"""Images of one size in files that were made elsewhere: a `.npz` or `.npy` array, or a directory of PNG and
+JPEG pictures.
 
 Nothing is resized or guessed: an image of another size or kind, or a damaged file, is refused by name.
 """
@@ -34,9 +35,10 @@ def read(path: str, image_shape) -> Iterator[np.ndarray]:
     """Reads images, at most 256 at a time: an array in its order, pictures in the order of their paths.
 
     Args:
-      path: a directory, searched with all below it; or an array uint8 [N, H, W, C] in a `.npy` file, or in a `.npz` file under
-        the name `images`, `samples` or `arr_0`.
-      image_shape: [H, W, C] of each image. Grey pictures are taken where C = 3, and colour pictures without colour where C = 1.
+      path: a directory, searched with all below it; or an array uint8 [N, H, W, C] in a `.npy` file, or in a
+        `.npz` file under the name `images`, `samples` or `arr_0`.
+      image_shape: [H, W, C] of each image. Grey pictures are taken where C = 3, and colour pictures without
+        colour where C = 1.
 
     Yields:
       uint8 [n, H, W, C].
@@ -44,7 +46,11 @@ def read(path: str, image_shape) -> Iterator[np.ndarray]:
     Raises:
       UserError: there is nothing, something damaged, or images of another kind; the message names the file.
     """
-    return _picture_batches(path, tuple(image_shape)) if os.path.isdir(path) else _array_batches(path, tuple(image_shape))
+    return (
+        _picture_batches(path, tuple(image_shape))
+        if os.path.isdir(path)
+        else _array_batches(path, tuple(image_shape))
+    )
 
 
 @contextlib.contextmanager
@@ -55,7 +61,9 @@ def _readable(path):
     except UserError:
         raise
     except Exception as error:  # zipfile, NumPy and Pillow raise errors of many kinds on damaged files.
-        raise UserError(f'{path} is damaged or not what its name says ({one_line(error)}): make it again, or take it out') from error
+        raise UserError(
+            f'{path} is damaged or not what its name says ({one_line(error)}): make it again, or take it out'
+        ) from error
 
 
 @contextlib.contextmanager
@@ -80,7 +88,10 @@ def _stream(path):
         there = [name.removesuffix('.npy') for name in archive.namelist()]
         found = [name for name in ARRAY_NAMES if name in there]
         if not found:
-            raise UserError(f'{path} holds {", ".join(there) or "nothing"}, and no array called {", ".join(ARRAY_NAMES)}: rename it')
+            raise UserError(
+                f'{path} holds {", ".join(there) or "nothing"}, and no array called '
+                f'{", ".join(ARRAY_NAMES)}: rename it'
+            )
         with archive.open(f'{found[0]}.npy') as file:
             yield file
 
@@ -96,7 +107,9 @@ def _shape(file, path):
     if dtype != np.uint8:
         raise UserError(f'{path} holds numbers of type {dtype}: save grey levels, 0 to 255, as uint8')
     if len(shape) != 4 or shape[0] < 1:
-        raise UserError(f'{path} holds an array of shape {list(shape)}: it must be [N, H, W, C], with at least one image')
+        raise UserError(
+            f'{path} holds an array of shape {list(shape)}: it must be [N, H, W, C], with at least one image'
+        )
     if is_fortran:
         raise UserError(f'{path} is in Fortran order: save np.ascontiguousarray of it')
     return shape
@@ -106,9 +119,14 @@ def _array_batches(path, image_shape):
     with _array(path) as (file, shape):
         channels_first = (image_shape[-1], *image_shape[:-1])
         if shape[1:] == channels_first != image_shape:
-            raise UserError(f'{path} has its channels first, {list(shape)}: save it as [N, H, W, C], by np.transpose(images, (0, 2, 3, 1))')
+            raise UserError(
+                f'{path} has its channels first, {list(shape)}: save it as [N, H, W, C], by '
+                'np.transpose(images, (0, 2, 3, 1))'
+            )
         if shape[1:] != image_shape:
-            raise UserError(f'{path} holds images of {list(shape[1:])}, where {list(image_shape)} [H, W, C] are needed')
+            raise UserError(
+                f'{path} holds images of {list(shape[1:])}, where {list(image_shape)} [H, W, C] are needed'
+            )
         for first in range(0, shape[0], _BATCH):
             rows = min(_BATCH, shape[0] - first)
             content = file.read(rows * math.prod(image_shape))
@@ -122,7 +140,10 @@ def _find(directory):
     names = (os.path.join(parent, name) for parent, _, files in os.walk(directory) for name in files)
     paths = sorted(name for name in names if _is_kind(name, *_PICTURES))
     if not paths:
-        raise UserError(f'{directory} holds no samples: neither shards of --mode=sample nor pictures ({", ".join(_PICTURES)})')
+        raise UserError(
+            f'{directory} holds no samples: neither shards of --mode=sample nor pictures '
+            f'({", ".join(_PICTURES)})'
+        )
     return paths
 
 
@@ -146,7 +167,10 @@ def _picture(path, image_shape):
 def _pixels(picture, path, image_shape):
     height, width, channels = image_shape
     if picture.size != (width, height):
-        raise UserError(f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: samples are compared as they are')
+        raise UserError(
+            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: samples are '
+            'compared as they are'
+        )
     if picture.mode not in _MODES:
         raise UserError(f'{path} has pixels of mode {picture.mode}: save it as 8-bit grey or RGB')
     if picture.has_transparency_data and picture.convert('RGBA').getextrema()[3] != (255, 255):

@@ -11,7 +11,13 @@ from drl_tf.data import table
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
 MAX_PIXELS = 2**26  # Of one picture of the user's: what is larger, or says that it is, is not decoded.
-FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'WEBP')  # Whatever the name says; Pillow runs another program for some others.
+FORMATS = (
+    'PNG',
+    'JPEG',
+    'GIF',
+    'BMP',
+    'WEBP',
+)  # Whatever the name says; Pillow runs another program for some others.
 _PADDED_SIZE = 32
 _ROWS_CUT = 20
 
@@ -22,12 +28,14 @@ def fit_in_memory(count: int, data: config.Data) -> bool:
 
 
 def decode(encoded, channels: int) -> tf.Tensor:
-    """Decodes a JPEG, PNG, GIF, BMP or WebP file (of several pictures, the first) to uint8 [h, w, `channels`]."""
+    """Decodes a JPEG, PNG, GIF, BMP or WebP file (of several pictures, the first) to uint8 [h, w,
+    `channels`]."""
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
 
 def open_picture(file) -> Image.Image:
-    """Opens a user's picture, not yet decoded: its head and, in a PNG, its checksums are sound, and it will fit in memory.
+    """Opens a user's picture, not yet decoded: its head and, in a PNG, its checksums are sound, and it will
+    fit in memory.
 
     Args:
       file: a binary file, at its beginning.
@@ -41,7 +49,9 @@ def open_picture(file) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ValueError(f'it does not begin as a file of kind {", ".join(FORMATS)} does') from error
     if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(f'{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: make it smaller')
+        raise ValueError(
+            f'{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: make it smaller'
+        )
     picture.verify()
     file.seek(0)
     return Image.open(file, formats=FORMATS)
@@ -77,7 +87,9 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
 
 @functools.cache
 def _warn_of_enlarging(data):
-    logging.warning('Pictures of %s are smaller than --image_size=%d: enlarged', data.dataset, data.image_size)
+    logging.warning(
+        'Pictures of %s are smaller than --image_size=%d: enlarged', data.dataset, data.image_size
+    )
 
 
 def _crop(pictures, rule):
@@ -87,7 +99,11 @@ def _crop(pictures, rule):
         return pictures[..., _ROWS_CUT:-_ROWS_CUT, :, :]
     if rule == 'square':
         height, width = (pictures.shape[axis] or tf.shape(pictures)[axis] for axis in (-3, -2))
-        side = min(height, width) if isinstance(height, int) and isinstance(width, int) else tf.minimum(height, width)
+        side = (
+            min(height, width)
+            if isinstance(height, int) and isinstance(width, int)
+            else tf.minimum(height, width)
+        )
         top, left = (height - side) // 2, (width - side) // 2
         return pictures[..., top : top + side, left : left + side, :]
     return pictures

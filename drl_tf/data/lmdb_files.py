@@ -1,4 +1,5 @@
-"""LMDB files of the user: opened for reading, and looked through in a process of their own. Imports no TensorFlow."""
+"""LMDB files of the user: opened for reading, and looked through in a process of their own. Imports no
+TensorFlow."""
 
 import concurrent.futures
 import multiprocessing
@@ -39,7 +40,8 @@ def open_to_read(directory: str) -> lmdb.Environment:
 
 
 def keys(directory: str) -> list[bytes]:
-    """All keys of an LMDB in their order, read in another process: one that meets a damaged page may be ended by it.
+    """All keys of an LMDB in their order, read in another process: one that meets a damaged page may be ended
+    by it.
 
     Raises:
       UserError: the LMDB is damaged or empty.

@@ -1,6 +1,7 @@
 """LSUN: a builder of tensorflow-datasets over the published LMDB archives.
 
-Yu et al., *LSUN: Construction of a Large-scale Image Dataset using Deep Learning with Humans in the Loop*, arXiv 1506.03365.
+Yu et al., *LSUN: Construction of a Large-scale Image Dataset using Deep Learning with Humans in the Loop*,
+arXiv 1506.03365.
 """
 
 import concurrent.futures
@@ -35,10 +36,11 @@ _ORDER_SEED = 0
 
 
 class Lsun(_STOCK, skip_registration=True):
-    """LSUN in the layout, and with the names and features, of the stock builder, which needs tensorflow-io to read LMDB.
+    """LSUN in the layout, and with the names and features, of the stock builder, which needs tensorflow-io to
+    read LMDB.
 
-    The configuration `<category>` keeps the published JPEG or WebP files as they are; `<category>_<N>px` holds PNG files of
-    N x N pixels, which are what `images.crop_and_resize` makes of the published ones.
+    The configuration `<category>` keeps the published JPEG or WebP files as they are; `<category>_<N>px`
+    holds PNG files of N x N pixels, which are what `images.crop_and_resize` makes of the published ones.
     """
 
     name = 'lsun'
@@ -49,25 +51,41 @@ class Lsun(_STOCK, skip_registration=True):
         self.category, self.size = category, int(size or 0)
         if size:
             (stock,) = [known for known in self.BUILDER_CONFIGS if known.name == category]
-            config = dataclasses.replace(stock, name=config, description=f'{stock.description}, cropped and resized to {size} px')
+            config = dataclasses.replace(
+                stock, name=config, description=f'{stock.description}, cropped and resized to {size} px'
+            )
         super().__init__(config=config, **kwargs)
 
     def _info(self):
         info = super()._info()
         return tfds.core.DatasetInfo(
-            builder=self, description=info.description, features=_features(self.size), homepage=info.homepage, citation=info.citation
+            builder=self,
+            description=info.description,
+            features=_features(self.size),
+            homepage=info.homepage,
+            citation=info.citation,
         )
 
     def _split_generators(self, dl_manager):
         names = [self.category + end for end in ('_train_lmdb.zip', '_val_lmdb.zip', '.zip')]
-        return dl_manager.download({info.filename: url for url, info in self.url_infos.items() if info.filename in names})
+        return dl_manager.download(
+            {info.filename: url for url, info in self.url_infos.items() if info.filename in names}
+        )
 
     def _download_and_prepare(self, dl_manager, download_config):
-        """Writes the shards of all splits beside the downloads, where a later run finds those that are whole, and moves them."""
+        """Writes the shards of all splits beside the downloads, where a later run finds those that are whole,
+        and moves them."""
         work = os.path.join(dl_manager.download_dir, f'{self.name}_{self.builder_config.name}')
-        archives = {_split(name): os.path.join(download_config.manual_dir, name) for name in os.listdir(download_config.manual_dir)}
+        archives = {
+            _split(name): os.path.join(download_config.manual_dir, name)
+            for name in os.listdir(download_config.manual_dir)
+        }
         databases = {split: _unpacked(path, work) for split, path in sorted(archives.items())}
-        shards = [shard for split, directory in databases.items() for shard in _plan(split, directory, self.size, work)]
+        shards = [
+            shard
+            for split, directory in databases.items()
+            for shard in _plan(split, directory, self.size, work)
+        ]
         if not self.size:
             needed = sum(os.path.getsize(lmdb_files.file_of(directory)) for directory in databases.values())
             written = sum(os.path.getsize(shard.path) for shard in shards if os.path.exists(shard.path))
@@ -79,7 +97,9 @@ class Lsun(_STOCK, skip_registration=True):
             mine = [shard.path for shard in shards if shard.split == split]
             for source, target in zip(mine, template.sharded_filepaths(len(mine)), strict=True):
                 os.replace(source, target)
-            lengths, sizes = zip(*((notes[path]['examples'], notes[path]['bytes']) for path in mine), strict=True)
+            lengths, sizes = zip(
+                *((notes[path]['examples'], notes[path]['bytes']) for path in mine), strict=True
+            )
             infos.append(tfds.core.SplitInfo(split, list(lengths), sum(sizes), template))
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
         shutil.rmtree(work)
@@ -90,7 +110,11 @@ def _split(archive):
 
 
 def _features(size):
-    image = tfds.features.Image(shape=(size, size, 3), encoding_format='png') if size else tfds.features.Image(encoding_format='jpeg')
+    image = (
+        tfds.features.Image(shape=(size, size, 3), encoding_format='png')
+        if size
+        else tfds.features.Image(encoding_format='jpeg')
+    )
     return tfds.features.FeaturesDict({'id': tfds.features.Text(), 'image': image})
 
 
@@ -104,7 +128,9 @@ def _unpacked(path, work):
         return target
     try:
         with zipfile.ZipFile(path) as archive:
-            (member,) = [member for member in archive.infolist() if os.path.basename(member.filename) == 'data.mdb']
+            (member,) = [
+                member for member in archive.infolist() if os.path.basename(member.filename) == 'data.mdb'
+            ]
             os.makedirs(target, exist_ok=True)
             downloads.check_room(target, member.file_size, f'{path}, unpacked,')
             print(f'unpacking {path}', flush=True)
@@ -127,29 +153,36 @@ class _Shard:
 
 
 def _plan(split, directory, size, work):
-    """Shards of at most 8,192 pictures each, in an order that depends on their number alone; keeps those of the same pictures."""
+    """Shards of at most 8,192 pictures each, in an order that depends on their number alone; keeps those of
+    the same pictures."""
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))
-    identity = hashlib.sha256(b'\n'.join([*keys, f'{status.st_size} {status.st_mtime_ns} {_PER_SHARD}'.encode()])).hexdigest()
+    identity = hashlib.sha256(
+        b'\n'.join([*keys, f'{status.st_size} {status.st_mtime_ns} {_PER_SHARD}'.encode()])
+    ).hexdigest()
     place = os.path.join(work, f'{split}_{identity[:16]}')
     os.makedirs(place, exist_ok=True)
     order = np.random.default_rng(_ORDER_SEED).permutation(len(keys))
     parts = np.array_split(order, -(-len(keys) // _PER_SHARD))
     return [
-        _Shard(split, directory, tuple(keys[index] for index in part), size, os.path.join(place, f'{number:05}'))
+        _Shard(
+            split, directory, tuple(keys[index] for index in part), size, os.path.join(place, f'{number:05}')
+        )
         for number, part in enumerate(parts)
     ]
 
 
 def _write_all(shards, databases):
-    """Writes the shards that are not there and returns the notes on all, by path; each picture left out is named once.
+    """Writes the shards that are not there and returns the notes on all, by path; each picture left out is
+    named once.
 
     Raises:
       UserError: an LMDB is damaged, or more than 1 % of a split's pictures are.
     """
     total = {split: sum(len(shard.keys) for shard in shards if shard.split == split) for split in databases}
     broken, notes = dict.fromkeys(databases, 0), {}
-    print(f'preparing {", ".join(f"{count:,} pictures of {databases[split]}" for split, count in total.items())}', flush=True)
+    listed = ', '.join(f'{count:,} pictures of {databases[split]}' for split, count in total.items())
+    print(f'preparing {listed}', flush=True)
     with tqdm.tqdm(total=sum(total.values()), unit=' pictures') as progress:
         for shard, note in _written(shards):
             notes[shard.path] = note
@@ -159,7 +192,8 @@ def _write_all(shards, databases):
             broken[shard.split] += len(note['broken'])
             if broken[shard.split] > _BROKEN_SHARE * total[shard.split]:
                 raise UserError(
-                    f'{lmdb_files.file_of(shard.database)} is damaged: {broken[shard.split]:,} of its {total[shard.split]:,} pictures, or '
+                    f'{lmdb_files.file_of(shard.database)} is damaged: {broken[shard.split]:,} of its '
+                    f'{total[shard.split]:,} pictures, or '
                     f'more, do not decode; unpack or fetch it again'
                 )
     for split, count in broken.items():
@@ -169,7 +203,8 @@ def _write_all(shards, databases):
 
 
 def _written(shards):
-    """Yields (shard, its note) as they become whole: those that are already, then those that other processes write."""
+    """Yields (shard, its note) as they become whole: those that are already, then those that other processes
+    write."""
     with _processes() as processes:
         pending = {}
         for shard in shards:
@@ -210,15 +245,22 @@ def _start_process():
 
 
 def _write(shard):
-    """Writes a shard and then its note: the numbers of examples and bytes, and the keys of broken pictures with what is wrong."""
+    """Writes a shard and then its note: the numbers of examples and bytes, and the keys of broken pictures
+    with what is wrong."""
     features, examples, broken = _features(shard.size), 0, {}
     aside = f'{shard.path}.writing'
-    with lmdb_files.open_to_read(shard.database) as source, source.begin() as transaction, tf.io.TFRecordWriter(aside) as writer:
+    with (
+        lmdb_files.open_to_read(shard.database) as source,
+        source.begin() as transaction,
+        tf.io.TFRecordWriter(aside) as writer,
+    ):
         for key in shard.keys:
             content = transaction.get(key)
             try:
                 picture = _prepared(content, shard.size)
-            except Exception as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
+            except (
+                Exception
+            ) as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
                 broken[key.decode('ascii', 'backslashreplace')] = one_line(error)
                 continue
             writer.write(features.serialize_example({'id': key, 'image': io.BytesIO(picture)}))
@@ -229,7 +271,8 @@ def _write(shard):
 
 
 def _prepared(content, size):
-    """The encoded picture to store: the published one where `size` is 0. Raises whatever the decoders do on a broken one."""
+    """The encoded picture to store: the published one where `size` is 0. Raises whatever the decoders do on a
+    broken one."""
     images.open_picture(io.BytesIO(content))
     if size:
         return _to_png(size)(content).numpy()
@@ -242,4 +285,6 @@ def _to_png(size):
     """A graph from an encoded picture to the PNG of what training makes of it at `size` pixels."""
     data = config.Data(dataset='lsun_church', image_size=size, image_channels=3)
     signature = [tf.TensorSpec([], tf.string)]
-    return tf.function(lambda content: tf.io.encode_png(images.crop_and_resize(images.decode(content, 3), data)), signature)
+    return tf.function(
+        lambda content: tf.io.encode_png(images.crop_and_resize(images.decode(content, 3), data)), signature
+    )

@@ -26,27 +26,34 @@ def prepare(data: config.Data):
 
 
 def training_images(
-    data: config.Data, batch_size: int, seed: int, first_step: int = 0, rows: slice = slice(None), at_once: int | None = None
+    data: config.Data,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    rows: slice = slice(None),
+    at_once: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of the training split without end.
 
-    Batch n holds the positions from n * `batch_size` on of an endless sequence. Images are held in memory if they take at most
-    2 GiB: position p is image p mod N, in a permutation from (seed, epoch), of epoch p div N. Else they are read from disk, in
-    up to 16 strands that have their own images and rows of the batch: each strand goes through its images once before any comes
-    again, see `prepared.stream`. Whether an image is mirrored depends on (seed, p). So batch n is the same wherever a run
-    starts, and whoever wants which rows. Points of the plane have no end: batch n is drawn from (seed, n).
+    Batch n holds the positions from n * `batch_size` on of an endless sequence. Images are held in memory if
+    they take at most 2 GiB: position p is image p mod N, in a permutation from (seed, epoch), of epoch p div
+    N. Else they are read from disk, in up to 16 strands that have their own images and rows of the batch:
+    each strand goes through its images once before any comes again, see `prepared.stream`. Whether an image
+    is mirrored depends on (seed, p). So batch n is the same wherever a run starts, and whoever wants which
+    rows. Points of the plane have no end: batch n is drawn from (seed, n).
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches already used.
-      rows: which consecutive images of each batch are wanted; no others are decoded, nor are other strands read.
+      rows: which consecutive images of each batch are wanted; no others are decoded, nor are other strands
+        read.
       at_once: how many of them come at once; all where None.
 
     Returns:
-      Dataset of float32 [at_once, H, W, C] within [-1, 1]; with `data.num_classes`, of pairs with classes, int32
-      [at_once] from 1 (0 is no class).
+      Dataset of float32 [at_once, H, W, C] within [-1, 1]; with `data.num_classes`, of pairs with classes,
+      int32 [at_once] from 1 (0 is no class).
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
@@ -98,11 +105,14 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
-    """Yields the images of `load_images` in parts, uint8 [n, H, W, C]; those of tensorflow-datasets are never all in memory."""
+    """Yields the images of `load_images` in parts, uint8 [n, H, W, C]; those of tensorflow-datasets are never
+    all in memory."""
     spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
         resolved = table.resolve(data)
-        yield from tfds_datasets.batches(tfds_datasets.open_builder(resolved), _split_of(spec, split), resolved, limit)
+        yield from tfds_datasets.batches(
+            tfds_datasets.open_builder(resolved), _split_of(spec, split), resolved, limit
+        )
         return
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
@@ -139,18 +149,25 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
 
 
 def _endless_images(data, seed, batch_size, first_step, rows):
-    """Dataset of those rows of each batch from a step on: positions, int64 [], and (uint8 [H, W, C], classes from 0, int32 [])."""
+    """Dataset of those rows of each batch from a step on: positions, int64 [], and (uint8 [H, W, C], classes
+    from 0, int32 [])."""
     steps = tf.data.Dataset.counter(first_step)
-    positions = steps.map(lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]).unbatch()
+    positions = steps.map(
+        lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]
+    ).unbatch()
     spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = tfds_datasets.open_builder(data)
         if not images.fit_in_memory(tfds_datasets.count(builder, spec.train_split), data):
-            streamed = tfds_datasets.stream(builder, spec.train_split, data, seed, batch_size, first_step, rows)
+            streamed = tfds_datasets.stream(
+                builder, spec.train_split, data, seed, batch_size, first_step, rows
+            )
             return tf.data.Dataset.zip(positions, streamed)
     with tf.device('CPU'):
         everything = tf.constant(load_images(data, 'train'))
-        labels = tf.constant(load_labels(data, 'train') if data.num_classes else np.zeros(len(everything), np.int32))
+        labels = tf.constant(
+            load_labels(data, 'train') if data.num_classes else np.zeros(len(everything), np.int32)
+        )
     count = len(everything)
 
     def pick(position):
@@ -165,7 +182,9 @@ def _endless_points(name, seed, first_step, batch_size, rows):
     """Dataset of those rows of each batch, float32 [n, 1, 1, 2], from a step on."""
 
     def draw(step):
-        points = tf.numpy_function(lambda step: plane.points(name, seed, int(step), batch_size)[rows], [step], tf.float32)
+        points = tf.numpy_function(
+            lambda step: plane.points(name, seed, int(step), batch_size)[rows], [step], tf.float32
+        )
         return tf.ensure_shape(points, [len(range(batch_size)[rows]), *plane.IMAGE_SHAPE])
 
     return tf.data.Dataset.counter(first_step).map(draw)

@@ -1,6 +1,7 @@
 """Points of the plane in the place of images: densities that can be seen, and integrated exactly.
 
-A point is an "image" of shape [1, 1, 2], so that training, sampling, checkpoints and export take it as they are.
+A point is an "image" of shape [1, 1, 2], so that training, sampling, checkpoints and export take it as they
+are.
 """
 
 import numpy as np

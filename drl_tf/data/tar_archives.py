@@ -1,4 +1,5 @@
-"""Archives that the user makes, tar files of PNG pictures: checked member by member before anything is made of them."""
+"""Archives that the user makes, tar files of PNG pictures: checked member by member before anything is made
+of them."""
 
 import io
 import lzma
@@ -16,10 +17,12 @@ _END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def check(path: str, size: int, published: int):
-    """Checks all that tensorflow-datasets would take from a tar; another number of pictures than `published` is a warning.
+    """Checks all that tensorflow-datasets would take from a tar; another number of pictures than `published`
+    is a warning.
 
     Raises:
-      UserError: the archive is damaged, cut off or empty, or a member is no sound PNG of `size` x `size` pixels, or comes twice.
+      UserError: the archive is damaged, cut off or empty, or a member is no sound PNG of `size` x `size`
+        pixels, or comes twice.
     """
     _check_end(path)
     names = set()
@@ -29,14 +32,24 @@ def check(path: str, size: int, published: int):
             raise UserError(f'{name} is twice in {path}: make the archive again')
         try:
             _check_picture(file.read(), size)
-        except Exception as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
+        except (
+            Exception
+        ) as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
             reason = one_line(error)
-            raise UserError(f'{name} in {path} is no sound PNG of {size} x {size} pixels ({reason}): make the archive again') from error
+            raise UserError(
+                f'{name} in {path} is no sound PNG of {size} x {size} pixels ({reason}): make the archive '
+                'again'
+            ) from error
         names.add(name)
     if not names:
         raise UserError(f'{path} holds no picture: make the archive again')
     if len(names) != published:
-        logging.warning('%s holds %d pictures, %d are published: the dataset will be those alone', path, len(names), published)
+        logging.warning(
+            '%s holds %d pictures, %d are published: the dataset will be those alone',
+            path,
+            len(names),
+            published,
+        )
 
 
 def _check_end(path):
@@ -47,9 +60,14 @@ def _check_end(path):
             archive.fileobj.seek(archive.offset)
             end = archive.fileobj.read(len(_END_OF_ARCHIVE))
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f'{path} is damaged or cut off ({one_line(error)}): make the archive again') from error
+        raise UserError(
+            f'{path} is damaged or cut off ({one_line(error)}): make the archive again'
+        ) from error
     if end != _END_OF_ARCHIVE:
-        raise UserError(f'{path} is cut off: no end of archive comes after its {len(members):,} members; make the archive again')
+        raise UserError(
+            f'{path} is cut off: no end of archive comes after its {len(members):,} members; make the '
+            'archive again'
+        )
 
 
 def _check_picture(content, size):

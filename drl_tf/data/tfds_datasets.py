@@ -16,13 +16,17 @@ from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.data import downloads, emoji, images, lmdb_files, lsun, table, tar_archives
 
-OWN_BUILDERS = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}  # Beside the stock ones: called with config and data_dir.
+OWN_BUILDERS = {
+    'emoji': emoji.Emoji,
+    'lsun': lsun.Lsun,
+}  # Beside the stock ones: called with config and data_dir.
 _RECORDS_SHUFFLED = 4096
 _MOST_STRANDS = 16
 _BATCH = 256
 _REMEDY = 'remove it and prepare it again'
 _OF_FILE_SYSTEMS = (
-    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError,
+    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
     tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError, tf.errors.UnavailableError,
 )  # fmt: skip
 
@@ -34,7 +38,8 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
       data: resolved, see `specs.resolve`.
 
     Raises:
-      UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or prepared.
+      UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or
+        prepared.
     """
     spec, name = table.find_spec(data.dataset), table.builder_name(data)
     try:
@@ -55,7 +60,9 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
 def _unreadable(place, error):
     """The `UserError` for a dataset that cannot be read: the file system in the way, or damage."""
     if REMOTE in place and any(isinstance(each, _OF_FILE_SYSTEMS) for each in _chain(error)):
-        return UserError(f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name')
+        return UserError(
+            f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name'
+        )
     return UserError(f'{place} is damaged ({one_line(error)}): {_REMEDY}')
 
 
@@ -71,7 +78,9 @@ def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
     return builder.info.splits[split].num_examples
 
 
-def load(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None) -> np.ndarray:
+def load(
+    builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
+) -> np.ndarray:
     """Reads a split, or its first `limit` examples, into memory, cropped and resized.
 
     Returns:
@@ -87,12 +96,16 @@ def load(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit
     return result
 
 
-def batches(builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None) -> Iterator[np.ndarray]:
+def batches(
+    builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
+) -> Iterator[np.ndarray]:
     """Yields what `load` returns a part at a time, uint8 [n, H, W, C]."""
     decoders = tfds.decode.PartialDecoding({'image': True}, decoders={'image': tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
     pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
-    resized = pictures.take(-1 if limit is None else limit).map(lambda example: _image(example, builder, data), tf.data.AUTOTUNE)
+    resized = pictures.take(-1 if limit is None else limit).map(
+        lambda example: _image(example, builder, data), tf.data.AUTOTUNE
+    )
     try:
         yield from resized.batch(_BATCH).prefetch(1).as_numpy_iterator()
     except tf.errors.OpError as error:
@@ -108,20 +121,29 @@ def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
 
 
 def stream(
-    builder: tfds.core.DatasetBuilder, split: str, data: config.Data, seed: int, batch_size: int, first_step: int, rows: slice
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    data: config.Data,
+    seed: int,
+    batch_size: int,
+    first_step: int,
+    rows: slice,
 ) -> tf.data.Dataset:
-    """Reads batches of a split from disk without end, image by image, in an order that depends on (seed, `batch_size`) alone.
+    """Reads batches of a split from disk without end, image by image, in an order that depends on (seed,
+    `batch_size`) alone.
 
-    S strands are read side by side, S the largest power of two that divides the batch size B and is at most 16 and at most
-    the number N of images. Strand k has the records from k N // S up to (k + 1) N // S of the split, file after file, and gives
-    the rows from k B / S up to (k + 1) B / S of every batch. Each of its epochs holds all its records once: it takes its
-    files, or parts of files, in a new order, and the records of a file in blocks that are shuffled before they are decoded:
-    tensorflow-datasets has spread the examples over the files at random. Starting late skips whole files, and within one file
-    of each strand records that are not decoded.
+    S strands are read side by side, S the largest power of two that divides the batch size B and is at most
+    16 and at most the number N of images. Strand k has the records from k N // S up to (k + 1) N // S of the
+    split, file after file, and gives the rows from k B / S up to (k + 1) B / S of every batch. Each of its
+    epochs holds all its records once: it takes its files, or parts of files, in a new order, and the records
+    of a file in blocks that are shuffled before they are decoded:
+    tensorflow-datasets has spread the examples over the files at random. Starting late skips whole files, and
+    within one file of each strand records that are not decoded.
 
     Args:
       first_step: number of batches already used.
-      rows: which consecutive images of each batch are wanted: only the strands that give them are read, and no others decoded.
+      rows: which consecutive images of each batch are wanted: only the strands that give them are read, and
+        no others decoded.
 
     Returns:
       Dataset of uint8 [H, W, C] and classes, int32 [] from 0 (0 where the model has no classes).
@@ -130,7 +152,10 @@ def stream(
       UserError: the files are not TFRecords.
     """
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise UserError(f'{builder.data_path} must hold TFRecord files: prepare it with `tfds build --file_format=tfrecord`')
+        raise UserError(
+            f'{builder.data_path} must hold TFRecord files: prepare it with `tfds build '
+            '--file_format=tfrecord`'
+        )
     features, files = builder.info.features, builder.info.splits[split].file_instructions
     strands = math.gcd(batch_size, min(_MOST_STRANDS, 1 << count(builder, split).bit_length() - 1))
     share, wanted = batch_size // strands, range(batch_size)[rows]
@@ -157,7 +182,8 @@ def _image(example, builder, data):
 
 
 def _shuffled_records(files, strand, strands, seed, first):
-    """Dataset of the serialised examples of a strand, int64 [], from its position `first` on; all strands together have `files`."""
+    """Dataset of the serialised examples of a strand, int64 [], from its position `first` on; all strands
+    together have `files`."""
     names, skips, lengths = _parts_of_files(files, strand, strands)
     epoch_length = tf.reduce_sum(lengths)
     strand_seed = noise.fold((seed, noise.DATA_ORDER), strand)
@@ -172,18 +198,28 @@ def _shuffled_records(files, strand, strands, seed, first):
         order = _shuffle(tf.range(tf.size(names)), strand_seed, epoch)
         left = tf.cumsum(tf.gather(lengths, order)) > start
         passed = tf.reduce_sum(tf.gather(lengths, order[~left]))
-        return tf.data.Dataset.from_tensor_slices(order[left]).flat_map(lambda file: read_file(epoch, file)).skip(start - passed)
+        return (
+            tf.data.Dataset.from_tensor_slices(order[left])
+            .flat_map(lambda file: read_file(epoch, file))
+            .skip(start - passed)
+        )
 
     return tf.data.Dataset.counter(first // epoch_length).flat_map(read_epoch)
 
 
 def _parts_of_files(files, strand, strands):
-    """The parts of `files` that make a strand: their names, string [n], and how many records to skip and to take, int64 [n]."""
+    """The parts of `files` that make a strand: their names, string [n], and how many records to skip and to
+    take, int64 [n]."""
     names = tf.constant([file.filename for file in files])
-    skips, lengths = (tf.constant([getattr(file, part) for file in files], tf.int64) for part in ('skip', 'take'))
+    skips, lengths = (
+        tf.constant([getattr(file, part) for file in files], tf.int64) for part in ('skip', 'take')
+    )
     ends = tf.cumsum(lengths)
     starts = ends - lengths
-    first, last = tf.maximum(starts, ends[-1] * strand // strands), tf.minimum(ends, ends[-1] * (strand + 1) // strands)
+    first, last = (
+        tf.maximum(starts, ends[-1] * strand // strands),
+        tf.minimum(ends, ends[-1] * (strand + 1) // strands),
+    )
     some = first < last
     return names[some], (skips + first - starts)[some], (last - first)[some]
 
@@ -201,13 +237,16 @@ def _builder(name, data_dir):
 
 
 def _prepare(builder, name, data):
-    """Has the builder write its dataset, from archives that are there or downloaded; says what it is, and its licence."""
+    """Has the builder write its dataset, from archives that are there or downloaded; says what it is, and its
+    licence."""
     spec = table.find_spec(data.dataset)
     root = os.fspath(builder.data_dir_root)
     downloads = os.path.join(root, 'downloads')
     missing = f'{name} is not in --data_dir={root}'
     if REMOTE in root:
-        raise UserError(f'{missing}: prepare it in a local --data_dir, copy {name} from there, and give this one again')
+        raise UserError(
+            f'{missing}: prepare it in a local --data_dir, copy {name} from there, and give this one again'
+        )
     if data.manual_dir:
         missing += f', nor all that it is made of in --manual_dir={data.manual_dir}'
     if data.manual_dir:
@@ -219,19 +258,27 @@ def _prepare(builder, name, data):
         with held(downloads, '--data_dir'), _emptied(os.path.join(downloads, 'at_work')) as work:
             for leftover in builder.data_path.parent.glob('incomplete.*'):
                 leftover.rmtree()
-            archives = downloads.gather(downloads.wanted(builder), data.manual_dir, downloads, isinstance(builder, lsun.Lsun))
+            archives = downloads.gather(
+                downloads.wanted(builder), data.manual_dir, downloads, isinstance(builder, lsun.Lsun)
+            )
             links, extracted = os.path.join(work, 'archives'), os.path.join(work, 'extracted')
             os.mkdir(links)
             for file, path in archives.items():
                 os.symlink(path, os.path.join(links, file))
             manual = links if archives else data.manual_dir or None
-            options = tfds.download.DownloadConfig(manual_dir=manual, extract_dir=extracted, try_download_gcs=False)
-            builder._log_download_bytes = builder._log_download_done = lambda: None  # They speak of downloads where there are none.
+            options = tfds.download.DownloadConfig(
+                manual_dir=manual, extract_dir=extracted, try_download_gcs=False
+            )
+            builder._log_download_bytes = builder._log_download_done = lambda: (
+                None
+            )  # They speak of downloads where there are none.
             builder.download_and_prepare(download_config=options)
     except UserError as error:
         raise UserError(f'{missing}, and {error}') from error
     except Exception as error:  # Archives, builders and disks fail in errors of many kinds.
-        raise UserError(f'{missing} and could not be prepared ({one_line(error)}): put that right and run again') from error
+        raise UserError(
+            f'{missing} and could not be prepared ({one_line(error)}): put that right and run again'
+        ) from error
 
 
 @contextlib.contextmanager
@@ -246,12 +293,18 @@ def _emptied(directory):
 
 
 def _check_manual_dir(builder, manual_dir):
-    """Raises UserError where archives cannot be in a directory: there is none, or it is one of them, unpacked."""
+    """Raises UserError where archives cannot be in a directory: there is none, or it is one of them,
+    unpacked."""
     if not os.path.isdir(manual_dir):
-        raise UserError(f'--manual_dir={manual_dir} is not a directory: give the one of the archives you fetched')
+        raise UserError(
+            f'--manual_dir={manual_dir} is not a directory: give the one of the archives you fetched'
+        )
     if isinstance(builder, lsun.Lsun) and os.path.isfile(lmdb_files.file_of(manual_dir)):
         names = ' and '.join(archive.unpacked_name for archive in downloads.wanted(builder))
-        raise UserError(f'--manual_dir={manual_dir} is an LMDB itself: give the directory above it, which must hold {names}')
+        raise UserError(
+            f'--manual_dir={manual_dir} is an LMDB itself: give the directory above it, which must hold '
+            f'{names}'
+        )
 
 
 def _check_by_hand(archive, data, missing):
@@ -259,12 +312,16 @@ def _check_by_hand(archive, data, missing):
     file = archive.file.format(size=data.image_size)
     path = os.path.join(data.manual_dir, file)
     if not os.path.isfile(path):
-        raise UserError(f'{missing}, and its archive is made by hand: make {file} ({archive.source}) in a directory DIR, --manual_dir=DIR')
+        raise UserError(
+            f'{missing}, and its archive is made by hand: make {file} ({archive.source}) in a directory '
+            'DIR, --manual_dir=DIR'
+        )
     tar_archives.check(path, data.image_size, archive.pictures)
 
 
 def _check_files(builder, split):
-    """Raises UserError when a split or a file of it is not there, or the files are shorter than their examples."""
+    """Raises UserError when a split or a file of it is not there, or the files are shorter than their
+    examples."""
     try:
         info = builder.info.splits[split.split('[')[0]]
         size = sum(path.stat().length for path in info.filepaths)

@@ -1,4 +1,5 @@
-"""Which devices were asked for: the flags, and the workers that TF_CONFIG names. Nothing here needs TensorFlow."""
+"""Which devices were asked for: the flags, and the workers that TF_CONFIG names. Nothing here needs
+TensorFlow."""
 
 import dataclasses
 import json
@@ -20,7 +21,8 @@ class Devices:
 
     strategy: str = option(
         'auto',
-        'tf.distribute strategy. auto: tpu with --tpu, multi_worker where TF_CONFIG names several workers, mirrored on several GPUs, '
+        'tf.distribute strategy. auto: tpu with --tpu, multi_worker where TF_CONFIG names several workers, '
+        'mirrored on several GPUs, '
         'else one.',
         choices=('auto', 'one', 'mirrored', 'multi_worker', 'tpu'),
     )
@@ -55,7 +57,9 @@ def workers():
         return _workers(stored['cluster'], stored['task']) if stored else Workers()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f'{type(error).__name__}: {error}'
-        raise UserError(f'{TF_CONFIG}={text[:300]} is damaged ({what}): it must read like {_EXAMPLE}, or be unset') from error
+        raise UserError(
+            f'{TF_CONFIG}={text[:300]} is damaged ({what}): it must read like {_EXAMPLE}, or be unset'
+        ) from error
 
 
 def _workers(cluster, task):
@@ -69,7 +73,11 @@ def _workers(cluster, task):
         raise ValueError('each port must be from 1 to 65535')
     if len(set(addresses)) < len(addresses):
         raise ValueError('two workers have one address')
-    if task['type'] not in dict(jobs) or type(task['index']) is not int or not 0 <= task['index'] < dict(jobs)[task['type']]:
+    if (
+        task['type'] not in dict(jobs)
+        or type(task['index']) is not int
+        or not 0 <= task['index'] < dict(jobs)[task['type']]
+    ):
         raise ValueError(f'the cluster has no task {task["type"]} {task["index"]}')
     before = 1 if task['type'] == 'worker' and 'chief' in dict(jobs) else 0
     if dict(jobs).get('chief', 1) > 1:
@@ -78,7 +86,8 @@ def _workers(cluster, task):
 
 
 def chosen(devices):
-    """The strategy that the flags and TF_CONFIG ask for, by the name of --strategy; 'auto' where the GPUs decide.
+    """The strategy that the flags and TF_CONFIG ask for, by the name of --strategy; 'auto' where the GPUs
+    decide.
 
     Raises:
       UserError: they contradict each other.
@@ -86,14 +95,24 @@ def chosen(devices):
     count = workers().count
     for name in ('tpu_zone', 'gcp_project'):
         if getattr(devices, name) and not devices.tpu:
-            raise UserError(f'--{name}={getattr(devices, name)} is for a TPU: give its name by --tpu, or drop it')
+            raise UserError(
+                f'--{name}={getattr(devices, name)} is for a TPU: give its name by --tpu, or drop it'
+            )
     if devices.strategy == 'tpu' and not devices.tpu:
         raise UserError('--strategy=tpu needs --tpu, the name of the TPU ("local" on a TPU VM)')
     if devices.tpu and devices.strategy not in ('auto', 'tpu'):
-        raise UserError(f'--tpu={devices.tpu} does not go with --strategy={devices.strategy}: drop one of them')
+        raise UserError(
+            f'--tpu={devices.tpu} does not go with --strategy={devices.strategy}: drop one of them'
+        )
     wanted = 'tpu' if devices.tpu else devices.strategy
     if wanted == 'multi_worker' and count < 2:
-        raise UserError(f'--strategy=multi_worker needs {TF_CONFIG} with two workers or more: {_EXAMPLE}, one index for each process')
+        raise UserError(
+            f'--strategy=multi_worker needs {TF_CONFIG} with two workers or more: {_EXAMPLE}, one index for '
+            'each process'
+        )
     if wanted in ('one', 'mirrored', 'tpu') and count > 1:
-        raise UserError(f'--strategy={wanted} is for one process, {TF_CONFIG} names {count} workers: unset it, or --strategy=multi_worker')
+        raise UserError(
+            f'--strategy={wanted} is for one process, {TF_CONFIG} names {count} workers: unset it, or '
+            '--strategy=multi_worker'
+        )
     return 'multi_worker' if count > 1 else wanted

@@ -54,7 +54,9 @@ def _created(wanted, devices, workers):
     gpus = tf.config.list_physical_devices('GPU')
     if wanted == 'mirrored' or (wanted == 'auto' and len(gpus) > 1):
         kind = 'GPU' if gpus else 'CPU'
-        return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+        return tf.distribute.MirroredStrategy(
+            [device.name for device in tf.config.list_logical_devices(kind)]
+        )
     if wanted == 'auto' and tf.config.list_physical_devices('TPU'):
         logging.warning('this machine has a TPU, which is not used in full: --tpu=local')
     return tf.distribute.get_strategy()
@@ -62,23 +64,33 @@ def _created(wanted, devices, workers):
 
 def _tpu(devices):
     """`TPUStrategy` over all cores of a TPU, which is connected to and initialised."""
-    place = ''.join(f' --{name}={value}' for name in ('tpu_zone', 'gcp_project') if (value := getattr(devices, name)))
+    place = ''.join(
+        f' --{name}={value}' for name in ('tpu_zone', 'gcp_project') if (value := getattr(devices, name))
+    )
     named = f'--tpu={devices.tpu}{place}'
     print(f'connecting to {named}', file=sys.stderr, flush=True)
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(devices.tpu, devices.tpu_zone or None, devices.gcp_project or None)
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            devices.tpu, devices.tpu_zone or None, devices.gcp_project or None
+        )
         jobs = resolver.cluster_spec().as_dict()  # Here alone is a name looked up.
     except Exception as error:  # The client of Google Cloud raises errors of many kinds.
         if 'Google API client' in str(error):
-            raise UserError(f"{named} is a name, and to look it up takes Google's client: pip install 'drl_tf[tpu]'") from error
-        raise UserError(f'{named} is not known ({one_line(error)}): see `gcloud compute tpus list`') from error
+            raise UserError(
+                f"{named} is a name, and to look it up takes Google's client: pip install 'drl_tf[tpu]'"
+            ) from error
+        raise UserError(
+            f'{named} is not known ({one_line(error)}): see `gcloud compute tpus list`'
+        ) from error
     _check_reached(named, [address for job in jobs.values() for address in job])
     try:
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(f'{named} cannot be used ({one_line(error)}): see that it runs and can be reached') from error
+        raise UserError(
+            f'{named} cannot be used ({one_line(error)}): see that it runs and can be reached'
+        ) from error
 
 
 def _check_reached(named, addresses):
@@ -87,27 +99,35 @@ def _check_reached(named, addresses):
         try:
             reached(address, _CONNECTING_SECONDS).close()
         except (OSError, OverflowError, ValueError) as error:
-            raise UserError(f'{named} cannot be reached at {address} ({one_line(error)}): see that it runs, and the address') from error
+            raise UserError(
+                f'{named} cannot be reached at {address} ({one_line(error)}): see that it runs, and the '
+                'address'
+            ) from error
 
 
 def _multi_worker(workers):
-    """`MultiWorkerMirroredStrategy`, once all workers are there; a worker that is gone is noticed within seconds.
+    """`MultiWorkerMirroredStrategy`, once all workers are there; a worker that is gone is noticed within
+    seconds.
 
-    (TensorFlow has no public way to set these times. Its servers also take SIGTERM for themselves: that is undone. While they find each
-    other no code of Python runs in this process, so that it is `faulthandler` that bounds it.)
+    (TensorFlow has no public way to set these times. Its servers also take SIGTERM for themselves: that is
+    undone. While they find each other no code of Python runs in this process, so that it is `faulthandler`
+    that bounds it.)
     """
     mine, others = (
         f'worker {workers.index} ({workers.addresses[workers.index]})',
         f'{workers.count} workers at {", ".join(workers.addresses)}',
     )
-    print(f'waiting for {others}, {_GATHERING_SECONDS} s at most; this is {mine}', file=sys.stderr, flush=True)
+    print(
+        f'waiting for {others}, {_GATHERING_SECONDS} s at most; this is {mine}', file=sys.stderr, flush=True
+    )
     try:
         with interruptible(others):
             gather(workers, _GATHERING_SECONDS)
         return _joined(workers)
     except (tf.errors.OpError, RuntimeError, OSError) as error:
         raise WorkerLost(
-            f'{cluster.TF_CONFIG}: {mine} does not get together with the others of {others} ({one_line(error)}): see that its port is '
+            f'{cluster.TF_CONFIG}: {mine} does not get together with the others of {others} '
+            f'({one_line(error)}): see that its port is '
             f'free, and that all of them are started within {_GATHERING_SECONDS} s'
         ) from error
 
@@ -119,7 +139,9 @@ def _joined(workers):
         service_leader=f'/job:{workers.jobs[0][0]}/replica:0/task:0',
         cluster_register_timeout_in_ms=_JOINING_SECONDS * 1000,
         heartbeat_timeout_in_ms=_HEARTBEAT_SECONDS * 1000,
-        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name=name, num_tasks=count) for name, count in workers.jobs],
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=name, num_tasks=count) for name, count in workers.jobs
+        ],
     )
     faulthandler.dump_traceback_later(2 * _JOINING_SECONDS, exit=True, file=sys.__stderr__)
     try:
@@ -135,7 +157,8 @@ def surroundings(deterministic):
         'deterministic': deterministic,
         'device': _device(),
         'replicas': strategy().num_replicas_in_sync,
-        'threads of an operation': tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)),
+        'threads of an operation': tf.config.threading.get_intra_op_parallelism_threads()
+        or len(os.sched_getaffinity(0)),
         'jit_compile': jit_compile(),
         'tensorflow': tf.__version__,
         'keras': keras.__version__,
@@ -146,7 +169,9 @@ def _device():
     """Name of the accelerators, or of the processor where there are none."""
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:
-        return ', '.join(sorted({tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU') for gpu in gpus}))
+        return ', '.join(
+            sorted({tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU') for gpu in gpus})
+        )
     if on_tpu():
         return 'TPU'
     named = re.search(r'model name\s*:\s*(.+)', _cpuinfo())
@@ -154,7 +179,8 @@ def _device():
 
 
 def count(wanted):
-    """How many devices would train together under what `cluster.chosen` returns, as this machine and TF_CONFIG tell; not of a TPU."""
+    """How many devices would train together under what `cluster.chosen` returns, as this machine and
+    TF_CONFIG tell; not of a TPU."""
     gpus = len(tf.config.list_physical_devices('GPU'))
     if wanted == 'one':
         return 1
@@ -174,14 +200,16 @@ def on_tpu():
 
 
 def jit_compile():
-    """Whether XLA helps: it does on GPU and TPU, and slows the Langevin loop on CPU. It does not compile what several workers sum."""
+    """Whether XLA helps: it does on GPU and TPU, and slows the Langevin loop on CPU. It does not compile what
+    several workers sum."""
     if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return False
     return bool(tf.config.list_physical_devices('GPU')) or on_tpu()
 
 
 def resolve_precision(precision, for_tpu=False):
-    """Turns 'auto' into 'bfloat16' where the hardware, or a TPU that is not there yet, computes in it, 'float32' elsewhere."""
+    """Turns 'auto' into 'bfloat16' where the hardware, or a TPU that is not there yet, computes in it,
+    'float32' elsewhere."""
     if precision != 'auto':
         return precision
     return 'bfloat16' if _has_bfloat16(for_tpu) else 'float32'
@@ -192,7 +220,9 @@ def _has_bfloat16(for_tpu):
         return True
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:
-        capabilities = (tf.config.experimental.get_device_details(gpu).get('compute_capability') for gpu in gpus)
+        capabilities = (
+            tf.config.experimental.get_device_details(gpu).get('compute_capability') for gpu in gpus
+        )
         return all(capability is not None and capability >= (8, 0) for capability in capabilities)
     flags = _cpuinfo().split()
     return 'avx512_bf16' in flags or 'amx_bf16' in flags

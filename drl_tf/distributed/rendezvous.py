@@ -1,4 +1,5 @@
-"""The workers of a run wait for each other here, before TensorFlow does: its own wait heeds no signal, and the chief's has no end."""
+"""The workers of a run wait for each other here, before TensorFlow does: its own wait heeds no signal, and
+the chief's has no end."""
 
 import contextlib
 import hashlib
@@ -15,8 +16,9 @@ _RETRY_SECONDS, _GREETING_SECONDS = 0.5, 5
 def gather(workers, seconds):
     """Returns once all workers of a cluster are there.
 
-    The chief listens at its address; the others connect to it and say who they are. Once all have, each is told. Whoever else connects,
-    such as a probe, is sent away; a worker that ended while it waited may come again. All ports are free when it returns.
+    The chief listens at its address; the others connect to it and say who they are. Once all have, each is
+    told. Whoever else connects, such as a probe, is sent away; a worker that ended while it waited may come
+    again. All ports are free when it returns.
 
     Args:
       workers: a `cluster.Workers`.
@@ -41,7 +43,8 @@ def reached(address, seconds):
 
 @contextlib.contextmanager
 def interruptible(what):
-    """Has SIGTERM and SIGINT raise `Interrupted` within the block; afterwards they do what they did before."""
+    """Has SIGTERM and SIGINT raise `Interrupted` within the block; afterwards they do what they did
+    before."""
 
     def interrupt(number, frame):
         raise Interrupted(f'{signal.Signals(number).name} came while waiting for {what}', number)
@@ -91,7 +94,9 @@ def _receive_others(workers, server, end):
             try:
                 connection = stack.enter_context(server.accept()[0])
             except TimeoutError as error:
-                missing = ', '.join(address for index, address in enumerate(workers.addresses) if index and index not in there)
+                missing = ', '.join(
+                    address for index, address in enumerate(workers.addresses) if index and index not in there
+                )
                 raise TimeoutError(f'nothing heard from {missing}') from error
             index = expected.get(_said(connection))
             if index is None:

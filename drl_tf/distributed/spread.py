@@ -9,16 +9,22 @@ _MOST_BYTES = 2**24
 
 
 def replicas():
-    """How many devices of this process take part; of a TPU, which cannot resize images with antialiasing, its host alone."""
+    """How many devices of this process take part; of a TPU, which cannot resize images with antialiasing, its
+    host alone."""
     strategy = devices.strategy()
-    return 1 if isinstance(strategy, tf.distribute.TPUStrategy) else strategy.num_replicas_in_sync // cluster.workers().count
+    return (
+        1
+        if isinstance(strategy, tf.distribute.TPUStrategy)
+        else strategy.num_replicas_in_sync // cluster.workers().count
+    )
 
 
 def over_replicas(function):
     """Has each replica of this process take its part of the images.
 
     Args:
-      function: callable, uint8 [n, H, W, C] -> a tuple of tensors [n, ...], or None in their place; of TensorFlow's operations alone.
+      function: callable, uint8 [n, H, W, C] -> a tuple of tensors [n, ...], or None in their place; of
+        TensorFlow's operations alone.
 
     Returns:
       A callable, as `function`.
@@ -30,7 +36,10 @@ def over_replicas(function):
 
     def run(images):
         results = shared(workers.of_each(strategy, np.split(_padded(images, count), count)))
-        local = [result if result is None else tf.concat(strategy.experimental_local_results(result), 0) for result in results]
+        local = [
+            result if result is None else tf.concat(strategy.experimental_local_results(result), 0)
+            for result in results
+        ]
         return tuple(result if result is None else result[: len(images)] for result in local)
 
     return run
@@ -50,7 +59,11 @@ class OverWorkers:
         """As `workers.by_chief`; what the function calls `run` for, all workers do. They all call this."""
         if workers.count() == 1:
             return function()
-        return workers.by_chief(lambda: self._lead(function)) if workers.is_chief() else workers.everywhere(self._follow)
+        return (
+            workers.by_chief(lambda: self._lead(function))
+            if workers.is_chief()
+            else workers.everywhere(self._follow)
+        )
 
     def run(self, images):
         """As the callable itself."""
@@ -58,7 +71,9 @@ class OverWorkers:
             return self._run(images)
         with workers.together():
             size = max(1, _MOST_BYTES // images[0].nbytes)
-            results = zip(*(self._shared(images[i : i + size]) for i in range(0, len(images), size)), strict=True)
+            results = zip(
+                *(self._shared(images[i : i + size]) for i in range(0, len(images), size)), strict=True
+            )
         return tuple(None if parts[0] is None else np.concatenate(parts) for parts in results)
 
     def _lead(self, function):

@@ -1,4 +1,5 @@
-"""What the workers of one run say to each other. All run the same code; the first of them, the chief, alone writes.
+"""What the workers of one run say to each other. All run the same code; the first of them, the chief, alone
+writes.
 
 Each function is called by all workers at the same point of the program. With one worker each costs nothing.
 """
@@ -17,7 +18,13 @@ from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLo
 from drl_tf.distributed import cluster, devices
 
 _LOST_TPU = (tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.UnavailableError)
-_LOST = (*_LOST_TPU, tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.InternalError, tf.errors.UnknownError)
+_LOST = (
+    *_LOST_TPU,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
 CARRIED = (UserError, DivergenceError, Interrupted, OSError)
 _by_itself = []
 
@@ -40,7 +47,9 @@ def exchange(value):
     sizes = _rows(np.float32([len(text)]))[:, 0].astype(int)
     padded = np.zeros(2 ** int(sizes.max()).bit_length(), np.float32)
     padded[: len(text)] = list(text)
-    return [json.loads(bytes(row[:size].astype(np.uint8))) for row, size in zip(_rows(padded), sizes, strict=True)]
+    return [
+        json.loads(bytes(row[:size].astype(np.uint8))) for row, size in zip(_rows(padded), sizes, strict=True)
+    ]
 
 
 def _rows(mine):
@@ -51,7 +60,8 @@ def _rows(mine):
 
 
 def everywhere(function):
-    """What a function returns to this worker; where it fails on any, with one of `CARRIED`, all raise its error."""
+    """What a function returns to this worker; where it fails on any, with one of `CARRIED`, all raise its
+    error."""
     if count() == 1:
         return function()
     result = mine = None
@@ -68,7 +78,8 @@ def everywhere(function):
 
 
 def by_chief(function):
-    """What a function returns to the chief, which alone runs it; None elsewhere. Where it fails, all raise its error."""
+    """What a function returns to the chief, which alone runs it; None elsewhere. Where it fails, all raise
+    its error."""
 
     def alone():
         with _alone(True):
@@ -116,33 +127,52 @@ def told_by_chief(function):
 
 
 def check_alike(*groups):
-    """Raises UserError where the options of a worker, dicts ready for JSON, are not the chief's; its own places may be."""
+    """Raises UserError where the options of a worker, dicts ready for JSON, are not the chief's; its own
+    places may be."""
     options = json.loads(json.dumps(_flat(groups)))
     chiefs = exchange(options)[0]
-    other = [f'--{name}={value} here, {chiefs.get(name)} there' for name, value in options.items() if value != chiefs.get(name)]
+    other = [
+        f'--{name}={value} here, {chiefs.get(name)} there'
+        for name, value in options.items()
+        if value != chiefs.get(name)
+    ]
 
     def check():
         if other:
-            raise UserError(f'worker {cluster.workers().index} has other options than the chief: {"; ".join(other)}')
+            raise UserError(
+                f'worker {cluster.workers().index} has other options than the chief: {"; ".join(other)}'
+            )
 
     everywhere(check)
 
 
 def _flat(groups):
-    """Options of groups and of groups within them, {name: value}, but for the places that each worker may have for itself."""
+    """Options of groups and of groups within them, {name: value}, but for the places that each worker may
+    have for itself."""
     pairs = [pair for group in groups for pair in group.items()]
     pairs += [pair for _, value in pairs if isinstance(value, dict) for pair in value.items()]
-    return {name: value for name, value in pairs if not isinstance(value, dict) and name not in ('data_dir', 'manual_dir')}
+    return {
+        name: value
+        for name, value in pairs
+        if not isinstance(value, dict) and name not in ('data_dir', 'manual_dir')
+    }
 
 
 def _told(error):
     """An error for JSON."""
-    return error and (type(error).__name__, str(error), getattr(error, 'step', getattr(error, 'exit_code', 0)))
+    return error and (
+        type(error).__name__,
+        str(error),
+        getattr(error, 'step', getattr(error, 'exit_code', 0)),
+    )
 
 
 def _as_error(name, message, number):
     """The error that another worker told of."""
-    kinds = {'DivergenceError': lambda: DivergenceError(message, number), 'Interrupted': lambda: Interrupted(message, number - 128)}
+    kinds = {
+        'DivergenceError': lambda: DivergenceError(message, number),
+        'Interrupted': lambda: Interrupted(message, number - 128),
+    }
     return kinds.get(name, lambda: UserError(message))()
 
 
@@ -169,7 +199,8 @@ def _check_seen(directory, flag):
     if not os.path.exists(os.path.join(directory, files.LOCK)):
         mine = cluster.workers()
         raise UserError(
-            f'worker {mine.index} ({mine.addresses[mine.index]}) does not see {directory} of the chief: {flag} must be on a file '
+            f'worker {mine.index} ({mine.addresses[mine.index]}) does not see {directory} of the chief: '
+            f'{flag} must be on a file '
             'system that all workers share'
         )
 
@@ -177,7 +208,9 @@ def _check_seen(directory, flag):
 def of_each(strategy, values):
     """One value for each replica of this worker, or of all, in turn, as tensors."""
     tensors = [tf.convert_to_tensor(value) for value in values]
-    return strategy.experimental_distribute_values_from_function(lambda context: tensors[context.replica_id_in_sync_group % len(tensors)])
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
+    )
 
 
 def gathered(strategy, values):
@@ -209,7 +242,10 @@ def _reason(error):
 def as_one_run():
     """Has the chief alone write to stdout, and errors that a lost worker or TPU causes raise `WorkerLost`."""
     try:
-        with open(os.devnull, 'w', encoding='utf-8') as sink, contextlib.redirect_stdout(sys.stdout if is_chief() else sink):
+        with (
+            open(os.devnull, 'w', encoding='utf-8') as sink,
+            contextlib.redirect_stdout(sys.stdout if is_chief() else sink),
+        ):
             yield
     except _LOST as error:
         is_of_tpu = devices.on_tpu() and isinstance(error, _LOST_TPU)
@@ -217,6 +253,7 @@ def as_one_run():
             raise
         lost = 'the TPU' if is_of_tpu else 'a worker of this run'
         raise WorkerLost(
-            f'{lost} is gone or cannot be reached ({_reason(error)}): see what it wrote; once all have ended, the same commands go on '
+            f'{lost} is gone or cannot be reached ({_reason(error)}): see what it wrote; once all have '
+            'ended, the same commands go on '
             'from the last checkpoint'
         ) from error

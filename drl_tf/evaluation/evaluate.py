@@ -1,4 +1,5 @@
-"""Scores of a trained model, or of images made elsewhere, and statistics of real images to hold them against."""
+"""Scores of a trained model, or of images made elsewhere, and statistics of real images to hold them
+against."""
 
 import contextlib
 import dataclasses
@@ -25,17 +26,20 @@ _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
 class Evaluator:
-    """Holds images against the real ones of a dataset. Where it is made by all workers they also call its methods together.
+    """Holds images against the real ones of a dataset. Where it is made by all workers they also call its
+    methods together.
 
-    The chief reads the images and has the scores; the others, and all replicas, take parts of the images through the extractor.
+    The chief reads the images and has the scores; the others, and all replicas, take parts of the images
+    through the extractor.
 
     Args:
-      config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the real images, which
-        otherwise are the first `num_real` of the training split. The floor is that of the test split, if it has more images than
-        there are features.
-      parts: a directory for what was seen of the real images, with which an interrupted pass over them goes on.
-      changed: what is done to the real images, a callable on an iterable of batches, uint8 [n, H, W, C], that says what in its
-        `words`; None leaves them.
+      config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the
+        real images, which otherwise are the first `num_real` of the training split. The floor is that of the
+        test split, if it has more images than there are features.
+      parts: a directory for what was seen of the real images, with which an interrupted pass over them goes
+        on.
+      changed: what is done to the real images, a callable on an iterable of batches, uint8 [n, H, W, C], that
+        says what in its `words`; None leaves them.
 
     Raises:
       UserError: the extractor, the statistics or the dataset are not there or do not fit.
@@ -60,7 +64,9 @@ class Evaluator:
             if (real.dataset or wanted, real.split or 'train') != (wanted, 'train'):
                 logging.warning('the scores are against %s, not the train split of %s', real.images, wanted)
             return real, None
-        parts = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in ('train', 'test')}
+        parts = {
+            split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in ('train', 'test')
+        }
         real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'], changed)
         if pipeline.count_images(config.data, 'test') <= len(real.mean):
             return real, None
@@ -71,7 +77,9 @@ class Evaluator:
 
         def measure():
             found, _ = statistics.summarise(self.extractor, batches, 'the states')
-            return frechet_distance_from_moments(self.real.mean, self.real.covariance, found.mean, found.covariance)
+            return frechet_distance_from_moments(
+                self.real.mean, self.real.covariance, found.mean, found.covariance
+            )
 
         return self._led(measure)
 
@@ -84,13 +92,16 @@ class Evaluator:
           labelled: whether the classes of the model take turns in them.
           part: a file for what was seen of them, with which an interrupted pass goes on.
         """
-        labelled = labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
+        labelled = (
+            labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
+        )
         labels = samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
         return self._led(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part))
 
 
 def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
-    """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted evaluation goes on.
+    """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted
+    evaluation goes on.
 
     All replicas of all workers draw, and take the features of the images.
 
@@ -123,15 +134,20 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
             return {**figures(evaluator, result), 'evaluation': written}
 
         for seed in seeds:
-            root = os.path.join(workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples))
+            root = os.path.join(
+                workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples)
+            )
             samples.draw(model, root, num_samples, seed, step, weights)
             drawn = pictures.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
-            results.append(evaluator.score(drawn, num_samples, labelled=True, part=f'{parts}/samples-seed{seed}.npz'))
+            results.append(
+                evaluator.score(drawn, num_samples, labelled=True, part=f'{parts}/samples-seed{seed}.npz')
+            )
         return workers.by_chief(finish)
 
 
 def evaluate_samples(config, path):
-    """Scores images that were made elsewhere: a directory of PNG or JPEG files or of shards, or a `.npz` or `.npy` file.
+    """Scores images that were made elsewhere: a directory of PNG or JPEG files or of shards, or a `.npz` or
+    `.npy` file.
 
     Args:
       config: a `Config`; its dataset is what they are held against, its image size is theirs.
@@ -158,14 +174,16 @@ def evaluate_samples(config, path):
 
 
 def check_samples(config, path):
-    """How many images there are; raises UserError where there are none, or the first is of another size than the dataset's."""
+    """How many images there are; raises UserError where there are none, or the first is of another size than
+    the dataset's."""
     samples.first_images(path, config.image_shape, 1)
     return samples.count(path)
 
 
 @contextlib.contextmanager
 def _resumable(path, config):
-    """A directory beside a path, for this process alone, of what an interrupted evaluation goes on with; gone at its end."""
+    """A directory beside a path, for this process alone, of what an interrupted evaluation goes on with; gone
+    at its end."""
     options = json.dumps([dataclasses.asdict(config.data), dataclasses.asdict(config.evaluation)])
     parts = f'{path}.{digest(options)}.parts'
     with held(parts, 'extractor or other samples'):
@@ -183,7 +201,8 @@ def make_statistics(config, split, keep_features):
     """Sums up the features of real images, for `evaluate` with --stats_file.
 
     Args:
-      config: a `Config`; its `stats_file` is where they go, 'statistics/<dataset>_<size>_<split>-<extractor>-<pixels>.npz' where empty.
+      config: a `Config`; its `stats_file` is where they go,
+        'statistics/<dataset>_<size>_<split>-<extractor>-<pixels>.npz' where empty.
       split: 'train' or 'test'.
       keep_features: whether the features of the first 10,000 images are kept, for the scores that need them.
 
@@ -207,7 +226,10 @@ def make_statistics(config, split, keep_features):
         found.save(path)
         os.remove(part)
         kept = f', {len(found.features):,} features kept' if keep_features else ''
-        return {'statistics': path, 'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}'}
+        return {
+            'statistics': path,
+            'of': f'{found.images}, by {extractor.name} ({extractor.weights_hash}){kept}',
+        }
 
     return led(make)
 
@@ -235,7 +257,9 @@ def summarise(config, extractor, split, keep, part, changed=None):
         words, batches = f'{words}, {changed.words}', changed(batches)
     found, _ = statistics.summarise(extractor, batches, words, keep, part=part)
     size, channels = data.image_size, data.image_channels
-    return dataclasses.replace(found, dataset=_name(data), split=split, image_size=size, image_channels=channels)
+    return dataclasses.replace(
+        found, dataset=_name(data), split=split, image_size=size, image_channels=channels
+    )
 
 
 def _name(data):
@@ -245,7 +269,11 @@ def _name(data):
 
 def _load_statistics(config, extractor):
     """The statistics of `stats_file`, if they are of images of the same size and channels."""
-    found, data, path = statistics.load(config.evaluation.stats_file, extractor), config.data, config.evaluation.stats_file
+    found, data, path = (
+        statistics.load(config.evaluation.stats_file, extractor),
+        config.data,
+        config.evaluation.stats_file,
+    )
     theirs, mine = ((each.image_size, each.image_channels) for each in (found, data))
     if theirs != mine and theirs != (0, 0):
         what = f'{theirs[0]} px and {theirs[1]} channels, the scores are of {mine[0]} px and {mine[1]}'
@@ -263,7 +291,8 @@ def check_scored(config, num_samples, with_statistics=True):
 
 
 def check_extractor(config):
-    """Raises UserError where the extractor that was asked for does not apply; one that nobody asked for may be missing."""
+    """Raises UserError where the extractor that was asked for does not apply; one that nobody asked for may
+    be missing."""
     options = config.evaluation
     if options.extractor or options.inception:
         extractors.load(config.data, options.extractor, options.inception)
@@ -287,13 +316,19 @@ def figures(evaluator, result):
         f'{frechet}_held_out_size': f' ({result["num_held_out"]:,} samples at a time)',
         'class_agreement': ' of the samples are taken for the class that was asked for',
     }
-    shown = {title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result}
+    shown = {
+        title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result
+    }
     return {**shown, 'against': result['real']}
 
 
 def _figure(result, name):
     """A number with its deviation over seeds, or its own error, where there is one."""
-    errors = (result.get('deviation', {}).get(name), result.get(f'{name}_error'), result.get(f'{name}_deviation'))
+    errors = (
+        result.get('deviation', {}).get(name),
+        result.get(f'{name}_error'),
+        result.get(f'{name}_deviation'),
+    )
     error = next((error for error in errors if error is not None), None)
     return f'{result[name]:.4g}' + ('' if error is None else f' ± {error:.2g}')
 
@@ -302,7 +337,9 @@ def _over_seeds(seeds, results):
     """One result of several: means, deviations (n - 1) and the results by seed."""
     if len(results) == 1:
         return {'seed': seeds[0], **results[0]}
-    results = [{key: value for key, value in result.items() if key != 'predicted_classes'} for result in results]
+    results = [
+        {key: value for key, value in result.items() if key != 'predicted_classes'} for result in results
+    ]
     numbers = [key for key, value in results[0].items() if isinstance(value, float)]
     means = {key: float(np.mean([result[key] for result in results])) for key in numbers}
     deviation = {key: float(np.std([result[key] for result in results], ddof=1)) for key in numbers}
@@ -318,4 +355,5 @@ def _more(seeds):
 def _against(evaluator):
     """A name for the extractor and the real images, another for others."""
     extractor, real = evaluator.extractor, evaluator.real
-    return f'{extractor.name}-{digest(json.dumps([extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]))}'
+    decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]
+    return f'{extractor.name}-{digest(json.dumps(decides))}'

@@ -1,4 +1,5 @@
-"""The paper's ablation over T and K (`--mode=ablate`): each row a run of its own, all of as many training images."""
+"""The paper's ablation over T and K (`--mode=ablate`): each row a run of its own, all of as many training
+images."""
 
 import csv
 import dataclasses
@@ -16,7 +17,8 @@ from drl_tf.training import train
 
 # What flags/recipe_t1k.flags says, and what it needs besides.
 _T1K = dict(
-    recipe='t1k', schedule='t1k', num_levels=999, mcmc_steps=(0,), noise_scale=1.0, act='swish', final_act='swish', energy_l2=0.0,
+    recipe='t1k', schedule='t1k', num_levels=999, mcmc_steps=(0,), noise_scale=1.0, act='swish',
+    final_act='swish', energy_l2=0.0,
     shared_noise=False, energy_scale='auto', precision='float32',
 )  # fmt: skip
 _T6 = dict(recipe='t6', schedule='t6')
@@ -24,7 +26,9 @@ ROWS = {
     **{f'T6_K{K}': dict(_T6, num_levels=6, mcmc_steps=(K,)) for K in (10, 20, 30, 50)},
     'T1000_K0': dict(_T1K, objective='contrastive'),
     'T1000_K0_DSM': dict(_T1K, objective='dsm'),
-    'T1_K180': dict(_T6, num_levels=1, mcmc_steps=(180,), max_loss=1e3),  # A bound for six levels is too tight for one.
+    'T1_K180': dict(
+        _T6, num_levels=1, mcmc_steps=(180,), max_loss=1e3
+    ),  # A bound for six levels is too tight for one.
 }
 _DONE = 'row.json'
 
@@ -35,7 +39,8 @@ def ablate(config, workdir, num_samples, weights='ema'):
     After each one the table and the plot are written of all so far.
 
     Args:
-      config: a `Config` of recipe 't6'; the rows differ from it in T, K and what belongs to T = 1000, and have its number of steps.
+      config: a `Config` of recipe 't6'; the rows differ from it in T, K and what belongs to T = 1000, and
+        have its number of steps.
       workdir: a directory, in which each row has a run of its own.
       num_samples: how many images to sample for a score.
       weights: 'ema' or 'raw'.
@@ -57,7 +62,9 @@ def ablate(config, workdir, num_samples, weights='ema'):
 def configs_of(config):
     """The `Config` of each row, {name: configuration}; raises UserError where one is none."""
     if config.diffusion.recipe != 't6':
-        raise UserError(f'--mode=ablate has rows of its own recipes: give --recipe=t6, not {config.diffusion.recipe}')
+        raise UserError(
+            f'--mode=ablate has rows of its own recipes: give --recipe=t6, not {config.diffusion.recipe}'
+        )
     configs = {}
     for name, changes in ROWS.items():
         try:
@@ -118,7 +125,8 @@ def _trained(name, config, workdir):
 
 
 def _scored(config, workdir, num_samples, weights):
-    """The scores of a row's last sound checkpoint, as `metrics.score.score` names them; nothing where there is none."""
+    """The scores of a row's last sound checkpoint, as `metrics.score.score` names them; nothing where there
+    is none."""
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
     places = evaluate.evaluate(config, workdir, num_samples, weights)
@@ -127,8 +135,23 @@ def _scored(config, workdir, num_samples, weights):
 
 def _write(found, workdir):
     """The table as CSV and Markdown, and the plot."""
-    names = [key for key in next((row for row in found.values() if 'extractor' in row), {}) if key.startswith(('frechet', 'fid'))]
-    columns = ('row', 'T', 'K', 'objective', 'training_images', 'step', 'diverged_at', *names, 'floor', 'class_agreement')
+    names = [
+        key
+        for key in next((row for row in found.values() if 'extractor' in row), {})
+        if key.startswith(('frechet', 'fid'))
+    ]
+    columns = (
+        'row',
+        'T',
+        'K',
+        'objective',
+        'training_images',
+        'step',
+        'diverged_at',
+        *names,
+        'floor',
+        'class_agreement',
+    )
     rows = [{key: row.get(key) for key in columns} for row in found.values()]
     columns = [key for key in columns if any(row[key] is not None for row in rows)]
     paths = {kind: os.path.join(workdir, f'ablation.{kind}') for kind in ('csv', 'md', 'png')}
@@ -141,17 +164,27 @@ def _write(found, workdir):
         file.writelines(f'| {" | ".join(_text(row[key]) for key in columns)} |\n' for row in rows)
     if names:
         bars = {_label(row): row[names[0]] for row in rows}
-        pictures.save_bars(paths['png'], names[0], bars, next((row['floor'] for row in rows if row.get('floor')), None))
+        pictures.save_bars(
+            paths['png'], names[0], bars, next((row['floor'] for row in rows if row.get('floor')), None)
+        )
     places = {'table': paths['csv'], 'table for Markdown': paths['md']}
     return {**places, 'plot': paths['png']} if names else places
 
 
 def _label(row):
     """What stands beside a row's bar."""
-    return row['row'] if row['diverged_at'] is None else f'{row["row"]}, diverged at step {row["diverged_at"]:,}'
+    return (
+        row['row'] if row['diverged_at'] is None else f'{row["row"]}, diverged at step {row["diverged_at"]:,}'
+    )
 
 
 def _text(value):
     if value is None:
         return ''
-    return f'{value:,.4g}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
+    return (
+        f'{value:,.4g}'
+        if isinstance(value, float)
+        else f'{value:,}'
+        if isinstance(value, int)
+        else str(value)
+    )

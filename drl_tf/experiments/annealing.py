@@ -1,15 +1,17 @@
-"""Annealed importance sampling (Neal, Statistics and Computing 2001) with Hamiltonian Monte Carlo, over any log densities.
+"""Annealed importance sampling (Neal, Statistics and Computing 2001) with Hamiltonian Monte Carlo, over any
+log densities.
 
 From exact samples of p_0 = exp(l_0) / Z_0, for k = 1, 2, .., K:
 
     log w <- log w + l_k(y) - l_{k-1}(y),    then y moves by one transition that leaves p_k alone
 
-after which E[w] = Z_K / Z_0. The same run over the densities in the opposite order, from exact samples of p_K, gives Z_0 / Z_K.
-By Jensen's inequality log mean w lies below the logarithm of the ratio in expectation: forward runs bound log Z_K from below
-and reverse ones, with the sign changed, from above.
+after which E[w] = Z_K / Z_0. The same run over the densities in the opposite order, from exact samples of
+p_K, gives Z_0 / Z_K. By Jensen's inequality log mean w lies below the logarithm of the ratio in expectation:
+forward runs bound log Z_K from below and reverse ones, with the sign changed, from above.
 
-TensorFlow Probability's HMC makes the transitions. Its `sample_annealed_importance_chain` (0.25) cannot serve: it accepts by the
-log density that the former temperature left behind, which ruins the weights, and knows two densities alone.
+TensorFlow Probability's HMC makes the transitions. Its `sample_annealed_importance_chain` (0.25) cannot
+serve: it accepts by the log density that the former temperature left behind, which ruins the weights, and
+knows two densities alone.
 """
 
 from typing import NamedTuple
@@ -63,13 +65,17 @@ class Annealer:
     """Moves chains from one density to the next.
 
     Args:
-      density_of: callable, k int32 [] -> callable, y float32 [n, ...] -> l_k(y) float32 [n] (-inf outside the support).
-      num_leapfrog: steps of the leapfrog integrator in a transition; with the first gradient it costs one more.
+      density_of: callable, k int32 [] -> callable, y float32 [n, ...] -> l_k(y) float32 [n] (-inf outside the
+        support).
+      num_leapfrog: steps of the leapfrog integrator in a transition; with the first gradient it costs one
+        more.
     """
 
     def __init__(self, density_of, num_leapfrog):
         self._density_of, self.num_leapfrog = density_of, num_leapfrog
-        self._begin, self._move = (tf.function(function, autograph=False) for function in (self._begin_at, self._move_to))
+        self._begin, self._move = (
+            tf.function(function, autograph=False) for function in (self._begin_at, self._move_to)
+        )
 
     def begin(self, k, y):
         """The state of chains that start at samples `y` of density k."""
@@ -78,7 +84,8 @@ class Annealer:
     def move(self, state, k, step_size, seed):
         """Weighs the chains for density k, and moves them by one transition.
 
-        Each chain takes steps of its own length, from three quarters of `step_size` up, so that no direction can resonate in all.
+        Each chain takes steps of its own length, from three quarters of `step_size` up, so that no direction
+        can resonate in all.
 
         Args:
           state: a `State`.
@@ -87,8 +94,8 @@ class Annealer:
           seed: int32 [2].
 
         Returns:
-          The next `State`, the mean probability with which the proposals were accepted, and the root mean square of the gradient
-          of l_k over the numbers of y: the inverse of the width of a round density.
+          The next `State`, the mean probability with which the proposals were accepted, and the root mean
+          square of the gradient of l_k over the numbers of y: the inverse of the width of a round density.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
@@ -101,7 +108,9 @@ class Annealer:
         step_size *= tf.random.stateless_uniform(jitter_shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
         kernel = tfp.mcmc.HamiltonianMonteCarlo(self._density_of(k), step_size, self.num_leapfrog)
         before = kernel.bootstrap_results(state.y)
-        gain = tf.cast(before.accepted_results.target_log_prob, tf.float64) - tf.cast(state.log_density, tf.float64)
+        gain = tf.cast(before.accepted_results.target_log_prob, tf.float64) - tf.cast(
+            state.log_density, tf.float64
+        )
         y, after = kernel.one_step(state.y, before, seed=noise.fold(seed, _MOMENTUM))
         acceptance = tf.reduce_mean(tf.exp(tf.minimum(after.log_accept_ratio, 0.0)))
         slope = tf.sqrt(tf.reduce_mean(before.accepted_results.grads_target_log_prob[0] ** 2))
@@ -120,7 +129,8 @@ def anneal(annealer, path, state, step_sizes, seed, done=0):
       done: steps that were taken.
 
     Yields:
-      After each step how many are done (of `len(path) - 1`), the `State`, and the mean probability of acceptance.
+      After each step how many are done (of `len(path) - 1`), the `State`, and the mean probability of
+      acceptance.
     """
     seed = noise.fold(seed, _RUN)
     for position in range(done + 1, len(path)):
@@ -130,7 +140,8 @@ def anneal(annealer, path, state, step_sizes, seed, done=0):
 
 
 def pilot(annealer, path, y, step_size, seed):
-    """Finds step sizes by a run whose weights are not used: a step size that looks at the chains would make them wrong.
+    """Finds step sizes by a run whose weights are not used: a step size that looks at the chains would make
+    them wrong.
 
     Args:
       annealer, path, seed: as in `anneal`.
@@ -158,7 +169,9 @@ def estimate(log_weights):
     size = weights.sum() ** 2 / np.sum(weights**2)
     error = np.sqrt((count / size - 1) / max(1, count - 1))
     spread = float(np.std(log_weights, ddof=min(1, count - 1)) / np.sqrt(count))
-    return Estimate(float(largest + np.log(weights.mean())), float(error), float(size), float(log_weights.mean()), spread)
+    return Estimate(
+        float(largest + np.log(weights.mean())), float(error), float(size), float(log_weights.mean()), spread
+    )
 
 
 def annealed_importance(density_of, path, y, step_size, num_leapfrog, seed):

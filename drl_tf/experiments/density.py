@@ -1,4 +1,5 @@
-"""The densities of the plane that a model has learnt (`--mode=density`): integrated, estimated by annealing, and drawn."""
+"""The densities of the plane that a model has learnt (`--mode=density`): integrated, estimated by annealing,
+and drawn."""
 
 import itertools
 import math
@@ -42,7 +43,8 @@ class Grid(NamedTuple):
 
 
 def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
-    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it, at every level.
+    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it,
+    at every level.
 
     Of more than ten levels it does so at ten, which lie evenly in the logarithm of their noise.
 
@@ -71,19 +73,37 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     estimates = _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
-    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}  # Of x_t, not of y_t.
-    stem = os.path.join(workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}')
+    likelihoods = {
+        t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels
+    }  # Of x_t, not of y_t.
+    stem = os.path.join(
+        workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
+    )
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
     for t in (t for t in levels if abs(found[t]['differs_by_errors']) > _MOST_ERRORS):
-        logging.warning('level %d: annealing and quadrature are more than %d standard errors apart: raise --ais_steps', t, _MOST_ERRORS)
-    effort = {'num_samples': num_samples, 'num_chains': num_chains, 'ais_steps': ais_steps, 'hmc_leapfrog': hmc_leapfrog}
+        logging.warning(
+            'level %d: annealing and quadrature are more than %d standard errors apart: raise --ais_steps',
+            t,
+            _MOST_ERRORS,
+        )
+    effort = {
+        'num_samples': num_samples,
+        'num_chains': num_chains,
+        'ais_steps': ais_steps,
+        'hmc_leapfrog': hmc_leapfrog,
+    }
     write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
-    return {**{f'level {t}': _said(found[t]) for t in levels}, 'figure': f'{stem}.png', 'figures': f'{stem}.json'}
+    return {
+        **{f'level {t}': _said(found[t]) for t in levels},
+        'figure': f'{stem}.png',
+        'figures': f'{stem}.json',
+    }
 
 
 def shown_levels(schedule):
-    """All levels from the top down, or ten that lie evenly in the logarithm of their noise; the top one and 0 are among them."""
+    """All levels from the top down, or ten that lie evenly in the logarithm of their noise; the top one and 0
+    are among them."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -107,7 +127,11 @@ def quadrature(log_density, width):
     points = np.stack(np.meshgrid(side, side), axis=-1).astype(np.float32).reshape(-1, *plane.IMAGE_SHAPE)
     values = _evaluate(log_density, points).reshape(count, count)
     log_z = _log_sum(values) + 2 * math.log(spacing)
-    coarse = [_log_sum(values[row::2, column::2]) + 2 * math.log(2 * spacing) for row in range(2) for column in range(2)]
+    coarse = [
+        _log_sum(values[row::2, column::2]) + 2 * math.log(2 * spacing)
+        for row in range(2)
+        for column in range(2)
+    ]
     return Grid(side, values, log_z, max(abs(other - log_z) for other in coarse))
 
 
@@ -178,17 +202,22 @@ def _compared(grid, estimate, likelihood):
 def _said(found):
     """A line on a level."""
     errors = found['differs_by_errors']
-    wall = f'; {found["near_wall"]:.0%} of it near the wall at {partition.WALL}: it depends on where that stands'
+    wall = (
+        f'; {found["near_wall"]:.0%} of it near the wall at {partition.WALL}: it depends on where that stands'
+    )
     return (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
-        f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling: {abs(errors):.1f} standard errors '
-        f'apart{", more than " + str(_MOST_ERRORS) if abs(errors) > _MOST_ERRORS else ""}; log-likelihood of fresh points '
+        f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling: '
+        f'{abs(errors):.1f} standard errors '
+        f'apart{", more than " + str(_MOST_ERRORS) if abs(errors) > _MOST_ERRORS else ""}; log-likelihood '
+        'of fresh points '
         f'{found["mean_log_density_of_fresh_points"]:.3f} nats{wall if found["near_wall"] > 0.005 else ""}'
     )
 
 
 def _draw(path, grids, samples, data):
-    """A column for each level, from the top down: the data with its noise, progressive samples, the normalised density."""
+    """A column for each level, from the top down: the data with its noise, progressive samples, the
+    normalised density."""
     figure = Figure(figsize=(1.5 * len(grids) + 0.4, 4.9), layout='constrained')
     axes = figure.subplots(3, len(grids), squeeze=False)
     for column, t in zip(axes.T, grids, strict=True):

@@ -22,11 +22,12 @@ _NEAR_SHARE, _FEW_EFFECTIVE, _LOW_ACCEPTANCE = 0.01, 5, 0.4
 
 
 def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
-    """Estimates bits/dim of the test split: log p(y_0) = F(y_0, 0) - log Z_0, log Z_0 from both sides; written as JSON too.
+    """Estimates bits/dim of the test split: log p(y_0) = F(y_0, 0) - log Z_0, log Z_0 from both sides;
+    written as JSON too.
 
-    Forward chains go from N(0, I) through all levels to level 0; backward chains start at progressive samples of the model that
-    have made as many transitions on exp F(y, 0) as there are steps. Finished batches of `sample_batch_size` chains stay: the same
-    command goes on with those, also for a larger `num_chains`.
+    Forward chains go from N(0, I) through all levels to level 0; backward chains start at progressive samples
+    of the model that have made as many transitions on exp F(y, 0) as there are steps. Finished batches of
+    `sample_batch_size` chains stay: the same command goes on with those, also for a larger `num_chains`.
 
     Args:
       config: a `Config`; its seed, its K in drawing samples, and `num_real`, the images at most, count.
@@ -41,14 +42,21 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
       The figures, as {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, the energies are not finite, or another process estimates the same.
+      UserError: there is no sound checkpoint, the energies are not finite, or another process estimates the
+        same.
     """
-    model, step = checkpoint.load_model(workdir, config.replace(precision='float32', final_denoise=False), step)
+    model, step = checkpoint.load_model(
+        workdir, config.replace(precision='float32', final_denoise=False), step
+    )
     path = partition.bridges(model.schedule, ais_steps)
-    options = partition.Options(num_chains, hmc_leapfrog, config.sampling.sample_batch_size, config.training.seed)
+    options = partition.Options(
+        num_chains, hmc_leapfrog, config.sampling.sample_batch_size, config.training.seed
+    )
     settings = _settings(model, step, weights, options, ais_steps)
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{digest(json.dumps(settings, sort_keys=True))}'
-    directory, written = (os.path.join(workdir, 'likelihood', end) for end in (name, f'{name}-{num_chains}.json'))
+    directory, written = (
+        os.path.join(workdir, 'likelihood', end) for end in (name, f'{name}-{num_chains}.json')
+    )
 
     def density_at(level):
         return model.density_at(level, weights)
@@ -61,7 +69,13 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
         images = _held_out(model.schedule, density_at, config)
         seconds = {'seconds_of_this_command': time.monotonic() - begin}
         bits = bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate)
-        result = {**settings, **_effort(path, num_chains, hmc_leapfrog), **seconds, **bits, **_health(low, high)}
+        result = {
+            **settings,
+            **_effort(path, num_chains, hmc_leapfrog),
+            **seconds,
+            **bits,
+            **_health(low, high),
+        }
         result['notes'] = _notes(config, result)
         write_json(written, result)
     return {**figures(result), 'likelihood': written}
@@ -72,7 +86,9 @@ def _run(sides, model, weights, seed, long_run):
 
     def drawn(first, count):
         x_0 = model.sample(count, [seed, noise.LIKELIHOOD], first, weights)[-1]
-        return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -partition.WALL, partition.WALL)
+        return tf.clip_by_value(
+            tf.cast(model.schedule.m[0], tf.float32) * x_0, -partition.WALL, partition.WALL
+        )
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
         return sides.forward(bar.update), sides.reverse(drawn, long_run, bar.update)
@@ -81,8 +97,14 @@ def _run(sides, model, weights, seed, long_run):
 def _effort(path, num_chains, num_leapfrog):
     """What a chain along `partition.Bridges` costs in either direction, pilots apart, ready for JSON."""
     last = path.last
-    orders = {'forward': np.arange(1, last + 1), 'reverse': np.append(np.full(last, last), np.arange(last)[::-1])}
-    gradients = {f'gradients_of_a_{name}_chain': (num_leapfrog + 1) * path.gradients(order) for name, order in orders.items()}
+    orders = {
+        'forward': np.arange(1, last + 1),
+        'reverse': np.append(np.full(last, last), np.arange(last)[::-1]),
+    }
+    gradients = {
+        f'gradients_of_a_{name}_chain': (num_leapfrog + 1) * path.gradients(order)
+        for name, order in orders.items()
+    }
     return {'num_chains': num_chains, 'transitions': last, **gradients}
 
 
@@ -97,7 +119,11 @@ def _held_out(schedule, density_at, config):
     """`terms_of_images` of the test split, each an array float64 [N]."""
     data, limit = config.data, config.evaluation.num_real or None
     total = min(pipeline.count_images(data, 'test'), limit or math.inf)
-    seed, found, size = noise.fold([config.training.seed, noise.LIKELIHOOD], _IMAGES), [], config.sampling.sample_batch_size
+    seed, found, size = (
+        noise.fold([config.training.seed, noise.LIKELIHOOD], _IMAGES),
+        [],
+        config.sampling.sample_batch_size,
+    )
     log_density = partition.within_wall(density_at(tf.zeros([1], tf.int32)))
     for part in pictures.progress(pipeline.image_batches(data, 'test', limit), total, 'held-out images'):
         for first in range(0, len(part), size):
@@ -120,22 +146,28 @@ def terms_of_images(schedule, log_density, grey, eps):
       eps: standard normal noise of that shape, with which x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
 
     Returns:
-      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, each float64 [n] in nats; P discretises
-      N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels, the outer bins reaching to infinity.
+      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, each float64 [n] in nats; P
+      discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels, the outer bins reaching to infinity.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
     x, eps = grey.astype(np.float64) / _GREY_HALF - 1, np.asarray(eps, np.float64)
     x_0, axes = A * x + S * eps, tuple(range(1, x.ndim))
     log_q = np.sum(-(eps**2) / 2 - math.log(S * math.sqrt(2 * math.pi)), axis=axes)
     F = log_density(tf.constant(m * x_0, tf.float32)).numpy().astype(np.float64)
-    return {'F': F, 'log_q': log_q, 'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * _GREY_HALF, S / A * _GREY_HALF), axis=axes)}
+    return {
+        'F': F,
+        'log_q': log_q,
+        'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * _GREY_HALF, S / A * _GREY_HALF), axis=axes),
+    }
 
 
 def _log_bins(grey, mean, std):
-    """log P of each grey level under a Gaussian of that mean and deviation, in grey levels; float64 like `grey`."""
+    """log P of each grey level under a Gaussian of that mean and deviation, in grey levels; float64 like
+    `grey`."""
     low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))
     high = tf.constant(np.where(grey == 255, np.inf, (grey + 0.5 - mean) / std))
-    # Above the mean a bin is the difference of two upper tails, for the digits that lower tails near 1 would lose.
+    # Above the mean a bin is the difference of two upper tails, for the digits that lower tails near 1 would
+    # lose.
     swap = low > 0
     near, far = tf.where(swap, -high, low), tf.where(swap, -low, high)
     return np.log(_normal_cdf(far) - _normal_cdf(near))
@@ -160,17 +192,24 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
 
           -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
 
-      with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for grey levels,
-      E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over images and of log Z_0 together;
-      None, and so that of log Z_0, where fewer than five chains carry the weight: it is not known then. `.._mean_log` are the same with
-      the mean of log w for the logarithm of the mean weight: looser bounds whose error is known.
+      with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for
+      grey levels, E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over
+      images and of log Z_0 together; None, and so that of log Z_0, where fewer than five chains carry the
+      weight: it is not known then. `.._mean_log` are the same with the mean of log w for the logarithm of the
+        mean weight: looser bounds whose error is known.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)
     log_density = images['F'] + D * math.log(schedule.m[0])
-    negative = {'density': D * math.log(_GREY_HALF) - log_density, 'discrete': images['log_q'] - log_density - images['log_P']}
+    negative = {
+        'density': D * math.log(_GREY_HALF) - log_density,
+        'discrete': images['log_q'] - log_density - images['log_P'],
+    }
     count = len(log_density)
-    means = {kind: (v.mean(), float(np.std(v, ddof=min(1, count - 1))) / math.sqrt(count)) for kind, v in negative.items()}
+    means = {
+        kind: (v.mean(), float(np.std(v, ddof=min(1, count - 1))) / math.sqrt(count))
+        for kind, v in negative.items()
+    }
     result = {
         'D': D,
         'num_images': count,
@@ -187,21 +226,32 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
             result |= {f'log_z_{side}{way}': sign * log_z, f'log_z_{side}{way}_error': error}
             for kind, (mean, spread) in means.items():
                 result[f'{kind}_{side}{way}'] = float((mean + sign * log_z) / nats)
-                result[f'{kind}_{side}{way}_error'] = None if error is None else math.hypot(spread, error) / nats
+                result[f'{kind}_{side}{way}_error'] = (
+                    None if error is None else math.hypot(spread, error) / nats
+                )
     return result
 
 
 def _notes(config, result):
     """What must be known to read the figures."""
-    notes = ['high is an estimate, not a bound: its chains start at long-run samples of the model, which are not exact']
+    notes = [
+        'high is an estimate, not a bound: its chains start at long-run samples of the model, which are not '
+        'exact'
+    ]
     if config.diffusion.schedule != 't1k':
-        notes.append('the energies were fitted to short chains that do not mix: these figures may mean nothing')
+        notes.append(
+            'the energies were fitted to short chains that do not mix: these figures may mean nothing'
+        )
     if config.data.num_classes:
         notes.append('of the model without a class')
     if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
-        notes.append(f'states of level 0 are near the wall at {partition.WALL:g}: log Z depends on where it stands')
+        notes.append(
+            f'states of level 0 are near the wall at {partition.WALL:g}: log Z depends on where it stands'
+        )
     if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < _FEW_EFFECTIVE:
-        notes.append('few chains carry the weight, so the error is not known; raise --ais_steps or --hmc_leapfrog')
+        notes.append(
+            'few chains carry the weight, so the error is not known; raise --ais_steps or --hmc_leapfrog'
+        )
     if min(result['acceptance_forward'], result['acceptance_reverse']) < _LOW_ACCEPTANCE:
         notes.append('chains hardly move: the figures say little; raise --ais_steps')
     if result['density_high_mean_log'] < result['density_low_mean_log']:
@@ -217,7 +267,10 @@ def figures(result):
         return f'{result[name]:{digits}}' + ('' if error is None else f' ± {error:.2g}')
 
     def both(kind, way=''):
-        return f'{number(f"{kind}_low{way}", ".4g")} (low) to {number(f"{kind}_high{way}", ".4g")} (high) bits/dim'
+        return (
+            f'{number(f"{kind}_low{way}", ".4g")} (low) to {number(f"{kind}_high{way}", ".4g")} (high) '
+            'bits/dim'
+        )
 
     def log_z(side):
         size = f'{result[f"effective_sample_size_{side}"]:.3g} of {result["num_chains"]} chains effective'
@@ -234,7 +287,8 @@ def figures(result):
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 (beyond 0.95 of |y| = {partition.WALL:g})',
+        'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 (beyond 0.95 of |y| = '
+        f'{partition.WALL:g})',
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 
@@ -243,6 +297,25 @@ def _settings(model, step, weights, options, ais_steps):
     """All that decides the numbers but for the number of chains, as JSON has it."""
     values = dataclasses.asdict(options)
     del values['num_chains']
-    sampling = {name: value for name, value in dataclasses.asdict(model.config.sampling).items() if name != 'sample_batch_size'}
-    mine = {'step': step, 'weights': weights, 'weights_sha256': samples.fingerprint(model, weights), 'ais_steps': ais_steps}
-    return json.loads(json.dumps({**mine, **values, 'mcmc_steps': model.config.diffusion.mcmc_steps, **sampling, 'wall': partition.WALL}))
+    sampling = {
+        name: value
+        for name, value in dataclasses.asdict(model.config.sampling).items()
+        if name != 'sample_batch_size'
+    }
+    mine = {
+        'step': step,
+        'weights': weights,
+        'weights_sha256': samples.fingerprint(model, weights),
+        'ais_steps': ais_steps,
+    }
+    return json.loads(
+        json.dumps(
+            {
+                **mine,
+                **values,
+                'mcmc_steps': model.config.diffusion.mcmc_steps,
+                **sampling,
+                'wall': partition.WALL,
+            }
+        )
+    )

@@ -1,7 +1,9 @@
-"""Long-run chains of a trained model (paper, section 4): what becomes of a state at a level far beyond the steps of training.
+"""Long-run chains of a trained model (paper, section 4): what becomes of a state at a level far beyond the
+steps of training.
 
-At each level chains of two kinds run on p(y_t | x_{t+1}): from x_{t+1}, where sampling starts, and from the y_t of the image that
-x_{t+1} was made of. Where the energies are right the latter stay as good as they are, and the former come to them.
+At each level chains of two kinds run on p(y_t | x_{t+1}): from x_{t+1}, where sampling starts, and from the
+y_t of the image that x_{t+1} was made of. Where the energies are right the latter stay as good as they are,
+and the former come to them.
 """
 
 import contextlib
@@ -28,7 +30,16 @@ from drl_tf.runs import checkpoint, pictures, samples
 KINDS = ('x_next', 'data')
 _SECONDS_PER_CHUNK = 10
 _PILOT = 2
-_OF_SAMPLING = ('mcmc_steps', 'noise_scale', 'step_scale', 'sampling_levels', 'final_denoise', 'label', 'compose', 'first')
+_OF_SAMPLING = (
+    'mcmc_steps',
+    'noise_scale',
+    'step_scale',
+    'sampling_levels',
+    'final_denoise',
+    'label',
+    'compose',
+    'first',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +71,12 @@ class Plan:
 
 
 def long_run(config, workdir, plan, weights='ema', step=None):
-    """Runs chains, or goes on with them, until they have their length or the time is up; then says and draws how they went.
+    """Runs chains, or goes on with them, until they have their length or the time is up; then says and draws
+    how they went.
 
     Args:
-      config: a `Config`; the networks compute in float32, since energies of bfloat16 are too coarse to accept by.
+      config: a `Config`; the networks compute in float32, since energies of bfloat16 are too coarse to accept
+        by.
       workdir: the directory of the run.
       plan: a `Plan`.
       weights: 'ema' or 'raw'.
@@ -82,7 +95,9 @@ def long_run(config, workdir, plan, weights='ema', step=None):
     with files.held(root):
         _put_others_aside(root, _settings(model, plan, step, weights))
         sampler = Sampler(model, plan, weights)
-        levels = {t: Level(sampler, t, os.path.join(root, f'level{t:03d}')) for t in (*plan.levels, *_begun(root))}
+        levels = {
+            t: Level(sampler, t, os.path.join(root, f'level{t:03d}')) for t in (*plan.levels, *_begun(root))
+        }
         _run([levels[t] for t in plan.levels], plan)
         return long_run_report.write(config, root, plan, [levels[t] for t in sorted(levels)], KINDS)
 
@@ -102,7 +117,8 @@ def _settings(model, plan, step, weights):
 
 
 def _put_others_aside(root, settings):
-    """Moves the chains of other settings that a directory holds, if any, to one beside it; notes these settings."""
+    """Moves the chains of other settings that a directory holds, if any, to one beside it; notes these
+    settings."""
     path, former = os.path.join(root, 'settings.json'), None
     with contextlib.suppress(OSError, ValueError, RecursionError), open(path, encoding='utf-8') as file:
         former = json.load(file)
@@ -126,14 +142,25 @@ class Sampler:
     def __init__(self, model, plan, weights):
         self.model, self.plan, self.weights = model, plan, weights
         self.seed = long_run_report.seed_of(model.config)
-        batch = next(iter(pipeline.training_images(model.config.data, plan.num_images, model.config.training.seed)))
+        batch = next(
+            iter(pipeline.training_images(model.config.data, plan.num_images, model.config.training.seed))
+        )
         self.images, self.labels = batch if model.config.data.num_classes else (batch, None)
-        self.start, self.advance = (tf.function(function, autograph=False) for function in (self._start, self._advance))
+        self.start, self.advance = (
+            tf.function(function, autograph=False) for function in (self._start, self._advance)
+        )
 
     def pairs(self, level):
-        """x_{t+1} of each chain and where it starts, both float32 [2 n, H, W, C]: first those of x_{t+1}, then those of the data."""
-        seed, schedule, t = noise.fold(self.seed, level), self.model.schedule, tf.fill([len(self.images)], level)
-        eps = [noise.normal(noise.fold(seed, noise.FORWARD, index), tf.shape(self.images)) for index in range(2)]
+        """x_{t+1} of each chain and where it starts, both float32 [2 n, H, W, C]: first those of x_{t+1},
+        then those of the data."""
+        seed, schedule, t = (
+            noise.fold(self.seed, level),
+            self.model.schedule,
+            tf.fill([len(self.images)], level),
+        )
+        eps = [
+            noise.normal(noise.fold(seed, noise.FORWARD, index), tf.shape(self.images)) for index in range(2)
+        ]
         x_t, x_next = diffusion.forward_pair(schedule, self.images, t, *eps)
         return tf.concat([x_next, x_next], 0), tf.concat([x_next, schedule.m[level] * x_t], 0)
 
@@ -198,10 +225,13 @@ class Level:
         return (time.monotonic() - begin) / _PILOT
 
     def _moved(self, count):
-        return self.sampler.advance(self.y, self.results, self.x_next, self.level, tf.constant(self.done), tf.constant(count))
+        return self.sampler.advance(
+            self.y, self.results, self.x_next, self.level, tf.constant(self.done), tf.constant(count)
+        )
 
     def advance(self, most, last):
-        """Makes at most `most` transitions, not beyond `last`, up to the next one whose states are kept; returns how many."""
+        """Makes at most `most` transitions, not beyond `last`, up to the next one whose states are kept;
+        returns how many."""
         stops = [step for step in (*chains.log_spaced(last), last) if step > self.done]
         count = min(most, stops[0] - self.done)
         self.y, self.results, energies, accepted = self._moved(count)
@@ -212,12 +242,17 @@ class Level:
         self.files.write_state(self.done, [self.y, *tf.nest.flatten(self.results)])
         self.diverged = not np.isfinite(self.y).all()
         if self.diverged:
-            logging.warning('the chains of level %d ran out of the numbers within transition %d: they end here', self.t, self.done)
+            logging.warning(
+                'the chains of level %d ran out of the numbers within transition %d: they end here',
+                self.t,
+                self.done,
+            )
         return count
 
 
 def _run(levels, plan):
-    """Says what it costs, then makes transitions at all levels in turn until all are done or the time is up."""
+    """Says what it costs, then makes transitions at all levels in turn until all are done or the time is
+    up."""
     missing = sum(max(0, plan.steps - level.done) for level in levels if not level.diverged)
     if not missing:
         return
@@ -225,7 +260,9 @@ def _run(levels, plan):
     seconds = pilot.seconds_per_transition()
     _say_cost(plan, missing, seconds)
     most, begin = max(1, math.ceil(_SECONDS_PER_CHUNK / seconds)), time.monotonic()
-    with pictures.progress_bar(len(levels) * plan.steps, 'long run', len(levels) * plan.steps - missing, unit=' transitions') as bar:
+    with pictures.progress_bar(
+        len(levels) * plan.steps, 'long run', len(levels) * plan.steps - missing, unit=' transitions'
+    ) as bar:
         while missing and not (plan.minutes and time.monotonic() - begin > 60 * plan.minutes):
             waiting = [level for level in levels if level.done < plan.steps and not level.diverged]
             if not waiting:
@@ -239,11 +276,18 @@ def _say_cost(plan, missing, seconds):
     each = chains.gradients(plan.method, plan.leapfrogs)
     levels = ', '.join(map(str, plan.levels))
     print(
-        f'long run: {plan.method} at levels {levels}, {plan.num_images} images, {2 * plan.num_images} chains a level, {plan.steps:,} '
-        f'transitions each\ncost: {missing:,} transitions at all levels are to be made, {missing * each:,} gradients of '
-        f'{2 * plan.num_images} images; at {seconds:.3g} s a transition, as measured, {missing * seconds / 60:,.1f} minutes',
+        f'long run: {plan.method} at levels {levels}, {plan.num_images} images, {2 * plan.num_images} '
+        f'chains a level, {plan.steps:,} '
+        f'transitions each\ncost: {missing:,} transitions at all levels are to be made, {missing * each:,} '
+        'gradients of '
+        f'{2 * plan.num_images} images; at {seconds:.3g} s a transition, as measured, '
+        f'{missing * seconds / 60:,.1f} minutes',
         flush=True,
     )
     possible = int(60 * plan.minutes / seconds / len(plan.levels))
     if plan.minutes and missing * seconds > 60 * plan.minutes:
-        print(f'--chain_minutes={plan.minutes:g} allows about {possible:,} more at each level; the same command then goes on', flush=True)
+        print(
+            f'--chain_minutes={plan.minutes:g} allows about {possible:,} more at each level; the same '
+            'command then goes on',
+            flush=True,
+        )

@@ -1,4 +1,5 @@
-"""Chains on disk as they run: what a continued chain needs, what it looked like at times, and its energies all along."""
+"""Chains on disk as they run: what a continued chain needs, what it looked like at times, and its energies
+all along."""
 
 import os
 import re
@@ -14,10 +15,12 @@ _STATE, _TRACE, _SNAPSHOT = 'state', 'trace', 'snapshot'
 
 
 class ChainFiles:
-    """The files of the chains of one level, each written aside and renamed; archives hold checksums of what is in them.
+    """The files of the chains of one level, each written aside and renamed; archives hold checksums of what
+    is in them.
 
-    `trace-<first>.npz` holds the energies and acceptances of transitions `first` + 1 and on, `snapshot-<k>.npz` the states after
-    k transitions, `state-<k>.npz` all that the next one needs. A state is written last: what is later than it is not yet true.
+    `trace-<first>.npz` holds the energies and acceptances of transitions `first` + 1 and on,
+    `snapshot-<k>.npz` the states after k transitions, `state-<k>.npz` all that the next one needs. A state is
+    written last: what is later than it is not yet true.
 
     Args:
       directory: where they are.
@@ -42,12 +45,19 @@ class ChainFiles:
                     self.snapshot(step)
                 state = self._read(_STATE, done)
                 state = [state[f'{index:03d}'] for index in range(len(state))]
-                if [(array.shape, array.dtype) for array in state] != [(tuple(part.shape), part.dtype) for part in start]:
+                if [(array.shape, array.dtype) for array in state] != [
+                    (tuple(part.shape), part.dtype) for part in start
+                ]:
                     raise ValueError('other arrays than chains of these settings have')
                 self._remove_after(done)
                 return done, state
             except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
-                logging.warning('the chains in %s after %d transitions are damaged (%s)', self.directory, done, one_line(error))
+                logging.warning(
+                    'the chains in %s after %d transitions are damaged (%s)',
+                    self.directory,
+                    done,
+                    one_line(error),
+                )
         self._remove_after(-1)
         return 0, start
 
@@ -58,7 +68,8 @@ class ChainFiles:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first, energies, accepted):
-        """Keeps energies, float32 [count, n], and acceptances, bool [count, n], of the transitions after `first`."""
+        """Keeps energies, float32 [count, n], and acceptances, bool [count, n], of the transitions after
+        `first`."""
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step, states):
@@ -66,7 +77,8 @@ class ChainFiles:
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done):
-        """Energies and acceptances of the first `done` transitions, float32 and bool [done, n]; raises ValueError where some lack."""
+        """Energies and acceptances of the first `done` transitions, float32 and bool [done, n]; raises
+        ValueError where some lack."""
         parts, first = [], 0
         while first < done:
             parts.append(self._read(_TRACE, first))

@@ -1,4 +1,5 @@
-"""What is said and shown of long-run chains: strips of states, traces of the energy, diagnoses, Fréchet distances."""
+"""What is said and shown of long-run chains: strips of states, traces of the energy, diagnoses, Fréchet
+distances."""
 
 import csv
 import os
@@ -39,11 +40,19 @@ def write(config, root, plan, levels, kinds):
         pictures.save_png(strip, _strip(level), [str(step) for step in level.steps()])
         found[level.t] = {**_diagnosed(level, plan), **_distances(config, root, level, kinds)}
     paths = {name: os.path.join(root, name) for name in ('long_run.png', 'metrics.json', 'metrics.csv')}
-    write_json(paths['metrics.json'], {'levels': found, 'energy': 'minus log p(y_t | x_{t+1}) up to a constant, in nats'})
+    write_json(
+        paths['metrics.json'],
+        {'levels': found, 'energy': 'minus log p(y_t | x_{t+1}) up to a constant, in nats'},
+    )
     _write_table(paths['metrics.csv'], levels, found, kinds)
     _draw(paths['long_run.png'], levels, found, kinds)
     said = {f'level {t}': _said(one, kinds) for t, one in found.items()}
-    return {**said, 'figure': paths['long_run.png'], 'strips': os.path.join(root, 'strip-level*.png'), 'metrics': paths['metrics.json']}
+    return {
+        **said,
+        'figure': paths['long_run.png'],
+        'strips': os.path.join(root, 'strip-level*.png'),
+        'metrics': paths['metrics.json'],
+    }
 
 
 def halves(level, array):
@@ -52,7 +61,8 @@ def halves(level, array):
 
 
 def _strip(level):
-    """Rows of images, the columns states after 0, 1, 3, 10, .. transitions and the last: half from x_{t+1}, half from the data.
+    """Rows of images, the columns states after 0, 1, 3, 10, .. transitions and the last: half from x_{t+1},
+    half from the data.
 
     Points are a cloud for each column, a row for each kind.
     """
@@ -68,12 +78,21 @@ def _diagnosed(level, plan):
     if level.diverged or not level.done:
         return said
     energies, accepted = (halves(level, array)[plan.burn_in :] for array in level.files.trace(level.done))
-    said |= {name: value if np.isfinite(value) else None for name, value in chains.diagnose(energies, accepted).items()}
+    said |= {
+        name: value if np.isfinite(value) else None
+        for name, value in chains.diagnose(energies, accepted).items()
+    }
     if plan.method == 'langevin':
         said.pop('acceptance', None)
     low, high = 0.6, 0.9
     if 'acceptance' in said and not low <= said['acceptance'] <= high:
-        logging.warning('level %d: acceptance %.2f is not within %g and %g: raise --chain_burn_in', level.t, said['acceptance'], low, high)
+        logging.warning(
+            'level %d: acceptance %.2f is not within %g and %g: raise --chain_burn_in',
+            level.t,
+            said['acceptance'],
+            low,
+            high,
+        )
     return said
 
 
@@ -86,19 +105,27 @@ class _Diffused:
     """Makes x_t of real images."""
 
     def __init__(self, schedule, t, seed):
-        self.schedule, self.t, self.seed, self.words = schedule, t, noise.fold(seed, noise.FORWARD, t), f'as x_{t}'
+        self.schedule, self.t, self.seed, self.words = (
+            schedule,
+            t,
+            noise.fold(seed, noise.FORWARD, t),
+            f'as x_{t}',
+        )
 
     def __call__(self, batches):
         first = 0
         for images in batches:
             x = tf.cast(images, tf.float32) / 127.5 - 1
             eps, level = noise.normal(self.seed, tf.shape(x), first), tf.fill([len(x)], self.t)
-            yield pictures.to_uint8(diffusion.at(self.schedule.A, level) * x + diffusion.at(self.schedule.S, level) * eps)
+            yield pictures.to_uint8(
+                diffusion.at(self.schedule.A, level) * x + diffusion.at(self.schedule.S, level) * eps
+            )
             first += len(images)
 
 
 def _distances(config, root, level, kinds):
-    """Fréchet distances of the states of either kind from real images at the same noise, {'frechet': {kind: {step: number}}, ..}.
+    """Fréchet distances of the states of either kind from real images at the same noise, {'frechet': {kind:
+    {step: number}}, ..}.
 
     Nothing where the images have no features.
     """
@@ -106,7 +133,9 @@ def _distances(config, root, level, kinds):
         return {}
     diffused = _Diffused(level.sampler.model.schedule, level.t, seed_of(config))
     try:
-        evaluator = Evaluator(config.replace(stats_file=''), os.path.join(root, f'parts{level.t:03d}'), diffused)
+        evaluator = Evaluator(
+            config.replace(stats_file=''), os.path.join(root, f'parts{level.t:03d}'), diffused
+        )
     except UserError as error:
         logging.warning('no Fréchet distances: %s', error)
         return {}
@@ -117,8 +146,10 @@ def _distances(config, root, level, kinds):
                 distances[kind][step] = evaluator.distance([pictures.to_uint8(states)])
     features = len(evaluator.real.mean)
     if len(both) // 2 <= features:
-        logging.warning('level %d: %d chains of either kind, no more than the %d features: the distances are mostly bias and compare '
-                        'with each other alone; raise --num_chains', level.t, len(both) // 2, features)  # fmt: skip
+        logging.warning('level %d: %d chains of either kind, no more than the %d features: the distances '
+                        'are mostly bias and compare '
+                        'with each other alone; raise '
+                        '--num_chains', level.t, len(both) // 2, features)  # fmt: skip
     return {'frechet_distance': distances, 'extractor': evaluator.extractor.name}
 
 
@@ -137,9 +168,11 @@ def _write_table(path, levels, found, kinds):
 
 
 def _draw(path, levels, found, kinds):
-    """A row for each level: energies against transitions, median and the middle 80 % of the chains; Fréchet distances.
+    """A row for each level: energies against transitions, median and the middle 80 % of the chains; Fréchet
+    distances.
 
-    Energies differ between images by far more than a chain moves: each is from the mean over the last half of its own chain.
+    Energies differ between images by far more than a chain moves: each is from the mean over the last half of
+    its own chain.
     """
     columns = 2 if any('frechet_distance' in one for one in found.values()) else 1
     figure = Figure(figsize=(4.5 * columns, 2.8 * len(levels)), layout='constrained')
@@ -148,13 +181,18 @@ def _draw(path, levels, found, kinds):
         if level.done:
             _draw_energies(row[0], halves(level, level.files.trace(level.done)[0]), kinds)
         row[0].set(
-            xscale='log', xlabel='transitions', ylabel='energy (nats)', title=f'level {level.t}: energy less the mean of its last half'
+            xscale='log',
+            xlabel='transitions',
+            ylabel='energy (nats)',
+            title=f'level {level.t}: energy less the mean of its last half',
         )
         row[0].set_yscale('symlog', linthresh=_LINEAR)
         for kind, colour in zip(kinds, _COLOURS, strict=True):
             distances = found[level.t].get('frechet_distance', {}).get(kind)
             if distances:
-                row[1].plot(list(distances), list(distances.values()), marker='o', color=colour, label=f'from {kind}')
+                row[1].plot(
+                    list(distances), list(distances.values()), marker='o', color=colour, label=f'from {kind}'
+                )
                 title = f'Fréchet distance ({found[level.t]["extractor"]})'
                 row[1].set(xscale='symlog', xlabel='transitions', title=title)
                 row[1].set_ylim(0, 1.1 * max(row[1].dataLim.y1, 1e-3))
@@ -184,9 +222,16 @@ def _said(one, kinds):
         words.append(f'acceptance {one["acceptance"]:.2f}')
     if one.get('r_hat_max') and one['ess_median']:
         words.append(f'split R-hat {one["r_hat_median"]:.3f} (median), {one["r_hat_max"]:.3f} (largest)')
-        words.append(f'effective sample size {one["ess_median"]:.0f} of {one["transitions"] - one["burn_in"]:,} (median)')
+        words.append(
+            f'effective sample size {one["ess_median"]:.0f} of {one["transitions"] - one["burn_in"]:,} '
+            '(median)'
+        )
     elif not one['diverged']:
-        words.append('some chains never moved' if 'r_hat_max' in one else 'too few after the burn-in to tell how they mix')
+        words.append(
+            'some chains never moved'
+            if 'r_hat_max' in one
+            else 'too few after the burn-in to tell how they mix'
+        )
     for kind in kinds:
         distances = list(one.get('frechet_distance', {}).get(kind, {}).values())
         if distances:

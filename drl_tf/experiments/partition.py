@@ -1,7 +1,9 @@
-"""log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling through all levels, over any log densities.
+"""log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling through all levels, over
+any log densities.
 
-exp F need not be integrable, so every density here is zero outside |y|_inf <= 6: also that of N(0, I), with its normaliser. Chains are
-mirrored there: a leapfrog step that leaves the box comes back into it, instead of having the whole proposal rejected.
+exp F need not be integrable, so every density here is zero outside |y|_inf <= 6: also that of N(0, I), with
+its normaliser. Chains are mirrored there: a leapfrog step that leaves the box comes back into it, instead of
+having the whole proposal rejected.
 """
 
 import dataclasses
@@ -28,7 +30,8 @@ _SAVE_EVERY = 30.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bridges:
-    """The densities between N(0, I) and exp F(y, 0), in order: exp of (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k).
+    """The densities between N(0, I) and exp F(y, 0), in order: exp of (1 - beta_k) F(y, t_k + 1) + beta_k
+    F(y, t_k).
 
     F(., T) is log N(0, I). Every marginal is among them (beta_k = 1).
 
@@ -66,13 +69,15 @@ class Bridges:
         return density_of
 
     def gradients(self, order):
-        """Gradients of the network that chains along densities of these indices, in order, take for each leapfrog step."""
+        """Gradients of the network that chains along densities of these indices, in order, take for each
+        leapfrog step."""
         level, beta = self.level[order], self.beta[order]
         return int(np.sum(1 + ((beta > 0) & (beta < 1) & (level < self.level.max()))))
 
 
 def bridges(schedule, num_steps):
-    """Spaces densities evenly in the logarithm of the noise m_t S_t that y_t carries: between two levels evenly in that of the precision.
+    """Spaces densities evenly in the logarithm of the noise m_t S_t that y_t carries: between two levels
+    evenly in that of the precision.
 
     Args:
       schedule: a `diffusion.Schedule`.
@@ -92,7 +97,8 @@ def bridges(schedule, num_steps):
 def mirrored(y):
     """The point of the box |y|_inf <= 6 that y, beyond it, is a mirror image of; float32 like y.
 
-    Chains on log densities of it are chains on the box that its walls reflect: they leave the density within alone.
+    Chains on log densities of it are chains on the box that its walls reflect: they leave the density within
+    alone.
     """
     folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
     return tf.where(tf.abs(y) <= WALL, y, folded)
@@ -141,7 +147,8 @@ class Options:
 class Partition:
     """Estimates log Z_0 from both sides, and goes on where it was interrupted.
 
-    Chains run in batches, each with a file of its own in `directory`, written again and again; a damaged one begins anew.
+    Chains run in batches, each with a file of its own in `directory`, written again and again; a damaged one
+    begins anew.
 
     Args:
       path: `Bridges`.
@@ -152,7 +159,12 @@ class Partition:
     """
 
     def __init__(self, path, density_at, image_shape, options, directory):
-        self.path, self.image_shape, self.options, self.directory = path, tuple(image_shape), options, directory
+        self.path, self.image_shape, self.options, self.directory = (
+            path,
+            tuple(image_shape),
+            options,
+            directory,
+        )
         self.annealer = annealing.Annealer(path.density_of(density_at), options.num_leapfrog)
         self.seed = noise.fold([options.seed, noise.LIKELIHOOD])
 
@@ -184,12 +196,14 @@ class Partition:
         """From samples of exp F(y, 0) to N(0, I).
 
         Args:
-          samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32 [count, H, W, C].
+          samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32 [count,
+            H, W, C].
           long_run: transitions of HMC on exp F(y, 0) that they make before.
           advance: as in `forward`.
 
         Returns:
-          A `Side`: minus its estimate is above log Z_0 in expectation if the samples are exact, else it is an estimate.
+          A `Side`: minus its estimate is above log Z_0 in expectation if the samples are exact, else it is an
+            estimate.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 
@@ -201,21 +215,40 @@ class Partition:
             count = min(self.options.at_once, self.options.num_chains - first)
             file = os.path.join(self.directory, f'{name}-{first:05d}-{count}.npz')
             seed = noise.fold(self.seed, purpose, first)
-            parts.append(self._batch(file, order, lambda first=first, count=count: start(first, count), count, seed, step_sizes, advance))
+            parts.append(
+                self._batch(
+                    file,
+                    order,
+                    lambda first=first, count=count: start(first, count),
+                    count,
+                    seed,
+                    step_sizes,
+                    advance,
+                )
+            )
         acceptance = np.mean([part['acceptance'] for part in parts], axis=0)
-        near = np.average([part['near'] for part in parts], weights=[len(part['log_weight']) for part in parts])
+        near = np.average(
+            [part['near'] for part in parts], weights=[len(part['log_weight']) for part in parts]
+        )
         estimate = annealing.estimate(np.concatenate([part['log_weight'] for part in parts]))
         return Side(estimate, acceptance, float(near) / order.count(self.path.last))
 
     def _step_sizes(self, name, way, seed, start, advance):
-        """Those of all densities, from a pilot run along their way whose weights are not used; `advance` as in `forward`."""
-        file, count, last = os.path.join(self.directory, f'{name}-pilot.npz'), self._pilot_chains, self.path.last
+        """Those of all densities, from a pilot run along their way whose weights are not used; `advance` as
+        in `forward`."""
+        file, count, last = (
+            os.path.join(self.directory, f'{name}-pilot.npz'),
+            self._pilot_chains,
+            self.path.last,
+        )
         stored = _load(file, {'step_sizes': (last + 1,)})
         if stored:
             advance(count * last)
             return stored['step_sizes']
         step_sizes = np.zeros(last + 1)
-        for done, found in annealing.pilot(self.annealer, way, start(_OF_PILOTS, count), _FIRST_STEP_SIZE, seed):
+        for done, found in annealing.pilot(
+            self.annealer, way, start(_OF_PILOTS, count), _FIRST_STEP_SIZE, seed
+        ):
             advance(count if done else 0)
             step_sizes = found
         _save(file, {'step_sizes': step_sizes})
@@ -232,7 +265,9 @@ class Partition:
         first = annealing.State(*(tf.constant(stored[name]) for name in annealing.State._fields))
         advance(count * int(stored['done']))
         saved = time.monotonic()
-        for done, state, accepted in annealing.anneal(self.annealer, order, first, step_sizes, seed, int(stored['done'])):
+        for done, state, accepted in annealing.anneal(
+            self.annealer, order, first, step_sizes, seed, int(stored['done'])
+        ):
             stored['acceptance'][done - 1] = accepted
             stored['near'] += _near(state) if order[done] == self.path.last else 0.0
             advance(count)
@@ -241,7 +276,9 @@ class Partition:
                 _save(file, stored)
                 saved = time.monotonic()
         if not np.isfinite(stored['log_weight']).all():
-            raise UserError(f'the weights in {file} are not finite: the energies overflow; use another checkpoint')
+            raise UserError(
+                f'the weights in {file} are not finite: the energies overflow; use another checkpoint'
+            )
         return stored
 
 
@@ -252,8 +289,8 @@ class Side:
     Attributes:
       estimate: an `annealing.Estimate`.
       acceptance: mean probability of acceptance of each transition, float64 [transitions].
-      near_wall: share of the states of exp F(y, 0) with a number within 5 % of the wall: forward where the chains end, backward where they
-        start and during their long run.
+      near_wall: share of the states of exp F(y, 0) with a number within 5 % of the wall: forward where the
+        chains end, backward where they start and during their long run.
     """
 
     estimate: annealing.Estimate
@@ -263,7 +300,9 @@ class Side:
 
 def _near(state):
     """Share of the chains of an `annealing.State` that are near the wall."""
-    return float(tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3]) > NEAR, tf.float32)))
+    return float(
+        tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3]) > NEAR, tf.float32))
+    )
 
 
 def _arrays(state):
@@ -272,7 +311,14 @@ def _arrays(state):
 
 def _shapes(count, image_shape, last):
     """The shapes of what a batch's file holds."""
-    return {'y': (count, *image_shape), 'log_density': (count,), 'log_weight': (count,), 'done': (), 'acceptance': (last,), 'near': ()}
+    return {
+        'y': (count, *image_shape),
+        'log_density': (count,),
+        'log_weight': (count,),
+        'done': (),
+        'acceptance': (last,),
+        'near': (),
+    }
 
 
 def _save(path, arrays):
@@ -281,7 +327,8 @@ def _save(path, arrays):
 
 
 def _load(path, shapes):
-    """The arrays of a file, which zip holds against checksums; None where there is no file, with a warning where it is damaged."""
+    """The arrays of a file, which zip holds against checksums; None where there is no file, with a warning
+    where it is damaged."""
     if not os.path.exists(path):
         return None
     try:

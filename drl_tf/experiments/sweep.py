@@ -21,7 +21,8 @@ _GRID_IMAGES = 100
 
 
 def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
-    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2 = (mean K_train) / K.
+    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2
+    = (mean K_train) / K.
 
     Where K is 0, with fewer levels.
 
@@ -41,16 +42,37 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     levels, trained = config.diffusion.num_levels, sum(configuration.load(workdir).steps_by_level)
     if not any(config.steps_by_level):
         variants = {count: dict(sampling_levels=count) for count in (*EVALUATIONS, levels) if count <= levels}
-        return _sweep(config, workdir, variants, 'steps', 'evaluations', 'gradients per image', num_samples, weights, step)
+        return _sweep(
+            config,
+            workdir,
+            variants,
+            'steps',
+            'evaluations',
+            'gradients per image',
+            num_samples,
+            weights,
+            step,
+        )
     variants = {}
     for evaluations in EVALUATIONS:
         steps = max(1, round(evaluations / levels))
         variants[levels * steps] = dict(mcmc_steps=(steps,), step_scale=math.sqrt(trained / (levels * steps)))
-    return _sweep(config, workdir, variants, 'steps', 'evaluations', 'Langevin gradients per image', num_samples, weights, step)
+    return _sweep(
+        config,
+        workdir,
+        variants,
+        'steps',
+        'evaluations',
+        'Langevin gradients per image',
+        num_samples,
+        weights,
+        step,
+    )
 
 
 def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
-    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what `sweep_steps` does."""
+    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what
+    `sweep_steps` does."""
     check_guidance(config)
     variants = {w: dict(guidance=w) for w in GUIDANCE}
     return _sweep(config, workdir, variants, 'guidance', 'guidance', 'guidance w', num_samples, weights, step)
@@ -63,8 +85,8 @@ def check_guidance(config):
 
 
 def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, step):
-    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are enough samples of
-    parts as large as the held-out split, which compare with the floor.
+    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are
+    enough samples of parts as large as the held-out split, which compare with the floor.
     """
     parts = os.path.join(workdir, f'sweep_{mode}', 'parts')
     evaluator, rows = Evaluator(config, parts), []

@@ -30,12 +30,18 @@ def show(config, asked, count):
         raise UserError(f'--dry_run_devices={count} does not go with --strategy=one: drop one of them')
     count = count or devices.count(wanted)
     if options.batch_size % (count * options.microbatches):
-        raise UserError(f'--batch_size={options.batch_size} must divide by {count} devices times --microbatches={options.microbatches}')
+        raise UserError(
+            f'--batch_size={options.batch_size} must divide by {count} devices times '
+            f'--microbatches={options.microbatches}'
+        )
     print(json.dumps(dataclasses.asdict(config), indent=2))
     precision = devices.resolve_precision(options.precision, wanted == 'tpu')
     model = build_model(config.replace(precision=precision))
     numbers = cost(model)
-    share = {'devices': count, 'FLOPs of a training step, per device': numbers['FLOPs of a training step'] // count}
+    share = {
+        'devices': count,
+        'FLOPs of a training step, per device': numbers['FLOPs of a training step'] // count,
+    }
     needed = memory.needed(model, count)
     print(f'network arithmetic: {precision}')
     for label, number in {**numbers, **share, **needed}.items():

@@ -11,8 +11,10 @@ _IMAGES = 1009  # Batch of the traced graphs: no other dimension has this factor
 _FLOAT32 = 4
 SUM = 'bytes of a device'
 _FUSED = {
-    'AddV2', 'BiasAdd', 'BroadcastTo', 'Cast', 'Const', 'ExpandDims', 'Fill', 'GreaterEqual', 'Identity', 'IdentityN', 'LeakyRelu',
-    'LeakyReluGrad', 'Mul', 'Neg', 'OnesLike', 'RealDiv', 'Relu', 'ReluGrad', 'Reshape', 'Rsqrt', 'SelectV2', 'Sigmoid',
+    'AddV2', 'BiasAdd', 'BroadcastTo', 'Cast', 'Const', 'ExpandDims', 'Fill', 'GreaterEqual', 'Identity',
+    'IdentityN', 'LeakyRelu',
+    'LeakyReluGrad', 'Mul', 'Neg', 'OnesLike', 'RealDiv', 'Relu', 'ReluGrad', 'Reshape', 'Rsqrt',
+    'SelectV2', 'Sigmoid',
     'SigmoidGrad', 'Square', 'Squeeze', 'StatelessRandomUniformV2', 'Sub', 'Tile', 'ZerosLike',
 }  # fmt: skip
 _SIGN_ALONE = ('LeakyReluGrad', 'ReluGrad')
@@ -22,7 +24,8 @@ _SHAPE_ALONE = ('Shape', 'ShapeN', 'Size', 'Rank')
 def needed(model, replicas=1):
     """Memory of a training step on one device, by part.
 
-    All that XLA keeps is taken to live in HBM; the program itself, buffers of the all-reduce and fragmentation are not counted.
+    All that XLA keeps is taken to live in HBM; the program itself, buffers of the all-reduce and
+    fragmentation are not counted.
 
     Args:
       model: a `RecoveryLikelihood`, not compiled.
@@ -34,7 +37,10 @@ def needed(model, replicas=1):
     config, options = model.config, model.config.training
     images = options.batch_size // replicas
     weights = [weight for _, network in model.averages for weight in network.weights]
-    size, learning = (_FLOAT32 * sum(math.prod(w.shape) for w in ws) for ws in (weights, [w for w in weights if w.trainable]))
+    size, learning = (
+        _FLOAT32 * sum(math.prod(w.shape) for w in ws)
+        for ws in (weights, [w for w in weights if w.trainable])
+    )
     per_image = _FLOAT32 * math.prod(config.image_shape)
     activations = activations_per_image(model)
     parts = {
@@ -49,10 +55,11 @@ def needed(model, replicas=1):
 
 
 def activations_per_image(model):
-    """Bytes per image that a training step holds at once: for the chain, with what the initializer keeps meanwhile, or for the gradient.
+    """Bytes per image that a training step holds at once: for the chain, with what the initializer keeps
+    meanwhile, or for the gradient.
 
-    The contrastive loss has two states of each image, and the initializer learns before or after it; denoising score matching has the
-    gradient of a gradient of one, and no chain.
+    The contrastive loss has two states of each image, and the initializer learns before or after it;
+    denoising score matching has the gradient of a gradient of one, and no chain.
     """
     network, shape, options = model.network, model.config.image_shape, model.config.training
     remat, dsm = options.remat, options.objective == 'dsm'
@@ -61,7 +68,11 @@ def activations_per_image(model):
     def learning(y):
         with tf.GradientTape() as tape:
             prepared = network.prepare(time, labels)
-            f = value_gradient(lambda y: network(y, prepared), y) if dsm else network(y, prepared, remat=remat)
+            f = (
+                value_gradient(lambda y: network(y, prepared), y)
+                if dsm
+                else network(y, prepared, remat=remat)
+            )
         return tape.gradient(f, network.trainable_variables)
 
     def proposing(x):
@@ -76,7 +87,8 @@ def activations_per_image(model):
 
 
 def chain_bytes_per_image(model):
-    """Bytes per image that a Langevin step holds at once: what the gradient of the energy in the images takes."""
+    """Bytes per image that a Langevin step holds at once: what the gradient of the energy in the images
+    takes."""
 
     def chain(y):
         prepared = model.network.prepare(*_inputs())
@@ -91,11 +103,12 @@ def _inputs():
 
 
 def peak(function, image_shape):
-    """Bytes per image of the tensors that are alive at once while a function of images runs as XLA would run it.
+    """Bytes per image of the tensors that are alive at once while a function of images runs as XLA would run
+    it.
 
-    Operations run in the order of the graph. Those that are fused into the ones that use them store nothing and keep what they are
-    made of; where the sign of a tensor alone is needed, a byte for each number is kept where that is less for as long as it takes.
-    Weights and their gradients do not count.
+    Operations run in the order of the graph. Those that are fused into the ones that use them store nothing
+    and keep what they are made of; where the sign of a tensor alone is needed, a byte for each number is kept
+    where that is less for as long as it takes. Weights and their gradients do not count.
 
     Args:
       function: callable, images float32 [n, H, W, C] -> a structure of tensors.
@@ -104,7 +117,11 @@ def peak(function, image_shape):
     Returns:
       A float.
     """
-    graph = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([_IMAGES, *image_shape])).graph
+    graph = (
+        tf.function(function, autograph=False)
+        .get_concrete_function(tf.TensorSpec([_IMAGES, *image_shape]))
+        .graph
+    )
     operations = _needed(graph, [tensor for tensor in graph.outputs if tensor is not None])
     ends, signs = _last_uses(operations)
     freed, alive, most = [0] * len(operations), 0, 0
@@ -137,7 +154,8 @@ def _needed(graph, outputs):
 
 
 def _last_uses(operations):
-    """Index of the last operation that uses each stored tensor, and of the last that uses its sign alone, {reference: index}."""
+    """Index of the last operation that uses each stored tensor, and of the last that uses its sign alone,
+    {reference: index}."""
     stored, ends, signs = {}, {}, {}
     for time, operation in enumerate(operations):
         sources = [stored[tensor.ref()] for tensor in operation.inputs]

@@ -1,4 +1,5 @@
-"""Reads checkpoints of the authors' TensorFlow code (object-based `tf.train.Checkpoint`) and infers the network in them."""
+"""Reads checkpoints of the authors' TensorFlow code (object-based `tf.train.Checkpoint`) and infers the
+network in them."""
 
 import contextlib
 import os
@@ -21,7 +22,9 @@ _UNTOLD = 'group or instance'
 _NO_ACT = 'lrelu'  # As the final activation: the authors' code computes it and goes on without it.
 _NAMED = 5  # Variables at most that a message names of a kind.
 _LAST_SIZE = 4  # Pixels at the last resolution of all of the authors' networks.
-_DATASETS = {(32, 3): 'cifar10'}  # By image size and channels; any other network's images are the user's to name.
+_DATASETS = {
+    (32, 3): 'cifar10'
+}  # By image size and channels; any other network's images are the user's to name.
 _FIXED = {
     'recipe': 't6',
     'schedule': 't6',
@@ -50,12 +53,22 @@ class Variables:
     def __init__(self, prefix, weights='model_ema'):
         self.prefix, self.root = prefix.removesuffix('.index'), f'{weights}/net/'
         if not os.path.isfile(f'{self.prefix}.index'):
-            raise UserError(f'--official_checkpoint={prefix}: there is no {self.prefix}.index; give the path of that file')
+            raise UserError(
+                f'--official_checkpoint={prefix}: there is no {self.prefix}.index; give the path of that file'
+            )
         with _readable(self.prefix):
             self.reader = tf.train.load_checkpoint(self.prefix)
             found = self.reader.get_variable_to_shape_map()
-        of_networks = {key.removesuffix(_VALUE): tuple(shape) for key, shape in found.items() if key.endswith(_VALUE) and _SLOT not in key}
-        names = {key.removeprefix(self.root): shape for key, shape in of_networks.items() if key.startswith(self.root)}
+        of_networks = {
+            key.removesuffix(_VALUE): tuple(shape)
+            for key, shape in found.items()
+            if key.endswith(_VALUE) and _SLOT not in key
+        }
+        names = {
+            key.removeprefix(self.root): shape
+            for key, shape in of_networks.items()
+            if key.startswith(self.root)
+        }
         if not names:
             raise UserError(self._no_network(of_networks or found, weights))
         self.shapes = {name: shape for name, shape in names.items() if not _is_left_over(name, names)}
@@ -64,7 +77,10 @@ class Variables:
         other = 'model' if weights == 'model_ema' else 'model_ema'
         if any(key.startswith(f'{other}/net/') for key in keys):
             return f'{self.prefix} has no {weights}/net: give --official_weights={other}'
-        return f"{self.prefix} is not of the authors' code: it holds {_listed(keys)}, nothing below model_ema/net or model/net"
+        return (
+            f"{self.prefix} is not of the authors' code: it holds {_listed(keys)}, nothing below "
+            'model_ema/net or model/net'
+        )
 
     def read(self, name):
         """The value of a variable, float32.
@@ -75,7 +91,9 @@ class Variables:
         with _readable(self.prefix):
             value = self.reader.get_tensor(f'{self.root}{name}{_VALUE}')
         if value.dtype != np.float32 or not np.all(np.isfinite(value)):
-            raise UserError(f'{self.prefix}: {self.root}{name} is not float32 and finite; take another checkpoint')
+            raise UserError(
+                f'{self.prefix}: {self.root}{name} is not float32 and finite; take another checkpoint'
+            )
         return value
 
     def verify(self):
@@ -102,7 +120,9 @@ class Variables:
         if shape is None:
             raise UserError(f'{self.prefix} lacks {self.root}{path}/w (or W)')
         if len(shape) != 4 or 0 in shape:
-            raise UserError(f'{self.prefix}: the kernel of {self.root}{path} has shape {list(shape)}, not [3, 3, in, out]')
+            raise UserError(
+                f'{self.prefix}: the kernel of {self.root}{path} has shape {list(shape)}, not [3, 3, in, out]'
+            )
         return shape
 
     def compare(self, expected):
@@ -111,7 +131,9 @@ class Variables:
         Raises:
           UserError: they differ; the message names the variables.
         """
-        spare = {name for name in self.shapes if name not in expected and name.rpartition('/')[2] not in _UNUSED}
+        spare = {
+            name for name in self.shapes if name not in expected and name.rpartition('/')[2] not in _UNUSED
+        }
         missing = expected.keys() - self.shapes.keys()
         other = [
             f'{self.root}{name} of shape {list(self.shapes[name])}, not {list(expected[name])}'
@@ -126,7 +148,11 @@ class Variables:
         if other:
             problems.append(f'holds {_listed(other)}')
         if problems:
-            hint = ' (is --image_size right? Attention is at 16 px)' if 'attn_s/' in ' '.join([*missing, *spare, *other]) else ''
+            hint = (
+                ' (is --image_size right? Attention is at 16 px)'
+                if 'attn_s/' in ' '.join([*missing, *spare, *other])
+                else ''
+            )
             raise UserError(f'{self.prefix} {", ".join(problems)}{hint}')
 
 
@@ -136,7 +162,9 @@ def _readable(prefix):
     try:
         yield
     except (tf.errors.OpError, ValueError, TypeError, IndexError, RuntimeError, OSError) as error:
-        raise UserError(f'{prefix} is damaged, or no checkpoint of TensorFlow ({one_line(error)}): fetch it again') from error
+        raise UserError(
+            f'{prefix} is damaged, or no checkpoint of TensorFlow ({one_line(error)}): fetch it again'
+        ) from error
 
 
 def _is_left_over(name, names):
@@ -157,8 +185,8 @@ def infer(variables):
       variables: a `Variables`.
 
     Returns:
-      {name of an option: value}; 'norm' may be 'group or instance', and 'conv_shortcut' is left out where no block changes the
-      number of channels.
+      {name of an option: value}; 'norm' may be 'group or instance', and 'conv_shortcut' is left out where no
+      block changes the number of channels.
 
     Raises:
       UserError: a kernel that tells is missing, or the channels are no multiples.
@@ -171,7 +199,10 @@ def infer(variables):
     levels, num_res_blocks = (1 + max(indices) for indices in zip(*blocks, strict=True))
     widths = [variables.kernel_shape(f'res_levels/{level}/0/conv2d_1/conv')[-1] for level in range(levels)]
     if any(width % channels for width in widths):
-        raise UserError(f'{prefix} has resolutions of {text(tuple(widths))} channels, which are no multiples of {channels}')
+        raise UserError(
+            f'{prefix} has resolutions of {text(tuple(widths))} channels, which are no multiples of '
+            f'{channels}'
+        )
     shortcuts = {kind: any(f'/{kind}_shortcut/' in name for name in names) for kind in ('conv2d', 'nin')}
     return {
         'image_channels': image_channels,
@@ -197,7 +228,8 @@ def _norm(names, channels):
 
 
 def options(prefix, weights, given):
-    """The options of a run with the network of a checkpoint, but for those that the user gave and that are theirs to choose.
+    """The options of a run with the network of a checkpoint, but for those that the user gave and that are
+    theirs to choose.
 
     Args:
       prefix: path of the checkpoint, with or without `.index`.
@@ -205,23 +237,32 @@ def options(prefix, weights, given):
       given: {name: value}, options that the user gave.
 
     Returns:
-      {name: value}: what the variables tell, what the authors' code has always, and defaults: an image size with 4 px at the last
-      resolution, as in all of the authors' networks, a dataset, float32, and no dataset's own bound of the loss.
+      {name: value}: what the variables tell, what the authors' code has always, and defaults: an image size
+      with 4 px at the last resolution, as in all of the authors' networks, a dataset, float32, and no
+      dataset's own bound of the loss.
 
     Raises:
-      UserError: the checkpoint cannot be read, what was given contradicts it, or what it does not tell was not given.
+      UserError: the checkpoint cannot be read, what was given contradicts it, or what it does not tell was
+        not given.
     """
     variables = Variables(prefix, weights)
     found = {**_FIXED, **infer(variables)}
     if found['norm'] == _UNTOLD:
         if given.get('norm') not in ('group', 'instance'):
             raise UserError(
-                f'{variables.prefix} has {_UNTOLD} normalisation, whose variables are alike: give --norm=group or --norm=instance'
+                f'{variables.prefix} has {_UNTOLD} normalisation, whose variables are alike: give '
+                '--norm=group or --norm=instance'
             )
         found['norm'] = given['norm']
-    contrary = [f'--{name}={text(given[name])} (it has {text(value)})' for name, value in found.items() if given.get(name, value) != value]
+    contrary = [
+        f'--{name}={text(given[name])} (it has {text(value)})'
+        for name, value in found.items()
+        if given.get(name, value) != value
+    ]
     if contrary:
-        raise UserError(f'the network in {variables.prefix} is not of {", ".join(contrary)}: drop these flags')
+        raise UserError(
+            f'the network in {variables.prefix} is not of {", ".join(contrary)}: drop these flags'
+        )
     size = given.get('image_size') or _LAST_SIZE * 2 ** (len(found['channel_mult']) - 1)
     found['image_size'] = size
     if given.get('final_act') == _NO_ACT:
@@ -246,7 +287,11 @@ def load_weights(network, prefix, weights='model_ema'):
       UserError: there is no such checkpoint, it is damaged, or its variables are not those of the network.
     """
     variables = Variables(prefix, weights)
-    mine = {f'{path}/{key}': variable for path, layer in _layer_paths(network) for variable, key in _variable_keys(layer)}
+    mine = {
+        f'{path}/{key}': variable
+        for path, layer in _layer_paths(network)
+        for variable, key in _variable_keys(layer)
+    }
     variables.compare({name: tuple(variable.shape) for name, variable in mine.items()})
     variables.verify()
     for name, variable in mine.items():
@@ -292,7 +337,10 @@ def _of_block(root, block):
     yield f'{root}/conv2d_2/conv', block.conv2
     yield f'{root}/dense/dense', block.time
     if block.shortcut:
-        yield f'{root}/{"conv2d_shortcut/conv" if block.shortcut.kernel_size else "nin_shortcut/nin"}', block.shortcut
+        yield (
+            f'{root}/{"conv2d_shortcut/conv" if block.shortcut.kernel_size else "nin_shortcut/nin"}',
+            block.shortcut,
+        )
 
 
 def _of_attention(root, attention):

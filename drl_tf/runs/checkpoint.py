@@ -1,4 +1,5 @@
-"""Checkpoints of a run: `checkpoints/<step>/` in the workdir, sealed with checksums, written aside and renamed."""
+"""Checkpoints of a run: `checkpoints/<step>/` in the workdir, sealed with checksums, written aside and
+renamed."""
 
 import json
 import os
@@ -40,7 +41,9 @@ def best_step(workdir):
     """
     best = best_score(workdir)
     if best is None:
-        raise UserError(f'--workdir={workdir} holds no best checkpoint: train with --evaluate_every, or drop --best')
+        raise UserError(
+            f'--workdir={workdir} holds no best checkpoint: train with --evaluate_every, or drop --best'
+        )
     return best['step']
 
 
@@ -76,7 +79,9 @@ def keep_best(workdir, step, note):
         shutil.copytree(_path(workdir, step), aside)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f'{kept} could not be written ({one_line(error)}): put that right, and the same command goes on') from error
+        raise UserError(
+            f'{kept} could not be written ({one_line(error)}): put that right, and the same command goes on'
+        ) from error
     shutil.rmtree(kept, ignore_errors=True)
     os.replace(aside, kept)
     write_json(os.path.join(workdir, _BEST, _BEST_SCORE), {**note, 'step': step})
@@ -90,7 +95,8 @@ def put_best_aside(workdir):
 
 
 def save(model, workdir):
-    """Writes weights, u, averages, optimizers, step, sums for the log, configuration and surroundings; keeps the last three checkpoints.
+    """Writes weights, u, averages, optimizers, step, sums for the log, configuration and surroundings; keeps
+    the last three checkpoints.
 
     Args:
       model: a compiled `RecoveryLikelihood` whose optimizer is built.
@@ -139,7 +145,8 @@ def restore(model, workdir, step=None):
       The checkpoint's step.
 
     Raises:
-      UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another architecture.
+      UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another
+        architecture.
     """
     found = workers.told_by_chief(lambda: _restore_sound(model, workdir, step))
     workers.everywhere(lambda: workers.is_chief() or _restore(model, find(workdir, found)))
@@ -154,7 +161,10 @@ def _restore_sound(model, workdir, step):
     if not present:
         raise UserError(f'--workdir={workdir} holds no checkpoint: train there first')
     if step is not None and step not in present:
-        raise UserError(f'--checkpoint_step={step} is not among the checkpoints of {workdir}: {", ".join(map(str, present))}')
+        raise UserError(
+            f'--checkpoint_step={step} is not among the checkpoints of {workdir}: '
+            f'{", ".join(map(str, present))}'
+        )
     candidates = present[::-1] if step is None else [step]
     for candidate in candidates:
         try:
@@ -168,24 +178,34 @@ def _restore_sound(model, workdir, step):
 
 def _restore(model, path):
     """Reads one checkpoint, once its files are found to be those that were written."""
-    seal.verify(path, ['state.index', 'config.json'], 'checkpoint', 'remove it, or give an older --checkpoint_step')
+    seal.verify(
+        path, ['state.index', 'config.json'], 'checkpoint', 'remove it, or give an older --checkpoint_step'
+    )
     try:
         status = _state(model).read(os.path.join(path, 'state'))
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
-        raise UserError(f'checkpoint {path} is of another architecture than the config.json of its run ({one_line(error)})') from error
+        raise UserError(
+            f'checkpoint {path} is of another architecture than the config.json of its run '
+            f'({one_line(error)})'
+        ) from error
     status.expect_partial()
 
 
 def changed_surroundings(model, workdir, step):
-    """What the bits of a run depend on and differs from where a checkpoint was written, as texts 'what: here, there'."""
+    """What the bits of a run depend on and differs from where a checkpoint was written, as texts 'what: here,
+    there'."""
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []
     with open(path, encoding='utf-8') as file:
         there = json.load(file)
     here = devices.surroundings(model.config.training.deterministic)
-    return [f'{what} {value} here, {there.get(what)} there' for what, value in here.items() if value != there.get(what)]
+    return [
+        f'{what} {value} here, {there.get(what)} there'
+        for what, value in here.items()
+        if value != there.get(what)
+    ]
 
 
 def set_aside_after(workdir, step, reason):
@@ -232,11 +252,13 @@ def find(workdir, step):
 
 
 def _state(model, as_read=False):
-    """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on their own.)
+    """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on
+    their own.)
 
     Args:
       model: a `RecoveryLikelihood`.
-      as_read: whether sums that the workers hold in parts are read now, by all of them, so that one of them can write the state.
+      as_read: whether sums that the workers hold in parts are read now, by all of them, so that one of them
+        can write the state.
     """
     variables = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:

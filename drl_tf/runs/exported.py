@@ -1,8 +1,9 @@
 """Exported models, those that come with the package among them: they can be read like runs.
 
-`saved_models/<name>/<version>/` holds a SavedModel and, beside it, `config.json` and a seal. A model is built from the configuration
-and takes its weights from the SavedModel's variables, so that it can do all that a trained one can. A workdir that uses an exported
-model holds its configuration and, in `model.json`, where it is.
+`saved_models/<name>/<version>/` holds a SavedModel and, beside it, `config.json` and a seal. A model is built
+from the configuration and takes its weights from the SavedModel's variables, so that it can do all that a
+trained one can. A workdir that uses an exported model holds its configuration and, in `model.json`, where it
+is.
 """
 
 import json
@@ -37,7 +38,8 @@ def find(model, flag='--model'):
     """The version folder of an exported model.
 
     Args:
-      model: the name of one that comes with the package, its newest version; or a directory: a version folder, or one of versions.
+      model: the name of one that comes with the package, its newest version; or a directory: a version
+        folder, or one of versions.
       flag: what asked for it, for the message.
 
     Raises:
@@ -48,28 +50,42 @@ def find(model, flag='--model'):
     elif os.path.isdir(model):
         directory = model
     else:
-        shipped = f'one of {", ".join(names())}' if names() else 'a name (but no model comes with this installation)'
+        shipped = (
+            f'one of {", ".join(names())}'
+            if names()
+            else 'a name (but no model comes with this installation)'
+        )
         raise UserError(f'{flag}={model} must be {shipped}, or the directory of an exported model')
     if _is_version(directory):
         return directory
     versions = _versions(directory)
     if not versions:
-        raise UserError(f'{flag}={model} holds no exported model: give the folder that --mode=export named, or a run as --workdir')
+        raise UserError(
+            f'{flag}={model} holds no exported model: give the folder that --mode=export named, or a run as '
+            '--workdir'
+        )
     return os.path.join(directory, max(versions, key=int))
 
 
 def readable(model, flag):
-    """A directory that can be read like a run: that of one, or, by `find`, the version folder of an exported model."""
+    """A directory that can be read like a run: that of one, or, by `find`, the version folder of an exported
+    model."""
     return model if os.path.exists(os.path.join(model, configuration.FILE_NAME)) else find(model, flag)
 
 
 def _is_version(directory):
-    return os.path.exists(os.path.join(directory, _SAVED_MODEL)) or os.path.exists(os.path.join(directory, DESCRIPTION))
+    return os.path.exists(os.path.join(directory, _SAVED_MODEL)) or os.path.exists(
+        os.path.join(directory, DESCRIPTION)
+    )
 
 
 def _versions(directory):
     """Names of the version folders of a directory."""
-    return [path.name for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()] if os.path.isdir(directory) else []
+    return (
+        [path.name for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()]
+        if os.path.isdir(directory)
+        else []
+    )
 
 
 def name_of(version):
@@ -78,7 +94,8 @@ def name_of(version):
 
 
 def source(workdir):
-    """The version folder that the weights of a workdir are in: itself, or what its `model.json` names; None for a run.
+    """The version folder that the weights of a workdir are in: itself, or what its `model.json` names; None
+    for a run.
 
     Raises:
       UserError: that file is damaged, or names no directory.
@@ -95,7 +112,9 @@ def source(workdir):
             raise ValueError(f'{version} is no directory')
         return version
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f'{path} names no exported model ({one_line(error)}): give --model again, which writes it anew') from error
+        raise UserError(
+            f'{path} names no exported model ({one_line(error)}): give --model again, which writes it anew'
+        ) from error
 
 
 def load_config(version):
@@ -126,7 +145,9 @@ def link(version, workdir):
     Raises:
       UserError: it holds one, or the exported model is damaged.
     """
-    if os.path.exists(os.path.join(workdir, configuration.FILE_NAME)) and not os.path.exists(os.path.join(workdir, _LINK)):
+    if os.path.exists(os.path.join(workdir, configuration.FILE_NAME)) and not os.path.exists(
+        os.path.join(workdir, _LINK)
+    ):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
     write_json(os.path.join(workdir, _LINK), {'model': os.path.abspath(version)})
     load_config(version).save(workdir)
@@ -140,11 +161,15 @@ def named_weights(model, weights):
       weights: 'ema' or 'raw'.
     """
     chosen = {raw.name: average if weights == 'ema' else raw for average, raw in model.averages}
-    return {name: {weight.path.partition('/')[2]: weight.value for weight in network.weights} for name, network in chosen.items()}
+    return {
+        name: {weight.path.partition('/')[2]: weight.value for weight in network.weights}
+        for name, network in chosen.items()
+    }
 
 
 def restore(model, version, step=None):
-    """Reads the weights of an exported model, which then are both the averaged and the raw ones; u is as it was exported.
+    """Reads the weights of an exported model, which then are both the averaged and the raw ones; u is as it
+    was exported.
 
     Args:
       model: a `RecoveryLikelihood`.
@@ -165,7 +190,9 @@ def restore(model, version, step=None):
     if step not in (None, found):
         raise UserError(f'--checkpoint_step={step}: {version} was made of step {found} alone; drop the flag')
     try:
-        status = tf.train.Checkpoint(exported_weights=named_weights(model, 'ema')).read(os.path.join(version, _VARIABLES))
+        status = tf.train.Checkpoint(exported_weights=named_weights(model, 'ema')).read(
+            os.path.join(version, _VARIABLES)
+        )
         status.assert_existing_objects_matched().expect_partial()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
         what = f'is of another architecture than its {configuration.FILE_NAME} says ({one_line(error)})'

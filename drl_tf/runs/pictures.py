@@ -24,7 +24,8 @@ def to_uint8(images):
 
 
 def kept(images):
-    """What is kept of images in [-1, 1], float32 [n, H, W, C]: grey levels as `to_uint8`; points of the plane stay as they are."""
+    """What is kept of images in [-1, 1], float32 [n, H, W, C]: grey levels as `to_uint8`; points of the plane
+    stay as they are."""
     return np.asarray(images) if _are_points(images) else to_uint8(images)
 
 
@@ -48,7 +49,8 @@ def cloud(points):
 
 
 def square(images):
-    """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows, columns, H, W, C].
+    """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows,
+    columns, H, W, C].
 
     Points, float32 [n, 1, 1, 2], are one cell, their `cloud`.
     """
@@ -153,7 +155,8 @@ def trajectory(states, count):
 
 
 def progress_bar(total, what, done=0, silent=False, unit=' images'):
-    """A bar of images or of another unit; on a terminal it moves every second, in a log there is a line every half minute."""
+    """A bar of images or of another unit; on a terminal it moves every second, in a log there is a line every
+    half minute."""
     interval = 1 if sys.stderr.isatty() else 30
     return tqdm.tqdm(total=total, initial=done, unit=unit, desc=what, mininterval=interval, disable=silent)
 

@@ -36,26 +36,41 @@ class _Shard(NamedTuple):
     count: int
 
 
-def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, compose=None, first=0, after_part=lambda: None):
-    """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one run at a time.
+def draw(
+    model,
+    directory,
+    num_samples,
+    seed,
+    step,
+    weights='ema',
+    label=-1,
+    compose=None,
+    first=0,
+    after_part=lambda: None,
+):
+    """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one run
+    at a time.
 
-    Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything else that are
-    there are put aside, in `<directory>.1` and so on. Another batch size or number of replicas goes on with the same shards.
+    Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything
+    else that are there are put aside, in `<directory>.1` and so on. Another batch size or number of replicas
+    goes on with the same shards.
 
     Args:
       model: a `RecoveryLikelihood`; it samples on the replicas of the strategy that it was built under.
-      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C]; points: float32),
-        `first` and `seed`.
+      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C];
+        points: float32), `first` and `seed`.
       num_samples: how many images.
       seed: an int; image i depends on (seed, i) alone, up to rounding.
       step: the training step of the model.
       weights: 'ema' or 'raw'.
       label, compose: as in `batches`.
       first: index of the first image.
-      after_part: called after each part of the levels of a batch; what it raises ends the drawing, and the shards that are done stay.
+      after_part: called after each part of the levels of a batch; what it raises ends the drawing, and the
+        shards that are done stay.
 
     Returns:
-      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now; else None.
+      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now;
+      else None.
 
     Raises:
       UserError: another run draws there, or the samples are not finite.
@@ -64,7 +79,9 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
     trajectory, share = None, _share(model, num_samples)
     batch = share * model.distribute_strategy.num_replicas_in_sync
     with workers.held(directory):
-        missing = [_Shard(*shard) for shard in workers.told_by_chief(lambda: _missing(directory, settings, batch))]
+        missing = [
+            _Shard(*shard) for shard in workers.told_by_chief(lambda: _missing(directory, settings, batch))
+        ]
         done = num_samples - sum(shard.count for shard in missing)
         with pictures.progress_bar(num_samples, 'sampling', done, silent=not workers.is_chief()) as bar:
             walked = pictures.in_whole_steps(bar)
@@ -75,15 +92,20 @@ def draw(model, directory, num_samples, seed, step, weights='ema', label=-1, com
 
             for shard in missing:
                 images = []
-                for part, states in _sampled(model, share, shard.count, seed, weights, label, compose, shard.first, show):
+                for part, states in _sampled(
+                    model, share, shard.count, seed, weights, label, compose, shard.first, show
+                ):
                     images.append(part)
                     trajectory = trajectory or (states if shard.first == first else None)
                 workers.by_chief(functools.partial(_write, shard, images, seed))
-    return trajectory and [model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory]
+    return trajectory and [
+        model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory
+    ]
 
 
 def batches(model, num_samples, seed, weights='ema', label=-1, compose=None, first=0) -> Iterator[np.ndarray]:
-    """Draws images a batch at a time, a part of it on each replica; image i depends on (seed, i) alone, up to rounding.
+    """Draws images a batch at a time, a part of it on each replica; image i depends on (seed, i) alone, up to
+    rounding.
 
     Args:
       model: a `RecoveryLikelihood`.
@@ -100,7 +122,9 @@ def batches(model, num_samples, seed, weights='ema', label=-1, compose=None, fir
     Raises:
       UserError: the samples are not finite.
     """
-    for images, _ in _sampled(model, _share(model, num_samples), num_samples, seed, weights, label, compose, first):
+    for images, _ in _sampled(
+        model, _share(model, num_samples), num_samples, seed, weights, label, compose, first
+    ):
         yield images
 
 
@@ -111,9 +135,11 @@ def _share(model, num_samples):
 
 
 def _sampled(model, share, num_samples, seed, weights, label, compose, first, after_part=lambda count: None):
-    """Yields the images of each batch, as `batches`, and its states, [x_T, ..., x_0], each with a part for each replica.
+    """Yields the images of each batch, as `batches`, and its states, [x_T, ..., x_0], each with a part for
+    each replica.
 
-    After each part of the levels of a batch `after_part` is told to how many images the levels walked since the last call amount.
+    After each part of the levels of a batch `after_part` is told to how many images the levels walked since
+    the last call amount.
     """
     strategy, last = model.distribute_strategy, first + num_samples
     batch = share * strategy.num_replicas_in_sync
@@ -128,18 +154,25 @@ def _sampled(model, share, num_samples, seed, weights, label, compose, first, af
         states = model.sample(share, [seed, noise.SAMPLING], mine, weights, terms, strategy.run, walked)
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
-            raise UserError('the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another checkpoint')
+            raise UserError(
+                'the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use '
+                'another checkpoint'
+            )
         yield pictures.kept(images[: last - start]), states
 
 
 def _together(strategy, parts):
     """The terms of all replicas in one structure: the weights are the same, the labels differ."""
     terms = [zip(*term, strict=True) for term in zip(*parts, strict=True)]
-    return tuple((None if labels[0] is None else workers.of_each(strategy, labels), weights[0]) for labels, weights in terms)
+    return tuple(
+        (None if labels[0] is None else workers.of_each(strategy, labels), weights[0])
+        for labels, weights in terms
+    )
 
 
 def terms_of(config, first, count, label=-1, compose=None):
-    """What is summed for images `first`, `first` + 1, ...; `label` and `compose` as in `batches`. See `model.guided`."""
+    """What is summed for images `first`, `first` + 1, ...; `label` and `compose` as in `batches`. See
+    `model.guided`."""
     if compose:
         return composed([tf.fill([count], c + 1) for c in compose[0]], list(compose[1]))
     if config.data.num_classes:
@@ -148,7 +181,8 @@ def terms_of(config, first, count, label=-1, compose=None):
 
 
 def labels_in_turn(config, first, count, label=-1):
-    """Classes of images `first`, `first` + 1, ...: each in turn, or all of one class; int32 [count] from 1."""
+    """Classes of images `first`, `first` + 1, ...: each in turn, or all of one class; int32 [count] from
+    1."""
     if label >= 0:
         return tf.fill([count], label + 1)
     return tf.range(first, first + count) % config.data.num_classes + 1
@@ -163,8 +197,8 @@ def read(path, image_shape) -> Iterator[np.ndarray]:
     """Reads images of one size, a part at a time, in order.
 
     Args:
-      path: a directory that `draw` wrote, or what `data.image_files` reads: a `.npz` or `.npy` file, or a directory of PNG and
-        JPEG pictures.
+      path: a directory that `draw` wrote, or what `data.image_files` reads: a `.npz` or `.npy` file, or a
+        directory of PNG and JPEG pictures.
       image_shape: [H, W, C] that they must have.
 
     Yields:
@@ -190,16 +224,23 @@ def _read(directory, image_shape):
     described = _describe(directory)
     settings = described['settings']
     if settings['image_shape'] != list(image_shape):
-        raise UserError(f'{directory} holds images of {settings["image_shape"]}, not {list(image_shape)} [H, W, C]')
+        raise UserError(
+            f'{directory} holds images of {settings["image_shape"]}, not {list(image_shape)} [H, W, C]'
+        )
     shards = _shards(directory, described)
     missing = [shard.path for shard in shards if not os.path.exists(shard.path)]
     if missing:
-        raise UserError(f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run the command that draws them')
+        raise UserError(
+            f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run the command '
+            'that draws them'
+        )
     for shard in shards:
         try:
             yield _load(shard, settings)
         except Exception as error:
-            raise UserError(f'{shard.path} is damaged ({one_line(error)}): run the command that drew it again') from error
+            raise UserError(
+                f'{shard.path} is damaged ({one_line(error)}): run the command that drew it again'
+            ) from error
 
 
 def _is_set(path):
@@ -218,7 +259,9 @@ def _describe(directory):
         _check_described(described)
         return described
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f'{path} is missing or damaged ({one_line(error)}): draw the samples again') from error
+        raise UserError(
+            f'{path} is missing or damaged ({one_line(error)}): draw the samples again'
+        ) from error
 
 
 def _check_described(described):
@@ -233,7 +276,11 @@ def _check_described(described):
 
 def _missing(directory, settings, batch):
     """The shards that are still to be drawn."""
-    return [shard for shard in _shards(directory, _begun(directory, settings, batch)) if not _is_sound(shard, settings)]
+    return [
+        shard
+        for shard in _shards(directory, _begun(directory, settings, batch))
+        if not _is_sound(shard, settings)
+    ]
 
 
 def _write(shard, images, seed):
@@ -251,7 +298,9 @@ def _begun(directory, settings, batch):
         return described
     kept = put_aside(directory)
     if kept:
-        changed = [name for name, value in settings.items() if described and described['settings'].get(name) != value]
+        changed = [
+            name for name, value in settings.items() if described and described['settings'].get(name) != value
+        ]
         reason = f'of other settings ({", ".join(changed)})' if changed else f'without a sound {DESCRIPTION}'
         logging.warning('%s held samples %s: they are now in %s', directory, reason, kept)
     most = min(_MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
@@ -264,10 +313,27 @@ def settings_of(model, num_samples, seed, step, weights, label=-1, compose=None,
     """All that decides the pixels of `draw`, as JSON has it."""
     config = model.config
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
-    options = {name: value for group in groups for name, value in dataclasses.asdict(group).items() if name != 'sample_batch_size'}
-    options |= {'precision': config.training.precision, 'num_classes': config.data.num_classes, 'image_shape': config.image_shape}
-    mine = {'step': step, 'weights': weights, 'weights_sha256': fingerprint(model, weights), 'label': label, 'compose': compose}
-    return json.loads(json.dumps({'seed': seed, 'first': first, 'num_samples': num_samples, **mine, **options}))
+    options = {
+        name: value
+        for group in groups
+        for name, value in dataclasses.asdict(group).items()
+        if name != 'sample_batch_size'
+    }
+    options |= {
+        'precision': config.training.precision,
+        'num_classes': config.data.num_classes,
+        'image_shape': config.image_shape,
+    }
+    mine = {
+        'step': step,
+        'weights': weights,
+        'weights_sha256': fingerprint(model, weights),
+        'label': label,
+        'compose': compose,
+    }
+    return json.loads(
+        json.dumps({'seed': seed, 'first': first, 'num_samples': num_samples, **mine, **options})
+    )
 
 
 def fingerprint(model, weights):
@@ -286,7 +352,10 @@ def _shards(directory, described):
     first, last = settings['first'], settings['first'] + settings['num_samples']
     starts = range(first, last, size)
     names = [f'images-{index:05d}-of-{len(starts):05d}.npz' for index in range(len(starts))]
-    return [_Shard(os.path.join(directory, name), start, min(size, last - start)) for name, start in zip(names, starts, strict=True)]
+    return [
+        _Shard(os.path.join(directory, name), start, min(size, last - start))
+        for name, start in zip(names, starts, strict=True)
+    ]
 
 
 def _is_sound(shard, settings):
@@ -304,7 +373,10 @@ def _is_sound(shard, settings):
 def _load(shard, settings):
     """The images of a shard, once its checksums and contents are found right."""
     with zipfile.ZipFile(shard.path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > shard.count * math.prod(settings['image_shape']) + _MOST_BYTES:
+        if (
+            sum(member.file_size for member in archive.infolist())
+            > shard.count * math.prod(settings['image_shape']) + _MOST_BYTES
+        ):
             raise ValueError('longer than its images')
         members = (archive.open(f'{name}.npy') for name in ('images', 'first', 'seed'))
         images, first, seed = (np.lib.format.read_array(member, allow_pickle=False) for member in members)

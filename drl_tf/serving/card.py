@@ -1,4 +1,5 @@
-"""The model card of an exported model: what it is, of what and how it was made, how good it is, what it is not for."""
+"""The model card of an exported model: what it is, of what and how it was made, how good it is, what it is
+not for."""
 
 import dataclasses
 import glob
@@ -13,9 +14,19 @@ from drl_tf.data import table
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
 BEGINNING = {'origin': {}, 'fitted_steps': 0}
-NOTHING = {'seconds': None, 'device': None, 'evaluations': [], 'likelihood': None, 'density': None, **BEGINNING}
+NOTHING = {
+    'seconds': None,
+    'device': None,
+    'evaluations': [],
+    'likelihood': None,
+    'density': None,
+    **BEGINNING,
+}
 _NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
-_TITLES = {'floor': 'floor: the distance of held-out real images', 'class_agreement': 'samples taken for the class that was asked for'}
+_TITLES = {
+    'floor': 'floor: the distance of held-out real images',
+    'class_agreement': 'samples taken for the class that was asked for',
+}
 
 
 def history(workdir, step, weights):
@@ -27,20 +38,36 @@ def history(workdir, step, weights):
       weights: 'ema' or 'raw'.
 
     Returns:
-      dict of 'seconds' in training up to the step, 'device', what `beginning` gives and, of that step and those weights,
-      'evaluations', a list of results, 'likelihood', the result of the most annealing, and 'density', that of points; what is not
-      known is None or empty.
+      dict of 'seconds' in training up to the step, 'device', what `beginning` gives and, of that step and
+      those weights, 'evaluations', a list of results, 'likelihood', the result of the most annealing, and
+      'density', that of points; what is not known is None or empty.
     """
 
     def results(directory):
         paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
-        return [result for result in map(_read, paths) if (result.get('step'), result.get('weights')) == (step, weights)]
+        return [
+            result
+            for result in map(_read, paths)
+            if (result.get('step'), result.get('weights')) == (step, weights)
+        ]
 
-    likelihoods = [result for result in results('likelihood') if {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()]
-    likelihood = max(likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None)
+    likelihoods = [
+        result
+        for result in results('likelihood')
+        if {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()
+    ]
+    likelihood = max(
+        likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
+    )
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
-    found = {**NOTHING, **beginning(workdir), 'evaluations': results('evaluation'), 'likelihood': likelihood, 'density': density}
+    found = {
+        **NOTHING,
+        **beginning(workdir),
+        'evaluations': results('evaluation'),
+        'likelihood': likelihood,
+        'density': density,
+    }
     if exported.source(workdir):
         return found
     surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
@@ -54,15 +81,21 @@ def beginning(workdir):
       workdir: the directory of a run, or of an exported model, or one that uses one.
 
     Returns:
-      dict of 'origin', of a network that was imported (see `train.import_official`), else empty, and 'fitted_steps', how many
-      `Model.fit` took in Python.
+      dict of 'origin', of a network that was imported (see `train.import_official`), else empty, and
+      'fitted_steps', how many `Model.fit` took in Python.
     """
     version = exported.source(workdir)
     if version:
         described = _read(os.path.join(version, exported.DESCRIPTION))
         return {name: described.get(name, nothing) for name, nothing in BEGINNING.items()}
     origin = _read(os.path.join(workdir, authors_checkpoint.ORIGIN))
-    return {**BEGINNING, 'origin': {name: os.path.basename(value) if isinstance(value, str) else value for name, value in origin.items()}}
+    return {
+        **BEGINNING,
+        'origin': {
+            name: os.path.basename(value) if isinstance(value, str) else value
+            for name, value in origin.items()
+        },
+    }
 
 
 def _read(path):
@@ -85,14 +118,18 @@ def _seconds(workdir, step):
         with open(path, encoding='utf-8') as file:
             for line in map(json.loads, file):
                 if line['step'] <= step:
-                    total, last = total + (line['step'] - last) * batch / line['images_per_second'], line['step']
+                    total, last = (
+                        total + (line['step'] - last) * batch / line['images_per_second'],
+                        line['step'],
+                    )
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         return None
     return total
 
 
 def write_flags(path, config):
-    """Writes every option that training reads as a flagfile, so that it gives the same run whatever the presets say.
+    """Writes every option that training reads as a flagfile, so that it gives the same run whatever the
+    presets say.
 
     Args:
       path: the file.
@@ -129,7 +166,10 @@ def write(path, final, model, config, step, max_samples, weights, known):
         _summary(config),
         *_section('Data', _data(config, known)),
         *_section('Training', _training(model, config, step, weights, known, final)),
-        *_section('Scores', _density(known['density']) or [*_scores(known['evaluations']), *_likelihood(known['likelihood'])]),
+        *_section(
+            'Scores',
+            _density(known['density']) or [*_scores(known['evaluations']), *_likelihood(known['likelihood'])],
+        ),
         *_section('Limits', _limits(config, max_samples, known['fitted_steps'])),
         *_section('Use', _use(final)),
     ]
@@ -143,19 +183,29 @@ def _section(title, lines):
 
 def _summary(config):
     size, channels = config.data.image_size, config.data.image_channels
-    kind = 'cooperative diffusion recovery likelihood' if config.diffusion.initializer else 'diffusion recovery likelihood'
+    kind = (
+        'cooperative diffusion recovery likelihood'
+        if config.diffusion.initializer
+        else 'diffusion recovery likelihood'
+    )
     classes = f', conditional on {config.data.num_classes} classes' if config.data.num_classes else ''
-    what = 'points of the plane' if config.planar else f'{size} x {size} pixels, {channels} channel(s){classes}'
+    what = (
+        'points of the plane' if config.planar else f'{size} x {size} pixels, {channels} channel(s){classes}'
+    )
     return f'An energy-based model of `{config.data.dataset}`, {what}, by {kind}.'
 
 
 def _data(config, known):
     spec = table.find_spec(config.data.dataset)
     terms = '' if config.planar else ' The weights were made from them: their terms may bind you too.'
-    imported = "- The authors' checkpoint does not say what it was trained on; that is what was given, or supposed, when it was imported."
+    imported = (
+        "- The authors' checkpoint does not say what it was trained on; that is what was given, or "
+        'supposed, when it was imported.'
+    )
     fitted = '- What `Model.fit` was given besides is not known here.'
     return [
-        f'- What: {spec.note or config.data.dataset}; the training split (`--dataset={config.data.dataset}`, docs/datasets.md).',
+        f'- What: {spec.note or config.data.dataset}; the training split '
+        f'(`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
         *([imported] if known['origin'] else []),
         *([fitted] if known['fitted_steps'] else []),
@@ -166,26 +216,34 @@ def _training(model, config, step, weights, known, final):
     parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
     return [
         *_begun(known['origin']),
-        f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, K = {text(config.diffusion.mcmc_steps)}.',
+        f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, K = '
+        f'{text(config.diffusion.mcmc_steps)}.',
         f'- Parameters: {parameters}.',
         *_steps(config, step, weights, known, os.path.join(final, 'train.flags')),
     ]
 
 
 def _steps(config, step, weights, known, flags):
-    """What is known of the steps: all of a run, of one that began with an import those after it; of `Model.fit` how many."""
-    options, fitted = config.training, known['fitted_steps']
+    """What is known of the steps: all of a run, of one that began with an import those after it; of
+    `Model.fit` how many."""
+    options, fitted = (config.training,)
+    known['fitted_steps']
     used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
     if fitted:
-        last = f'- Weights: {used}, of step {step:,}, the last {fitted:,} of which `Model.fit` took in Python, on images that it was given.'
+        last = f'- Weights: {used}, of step {step:,}, the last {fitted:,} of which `Model.fit` took '
+        last += 'in Python, on images that it was given.'
         return [last, f'- Options: `{flags}` holds those of the run before; it does not give this model.']
     if known['origin'] and not step:
         return ['- Weights: those that were imported; nothing was trained since.']
-    time, since = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known', ' since the import' * bool(known['origin'])
+    time, since = (
+        f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known',
+        ' since the import' * bool(known['origin']),
+    )
     command = f'- Command: `python run.py --flagfile={flags}`, which holds every option.'
     goes_on = f'- Options: `{flags}` holds those of the steps since the import; it does not give this model.'
     return [
-        f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; seed {options.seed}.',
+        f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; '
+        f'seed {options.seed}.',
         goes_on if known['origin'] else command,
         f'- Time in training{since}: {time}, on {known["device"] or "a device that is not known"}.',
     ]
@@ -196,7 +254,11 @@ def _begun(origin):
     if not origin:
         return []
     iteration = origin.get('iteration')
-    trained = f'{iteration:,} iterations' if isinstance(iteration, int) else 'a number of iterations that is not known'
+    trained = (
+        f'{iteration:,} iterations'
+        if isinstance(iteration, int)
+        else 'a number of iterations that is not known'
+    )
     which = f'`{origin.get("official_weights")}` of `{origin.get("official_checkpoint")}`'
     return [f"- Begun with {which}, which the authors' code trained for {trained}; steps count from there."]
 
@@ -208,8 +270,15 @@ def _scores(evaluations):
     settings, lines = {field.name for field in dataclasses.fields(Sampling)}, []
     for result in evaluations:
         of = f'features of {result.get("extractor")} ({result.get("extractor_hash")})'
-        lines += [f'{result.get("num_samples"):,} samples against {result.get("real")}, {of}:', '', '| score | |', '|---|---|']
-        numbers = {name: value for name, value in result.items() if isinstance(value, float) and name not in settings}
+        lines += [
+            f'{result.get("num_samples"):,} samples against {result.get("real")}, {of}:',
+            '',
+            '| score | |',
+            '|---|---|',
+        ]
+        numbers = {
+            name: value for name, value in result.items() if isinstance(value, float) and name not in settings
+        }
         lines += [f'| {_TITLES.get(name, name)} | {value:.4g} |' for name, value in numbers.items()]
         lines += ['', *([f'Warning: {result["warning"]}.', ''] if result.get('warning') else [])]
     return lines[:-1]
@@ -219,8 +288,12 @@ def _likelihood(result):
     """What annealed importance sampling said."""
     if not result:
         return []
-    low, high = (f'{result[name]:.4g} (log Z_0 = {result[f"log_z_{name[8:]}"]:.2f})' for name in ('density_low', 'density_high'))
-    of = f'{result["num_images"]:,} held-out images, {result["num_chains"]} chains of {result["transitions"]} transitions from each side'
+    low, high = (
+        f'{result[name]:.4g} (log Z_0 = {result[f"log_z_{name[8:]}"]:.2f})'
+        for name in ('density_low', 'density_high')
+    )
+    chains = f'{result["num_chains"]} chains of {result["transitions"]} transitions from each side'
+    of = f'{result["num_images"]:,} held-out images, {chains}'
     return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
 
 
@@ -230,8 +303,10 @@ def _density(result):
         return []
     found = result['levels']['0']
     return [
-        f'- Mean log-likelihood of fresh points under level 0: {found["mean_log_density_of_fresh_points"]:.3f} nats.',
-        f'- log Z_0: {found["log_z_quadrature"]:.4f} by quadrature, {found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by '
+        '- Mean log-likelihood of fresh points under level 0: '
+        f'{found["mean_log_density_of_fresh_points"]:.3f} nats.',
+        f'- log Z_0: {found["log_z_quadrature"]:.4f} by quadrature, {found["log_z_annealed"]:.4f} ± '
+        f'{found["standard_error"]:.2g} by '
         f'annealed importance sampling ({result["num_chains"]:,} chains).',
     ]
 
@@ -241,11 +316,13 @@ def _limits(config, max_samples, fitted_steps):
     fitted = ', and what it was fitted to,' if fitted_steps else ''
     what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
     return [
-        f'- It knows `{config.data.dataset}`{alone}{fitted} alone. It gives an energy for whatever has that shape: for other {what} it is '
+        f'- It knows `{config.data.dataset}`{alone}{fitted} alone. It gives an energy for whatever has that '
+        f'shape: for other {what} it is '
         'an extrapolation.',
         f'- Samples are those of {_chains(config.diffusion)}, not of the exact density.',
         '- Energies are -F in nats up to a constant of each level: compare them at one level alone.',
-        f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to {rounding}.',
+        f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to '
+        f'{rounding}.',
     ]
 
 
@@ -260,5 +337,6 @@ def _use(final):
     return [
         f'    python run.py --mode=sample --model={final}',
         '',
-        f'As a SavedModel: signatures and serving are in docs/serving.md; TensorFlow Serving takes `{name}/` as it is.',
+        'As a SavedModel: signatures and serving are in docs/serving.md; TensorFlow Serving takes '
+        f'`{name}/` as it is.',
     ]

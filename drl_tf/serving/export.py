@@ -27,7 +27,8 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
       config: a `Config`; its K and noise scale are those of the signatures.
       workdir: the directory of the run.
       directory: parent of the integer version folders.
-      max_samples: the largest number of images of one request, which are one batch; 0 takes 1,024, or as many as a gradient in 4 GiB has.
+      max_samples: the largest number of images of one request, which are one batch; 0 takes 1,024, or as many
+        as a gradient in 4 GiB has.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.
 
@@ -35,7 +36,8 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
       Where things are, as {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be exported or written.
+      UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
+        exported or written.
     """
     check(config, directory)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
@@ -51,14 +53,16 @@ def check(config, directory):
 
 
 def write(model, config, step, directory, max_samples, weights='ema', history=card.NOTHING):
-    """Writes a model as the next version of a SavedModel, aside and renamed: a server that looks there sees it whole.
+    """Writes a model as the next version of a SavedModel, aside and renamed: a server that looks there sees
+    it whole.
 
     Args:
       model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
       config: the `Config` of its run.
       step: how many steps it was trained.
       directory, max_samples, weights: as in `export`.
-      history: what is known of its training, for the card, and of log Z, for the signature `log_likelihood`; see `card.history`.
+      history: what is known of its training, for the card, and of log Z, for the signature `log_likelihood`;
+        see `card.history`.
 
     Returns:
       Where things are, as {label: text}.
@@ -69,20 +73,36 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
     log_z, max_samples = _log_z(history), max_samples or _most_images(model)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
-        final, aside = os.path.join(directory, str(max(versions, default=0) + 1)), os.path.join(directory, _ASIDE)
+        final, aside = (
+            os.path.join(directory, str(max(versions, default=0) + 1)),
+            os.path.join(directory, _ASIDE),
+        )
         try:
             shutil.rmtree(aside, ignore_errors=True)
             module = Export(model, max_samples, weights, log_z)
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
-            _describe(aside, config, step, weights, max_samples, log_z, {name: history[name] for name in card.BEGINNING})
+            _describe(
+                aside,
+                config,
+                step,
+                weights,
+                max_samples,
+                log_z,
+                {name: history[name] for name in card.BEGINNING},
+            )
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)
-            card.write(os.path.join(aside, exported.CARD), final, model, config, step, max_samples, weights, history)
+            card.write(
+                os.path.join(aside, exported.CARD), final, model, config, step, max_samples, weights, history
+            )
             os.replace(aside, final)
             sync(directory)
         except (OSError, tf.errors.OpError) as error:
-            raise UserError(f'{final} could not be written ({one_line(error)}): put that right, and give the command again') from error
+            raise UserError(
+                f'{final} could not be written ({one_line(error)}): put that right, and give the command '
+                'again'
+            ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return {'SavedModel': final, 'model card': os.path.join(final, exported.CARD)}
@@ -94,7 +114,8 @@ def _most_images(model):
 
 
 def _log_z(history):
-    """log Z_0 from two sides, a list in order: annealing either way, or for points quadrature and annealing; None where it is not known."""
+    """log Z_0 from two sides, a list in order: annealing either way, or for points quadrature and annealing;
+    None where it is not known."""
     known, points = history['likelihood'], history['density']
     if points:
         level = points['levels']['0']
@@ -103,7 +124,8 @@ def _log_z(history):
 
 
 def _describe(path, config, step, weights, max_samples, log_z, beginning):
-    """Notes what was exported: the configuration without paths of this machine, and in `assets.extra/` what a client may ask."""
+    """Notes what was exported: the configuration without paths of this machine, and in `assets.extra/` what a
+    client may ask."""
     portable = dataclasses.replace(config.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
     portable.save(path)
     card.write_flags(os.path.join(path, 'train.flags'), portable)

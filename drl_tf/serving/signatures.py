@@ -1,4 +1,5 @@
-"""What a SavedModel answers: its signatures, over the weights of a model. Wrong requests end in an error, found in the graph."""
+"""What a SavedModel answers: its signatures, over the weights of a model. Wrong requests end in an error,
+found in the graph."""
 
 import functools
 import math
@@ -17,8 +18,9 @@ _GREY_HALF = 127.5
 class Export(tf.Module):
     """The signatures over the weights of a float32 model.
 
-    `sample`, `energy` and `denoise`; for models with classes `sample_class` and `energy_class` (the others then know no class);
-    `log_likelihood` where log Z is known. Each also with PNG files instead of arrays, as `sample_bytes` and so on, but for points.
+    `sample`, `energy` and `denoise`; for models with classes `sample_class` and `energy_class` (the others
+    then know no class); `log_likelihood` where log Z is known. Each also with PNG files instead of arrays, as
+    `sample_bytes` and so on, but for points.
 
     Args:
       model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
@@ -40,7 +42,11 @@ class Export(tf.Module):
 
     def signatures(self):
         """{name: concrete function}, as `tf.saved_model.save` takes them."""
-        image, level, one_seed = self._model.config.image_shape, ('level', [None], tf.int32), ('seed', [2], tf.int32)
+        image, level, one_seed = (
+            self._model.config.image_shape,
+            ('level', [None], tf.int32),
+            ('seed', [2], tf.int32),
+        )
         images, files = ('images', [None, *image], tf.float32), ('images_bytes', [None], tf.string)
         labels, guidance = ('labels', [None], tf.int32), ('guidance', [], tf.float32)
         inputs = {
@@ -49,7 +55,10 @@ class Export(tf.Module):
             self.denoise: (images, level, one_seed),
         }
         if self._model.config.data.num_classes:
-            inputs |= {self.sample_class: (one_seed, labels, guidance), self.energy_class: (images, level, labels, guidance)}
+            inputs |= {
+                self.sample_class: (one_seed, labels, guidance),
+                self.energy_class: (images, level, labels, guidance),
+            }
         if self._log_z:
             inputs[self.log_likelihood] = (images,)
         found = {}
@@ -57,7 +66,9 @@ class Export(tf.Module):
             found[function.__name__] = _traced(function, specs)
             if self._model.config.planar:
                 continue
-            found[f'{function.__name__}_bytes'] = _traced(self._with_files(function), [files if spec is images else spec for spec in specs])
+            found[f'{function.__name__}_bytes'] = _traced(
+                self._with_files(function), [files if spec is images else spec for spec in specs]
+            )
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function):
@@ -68,12 +79,17 @@ class Export(tf.Module):
                 inputs['images'] = self._entering(function, inputs.pop('images_bytes'), inputs.get('level'))
             outputs = function(**inputs)
             images = outputs.pop('images', None)
-            return outputs if images is None else {**outputs, 'images_bytes': tf.io.encode_png(_grey_levels(images))}
+            return (
+                outputs
+                if images is None
+                else {**outputs, 'images_bytes': tf.io.encode_png(_grey_levels(images))}
+            )
 
         return answer
 
     def _entering(self, function, files, level):
-        """What a signature takes for clean images x: m_t A_t x for energies, A_0 x for densities; noisy ones enter as they are."""
+        """What a signature takes for clean images x: m_t A_t x for energies, A_0 x for densities; noisy ones
+        enter as they are."""
         schedule = self._model.schedule
         with tf.control_dependencies(_within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
@@ -85,16 +101,20 @@ class Export(tf.Module):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
     def sample(self, seed, num_samples):
-        """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C] (points: float32); image i depends on (seed, i) alone."""
+        """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C] (points: float32); image i
+        depends on (seed, i) alone."""
         seed, num_samples = _shaped(seed, 2), _shaped(num_samples)
         with tf.control_dependencies(_within(num_samples, 1, self._max_samples, 'num_samples')):
             num_samples = tf.identity(num_samples)
         return self._images(num_samples, seed, UNCONDITIONAL)
 
     def sample_class(self, seed, labels, guidance):
-        """As `sample`, image i of class labels[i] (int32 [n], from 0; -1 is no class), guided by w, float32 []."""
+        """As `sample`, image i of class labels[i] (int32 [n], from 0; -1 is no class), guided by w, float32
+        []."""
         seed, labels, guidance = _shaped(seed, 2), _shaped(labels, None), _shaped(guidance)
-        with tf.control_dependencies(_within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels')):
+        with tf.control_dependencies(
+            _within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels')
+        ):
             terms = self._guided(labels, guidance)
         return self._images(tf.shape(labels)[0], seed, terms)
 
@@ -113,11 +133,13 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else _grey_levels(x)}
 
     def _apart(self, function, arguments):
-        """Calls a function that stays one in the graph: all levels share it, and a server makes it ready once, not once a level."""
+        """Calls a function that stays one in the graph: all levels share it, and a server makes it ready
+        once, not once a level."""
         return self._function_of(function)(*arguments)
 
     def energy(self, images, level):
-        """y_t float32 [n, H, W, C], level int32 [n] -> network_output f and energy -F (nats), both float32 [n].
+        """y_t float32 [n, H, W, C], level int32 [n] -> network_output f and energy -F (nats), both float32
+        [n].
 
         A clean image x enters level t as m_t A_t x.
         """
@@ -125,10 +147,13 @@ class Export(tf.Module):
         return self._energies(images, level, UNCONDITIONAL)
 
     def energy_class(self, images, level, labels, guidance):
-        """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class), guided by w, float32 []."""
+        """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class), guided by w,
+        float32 []."""
         labels, guidance = _shaped(labels, None), _shaped(guidance)
         images, level = self._checked(images, level)
-        same = tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths')
+        same = tf.debugging.assert_equal(
+            tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths'
+        )
         with tf.control_dependencies([same]):
             terms = self._guided(labels, guidance)
         return self._energies(images, level, terms)
@@ -142,20 +167,31 @@ class Export(tf.Module):
         images, level = self._checked(images, level)
         schedule, (low, high) = self._model.schedule, self._log_z
         log_m = math.prod(self._model.config.image_shape) * math.log(schedule.m[0])
-        log_density = -self._energies(tf.cast(schedule.m[0], tf.float32) * images, level, UNCONDITIONAL)['energy']
+        log_density = -self._energies(tf.cast(schedule.m[0], tf.float32) * images, level, UNCONDITIONAL)[
+            'energy'
+        ]
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def _energies(self, images, level, terms):
         log_density = self._model.density_at(level, self._weights, terms)(images)
         variance = tf.gather(tf.constant(1 / self._model.precision, tf.float32), level)
-        log_density = tf.debugging.assert_all_finite(log_density, 'the energy is not finite: images must be smaller')
+        log_density = tf.debugging.assert_all_finite(
+            log_density, 'the energy is not finite: images must be smaller'
+        )
         return {'network_output': log_density * variance, 'energy': -log_density}
 
     def denoise(self, images, level, seed):
-        """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin steps."""
+        """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin
+        steps."""
         images, level = self._checked(images, level)
-        x = self._apart(self._model.denoise, (images, level, _shaped(seed, 2), 0, self._weights, UNCONDITIONAL))
-        return {'images': tf.debugging.assert_all_finite(x, 'the images are not finite: those of the request must be smaller')}
+        x = self._apart(
+            self._model.denoise, (images, level, _shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
+        )
+        return {
+            'images': tf.debugging.assert_all_finite(
+                x, 'the images are not finite: those of the request must be smaller'
+            )
+        }
 
     def _checked(self, images, level):
         """The inputs, once they are found right."""
@@ -171,13 +207,16 @@ class Export(tf.Module):
     def _about_level(self, level, images):
         """Checks in the graph that there is a level for each image."""
         return [
-            tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'),
+            tf.debugging.assert_equal(
+                tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'
+            ),
             *_within(level, 0, self._model.schedule.num_levels - 1, 'level'),
         ]
 
 
 def _on_its_own(function):
-    """A `tf.function` again, but one that is not copied into its callers when a graph is made ready to run."""
+    """A `tf.function` again, but one that is not copied into its callers when a graph is made ready to
+    run."""
     return tf.function(function.python_function, autograph=False, experimental_attributes={'_noinline': True})
 
 
@@ -220,7 +259,8 @@ def _grey_levels(images):
 
 
 def _shaped(value, *shape):
-    """The value, found in the graph to be of a shape: loaders do not hold requests against the shapes of a signature."""
+    """The value, found in the graph to be of a shape: loaders do not hold requests against the shapes of a
+    signature."""
     return tf.ensure_shape(value, shape)
 
 
@@ -228,4 +268,6 @@ def _within(value, low, high, name):
     """Checks in the graph that a tensor lies within bounds; NaN does not."""
     limits = f'{name} must be from {low} to {high}'
     low, high = tf.cast(low, value.dtype), tf.cast(high, value.dtype)
-    return tf.debugging.assert_greater_equal(value, low, limits), tf.debugging.assert_less_equal(value, high, limits)
+    return tf.debugging.assert_greater_equal(value, low, limits), tf.debugging.assert_less_equal(
+        value, high, limits
+    )

@@ -1,11 +1,16 @@
-"""Warm-up requests, which TensorFlow Serving replays while it loads a version, so that no client waits for the first of its kind.
+"""Warm-up requests, which TensorFlow Serving replays while it loads a version, so that no client waits for
+the first of its kind.
 
-The file is a TFRecord of `PredictionLog`, of which a request fills these fields (prediction_log.proto, predict.proto, model.proto):
+The file is a TFRecord of `PredictionLog`, of which a request fills these fields (prediction_log.proto,
+predict.proto, model.proto):
 
-    PredictionLog.predict_log = 6 > PredictLog.request = 1 > PredictRequest.model_spec = 1 > ModelSpec.signature_name = 3
-                                                             PredictRequest.inputs = 2, a map: key = 1, value = 2 (TensorProto)
+    PredictionLog.predict_log = 6 > PredictLog.request = 1 > PredictRequest.model_spec = 1 >
+    ModelSpec.signature_name = 3
+                                                             PredictRequest.inputs = 2, a map: key = 1, value
+                                                             = 2 (TensorProto)
 
-They are written here as protobuf lays them out, a tag, a length and the content, so that an export needs no tensorflow-serving-api.
+They are written here as protobuf lays them out, a tag, a length and the content, so that an export needs no
+tensorflow-serving-api.
 """
 
 import os

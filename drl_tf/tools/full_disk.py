@@ -1,8 +1,10 @@
-"""Trains on disks that fill up, of which each is then enlarged: the same command must go on, and end with the bits of a large disk.
+"""Trains on disks that fill up, of which each is then enlarged: the same command must go on, and end with the
+bits of a large disk.
 
     sudo python -m drl_tf.tools.full_disk        # mounts a tmpfs in a temporary directory
 
-Where the disk fills up depends on its size: in the features of the real images, the log, a checkpoint or the best checkpoint.
+Where the disk fills up depends on its size: in the features of the real images, the log, a checkpoint or the
+best checkpoint.
 """
 
 import pathlib
@@ -21,11 +23,15 @@ def train(workdir):
     command = [sys.executable, '-m', 'drl_tf.cli', *kills.OPTIONS, '--recipe=t6', f'--workdir={workdir}']
     done = subprocess.run(command, capture_output=True, text=True)
     assert 'Traceback' not in done.stderr, done.stderr
-    return done.returncode, next((line for line in done.stderr.splitlines() if line.startswith('error: ')), '')
+    return done.returncode, next(
+        (line for line in done.stderr.splitlines() if line.startswith('error: ')), ''
+    )
 
 
 def mount(disk, size, *options):
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', ','.join([*options, f'size={size}k']), 'tmpfs', disk], check=True)
+    subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', ','.join([*options, f'size={size}k']), 'tmpfs', disk], check=True
+    )
 
 
 def main():
@@ -43,7 +49,11 @@ def main():
             finally:
                 subprocess.run(['umount', disk], check=True)
             survived += code == 2 and 'No space left on device' in error and went_on
-            print(f'{size} KiB: exit code {code}, {error[:200]} ...; then {"bit-equal" if went_on else "NOT EQUAL"}', flush=True)
+            print(
+                f'{size} KiB: exit code {code}, {error[:200]} ...; then '
+                f'{"bit-equal" if went_on else "NOT EQUAL"}',
+                flush=True,
+            )
         print(f'{survived}/{len(_SIZES)} full disks were named and ended bit-equal')
     return survived < len(_SIZES)
 

@@ -1,9 +1,11 @@
-"""How many images a second the input pipeline gives by itself, and training takes, at every preset: python -m drl_tf.tools.input_speed.
+"""How many images a second the input pipeline gives by itself, and training takes, at every preset: python -m
+drl_tf.tools.input_speed.
 
-The pictures are parts of photographs in each dataset's real format and size; digits and emoji are the real ones. A dataset that
-fits in memory is read from there, as in training, and the larger ones from files, which the operating system holds in memory
-after the first epoch: the figures are of decoding, cropping and resizing, not of a disk. Small presets are trained here for a few
-seconds; of the others it is computed how many images a second an accelerator takes that computes at 40 % of its peak.
+The pictures are parts of photographs in each dataset's real format and size; digits and emoji are the real
+ones. A dataset that fits in memory is read from there, as in training, and the larger ones from files, which
+the operating system holds in memory after the first epoch: the figures are of decoding, cropping and
+resizing, not of a disk. Small presets are trained here for a few seconds; of the others it is computed how
+many images a second an accelerator takes that computes at 40 % of its peak.
 """
 
 import argparse
@@ -30,7 +32,8 @@ from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 from drl_tf.training import train
 
 _PICTURES, _SMALL_PICTURES = 512, 8192
-_COUNTS = {'cifar10': 50_000, 'imagenet32': 1_281_167, 'celeb_a': 162_770, 'celeb_a_hq': 27_000, 'lsun_church': 126_227,
+_COUNTS = {'cifar10': 50_000, 'imagenet32': 1_281_167, 'celeb_a': 162_770, 'celeb_a_hq': 27_000,
+'lsun_church': 126_227,
            'lsun_bedroom': 3_033_042}  # fmt: skip
 _SHAPES = {'cifar10': (32, 32), 'imagenet32': (32, 32), 'celeb_a': (178, 218), 'celeb_a_hq': None}
 _TRAINED_HERE = ('digits', 'emoji')
@@ -42,30 +45,52 @@ _RECIPES = ('t6', 'cdrl')
 
 
 def main():
-    """Prints a row for every preset and way to read it: what the pipeline gives, what training takes, and their ratio."""
+    """Prints a row for every preset and way to read it: what the pipeline gives, what training takes, and
+    their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--seconds', type=float, default=5, help='How long to measure each row.')
     seconds = parser.parse_args().seconds
     columns = ['dataset', 'pixels', 'batch', 'from', 'images/s', 'of one core']
     columns += [f'{where}, t6 / cdrl' for where in _WHERE] + ['pipeline / faster recipe']
-    print(f'{len(os.sched_getaffinity(0))} CPU cores\n| {" | ".join(columns)} |\n|{"---|" * len(columns)}', flush=True)
+    print(
+        f'{len(os.sched_getaffinity(0))} CPU cores\n| {" | ".join(columns)} |\n|{"---|" * len(columns)}',
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as directory:
         for dataset, size in presets():
             settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
             batch, data = settings[-1].training.batch_size, settings[-1].data
-            speeds = [(place, *_speed(read, batch, seconds, place == 'memory')) for place, read in _places(data, directory)]
+            speeds = [
+                (place, *_speed(read, batch, seconds, place == 'memory'))
+                for place, read in _places(data, directory)
+            ]
             taken = _taken(settings, directory, seconds)
-            cells = [f'{taken[where][0]:,.0f} / {taken[where][1]:,.0f}' if where in taken else '' for where in _WHERE]
+            cells = [
+                f'{taken[where][0]:,.0f} / {taken[where][1]:,.0f}' if where in taken else ''
+                for where in _WHERE
+            ]
             for place, *given in speeds:
                 row = [dataset, size, batch, place, *(f'{number:,.0f}' for number in given), *cells]
                 print(
-                    '|', *(f'{cell} |' for cell in [*row, ', '.join(f'{given[0] / max(step):,.1f}' for step in taken.values())]), flush=True
+                    '|',
+                    *(
+                        f'{cell} |'
+                        for cell in [
+                            *row,
+                            ', '.join(f'{given[0] / max(step):,.1f}' for step in taken.values()),
+                        ]
+                    ),
+                    flush=True,
                 )
 
 
 def presets():
     """The datasets of images, and their sizes, that have settings in `flags/`, sorted."""
-    names = [path.stem for path in cli._preset_directory().glob('*.flags') if not path.stem.startswith(('recipe_', 'toy'))]
+    names = [
+        path.stem
+        for path in cli._preset_directory().glob('*.flags')
+        if not path.stem.startswith(('recipe_', 'toy'))
+    ]
     found = set()
     for name in names:
         dataset = max((known for known in table.DATASETS if name.startswith(known)), key=len)
@@ -75,18 +100,28 @@ def presets():
 
 
 def preset(dataset, size, recipe):
-    """The configuration that the command line makes of a dataset, an image size (0: that of the settings) and a recipe."""
-    argv = ['run.py', f'--dataset={dataset}', f'--recipe={recipe}', *([f'--image_size={size}'] if size else [])]
+    """The configuration that the command line makes of a dataset, an image size (0: that of the settings) and
+    a recipe."""
+    argv = [
+        'run.py',
+        f'--dataset={dataset}',
+        f'--recipe={recipe}',
+        *([f'--image_size={size}'] if size else []),
+    ]
     values = cli._parse(argv)
     return cli._resolve(cli._group(command.Command, values), values, argv)[0]
 
 
 def _places(data, directory):
-    """Yields where a dataset is read from, as training would, and the settings that do so, once it is there."""
+    """Yields where a dataset is read from, as training would, and the settings that do so, once it is
+    there."""
     if data.dataset in _COUNTS and not images.fit_in_memory(_COUNTS[data.dataset], data):
         yield 'files', _on_disk(data, directory)
         if data.dataset.startswith('lsun'):
-            yield f'files of {data.image_size} px', _on_disk(dataclasses.replace(data, prepare_size=data.image_size), directory)
+            yield (
+                f'files of {data.image_size} px',
+                _on_disk(dataclasses.replace(data, prepare_size=data.image_size), directory),
+            )
     else:
         yield 'memory', _on_disk(data, directory)
 
@@ -108,13 +143,27 @@ def _laid(data, directory):
         category = table.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
         for split, count in (('train', _PICTURES), ('val', 8)):
             if not (manual / f'{category}_{split}_lmdb').exists():
-                write_lmdb(manual / f'{category}_{split}_lmdb', [encoded(picture) for picture in photographs(count)])
+                write_lmdb(
+                    manual / f'{category}_{split}_lmdb', [encoded(picture) for picture in photographs(count)]
+                )
         return dataclasses.replace(data, manual_dir=str(manual))
-    if data.dataset in _SHAPES and not tfds_datasets._builder(table.builder_name(data), data.data_dir).data_path.exists():
+    if (
+        data.dataset in _SHAPES
+        and not tfds_datasets._builder(table.builder_name(data), data.data_dir).data_path.exists()
+    ):
         width, height = _SHAPES[data.dataset] or (data.image_size, data.image_size)
         count = _SMALL_PICTURES if width <= 32 else _PICTURES
-        pictures = [np.asarray(picture.crop((0, 0, width, height))) for picture in photographs(count, side=max(width, height))]
-        tfds_files.write(table.builder_name(data), data.data_dir, train=pictures, validation=pictures[:8], test=pictures[:8])
+        pictures = [
+            np.asarray(picture.crop((0, 0, width, height)))
+            for picture in photographs(count, side=max(width, height))
+        ]
+        tfds_files.write(
+            table.builder_name(data),
+            data.data_dir,
+            train=pictures,
+            validation=pictures[:8],
+            test=pictures[:8],
+        )
     return data
 
 
@@ -125,7 +174,9 @@ def _speed(data, batch, seconds, in_memory):
         _take(lambda: next(batches), 1)
         start, cpu_start = time.perf_counter(), time.process_time()
         count = _take(lambda: next(batches), seconds)
-        return count * batch / (time.perf_counter() - start), count * batch / (time.process_time() - cpu_start)
+        return count * batch / (time.perf_counter() - start), count * batch / (
+            time.process_time() - cpu_start
+        )
 
 
 def _taken(settings, directory, seconds):
@@ -140,7 +191,9 @@ def _trained(settings, directory, seconds):
     """Images a second that training takes here, given the same batch again and again."""
     settings = settings.replace(precision=devices.resolve_precision(settings.training.precision))
     model, batch = train.compiled_model(settings), settings.training.batch_size
-    batches = iter(pipeline.training_images(_on_disk(settings.data, directory), batch, seed=0).take(1).cache().repeat())
+    batches = iter(
+        pipeline.training_images(_on_disk(settings.data, directory), batch, seed=0).take(1).cache().repeat()
+    )
     model.make_train_function()
     _take(lambda: model.train_function(batches), 1)
     start = time.perf_counter()

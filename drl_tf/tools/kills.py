@@ -1,9 +1,11 @@
-"""Kills training at random instants and counts the runs that still end with the bits of one that was left alone.
+"""Kills training at random instants and counts the runs that still end with the bits of one that was left
+alone.
 
     python -m drl_tf.tools.kills --kills=50 [--recipe=cdrl]
 
-Each killed run is started again with the same command, to its end. Compared are all variables of the last checkpoint (weights,
-u, averages, optimizers, step, sums for the log), the logs of metrics and of evaluations but for their clock, and the best checkpoint.
+Each killed run is started again with the same command, to its end. Compared are all variables of the last
+checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of metrics and of evaluations
+but for their clock, and the best checkpoint.
 """
 
 import json
@@ -44,7 +46,8 @@ def train(workdir, recipe):
 
 
 def state(workdir, step=STEPS):
-    """What must be equal: {variable: array} of a checkpoint, the lines of the logs without the clock, and which checkpoint is best."""
+    """What must be equal: {variable: array} of a checkpoint, the lines of the logs without the clock, and
+    which checkpoint is best."""
     reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{step:08d}', 'state'))
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     logs = sorted(workdir.glob('*.jsonl'))
@@ -58,7 +61,9 @@ def equal(first, second):
     """Whether two states are the same bits."""
     (mine, my_log), (theirs, their_log) = first, second
     same_names = mine.keys() == theirs.keys() and len(mine) > 50
-    return same_names and my_log == their_log and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    return (
+        same_names and my_log == their_log and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    )
 
 
 def assert_same(first, second, step, rounding=_ROUNDING):
@@ -70,15 +75,20 @@ def assert_same(first, second, step, rounding=_ROUNDING):
             assert np.linalg.norm(mine[name] - theirs[name]) <= 1e-2 * np.linalg.norm(mine[name]) + 1e-8, name
         elif getattr(mine[name], 'dtype', None) == np.float32 and not name.startswith('level_means'):
             np.testing.assert_allclose(mine[name], theirs[name], atol=rounding, rtol=1e-4, err_msg=name)
-    assert [(line.get('step'), line.get('kept')) for line in my_log] == [(line.get('step'), line.get('kept')) for line in their_log]
+    assert [(line.get('step'), line.get('kept')) for line in my_log] == [
+        (line.get('step'), line.get('kept')) for line in their_log
+    ]
     for line, other in zip(my_log, their_log, strict=True):
         for key in ('loss', 'gradient_norm', 'level_loss', 'level_f_pos', 'initializer_loss'):
             if key in line:
-                np.testing.assert_allclose(np.float64(line[key]), np.float64(other[key]), rtol=1e-3, atol=1e-4, err_msg=key)
+                np.testing.assert_allclose(
+                    np.float64(line[key]), np.float64(other[key]), rtol=1e-3, atol=1e-4, err_msg=key
+                )
 
 
 def survivors(recipe, kills, directory, seed=0):
-    """How many of `kills` killed runs ended as the one that was left alone did; prints each, and what a kill cost.
+    """How many of `kills` killed runs ended as the one that was left alone did; prints each, and what a kill
+    cost.
 
     Args:
       recipe: 't6' or 'cdrl'.
@@ -116,9 +126,17 @@ def survivors(recipe, kills, directory, seed=0):
         steps, writing = checkpoint.steps(workdir), [*workdir.rglob('*writing*')]
         lost.append(instant + finish(workdir) - duration)
         survived, torn = survived + equal(state(workdir), alone), torn + bool(writing)
-        where = f'newest checkpoint {steps[-1] if steps else "none"}{", a file half written" if writing else ""}'
-        print(f'{recipe}: killed after {instant:.1f} of {duration:.1f} s, {where}: {survived}/{len(lost)} bit-equal', flush=True)
-    print(f'{recipe}: {torn} kills within the writing of a file; a kill cost {np.mean(lost):.1f} s on average')
+        where = (
+            f'newest checkpoint {steps[-1] if steps else "none"}{", a file half written" if writing else ""}'
+        )
+        print(
+            f'{recipe}: killed after {instant:.1f} of {duration:.1f} s, {where}: {survived}/{len(lost)} '
+            'bit-equal',
+            flush=True,
+        )
+    print(
+        f'{recipe}: {torn} kills within the writing of a file; a kill cost {np.mean(lost):.1f} s on average'
+    )
     return survived
 
 
@@ -127,7 +145,10 @@ def main(_):
     with tempfile.TemporaryDirectory() as directory:
         for recipe in recipes:
             survived = survivors(recipe, flags.FLAGS.kills, pathlib.Path(directory) / recipe)
-            print(f'{recipe}: {survived}/{flags.FLAGS.kills} killed runs ended bit-equal to the one that was left alone')
+            print(
+                f'{recipe}: {survived}/{flags.FLAGS.kills} killed runs ended bit-equal to the one that was '
+                'left alone'
+            )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
-"""TensorFlow Serving's JSON of requests and answers, as its api_rest.md describes it, for the stand-in `model_server.py`."""
+"""TensorFlow Serving's JSON of requests and answers, as its api_rest.md describes it, for the stand-in
+`model_server.py`."""
 
 import base64
 import binascii
@@ -38,7 +39,9 @@ def fill(request, body, inputs_of):
     values = _columns(document['instances'], infos) if given == ['instances'] else document['inputs']
     if not isinstance(values, dict) or _is_binary(values):
         if len(infos) > 1:
-            raise ValueError('inputs is a plain value/list, but expecting an object as multiple input tensors are required')
+            raise ValueError(
+                'inputs is a plain value/list, but expecting an object as multiple input tensors are required'
+            )
         values = {next(iter(infos)): values}
     for key, info in infos.items():
         if key not in values:
@@ -84,7 +87,11 @@ def _flat(value, shape, dtype):
         except (binascii.Error, TypeError, ValueError) as error:
             raise ValueError('Unable to base64 decode') from error
     right = {tf.string: str, tf.float32: (int, float), tf.int32: int}[dtype]
-    if not isinstance(value, right) or isinstance(value, bool) or (dtype == tf.int32 and not -(2**31) <= value < 2**31):
+    if (
+        not isinstance(value, right)
+        or isinstance(value, bool)
+        or (dtype == tf.int32 and not -(2**31) <= value < 2**31)
+    ):
         raise ValueError(f'JSON Value: {json.dumps(value)[:50]} is not of expected type: {dtype.name}')
     return [value.encode() if dtype == tf.string else value]
 
@@ -102,13 +109,17 @@ def answer(outputs, by_row):
         return json.dumps({'predictions' if by_row else 'outputs': only})
     if not by_row:
         return json.dumps({'outputs': values})
-    return json.dumps({'predictions': [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]})
+    return json.dumps(
+        {'predictions': [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]}
+    )
 
 
 def _listed(name, array):
     if array.dtype != object:
         return array.tolist()
-    encode = (lambda text: {'b64': base64.b64encode(text).decode()}) if name.endswith(_BYTES) else bytes.decode
+    encode = (
+        (lambda text: {'b64': base64.b64encode(text).decode()}) if name.endswith(_BYTES) else bytes.decode
+    )
     return [encode(text) for text in array.tolist()]
 
 

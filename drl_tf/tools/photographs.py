@@ -18,7 +18,9 @@ _SOURCES = (('sklearn', 'datasets/images/china.jpg'), ('sklearn', 'datasets/imag
 
 @functools.cache
 def _sources():
-    return [Image.open(importlib.resources.files(package) / path).convert('RGB') for package, path in _SOURCES]
+    return [
+        Image.open(importlib.resources.files(package) / path).convert('RGB') for package, path in _SOURCES
+    ]
 
 
 def photographs(count, side=256, seed=0):
@@ -28,7 +30,10 @@ def photographs(count, side=256, seed=0):
         source = _sources()[index % len(_SOURCES)]
         height, width = (int(side * factor) for factor in draws.permutation([1, draws.uniform(1, 1.5)]))
         scale = draws.uniform(0.5, 1) * min(source.width / width, source.height / height)
-        left, top = draws.uniform(0, source.width - scale * width), draws.uniform(0, source.height - scale * height)
+        left, top = (
+            draws.uniform(0, source.width - scale * width),
+            draws.uniform(0, source.height - scale * height),
+        )
         box = (left, top, left + scale * width, top + scale * height)
         yield source.resize((width, height), Image.Resampling.BICUBIC, box)
 

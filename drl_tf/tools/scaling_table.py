@@ -1,8 +1,10 @@
-"""What training would take on many accelerators: a table of all presets, from operations, bytes and the figures of the hardware.
+"""What training would take on many accelerators: a table of all presets, from operations, bytes and the
+figures of the hardware.
 
     python -m drl_tf.tools.scaling_table
 
-The times are computed, not measured: arithmetic at a share of the peak, and then the sum of the gradients over all devices.
+The times are computed, not measured: arithmetic at a share of the peak, and then the sum of the gradients
+over all devices.
 """
 
 import argparse
@@ -52,8 +54,10 @@ def seconds(accelerator, flops, gradient_bytes, count):
       count: n, accelerators.
 
     Returns:
-      The two times: flops / (n * share * peak); and for each sum of the gradients a ring within each group of g,
-      2 (g - 1) / g * bytes / link, and one over the m groups of a g-th of the bytes, 2 (m - 1) / m * bytes / g / far_link.
+      The two times: flops / (n * share * peak); and for each sum of the gradients a ring within each group of
+        g,
+      2 (g - 1) / g * bytes / link, and one over the m groups of a g-th of the bytes, 2 (m - 1) / m * bytes /
+      g / far_link.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)
@@ -94,12 +98,23 @@ def figures(config):
 def costs(presets):
     """A table in Markdown of what a step takes; `presets` are {command line: its `figures`}."""
     rows = [
-        '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per image | gradients sent a step |',
+        '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
+        'image | gradients sent a step |',
         '|---|---|---|---|---|---|---|',
     ]
     for words, step in presets.items():
-        sizes = [step['weights'], step['optimizer'], step['activations'], SUMS_OF_GRADIENTS * step['gradients']]
-        cells = [f'`{words}`', step['batch'], f'{step["flops"] / step["batch"] / 1e12:.3g}', *(f'{size / 1e6:,.1f} MB' for size in sizes)]
+        sizes = [
+            step['weights'],
+            step['optimizer'],
+            step['activations'],
+            SUMS_OF_GRADIENTS * step['gradients'],
+        ]
+        cells = [
+            f'`{words}`',
+            step['batch'],
+            f'{step["flops"] / step["batch"] / 1e12:.3g}',
+            *(f'{size / 1e6:,.1f} MB' for size in sizes),
+        ]
         rows.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(rows)
 
@@ -107,7 +122,10 @@ def costs(presets):
 def times(accelerator, presets):
     """A table in Markdown of the time of a step on 1, 8, 64 and 256 accelerators; `presets` as in `costs`."""
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
-    rows = [f'| preset | {" | ".join(heads)} | communication takes longer from |', '|---' * (len(heads) + 2) + '|']
+    rows = [
+        f'| preset | {" | ".join(heads)} | communication takes longer from |',
+        '|---' * (len(heads) + 2) + '|',
+    ]
     for words, step in presets.items():
         cells = [f'`{words}`', *(_cell(accelerator, step, count) for count in DEVICES)]
         cells.append(f'{takes_over(accelerator, step["flops"], step["gradients"]):,}')
@@ -116,7 +134,8 @@ def times(accelerator, presets):
 
 
 def _cell(accelerator, step, count):
-    """Time of a step, and the share of communication in it; the batch grows to an image a device where it is smaller (*)."""
+    """Time of a step, and the share of communication in it; the batch grows to an image a device where it is
+    smaller (*)."""
     grown = max(1, count / step['batch'])
     arithmetic, communication = seconds(accelerator, grown * step['flops'], step['gradients'], count)
     total = arithmetic + communication
@@ -126,7 +145,9 @@ def _cell(accelerator, step, count):
 
 def main(argv=None):
     """Prints the tables, once all presets have been gone through."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
     presets = {words: figures(cli.configuration_of(words.split())) for words in PRESETS}
     for table in (costs(presets), *(times(accelerator, presets) for accelerator in ACCELERATORS)):
         print(table, end='\n\n')

@@ -2,8 +2,8 @@
 
     python -m drl_tf.tools.serving_speed
 
-Without --model it exports the digits preset with weights that are not trained, which costs the same. Requests come one after the other, and
-from 8 threads at once.
+Without --model it exports the digits preset with weights that are not trained, which costs the same. Requests
+come one after the other, and from 8 threads at once.
 """
 
 import argparse
@@ -33,14 +33,22 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         path, begin = pathlib.Path(options.model or digits(directory)), time.perf_counter()
         version = model_server.Version(path)
-        print(f'{len(os.sched_getaffinity(0))} CPU cores; loaded and warmed up in {time.perf_counter() - begin:.1f} s')
-        print('| signature | images | threads | requests/s | images/s | median | 95 % below |\n|---|---|---|---|---|---|---|')
+        print(
+            f'{len(os.sched_getaffinity(0))} CPU cores; loaded and warmed up in '
+            f'{time.perf_counter() - begin:.1f} s'
+        )
+        print(
+            '| signature | images | threads | requests/s | images/s | median | 95 % below '
+            '|\n|---|---|---|---|---|---|---|'
+        )
         for signature in SIGNATURES:
             for count in BATCHES:
                 request = request_of(signature, inputs(version, signature, count))
                 version.predict(request)
                 for threads in THREADS:
-                    total, latencies = measure(lambda request=request: version.predict(request), threads, options.seconds)
+                    total, latencies = measure(
+                        lambda request=request: version.predict(request), threads, options.seconds
+                    )
                     rate, (median, most) = len(latencies) / total, np.percentile(latencies, [50, 95]) * 1000
                     cells = [f'{rate:,.1f}', f'{rate * count:,.1f}', f'{median:,.1f} ms', f'{most:,.1f} ms']
                     print(f'| `{signature}` | {count} | {threads} | {" | ".join(cells)} |', flush=True)
@@ -63,7 +71,8 @@ def inputs(version, signature, count):
 
 
 def measure(function, threads, seconds):
-    """How long it took to call a function again and again from some threads, and how long each call took, in seconds."""
+    """How long it took to call a function again and again from some threads, and how long each call took, in
+    seconds."""
 
     def work(_):
         latencies = []

@@ -1,9 +1,10 @@
-"""Compiles a StableHLO module for a TPU that need not be there, in an interpreter that has jax and libtpu alone.
+"""Compiles a StableHLO module for a TPU that need not be there, in an interpreter that has jax and libtpu
+alone.
 
     python tpu_compiler.py step.mlir v5e:2x2
 
-prints what the compiler said as one line of JSON; `drl_tf.tpu_compile` makes the module and calls this. jax 0.10.2 with libtpu 0.0.52
-serve; no other part of the package needs them.
+prints what the compiler said as one line of JSON; `drl_tf.tpu_compile` makes the module and calls this. jax
+0.10.2 with libtpu 0.0.52 serve; no other part of the package needs them.
 """
 
 import json
@@ -24,8 +25,9 @@ def compiled(text, topology):
       topology: such as 'v5e:2x2'.
 
     Returns:
-      {'device': its kind, 'seconds': time to compile, 'bytes': what the program needs in all, and 'temp_bytes' and so on}, or where
-      the compiler refuses {'error': what it says, 'bytes': what it would have needed, where it says so}.
+      {'device': its kind, 'seconds': time to compile, 'bytes': what the program needs in all, and
+      'temp_bytes' and so on}, or where the compiler refuses {'error': what it says, 'bytes': what it would
+      have needed, where it says so}.
     """
     import jax  # noqa: F401  (registers the dialects)
     import numpy as np
@@ -39,7 +41,9 @@ def compiled(text, topology):
     options.num_replicas = options.num_partitions = 1
     build = options.executable_build_options
     build.num_replicas = build.num_partitions = 1
-    options.device_assignment = build.device_assignment = xla_client.DeviceAssignment.create(np.zeros([1, 1], np.int32))
+    options.device_assignment = build.device_assignment = xla_client.DeviceAssignment.create(
+        np.zeros([1, 1], np.int32)
+    )
     with mlir.make_ir_context():
         module = ir.Module.parse(_without_copies(text))
     begin = time.monotonic()
@@ -66,6 +70,11 @@ def _refusal(message):
 
 
 if __name__ == '__main__':
-    os.environ.update(TPU_SKIP_MDS_QUERY='1', TPU_ACCELERATOR_TYPE='v5litepod-4', TPU_WORKER_HOSTNAMES='localhost', JAX_PLATFORMS='cpu')
+    os.environ.update(
+        TPU_SKIP_MDS_QUERY='1',
+        TPU_ACCELERATOR_TYPE='v5litepod-4',
+        TPU_WORKER_HOSTNAMES='localhost',
+        JAX_PLATFORMS='cpu',
+    )
     with open(sys.argv[1], encoding='utf-8') as file:
         print(json.dumps(compiled(file.read(), sys.argv[2])))

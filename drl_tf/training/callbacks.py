@@ -1,4 +1,5 @@
-"""What happens during training besides the steps: each action is called with (step, logs) and does one thing."""
+"""What happens during training besides the steps: each action is called with (step, logs) and does one
+thing."""
 
 import json
 import math
@@ -31,15 +32,22 @@ def grid_images(config):
 
 
 class Periodic(keras.callbacks.Callback):
-    """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where training ends before it.
+    """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where
+    training ends before it.
 
-    Steps are counted here from `first_step`: to ask the device would be to wait for it. Where a call of Keras is of several steps,
-    their number divides `every`.
+    Steps are counted here from `first_step`: to ask the device would be to wait for it. Where a call of Keras
+    is of several steps, their number divides `every`.
     """
 
     def __init__(self, every, first_step, last_step, action, at_stop=True):
         super().__init__()
-        self.every, self.first_step, self.last_step, self.action, self.at_stop = every, first_step, last_step, action, at_stop
+        self.every, self.first_step, self.last_step, self.action, self.at_stop = (
+            every,
+            first_step,
+            last_step,
+            action,
+            at_stop,
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
@@ -61,9 +69,10 @@ class TimeLimit:
 class StopAtEnd(keras.callbacks.Callback):
     """Ends training after the last step, when its time is up, or on SIGINT or SIGTERM.
 
-    The steps at hand are finished and saved; a second signal ends the process at once. Several workers ask each other every
-    `ask_every` steps, so that all of them end at the same one, whichever got the signal. (The handler that tf.distribute has for
-    this needs workers that are within one step of each other, and knows SIGTERM alone.)
+    The steps at hand are finished and saved; a second signal ends the process at once. Several workers ask
+    each other every `ask_every` steps, so that all of them end at the same one, whichever got the signal.
+    (The handler that tf.distribute has for this needs workers that are within one step of each other, and
+    knows SIGTERM alone.)
 
     Attributes:
       signal: the number of the signal that came to this worker, or None.
@@ -71,13 +80,20 @@ class StopAtEnd(keras.callbacks.Callback):
 
     def __init__(self, first_step, last_step, time_limit, ask_every=1):
         super().__init__()
-        self.first_step, self.last_step, self.time_limit, self.ask_every = first_step, last_step, time_limit, ask_every
+        self.first_step, self.last_step, self.time_limit, self.ask_every = (
+            first_step,
+            last_step,
+            time_limit,
+            ask_every,
+        )
         self.signal, self.former = None, {}
 
     def open(self):
         """Has the signals noted from now on."""
         if threading.current_thread() is threading.main_thread():
-            self.former = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.former = {
+                number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
+            }
 
     def _stop(self, number, frame):
         if self.signal:
@@ -90,7 +106,10 @@ class StopAtEnd(keras.callbacks.Callback):
         number = next(filter(None, workers.exchange(self.signal)), None)
         if number:
             name = signal.Signals(number).name
-            raise Interrupted(f'{name} came: saved at step {step}, where the same command (without --restart) goes on', number)
+            raise Interrupted(
+                f'{name} came: saved at step {step}, where the same command (without --restart) goes on',
+                number,
+            )
 
     def close(self):
         """Gives the signals their former meaning back."""
@@ -99,12 +118,15 @@ class StopAtEnd(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
-        if step >= self.last_step or (step % self.ask_every == 0 and any(workers.exchange(self.time_limit.is_up() or bool(self.signal)))):
+        if step >= self.last_step or (
+            step % self.ask_every == 0 and any(workers.exchange(self.time_limit.is_up() or bool(self.signal)))
+        ):
             self.model.stop_training = True
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Time spent in training steps, but for the first, which compiles; its place is behind the callback that waits for the device.
+    """Time spent in training steps, but for the first, which compiles; its place is behind the callback that
+    waits for the device.
 
     Attributes:
       seconds: float.
@@ -123,16 +145,24 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Steps done, loss (every `look_every` steps, when it is there without waiting), images a second and time left."""
+    """Steps done, loss (every `look_every` steps, when it is there without waiting), images a second and time
+    left."""
 
     def __init__(self, config, first_step, look_every):
         super().__init__()
-        self.options, self.first_step, self.step, self.look_every = config.training, first_step, first_step, look_every
+        self.options, self.first_step, self.step, self.look_every = (
+            config.training,
+            first_step,
+            first_step,
+            look_every,
+        )
         batch = self.options.batch_size
         self.bar = tqdm.tqdm(
-            total=self.options.train_steps * batch, initial=first_step * batch, unit=' images', dynamic_ncols=True,
+            total=self.options.train_steps * batch, initial=first_step * batch, unit=' images',
+            dynamic_ncols=True,
             mininterval=1 if sys.stderr.isatty() else 30, disable=not workers.is_chief(),
-            bar_format='{desc}{percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} done, {remaining} left{postfix}',
+            bar_format='{desc}{percentage:3.0f}%|{bar:20}| {rate_fmt}, {elapsed} done, {remaining} '
+                       'left{postfix}',
         )  # fmt: skip
 
     def on_train_batch_end(self, batch, logs=None):
@@ -153,7 +183,8 @@ class ProgressBar(keras.callbacks.Callback):
 
 
 def stop_on_divergence(model, workdir):
-    """An action that raises `DivergenceError` where there was a bad step, see `RecoveryLikelihood.first_bad_step`.
+    """An action that raises `DivergenceError` where there was a bad step, see
+    `RecoveryLikelihood.first_bad_step`.
 
     What the levels looked like since the last line of the log is then in `diverged-<step>.json`.
     """
@@ -166,8 +197,10 @@ def stop_on_divergence(model, workdir):
         seen = {'step': bad, 'seen_at': step, **_numbers(logs), **_by_level(model)}
         workers.by_chief(lambda: write_json(record, seen))
         raise DivergenceError(
-            f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm {logs["gradient_norm"]:.4g}, '
-            f'--max_loss={options.max_loss:g}; {record}): start a new --workdir with a lower --learning_rate, --clip_norm=1, '
+            f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm '
+            f'{logs["gradient_norm"]:.4g}, '
+            f'--max_loss={options.max_loss:g}; {record}): start a new --workdir with a lower '
+            '--learning_rate, --clip_norm=1, '
             '--shared_noise or a larger --energy_l2',
             bad,
         )
@@ -188,7 +221,9 @@ def _by_level(model):
     """{'level_<name>': [mean of each level, or None]} since the sums were last reset."""
     sums = model.level_sums()
     with np.errstate(invalid='ignore'):
-        means = {name: sums[mean.total.path] / sums[mean.count.path] for name, mean in model.level_means.items()}
+        means = {
+            name: sums[mean.total.path] / sums[mean.count.path] for name, mean in model.level_means.items()
+        }
     return {f'level_{name}': [_number(value) for value in mean] for name, mean in means.items()}
 
 
@@ -202,7 +237,9 @@ class MetricsLog:
         self.model, self.batch_size = model, batch_size
         self.path = os.path.join(workdir, 'metrics.jsonl')
         workers.by_chief(lambda: _drop_lines_after(self.path, first_step))
-        self.writer = workers.by_chief(lambda: tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard')))
+        self.writer = workers.by_chief(
+            lambda: tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard'))
+        )
         self.last = (first_step, time.monotonic())
 
     def __call__(self, step, logs):
@@ -211,7 +248,13 @@ class MetricsLog:
             return
         self.last = (step, now)
         speed = (step - last_step) * self.batch_size / (now - last_time)
-        line = {'step': step, 'time': time.time(), 'images_per_second': speed, **_numbers(logs), **_by_level(self.model)}
+        line = {
+            'step': step,
+            'time': time.time(),
+            'images_per_second': speed,
+            **_numbers(logs),
+            **_by_level(self.model),
+        }
         for mean in self.model.level_means.values():
             mean.reset_state()
         workers.by_chief(lambda: self.write(self.path, line))
@@ -233,14 +276,22 @@ class MetricsLog:
 
 
 class Scores:
-    """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet distance.
+    """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet
+    distance.
 
-    Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in `MetricsLog`. A signal
-    ends the run between two parts of the sampling: the step is saved, the samples stay, and it is scored when the run goes on.
+    Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in
+    `MetricsLog`. A signal ends the run between two parts of the sampling: the step is saved, the samples
+    stay, and it is scored when the run goes on.
     """
 
     def __init__(self, model, workdir, first_step, log, end):
-        self.model, self.workdir, self.log, self.end, self.options = model, workdir, log, end, model.config.evaluation
+        self.model, self.workdir, self.log, self.end, self.options = (
+            model,
+            workdir,
+            log,
+            end,
+            model.config.evaluation,
+        )
         self.directory = os.path.join(workdir, 'evaluation')
         self.evaluator = Evaluator(model.config, os.path.join(self.directory, 'parts'))
         self.path = os.path.join(workdir, 'evaluations.jsonl')
@@ -248,7 +299,9 @@ class Scores:
 
     def catch_up(self, step):
         """Scores the step that training goes on from, where that was due and was interrupted."""
-        due = step and (step % self.options.evaluate_every == 0 or step == self.model.config.training.train_steps)
+        due = step and (
+            step % self.options.evaluate_every == 0 or step == self.model.config.training.train_steps
+        )
         if due and workers.told_by_chief(self._last_step) < step:
             self(step)
 
@@ -276,11 +329,17 @@ class Scores:
         shutil.rmtree(root)
 
     def _keep_best(self, step, measure):
-        """Keeps the checkpoint where it is the best of its kind of score; the best one of another kind is put aside."""
+        """Keeps the checkpoint where it is the best of its kind of score; the best one of another kind is put
+        aside."""
         best, name = checkpoint.best_score(self.workdir), self.evaluator.name
-        if best and (not isinstance(best.get(name), (int, float)) or any(measure[key] != best.get(key) for key in _KIND)):
+        if best and (
+            not isinstance(best.get(name), (int, float))
+            or any(measure[key] != best.get(key) for key in _KIND)
+        ):
             aside = checkpoint.put_best_aside(self.workdir)
-            logging.warning('the best checkpoint so far, of other samples or real images, is now in %s', aside)
+            logging.warning(
+                'the best checkpoint so far, of other samples or real images, is now in %s', aside
+            )
             best = None
         if best is None or measure[name] < best[name]:
             checkpoint.keep_best(self.workdir, step, measure)
@@ -323,7 +382,9 @@ def sample_grid(model, workdir, log):
 
     def write(step, logs):
         with model.converged_average():
-            images = np.concatenate(list(samples.batches(model, grid_images(model.config), model.config.training.seed)))
+            images = np.concatenate(
+                list(samples.batches(model, grid_images(model.config), model.config.training.seed))
+            )
         workers.by_chief(lambda: show(step, pictures.grid(images, model.config.data.num_classes)))
 
     def show(step, cells):

@@ -1,4 +1,5 @@
-"""The Slurm script and the JobSet of Kubernetes give each worker a sound TF_CONFIG; their commands are replaced."""
+"""The Slurm script and the JobSet of Kubernetes give each worker a sound TF_CONFIG; their commands are
+replaced."""
 
 import os
 import subprocess
@@ -22,7 +23,10 @@ RULE = of(
     ['name', 'action'],
     name={'type': 'string', 'pattern': '^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$'},
     action={'enum': ['FailJobSet', 'RestartJobSet', 'RestartJobSetAndIgnoreMaxRestarts']},
-    onJobFailureReasons={'type': 'array', 'items': {'enum': ['BackoffLimitExceeded', 'DeadlineExceeded', 'PodFailurePolicy']}},
+    onJobFailureReasons={
+        'type': 'array',
+        'items': {'enum': ['BackoffLimitExceeded', 'DeadlineExceeded', 'PodFailurePolicy']},
+    },
 )
 JOBSET = of(
     ['apiVersion', 'kind', 'metadata', 'spec'],
@@ -33,7 +37,10 @@ JOBSET = of(
         ['replicatedJobs'],
         network=of([], enableDNSHostnames=SWITCH, subdomain=TEXT, publishNotReadyAddresses=SWITCH),
         failurePolicy=of([], maxRestarts=COUNT, rules={'type': 'array', 'items': RULE}),
-        replicatedJobs={'type': 'array', 'items': of(['name', 'template'], name=TEXT, replicas=COUNT, template={'type': 'object'})},
+        replicatedJobs={
+            'type': 'array',
+            'items': of(['name', 'template'], name=TEXT, replicas=COUNT, template={'type': 'object'}),
+        },
     ),
 )
 
@@ -59,10 +66,14 @@ def workers_of(monkeypatch, text):
 
 @pytest.mark.usefixtures('stand_ins')
 def test_slurm(monkeypatch):
-    lines = subprocess.run(['bash', ROOT / 'docs' / 'slurm.sh', '--a=1'], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        ['bash', ROOT / 'docs' / 'slurm.sh', '--a=1'], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert lines[1::2] == ['--a=1', '--a=1']
     found = [workers_of(monkeypatch, line) for line in lines[::2]]
-    assert [(each.addresses, each.index) for each in found] == [(('n7:2222', 'n8:2222'), index) for index in range(2)]
+    assert [(each.addresses, each.index) for each in found] == [
+        (('n7:2222', 'n8:2222'), index) for index in range(2)
+    ]
 
 
 def manifest():
@@ -70,7 +81,8 @@ def manifest():
 
 
 def test_the_jobset_is_valid():
-    """Its Job by the schema of Kubernetes; what is around it, whose schema comes with its controller, by that schema's part in use."""
+    """Its Job by the schema of Kubernetes; what is around it, whose schema comes with its controller, by that
+    schema's part in use."""
     jobset = manifest()
     jsonschema.validate(jobset, JOBSET)
     (job,) = jobset['spec']['replicatedJobs']
@@ -88,14 +100,27 @@ def test_the_workers_of_the_jobset(monkeypatch):
     (job,) = jobset['spec']['replicatedJobs']
     pod = job['template']['spec']['template']
     (container,) = pod['spec']['containers']
-    assert {mount['name'] for mount in container['volumeMounts']} <= {volume['name'] for volume in pod['spec']['volumes']}
+    assert {mount['name'] for mount in container['volumeMounts']} <= {
+        volume['name'] for volume in pod['spec']['volumes']
+    }
     for variable in container['env']:
         monkeypatch.setenv(variable['name'], variable['value'])
-    count, name, subdomain = job['template']['spec']['completions'], jobset['metadata']['name'], jobset['spec']['network']['subdomain']
+    count, name, subdomain = (
+        job['template']['spec']['completions'],
+        jobset['metadata']['name'],
+        jobset['spec']['network']['subdomain'],
+    )
     assert count == job['template']['spec']['parallelism']
     for index in range(count):
         monkeypatch.setenv('JOB_COMPLETION_INDEX', str(index))
-        done = subprocess.run([*container['command'], *container['args']], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*container['command'], *container['args']], capture_output=True, text=True, check=True
+        )
         found = workers_of(monkeypatch, done.stdout.splitlines()[0])
-        assert found.addresses == tuple(f'{name}-{job["name"]}-0-{i}.{subdomain}:2222' for i in range(count)) and found.index == index
-        assert {int(address.rpartition(':')[2]) for address in found.addresses} == {container['ports'][0]['containerPort']}
+        assert (
+            found.addresses == tuple(f'{name}-{job["name"]}-0-{i}.{subdomain}:2222' for i in range(count))
+            and found.index == index
+        )
+        assert {int(address.rpartition(':')[2]) for address in found.addresses} == {
+            container['ports'][0]['containerPort']
+        }

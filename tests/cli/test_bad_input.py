@@ -1,4 +1,5 @@
-"""Bad flags, flagfiles and configurations: taken as they are meant, or refused in one line; never a traceback, never another value."""
+"""Bad flags, flagfiles and configurations: taken as they are meant, or refused in one line; never a
+traceback, never another value."""
 
 import dataclasses
 import itertools
@@ -22,14 +23,19 @@ from drl_tf.planning import dry_run
 FIELDS = [field for group in cli._option_groups() for field in dataclasses.fields(group)]
 NAMES = [field.name for field in FIELDS]
 SPECIAL = [
-    '', ' ', '0', '-1', '1', '3', '8', '2147483648', '-2147483649', '1e3', '1e-320', '1e39', '1e400', '-inf', 'nan', 'NaN', '0x10', '1_0',
-    '9' * 30, '9' * 5000, '1,2', '1,,2', ',', '1,nan', '"', '"1\n2', '1\r2', 'true', 'False', 'None', '[]', '{}', '٣', 'é', '\0', 'a\0b',
+    '', ' ', '0', '-1', '1', '3', '8', '2147483648', '-2147483649', '1e3', '1e-320', '1e39', '1e400',
+    '-inf', 'nan', 'NaN', '0x10', '1_0',
+    '9' * 30, '9' * 5000, '1,2', '1,,2', ',', '1,nan', '"', '"1\n2', '1\r2', 'true', 'False', 'None', '[]',
+    '{}', '٣', 'é', '\0', 'a\0b',
     '\udcff', '../..', '/dev/null/x', '~', '$HOME', '%s%n', '{0}', 'x' * 5000, '1,' * 3000 + '1', '--seed=1',
 ]  # fmt: skip
 NUMBERS = st.one_of(st.integers(-(10**12), 10**12), st.floats(), st.integers(-3, 70), st.floats(-2, 2))
-LISTS = st.lists(st.one_of(NUMBERS, st.integers(0, 9)), max_size=7).map(lambda numbers: ','.join(map(str, numbers)))
+LISTS = st.lists(st.one_of(NUMBERS, st.integers(0, 9)), max_size=7).map(
+    lambda numbers: ','.join(map(str, numbers))
+)
 CHOICES = st.sampled_from(
-    [choice for field in FIELDS for choice in map(str, field.metadata['choices'] or ())] + [*table.DATASETS, *command.MODES]
+    [choice for field in FIELDS for choice in map(str, field.metadata['choices'] or ())]
+    + [*table.DATASETS, *command.MODES]
 )
 VALUES = st.one_of(st.sampled_from(SPECIAL), NUMBERS.map(str), LISTS, CHOICES, st.text(max_size=12))
 WORDS = st.one_of(
@@ -37,7 +43,18 @@ WORDS = st.one_of(
     st.builds('{}{}'.format, st.sampled_from(['--', '-', '--no', '---', '']), st.sampled_from(NAMES)),
     st.builds('--{}={}'.format, st.text(max_size=9), VALUES),
     st.sampled_from(
-        ['--', '-', '--=', '--undefok=zebra', '--zebra=1', '--' + 'z' * 3000, '-h', '--flagfile', '--flagfile=', '--flagfile=/']
+        [
+            '--',
+            '-',
+            '--=',
+            '--undefok=zebra',
+            '--zebra=1',
+            '--' + 'z' * 3000,
+            '-h',
+            '--flagfile',
+            '--flagfile=',
+            '--flagfile=/',
+        ]
     ),
     VALUES,
 )
@@ -47,7 +64,9 @@ WORDS = st.one_of(
 def run_dir(tmp_path_factory):
     """The workdir of a run as far as its configuration goes: `config.json` and the copy in its checkpoint."""
     workdir = tmp_path_factory.mktemp('stored') / 'run'
-    digits = configuration.Config().replace(dataset='digits', image_size=16, image_channels=1, num_classes=10, channel_mult=(1, 2))
+    digits = configuration.Config().replace(
+        dataset='digits', image_size=16, image_channels=1, num_classes=10, channel_mult=(1, 2)
+    )
     digits.save(workdir)
     digits.save(workdir / 'checkpoints' / '00000008')
     return workdir
@@ -55,7 +74,8 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope='module', autouse=True)
 def work():
-    """What the command line would begin to work on: a list of (command, configuration, workdir, devices), instead of the work."""
+    """What the command line would begin to work on: a list of (command, configuration, workdir, devices),
+    instead of the work."""
     begun = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
@@ -88,7 +108,10 @@ def arguments_around(name, run_dir):
 
 
 @tries(400)
-@given(field=st.sampled_from([field for field in FIELDS if field.type is not bool and field.name != 'mode']), text=VALUES)
+@given(
+    field=st.sampled_from([field for field in FIELDS if field.type is not bool and field.name != 'mode']),
+    text=VALUES,
+)
 @example(field=next(field for field in FIELDS if field.name == 'channel_mult'), text='1,' * 20000 + '1')
 @example(field=next(field for field in FIELDS if field.name == 'train_steps'), text='9' * 30)
 @example(field=next(field for field in FIELDS if field.name == 'mcmc_steps'), text='99999999999')
@@ -102,9 +125,16 @@ def test_one_flag(run_dir, work, field, text):
         return
     ((command, config, workdir, devices),) = work
     options.check(command)
-    values = {**vars(command), **vars(devices), **{f.name: v for f, v in config.options()}, 'workdir': workdir}
+    values = {
+        **vars(command),
+        **vars(devices),
+        **{f.name: v for f, v in config.options()},
+        'workdir': workdir,
+    }
     value = values[field.name]
-    if not (field.name == 'workdir' and not text) and not (field in dataclasses.fields(configuration.Data) and text.strip() in ('0', '-1')):
+    if not (field.name == 'workdir' and not text) and not (
+        field in dataclasses.fields(configuration.Data) and text.strip() in ('0', '-1')
+    ):
         assert value == meant(field, text)
     assert is_typed(field, value)
 
@@ -143,7 +173,10 @@ def place():
 @tries(150)
 @given(
     content=st.one_of(
-        st.binary(max_size=80), st.lists(st.one_of(LINES, WORDS), max_size=5).map(lambda x: '\n'.join(x).encode('utf-8', 'surrogateescape'))
+        st.binary(max_size=80),
+        st.lists(st.one_of(LINES, WORDS), max_size=5).map(
+            lambda x: '\n'.join(x).encode('utf-8', 'surrogateescape')
+        ),
     )
 )
 @example(content=b'\xff\xfe--\0')
@@ -159,10 +192,14 @@ def test_flagfiles_of_anything(place, work, content):
 @tries(100)
 @given(data=st.data())
 def test_nested_flagfiles(place, work, data):
-    """The last option wins, in the order of reading; a file that reads itself, by whatever way, is refused by name."""
+    """The last option wins, in the order of reading; a file that reads itself, by whatever way, is refused by
+    name."""
     count = data.draw(st.integers(1, 4))
     includes = st.integers(0, count - 1).map(lambda index: f'--flagfile={place}/{index}.flags')
-    files = [data.draw(st.lists(st.one_of(LINES.filter(lambda line: '\ufeff' not in line), includes), max_size=4)) for _ in range(count)]
+    files = [
+        data.draw(st.lists(st.one_of(LINES.filter(lambda line: '\ufeff' not in line), includes), max_size=4))
+        for _ in range(count)
+    ]
     for index, lines in enumerate(files):
         (place / f'{index}.flags').write_text('\n'.join(lines))
 
@@ -186,7 +223,8 @@ def test_nested_flagfiles(place, work, data):
 
 
 def test_flagfiles_are_bounded(place):
-    """Forty files, each of which reads the next twice, are 2^40 readings; a file without end is not read to its end."""
+    """Forty files, each of which reads the next twice, are 2^40 readings; a file without end is not read to
+    its end."""
     for index, following in itertools.pairwise(range(41)):
         (place / f'{index}.flags').write_text(f'--flagfile={place}/{following}.flags\n' * 2)
     (place / '40.flags').write_text('--seed=1')
@@ -195,8 +233,17 @@ def test_flagfiles_are_bounded(place):
 
 
 JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from([10**400, '\ud800', '\0', 1e39])),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=5),
+        st.sampled_from([10**400, '\ud800', '\0', 1e39]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -219,7 +266,9 @@ def configurations(draw, sound):
     elif kind == 'near':
         old = tree[group][name]
         tree[group][name] = draw(
-            st.sampled_from([[old], str(old), float(old) if type(old) is int else old, not old, None, [1.5, 2], [True]])
+            st.sampled_from(
+                [[old], str(old), float(old) if type(old) is int else old, not old, None, [1.5, 2], [True]]
+            )
         )
     elif kind == 'lost':
         del tree[group][name]
@@ -233,7 +282,8 @@ def configurations(draw, sound):
 @tries(250)
 @given(data=st.data(), copy=st.booleans())
 def test_stored_configurations(run_dir, work, data, copy):
-    """Beside a checkpoint the run's own configuration comes out, or a refusal that names the file; without, what the file says."""
+    """Beside a checkpoint the run's own configuration comes out, or a refusal that names the file; without,
+    what the file says."""
     del work[:]
     sound = (run_dir / 'config.json').read_bytes()
     content = data.draw(configurations(sound))
@@ -249,7 +299,9 @@ def test_stored_configurations(run_dir, work, data, copy):
             return
     ((_, config, _, _),) = work
     if copy:
-        assert not config.differences(configuration.load(run_dir), lambda field: field.metadata['changes'] in ('never', 'sampling'))
+        assert not config.differences(
+            configuration.load(run_dir), lambda field: field.metadata['changes'] in ('never', 'sampling')
+        )
         return
     assert all(is_typed(field, value) for field, value in config.options())
     for group, stored in json.loads(content).items():
@@ -265,7 +317,9 @@ def test_a_changed_configuration_is_found_by_the_copy(run_dir, tmp_path):
     assert '--b2=0.0003 here, 0.0002 there' in refusal(*called('--mode=sample', f'--workdir={tmp_path}/run'))
 
 
-@pytest.mark.parametrize('wrong', ['[1, 2.5]', '[1, true]', '[1, "2"]', '[1, null]', '[1, [2]]', '"12"', '{"1": 2}', '[1, 1e999]'])
+@pytest.mark.parametrize(
+    'wrong', ['[1, 2.5]', '[1, true]', '[1, "2"]', '[1, null]', '[1, [2]]', '"12"', '{"1": 2}', '[1, 1e999]']
+)
 def test_elements_of_stored_lists_have_their_type(run_dir, tmp_path, wrong):
     tree = json.loads((run_dir / 'config.json').read_text())
     tree['network']['channel_mult'] = 'here'

@@ -39,21 +39,42 @@ def test_presets_then_command_line(capsys):
     """X.flags, then X_<size>.flags, then the command line."""
     paper, cost = dry_run(capsys, '--dataset=lsun_church')
     large, _ = dry_run(capsys, '--dataset=lsun_church', '--image_size=128', '--batch_size=3')
-    assert (paper['data']['image_size'], paper['training']['batch_size'], paper['training']['adam_beta1']) == (64, 128, 0.9)
-    assert paper['network']['channel_mult'] == [1, 2, 2, 2, 4] and 19.1e6 < int(cost['parameters'].replace(',', '')) < 19.3e6
-    assert (large['data']['image_size'], large['training']['batch_size'], large['training']['adam_beta1']) == (128, 3, 0.5)
+    assert (
+        paper['data']['image_size'],
+        paper['training']['batch_size'],
+        paper['training']['adam_beta1'],
+    ) == (64, 128, 0.9)
+    assert (
+        paper['network']['channel_mult'] == [1, 2, 2, 2, 4]
+        and 19.1e6 < int(cost['parameters'].replace(',', '')) < 19.3e6
+    )
+    assert (
+        large['data']['image_size'],
+        large['training']['batch_size'],
+        large['training']['adam_beta1'],
+    ) == (128, 3, 0.5)
     assert large['network']['channel_mult'] == [1, 2, 2, 2, 4, 4]
 
 
 def test_flops(capsys):
-    """A training step is B (K Langevin steps + 2 parameter passes); convolutions alone give the energy's count within 10 %."""
-    options = ['--image_size=16', '--channels=32', '--channel_mult=1', '--num_res_blocks=1', '--batch_size=4', '--mcmc_steps=5']
+    """A training step is B (K Langevin steps + 2 parameter passes); convolutions alone give the energy's
+    count within 10 %."""
+    options = [
+        '--image_size=16',
+        '--channels=32',
+        '--channel_mult=1',
+        '--num_res_blocks=1',
+        '--batch_size=4',
+        '--mcmc_steps=5',
+    ]
     _, cost = dry_run(capsys, *TINY, *options)
     number = {label: int(text.replace(',', '')) for label, text in cost.items() if label.startswith('FLOPs')}
     convolutions = 2 * 16 * 16 * 9 * (1 * 32 + 2 * 32 * 32)
     assert number['FLOPs of one energy'] == pytest.approx(convolutions, rel=0.1)
     assert number['FLOPs of one Langevin step of an image'] == pytest.approx(2 * convolutions, rel=0.15)
-    assert number['FLOPs of a training step, per image'] == pytest.approx((5 * 2 + 2 * 3) * convolutions, rel=0.15)
+    assert number['FLOPs of a training step, per image'] == pytest.approx(
+        (5 * 2 + 2 * 3) * convolutions, rel=0.15
+    )
     assert number['FLOPs of a training step'] == 4 * number['FLOPs of a training step, per image']
     again = dry_run(capsys, *TINY, *options, '--remat')[1]['FLOPs of a training step, per image']
     more = int(again.replace(',', '')) - number['FLOPs of a training step, per image']
@@ -61,15 +82,23 @@ def test_flops(capsys):
 
 
 def test_devices_of_a_dry_run(capsys):
-    """They share the batch; arithmetic is that of the hardware asked for, memory is held against that of a TPU."""
+    """They share the batch; arithmetic is that of the hardware asked for, memory is held against that of a
+    TPU."""
     _, one = dry_run(capsys, *TINY, '--strategy=one')
     _, tpu = dry_run(capsys, *TINY, '--tpu=NAME', '--dry_run_devices=8', '--precision=auto')
-    _, large = dry_run(capsys, '--dataset=celeb_a_hq', '--image_size=256', '--strategy=mirrored', '--precision=bfloat16')
+    _, large = dry_run(
+        capsys, '--dataset=celeb_a_hq', '--image_size=256', '--strategy=mirrored', '--precision=bfloat16'
+    )
     assert (one['devices'], tpu['devices'], tpu['network arithmetic']) == ('1', '8', 'bfloat16')
     step = 'FLOPs of a training step'
-    assert one[step] == tpu[step] and int(tpu[step].replace(',', '')) == 8 * int(tpu[f'{step}, per device'].replace(',', ''))
+    assert one[step] == tpu[step] and int(tpu[step].replace(',', '')) == 8 * int(
+        tpu[f'{step}, per device'].replace(',', '')
+    )
     share, remedy = large['of the 16 GiB of a TPU v5e'].split('%')
-    assert int(share) == round(100 * int(large['bytes of a device'].replace(',', '')) / 2**34) > 100 and '--microbatches' in remedy
+    assert (
+        int(share) == round(100 * int(large['bytes of a device'].replace(',', '')) / 2**34) > 100
+        and '--microbatches' in remedy
+    )
     assert '--dry_run_devices' in refused(capsys, *TINY, '--dry_run', '--tpu=NAME')
     assert 'is for --dry_run' in refused(capsys, *TINY, '--dry_run_devices=2')
     assert 'does not go with' in refused(capsys, *TINY, '--dry_run', '--dry_run_devices=2', '--strategy=one')
@@ -77,7 +106,8 @@ def test_devices_of_a_dry_run(capsys):
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
 def test_every_preset_is_valid(path):
-    """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command is as printed."""
+    """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command
+    is as printed."""
     text, families = path.read_text(), {spec.presets: name for name, spec in table.DATASETS.items()}
     families |= {name: name for name in table.DATASETS}
     name, _, rest = path.stem.rpartition('_')
@@ -87,7 +117,10 @@ def test_every_preset_is_valid(path):
         arguments = [f'--dataset={families[path.stem]}']
     else:
         assert name in families
-        arguments = [f'--dataset={families[name]}', f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}']
+        arguments = [
+            f'--dataset={families[name]}',
+            f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}',
+        ]
     assert text.startswith('#') and 'Command: python run.py' in text
     argv = ['run.py', *arguments]
     values = cli._with_presets(cli._parse(argv), argv)
@@ -140,24 +173,36 @@ def test_wrong_use(capsys, tmp_path, monkeypatch, arguments, words):
 
 def test_empty_folder(capsys, tmp_path):
     (tmp_path / 'pictures').mkdir()
-    assert str(tmp_path / 'pictures') in refused(capsys, '--dataset=folder', f'--data_dir={tmp_path}/pictures', f'--workdir={tmp_path}/w')
+    assert str(tmp_path / 'pictures') in refused(
+        capsys, '--dataset=folder', f'--data_dir={tmp_path}/pictures', f'--workdir={tmp_path}/w'
+    )
 
 
 def test_dataset_that_is_not_there(capsys, tmp_path):
     for dataset in ('lsun_church', 'lsun_bedroom'):
-        assert 'lsun' in refused(capsys, *TINY, f'--dataset={dataset}', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w')
+        assert 'lsun' in refused(
+            capsys, *TINY, f'--dataset={dataset}', f'--data_dir={tmp_path}', f'--workdir={tmp_path}/w'
+        )
 
 
 def test_workdir_of_another_run(capsys, tiny_run):
     line = refused(capsys, *TINY, f'--workdir={tiny_run}', '--channels=16')
     assert '--channels=16 here, 8 there' in line
     assert '--channels=16' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--channels=16')
-    assert '--init_from' in refused(capsys, *TINY, f'--init_from={tiny_run}', '--channels=16', f'--workdir={tiny_run}-new')
+    assert '--init_from' in refused(
+        capsys, *TINY, f'--init_from={tiny_run}', '--channels=16', f'--workdir={tiny_run}-new'
+    )
 
 
 def test_the_run_leaves_what_it_promises(tiny_run):
-    assert sorted(path.name for path in (tiny_run / 'checkpoints').iterdir()) == ['00000016', '00000024', '00000032']
-    assert {'data.png', '00000016.png', '00000032.png'} <= {path.name for path in (tiny_run / 'samples').iterdir()}
+    assert sorted(path.name for path in (tiny_run / 'checkpoints').iterdir()) == [
+        '00000016',
+        '00000024',
+        '00000032',
+    ]
+    assert {'data.png', '00000016.png', '00000032.png'} <= {
+        path.name for path in (tiny_run / 'samples').iterdir()
+    }
     assert Image.open(tiny_run / 'samples' / 'data.png').size == (640, 640)
     lines = [json.loads(line) for line in (tiny_run / 'metrics.jsonl').read_text().splitlines()]
     assert [line['step'] for line in lines] == [8, 16, 24, 32]
@@ -167,7 +212,8 @@ def test_the_run_leaves_what_it_promises(tiny_run):
 
 
 def test_sampling_mode(capsys, tiny_run):
-    """The same seed gives the same images, in batches of any size and each alone; K, noise and weights are as asked."""
+    """The same seed gives the same images, in batches of any size and each alone; K, noise and weights are as
+    asked."""
 
     def sample(*arguments):
         images, directory = sampled(capsys, tiny_run, '--mode=sample', '--num_samples=20', *arguments)
@@ -178,7 +224,13 @@ def test_sampling_mode(capsys, tiny_run):
     assert images.shape == (20, 16, 16, 1)
     assert np.abs(images - sample('--sample_batch_size=7')).max() <= 1
     assert np.abs(images[17:18] - sample('--num_samples=1', '--first_sample=17')).max() <= 1
-    for other in (['--seed=5'], ['--mcmc_steps=6'], ['--noise_scale=0'], ['--weights=raw'], ['--checkpoint_step=16']):
+    for other in (
+        ['--seed=5'],
+        ['--mcmc_steps=6'],
+        ['--noise_scale=0'],
+        ['--weights=raw'],
+        ['--checkpoint_step=16'],
+    ):
         assert np.abs(images - sample(*other)).max() > 1, other
     grid = Image.open(tiny_run / 'samples' / '00000032-ema-20-seed0.png')
     assert grid.size == (4 * 16 * 7, 5 * 16 * 7)
@@ -187,7 +239,9 @@ def test_sampling_mode(capsys, tiny_run):
 def test_samples_that_are_not_finite_are_refused(capsys, tiny_run):
     broken = ['--step_scale=100', '--noise_scale=2', '--mcmc_steps=60', '--num_samples=4']
     assert 'not finite' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', *broken)
-    assert not list((tiny_run / 'samples').glob('*step_scale*.png')) + list((tiny_run / 'samples').glob('*step_scale*/*.npz'))
+    assert not list((tiny_run / 'samples').glob('*step_scale*.png')) + list(
+        (tiny_run / 'samples').glob('*step_scale*/*.npz')
+    )
 
 
 def test_settings_do_not_overwrite_each_other(capsys, tiny_run):
@@ -198,13 +252,20 @@ def test_settings_do_not_overwrite_each_other(capsys, tiny_run):
 
 def test_wrong_modes_are_found_before_any_work(capsys, tmp_path):
     Image.new('RGB', (20, 20)).save(tmp_path / 'a.png')
-    arguments = ['--dataset=folder', f'--data_dir={tmp_path}', '--mode=train,evaluate', f'--workdir={tmp_path}/w']
+    arguments = [
+        '--dataset=folder',
+        f'--data_dir={tmp_path}',
+        '--mode=train,evaluate',
+        f'--workdir={tmp_path}/w',
+    ]
     assert 'takes grey images' in refused(capsys, *arguments, '--extractor=digits_classifier')
     classes = [*TINY, '--num_classes=-1', f'--workdir={tmp_path}/w']
     assert 'from 0 to 9' in refused(capsys, *classes, '--mode=train,sample', '--label=10')
     assert 'from 0 to 9' in refused(capsys, *classes, '--mode=train,compose', '--labels=3,10')
     assert 'at least 2' in refused(capsys, *classes, '--mode=train,evaluate', '--num_samples=1')
-    assert 'has no classes' in refused(capsys, *TINY, f'--workdir={tmp_path}/w', '--mode=train,sweep_guidance')
+    assert 'has no classes' in refused(
+        capsys, *TINY, f'--workdir={tmp_path}/w', '--mode=train,sweep_guidance'
+    )
     assert '--guidance is for' in refused(capsys, '--mode=compose', f'--workdir={tmp_path}/w', '--guidance=2')
     assert not (tmp_path / 'w').exists()
 
@@ -212,8 +273,17 @@ def test_wrong_modes_are_found_before_any_work(capsys, tmp_path):
 def test_init_from(capsys, tiny_run, tmp_path):
     """A new run starts at another's weights: without a step it samples the same images."""
     new = tmp_path / 'new'
-    arguments = [*TINY, f'--workdir={new}', f'--init_from={tiny_run}', '--learning_rate=1e-8', '--train_steps=1']
+    arguments = [
+        *TINY,
+        f'--workdir={new}',
+        f'--init_from={tiny_run}',
+        '--learning_rate=1e-8',
+        '--train_steps=1',
+    ]
     code, out, err = call(capsys, *arguments)
     assert code == 0 and 'starting from the ema weights' in out, err
-    images = [sampled(capsys, workdir, '--mode=sample', '--num_samples=4', '--seed=3')[0] for workdir in (tiny_run, new)]
+    images = [
+        sampled(capsys, workdir, '--mode=sample', '--num_samples=4', '--seed=3')[0]
+        for workdir in (tiny_run, new)
+    ]
     assert np.abs(images[0] - images[1]).mean() < 0.1

@@ -1,4 +1,5 @@
-"""A class-conditional cooperative model through the command line: train, resume, sample, compose, sweep, export."""
+"""A class-conditional cooperative model through the command line: train, resume, sample, compose, sweep,
+export."""
 
 import csv
 
@@ -16,8 +17,10 @@ from drl_tf.runs import checkpoint, pictures
 from drl_tf.runs.samples import labels_in_turn
 
 SMALL = [
-    *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2', '--channel_mult=1', '--initializer_channels=8',
-    '--initializer_mult=1', '--initializer_blocks=1', '--noinitializer_attention', '--sample_batch_size=20', '--learning_rate=1e-2',
+    *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2', '--channel_mult=1',
+    '--initializer_channels=8',
+    '--initializer_mult=1', '--initializer_blocks=1', '--noinitializer_attention', '--sample_batch_size=20',
+    '--learning_rate=1e-2',
     '--max_loss=1000',
 ]  # fmt: skip
 
@@ -60,7 +63,8 @@ def test_a_row_of_the_grid_is_a_class():
 
 
 def test_sampling_by_class(workdir, capsys):
-    """Image i of class c is the same whether all classes take turns or c is asked for; guidance changes it."""
+    """Image i of class c is the same whether all classes take turns or c is asked for; guidance changes
+    it."""
     options = [], ['--label=3'], ['--label=3', '--guidance=3']
     turns, threes, guided_threes = (sample(capsys, workdir, *arguments) for arguments in options)
     assert np.abs(turns[3::10] - threes[3::10]).max() <= 1
@@ -109,7 +113,10 @@ def test_sweeps(workdir, monkeypatch, mode, name, values):
     with open(root / 'scores.csv', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     assert [float(row[name]) for row in rows] == values
-    assert all(float(row['frechet_distance_digits_classifier']) > 1 and 0 <= float(row['class_agreement']) <= 1 for row in rows)
+    assert all(
+        float(row['frechet_distance_digits_classifier']) > 1 and 0 <= float(row['class_agreement']) <= 1
+        for row in rows
+    )
     if name == 'evaluations':
         assert all(int(row['mcmc_steps']) * float(row['step_scale']) ** 2 == pytest.approx(2) for row in rows)
     assert (root / 'scores.png').stat().st_size > 1000 and len(list(root.glob('*.png'))) == 3
@@ -120,13 +127,19 @@ def test_exported_class_signatures(workdir, tmp_path):
     call('--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}', '--max_samples=5')
     signatures = tf.saved_model.load(str(tmp_path / '1')).signatures
     model, seed = checkpoint.load_model(workdir)[0], tf.constant([3, 1])
-    out = signatures['sample_class'](seed=seed, labels=tf.constant([3, 8, -1]), guidance=tf.constant(2.0))['images']
+    out = signatures['sample_class'](seed=seed, labels=tf.constant([3, 8, -1]), guidance=tf.constant(2.0))[
+        'images'
+    ]
     expected = pictures.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
     assert np.abs(out.numpy().astype(int) - expected).max() <= 1
     images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([0, 1])
     for w in (0.0, 2.0):
-        out = signatures['energy_class'](images=images, level=level, labels=tf.constant([0, 9]), guidance=tf.constant(w))['energy']
-        np.testing.assert_allclose(out, -model.density_at(level, terms=guided(tf.constant([1, 10]), w))(images), rtol=1e-3)
+        out = signatures['energy_class'](
+            images=images, level=level, labels=tf.constant([0, 9]), guidance=tf.constant(w)
+        )['energy']
+        np.testing.assert_allclose(
+            out, -model.density_at(level, terms=guided(tf.constant([1, 10]), w))(images), rtol=1e-3
+        )
     for w in (21.0, float('nan')):
         with pytest.raises(tf.errors.InvalidArgumentError, match='guidance must be from -1 to 20'):
             signatures['sample_class'](seed=seed, labels=tf.constant([1]), guidance=tf.constant(w))

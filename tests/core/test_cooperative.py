@@ -1,4 +1,5 @@
-"""The cooperative recipe against closed forms: its schedule, its proposals, its loss, guidance and the Tweedie step."""
+"""The cooperative recipe against closed forms: its schedule, its proposals, its loss, guidance and the
+Tweedie step."""
 
 import functools
 
@@ -17,8 +18,10 @@ from drl_tf.training.train import compiled_model
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
 S_PAPER = [0.00745, 0.25226, 0.48170, 0.68176, 0.84024, 0.94749, 0.99697]
 OPTIONS = config.Config().replace(
-    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=(2,), batch_size=4, warmup_steps=0,
-    schedule='cosine', b2=4e-4, initializer=True, initializer_channels=8, initializer_mult=(1, 2), initializer_blocks=1,
+    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=(2,),
+    batch_size=4, warmup_steps=0,
+    schedule='cosine', b2=4e-4, initializer=True, initializer_channels=8, initializer_mult=(1,
+    2), initializer_blocks=1,
 )  # fmt: skip
 CLASSES = OPTIONS.replace(num_classes=3)
 LEVEL = tf.constant([0, 2, 5])
@@ -48,13 +51,18 @@ def test_cosine_values():
     log_snr = np.log(schedule.A**2 / schedule.S**2)
     np.testing.assert_allclose(log_snr, LOG_SNR_PAPER, atol=1e-3)
     np.testing.assert_allclose(schedule.S, S_PAPER, atol=1e-3)
-    np.testing.assert_allclose(schedule.time, 1000 * np.arctan(np.exp(-np.array(LOG_SNR_PAPER) / 2)) / (np.pi / 2), atol=0.2)
+    np.testing.assert_allclose(
+        schedule.time, 1000 * np.arctan(np.exp(-np.array(LOG_SNR_PAPER) / 2)) / (np.pi / 2), atol=0.2
+    )
     np.testing.assert_array_equal(schedule.conditional, [1, 1, 1, 1, 1, 0])
-    np.testing.assert_allclose(schedule.delta**2, 4e-4 * schedule.S[:-1] / schedule.S[0] * schedule.s[1:] ** 2)
+    np.testing.assert_allclose(
+        schedule.delta**2, 4e-4 * schedule.S[:-1] / schedule.S[0] * schedule.s[1:] ** 2
+    )
 
 
 def test_proposal_is_the_forward_posterior_of_clean_pixels():
-    """sqrt(beta~) m_t is the deviation of y_t given x_{t+1} and x, from the Gaussian conditioning of x_t on x_{t+1}."""
+    """sqrt(beta~) m_t is the deviation of y_t given x_{t+1} and x, from the Gaussian conditioning of x_t on
+    x_{t+1}."""
     model, schedule = new_model(OPTIONS), diffusion.cosine()
     a, s, S = schedule.a[1:], schedule.s[1:], schedule.S[:-1]
     posterior = 1 / (1 / S**2 + a**2 / s**2)
@@ -72,8 +80,11 @@ def test_proposal_starts_at_the_noisy_image():
 
 
 def test_initializer_loss_has_the_analytic_gradient():
-    """d/dg of (1 - w) |y^K - y^0|^2 + w |E - g|^2 is 2 (1 - w) (y^0 - y^K) + 2 w (g - E); nothing flows into the targets."""
-    mean, noise_of_start, y_mean, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(4))
+    """d/dg of (1 - w) |y^K - y^0|^2 + w |E - g|^2 is 2 (1 - w) (y^0 - y^K) + 2 w (g - E); nothing flows into
+    the targets."""
+    mean, noise_of_start, y_mean, y_neg = (
+        tf.random.stateless_normal([3, 8, 8, 1], [seed, 0]) for seed in range(4)
+    )
     with tf.GradientTape() as tape:
         tape.watch([mean, y_mean, y_neg])
         start = mean + noise_of_start
@@ -88,10 +99,17 @@ def test_initializer_loss_has_the_analytic_gradient():
 def test_initializer_alone_learns_the_analytic_proposal(data_share):
     """On Gaussian data g becomes the mean of y_t given x_{t+1}, which is linear in x_{t+1}.
 
-    The data teach it that, with the noise shared or not, and so do chains that end at exact draws of y_t given x_{t+1}.
+    The data teach it that, with the noise shared or not, and so do chains that end at exact draws of y_t
+    given x_{t+1}.
     """
     mean, variance, t, schedule, size = 0.5, 0.04, 2, diffusion.cosine(), 64
-    options = dict(initializer_attention=False, initializer_dropout=0.0, initializer_data_share=data_share, batch_size=size, clip_norm=0.0)
+    options = dict(
+        initializer_attention=False,
+        initializer_dropout=0.0,
+        initializer_data_share=data_share,
+        batch_size=size,
+        clip_norm=0.0,
+    )
     model = build_model(OPTIONS.replace(**options))
     model.initializer_optimizer = keras.optimizers.Adam(3e-3)
     model.initializer_optimizer.build(model.initializer.trainable_variables)
@@ -117,7 +135,9 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
         with tf.GradientTape() as tape:
             start, proposal = model.chain_start(x_next, level, noise.fold(seed, 3), 0, 'raw', UNCONDITIONAL)
         y_neg = analytic(x_next) + deviation * noise.normal(noise.fold(seed, 4), tf.shape(x_next))
-        gradients = model.start_gradients(tape, start, proposal, images, x_next, y_neg, level)['initializer_loss'][1]
+        gradients = model.start_gradients(tape, start, proposal, images, x_next, y_neg, level)[
+            'initializer_loss'
+        ][1]
         model.initializer_optimizer.apply(gradients, model.initializer.trainable_variables)
 
     variables = [*model.initializer.weights, *model.initializer_optimizer.variables]
@@ -149,26 +169,36 @@ def test_tweedie_is_exact_on_a_gaussian():
 def test_final_denoise_is_the_last_step():
     plain, final = (moved_model(OPTIONS.replace(final_denoise=on)) for on in (False, True))
     x_0, x = plain.sample(2, [1, 2])[-1], final.sample(2, [1, 2])[-1]
-    gradient = value_gradient(lambda z: plain.density_at(tf.zeros([2], tf.int32))(plain.schedule.m[0] * z), x_0)
-    np.testing.assert_allclose(x, (x_0 + plain.schedule.S[0] ** 2 * gradient) / plain.schedule.A[0], atol=1e-4)
+    gradient = value_gradient(
+        lambda z: plain.density_at(tf.zeros([2], tf.int32))(plain.schedule.m[0] * z), x_0
+    )
+    np.testing.assert_allclose(
+        x, (x_0 + plain.schedule.S[0] ** 2 * gradient) / plain.schedule.A[0], atol=1e-4
+    )
 
 
 def test_the_chain_starts_at_the_proposal_and_stays_tethered():
-    """With a flat density and no noise a step moves y^0 by the tether alone: delta^2 / 2 (x_{t+1} - y^0) / s_{t+1}^2."""
+    """With a flat density and no noise a step moves y^0 by the tether alone: delta^2 / 2 (x_{t+1} - y^0) /
+    s_{t+1}^2."""
     schedule, level, t = diffusion.cosine(), tf.fill([3], 2), 2
     start, x_next = y(), 2 * y()
-    step, _ = sampling.conditional_chain(schedule, lambda z: 0 * z[:, 0, 0, 0], start, x_next, level, 1, lambda k: 0 * start, 1.5)
+    step, _ = sampling.conditional_chain(
+        schedule, lambda z: 0 * z[:, 0, 0, 0], start, x_next, level, 1, lambda k: 0 * start, 1.5
+    )
     expected = start + 1.5**2 * schedule.delta[t] ** 2 / 2 * (x_next - start) / schedule.s[t + 1] ** 2
     np.testing.assert_allclose(step, expected, rtol=1e-5)
 
 
 def test_the_chains_start_at_the_proposal():
-    """With all but vanishing steps, sampling ends where the initializer points, and chains in training do not leave y^0."""
+    """With all but vanishing steps, sampling ends where the initializer points, and chains in training do not
+    leave y^0."""
     model = moved_model(OPTIONS.replace(step_scale=0.01, b2=1e-8, batch_size=3))
     seed = tf.constant([1, 2])
     expected, _ = model.chain_start(y(), LEVEL, noise.fold(seed, noise.START), 0, 'ema', UNCONDITIONAL)
     assert np.abs(expected - y()).max() > 0.1
-    np.testing.assert_allclose(model.denoise(y(), LEVEL, seed), expected / diffusion.at(model.schedule.m, LEVEL), atol=1e-3)
+    np.testing.assert_allclose(
+        model.denoise(y(), LEVEL, seed), expected / diffusion.at(model.schedule.m, LEVEL), atol=1e-3
+    )
     trained = compiled_model(OPTIONS.replace(b2=1e-8, batch_size=24))
     trained.network.time_out.kernel.assign(tf.zeros_like(trained.network.time_out.kernel))
     trained.train_step(tf.tile(y(), [8, 1, 1, 1]))
@@ -186,18 +216,23 @@ def start(model, terms):
 @pytest.mark.parametrize(('guidance', 'weights'), [(0.0, (1, 0)), (-1.0, (0, 1)), (2.0, (3, -2))])
 @pytest.mark.parametrize('quantity', [density, start])
 def test_guidance(quantity, guidance, weights):
-    """f_w = (1 + w) f(class) - w f(no class), for the energy and for the proposal: 0 is conditional, -1 unconditional."""
+    """f_w = (1 + w) f(class) - w f(no class), for the energy and for the proposal: 0 is conditional, -1
+    unconditional."""
     model, labels = moved_model(CLASSES), tf.constant([1, 2, 3])
     with_class, without = quantity(model, ((labels, 1.0),)), quantity(model, UNCONDITIONAL)
     assert np.abs(with_class - without).max() > 1e-3
     expected = weights[0] * with_class + weights[1] * without
-    np.testing.assert_allclose(quantity(model, guided(labels, guidance)), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        quantity(model, guided(labels, guidance)), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
+    )
 
 
 def test_composition_has_one_prior():
     """F = F(none) + sum_i w_i (F(c_i) - F(none))."""
     model, labels = moved_model(CLASSES), [tf.fill([3], 1), tf.fill([3], 3)]
-    first, second, none = (density(model, terms) for terms in (guided(labels[0]), guided(labels[1]), UNCONDITIONAL))
+    first, second, none = (
+        density(model, terms) for terms in (guided(labels[0]), guided(labels[1]), UNCONDITIONAL)
+    )
     expected = none + 0.5 * (first - none) + 2 * (second - none)
     np.testing.assert_allclose(density(model, composed(labels, [0.5, 2.0])), expected, rtol=1e-3)
 
@@ -208,17 +243,22 @@ def test_both_networks_learn():
     options = OPTIONS.replace(initializer_learning_rate=1e-3, num_classes=3)
     model = compiled_model(options)
     before = [[w.numpy() for w in network.weights] for _, network in model.averages]
-    logs = model.train_step((tf.random.stateless_uniform([4, 8, 8, 1], [1, 2], -1, 1), tf.constant([1, 2, 3, 0])))
+    logs = model.train_step(
+        (tf.random.stateless_uniform([4, 8, 8, 1], [1, 2], -1, 1), tf.constant([1, 2, 3, 0]))
+    )
     assert np.isfinite(list(logs.values())).all() and 'initializer_loss' in logs
     for (average, network), old in zip(model.averages, before, strict=True):
-        assert any(np.any(w.numpy() != then) for w, then in zip(network.weights, old, strict=True) if w.trainable)
+        assert any(
+            np.any(w.numpy() != then) for w, then in zip(network.weights, old, strict=True) if w.trainable
+        )
         for mean, now, then in zip(average.weights, network.weights, old, strict=True):
             np.testing.assert_allclose(mean, 2 / 11 * then + 9 / 11 * now, atol=1e-6)
 
 
 @pytest.mark.parametrize(('rate', 'trained'), [(0.0, [1, 2]), (1.0, [0])])
 def test_dropped_labels_train_the_model_without_class(rate, trained):
-    """Which rows of the initializer's label layer a step moves: those of the classes in the batch, or that of no class."""
+    """Which rows of the initializer's label layer a step moves: those of the classes in the batch, or that of
+    no class."""
     model = compiled_model(CLASSES.replace(label_dropout=rate, initializer_learning_rate=1e-3))
     for weight in model.initializer.trainable_variables:
         weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [4, 2]))
@@ -233,7 +273,8 @@ def test_labels_are_dropped_at_the_rate():
 
 
 class GaussianClasses:
-    """Stands in for a network: f of class c is delta^2 times a Gaussian log density of the class's mean and precision."""
+    """Stands in for a network: f of class c is delta^2 times a Gaussian log density of the class's mean and
+    precision."""
 
     def __init__(self, means, precisions, delta):
         self.means, self.precisions, self.delta = tf.constant(means), tf.constant(precisions), delta
@@ -247,7 +288,8 @@ class GaussianClasses:
 
 
 def test_composition_of_gaussians_samples_their_product():
-    """A long chain at the top level reaches the analytic product's mean and variance, up to the chain's known bias."""
+    """A long chain at the top level reaches the analytic product's mean and variance, up to the chain's known
+    bias."""
     model, size = build_model(CLASSES), 2000
     delta = model.schedule.delta[-1]
     model.ema_network = GaussianClasses([0.0, 1.0, -0.5], [1.0, 4.0, 3.0], delta)
@@ -260,7 +302,9 @@ def test_composition_of_gaussians_samples_their_product():
 
     @tf.function
     def chain():
-        return sampling.conditional_chain(model.schedule, model.density_at(level, 'ema', terms), start, start, level, 120, step_noise)[0]
+        return sampling.conditional_chain(
+            model.schedule, model.density_at(level, 'ema', terms), start, start, level, 120, step_noise
+        )[0]
 
     y = chain()
     precision = 1 + (4 - 1) + 0.5 * (3 - 1)

@@ -49,9 +49,14 @@ def test_posterior_mean_weighs_both_ends_by_their_precision():
     """x_t ~ N(A x, S^2), of which x_{t+1} ~ N(a x_t, s^2) is an observation."""
     schedule, level = diffusion.cosine(), tf.range(6)
     x, x_next = (noise.normal([3, purpose], [6, 2, 2, 1]) for purpose in (0, 1))
-    A, S, a, s = (np.reshape(v, [6, 1, 1, 1]) for v in (schedule.A[:-1], schedule.S[:-1], schedule.a[1:], schedule.s[1:]))
+    A, S, a, s = (
+        np.reshape(v, [6, 1, 1, 1])
+        for v in (schedule.A[:-1], schedule.S[:-1], schedule.a[1:], schedule.s[1:])
+    )
     expected = (A * x / S**2 + a * x_next / s**2) / (1 / S**2 + a**2 / s**2)
-    np.testing.assert_allclose(diffusion.posterior_mean(schedule, x, x_next, level), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        diffusion.posterior_mean(schedule, x, x_next, level), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_noise_of_an_image_does_not_depend_on_the_batch():

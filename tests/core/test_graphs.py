@@ -1,4 +1,5 @@
-"""Several steps in one call are the steps that they are one at a time, on one device and on two, also where they are interrupted."""
+"""Several steps in one call are the steps that they are one at a time, on one device and on two, also where
+they are interrupted."""
 
 import json
 import signal
@@ -14,16 +15,33 @@ from drl_tf.config import config
 from drl_tf.tools import kills
 from drl_tf.training import callbacks
 
-OPTIONS = [*kills.OPTIONS, '--recipe=t6', '--evaluate_every=0', '--log_every=4', '--checkpoint_every=4', '--grid_every=12']
+OPTIONS = [
+    *kills.OPTIONS,
+    '--recipe=t6',
+    '--evaluate_every=0',
+    '--log_every=4',
+    '--checkpoint_every=4',
+    '--grid_every=12',
+]
 
 
 def test_a_run_and_its_continuation_have_the_bits_of_single_steps(capsys, tmp_path, monkeypatch):
-    """SIGTERM comes within the second of three calls of four steps: those are finished and saved, and the same command goes on."""
+    """SIGTERM comes within the second of three calls of four steps: those are finished and saved, and the
+    same command goes on."""
     for name, steps in (('single', 1), ('several', 4)):
-        command = [*OPTIONS, '--train_steps=12', f'--steps_per_execution={steps}', f'--workdir={tmp_path}/{name}']
+        command = [
+            *OPTIONS,
+            '--train_steps=12',
+            f'--steps_per_execution={steps}',
+            f'--workdir={tmp_path}/{name}',
+        ]
         if steps > 1:
             with monkeypatch.context() as patch:
-                patch.setattr(callbacks.Stopwatch, 'on_train_batch_begin', lambda self, batch, logs=None: batch and signal.raise_signal(15))
+                patch.setattr(
+                    callbacks.Stopwatch,
+                    'on_train_batch_begin',
+                    lambda self, batch, logs=None: batch and signal.raise_signal(15),
+                )
                 assert 'SIGTERM came: saved at step 8' in refused(capsys, *command, code=143)
         assert call(capsys, *command)[0] == 0
     single, several = (kills.state(tmp_path / name, 12) for name in ('single', 'several'))
@@ -35,7 +53,9 @@ def test_every_period_divides_by_the_steps_of_a_call(capsys, tiny_run):
         with pytest.raises(UserError, match=f'--{name}=30 must divide by --steps_per_execution=4'):
             config.Config().replace(**{name: 30, 'steps_per_execution': 4})
     periods = [f'--{name}_every=20' for name in ('log', 'checkpoint', 'grid')]
-    line = refused(capsys, *TINY, *periods, f'--workdir={tiny_run}', '--train_steps=60', '--steps_per_execution=5')
+    line = refused(
+        capsys, *TINY, *periods, f'--workdir={tiny_run}', '--train_steps=60', '--steps_per_execution=5'
+    )
     assert '--steps_per_execution=5 must divide 32, the step where' in line
 
 
@@ -54,7 +74,9 @@ with tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']).scope():
 def moved(steps, **changes):
     """How far three steps move the weights, `steps` of them in a call."""
     options = dict(clip_norm=0.1, learning_rate=1e-3, **changes)
-    model = initial(steps_per_execution=steps, train_steps=3, log_every=3, checkpoint_every=3, grid_every=3, **options)
+    model = initial(
+        steps_per_execution=steps, train_steps=3, log_every=3, checkpoint_every=3, grid_every=3, **options
+    )
     model.fit(tf.data.Dataset.from_tensors(images(4)).repeat(), steps_per_epoch=3, verbose=0, shuffle=False)
     return change(model, initial(**options))
 

@@ -80,9 +80,10 @@ def exact_density(schedule, mean, variance):
 def recursion(schedule, mean, variance, num_steps):
     """Mean and variance of x_0 when each level runs K steps from x_{t+1}.
 
-    On log p(y | x') = -l (y - mu)^2 / 2 - r (y - x')^2 / (2 s^2) a step is y <- b y + c + delta^2 r x' / (2 s^2) + delta z with
-    b = 1 - delta^2 (l + r / s^2) / 2 and c = delta^2 l mu / 2, so that y_K = (b^K + d h) x' + c h + noise of variance
-    delta^2 (1 - b^2K) / (1 - b^2), where h = (1 - b^K) / (1 - b) and d = delta^2 r / (2 s^2).
+    On log p(y | x') = -l (y - mu)^2 / 2 - r (y - x')^2 / (2 s^2) a step is y <- b y + c + delta^2 r x' / (2
+    s^2) + delta z with b = 1 - delta^2 (l + r / s^2) / 2 and c = delta^2 l mu / 2, so that y_K = (b^K + d h)
+    x' + c h + noise of variance delta^2 (1 - b^2K) / (1 - b^2), where h = (1 - b^K) / (1 - b) and d = delta^2
+    r / (2 s^2).
     """
     first, second = 0.0, 1.0
     for t in reversed(range(schedule.num_levels)):
@@ -120,10 +121,14 @@ def test_progressive_sampling_follows_the_recursion(num_steps):
 
 
 def test_progressive_sampling_approaches_the_data():
-    """x_0 has mean A_0 mu and variance A_0^2 v + S_0^2; the recursion gets there as K grows, and the sampler with it."""
+    """x_0 has mean A_0 mu and variance A_0^2 v + S_0^2; the recursion gets there as K grows, and the sampler
+    with it."""
     mean, variance, schedule = 0.3, 0.25, diffusion.t6()
     target = np.array([schedule.A[0] * mean, schedule.A[0] ** 2 * variance + schedule.S[0] ** 2])
-    errors = [np.abs(np.array(recursion(schedule, mean, variance, k)) - target).max() for k in (30, 300, 3000, 100_000)]
+    errors = [
+        np.abs(np.array(recursion(schedule, mean, variance, k)) - target).max()
+        for k in (30, 300, 3000, 100_000)
+    ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.01
     x = draw(1000, mean, variance, size=2000)
@@ -134,9 +139,11 @@ def test_progressive_sampling_approaches_the_data():
 
 @pytest.mark.parametrize(('mcmc_steps', 'total'), [((9,), 18), ((9, 4), 13)])
 def test_all_noises_of_a_sample_differ(monkeypatch, mcmc_steps, total):
-    """Prior, proposal and every step of every level draw noise of their own, and each level runs its own K."""
+    """Prior, proposal and every step of every level draw noise of their own, and each level runs its own
+    K."""
     options = config.Config().replace(
-        image_size=4, image_channels=1, channels=4, num_res_blocks=1, channel_mult=(1,), mcmc_steps=mcmc_steps, num_levels=2,
+        image_size=4, image_channels=1, channels=4, num_res_blocks=1, channel_mult=(1,),
+        mcmc_steps=mcmc_steps, num_levels=2,
         initializer=True,
         initializer_channels=8, initializer_mult=(1,), initializer_blocks=1,
     )  # fmt: skip

@@ -12,11 +12,17 @@ from drl_tf.config import config
 from drl_tf.training.train import compiled_model
 
 T6 = config.Config().replace(
-    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1, 2), mcmc_steps=(2,), batch_size=8, warmup_steps=0,
+    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,
+    2), mcmc_steps=(2,), batch_size=8, warmup_steps=0,
     dropout=0.2, clip_norm=0.1, learning_rate=1e-3,
 )  # fmt: skip
 CDRL = CLASSES.replace(
-    batch_size=8, initializer_dropout=0.2, dropout=0.1, clip_norm=0.1, learning_rate=1e-3, initializer_learning_rate=1e-3
+    batch_size=8,
+    initializer_dropout=0.2,
+    dropout=0.1,
+    clip_norm=0.1,
+    learning_rate=1e-3,
+    initializer_learning_rate=1e-3,
 )
 RECIPES = pytest.mark.parametrize('options', [T6, CDRL], ids=['t6', 'cdrl'])
 
@@ -28,16 +34,22 @@ def batch(options):
 
 @functools.cache
 def after_steps(options, jit_compile=False):
-    """Every variable of training and the logs after two steps, from weights that are away from their start."""
+    """Every variable of training and the logs after two steps, from weights that are away from their
+    start."""
     model = compiled_model(options)
-    variables = [*model.weights, *(variable for optimizer in model.optimizers for variable in optimizer.variables)]
+    variables = [
+        *model.weights,
+        *(variable for optimizer in model.optimizers for variable in optimizer.variables),
+    ]
     for network, _ in model.learners.values():
         for index, weight in enumerate(network.weights):
             weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [3, index]))
     step = tf.function(model.train_step, autograph=False, jit_compile=jit_compile)
     for _ in range(2):
         logs = step(batch(options))
-    return {variable.path: variable.numpy() for variable in variables}, {name: float(value) for name, value in logs.items()}
+    return {variable.path: variable.numpy() for variable in variables}, {
+        name: float(value) for name, value in logs.items()
+    }
 
 
 def assert_same(found, expected, tolerance):
@@ -45,7 +57,9 @@ def assert_same(found, expected, tolerance):
     assert logs == pytest.approx(expected_logs, rel=1e-4)
     assert variables.keys() == expected_variables.keys()
     for path, value in variables.items():
-        np.testing.assert_allclose(value, expected_variables[path], rtol=tolerance, atol=tolerance, err_msg=path)
+        np.testing.assert_allclose(
+            value, expected_variables[path], rtol=tolerance, atol=tolerance, err_msg=path
+        )
 
 
 @pytest.mark.slow
@@ -64,7 +78,8 @@ def test_recomputed_blocks_have_the_same_gradient(options):
 @pytest.mark.slow
 @RECIPES
 def test_xla_compiles_the_step(options):
-    """Shapes are static and loops bounded: XLA compiles it, draws other noise than otherwise, and the same in parts."""
+    """Shapes are static and loops bounded: XLA compiles it, draws other noise than otherwise, and the same in
+    parts."""
     whole = after_steps(options, jit_compile=True)
     assert whole[1] != pytest.approx(after_steps(options)[1], rel=1e-3)
     assert_same(after_steps(options.replace(microbatches=2, remat=True), jit_compile=True), whole, 2e-5)
@@ -74,8 +89,14 @@ def test_xla_compiles_the_step(options):
     ('flags', 'part'),
     [
         (['--microbatches=3'], '--batch_size=8 must divide by --microbatches=3'),
-        (['--microbatches=2', '--norm=batch'], '--norm=batch ties the images of a batch together: it needs --microbatches=1'),
-        (['--microbatches=2', '--dry_run_devices=8'], '--batch_size=8 must divide by 8 devices times --microbatches=2'),
+        (
+            ['--microbatches=2', '--norm=batch'],
+            '--norm=batch ties the images of a batch together: it needs --microbatches=1',
+        ),
+        (
+            ['--microbatches=2', '--dry_run_devices=8'],
+            '--batch_size=8 must divide by 8 devices times --microbatches=2',
+        ),
     ],
 )
 def test_what_cannot_be_taken_in_parts(capsys, flags, part):

@@ -13,7 +13,14 @@ from drl_tf.core import noise
 from drl_tf.training.train import LinearWarmup, compiled_model
 
 OPTIONS = config.Config().replace(
-    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=(2,), batch_size=4, warmup_steps=0
+    image_size=8,
+    image_channels=1,
+    channels=8,
+    num_res_blocks=1,
+    channel_mult=(1,),
+    mcmc_steps=(2,),
+    batch_size=4,
+    warmup_steps=0,
 )
 
 
@@ -23,7 +30,8 @@ def images(batch_size):
 
 @functools.cache
 def trained(steps=1, **changes):
-    """A model after some steps on one batch, with the logs of the last step; not compiled into a graph, which takes longer."""
+    """A model after some steps on one batch, with the logs of the last step; not compiled into a graph, which
+    takes longer."""
     model = initial(**changes)
     for _ in range(steps):
         logs = model.train_step(images(model.config.training.batch_size))
@@ -59,9 +67,12 @@ def test_warmup_is_linear():
 
 
 def test_ema_with_its_warmup():
-    """After step n the average is d avg + (1 - d) w with d = min(decay, (1 + n) / (10 + n)); u is averaged too."""
+    """After step n the average is d avg + (1 - d) w with d = min(decay, (1 + n) / (10 + n)); u is averaged
+    too."""
     start, (model, _) = initial(), trained(learning_rate=1e-2)
-    for average, before, after in zip(model.ema_network.weights, start.network.weights, model.network.weights, strict=True):
+    for average, before, after in zip(
+        model.ema_network.weights, start.network.weights, model.network.weights, strict=True
+    ):
         np.testing.assert_allclose(average, 2 / 11 * before + 9 / 11 * after, atol=1e-6)
     short = trained(learning_rate=1e-2, ema_decay=0.1)[0]
     kernels = [layer.conv_in.kernel.numpy() for layer in (short.ema_network, start.network, short.network)]
@@ -69,11 +80,15 @@ def test_ema_with_its_warmup():
 
 
 def test_the_average_takes_nothing_from_a_bad_step_on():
-    """A weight that is NaN in one step, a loss out of bounds: the step is noted, and all averages stand still, then and later."""
+    """A weight that is NaN in one step, a loss out of bounds: the step is noted, and all averages stand
+    still, then and later."""
     assert int(trained()[0].first_bad_step) == -1
     assert int(trained(max_loss=1e-3)[0].first_bad_step) == 1
     model = initial()
-    before, kernel = [weight.numpy() for weight in model.ema_network.weights], model.network.conv_in.kernel.numpy()
+    before, kernel = (
+        [weight.numpy() for weight in model.ema_network.weights],
+        model.network.conv_in.kernel.numpy(),
+    )
     for value in (np.nan * kernel, kernel):
         model.network.conv_in.kernel.assign(value)
         model.train_step(images(4))
@@ -88,7 +103,9 @@ def test_u_moves_once_a_step():
     start.network.update_u()
     for mcmc_steps in ((1,), (5,)):
         model = trained(mcmc_steps=mcmc_steps)[0]
-        for layer, expected in zip(model.network.normalised_layers(), start.network.normalised_layers(), strict=True):
+        for layer, expected in zip(
+            model.network.normalised_layers(), start.network.normalised_layers(), strict=True
+        ):
             np.testing.assert_allclose(layer.u, expected.u, atol=1e-6)
 
 
@@ -105,32 +122,44 @@ def test_chains_in_training_take_the_steps_of_their_level():
 
 
 def test_clipping_bounds_the_gradient():
-    """Adam's first moment after one step is (1 - beta_1) times the gradient, here clipped to norm 0.01; the log has it unclipped."""
+    """Adam's first moment after one step is (1 - beta_1) times the gradient, here clipped to norm 0.01; the
+    log has it unclipped."""
     model, logs = trained(clip_norm=0.01)
     moments = [m for m in model.optimizer.variables if 'momentum' in m.path]
     assert float(tf.linalg.global_norm([m.value for m in moments])) == pytest.approx(0.1 * 0.01, rel=1e-4)
-    assert logs['gradient_norm'] == pytest.approx(trained()[1]['gradient_norm'], rel=1e-5) and logs['gradient_norm'] > 0.01
+    assert (
+        logs['gradient_norm'] == pytest.approx(trained()[1]['gradient_norm'], rel=1e-5)
+        and logs['gradient_norm'] > 0.01
+    )
 
 
 def test_energy_l2_adds_the_mean_square():
-    """At one level the loss is f- - f+ plus l2 times the mean of f^2 over both halves, here large enough to see."""
+    """At one level the loss is f- - f+ plus l2 times the mean of f^2 over both halves, here large enough to
+    see."""
     model, logs = trained(energy_l2=0.5, num_levels=1, batch_size=1)
     f_pos, f_neg = (float(model.level_means[name].result()[0]) for name in ('f_pos', 'f_neg'))
-    assert logs['loss'] == pytest.approx(model.schedule.loss_weight[0] * (f_neg - f_pos) + 0.5 * (f_pos**2 + f_neg**2) / 2, rel=1e-4)
+    assert logs['loss'] == pytest.approx(
+        model.schedule.loss_weight[0] * (f_neg - f_pos) + 0.5 * (f_pos**2 + f_neg**2) / 2, rel=1e-4
+    )
 
 
 def test_level_means():
-    """Per-level values are means over the images of that level: counts add to the batch, the loss to its mean."""
+    """Per-level values are means over the images of that level: counts add to the batch, the loss to its
+    mean."""
     model, logs = trained(num_levels=3)
     means = model.level_means
     assert float(tf.reduce_sum(means['loss'].count)) == 4
     assert float(tf.reduce_sum(means['loss'].total)) / 4 == pytest.approx(logs['loss'], rel=1e-5)
     difference = means['f_neg'].total - means['f_pos'].total
-    np.testing.assert_allclose(means['loss'].total, difference * model.schedule.loss_weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        means['loss'].total, difference * model.schedule.loss_weight, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_the_seed_sets_the_first_weights():
-    first, second, other = (np.concatenate([np.ravel(w) for w in initial(seed=seed).network.weights]) for seed in (1, 1, 2))
+    first, second, other = (
+        np.concatenate([np.ravel(w) for w in initial(seed=seed).network.weights]) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, second)
     assert np.mean(first != other) > 0.5
 
@@ -166,7 +195,8 @@ print(json.dumps([change(model, start).tolist(), {name: float(value) for name, v
 
 
 def test_two_replicas_take_the_steps_of_one():
-    """Same global batch: the same noise for each image, the same loss and clipped update; by `fit` and step by step."""
+    """Same global batch: the same noise for each image, the same loss and clipped update; by `fit` and step
+    by step."""
     done = run('-c', TWO_REPLICAS)
     assert done.returncode == 0, done.stderr
     moved, logs = json.loads(done.stdout.splitlines()[-1])

@@ -14,8 +14,10 @@ from drl_tf.core.diffusion import posterior_mean
 from drl_tf.training.train import compiled_model
 
 SMALL = dict(
-    image_size=8, image_channels=1, channels=8, channel_mult=(1,), num_res_blocks=1, act='swish', final_act='swish', schedule='t1k',
-    mcmc_steps=(0,), energy_scale='noise', precision='float32', batch_size=4, warmup_steps=0, learning_rate=1e-3,
+    image_size=8, image_channels=1, channels=8, channel_mult=(1,), num_res_blocks=1, act='swish',
+    final_act='swish', schedule='t1k',
+    mcmc_steps=(0,), energy_scale='noise', precision='float32', batch_size=4, warmup_steps=0,
+    learning_rate=1e-3,
 )  # fmt: skip
 IMAGES = tf.random.stateless_uniform([4, 8, 8, 1], [1, 2], -1, 1)
 
@@ -51,7 +53,11 @@ def test_negatives_are_draws_of_the_normal_approximation():
     """y- = x_{t+1} + grad f + s z with F = f / s^2; each image weighs s_1 / s_{t+1}."""
     model = compiled_model(Config().replace(**SMALL, num_levels=5))
     y_pos, x_next, level, s, seed = pairs(model)
-    y_neg = x_next + shift_of(model, x_next, level) + s * noise.normal(noise.fold(seed, noise.LANGEVIN, 0), IMAGES.shape)
+    y_neg = (
+        x_next
+        + shift_of(model, x_next, level)
+        + s * noise.normal(noise.fold(seed, noise.LANGEVIN, 0), IMAGES.shape)
+    )
     expected = (f_of(model, y_neg, level) - f_of(model, y_pos, level)) * model.schedule.s[1] / s[:, 0, 0, 0]
     logs = model.train_step(IMAGES)
     assert float(logs['loss']) == pytest.approx(float(tf.reduce_mean(expected)), rel=1e-3)
@@ -60,14 +66,17 @@ def test_negatives_are_draws_of_the_normal_approximation():
 def dsm_loss(model, x_next, level, s):
     """By the posterior of y_t given the image and x_{t+1}."""
     schedule = model.schedule
-    y_mean = tf.reshape(tf.gather(tf.cast(schedule.m, tf.float32), level), [4, 1, 1, 1]) * posterior_mean(schedule, IMAGES, x_next, level)
+    y_mean = tf.reshape(tf.gather(tf.cast(schedule.m, tf.float32), level), [4, 1, 1, 1]) * posterior_mean(
+        schedule, IMAGES, x_next, level
+    )
     left = 64 * np.mean([(schedule.m[t] * schedule.S[t] / schedule.S[t + 1]) ** 2 for t in level.numpy()]) / 2
     residual = y_mean - x_next - shift_of(model, x_next, level)
     return float(tf.reduce_mean(tf.reduce_sum(residual**2 / (2 * s**2), axis=[1, 2, 3]))) + left
 
 
 def test_denoising_score_matching_descends_its_own_gradient():
-    """The loss is E |y_t - x_{t+1} - grad f|^2 / (2 s^2), and the step's gradient of a gradient is that of finite differences."""
+    """The loss is E |y_t - x_{t+1} - grad f|^2 / (2 s^2), and the step's gradient of a gradient is that of
+    finite differences."""
     model = compiled_model(Config().replace(**SMALL, num_levels=5, objective='dsm'))
     drawn = pairs(model)[1:4]
     kernel = model.network.time_out.kernel
@@ -122,9 +131,13 @@ def test_the_recipe_trains_resumes_samples_and_exports(capsys, tmp_path):
     arguments = [*T1K, f'--workdir={tmp_path}/w']
     code, _, err = call(capsys, *arguments, '--train_steps=4')
     assert code == 0, err
-    code, out, err = call(capsys, *arguments, '--train_steps=8', '--mode=train,sample,export', f'--export_dir={tmp_path}/model')
+    code, out, err = call(
+        capsys, *arguments, '--train_steps=8', '--mode=train,sample,export', f'--export_dir={tmp_path}/model'
+    )
     assert code == 0 and 'resuming at step 4' in out and '64/64' in err, err
-    code, out, err = call(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=5', '--sampling_levels=7')
+    code, out, err = call(
+        capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=5', '--sampling_levels=7'
+    )
     assert code == 0 and 'sampling_levels7' in out, err
     sample = tf.saved_model.load(f'{tmp_path}/model/1').signatures['sample']
     assert sample(seed=tf.constant([1, 2]), num_samples=tf.constant(3))['images'].shape == (3, 4, 4, 1)
@@ -133,11 +146,20 @@ def test_the_recipe_trains_resumes_samples_and_exports(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('way', 'logged'), [('--objective=dsm', {'level_loss', 'level_gradient_norm'}), ('--mcmc_steps=2', {'level_f_neg'})]
+    ('way', 'logged'),
+    [('--objective=dsm', {'level_loss', 'level_gradient_norm'}), ('--mcmc_steps=2', {'level_f_neg'})],
 )
 def test_other_ways_to_train_it(capsys, tmp_path, way, logged):
     """Score matching, and chains at every level: a loop within the loop over levels."""
-    code, _, err = call(capsys, *T1K, way, f'--workdir={tmp_path}', '--train_steps=3', '--mode=train,sample', '--num_samples=4')
+    code, _, err = call(
+        capsys,
+        *T1K,
+        way,
+        f'--workdir={tmp_path}',
+        '--train_steps=3',
+        '--mode=train,sample',
+        '--num_samples=4',
+    )
     assert code == 0 and '4/4' in err, err
     line = json.loads((tmp_path / 'metrics.jsonl').read_text().splitlines()[-1])
     assert logged <= {name for name in line if name.startswith('level_')}
@@ -162,11 +184,16 @@ def test_what_does_not_go_together(capsys, tmp_path, arguments, words):
 
 
 def test_an_energy_keeps_its_scale_where_chains_sample_it(capsys, tmp_path):
-    """A run of K = 0 sampled with K = 2 has F = f / s^2 still, and a run of K = 2 cannot be told otherwise."""
+    """A run of K = 0 sampled with K = 2 has F = f / s^2 still, and a run of K = 2 cannot be told
+    otherwise."""
     code, _, err = call(capsys, *T1K, f'--workdir={tmp_path}/w', '--train_steps=1')
     assert code == 0, err
-    assert call(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=2', '--mcmc_steps=2')[0] == 0
-    assert '--energy_scale=step here, noise there' in refused(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--energy_scale=step')
+    assert (
+        call(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=2', '--mcmc_steps=2')[0] == 0
+    )
+    assert '--energy_scale=step here, noise there' in refused(
+        capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--energy_scale=step'
+    )
 
 
 def test_cost_counts_one_gradient_a_level(capsys):

@@ -38,14 +38,18 @@ def test_output_and_gradient(model, expected):
     prepared = model.network.prepare(expected['t'])
     x = tf.constant(expected['x'])
     assert relative_error(model.network(x, prepared), expected['energy']) < 1e-4
-    assert relative_error(value_gradient(lambda y: model.network(y, prepared), x), expected['denergy_dx']) < 1e-4
+    assert (
+        relative_error(value_gradient(lambda y: model.network(y, prepared), x), expected['denergy_dx']) < 1e-4
+    )
 
 
 def test_chain(model, expected):
     level, x_next, eps = expected['t'], tf.constant(expected['x_next']), tf.constant(expected['noise'])
 
     def chain(log_density):
-        y, _ = sampling.conditional_chain(model.schedule, log_density, x_next, x_next, level, len(eps), lambda k: eps[k])
+        y, _ = sampling.conditional_chain(
+            model.schedule, log_density, x_next, x_next, level, len(eps), lambda k: eps[k]
+        )
         return (y / at(model.schedule.m, level)).numpy()
 
     x_t = chain(model.density_at(level, 'raw'))

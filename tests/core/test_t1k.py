@@ -1,4 +1,5 @@
-"""Sampling over 1,000 noises and the normal approximation, against Gaussians, of which everything is known."""
+"""Sampling over 1,000 noises and the normal approximation, against Gaussians, of which everything is
+known."""
 
 import itertools
 
@@ -26,7 +27,8 @@ def test_schedule():
 
 
 def test_a_strided_schedule_has_the_noise_of_the_merged_steps():
-    """a and s of a span are those of its steps made one after the other; levels are evenly spaced and hold the lowest."""
+    """a and s of a span are those of its steps made one after the other; levels are evenly spaced and hold
+    the lowest."""
     schedule = diffusion.t1k(20)
     walk = schedule.strided(6)
     np.testing.assert_array_equal(walk.levels, [0, 3, 6, 10, 13, 16])
@@ -51,16 +53,25 @@ def test_a_walk_has_the_exact_densities_of_its_own_schedule():
 
 @pytest.mark.parametrize('t', [0, 4, 9])
 def test_normal_approximation_has_its_own_moments(t):
-    """Mean x' + s^2 l (mu - x') and variance s^2 for a Gaussian of precision l; the exact conditional has both of them (the shift,
-    and the variance) times 1 / (1 + s^2 l): the forward process says so.
+    """Mean x' + s^2 l (mu - x') and variance s^2 for a Gaussian of precision l; the exact conditional has
+    both of them (the shift, and the variance) times 1 / (1 + s^2 l): the forward process says so.
     """
     schedule, size = diffusion.t1k(10), 100_000
     level = tf.fill([size], t)
-    s2, precision = schedule.s[t + 1] ** 2, 1 / (schedule.m[t] ** 2 * (schedule.A[t] ** 2 * VARIANCE + schedule.S[t] ** 2))
+    s2, precision = (
+        schedule.s[t + 1] ** 2,
+        1 / (schedule.m[t] ** 2 * (schedule.A[t] ** 2 * VARIANCE + schedule.S[t] ** 2)),
+    )
     mean = schedule.m[t] * schedule.A[t] * MEAN
     x_next = tf.fill([size, 2, 2, 1], 1.1)
     y, gradient = sampling.conditional_chain(
-        schedule, exact_density(schedule, MEAN, VARIANCE)(level), x_next, x_next, level, 0, lambda k: noise.normal(SEED, x_next.shape)
+        schedule,
+        exact_density(schedule, MEAN, VARIANCE)(level),
+        x_next,
+        x_next,
+        level,
+        0,
+        lambda k: noise.normal(SEED, x_next.shape),
     )
     np.testing.assert_allclose(gradient, np.full(y.shape, precision * (mean - 1.1)), rtol=1e-4)
     shift = s2 * precision * (mean - 1.1)
@@ -98,13 +109,16 @@ def draw(trained, walk, num_steps, size):
 
     descend = tf.function(lambda x, high, low: sampling.descend(denoise_step, x, high, low, SEED))
     return sampling.progressive(
-        lambda x, high, low: descend(x, tf.constant(high), tf.constant(low)), noise.normal(SEED, shape), walk.num_levels
+        lambda x, high, low: descend(x, tf.constant(high), tf.constant(low)),
+        noise.normal(SEED, shape),
+        walk.num_levels,
     )
 
 
 @pytest.mark.parametrize(('num_levels', 'visited'), [(999, 0), (999, 50), (40, 0)])
 def test_progressive_sampling_follows_the_recursion(num_levels, visited):
-    """Over all levels, over a strided subset of them, and with few: each has the variance that its own schedule gives."""
+    """Over all levels, over a strided subset of them, and with few: each has the variance that its own
+    schedule gives."""
     trained = diffusion.t1k(num_levels)
     walk = trained.strided(visited)
     states = draw(trained, walk, 0, 4000)
@@ -118,7 +132,10 @@ def test_progressive_sampling_follows_the_recursion(num_levels, visited):
 def test_all_levels_give_the_data_and_fewer_give_it_less_well():
     schedule = diffusion.t1k()
     target = np.array([schedule.A[0] * MEAN, schedule.A[0] ** 2 * VARIANCE + schedule.S[0] ** 2])
-    errors = [np.abs(np.array(approximation_recursion(schedule.strided(n), MEAN, VARIANCE)) - target).max() for n in (999, 100, 20)]
+    errors = [
+        np.abs(np.array(approximation_recursion(schedule.strided(n), MEAN, VARIANCE)) - target).max()
+        for n in (999, 100, 20)
+    ]
     assert errors == sorted(errors) and errors[0] < 0.005 < errors[1]
 
 
@@ -132,7 +149,8 @@ def test_langevin_over_a_thousand_noises_follows_the_recursion():
 
 
 def test_denoising_loss_is_least_at_the_posterior_mean():
-    """Against a Gaussian of precision l the best slope is l / (1 + s^2 l), whose normal approximation has the exact mean."""
+    """Against a Gaussian of precision l the best slope is l / (1 + s^2 l), whose normal approximation has the
+    exact mean."""
     schedule, size, t = diffusion.t1k(5), 50_000, 2
     level, eps = tf.fill([size], t), [noise.normal([1, k], [size, 2, 2, 1]) for k in range(3)]
     x = MEAN + np.sqrt(VARIANCE) * eps[0]
@@ -145,7 +163,9 @@ def test_denoising_loss_is_least_at_the_posterior_mean():
         np.testing.assert_allclose(gradient, -slope * (x_next - mean), rtol=1e-4, atol=1e-5)
         return np.mean(losses)
 
-    fit = np.polyfit(slopes := best * np.array([0.8, 0.9, 1.0, 1.1, 1.2]), [loss(slope) for slope in slopes], 2)
+    fit = np.polyfit(
+        slopes := best * np.array([0.8, 0.9, 1.0, 1.1, 1.2]), [loss(slope) for slope in slopes], 2
+    )
     assert -fit[1] / (2 * fit[0]) == pytest.approx(best, rel=0.02)
     s = schedule.s[t + 1]
     assert loss(best) == pytest.approx(4 * s**2 / (1 + s**2 * precision) / (2 * s**2), rel=0.02)
@@ -153,7 +173,8 @@ def test_denoising_loss_is_least_at_the_posterior_mean():
 
 @pytest.mark.parametrize('t', [0, 20, 39])
 def test_denoising_loss_is_the_mean_over_what_x_t_may_be(t):
-    """Given x and x_{t+1}, y_t = m_t x_t has the posterior's mean and variance; the loss of its draws averages to that in closed form."""
+    """Given x and x_{t+1}, y_t = m_t x_t has the posterior's mean and variance; the loss of its draws
+    averages to that in closed form."""
     schedule, size = diffusion.t1k(40), 50_000
     level, shape = tf.fill([size], t), [size, 2, 2, 1]
     x, x_next = tf.fill(shape, 0.4), tf.fill(shape, -0.2)
@@ -166,7 +187,8 @@ def test_denoising_loss_is_the_mean_over_what_x_t_may_be(t):
 
 
 TINY = dict(
-    image_size=8, image_channels=1, channels=4, channel_mult=(1,), num_res_blocks=1, act='swish', schedule='t1k', mcmc_steps=(0,),
+    image_size=8, image_channels=1, channels=4, channel_mult=(1,), num_res_blocks=1, act='swish',
+    schedule='t1k', mcmc_steps=(0,),
     energy_scale='noise', precision='float32', noise_scale=1.0,
 )  # fmt: skip
 
@@ -196,7 +218,11 @@ def test_the_graph_does_not_grow_with_the_levels():
 
     def nodes(num_levels):
         model = build_model(Config().replace(**TINY, num_levels=num_levels))
-        graph = tf.function(lambda: model.sample(2, tf.constant([1, 2]))).get_concrete_function().graph.as_graph_def()
+        graph = (
+            tf.function(lambda: model.sample(2, tf.constant([1, 2])))
+            .get_concrete_function()
+            .graph.as_graph_def()
+        )
         return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
     assert nodes(999) == nodes(100)
@@ -211,15 +237,19 @@ def test_levels_are_walked_as_a_model_walks_them_one_by_one():
 
 
 def test_energies_are_scaled_by_the_noise():
-    """F = f / s^2 where K is 0 in training, f / delta^2 otherwise, and so it stays when samples are drawn with another K."""
+    """F = f / s^2 where K is 0 in training, f / delta^2 otherwise, and so it stays when samples are drawn
+    with another K."""
     config = Config().replace(**{**TINY, 'energy_scale': 'auto'}, num_levels=5)
     model = build_model(config)
     assert (
-        config.diffusion.energy_scale == 'noise' and build_model(config.replace(mcmc_steps=(3,))).config.diffusion.energy_scale == 'noise'
+        config.diffusion.energy_scale == 'noise'
+        and build_model(config.replace(mcmc_steps=(3,))).config.diffusion.energy_scale == 'noise'
     )
     np.testing.assert_allclose(model.precision, model.schedule.s[1:] ** -2)
     chains = build_model(
-        Config().replace(schedule='t1k', num_levels=5, **{k: TINY[k] for k in ('image_size', 'image_channels', 'channels')})
+        Config().replace(
+            schedule='t1k', num_levels=5, **{k: TINY[k] for k in ('image_size', 'image_channels', 'channels')}
+        )
     )
     np.testing.assert_allclose(chains.precision, chains.schedule.delta**-2)
     y, level = noise.normal(SEED, [5, 8, 8, 1]), tf.range(5)

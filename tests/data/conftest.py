@@ -7,5 +7,6 @@ from drl_tf.tools import tfds_files
 
 @pytest.fixture
 def prepare(tmp_path):
-    """A function that writes TFRecord files and metadata below `tmp_path` and returns the directory of the dataset there."""
+    """A function that writes TFRecord files and metadata below `tmp_path` and returns the directory of the
+    dataset there."""
     return lambda name, shards=1, **pictures: tfds_files.write(name, tmp_path, shards, **pictures)

@@ -1,4 +1,5 @@
-"""Folders that mix good and bad files of every kind: the good ones come with their very pixels, the bad ones are named."""
+"""Folders that mix good and bad files of every kind: the good ones come with their very pixels, the bad ones
+are named."""
 
 import io
 import os
@@ -50,7 +51,9 @@ def made(kind, seed):
     pixels = random.integers(0, 256, [SIZE, SIZE, 4], np.uint8)
     colour = Image.fromarray(pixels[..., :3])
     if kind == '1x1':
-        return encoded(Image.fromarray(pixels[:1, :1, :3])), np.broadcast_to(pixels[:1, :1, :3], [SIZE, SIZE, 3])
+        return encoded(Image.fromarray(pixels[:1, :1, :3])), np.broadcast_to(
+            pixels[:1, :1, :3], [SIZE, SIZE, 3]
+        )
     if kind == 'rgb':
         return encoded(colour), pixels[..., :3]
     if kind == 'grey':
@@ -69,7 +72,9 @@ def made(kind, seed):
         picture.putpalette(bytes(pixels[0, :4, :3].ravel()))
         return encoded(picture), pixels[0, :4, :3][pixels[..., 0] % 4]
     if kind == 'animated':
-        return encoded(colour, save_all=True, append_images=[Image.new('RGB', (SIZE, SIZE), 'red')]), pixels[..., :3]
+        return encoded(colour, save_all=True, append_images=[Image.new('RGB', (SIZE, SIZE), 'red')]), pixels[
+            ..., :3
+        ]
     if kind == 'gif':
         frames = [Image.fromarray(frame // 64).convert('RGB') for frame in (pixels[..., 0], pixels[..., 1])]
         return encoded(frames[0], 'GIF', save_all=True, append_images=frames[1:]), grey(pixels[..., 0] // 64)
@@ -89,8 +94,15 @@ NAMES = [b'a', b'b c', 'é'.encode(), b'\xff\xfe', b'%s', b"d'", b'.e', b'\n']
 
 def png_of(width, height, content=b''):
     """A PNG whose head says so, with sound checksums."""
-    chunks = [(b'IHDR', struct.pack('>IIBBBBB', width, height, 1, 0, 0, 0, 0)), (b'IDAT', zlib.compress(content)), (b'IEND', b'')]
-    parts = (struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body)) for name, body in chunks)
+    chunks = [
+        (b'IHDR', struct.pack('>IIBBBBB', width, height, 1, 0, 0, 0, 0)),
+        (b'IDAT', zlib.compress(content)),
+        (b'IEND', b''),
+    ]
+    parts = (
+        struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+        for name, body in chunks
+    )
     return b'\x89PNG\r\n\x1a\n' + b''.join(parts)
 
 
@@ -122,7 +134,9 @@ def put(path, kind):
 def load(directory, caplog):
     """All images of a folder, in the order of their paths, and the log."""
     caplog.clear()
-    data = table.resolve(config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3))
+    data = table.resolve(
+        config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3)
+    )
     return folder._read_all(data), caplog.text
 
 
@@ -132,7 +146,10 @@ def skipped(log, path):
 
 FILES = st.lists(
     st.tuples(
-        st.sampled_from(KINDS + BAD), st.integers(0, 99), st.sampled_from([b'.png', b'.jpg', b'.JPEG', b'.PnG']), st.sampled_from(NAMES)
+        st.sampled_from(KINDS + BAD),
+        st.integers(0, 99),
+        st.sampled_from([b'.png', b'.jpg', b'.JPEG', b'.PnG']),
+        st.sampled_from(NAMES),
     ),
     min_size=1,
     max_size=7,
@@ -166,7 +183,8 @@ def test_good_files_come_exactly_and_bad_ones_are_named(caplog, files):
 @tries(150)
 @given(data=st.data(), kind=st.sampled_from([*PNGS, 'jpeg', 'cmyk']), seed=st.integers(0, 9))
 def test_damaged_pictures_are_named_or_whole(caplog, data, kind, seed):
-    """A PNG is as it was or refused, by its checksums, in a folder and among samples; a JPEG, which has none, if it is cut off."""
+    """A PNG is as it was or refused, by its checksums, in a folder and among samples; a JPEG, which has none,
+    if it is cut off."""
     content, expected = made(kind, seed)
     hurt = data.draw(damaged(content))
     with tempfile.TemporaryDirectory() as parent:
@@ -193,7 +211,9 @@ def test_every_byte_of_a_png_is_covered(tmp_path, caplog, flip):
     """Pillow alone shows other colours where some of these are changed."""
     content, expected = made('palette', 1)
     for where in range(len(content)):
-        (tmp_path / f'{where:03}.png').write_bytes(content[:where] + bytes([content[where] ^ flip]) + content[where + 1 :])
+        (tmp_path / f'{where:03}.png').write_bytes(
+            content[:where] + bytes([content[where] ^ flip]) + content[where + 1 :]
+        )
     (tmp_path / 'whole.png').write_bytes(content)
     for image in load(tmp_path, caplog)[0]:
         np.testing.assert_array_equal(image, expected)

@@ -1,4 +1,5 @@
-"""Archives by hand and from servers on the loopback that stall, break off, know no ranges or answer with something else."""
+"""Archives by hand and from servers on the loopback that stall, break off, know no ranges or answer with
+something else."""
 
 import hashlib
 import re
@@ -76,7 +77,9 @@ def test_a_part_that_is_too_long_or_whole_is_told_from_an_unfinished_one(tmp_pat
 
 
 @pytest.mark.parametrize('stalls', [False, True])
-def test_a_connection_that_breaks_off_or_stalls_is_made_again_as_long_as_it_brings_something(tmp_path, server, stalls):
+def test_a_connection_that_breaks_off_or_stalls_is_made_again_as_long_as_it_brings_something(
+    tmp_path, server, stalls
+):
     server.bytes_per_answer, server.stalls = 100_000, stalls
     downloads.gather([archive_at(server.url)], '', str(tmp_path))
     assert (tmp_path / NAME).read_bytes() == CONTENT
@@ -88,7 +91,9 @@ def test_a_server_that_brings_nothing_more_is_given_up_and_the_part_is_kept(tmp_
     (tmp_path / f'{NAME}.part').write_bytes(CONTENT[:200_000])
     server.bytes_per_answer, server.stalls = 100, stalls
     message = refused(tmp_path, archive_at(server.url))
-    assert re.match(rf'{server.url} (stopped|ended) after 200,300 of 300,000 bytes, 3 times in a row \(run again', message)
+    assert re.match(
+        rf'{server.url} (stopped|ended) after 200,300 of 300,000 bytes, 3 times in a row \(run again', message
+    )
     assert (tmp_path / f'{NAME}.part').read_bytes() == CONTENT[:200_300]
     server.bytes_per_answer = None
     downloads.gather([archive_at(server.url)], '', str(tmp_path))
@@ -108,7 +113,9 @@ def test_an_answer_that_is_not_the_file_is_said_with_the_way_by_hand(tmp_path, s
     vars(server).update(behaviour)
     message = refused(tmp_path, archive_at(server.url))
     assert message.startswith(f'{server.url} {said}')
-    assert message.endswith(f': fetch by other means {NAME} ({server.url}) into a directory DIR and give --manual_dir=DIR')
+    assert message.endswith(
+        f': fetch by other means {NAME} ({server.url}) into a directory DIR and give --manual_dir=DIR'
+    )
     assert len(server.asked) == 1 and not list(tmp_path.iterdir())
 
 
@@ -147,7 +154,9 @@ def test_a_name_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket, 'getaddrinfo', getaddrinfo)
     try:
-        assert 'did not answer within 0.3 seconds' in refused(tmp_path, archive_at('http://pictures.example/'))
+        assert 'did not answer within 0.3 seconds' in refused(
+            tmp_path, archive_at('http://pictures.example/')
+        )
     finally:
         released.set()
 
@@ -169,16 +178,24 @@ def manual(tmp_path):
 
 def test_archives_by_hand_and_downloaded_ones_go_together(tmp_path, manual):
     (tmp_path / 'other.zip').write_bytes(b'other')
-    archives = [archive_at('http://nowhere.invalid/1'), archive_at('http://nowhere.invalid/2', 'other.zip', b'other')]
+    archives = [
+        archive_at('http://nowhere.invalid/1'),
+        archive_at('http://nowhere.invalid/2', 'other.zip', b'other'),
+    ]
     found = downloads.gather(archives, str(manual), str(tmp_path))
     assert found == {NAME: str(manual / NAME), 'other.zip': str(tmp_path / 'other.zip')}
 
 
-def test_an_archive_that_was_cut_off_is_said_with_both_sizes_and_no_file_of_the_user_is_to_be_removed(tmp_path, manual):
+def test_an_archive_that_was_cut_off_is_said_with_both_sizes_and_no_file_of_the_user_is_to_be_removed(
+    tmp_path, manual
+):
     cut = manual / NAME
     cut.write_bytes(CONTENT[:1000])
     archive, said = archive_at('http://nowhere.invalid/1'), 'it has 1,000 bytes, 300,000 are expected'
-    assert refused(tmp_path, archive, manual_dir=manual) == f'{cut} is cut off: {said}; fetch it again from {archive.url}'
+    assert (
+        refused(tmp_path, archive, manual_dir=manual)
+        == f'{cut} is cut off: {said}; fetch it again from {archive.url}'
+    )
     assert cut.exists()
     with pytest.raises(UserError) as error:
         downloads.gather([archive], '', str(manual))
@@ -187,20 +204,26 @@ def test_an_archive_that_was_cut_off_is_said_with_both_sizes_and_no_file_of_the_
 
 def test_an_archive_with_a_flipped_bit_is_damaged(tmp_path, manual):
     (manual / NAME).write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
-    assert f'{manual / NAME} is damaged: its SHA-256 is' in refused(tmp_path, archive_at('http://x.invalid'), manual_dir=manual)
+    assert f'{manual / NAME} is damaged: its SHA-256 is' in refused(
+        tmp_path, archive_at('http://x.invalid'), manual_dir=manual
+    )
 
 
 def test_an_unpacked_archive_is_taken_where_it_will_do(tmp_path, manual):
     (manual / NAME).unlink()
     (manual / 'pictures').mkdir()
     archive = archive_at('http://127.0.0.1:1/')
-    assert downloads.gather([archive], str(manual), str(tmp_path), unpacked=True) == {'pictures': str(manual / 'pictures')}
+    assert downloads.gather([archive], str(manual), str(tmp_path), unpacked=True) == {
+        'pictures': str(manual / 'pictures')
+    }
     with pytest.raises(UserError, match='cannot be reached'):
         downloads.gather([archive], str(manual), str(tmp_path))
 
 
 def test_a_full_disk_is_said_before_the_download(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(2**33, 2**33 - 200_000, 200_000))
+    monkeypatch.setattr(
+        shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(2**33, 2**33 - 200_000, 200_000)
+    )
     (tmp_path / f'{NAME}.part').write_bytes(CONTENT[:1000])
     assert 'GiB free and the downloads take' in refused(tmp_path, archive_at(server.url))
     assert not server.asked
@@ -211,7 +234,8 @@ def test_a_full_disk_is_said_before_the_download(tmp_path, server, monkeypatch):
 @pytest.mark.parametrize(
     ('dataset', 'names'),
     [
-        ('mnist', ['train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz', 't10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz']),
+        ('mnist', ['train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz', 't10k-images-idx3-ubyte.gz',
+        't10k-labels-idx1-ubyte.gz']),
         ('cifar10', ['cifar-10-binary.tar.gz']),
         ('cifar100', ['cifar-100-binary.tar.gz']),
         ('svhn_cropped', ['train_32x32.mat', 'test_32x32.mat', 'extra_32x32.mat']),
@@ -235,5 +259,9 @@ def test_every_builder_is_asked_for_its_archives(tmp_path, dataset, names):
 
 def test_all_categories_of_lsun_are_in_the_table(tmp_path):
     stock = {known.name for known in tfds_datasets.OWN_BUILDERS['lsun'].BUILDER_CONFIGS}
-    ours = {table.builder_name(table.resolve(config.Data(dataset=name))) for name in table.DATASETS if name.startswith('lsun_')}
+    ours = {
+        table.builder_name(table.resolve(config.Data(dataset=name)))
+        for name in table.DATASETS
+        if name.startswith('lsun_')
+    }
     assert ours == {f'lsun/{name}' for name in stock}

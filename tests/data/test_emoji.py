@@ -36,9 +36,14 @@ def glyph_name(sequence):
 
 
 def write_font(path, pictures, ligatures=()):
-    """A font with the tables of the real one: `pictures` {sequence of code points: PNG or None}, more `ligatures` {sequence: sequence}."""
+    """A font with the tables of the real one: `pictures` {sequence of code points: PNG or None}, more
+    `ligatures` {sequence: sequence}."""
     points = sorted({point for sequence in [*pictures, *ligatures] for point in sequence})
-    names = ['.notdef', *(glyph_name([point]) for point in points), *(glyph_name(s) for s in pictures if len(s) > 1)]
+    names = [
+        '.notdef',
+        *(glyph_name([point]) for point in points),
+        *(glyph_name(s) for s in pictures if len(s) > 1),
+    ]
     builder = FontBuilder(1024, isTTF=True)
     builder.setupGlyphOrder(names)
     builder.setupCharacterMap({point: glyph_name([point]) for point in points})
@@ -46,7 +51,10 @@ def write_font(path, pictures, ligatures=()):
     builder.setupHorizontalHeader()
     builder.setupPost()
     ligatures = {**dict(ligatures), **{sequence: sequence for sequence in pictures if len(sequence) > 1}}
-    rules = [f'sub {" ".join(glyph_name([p]) for p in made)} by {glyph_name(of)};' for made, of in ligatures.items()]
+    rules = [
+        f'sub {" ".join(glyph_name([p]) for p in made)} by {glyph_name(of)};'
+        for made, of in ligatures.items()
+    ]
     if rules:
         addOpenTypeFeaturesFromString(builder.font, f'feature ccmp {{ {" ".join(rules)} }} ccmp;')
     bitmaps = {glyph_name(sequence): content for sequence, content in pictures.items()}
@@ -62,8 +70,16 @@ def add_bitmaps(font, bitmaps):
     table.colorRef, table.ppemX, table.ppemY, table.bitDepth, table.flags = 0, 109, 109, 32, 1
     table.hori, table.vert = SbitLineMetrics(), SbitLineMetrics()
     for metrics in (table.hori, table.vert):
-        vars(metrics).update(dict.fromkeys(['ascender', 'descender', 'widthMax', 'caretSlopeNumerator', 'caretSlopeDenominator'], 0))
-        vars(metrics).update(dict.fromkeys(['caretOffset', 'minOriginSB', 'minAdvanceSB', 'maxBeforeBL', 'minAfterBL', 'pad1', 'pad2'], 0))
+        vars(metrics).update(
+            dict.fromkeys(
+                ['ascender', 'descender', 'widthMax', 'caretSlopeNumerator', 'caretSlopeDenominator'], 0
+            )
+        )
+        vars(metrics).update(
+            dict.fromkeys(
+                ['caretOffset', 'minOriginSB', 'minAdvanceSB', 'maxBeforeBL', 'minAfterBL', 'pad1', 'pad2'], 0
+            )
+        )
     index.indexFormat, index.imageFormat, index.imageDataOffset, index.names = 1, 17, 0, list(bitmaps)
     strike.indexSubTables = [index]
     font['CBLC'].strikes, font['CBDT'].strikeData = [strike], [{}]
@@ -76,31 +92,49 @@ def add_bitmaps(font, bitmaps):
 
 def read(path, sequences, ligatures=()):
     """What `read_font` makes of a font with a picture of its own for each sequence."""
-    write_font(path, {sequence: png(picture((8 * row, 0, 0, 255))) for row, sequence in enumerate(sequences)}, ligatures)
+    write_font(
+        path,
+        {sequence: png(picture((8 * row, 0, 0, 255))) for row, sequence in enumerate(sequences)},
+        ligatures,
+    )
     names, pictures, subjects = emoji.read_font(path)
     return names, pictures, dict(zip(names, subjects, strict=True))
 
 
 def test_pictures_lie_on_white_at_the_centre(tmp_path):
-    write_font(tmp_path / 'font.ttf', {(0x1F408,): png(picture((255, 0, 0, 255))), (0x1F415,): png(picture((0, 0, 255, 128)))})
+    write_font(
+        tmp_path / 'font.ttf',
+        {(0x1F408,): png(picture((255, 0, 0, 255))), (0x1F415,): png(picture((0, 0, 255, 128)))},
+    )
     names, (cat, dog), _ = emoji.read_font(tmp_path / 'font.ttf')
     assert names == ['1F408', '1F415'] and cat.shape == (136, 136, 3) and cat.dtype == np.uint8
     assert (cat[:4] == 255).all() and (cat[132:] == 255).all()
-    assert (cat[4, 0] == 255).all() and (cat[4, 1] == [255, 0, 0]).all() and (cat[131, 135] == [255, 0, 0]).all()
+    assert (
+        (cat[4, 0] == 255).all() and (cat[4, 1] == [255, 0, 0]).all() and (cat[131, 135] == [255, 0, 0]).all()
+    )
     assert (dog[60, 60] == [127, 127, 255]).all()
 
 
 def test_skin_tones_flags_and_pieces_are_left_out(tmp_path):
     kept = [(0x1F44D,), (0x31, 0x20E3), (0x1F9D1, 0x200D, 0x1F9B0), (0x1F3F4,)]
     left_out = [
-        (0x1F44D, 0x1F3FB), (0x1F3FB,), (0x31,), (0x20E3,), (0x1F9B0,), (0x1F1E6,), (0x1F1E6, 0x1F1E8), (0x1F3F4, 0xE0067, 0xE007F),
+        (0x1F44D, 0x1F3FB), (0x1F3FB,), (0x31,), (0x20E3,), (0x1F9B0,), (0x1F1E6,), (0x1F1E6, 0x1F1E8),
+        (0x1F3F4, 0xE0067, 0xE007F),
     ]  # fmt: skip
-    assert sorted(read(tmp_path / 'font.ttf', kept + left_out)[0]) == ['1F3F4', '1F44D', '1F9D1-200D-1F9B0', '31-20E3']
+    assert sorted(read(tmp_path / 'font.ttf', kept + left_out)[0]) == [
+        '1F3F4',
+        '1F44D',
+        '1F9D1-200D-1F9B0',
+        '31-20E3',
+    ]
 
 
 def test_a_picture_also_used_for_a_skin_tone_is_kept_once(tmp_path):
     same = png(picture('green'))
-    write_font(tmp_path / 'font.ttf', {(0x1F3C2,): same, (0x1F3C2, 0x1F3FB): same, (0x1F3C3,): same, (0x1F3C4,): png(picture('red'))})
+    write_font(
+        tmp_path / 'font.ttf',
+        {(0x1F3C2,): same, (0x1F3C2, 0x1F3FB): same, (0x1F3C3,): same, (0x1F3C4,): png(picture('red'))},
+    )
     assert emoji.read_font(tmp_path / 'font.ttf')[0] == ['1F3C2', '1F3C4']
 
 
@@ -113,7 +147,9 @@ def test_people_of_one_profession_are_one_subject_and_couples_are_people(tmp_pat
     professions = [(person, 0x200D, 0x1F692) for person in (0x1F468, 0x1F469, 0x1F9D1)]
     couples = [(0x1F469, 0x200D, 0x2764, 0x200D, 0x1F468), (0x1F491,)]
     directions = [(0x1F6B6,), (0x1F6B6, 0x200D, 0x2640), (0x1F6B6, 0x200D, 0x27A1)]
-    subjects = read(tmp_path / 'font.ttf', [(0x1F692,), (0x1F468,), (0x2764,), *professions, *couples, *directions])[2]
+    subjects = read(
+        tmp_path / 'font.ttf', [(0x1F692,), (0x1F468,), (0x2764,), *professions, *couples, *directions]
+    )[2]
     groups = {}
     for name, subject in subjects.items():
         groups.setdefault(frozenset(subject), set()).add(name)
@@ -166,7 +202,9 @@ def test_large_groups_stay_in_training():
 def test_the_font_of_the_user_comes_first_and_then_debians(tmp_path, monkeypatch):
     mine, debian = tmp_path / 'mine', tmp_path / 'debian'
     monkeypatch.setattr(emoji, 'DEBIAN_FONTS', str(debian))
-    with pytest.raises(UserError, match=f'neither in --manual_dir nor in {debian}: `apt-get install fonts-noto-color-emoji`') as error:
+    with pytest.raises(
+        UserError, match=f'neither in --manual_dir nor in {debian}: `apt-get install fonts-noto-color-emoji`'
+    ) as error:
         emoji.find_font(str(mine))
     assert '\n' not in str(error.value)
     for directory in (debian, mine):
@@ -216,9 +254,13 @@ def test_a_font_that_will_not_do_is_named_in_one_line(tmp_path, kind, message):
 
 def test_the_dataset_is_prepared_from_the_users_font_and_read(tmp_path, monkeypatch):
     monkeypatch.setattr(emoji, 'DEBIAN_FONTS', str(tmp_path))
-    colours = {0x1F400 + row: (85 * (row // 16), 85 * (row // 4 % 4), 85 * (row % 4), 255) for row in range(63)}
+    colours = {
+        0x1F400 + row: (85 * (row // 16), 85 * (row // 4 % 4), 85 * (row % 4), 255) for row in range(63)
+    }
     (tmp_path / 'fonts').mkdir()
-    write_font(tmp_path / 'fonts' / emoji.FONT, {(point,): png(picture(colour)) for point, colour in colours.items()})
+    write_font(
+        tmp_path / 'fonts' / emoji.FONT, {(point,): png(picture(colour)) for point, colour in colours.items()}
+    )
     data = config.Data(dataset='emoji', data_dir=str(tmp_path), manual_dir=str(tmp_path / 'fonts'))
     train, test = (pipeline.load_images(data, split) for split in ('train', 'test'))
     assert train.shape == (63 - len(test), 32, 32, 3) and 0 < len(test) < 20
@@ -241,5 +283,7 @@ def test_the_real_font_has_over_1500_pictures_and_no_subject_in_both_splits():
     assert not {'1F44D-1F3FB', '1F3FB', '31', '1F1E6', '1F1EB-1F1F7'} & set(names)
     assert (pictures[:, ::4, ::4].min((1, 2, 3)) < 250).all()
     held_out = emoji.hold_out(names, emoji.group_subjects(pictures, subjects))
-    test, train = (set().union(*(subjects[row] for row in np.flatnonzero(rows))) for rows in (held_out, ~held_out))
+    test, train = (
+        set().union(*(subjects[row] for row in np.flatnonzero(rows))) for rows in (held_out, ~held_out)
+    )
     assert not test & train and 0.07 < held_out.mean() < 0.13

@@ -38,7 +38,9 @@ def test_no_image_is_said_in_one_line(tmp_path):
 
 def test_all_broken_is_said_in_one_line(tmp_path):
     (tmp_path / 'empty.png').touch()
-    with pytest.raises(UserError, match=rf'--data_dir={tmp_path} holds no usable image: all 1 files are broken'):
+    with pytest.raises(
+        UserError, match=rf'--data_dir={tmp_path} holds no usable image: all 1 files are broken'
+    ):
         load(tmp_path)
 
 
@@ -137,12 +139,15 @@ def test_files_in_subdirectories_come_in_the_order_of_their_paths(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('count', 'held_out'), [(1, [0]), (2, [1]), (19, [18]), (20, [19]), (21, [19]), (39, [19]), (40, [19, 39]), (45, [19, 39])]
+    ('count', 'held_out'),
+    [(1, [0]), (2, [1]), (19, [18]), (20, [19]), (21, [19]), (39, [19]), (40, [19, 39]), (45, [19, 39])],
 )
 def test_every_20th_or_the_last_is_held_out(tmp_path, count, held_out):
     save_values(tmp_path, range(count))
     assert values_of(load(tmp_path, 'test')) == held_out
-    assert values_of(load(tmp_path)) == ([0] if count == 1 else [value for value in range(count) if value not in held_out])
+    assert values_of(load(tmp_path)) == (
+        [0] if count == 1 else [value for value in range(count) if value not in held_out]
+    )
 
 
 def test_more_than_memory_should_hold_is_refused(tmp_path, monkeypatch):

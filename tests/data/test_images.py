@@ -21,7 +21,8 @@ def fitted(picture, *args):
 
 
 def pillow_resize(picture, size):
-    """Pillow's bilinear filter widens with the reduction, that is, it antialiases; it computes in fixed point."""
+    """Pillow's bilinear filter widens with the reduction, that is, it antialiases; it computes in fixed
+    point."""
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)).astype(int)
 
 
@@ -34,7 +35,10 @@ def test_celeb_a_loses_20_rows_above_and_below():
 
 
 @pytest.mark.parametrize('size', [64, 128])
-@pytest.mark.parametrize(('shape', 'square'), [((256, 341), np.s_[:, 42:298]), ((300, 256), np.s_[22:278, :]), ((256, 256), np.s_[:, :])])
+@pytest.mark.parametrize(
+    ('shape', 'square'),
+    [((256, 341), np.s_[:, 42:298]), ((300, 256), np.s_[22:278, :]), ((256, 256), np.s_[:, :])],
+)
 def test_lsun_keeps_the_square_at_the_centre(shape, square, size):
     picture = random_picture(*shape, 3)
     expected = pillow_resize(np.ascontiguousarray(picture[square]), size)
@@ -56,7 +60,9 @@ def test_mnist_is_padded_by_zeros_and_then_averaged():
 
 def test_colour_becomes_grey_and_grey_colour():
     picture = random_picture(32, 32, 3)
-    np.testing.assert_allclose(fitted(picture, 'cifar10', 32, 1)[..., 0], picture @ [0.299, 0.587, 0.114], atol=0.6)
+    np.testing.assert_allclose(
+        fitted(picture, 'cifar10', 32, 1)[..., 0], picture @ [0.299, 0.587, 0.114], atol=0.6
+    )
     grey = random_picture(32, 32, 1)
     np.testing.assert_array_equal(fitted(grey, 'digits', 32, 3), np.repeat(grey, 3, axis=-1))
     np.testing.assert_array_equal(fitted(np.repeat(grey, 3, axis=-1), 'cifar10', 32, 1), grey)

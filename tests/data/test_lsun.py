@@ -1,4 +1,5 @@
-"""LSUN from LMDBs of real photographs; a thread stands in for the processes, which tests/training/test_lsun_run.py starts."""
+"""LSUN from LMDBs of real photographs; a thread stands in for the processes, which
+tests/training/test_lsun_run.py starts."""
 
 import collections
 import concurrent.futures
@@ -44,13 +45,21 @@ def manual(tmp_path, photos):
 
 def data_of(tmp_path, dataset='lsun_church', prepare_size=0, image_size=64):
     return table.resolve(
-        config.Data(dataset, str(tmp_path / 'data'), str(tmp_path / 'manual'), prepare_size=prepare_size, image_size=image_size)
+        config.Data(
+            dataset,
+            str(tmp_path / 'data'),
+            str(tmp_path / 'manual'),
+            prepare_size=prepare_size,
+            image_size=image_size,
+        )
     )
 
 
 def records(builder, split):
     """(id, encoded picture) of a split in the order of its files."""
-    examples = builder.as_dataset(split=split, decoders={'image': tfds.decode.SkipDecoding()}, shuffle_files=False)
+    examples = builder.as_dataset(
+        split=split, decoders={'image': tfds.decode.SkipDecoding()}, shuffle_files=False
+    )
     return [(example['id'].decode(), example['image']) for example in examples.as_numpy_iterator()]
 
 
@@ -77,16 +86,23 @@ def test_the_stock_builder_reads_what_was_prepared(tmp_path, manual):
     tfds_datasets.open_builder(data_of(tmp_path))
     stock = tfds.builder('lsun/church_outdoor', data_dir=str(tmp_path / 'data'))
     assert stock.info.full_name == 'lsun/church_outdoor/3.1.0'
-    pictures = {example['id'].decode(): example['image'] for example in tfds.as_numpy(stock.as_dataset(split='train'))}
+    pictures = {
+        example['id'].decode(): example['image'] for example in tfds.as_numpy(stock.as_dataset(split='train'))
+    }
     for key, file in manual.items():
         np.testing.assert_array_equal(pictures[key], tf.io.decode_jpeg(file))
 
 
 @pytest.mark.parametrize('in_memory', [True, False])
-def test_prepared_at_the_image_size_the_batches_are_those_of_the_full_pictures(tmp_path, manual, monkeypatch, in_memory):
+def test_prepared_at_the_image_size_the_batches_are_those_of_the_full_pictures(
+    tmp_path, manual, monkeypatch, in_memory
+):
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 2**31 if in_memory else 0)
     full, small = data_of(tmp_path), data_of(tmp_path, prepare_size=64)
-    first, second = (itertools.islice(pipeline.training_images(data, 8, seed=0).as_numpy_iterator(), 6) for data in (full, small))
+    first, second = (
+        itertools.islice(pipeline.training_images(data, 8, seed=0).as_numpy_iterator(), 6)
+        for data in (full, small)
+    )
     for expected, found in zip(first, second, strict=True):
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(pipeline.load_images(small, 'test'), pipeline.load_images(full, 'test'))
@@ -100,7 +116,9 @@ def test_prepared_pictures_are_lossless_squares_beside_other_sizes(tmp_path, man
             picture = Image.open(io.BytesIO(file))
             assert (picture.format, picture.size) == ('PNG', (size, size))
             full = tf.io.decode_jpeg(manual[key])
-            np.testing.assert_array_equal(picture, images.crop_and_resize(full, data_of(tmp_path, image_size=size)))
+            np.testing.assert_array_equal(
+                picture, images.crop_and_resize(full, data_of(tmp_path, image_size=size))
+            )
     assert len(list((tmp_path / 'data/lsun').glob('church_outdoor_*px'))) == 2
 
 
@@ -109,7 +127,9 @@ def test_categories_of_objects_are_one_archive_in_webp(tmp_path):
     write_lmdb(tmp_path / 'manual/airplane', files)
     data = data_of(tmp_path, 'lsun_airplane')
     loaded = [*pipeline.load_images(data, 'train'), *pipeline.load_images(data, 'test')]
-    expected = [images.crop_and_resize(np.asarray(Image.open(io.BytesIO(file))), data).numpy() for file in files]
+    expected = [
+        images.crop_and_resize(np.asarray(Image.open(io.BytesIO(file))), data).numpy() for file in files
+    ]
     assert sorted(image.tobytes() for image in loaded) == sorted(image.tobytes() for image in expected)
     assert len(pipeline.load_images(data, 'test')) == 2
 
@@ -120,7 +140,9 @@ def test_zips_are_unpacked_and_leave_nothing_behind(tmp_path, manual, monkeypatc
         path = zipped(tmp_path / 'manual' / archive.unpacked_name)
         path.with_suffix('').rename(tmp_path / archive.unpacked_name)
         content = path.read_bytes()
-        info = tfds.download.checksums.UrlInfo(len(content), hashlib.sha256(content).hexdigest(), archive.name)
+        info = tfds.download.checksums.UrlInfo(
+            len(content), hashlib.sha256(content).hexdigest(), archive.name
+        )
         monkeypatch.setitem(builder.url_infos, archive.url, info)
     assert dict(records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')) == manual
     assert {path.name for path in (tmp_path / 'data/downloads').iterdir()} == {'.lock'}
@@ -132,17 +154,28 @@ def test_a_zip_that_was_cut_off_is_said_before_anything_is_read(tmp_path, manual
     path.with_suffix('').rename(tmp_path / 'elsewhere')
     (expected,) = (info.size for info in lsun.Lsun.url_infos.values() if info.filename == path.name)
     message = refused(data_of(tmp_path))
-    assert f'{path} is cut off, or zipped anew: it has {path.stat().st_size:,} bytes, {int(expected):,} are expected' in message
-    assert message.endswith(f', or, if it is sound, unpack it to {path.with_suffix("")}') and 'remove' not in message
+    assert (
+        f'{path} is cut off, or zipped anew: it has {path.stat().st_size:,} bytes, {int(expected):,} are '
+        'expected' in message
+    )
+    assert (
+        message.endswith(f', or, if it is sound, unpack it to {path.with_suffix("")}')
+        and 'remove' not in message
+    )
 
 
 @pytest.mark.parametrize(
     ('dataset', 'wanted'),
     [('lsun_church', 'church_outdoor_train_lmdb and church_outdoor_val_lmdb'), ('lsun_airplane', 'airplane')],
 )
-def test_an_lmdb_for_the_manual_directory_is_said_with_what_the_one_above_must_hold(tmp_path, photos, dataset, wanted):
+def test_an_lmdb_for_the_manual_directory_is_said_with_what_the_one_above_must_hold(
+    tmp_path, photos, dataset, wanted
+):
     write_lmdb(tmp_path / 'manual', photos[:2])
-    expected = f'--manual_dir={tmp_path / "manual"} is an LMDB itself: give the directory above it, which must hold {wanted}'
+    expected = (
+        f'--manual_dir={tmp_path / "manual"} is an LMDB itself: give the directory above it, which '
+        f'must hold {wanted}'
+    )
     assert refused(data_of(tmp_path, dataset)) == expected
 
 
@@ -189,7 +222,10 @@ def test_broken_pictures_are_named_counted_and_left_out(tmp_path, caplog, monkey
 def test_an_lmdb_of_which_more_than_one_percent_is_broken_is_refused(tmp_path):
     write_many(tmp_path / 'manual/airplane', 395, broken_files())
     message = refused(data_of(tmp_path, 'lsun_airplane'))
-    assert f'{tmp_path / "manual/airplane/data.mdb"} is damaged: 4 of its 399 pictures, or more, do not decode' in message
+    assert (
+        f'{tmp_path / "manual/airplane/data.mdb"} is damaged: 4 of its 399 pictures, or more, do not decode'
+        in message
+    )
 
 
 def garble(path):
@@ -257,7 +293,10 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
     other = tmp_path / 'other'
     monkeypatch.setattr(lsun, '_write', write)
     assert resumed == records(
-        tfds_datasets.open_builder(table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))), 'train'
+        tfds_datasets.open_builder(
+            table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))
+        ),
+        'train',
     )
 
 

@@ -13,7 +13,8 @@ BATCH = 8
 
 
 def marked_pictures(count, side=32):
-    """Picture i has the value i in its left half and i + 100 in its right half: index and mirroring can be read off."""
+    """Picture i has the value i in its left half and i + 100 in its right half: index and mirroring can be
+    read off."""
     values = np.arange(count)[:, None] + np.where(np.arange(side) < side // 2, 0, 100)
     return np.broadcast_to(values[:, None, :, None], [count, side, side, 3]).astype(np.uint8)
 
@@ -62,7 +63,9 @@ def test_batches_are_float_images_within_minus_one_and_one():
 
 
 def test_streams_have_a_static_shape(cifar):
-    assert pipeline.training_images(cifar, BATCH, 0).element_spec == tf.TensorSpec([BATCH, 32, 32, 3], tf.float32)
+    assert pipeline.training_images(cifar, BATCH, 0).element_spec == tf.TensorSpec(
+        [BATCH, 32, 32, 3], tf.float32
+    )
 
 
 @pytest.mark.parametrize('step', [1, 5, 6, 7, 12, 13, 40])
@@ -88,7 +91,10 @@ def test_every_epoch_holds_every_image_once(cifar):
 def test_every_strand_goes_through_its_own_images(tmp_path, prepare, streamed, shards):
     """Eight strands of six or seven images for 84 steps, 14 or 12 epochs."""
     indices = marks(cifar_of(COUNT, shards, tmp_path, prepare), 84 * BATCH)[0]
-    strands = [row.reshape(-1, COUNT * (k + 1) // 8 - COUNT * k // 8) for k, row in enumerate(indices.reshape(84, BATCH).T)]
+    strands = [
+        row.reshape(-1, COUNT * (k + 1) // 8 - COUNT * k // 8)
+        for k, row in enumerate(indices.reshape(84, BATCH).T)
+    ]
     for epochs in strands:
         assert (np.sort(epochs) == np.sort(epochs[0])).all() and len({tuple(epoch) for epoch in epochs}) > 6
     assert sorted(np.concatenate([epochs[0] for epochs in strands])) == list(range(COUNT))
@@ -110,7 +116,8 @@ def test_there_are_no_more_strands_than_images(tmp_path, prepare, streamed):
 
 @pytest.mark.parametrize(('shards', 'read'), [(4, [{0, 1}, {2, 3}]), (3, [{0, 1}, {1, 2}])])
 def test_a_worker_reads_its_own_files(tmp_path, prepare, streamed, shards, read):
-    """Of four files each of two workers needs two of its own; of three the one in the middle is cut in two."""
+    """Of four files each of two workers needs two of its own; of three the one in the middle is cut in
+    two."""
     data = cifar_of(COUNT, shards, tmp_path, prepare)
     files = sorted(tmp_path.rglob('*train.tfrecord*'))
     for worker, rows in enumerate((slice(0, 4), slice(4, 8))):
@@ -153,7 +160,9 @@ def test_a_part_of_a_split_can_be_streamed(tmp_path, prepare):
     prepare('celeb_a_hq/128', shards=3, train=marked_pictures(20, side=128))
     data = table.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
     builder = tfds_datasets.open_builder(data)
-    streamed = list(tfds_datasets.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator())
+    streamed = list(
+        tfds_datasets.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator()
+    )
     loaded = tfds_datasets.load(builder, 'train[10%:]', data)
     assert sorted(image.tobytes() for image, _ in streamed) == sorted(image.tobytes() for image in loaded)
 
@@ -201,7 +210,9 @@ def test_images_for_evaluation_are_in_a_fixed_order_and_not_mirrored(cifar):
     np.testing.assert_array_equal(pipeline.load_images(cifar, 'train', limit=3), loaded[:3])
     assert len(pipeline.load_images(cifar, 'test')) == 5
     for limit in (None, 3):
-        np.testing.assert_array_equal(np.concatenate(list(pipeline.image_batches(cifar, 'train', limit))), loaded[:limit])
+        np.testing.assert_array_equal(
+            np.concatenate(list(pipeline.image_batches(cifar, 'train', limit))), loaded[:limit]
+        )
 
 
 def test_workers_rows_are_those_of_the_batch():
@@ -209,7 +220,9 @@ def test_workers_rows_are_those_of_the_batch():
     whole = list(pipeline.training_images(config.Data(), 8, 5, first_step=3).take(2).as_numpy_iterator())
     for worker in range(2):
         rows = slice(worker * 4, worker * 4 + 4)
-        parts = list(pipeline.training_images(config.Data(), 8, 5, 3, rows, at_once=2).take(4).as_numpy_iterator())
+        parts = list(
+            pipeline.training_images(config.Data(), 8, 5, 3, rows, at_once=2).take(4).as_numpy_iterator()
+        )
         np.testing.assert_array_equal(np.concatenate(parts), np.concatenate([batch[rows] for batch in whole]))
 
 
@@ -218,5 +231,8 @@ def test_workers_rows_are_those_of_the_batch():
 def test_any_shares_of_workers_make_the_batch(cifar, shares, step):
     """A batch of 12 has four strands of three rows."""
     ends = np.cumsum(shares)
-    parts = [batches(cifar, 10, 12, first_step=step, rows=slice(end - share, end)) for end, share in zip(ends, shares, strict=True)]
+    parts = [
+        batches(cifar, 10, 12, first_step=step, rows=slice(end - share, end))
+        for end, share in zip(ends, shares, strict=True)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), batches(cifar, step + 10, 12)[step:])

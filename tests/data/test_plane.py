@@ -52,7 +52,13 @@ def test_two_moons():
     points, upper = sample('toy_two_moons') * 1.75 + [0.5, 0.25], []
     for sign, centre in ((1, [0, 0]), (-1, [1, 0.5])):
         arm = (points - centre) * [1, sign]
-        upper.append(np.where(arm[:, 1] > 0, np.abs(np.linalg.norm(arm, axis=1) - 1), np.linalg.norm(np.abs(arm) - [1, 0], axis=1)))
+        upper.append(
+            np.where(
+                arm[:, 1] > 0,
+                np.abs(np.linalg.norm(arm, axis=1) - 1),
+                np.linalg.norm(np.abs(arm) - [1, 0], axis=1),
+            )
+        )
     distance = np.minimum(*upper)
     assert np.sqrt(np.mean(distance**2)) == pytest.approx(0.03 * 1.75, rel=0.05)
     assert np.mean(upper[0] < upper[1]) == pytest.approx(0.5, abs=0.02)
@@ -61,7 +67,10 @@ def test_two_moons():
 def test_swiss_roll():
     """A spiral whose radius grows with the angle, three halves of a turn to nine."""
     points = sample('toy_swiss_roll')
-    radius, turned = np.linalg.norm(points, axis=1) / 0.92 * 4.5 * np.pi, np.arctan2(points[:, 1], points[:, 0])
+    radius, turned = (
+        np.linalg.norm(points, axis=1) / 0.92 * 4.5 * np.pi,
+        np.arctan2(points[:, 1], points[:, 0]),
+    )
     off = (radius - turned + np.pi) % (2 * np.pi) - np.pi
     assert np.std(off) * 0.92 / (4.5 * np.pi) == pytest.approx(0.015, rel=0.1)
     assert radius.min() > 1.1 * np.pi and radius.max() < 4.9 * np.pi
@@ -77,8 +86,12 @@ def test_a_resumed_order_is_the_order(step):
     run = batches(0, 33)
     np.testing.assert_array_equal(batches(step, 3), run[step : step + 3])
     np.testing.assert_array_equal(run, [plane.points('toy_two_moons', 3, batch, 8) for batch in range(33)])
-    mine = itertools.islice(pipeline.training_images(data, 8, 3, step, slice(2, 6), at_once=2).as_numpy_iterator(), 4)
-    np.testing.assert_array_equal(np.concatenate(list(mine)), np.concatenate([run[step][2:6], run[step + 1][2:6]]))
+    mine = itertools.islice(
+        pipeline.training_images(data, 8, 3, step, slice(2, 6), at_once=2).as_numpy_iterator(), 4
+    )
+    np.testing.assert_array_equal(
+        np.concatenate(list(mine)), np.concatenate([run[step][2:6], run[step + 1][2:6]])
+    )
 
 
 def test_what_points_are_not():
@@ -92,6 +105,10 @@ def test_what_points_are_not():
     assert '--image_size=32' in refused(dataset='toy_swiss_roll', image_size=32)
     data = table.resolve(config.Data(dataset='toy_swiss_roll'))
     assert config.Config(data=data, network=config.Network(channel_mult=(1,))).planar
-    for network, word in ((dict(channel_mult=(1, 2)), 'channel_mult'), (dict(attention=True), 'attention'), (dict(norm='batch'), 'norm')):
+    for network, word in (
+        (dict(channel_mult=(1, 2)), 'channel_mult'),
+        (dict(attention=True), 'attention'),
+        (dict(norm='batch'), 'norm'),
+    ):
         with pytest.raises(UserError, match=word):
             config.Config(data=data, network=config.Network(**{'channel_mult': (1,), **network}))

@@ -1,4 +1,5 @@
-"""--data_dir of a scheme that TensorFlow alone reads: its file system in memory, ram://, stands in for gs://, which the same code reads."""
+"""--data_dir of a scheme that TensorFlow alone reads: its file system in memory, ram://, stands in for gs://,
+which the same code reads."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from drl_tf.data import images, pipeline, tfds_datasets
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """The name of an empty directory in memory, whose scheme tensorflow-datasets takes for a remote one, as it does gs://."""
+    """The name of an empty directory in memory, whose scheme tensorflow-datasets takes for a remote one, as
+    it does gs://."""
     monkeypatch.setattr(gpath, '_URI_PREFIXES', (*gpath._URI_PREFIXES, 'ram://'))
     monkeypatch.setattr(gpath, '_URI_SCHEMES', frozenset({*gpath._URI_SCHEMES, 'ram'}))
     monkeypatch.setitem(gpath._URI_MAP_ROOT, 'ram://', '/ram/')
@@ -43,22 +45,31 @@ def test_images_come_from_there(tmp_path, prepare, bucket, monkeypatch, held):
     for place in (str(tmp_path), bucket):
         data = config.Data(dataset='cifar10', data_dir=place)
         pipeline.prepare(data)
-        batches[place] = [batch.numpy() for batch in pipeline.training_images(data, 8, seed=1, first_step=2).take(3)]
+        batches[place] = [
+            batch.numpy() for batch in pipeline.training_images(data, 8, seed=1, first_step=2).take(3)
+        ]
     np.testing.assert_array_equal(batches[bucket], batches[str(tmp_path)])
     assert np.ptp(batches[bucket]) > 1
 
 
 def test_nothing_is_prepared_there(bucket):
-    with pytest.raises(UserError, match=f'cifar10 is not in --data_dir={bucket}: prepare it in a local --data_dir, copy'):
+    with pytest.raises(
+        UserError, match=f'cifar10 is not in --data_dir={bucket}: prepare it in a local --data_dir, copy'
+    ):
         pipeline.prepare(config.Data(dataset='cifar10', data_dir=bucket))
 
 
-@pytest.mark.parametrize('kind', ['Aborted', 'FailedPrecondition', 'PermissionDenied', 'Unauthenticated', 'Unavailable'])
+@pytest.mark.parametrize(
+    'kind', ['Aborted', 'FailedPrecondition', 'PermissionDenied', 'Unauthenticated', 'Unavailable']
+)
 @pytest.mark.parametrize('stage', ['found', 'asked for', 'checked', 'read'])
 def test_a_file_system_that_fails_is_no_damage(tmp_path, prepare, bucket, monkeypatch, kind, stage):
-    """Whatever fails at whichever stage; an error of another kind is damage, and so is any on a local disk."""
+    """Whatever fails at whichever stage; an error of another kind is damage, and so is any on a local
+    disk."""
     error, asked = getattr(tf.errors, f'{kind}Error')(None, None, 'HTTP response code 401'), [0]
-    directory = prepare('cifar10', train=np.zeros([4, 32, 32, 3], np.uint8), test=np.zeros([4, 32, 32, 3], np.uint8))
+    directory = prepare(
+        'cifar10', train=np.zeros([4, 32, 32, 3], np.uint8), test=np.zeros([4, 32, 32, 3], np.uint8)
+    )
     there = f'{bucket}/{directory.relative_to(tmp_path)}'
     tf.io.gfile.makedirs(there)
     copied(directory, there)
@@ -83,7 +94,12 @@ def test_a_file_system_that_fails_is_no_damage(tmp_path, prepare, bucket, monkey
         return str(raised.value)
 
     line = refused_by(bucket, 'cannot be reached')
-    assert bucket in line and f'{kind}Error' in line and 'check the network, your credentials and the name' in line and asked == [1]
+    assert (
+        bucket in line
+        and f'{kind}Error' in line
+        and 'check the network, your credentials and the name' in line
+        and asked == [1]
+    )
     assert 'is damaged' in refused_by(tmp_path, 'is damaged')
     error = tf.errors.DataLossError(None, None, 'corrupted record')
     assert 'is damaged' in refused_by(bucket, 'is damaged')
@@ -99,4 +115,6 @@ def tfds_error(function):
 
 @pytest.mark.parametrize('name', ['workdir', 'init_from', 'manual_dir'])
 def test_nothing_else_is_there(capsys, name):
-    assert f'--{name}=gs://bucket/x must be on this machine or mounted there' in refused(capsys, *TINY, f'--{name}=gs://bucket/x')
+    assert f'--{name}=gs://bucket/x must be on this machine or mounted there' in refused(
+        capsys, *TINY, f'--{name}=gs://bucket/x'
+    )

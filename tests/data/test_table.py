@@ -16,7 +16,9 @@ def test_unknown_dataset_is_named_with_the_closest_and_all_others():
 
 def test_zeros_take_the_values_of_the_dataset():
     assert table.resolve(config.Data()) == config.Data(image_size=32, image_channels=1)
-    assert table.resolve(config.Data(dataset='celeb_a')) == config.Data(dataset='celeb_a', image_size=64, image_channels=3)
+    assert table.resolve(config.Data(dataset='celeb_a')) == config.Data(
+        dataset='celeb_a', image_size=64, image_channels=3
+    )
 
 
 def test_given_values_stay():
@@ -24,7 +26,9 @@ def test_given_values_stay():
     assert table.resolve(data) == data
 
 
-@pytest.mark.parametrize(('name', 'size'), [('celeb_a_hq', 100), ('celeb_a_hq', 64), ('digits', 64), ('digits', 24), ('mnist', 28)])
+@pytest.mark.parametrize(
+    ('name', 'size'), [('celeb_a_hq', 100), ('celeb_a_hq', 64), ('digits', 64), ('digits', 24), ('mnist', 28)]
+)
 def test_a_size_that_there_is_not_names_those_there_are(name, size):
     sizes = ', '.join(map(str, table.find_spec(name).image_sizes))
     with pytest.raises(UserError, match=f'--image_size={size} must be one of {sizes} for --dataset={name}'):
@@ -32,7 +36,13 @@ def test_a_size_that_there_is_not_names_those_there_are(name, size):
 
 
 def test_digits_house_numbers_and_emoji_are_never_mirrored():
-    assert [name for name, spec in table.DATASETS.items() if not spec.flip] == ['digits', 'mnist', 'svhn_cropped', 'emoji', *plane.SETS]
+    assert [name for name, spec in table.DATASETS.items() if not spec.flip] == [
+        'digits',
+        'mnist',
+        'svhn_cropped',
+        'emoji',
+        *plane.SETS,
+    ]
 
 
 def test_every_default_size_is_one_that_there_is():

@@ -1,4 +1,5 @@
-"""Archives of the published structure, small and made here, through --manual_dir: each stock builder is really run."""
+"""Archives of the published structure, small and made here, through --manual_dir: each stock builder is
+really run."""
 
 import gzip
 import hashlib
@@ -45,7 +46,9 @@ def packed(files):
 def mnist(splits):
     archives = {}
     for prefix, (pictures, labels) in zip(('train', 't10k'), splits, strict=True):
-        archives[f'{prefix}-images-idx3-ubyte.gz'] = gzip.compress(struct.pack('>4i', 2051, *pictures.shape[:3]) + pictures.tobytes())
+        archives[f'{prefix}-images-idx3-ubyte.gz'] = gzip.compress(
+            struct.pack('>4i', 2051, *pictures.shape[:3]) + pictures.tobytes()
+        )
         archives[f'{prefix}-labels-idx1-ubyte.gz'] = gzip.compress(
             struct.pack('>2i', 2049, len(labels)) + labels.astype(np.uint8).tobytes()
         )
@@ -53,15 +56,25 @@ def mnist(splits):
 
 
 def cifar_rows(pictures, *labels):
-    return b''.join(bytes(row) + picture.transpose(2, 0, 1).tobytes() for *row, picture in zip(*labels, pictures, strict=True))
+    return b''.join(
+        bytes(row) + picture.transpose(2, 0, 1).tobytes()
+        for *row, picture in zip(*labels, pictures, strict=True)
+    )
 
 
 def cifar10(splits):
     names = '\n'.join(f'kind {number}' for number in range(10)).encode()
     (train, labels), test = splits
-    parts = {f'data_batch_{n + 1}.bin': cifar_rows(train[n : n + 1 + n // 4], labels[n : n + 1 + n // 4]) for n in range(5)}
+    parts = {
+        f'data_batch_{n + 1}.bin': cifar_rows(train[n : n + 1 + n // 4], labels[n : n + 1 + n // 4])
+        for n in range(5)
+    }
     files = {'batches.meta.txt': names, 'test_batch.bin': cifar_rows(*test), **parts}
-    return {'cifar-10-binary.tar.gz': tar({f'cifar-10-batches-bin/{name}': data for name, data in files.items()}, 'w:gz')}
+    return {
+        'cifar-10-binary.tar.gz': tar(
+            {f'cifar-10-batches-bin/{name}': data for name, data in files.items()}, 'w:gz'
+        )
+    }
 
 
 def cifar100(splits):
@@ -71,7 +84,11 @@ def cifar100(splits):
     }
     for name, (pictures, labels) in zip(('train', 'test'), splits, strict=True):
         files[f'{name}.bin'] = cifar_rows(pictures, [19 - label for label in labels], labels)
-    return {'cifar-100-binary.tar.gz': tar({f'cifar-100-binary/{name}': data for name, data in files.items()}, 'w:gz')}
+    return {
+        'cifar-100-binary.tar.gz': tar(
+            {f'cifar-100-binary/{name}': data for name, data in files.items()}, 'w:gz'
+        )
+    }
 
 
 def svhn_cropped(splits):
@@ -88,7 +105,11 @@ def imagenet32(splits):
     archives = {}
     for name, (pictures, labels) in zip(('train', 'val'), splits, strict=True):
         content = io.BytesIO()
-        np.savez(content, data=pictures.transpose(0, 3, 1, 2).reshape(len(pictures), -1), labels=labels.astype(np.int64) + 1)
+        np.savez(
+            content,
+            data=pictures.transpose(0, 3, 1, 2).reshape(len(pictures), -1),
+            labels=labels.astype(np.int64) + 1,
+        )
         archives[f'Imagenet32_{name}_npz.zip'] = packed({f'{name}_data_batch_1.npz': content.getvalue()})
     return archives
 
@@ -105,40 +126,66 @@ def put(archives, directory, builder, monkeypatch):
 
 
 def data_of(dataset, tmp_path, **options):
-    return table.resolve(config.Data(dataset=dataset, data_dir=str(tmp_path / 'data'), manual_dir=str(tmp_path / 'manual'), **options))
+    return table.resolve(
+        config.Data(
+            dataset=dataset, data_dir=str(tmp_path / 'data'), manual_dir=str(tmp_path / 'manual'), **options
+        )
+    )
 
 
 @pytest.mark.parametrize(
     ('make', 'shape', 'classes'),
-    [(mnist, (28, 28, 1), 10), (cifar10, (32, 32, 3), 10), (cifar100, (32, 32, 3), 100), (svhn_cropped, (32, 32, 3), 10),
+    [(mnist, (28, 28, 1), 10), (cifar10, (32, 32, 3), 10), (cifar100, (32, 32, 3), 100), (svhn_cropped, (32,
+    32, 3), 10),
      (imagenet32, (32, 32, 3), 1000)],
 )  # fmt: skip
 def test_images_and_classes_are_those_in_the_archives(tmp_path, monkeypatch, make, shape, classes):
     monkeypatch.setattr('tensorflow_datasets.image_classification.mnist._TRAIN_EXAMPLES', TRAIN)
     monkeypatch.setattr('tensorflow_datasets.image_classification.mnist._TEST_EXAMPLES', TEST)
     draws = np.random.default_rng(0)
-    splits = [(draws.integers(0, 256, (n, *shape), np.uint8), draws.integers(0, min(classes, 20), n)) for n in (TRAIN, TEST)]
+    splits = [
+        (draws.integers(0, 256, (n, *shape), np.uint8), draws.integers(0, min(classes, 20), n))
+        for n in (TRAIN, TEST)
+    ]
     data = data_of(make.__name__, tmp_path)
     builder = tfds_datasets._builder(table.builder_name(data), data.data_dir)
     put(make(splits), tmp_path / 'manual', builder, monkeypatch)
     for split, (pictures, labels) in zip(('train', 'test'), splits, strict=True):
         expected = zip(images.crop_and_resize(pictures, data).numpy(), labels, strict=True)
         found = zip(pipeline.load_images(data, split), pipeline.load_labels(data, split), strict=True)
-        assert sorted((image.tobytes(), label) for image, label in found) == sorted((image.tobytes(), label) for image, label in expected)
-    assert [path.name for path in (tmp_path / 'data/downloads').iterdir() if path.name.startswith('at_work')] == []
+        assert sorted((image.tobytes(), label) for image, label in found) == sorted(
+            (image.tobytes(), label) for image, label in expected
+        )
+    assert [
+        path.name for path in (tmp_path / 'data/downloads').iterdir() if path.name.startswith('at_work')
+    ] == []
 
 
 def celeb_a(files):
     names = [f'{number + 1:06}.jpg' for number in range(len(files))]
-    attributes, landmarks = (list(tfds.builder('celeb_a').info.features[key]) for key in ('attributes', 'landmarks'))
+    attributes, landmarks = (
+        list(tfds.builder('celeb_a').info.features[key]) for key in ('attributes', 'landmarks')
+    )
     lines = {
-        'list_eval_partition.txt': [f'{name} {max(0, number - TRAIN + 1)}' for number, name in enumerate(names)],
-        'list_attr_celeba.txt': [str(len(names)), ' '.join(attributes), *(' '.join([name, *['-1'] * len(attributes)]) for name in names)],
-        'list_landmarks_align_celeba.txt': [str(len(names)), ' '.join(landmarks), *(f'{name} {"7 " * len(landmarks)}' for name in names)],
+        'list_eval_partition.txt': [
+            f'{name} {max(0, number - TRAIN + 1)}' for number, name in enumerate(names)
+        ],
+        'list_attr_celeba.txt': [
+            str(len(names)),
+            ' '.join(attributes),
+            *(' '.join([name, *['-1'] * len(attributes)]) for name in names),
+        ],
+        'list_landmarks_align_celeba.txt': [
+            str(len(names)),
+            ' '.join(landmarks),
+            *(f'{name} {"7 " * len(landmarks)}' for name in names),
+        ],
         'identity_CelebA.txt': [f'{name} {number}' for number, name in enumerate(names)],
     }
     pictures = packed({f'img_align_celeba/{name}': file for name, file in zip(names, files, strict=True)})
-    return {'img_align_celeba.zip': pictures} | {name: '\n'.join([*rows, '']).encode() for name, rows in lines.items()}
+    return {'img_align_celeba.zip': pictures} | {
+        name: '\n'.join([*rows, '']).encode() for name, rows in lines.items()
+    }
 
 
 def test_faces_of_celeb_a_are_cut_and_resized(tmp_path, monkeypatch):
@@ -200,7 +247,13 @@ def hollow(content):
     """A PNG of the same size and sound checksums, without pixels."""
     start, packed = content.index(b'IDAT'), b'IDAT' + zlib.compress(b'')
     end = content.index(b'IEND') - 4
-    return content[: start - 4] + struct.pack('>I', len(packed) - 4) + packed + struct.pack('>I', zlib.crc32(packed)) + content[end:]
+    return (
+        content[: start - 4]
+        + struct.pack('>I', len(packed) - 4)
+        + packed
+        + struct.pack('>I', zlib.crc32(packed))
+        + content[end:]
+    )
 
 
 FACE = encoded(next(squares(1, 128)), 'PNG')
@@ -218,14 +271,18 @@ CUT = FACE[:-5000]
         ('empty.png', b'', r'ValueError: it does not begin as .*'),
     ],
 )
-def test_a_bad_member_of_celeb_a_hq_is_named_and_a_corrected_archive_is_taken(tmp_path, name, content, reason):
+def test_a_bad_member_of_celeb_a_hq_is_named_and_a_corrected_archive_is_taken(
+    tmp_path, name, content, reason
+):
     files = faces()
     path = put_faces(tmp_path, {**files, name: content})
     message = refused_faces(tmp_path)
     pattern = rf'{name} in {path} is no sound PNG of 128 x 128 pixels \({reason}\): make the archive again'
     assert re.fullmatch(pattern, message) and 'object at' not in message and '{{' not in message
     put_faces(tmp_path, files)
-    assert tfds_datasets.open_builder(data_of('celeb_a_hq', tmp_path)).info.splits['train'].num_examples == len(files)
+    assert tfds_datasets.open_builder(data_of('celeb_a_hq', tmp_path)).info.splits[
+        'train'
+    ].num_examples == len(files)
 
 
 def test_a_member_that_comes_twice_is_named(tmp_path):
@@ -238,10 +295,21 @@ def test_celeb_a_hq_that_was_cut_off_anywhere_is_refused(tmp_path):
     with tarfile.open(put_faces(tmp_path, files)) as archive:
         seventh, eighth = archive.getmembers()[6:8]
         end = archive.offset
-    for cut in (0, 300, seventh.offset_data + 100, eighth.offset - 10, eighth.offset, eighth.offset + 100, end, end + 512):
+    for cut in (
+        0,
+        300,
+        seventh.offset_data + 100,
+        eighth.offset - 10,
+        eighth.offset,
+        eighth.offset + 100,
+        end,
+        end + 512,
+    ):
         path = put_faces(tmp_path, files, cut)
         assert re.match(rf'{path} is (damaged or )?cut off', refused_faces(tmp_path)), cut
-    assert refused_faces(tmp_path).endswith('no end of archive comes after its 10 members; make the archive again')
+    assert refused_faces(tmp_path).endswith(
+        'no end of archive comes after its 10 members; make the archive again'
+    )
     put_faces(tmp_path, {})
     assert 'holds no picture' in refused_faces(tmp_path)
 
@@ -257,13 +325,18 @@ def test_another_number_of_faces_than_the_published_is_a_warning(tmp_path, caplo
 def test_celeb_a_hq_without_its_archive_names_it(tmp_path):
     (tmp_path / 'manual').mkdir()
     (tmp_path / 'manual/data256x256.tar').touch()
-    with pytest.raises(UserError, match=r'celeb_a_hq/128 is not in .*: make data128x128\.tar \(https://.*\) in a directory DIR'):
+    with pytest.raises(
+        UserError,
+        match=r'celeb_a_hq/128 is not in .*: make data128x128\.tar \(https://.*\) in a directory DIR',
+    ):
         tfds_datasets.open_builder(data_of('celeb_a_hq', tmp_path))
 
 
 def test_an_archive_that_is_cut_off_ends_in_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     draws = np.random.default_rng(0)
-    splits = [(draws.integers(0, 256, (n, 32, 32, 3), np.uint8), draws.integers(0, 10, n)) for n in (TRAIN, TEST)]
+    splits = [
+        (draws.integers(0, 256, (n, 32, 32, 3), np.uint8), draws.integers(0, 10, n)) for n in (TRAIN, TEST)
+    ]
     data = data_of('cifar10', tmp_path)
     put(cifar10(splits), tmp_path / 'manual', tfds_datasets._builder('cifar10', data.data_dir), monkeypatch)
     path = tmp_path / 'manual/cifar-10-binary.tar.gz'

@@ -10,7 +10,9 @@ from drl_tf.data import emoji, images, pipeline, table, tfds_datasets
 def smooth_pictures(height, width):
     """Three ramps that JPEG keeps to within a few units."""
     rows, columns = np.mgrid[:height, :width]
-    ramp = np.stack([rows * 200 / height, columns * 200 / width, (rows + columns) * 100 / (height + width)], -1)
+    ramp = np.stack(
+        [rows * 200 / height, columns * 200 / width, (rows + columns) * 100 / (height + width)], -1
+    )
     return [(ramp + shift).astype(np.uint8) for shift in (0, 25, 50)]
 
 
@@ -42,10 +44,19 @@ def test_pictures_arrive_cropped_and_resized(tmp_path, prepare, dataset, name, s
 
 
 @pytest.mark.parametrize(
-    ('dataset', 'shape'), [('cifar10', (32, 32, 3)), ('cifar100', (32, 32, 3)), ('svhn_cropped', (32, 32, 3)), ('mnist', (28, 28, 1))]
+    ('dataset', 'shape'),
+    [
+        ('cifar10', (32, 32, 3)),
+        ('cifar100', (32, 32, 3)),
+        ('svhn_cropped', (32, 32, 3)),
+        ('mnist', (28, 28, 1)),
+    ],
 )
 def test_both_splits_are_read_exactly(tmp_path, prepare, dataset, shape):
-    splits = {split: np.random.default_rng(seed).integers(0, 256, [5, *shape], np.uint8) for seed, split in enumerate(['train', 'test'])}
+    splits = {
+        split: np.random.default_rng(seed).integers(0, 256, [5, *shape], np.uint8)
+        for seed, split in enumerate(['train', 'test'])
+    }
     prepare(dataset, **splits)
     data = data_of(dataset, tmp_path)
     for split, pictures in splits.items():
@@ -57,12 +68,19 @@ def test_both_splits_are_read_exactly(tmp_path, prepare, dataset, shape):
 @pytest.mark.parametrize(
     ('dataset', 'name', 'archives'),
     [
-        ('cifar10', 'cifar10', 'cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz) into a directory DIR'),
+        (
+            'cifar10',
+            'cifar10',
+            'cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz) into a '
+            'directory DIR',
+        ),
         (
             'lsun_church',
             'lsun/church_outdoor',
-            'church_outdoor_train_lmdb.zip (http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip), church_outdoor_val_lmdb.zip '
-            '(http://dl.yf.io/lsun/scenes/church_outdoor_val_lmdb.zip) into a directory DIR, zipped or unpacked,',
+            'church_outdoor_train_lmdb.zip (http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip), '
+            'church_outdoor_val_lmdb.zip '
+            '(http://dl.yf.io/lsun/scenes/church_outdoor_val_lmdb.zip) into a directory DIR, zipped or '
+            'unpacked,',
         ),
     ],
 )
@@ -85,7 +103,9 @@ def test_a_failing_preparation_is_said_in_one_line(tmp_path, monkeypatch):
         raise OSError('no space left\non device')
 
     monkeypatch.setattr(emoji, 'read_font', fail)
-    with pytest.raises(UserError, match=r'emoji is not in .* and could not be prepared \(OSError: no space left on device\)') as error:
+    with pytest.raises(
+        UserError, match=r'emoji is not in .* and could not be prepared \(OSError: no space left on device\)'
+    ) as error:
         tfds_datasets.open_builder(data_of('emoji', tmp_path))
     assert '\n' not in str(error.value)
 
@@ -112,7 +132,10 @@ def shards(directory):
         (lambda directory: (directory / 'dataset_info.json').unlink(), 'is incomplete'),
         (lambda directory: shards(directory)[1].unlink(), 'is incomplete'),
         (lambda directory: cut(shards(directory)[1], 0.5), 'is damaged'),
-        (lambda directory: shards(directory)[1].write_bytes(bytes(shards(directory)[1].stat().length)), 'is damaged'),
+        (
+            lambda directory: shards(directory)[1].write_bytes(bytes(shards(directory)[1].stat().length)),
+            'is damaged',
+        ),
     ],
 )
 def test_a_damaged_dataset_is_said_in_one_line(tmp_path, cifar, damage, message):

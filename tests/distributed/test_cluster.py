@@ -22,7 +22,9 @@ def tf_config(monkeypatch, addresses=TWO, job='worker', index=0, **more):
 
 def test_what_is_chosen(monkeypatch):
     assert cluster.chosen(Devices()) == 'auto' and cluster.chosen(Devices('mirrored')) == 'mirrored'
-    assert cluster.chosen(Devices(tpu='mine', tpu_zone='z')) == cluster.chosen(Devices('tpu', 'mine')) == 'tpu'
+    assert (
+        cluster.chosen(Devices(tpu='mine', tpu_zone='z')) == cluster.chosen(Devices('tpu', 'mine')) == 'tpu'
+    )
     tf_config(monkeypatch, ['a:1'])
     assert cluster.chosen(Devices()) == 'auto' and cluster.workers() == Workers(('a:1',))
     tf_config(monkeypatch, index=1)
@@ -143,7 +145,10 @@ def test_the_endpoints_of_a_tpu_are_reached_first(monkeypatch, capsys):
         assert server.accept() and called[-1] == ('TPUStrategy',)
         assert capsys.readouterr().err.splitlines() == ['connecting to --tpu=pod']
         called = stand_in(monkeypatch, [here, gone])
-        with pytest.raises(UserError, match=rf'--tpu=other cannot be reached at {gone} \(ConnectionRefusedError: .*see that it runs'):
+        with pytest.raises(
+            UserError,
+            match=rf'--tpu=other cannot be reached at {gone} \(ConnectionRefusedError: .*see that it runs',
+        ):
             devices.set_up(False, Devices(tpu='other'))
     assert called == [('TPUClusterResolver', 'other', None, None)]
 
@@ -156,7 +161,8 @@ def test_addresses_of_tpus_at_which_nothing_listens(capsys):
 
 
 def test_names_of_tpus_take_googles_client(capsys):
-    """Without it the real resolver fails as late as its cluster is asked for; the line says what to install."""
+    """Without it the real resolver fails as late as its cluster is asked for; the line says what to
+    install."""
     options = ['--tpu=pod', '--tpu_zone=z', '--gcp_project=p']
     if importlib.util.find_spec('googleapiclient'):
         pytest.skip("Google's client is installed")
@@ -165,7 +171,9 @@ def test_names_of_tpus_take_googles_client(capsys):
 
 def test_a_tpu_that_is_not_asked_for_is_named(monkeypatch, caplog):
     listed = tf.config.list_physical_devices
-    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind=None: ['TPU:0'] if kind == 'TPU' else listed(kind))
+    monkeypatch.setattr(
+        tf.config, 'list_physical_devices', lambda kind=None: ['TPU:0'] if kind == 'TPU' else listed(kind)
+    )
     devices._created.cache_clear()
     for wanted, warnings in ((Devices('one'), 0), (Devices(), 1)):
         devices.set_up(False, wanted)
@@ -175,13 +183,21 @@ def test_a_tpu_that_is_not_asked_for_is_named(monkeypatch, caplog):
 @pytest.mark.parametrize(
     'name, error, part',
     [
-        ('cluster_spec', ValueError('no such node'), '--tpu=pod --tpu_zone=zone is not known (ValueError: no such node)'),
+        (
+            'cluster_spec',
+            ValueError('no such node'),
+            '--tpu=pod --tpu_zone=zone is not known (ValueError: no such node)',
+        ),
         (
             'experimental_connect_to_cluster',
             tf.errors.UnavailableError(None, None, 'no\nroute'),
             'cannot be used (UnavailableError: no route)',
         ),
-        ('initialize_tpu_system', tf.errors.NotFoundError(None, None, 'no TPU devices'), 'cannot be used (NotFoundError: no TPU'),
+        (
+            'initialize_tpu_system',
+            tf.errors.NotFoundError(None, None, 'no TPU devices'),
+            'cannot be used (NotFoundError: no TPU',
+        ),
     ],
 )
 def test_a_tpu_that_is_not_there(monkeypatch, name, error, part):
@@ -198,7 +214,10 @@ def test_an_unknown_tpu(capsys):
 
 def test_a_tpu_that_is_lost(monkeypatch):
     """One line and a code of its own; errors of another kind, and without a TPU, stay what they are."""
-    lost, other = tf.errors.UnavailableError(None, None, 'Socket closed'), tf.errors.InternalError(None, None, 'compiler')
+    lost, other = (
+        tf.errors.UnavailableError(None, None, 'Socket closed'),
+        tf.errors.InternalError(None, None, 'compiler'),
+    )
 
     def end(error):
         with workers.as_one_run():
@@ -207,7 +226,9 @@ def test_a_tpu_that_is_lost(monkeypatch):
     with pytest.raises(tf.errors.UnavailableError):
         end(lost)
     monkeypatch.setattr(devices, 'on_tpu', lambda: True)
-    with pytest.raises(WorkerLost, match=r'the TPU is gone or cannot be reached \(UnavailableError: Socket closed'):
+    with pytest.raises(
+        WorkerLost, match=r'the TPU is gone or cannot be reached \(UnavailableError: Socket closed'
+    ):
         end(lost)
     with pytest.raises(tf.errors.InternalError):
         end(other)

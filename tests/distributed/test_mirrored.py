@@ -1,4 +1,5 @@
-"""The command line under a MirroredStrategy of two logical CPUs: it trains, evaluates and goes on, and takes the steps of one device."""
+"""The command line under a MirroredStrategy of two logical CPUs: it trains, evaluates and goes on, and takes
+the steps of one device."""
 
 import pytest
 from helpers import stand_in
@@ -39,14 +40,23 @@ for name, result in zip(('features', 'logits'), found):
 network = tf.saved_model.load(sys.argv[1])
 features, _ = extractors.load(data, sys.argv[1]).run(images)
 size = network.__call__.concrete_functions[0].structured_input_signature[0][0].shape[1]
-colour = tf.image.resize(tf.image.grayscale_to_rgb(tf.cast(images, tf.float32)), [size, size], 'bilinear', antialias=True)
-np.testing.assert_allclose(features, tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7, -1]), rtol=1e-4, atol=1e-4)
+colour = tf.image.resize(tf.image.grayscale_to_rgb(tf.cast(images, tf.float32)), [size, size], 'bilinear',
+antialias=True) np.testing.assert_allclose(features, tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7,
+-1]), rtol=1e-4, atol=1e-4)
 """
 
 
 @pytest.mark.slow
 def test_two_replicas_train_evaluate_and_go_on(tmp_path):
-    done = run('-c', TWO_CPUS + CODE, '3,6', *kills.OPTIONS, '--recipe=t6', '--evaluate_every=3', f'--workdir={tmp_path}/w')
+    done = run(
+        '-c',
+        TWO_CPUS + CODE,
+        '3,6',
+        *kills.OPTIONS,
+        '--recipe=t6',
+        '--evaluate_every=3',
+        f'--workdir={tmp_path}/w',
+    )
     assert done.returncode == 0, done.stderr
     assert 'resuming at step 3' in done.stdout
     assert len((tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()) == 2
@@ -62,7 +72,13 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
 @pytest.mark.parametrize('recipe', ['t6', 'cdrl'])
 def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
     """Loss, gradient norm, weights and moments of 20 steps with clipping."""
-    options = [*kills.OPTIONS, f'--recipe={recipe}', '--clip_norm=0.1', '--checkpoint_every=10', '--evaluate_every=0']
+    options = [
+        *kills.OPTIONS,
+        f'--recipe={recipe}',
+        '--clip_norm=0.1',
+        '--checkpoint_every=10',
+        '--evaluate_every=0',
+    ]
     done = run('-c', TWO_CPUS + CODE, '20', *options, f'--workdir={tmp_path}/two')
     assert done.returncode == 0, done.stderr
     assert call(capsys, *options, '--strategy=one', '--train_steps=20', f'--workdir={tmp_path}/one')[0] == 0

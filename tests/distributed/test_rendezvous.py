@@ -1,4 +1,5 @@
-"""Workers that wait for each other: all at once, in any order, again after an end; strangers; who does not come; a taken port."""
+"""Workers that wait for each other: all at once, in any order, again after an end; strangers; who does not
+come; a taken port."""
 
 import concurrent.futures
 import contextlib
@@ -64,9 +65,14 @@ def test_one_that_ended_comes_again_and_strangers_are_sent_away(clusters, pool):
 
 def test_who_does_not_come_is_named(clusters, pool):
     waiting = pool.submit(rendezvous.gather, clusters[0], 1.5)
-    with comes(clusters[0], 1), pytest.raises(TimeoutError, match=f'nothing heard from {clusters[0].addresses[2]}$'):
+    with (
+        comes(clusters[0], 1),
+        pytest.raises(TimeoutError, match=f'nothing heard from {clusters[0].addresses[2]}$'),
+    ):
         waiting.result(60)
-    with pytest.raises(TimeoutError, match=f'the chief at {clusters[0].addresses[0]} has not called: .*refused'):
+    with pytest.raises(
+        TimeoutError, match=f'the chief at {clusters[0].addresses[0]} has not called: .*refused'
+    ):
         rendezvous.gather(clusters[1], 0.3)
 
 
@@ -76,8 +82,12 @@ def test_a_worker_alone_gives_up(capsys, monkeypatch, tmp_path, clusters, index)
     monkeypatch.setattr(devices, '_GATHERING_SECONDS', 0.3)
     monkeypatch.setattr(devices.cluster, 'workers', lambda: clusters[index])
     options = ['--dataset=digits', f'--workdir={tmp_path}/w']
-    missing = 'nothing heard from' if index == 0 else f'the chief at {clusters[0].addresses[0]} has not called'
+    missing = (
+        'nothing heard from' if index == 0 else f'the chief at {clusters[0].addresses[0]} has not called'
+    )
     line = refused(capsys, *options, code=4)
-    assert f'worker {index} ({clusters[0].addresses[index]}) does not get together' in line and missing in line
+    assert (
+        f'worker {index} ({clusters[0].addresses[index]}) does not get together' in line and missing in line
+    )
     with socket.create_server(('', int(clusters[0].addresses[index].rpartition(':')[2]))):
         assert 'Address already in use' in refused(capsys, *options, code=4)

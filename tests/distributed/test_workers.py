@@ -41,7 +41,13 @@ def start(directory, *options, differing=((), ()), only=None):
         with open(directory / f'out-{index}', 'w') as out:
             command = [sys.executable, 'run.py', *map(str, (*options, *more))]
             processes.append(
-                subprocess.Popen(command, cwd=ROOT, env={**os.environ, 'TF_CONFIG': json.dumps(config)}, stdout=out, stderr=out)
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env={**os.environ, 'TF_CONFIG': json.dumps(config)},
+                    stdout=out,
+                    stderr=out,
+                )
             )
     return processes
 
@@ -66,40 +72,75 @@ def wait_for(condition, processes):
 
 def test_two_workers_take_the_steps_of_one(capsys, tmp_path):
     """Loss, gradient norm and weights of 20 steps with clipping."""
-    options = [*OPTIONS, '--clip_norm=0.1', '--train_steps=20', '--checkpoint_every=10', '--evaluate_every=0', '--workdir']
+    options = [
+        *OPTIONS,
+        '--clip_norm=0.1',
+        '--train_steps=20',
+        '--checkpoint_every=10',
+        '--evaluate_every=0',
+        '--workdir',
+    ]
     assert ended(tmp_path, start(tmp_path, *options, tmp_path / 'two')) == ([0, 0], [[], []])
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
     kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
 
 
 def test_two_workers_are_one_run(capsys, tmp_path):
-    """The loss, gradient norm and weights of 20 steps, the scores within training, the samples and their scores; one writes."""
-    options = [*OPTIONS, '--recipe=cdrl', '--num_classes=10', '--train_steps=20', '--checkpoint_every=10', '--evaluate_every=10']
-    options += ['--dropout=0.1', '--initializer_dropout=0.1', '--mode=train,sample,evaluate', '--num_samples=20', '--workdir']
+    """The loss, gradient norm and weights of 20 steps, the scores within training, the samples and their
+    scores; one writes."""
+    options = [
+        *OPTIONS,
+        '--recipe=cdrl',
+        '--num_classes=10',
+        '--train_steps=20',
+        '--checkpoint_every=10',
+        '--evaluate_every=10',
+    ]
+    options += [
+        '--dropout=0.1',
+        '--initializer_dropout=0.1',
+        '--mode=train,sample,evaluate',
+        '--num_samples=20',
+        '--workdir',
+    ]
     codes, errors = ended(tmp_path, start(tmp_path, *options, tmp_path / 'two'))
     assert codes == [0, 0] and errors == [[], []], (tmp_path / 'out-0').read_text()
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
     kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
-    names = [sorted(str(path.relative_to(root)) for path in root.rglob('*')) for root in (tmp_path / 'one', tmp_path / 'two')]
-    assert [name for name in names[0] if 'events' not in name] == [name for name in names[1] if 'events' not in name]
+    names = [
+        sorted(str(path.relative_to(root)) for path in root.rglob('*'))
+        for root in (tmp_path / 'one', tmp_path / 'two')
+    ]
+    assert [name for name in names[0] if 'events' not in name] == [
+        name for name in names[1] if 'events' not in name
+    ]
     for shard in (tmp_path / 'one' / 'samples').rglob('*.npz'):
         with np.load(shard) as one, np.load(tmp_path / 'two' / shard.relative_to(tmp_path / 'one')) as two:
             assert np.abs(one['images'].astype(int) - two['images']).max() <= 1
     (one,), (two,) = (list((tmp_path / name / 'evaluation').glob('*.json')) for name in ('one', 'two'))
     scores = [json.loads(path.read_text())['frechet_distance_digits_classifier'] for path in (one, two)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-2)
-    assert 'training digits' in (tmp_path / 'out-0').read_text() and 'training digits' not in (tmp_path / 'out-1').read_text()
+    assert (
+        'training digits' in (tmp_path / 'out-0').read_text()
+        and 'training digits' not in (tmp_path / 'out-1').read_text()
+    )
 
 
 def test_two_workers_share_the_images_that_are_scored(capsys, tmp_path):
     """Real ones, and samples that were made elsewhere; the scores are those of one process."""
     images = np.random.default_rng(0).integers(0, 256, [21, 16, 16, 1], np.uint8)
     np.save(tmp_path / 'images.npy', images)
-    options = [f'--extractor={stand_in.save(tmp_path / "network", says=True)}', '--num_real=80', '--mode=evaluate']
+    options = [
+        f'--extractor={stand_in.save(tmp_path / "network", says=True)}',
+        '--num_real=80',
+        '--mode=evaluate',
+    ]
     options.append(f'--samples={tmp_path}/images.npy')
     processes = start(tmp_path, '--dataset=digits', *options)
     assert ended(tmp_path, processes) == ([0, 0], [[], []])
-    taken = [sum(map(int, re.findall(r'took (\d+)', (tmp_path / f'out-{index}').read_text()))) for index in (0, 1)]
+    taken = [
+        sum(map(int, re.findall(r'took (\d+)', (tmp_path / f'out-{index}').read_text()))) for index in (0, 1)
+    ]
     (path,) = tmp_path.glob('images.npy-*.json')
     scores = json.loads(path.read_text())
     assert taken == [40 + 11] * 2
@@ -116,7 +157,13 @@ def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
     """It ends as it would alone, and the other, who waits for it, in one line."""
     np.save(tmp_path / 'images.npy', np.zeros([3, 16, 16, 1], np.uint8))
     network = stand_in.save(tmp_path / 'network', says=True)
-    processes = start(tmp_path, '--dataset=digits', '--mode=evaluate', f'--extractor={network}', f'--samples={tmp_path}/images.npy')
+    processes = start(
+        tmp_path,
+        '--dataset=digits',
+        '--mode=evaluate',
+        f'--extractor={network}',
+        f'--samples={tmp_path}/images.npy',
+    )
     wait_for(lambda: 'took' in (tmp_path / f'out-{stopped}').read_text(), processes)
     processes[stopped].send_signal(signal.SIGINT)
     codes, errors = ended(tmp_path, processes)
@@ -125,7 +172,8 @@ def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
 
 
 def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
-    """SIGTERM to one saves the same step of both, a killed one ends the other; meanwhile and after, the run is that of one process."""
+    """SIGTERM to one saves the same step of both, a killed one ends the other; meanwhile and after, the run
+    is that of one process."""
     options = [*OPTIONS, '--evaluate_every=0', f'--train_steps={_STEPS}', '--workdir']
     workdir, checkpoints = tmp_path / 'two', tmp_path / 'two' / 'checkpoints'
     processes = start(tmp_path, *options, workdir)
@@ -155,10 +203,19 @@ def test_a_worker_that_waits_can_be_stopped(tmp_path, number, code):
     """Alone, the chief and another end with one line."""
     for index in (0, 1):
         (process,) = start(tmp_path, *OPTIONS, f'--workdir={tmp_path}/w', only=index)
-        wait_for(lambda index=index: 'waiting for 2 workers at localhost:' in (tmp_path / f'out-{index}').read_text(), [process])
+        wait_for(
+            lambda index=index: (
+                'waiting for 2 workers at localhost:' in (tmp_path / f'out-{index}').read_text()
+            ),
+            [process],
+        )
         process.send_signal(number)
         assert process.wait(60) == code
-        errors = [line for line in (tmp_path / f'out-{index}').read_text().splitlines() if 'error: ' in line or 'Traceback' in line]
+        errors = [
+            line
+            for line in (tmp_path / f'out-{index}').read_text().splitlines()
+            if 'error: ' in line or 'Traceback' in line
+        ]
         assert len(errors) == 1 and f'{number.name} came while waiting for 2 workers' in errors[0]
 
 
@@ -174,5 +231,7 @@ def test_workers_with_different_options(tmp_path):
     """Both are refused before anything is trained."""
     options = [*OPTIONS, f'--workdir={tmp_path}/w']
     codes, errors = ended(tmp_path, start(tmp_path, *options, differing=((), ('--learning_rate=0.5',))))
-    assert codes == [2, 2] and all('worker 1 has other options' in mine[0] and '--learning_rate=0.5 here' in mine[0] for mine in errors)
+    assert codes == [2, 2] and all(
+        'worker 1 has other options' in mine[0] and '--learning_rate=0.5 here' in mine[0] for mine in errors
+    )
     assert not (tmp_path / 'w').exists()

@@ -1,4 +1,5 @@
-"""Scores through the command line: of a run, of samples made elsewhere, while training; and statistics of real images."""
+"""Scores through the command line: of a run, of samples made elsewhere, while training; and statistics of
+real images."""
 
 import json
 import shutil
@@ -44,8 +45,15 @@ def test_digits_are_scored_by_their_classifier(capsys, tiny_run):
     out, score = scores(capsys, '--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=80')
     assert 'Fréchet distance' in out and 'floor' in out and 'FID' not in out
     assert score[FRECHET] > score['floor'] > 0
-    assert (score['num_samples'], score['num_real'], score['num_held_out'], score['step']) == (80, 4000, 1000, 32)
-    assert score['kernel_distance_digits_classifier'] > 10 * score['kernel_distance_digits_classifier_error'] > 0
+    assert (score['num_samples'], score['num_real'], score['num_held_out'], score['step']) == (
+        80,
+        4000,
+        1000,
+        32,
+    )
+    assert (
+        score['kernel_distance_digits_classifier'] > 10 * score['kernel_distance_digits_classifier_error'] > 0
+    )
     assert score['extractor'] == 'digits_classifier' and score['resize'] and score['warning'] is None
     assert all(score[name] < 0.1 for name in ('precision', 'recall', 'coverage'))
 
@@ -67,7 +75,10 @@ def test_real_digits_from_a_file_and_from_pictures_are_at_the_floor(capsys, tmp_
     (tmp_path / 'pictures').mkdir()
     for index, image in enumerate(held_out):
         Image.fromarray(image[..., 0]).save(tmp_path / 'pictures' / f'{index:04}.png')
-    found = [scores(capsys, '--mode=evaluate', *DIGITS, f'--samples={tmp_path / name}')[1] for name in ('real.npz', 'pictures')]
+    found = [
+        scores(capsys, '--mode=evaluate', *DIGITS, f'--samples={tmp_path / name}')[1]
+        for name in ('real.npz', 'pictures')
+    ]
     assert found[0][FRECHET] == pytest.approx(found[0]['floor']) == pytest.approx(found[1][FRECHET])
     assert found[0][f'{FRECHET}_held_out_size'] == pytest.approx(found[0]['floor'])
     assert found[0]['precision'] > 0.8 and found[0]['recall'] > 0.8 and found[0]['num_samples'] == 1000
@@ -76,7 +87,13 @@ def test_real_digits_from_a_file_and_from_pictures_are_at_the_floor(capsys, tmp_
 
 def test_a_network_in_the_place_of_inception(capsys, tiny_run, inception):
     """The whole path, with the outputs of Inception; but what is not Inception is never called FID."""
-    arguments = ['--mode=evaluate', f'--workdir={tiny_run}', f'--inception={inception}', '--num_samples=24', '--num_real=40']
+    arguments = [
+        '--mode=evaluate',
+        f'--workdir={tiny_run}',
+        f'--inception={inception}',
+        '--num_samples=24',
+        '--num_real=40',
+    ]
     out, score = scores(capsys, *arguments)
     assert 'FID' not in out and 'Inception score' not in out and 'fid' not in score
     assert score[STAND_IN] > 0 and score['num_real'] == 40 and 'floor' not in score
@@ -90,33 +107,58 @@ def test_inception_is_called_fid(capsys, tmp_path, held_out, monkeypatch):
     np.save(tmp_path / 'samples.npy', held_out[:24])
     options = [f'--inception={path}', f'--samples={tmp_path}/samples.npy', '--num_real=40']
     out, score = scores(capsys, '--mode=evaluate', *DIGITS, *options)
-    assert 'FID' in out and 'KID' in out and 'Inception score' in out and 'the first 40 images of the train split of digits' in out
+    assert (
+        'FID' in out
+        and 'KID' in out
+        and 'Inception score' in out
+        and 'the first 40 images of the train split of digits' in out
+    )
     assert {'fid', 'kid', 'kid_error', 'inception_score', 'inception_score_deviation'} <= score.keys()
 
 
 def test_statistics_take_the_place_of_the_images(capsys, caplog, tiny_run, tmp_path):
     path, larger = tmp_path / 'digits.npz', tmp_path / 'larger.npz'
-    assert call(capsys, '--mode=stats', *DIGITS, '--image_size=32', '--num_real=20', f'--stats_file={larger}')[0] == 0
+    assert (
+        call(capsys, '--mode=stats', *DIGITS, '--image_size=32', '--num_real=20', f'--stats_file={larger}')[0]
+        == 0
+    )
     code, out, err = call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}')
     assert code == 0 and str(path) in out, err
     arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
     _, direct = scores(capsys, *arguments)
     _, through = scores(capsys, *arguments, f'--stats_file={path}')
-    same = [FRECHET, 'kernel_distance_digits_classifier', 'precision', 'recall', 'density', 'coverage', 'real', 'num_real']
+    same = [
+        FRECHET,
+        'kernel_distance_digits_classifier',
+        'precision',
+        'recall',
+        'density',
+        'coverage',
+        'real',
+        'num_real',
+    ]
 
     for name in same:
         assert through[name] == direct[name] or through[name] == pytest.approx(direct[name]), name
     assert 'floor' not in through
-    code, _, err = call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}', '--nokeep_features', '--split=test')
+    code, _, err = call(
+        capsys, '--mode=stats', *DIGITS, f'--stats_file={path}', '--nokeep_features', '--split=test'
+    )
     assert code == 0, err
     _, without = scores(capsys, *arguments, f'--stats_file={path}')
-    assert 'precision' not in without and without['num_real'] == 1000 and 'of the test split of digits' in caplog.text
+    assert (
+        'precision' not in without
+        and without['num_real'] == 1000
+        and 'of the test split of digits' in caplog.text
+    )
     assert '32 px and 1 channels, the scores are of 16 px' in refused(
         capsys, '--mode=evaluate', f'--workdir={tiny_run}', f'--stats_file={larger}'
     )
 
 
-def test_a_run_does_not_write_over_the_statistics_that_it_is_scored_against(capsys, monkeypatch, tiny_run, tmp_path):
+def test_a_run_does_not_write_over_the_statistics_that_it_is_scored_against(
+    capsys, monkeypatch, tiny_run, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_run, tmp_path / 'w')
     config = json.loads((tmp_path / 'w' / 'config.json').read_text())
@@ -130,9 +172,16 @@ def test_a_run_does_not_write_over_the_statistics_that_it_is_scored_against(caps
 
 def test_colour_statistics_are_not_for_grey_images(capsys, tmp_path, held_out):
     """And a directory is no file to write."""
-    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / 'own.keras')
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(
+        tmp_path / 'own.keras'
+    )
     np.save(tmp_path / 's.npy', held_out[:30])
-    mine = [*DIGITS, f'--extractor={tmp_path}/own.keras', '--num_real=30', f'--stats_file={tmp_path}/colour.npz']
+    mine = [
+        *DIGITS,
+        f'--extractor={tmp_path}/own.keras',
+        '--num_real=30',
+        f'--stats_file={tmp_path}/colour.npz',
+    ]
     assert call(capsys, '--mode=stats', *mine, '--image_channels=3')[0] == 0
     line = refused(capsys, '--mode=evaluate', f'--samples={tmp_path}/s.npy', *mine[:-2], mine[-1])
     assert '16 px and 3 channels, the scores are of 16 px and 1' in line
@@ -154,14 +203,32 @@ def test_statistics_of_another_folder_are_warned_of(capsys, caplog, tmp_path, he
     ]
     assert call(capsys, '--mode=stats', *folder, f'--data_dir={tmp_path}/a')[0] == 0
     scored = ['--mode=evaluate', *folder, f'--samples={tmp_path}/s.npy']
-    assert call(capsys, *scored, f'--data_dir={tmp_path}/a')[0] == 0 and 'the scores are against' not in caplog.text
-    assert call(capsys, *scored, f'--data_dir={tmp_path}/b')[0] == 0 and f'not the train split of folder {tmp_path}/b' in caplog.text
+    assert (
+        call(capsys, *scored, f'--data_dir={tmp_path}/a')[0] == 0
+        and 'the scores are against' not in caplog.text
+    )
+    assert (
+        call(capsys, *scored, f'--data_dir={tmp_path}/b')[0] == 0
+        and f'not the train split of folder {tmp_path}/b' in caplog.text
+    )
 
 
 def test_statistics_of_another_extractor_are_refused(capsys, tiny_run, tmp_path, inception):
     path = tmp_path / 'inception.npz'
-    assert call(capsys, '--mode=stats', *DIGITS, f'--stats_file={path}', f'--inception={inception}', '--num_real=20')[0] == 0
-    line = refused(capsys, '--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=8', f'--stats_file={path}')
+    assert (
+        call(
+            capsys,
+            '--mode=stats',
+            *DIGITS,
+            f'--stats_file={path}',
+            f'--inception={inception}',
+            '--num_real=20',
+        )[0]
+        == 0
+    )
+    line = refused(
+        capsys, '--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=8', f'--stats_file={path}'
+    )
     assert str(path) in line and 'digits_classifier' in line and 'stand_in_for_inception' in line
 
 
@@ -195,8 +262,15 @@ def test_the_best_checkpoint_outlives_the_last_three_and_scores_the_same_again(c
 
 
 def test_the_best_checkpoint_is_kept_before_the_log_says_so(capsys, tmp_path, monkeypatch):
-    """A command that fails between the two scores again when it is run again, and keeps what a whole run keeps."""
-    every = ['--evaluate_every=2', '--evaluate_samples=24', '--num_real=80', '--train_steps=2', f'--workdir={tmp_path}/w']
+    """A command that fails between the two scores again when it is run again, and keeps what a whole run
+    keeps."""
+    every = [
+        '--evaluate_every=2',
+        '--evaluate_samples=24',
+        '--num_real=80',
+        '--train_steps=2',
+        f'--workdir={tmp_path}/w',
+    ]
     options = [*TINY, '--num_levels=2', '--mcmc_steps=1', *every]
     with monkeypatch.context() as patches:
         patches.setattr(checkpoint, 'keep_best', lambda *_: (_ for _ in ()).throw(UserError('full')))
@@ -228,8 +302,15 @@ def test_an_interrupted_evaluation_is_made_up_for(scored_run):
 def test_a_best_checkpoint_by_another_measure_is_put_aside(capsys, caplog, scored_run):
     workdir, command = scored_run
     best, asides = checkpoint.best_step(workdir), [*workdir.glob('best.*')]
-    assert call(capsys, *command[1:], '--evaluate_samples=20', '--evaluate_every=6', '--train_steps=12')[0] == 0
-    assert checkpoint.best_step(workdir) == 12 and [line['num_samples'] for line in lines_of(workdir)] == [24, 24, 24, 20]
+    assert (
+        call(capsys, *command[1:], '--evaluate_samples=20', '--evaluate_every=6', '--train_steps=12')[0] == 0
+    )
+    assert checkpoint.best_step(workdir) == 12 and [line['num_samples'] for line in lines_of(workdir)] == [
+        24,
+        24,
+        24,
+        20,
+    ]
     (aside,) = {*workdir.glob('best.*')} - {*asides}
     assert (aside / f'{best:08d}' / 'manifest.json').exists() and str(aside) in caplog.text
 
@@ -247,7 +328,13 @@ def test_a_folder_with_hardly_a_held_out_picture_is_scored(capsys, tmp_path, hel
         Image.fromarray(image[..., 0]).save(tmp_path / 'pictures' / f'{index:04}.png')
     np.save(tmp_path / 'samples.npy', held_out[12:24])
     where = ['--dataset=folder', f'--data_dir={tmp_path}/pictures', '--image_size=16', '--image_channels=1']
-    _, score = scores(capsys, '--mode=evaluate', *where, f'--samples={tmp_path}/samples.npy', '--extractor=digits_classifier')
+    _, score = scores(
+        capsys,
+        '--mode=evaluate',
+        *where,
+        f'--samples={tmp_path}/samples.npy',
+        '--extractor=digits_classifier',
+    )
     assert score[FRECHET] > 0 and score['num_real'] == 11 and 'floor' not in score
 
 
@@ -255,13 +342,18 @@ def test_what_cannot_be_scored_is_said_before_any_work(capsys, tmp_path, tiny_ru
     workdir = tmp_path / 'w'
     assert 'best' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--best')
     assert '--samples' in refused(capsys, '--mode=sample', f'--workdir={tiny_run}', '--samples=x.npz')
-    assert 'no/such/net' in refused(capsys, *TINY, f'--workdir={workdir}', '--evaluate_every=5', '--extractor=no/such/net')
+    assert 'no/such/net' in refused(
+        capsys, *TINY, f'--workdir={workdir}', '--evaluate_every=5', '--extractor=no/such/net'
+    )
     assert 'x.npz' in refused(capsys, '--mode=evaluate', *DIGITS, f'--samples={tmp_path}/x.npz')
     assert '--workdir' in refused(capsys, '--mode=evaluate', *DIGITS)
-    assert 'absent.npz' in refused(capsys, *TINY, '--mode=train,evaluate', f'--workdir={workdir}', '--stats_file=absent.npz')
+    assert 'absent.npz' in refused(
+        capsys, *TINY, '--mode=train,evaluate', f'--workdir={workdir}', '--stats_file=absent.npz'
+    )
     assert not workdir.exists()
     for flags, words in [
         (['--samples=x.npz', '--num_samples=9'], 'drop --num_samples'), (['--samples='], 'must be a path'),
-        (['--evaluation_seeds=1,1'], 'different seeds'), (['--num_real=9', '--stats_file=x.npz'], 'drop one of them'),
+        (['--evaluation_seeds=1,1'], 'different seeds'), (['--num_real=9', '--stats_file=x.npz'],
+        'drop one of them'),
     ]:  # fmt: skip
         assert words in refused(capsys, '--mode=evaluate', f'--workdir={tiny_run}', *flags)

@@ -40,7 +40,9 @@ def test_images_made_elsewhere(tmp_path, monkeypatch, channels):
     np.savez_compressed(tmp_path / 'c.npz', images)
     for name in ('a.npy', 'b.npz', 'c.npz'):
         np.testing.assert_array_equal(read(tmp_path / name, shape), images)
-        assert samples.count(tmp_path / name) == 5 and [len(part) for part in samples.read(tmp_path / name, shape)] == [2, 2, 1]
+        assert samples.count(tmp_path / name) == 5 and [
+            len(part) for part in samples.read(tmp_path / name, shape)
+        ] == [2, 2, 1]
     in_order = save_pictures(tmp_path / 'pictures', images)
     (tmp_path / 'pictures' / 'notes.txt').write_text('of no interest')
     np.testing.assert_array_equal(read(tmp_path / 'pictures', shape), in_order)
@@ -49,7 +51,9 @@ def test_images_made_elsewhere(tmp_path, monkeypatch, channels):
 
 def test_jpeg_pictures(tmp_path):
     save_pictures(tmp_path, pictures((8, 8, 3), 1), '.JPEG')
-    np.testing.assert_array_equal(read(tmp_path, (8, 8, 3))[0], np.asarray(Image.open(tmp_path / '0' / '0.JPEG')))
+    np.testing.assert_array_equal(
+        read(tmp_path, (8, 8, 3))[0], np.asarray(Image.open(tmp_path / '0' / '0.JPEG'))
+    )
 
 
 def test_grey_and_colour_where_nothing_is_lost(tmp_path):
@@ -86,17 +90,22 @@ BAD = {
     'no array of images': ('a.npz', saved(lambda file: np.savez(file, pool_3=IMAGES)), ['pool_3', 'arr_0']),
     'objects': ('a.npy', saved(lambda file: np.save(file, np.array([{}, None]))), ['object', 'uint8']),
     'float': ('a.npy', saved(lambda file: np.save(file, IMAGES / 255)), ['float64', 'uint8']),
-    'Fortran order': ('a.npy', saved(lambda file: np.save(file, np.asfortranarray(IMAGES))), ['Fortran', 'ascontiguousarray']),
-    'no channels': ('a.npy', saved(lambda file: np.save(file, IMAGES[..., 0])), ['[2, 4, 4]', '[N, H, W, C]']),
+    'Fortran order': ('a.npy', saved(lambda file: np.save(file, np.asfortranarray(IMAGES))), ['Fortran',
+    'ascontiguousarray']),
+    'no channels': ('a.npy', saved(lambda file: np.save(file, IMAGES[..., 0])), ['[2, 4, 4]',
+    '[N, H, W, C]']),
     'no images': ('a.npy', saved(lambda file: np.save(file, IMAGES[:0])), ['[0, 4, 4, 3]', 'at least one']),
     'grey': ('a.npy', saved(lambda file: np.save(file, IMAGES[..., :1])), ['[4, 4, 1]', '[4, 4, 3]']),
-    'channels first': ('a.npy', saved(lambda file: np.save(file, IMAGES.transpose(0, 3, 1, 2))), ['channels first', 'transpose']),
+    'channels first': ('a.npy', saved(lambda file: np.save(file, IMAGES.transpose(0, 3, 1, 2))),
+    ['channels first', 'transpose']),
     'half a picture': ('a/b.png', png(IMAGES[0])[:-20], ['b.png is damaged']),
-    'half a JPEG': ('a/b.jpg', saved(lambda file: Image.effect_noise((4, 4), 9).save(file, format='jpeg'))[:-40], ['b.jpg is damaged']),
+    'half a JPEG': ('a/b.jpg', saved(lambda file: Image.effect_noise((4, 4), 9).save(file,
+    format='jpeg'))[:-40], ['b.jpg is damaged']),
     'a text called PNG': ('a/b.png', b'text', ['b.png is damaged']),
     'another size': ('a/b.png', png(IMAGES[0][:3]), ['b.png is 4 x 3 pixels, not 4 x 4']),
     'sixteen bits': ('a/b.png', png(IMAGES[0][..., 0].astype(np.uint16)), ['b.png', 'I;16', '8-bit']),
-    'transparency': ('a/b.png', png(np.concatenate([IMAGES[0], IMAGES[0][..., :1]], axis=-1)), ['b.png', 'transparent']),
+    'transparency': ('a/b.png', png(np.concatenate([IMAGES[0], IMAGES[0][..., :1]], axis=-1)), ['b.png',
+    'transparent']),
     'a lost shard': ('a/images-00000-of-00001.npz', b'', ['samples.json is missing']),
 }  # fmt: skip
 

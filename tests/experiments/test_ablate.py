@@ -29,11 +29,18 @@ def few_rows(monkeypatch):
 
 
 def test_rows_are_those_of_the_paper():
-    """Every row goes with the preset of digits; T, K and objective; as many images; T = 1000 as its own recipe has it."""
+    """Every row goes with the preset of digits; T, K and objective; as many images; T = 1000 as its own
+    recipe has it."""
     config = cli.configuration_of(['--dataset=digits', '--recipe=t6'])
     configs = ablate.configs_of(config)
     said = [
-        (c.diffusion.num_levels, c.diffusion.mcmc_steps, c.training.objective, c.diffusion.energy_scale, c.diffusion.schedule)
+        (
+            c.diffusion.num_levels,
+            c.diffusion.mcmc_steps,
+            c.training.objective,
+            c.diffusion.energy_scale,
+            c.diffusion.schedule,
+        )
         for c in configs.values()
     ]
     assert said == [
@@ -44,14 +51,28 @@ def test_rows_are_those_of_the_paper():
     ]
     assert {(c.training.train_steps, c.training.batch_size) for c in configs.values()} == {(20_000, 16)}
     recipe, mine = cli.configuration_of(['--dataset=cifar10', '--recipe=t1k']), configs['T1000_K0']
-    for name in ('recipe', 'schedule', 'num_levels', 'mcmc_steps', 'noise_scale', 'act', 'final_act', 'energy_scale', 'shared_noise'):
-        assert dict((f.name, v) for f, v in recipe.options())[name] == dict((f.name, v) for f, v in mine.options())[name], name
+    for name in (
+        'recipe',
+        'schedule',
+        'num_levels',
+        'mcmc_steps',
+        'noise_scale',
+        'act',
+        'final_act',
+        'energy_scale',
+        'shared_noise',
+    ):
+        assert (
+            dict((f.name, v) for f, v in recipe.options())[name]
+            == dict((f.name, v) for f, v in mine.options())[name]
+        ), name
     assert configs['T6_K30'].differences(config, lambda field: True) == []
 
 
 @pytest.mark.slow
 def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
-    """Rows that ran away have no score but where; an interruption costs the row at hand; what is finished stays."""
+    """Rows that ran away have no score but where; an interruption costs the row at hand; what is finished
+    stays."""
     arguments, done, real = [*FEW, f'--workdir={tmp_path}/w'], [], train.train
 
     def interrupted(config, workdir):
@@ -72,7 +93,14 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
     assert 'few is finished' in out and 'ran away at step' in caplog.text
     with open(tmp_path / 'w' / 'ablation.csv', encoding='utf-8') as file:
         few, dsm, away = csv.DictReader(file)
-    assert (few['T'], few['K'], few['training_images'], few['step'], dsm['objective'], dsm['T']) == ('2', '1', '32', '4', 'dsm', '4')
+    assert (few['T'], few['K'], few['training_images'], few['step'], dsm['objective'], dsm['T']) == (
+        '2',
+        '1',
+        '32',
+        '4',
+        'dsm',
+        '4',
+    )
     assert float(few[FRECHET]) > float(few['floor']) > 0 and float(dsm[FRECHET]) > 0
     assert away['diverged_at'] == '1' and away['training_images'] == '8' and not few['diverged_at']
     stored = json.loads((tmp_path / 'w' / 'few' / 'row.json').read_text())
@@ -98,11 +126,19 @@ def test_a_row_of_other_settings_is_scored_again(monkeypatch, tmp_path):
 
 def test_wrong_use(capsys, tmp_path):
     for option in ('--mcmc_steps=7', '--num_levels=3', '--objective=dsm', '--max_minutes=5'):
-        line = refused(capsys, '--mode=ablate', '--dataset=digits', '--recipe=t6', option, f'--workdir={tmp_path}/w')
+        line = refused(
+            capsys, '--mode=ablate', '--dataset=digits', '--recipe=t6', option, f'--workdir={tmp_path}/w'
+        )
         assert option in line and 'drop it' in line
-    assert 'give --recipe=t6' in refused(capsys, '--mode=ablate', '--dataset=digits', '--recipe=cdrl', f'--workdir={tmp_path}/w')
-    assert 'give it alone' in refused(capsys, '--mode=ablate,sample', '--dataset=digits', f'--workdir={tmp_path}/w')
-    assert 'is for images' in refused(capsys, '--mode=ablate', '--dataset=toy_swiss_roll', '--recipe=t6', f'--workdir={tmp_path}/w')
+    assert 'give --recipe=t6' in refused(
+        capsys, '--mode=ablate', '--dataset=digits', '--recipe=cdrl', f'--workdir={tmp_path}/w'
+    )
+    assert 'give it alone' in refused(
+        capsys, '--mode=ablate,sample', '--dataset=digits', f'--workdir={tmp_path}/w'
+    )
+    assert 'is for images' in refused(
+        capsys, '--mode=ablate', '--dataset=toy_swiss_roll', '--recipe=t6', f'--workdir={tmp_path}/w'
+    )
     config = cli.configuration_of(['--dataset=digits', '--recipe=t6'])
     with pytest.raises(UserError, match=r'row T1000_K0: --step_scale=0\.5'):
         ablate.configs_of(config.replace(step_scale=0.5))

@@ -13,7 +13,9 @@ SEED = [3, 4]
 def gaussians(widths, mean=0.0):
     """Unnormalised densities around a mean that moves with k, and their log Z per dimension."""
     widths = np.asarray(widths)
-    precision, means = (tf.constant(values, tf.float32) for values in (widths**-2, np.linspace(0, mean, len(widths))))
+    precision, means = (
+        tf.constant(values, tf.float32) for values in (widths**-2, np.linspace(0, mean, len(widths)))
+    )
 
     def density_of(k):
         return lambda y: -0.5 * precision[k] * tf.reduce_sum((y - means[k]) ** 2, axis=[1, 2, 3])
@@ -24,7 +26,8 @@ def gaussians(widths, mean=0.0):
 @pytest.mark.parametrize('backwards', [False, True])
 @pytest.mark.parametrize('num_leapfrog', [1, 4])
 def test_weights_are_unbiased_in_few_steps(num_leapfrog, backwards):
-    """E[w] is the ratio of the partition functions at any effort: five coarse steps, chains that have not settled."""
+    """E[w] is the ratio of the partition functions at any effort: five coarse steps, chains that have not
+    settled."""
     size, shape, widths = 20_000, [2, 2, 1], np.geomspace(1, 0.6, 6)
     density_of, log_z = gaussians(widths, 0.3)
     path = range(6)[::-1] if backwards else range(6)
@@ -36,7 +39,8 @@ def test_weights_are_unbiased_in_few_steps(num_leapfrog, backwards):
 
 
 def test_effort_brings_the_bounds_together():
-    """In 64 dimensions forward runs end below the truth and backward runs above, 0.1 bits/dim apart after 300 steps."""
+    """In 64 dimensions forward runs end below the truth and backward runs above, 0.1 bits/dim apart after 300
+    steps."""
     widths, size = np.geomspace(1, 0.05, 301), 64
     density_of, log_z = gaussians(widths)
     y, truth = noise.normal(SEED, [32, 8, 8, 1]), size * (log_z[-1] - log_z[0])
@@ -58,14 +62,18 @@ def test_pilot_finds_steps_that_fit_each_density():
     done, sizes = steps[-1]
     assert done == 300 and steps[0][0] == 0
     np.testing.assert_allclose(sizes * 6 / widths, np.pi / 2, rtol=0.1)
-    acceptance = [accepted for _, _, accepted in anneal(annealer, range(301), annealer.begin(0, y), sizes, SEED)]
+    acceptance = [
+        accepted for _, _, accepted in anneal(annealer, range(301), annealer.begin(0, y), sizes, SEED)
+    ]
     assert np.mean(acceptance) > 0.85
 
 
 def test_a_run_goes_on_where_it_was():
     density_of, _ = gaussians(np.geomspace(1, 0.3, 9))
     annealer, y = Annealer(density_of, 2), noise.normal(SEED, [5, 2, 2, 1])
-    states = [state for _, state, _ in anneal(annealer, range(9), annealer.begin(0, y), np.full(9, 0.3), SEED)]
+    states = [
+        state for _, state, _ in anneal(annealer, range(9), annealer.begin(0, y), np.full(9, 0.3), SEED)
+    ]
     assert len(states) == 8
     *_, (done, last, _) = anneal(annealer, range(9), states[2], np.full(9, 0.3), SEED, done=3)
     assert done == 8
@@ -74,11 +82,14 @@ def test_a_run_goes_on_where_it_was():
 
 
 def test_nothing_crosses_a_wall():
-    """Where the density is zero no chain goes: a uniform box keeps its chains, and the share of a smaller box is the weight."""
+    """Where the density is zero no chain goes: a uniform box keeps its chains, and the share of a smaller box
+    is the weight."""
 
     def density_of(k):
         half = tf.where(k == 0, 1.0, 0.5)
-        return lambda y: tf.where(tf.reduce_all(tf.abs(y) <= half, axis=[1, 2, 3]), 0.0 * tf.reduce_sum(y, axis=[1, 2, 3]), -np.inf)
+        return lambda y: tf.where(
+            tf.reduce_all(tf.abs(y) <= half, axis=[1, 2, 3]), 0.0 * tf.reduce_sum(y, axis=[1, 2, 3]), -np.inf
+        )
 
     y = tf.random.stateless_uniform([20_000, 2, 2, 1], SEED, -1, 1)
     annealer = Annealer(density_of, 2)
@@ -91,12 +102,21 @@ def test_nothing_crosses_a_wall():
 
 
 def test_estimate():
-    """Equal weights are all effective; one that outweighs the rest is alone; a common factor moves the logarithms alone."""
+    """Equal weights are all effective; one that outweighs the rest is alone; a common factor moves the
+    logarithms alone."""
     assert estimate(np.full(7, 3.0)) == (3.0, 0.0, 7.0, 3.0, 0.0)
     lone = estimate([0.0, *[-800.0] * 9])
-    assert lone.effective_sample_size == 1 and lone.log_mean == pytest.approx(-np.log(10)) and lone.standard_error == 1
+    assert (
+        lone.effective_sample_size == 1
+        and lone.log_mean == pytest.approx(-np.log(10))
+        and lone.standard_error == 1
+    )
     weights = np.random.default_rng(0).uniform(0.5, 2, 1000)
     found, shifted = estimate(np.log(weights)), estimate(np.log(weights) - 5000)
     assert found.log_mean == pytest.approx(np.log(weights.mean()))
-    assert found.standard_error == pytest.approx(weights.std(ddof=1) / weights.mean() / np.sqrt(1000), rel=1e-3)
-    assert shifted.log_mean == pytest.approx(found.log_mean - 5000) and shifted.standard_error == pytest.approx(found.standard_error)
+    assert found.standard_error == pytest.approx(
+        weights.std(ddof=1) / weights.mean() / np.sqrt(1000), rel=1e-3
+    )
+    assert shifted.log_mean == pytest.approx(
+        found.log_mean - 5000
+    ) and shifted.standard_error == pytest.approx(found.standard_error)

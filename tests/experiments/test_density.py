@@ -15,13 +15,15 @@ from drl_tf.experiments import density
 from drl_tf.runs import samples
 
 POINTS = [
-    '--dataset=toy_two_moons', '--num_levels=40', '--channels=16', '--batch_size=128', '--sample_batch_size=300', '--train_steps=400',
+    '--dataset=toy_two_moons', '--num_levels=40', '--channels=16', '--batch_size=128',
+    '--sample_batch_size=300', '--train_steps=400',
     '--log_every=100', '--grid_every=400', '--checkpoint_every=400',
 ]  # fmt: skip
 
 
 def exact_density(schedule, variance):
-    """The log density of y_t = m_t x_t for Gaussian data of mean 0, without its normaliser; and that normaliser, log Z_t."""
+    """The log density of y_t = m_t x_t for Gaussian data of mean 0, without its normaliser; and that
+    normaliser, log Z_t."""
     width = schedule.m * np.sqrt(schedule.A[:-1] ** 2 * variance + schedule.S[:-1] ** 2)
 
     def density_at(level):
@@ -39,12 +41,16 @@ def test_quadrature_of_gaussians(width):
 
 def test_quadrature_sees_what_is_too_fine_for_it():
     """Its error says so where the true one is large."""
-    grid = density.quadrature(lambda y: -0.5 * tf.reduce_sum(((y - 0.003) / 0.004) ** 2, axis=[1, 2, 3]), 0.02)
+    grid = density.quadrature(
+        lambda y: -0.5 * tf.reduce_sum(((y - 0.003) / 0.004) ** 2, axis=[1, 2, 3]), 0.02
+    )
     assert grid.error > abs(grid.log_z - np.log(2 * np.pi * 0.004**2)) > 0.01
 
 
 def test_the_wall_bounds_the_plane():
-    assert density.quadrature(lambda y: 0.0 * tf.reduce_sum(y, axis=[1, 2, 3]), 1.0).log_z == pytest.approx(np.log(12.0**2), abs=1e-6)
+    assert density.quadrature(lambda y: 0.0 * tf.reduce_sum(y, axis=[1, 2, 3]), 1.0).log_z == pytest.approx(
+        np.log(12.0**2), abs=1e-6
+    )
 
 
 def test_annealing_agrees_with_what_is_known_at_every_level():
@@ -61,9 +67,18 @@ def test_annealing_agrees_with_what_is_known_at_every_level():
 def test_what_is_said_of_a_level():
     """A disagreement beyond three standard errors is named."""
     grid = density.Grid(np.zeros(1), np.zeros([1, 1]), 1.0, 0.0)
-    for log_mean, words in ((1.2, '2.0 standard errors apart;'), (1.5, '5.0 standard errors apart, more than 3;')):
-        said = density._said(density._compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1, 0.1), -0.5))
-        assert words in said and f'log Z 1.0000 by quadrature (± 0), {log_mean:.4f} ± 0.1 by annealed' in said and '-0.500 nats' in said
+    for log_mean, words in (
+        (1.2, '2.0 standard errors apart;'),
+        (1.5, '5.0 standard errors apart, more than 3;'),
+    ):
+        said = density._said(
+            density._compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1, 0.1), -0.5)
+        )
+        assert (
+            words in said
+            and f'log Z 1.0000 by quadrature (± 0), {log_mean:.4f} ± 0.1 by annealed' in said
+            and '-0.500 nats' in said
+        )
 
 
 def test_levels_that_are_shown():
@@ -71,7 +86,9 @@ def test_levels_that_are_shown():
     assert density.shown_levels(diffusion.t6()) == [5, 4, 3, 2, 1, 0]
     levels, noises = density.shown_levels(diffusion.t1k()), diffusion.t1k().S
     assert len(levels) == 10 and (levels[0], levels[-1]) == (998, 0)
-    np.testing.assert_allclose(np.diff(np.log(noises[levels])), np.log(noises[0] / noises[998]) / 9, rtol=0.25)
+    np.testing.assert_allclose(
+        np.diff(np.log(noises[levels])), np.log(noises[0] / noises[998]) / 9, rtol=0.25
+    )
 
 
 @pytest.mark.parametrize('size', [(1, 1, 2), (1, 1, 3), (2, 2, 1)])
@@ -96,7 +113,9 @@ def toy_call(*arguments):
 
 def test_training_and_sampling(capsys, points_run):
     """The grids are clouds; the shards hold points, each the same whichever are drawn with it."""
-    assert {Image.open(points_run / 'samples' / name).size for name in ('data.png', '00000400.png')} == {(512, 512)}
+    assert {Image.open(points_run / 'samples' / name).size for name in ('data.png', '00000400.png')} == {
+        (512, 512)
+    }
     data = np.asarray(Image.open(points_run / 'samples' / 'data.png'))
     moon = data[256 - int(0.25 / 3 * 512) - 60 : 256, :]
     assert moon.mean() > 3 * data[:100].mean()
@@ -104,8 +123,12 @@ def test_training_and_sampling(capsys, points_run):
     assert code == 0, err
     drawn = np.concatenate(list(samples.read(out.split()[-1], sets.IMAGE_SHAPE)))
     assert drawn.shape == (700, 1, 1, 2) and drawn.dtype == np.float32 and len(np.unique(drawn)) > 1300
-    one = call(capsys, '--mode=sample', f'--workdir={points_run}', '--num_samples=1', '--first_sample=650')[1].split()[-1]
-    np.testing.assert_allclose(np.concatenate(list(samples.read(one, sets.IMAGE_SHAPE)))[0], drawn[650], atol=1e-5)
+    one = call(capsys, '--mode=sample', f'--workdir={points_run}', '--num_samples=1', '--first_sample=650')[
+        1
+    ].split()[-1]
+    np.testing.assert_allclose(
+        np.concatenate(list(samples.read(one, sets.IMAGE_SHAPE)))[0], drawn[650], atol=1e-5
+    )
     assert Image.open(points_run / 'samples' / '00000400-ema-700-seed0-trajectory.png').size == (9 * 128, 128)
 
 
@@ -124,12 +147,21 @@ def test_density_mode(capsys, points_run, tmp_path):
     assert Image.open(path.with_suffix('.png')).size[0] > 400
     assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
     text = (tmp_path / 'saved' / '1' / 'README.md').read_text()
-    assert f'{levels["0"]["log_z_quadrature"]:.4f} by quadrature' in text and 'points of the plane' in text and 'pixels' not in text
-    signatures, points = tf.saved_model.load(str(tmp_path / 'saved' / '1')).signatures, tf.constant([[[[0.1, -0.2]]], [[[0.9, 0.3]]]])
+    assert (
+        f'{levels["0"]["log_z_quadrature"]:.4f} by quadrature' in text
+        and 'points of the plane' in text
+        and 'pixels' not in text
+    )
+    signatures, points = (
+        tf.saved_model.load(str(tmp_path / 'saved' / '1')).signatures,
+        tf.constant([[[[0.1, -0.2]]], [[[0.9, 0.3]]]]),
+    )
     found, level = signatures['log_likelihood'](images=points), levels['0']
     m_0 = diffusion.t1k(40).m[0]
     energy = signatures['energy'](images=np.float32(m_0) * points, level=tf.zeros([2], tf.int32))['energy']
-    for side, log_z in zip(('high', 'low'), sorted([level['log_z_quadrature'], level['log_z_annealed']]), strict=True):
+    for side, log_z in zip(
+        ('high', 'low'), sorted([level['log_z_quadrature'], level['log_z_annealed']]), strict=True
+    ):
         np.testing.assert_allclose(found[side], -energy - log_z + 2 * np.log(m_0), rtol=1e-5)
 
 
@@ -152,6 +184,10 @@ def test_modes_of_images_are_refused(capsys, points_run, tiny_run, tmp_path):
     for mode in ('evaluate', 'likelihood', 'stats', 'sweep_steps'):
         line = refused(capsys, f'--mode={mode}', f'--workdir={points_run}')
         assert f'--mode={mode} is for images' in line and 'toy_two_moons' in line
-    assert '--evaluate_every is for images' in refused(capsys, *POINTS, f'--workdir={tmp_path}/w', '--evaluate_every=5')
+    assert '--evaluate_every is for images' in refused(
+        capsys, *POINTS, f'--workdir={tmp_path}/w', '--evaluate_every=5'
+    )
     assert '--mode=density is for points' in refused(capsys, '--mode=density', f'--workdir={tiny_run}')
-    assert '--initializer' in refused(capsys, '--dataset=toy_two_moons', '--recipe=cdrl', f'--workdir={tmp_path}/w')
+    assert '--initializer' in refused(
+        capsys, '--dataset=toy_two_moons', '--recipe=cdrl', f'--workdir={tmp_path}/w'
+    )

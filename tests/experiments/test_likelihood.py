@@ -30,18 +30,29 @@ def terms(grey, density, eps):
 def test_the_density_of_gaussian_data_is_its_entropy():
     """Under the exact model -log2 p averages to 0.5 log2(2 pi e v) per number, v of x_0 in grey levels."""
     mean, variance = 0.1, 0.02
-    grey = np.clip(np.round((mean + np.sqrt(variance) * noise.normal([1, 2], [20_000, 2, 2, 1]).numpy() + 1) * 127.5), 0, 255)
-    images = terms(grey.astype(np.uint8), exact_density(SCHEDULE, mean, variance), noise.normal([3, 4], grey.shape))
+    grey = np.clip(
+        np.round((mean + np.sqrt(variance) * noise.normal([1, 2], [20_000, 2, 2, 1]).numpy() + 1) * 127.5),
+        0,
+        255,
+    )
+    images = terms(
+        grey.astype(np.uint8), exact_density(SCHEDULE, mean, variance), noise.normal([3, 4], grey.shape)
+    )
     log_z = 2 * np.log(2 * np.pi * M**2 * (A**2 * variance + S**2))
     found = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, exactly(log_z), exactly(-log_z))
     v = 127.5**2 * (A**2 * variance + S**2)
-    assert found['density_low'] == found['density_high'] == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * v), abs=0.02)
+    assert (
+        found['density_low']
+        == found['density_high']
+        == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * v), abs=0.02)
+    )
     assert found['D'] == 4 and found['noise_floor'] == pytest.approx(2.40, abs=0.005)
     assert found['density_low_error'] == pytest.approx(np.sqrt(4 / 2 / 20_000) / 4 / np.log(2), rel=0.1)
 
 
 def test_log_z_moves_the_figures():
-    """A nat of log Z is 1 / (D ln 2) bits; the forward side has the low ones; the errors of both parts add in squares."""
+    """A nat of log Z is 1 / (D ln 2) bits; the forward side has the low ones; the errors of both parts add in
+    squares."""
     grey = np.full([100, 2, 2, 1], 130, np.uint8)
     images = terms(grey, exact_density(SCHEDULE, 0.0, 0.5), noise.normal([3, 4], grey.shape))
     low, high = Estimate(5.0, 0.5, 6.0, 4.0, 0.1), Estimate(-7.0, 0.0, 9.0, -7.5, 0.2)
@@ -52,14 +63,22 @@ def test_log_z_moves_the_figures():
         assert found[f'{kind}_low_error'] * 4 * np.log(2) == pytest.approx(np.hypot(spread, 0.5))
     assert (found['log_z_low'], found['log_z_high'], found['log_z_high_mean_log']) == (5.0, 7.0, 7.5)
     few = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low._replace(effective_sample_size=4.9), high)
-    assert few['density_low_error'] is few['log_z_low_error'] is None and few['log_z_low_mean_log_error'] == 0.1
-    assert few['density_high_mean_log'] - few['density_low_mean_log'] == pytest.approx((7.5 - 4) / (4 * np.log(2)))
-    assert few['density_low'] == found['density_low'] and few['density_high_error'] == found['density_high_error']
+    assert (
+        few['density_low_error'] is few['log_z_low_error'] is None and few['log_z_low_mean_log_error'] == 0.1
+    )
+    assert few['density_high_mean_log'] - few['density_low_mean_log'] == pytest.approx(
+        (7.5 - 4) / (4 * np.log(2))
+    )
+    assert (
+        few['density_low'] == found['density_low']
+        and few['density_high_error'] == found['density_high_error']
+    )
 
 
 @pytest.mark.parametrize('u', [0, 3, 128, 254, 255])
 def test_bins_are_those_of_a_gaussian(u):
-    """They sum to 1 over the grey levels, the outer ones reaching to infinity, and have the density's values far up the tail."""
+    """They sum to 1 over the grey levels, the outer ones reaching to infinity, and have the density's values
+    far up the tail."""
     mean, std = np.float64(u) + 0.3, 1.275
     probabilities = np.exp(likelihood._log_bins(np.arange(256), np.full(256, mean), std))
     assert probabilities.sum() == pytest.approx(1, abs=1e-12)
@@ -81,8 +100,8 @@ def bound(u, mean, variance, size=20_000):
 
 
 def test_the_discrete_bound_is_a_bound():
-    """exp(-bound) of a grey level is at most its probability, int p(x_0) P(u | x_0) dx_0, here by quadrature; over all it sums to less
-    than 1, but not by much: the model of a broad Gaussian loses little.
+    """exp(-bound) of a grey level is at most its probability, int p(x_0) P(u | x_0) dx_0, here by quadrature;
+    over all it sums to less than 1, but not by much: the model of a broad Gaussian loses little.
     """
     mean, variance = 0.0, 0.1
     v, x_0 = A**2 * variance + S**2, np.linspace(-3, 3, 60_001)
@@ -99,13 +118,18 @@ def test_the_discrete_bound_is_a_bound():
 
 
 def test_the_discrete_bound_in_closed_form():
-    """E_q[log q] = -0.5 log(2 pi e S^2), E_q[log p] = -0.5 log(2 pi v) - ((A x - A mu)^2 + S^2) / (2 v), E_q[log P] by quadrature."""
+    """E_q[log q] = -0.5 log(2 pi e S^2), E_q[log p] = -0.5 log(2 pi v) - ((A x - A mu)^2 + S^2) / (2 v),
+    E_q[log P] by quadrature."""
     u, mean, variance = 77, 0.2, 0.05
     x, v = 77 / 127.5 - 1, A**2 * variance + S**2
     z = np.linspace(-8, 8, 20_001)
     log_bins = likelihood._log_bins(np.full(z.shape, u), ((A * x + S * z) / A + 1) * 127.5, S / A * 127.5)
     expected_log_bins = np.sum(log_bins * np.exp(-(z**2) / 2)) / np.sum(np.exp(-(z**2) / 2))
-    expected = -0.5 * np.log(2 * np.pi * np.e * S**2) + 0.5 * np.log(2 * np.pi * v) + (A**2 * (x - mean) ** 2 + S**2) / (2 * v)
+    expected = (
+        -0.5 * np.log(2 * np.pi * np.e * S**2)
+        + 0.5 * np.log(2 * np.pi * v)
+        + (A**2 * (x - mean) ** 2 + S**2) / (2 * v)
+    )
     value, error = bound(u, mean, variance)
     assert value == pytest.approx(expected - expected_log_bins, abs=5 * error) and error < 0.005
 
@@ -115,14 +139,28 @@ def t1k_run(tmp_path_factory):
     """A run of a few steps over five levels at 4 px."""
     workdir = tmp_path_factory.mktemp('runs') / 't1k'
     kept = [word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--image_size'))]
-    arguments = [*kept, '--image_size=4', '--recipe=t1k', '--num_levels=5', '--train_steps=2', f'--workdir={workdir}']
+    arguments = [
+        *kept,
+        '--image_size=4',
+        '--recipe=t1k',
+        '--num_levels=5',
+        '--train_steps=2',
+        f'--workdir={workdir}',
+    ]
     from drl_tf.cli import main
 
     assert main.main(['run.py', *arguments]) == 0
     return workdir
 
 
-QUICK = ['--mode=likelihood', '--num_chains=6', '--sample_batch_size=4', '--ais_steps=12', '--hmc_leapfrog=2', '--num_real=30']
+QUICK = [
+    '--mode=likelihood',
+    '--num_chains=6',
+    '--sample_batch_size=4',
+    '--ais_steps=12',
+    '--hmc_leapfrog=2',
+    '--num_real=30',
+]
 
 
 def figures(capsys, workdir, *arguments):
@@ -134,11 +172,16 @@ def figures(capsys, workdir, *arguments):
 
 def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
     result, out, err = figures(capsys, t1k_run)
-    for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor 2.40', 'chains effective', 'an estimate, not a bound',
-                 'near the wall', '30 of the test split', 'lower bound in expectation', 'by mean of log w'):  # fmt: skip
+    for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor '
+                                                            '2.40', 'chains effective', 'an estimate, not a '
+                                                                                        'bound',
+                 'near the wall', '30 of the test split', 'lower bound in '
+                                                          'expectation', 'by mean of log w'):  # fmt: skip
         assert word in out, out
     assert 'transitions' in err and result['num_images'] == 30 and result['num_chains'] == 6
-    assert np.isfinite([result[f'{kind}_{side}'] for kind in ('density', 'discrete') for side in ('low', 'high')]).all()
+    assert np.isfinite(
+        [result[f'{kind}_{side}'] for kind in ('density', 'discrete') for side in ('low', 'high')]
+    ).all()
     for side in ('forward', 'reverse'):
         assert 0 <= result[f'near_wall_{side}'] <= 1 and 0 < result[f'acceptance_{side}'] <= 1
 
@@ -160,10 +203,14 @@ def test_a_model_of_short_chains_or_classes_is_told(capsys, tiny_run):
 
 
 def test_what_the_mode_refuses(capsys, t1k_run, tmp_path):
-    assert '--ais_steps is for --mode=likelihood' in refused(capsys, '--mode=sample', f'--workdir={t1k_run}', '--ais_steps=9')
+    assert '--ais_steps is for --mode=likelihood' in refused(
+        capsys, '--mode=sample', f'--workdir={t1k_run}', '--ais_steps=9'
+    )
     assert 'needs --workdir' in refused(capsys, '--mode=likelihood')
     assert '--num_chains=1' in refused(capsys, '--mode=likelihood', f'--workdir={t1k_run}', '--num_chains=1')
-    assert '--norm=batch' in refused(capsys, *TINY, '--norm=batch', f'--workdir={tmp_path}/w', '--mode=train,likelihood')
+    assert '--norm=batch' in refused(
+        capsys, *TINY, '--norm=batch', f'--workdir={tmp_path}/w', '--mode=train,likelihood'
+    )
 
 
 def test_a_damaged_batch_of_chains_is_run_again(capsys, t1k_run, caplog):

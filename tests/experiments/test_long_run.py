@@ -1,4 +1,5 @@
-"""Long-run chains through the command line: what they leave, and that they go on with the bits of those that never ended."""
+"""Long-run chains through the command line: what they leave, and that they go on with the bits of those that
+never ended."""
 
 import csv
 import json
@@ -21,7 +22,14 @@ from drl_tf.experiments import long_run, long_run_report
 from drl_tf.experiments.long_run_files import ChainFiles
 from drl_tf.runs import checkpoint, pictures
 
-CHAINS = ['--mode=long_run', '--num_chains=4', '--chain_levels=0,3', '--chain_burn_in=6', '--hmc_leapfrog=2', '--chain_minutes=0']
+CHAINS = [
+    '--mode=long_run',
+    '--num_chains=4',
+    '--chain_levels=0,3',
+    '--chain_burn_in=6',
+    '--hmc_leapfrog=2',
+    '--chain_minutes=0',
+]
 ROOT_NAME = '00000032-ema-hmc-seed0'
 FRECHET = 'frechet_distance'
 
@@ -65,14 +73,20 @@ def assert_same(mine, expected, done=31):
 
 def test_what_is_said_and_left(whole):
     workdir, out = whole
-    assert 'at levels 0, 3' in out and '62 transitions at all levels are to be made, 124 gradients of 8 images' in out and 'minutes' in out
+    assert (
+        'at levels 0, 3' in out
+        and '62 transitions at all levels are to be made, 124 gradients of 8 images' in out
+        and 'minutes' in out
+    )
     root = workdir / 'long_run' / ROOT_NAME
     found = json.loads((root / 'metrics.json').read_text())['levels']
     assert list(found) == ['0', '3']
     for level in found.values():
         assert level['transitions'] == 31 and 0 < level['step_size'] < 10 and 0 <= level['acceptance'] <= 1
         assert level['r_hat_max'] >= level['r_hat_median'] > 0 and level['ess_total'] > 0
-        assert [list(level[FRECHET][kind]) for kind in ('x_next', 'data')] == [['0', '1', '3', '10', '30', '31']] * 2
+        assert [list(level[FRECHET][kind]) for kind in ('x_next', 'data')] == [
+            ['0', '1', '3', '10', '30', '31']
+        ] * 2
     with open(root / 'metrics.csv', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * 6
@@ -88,7 +102,8 @@ def test_what_is_said_and_left(whole):
 
 
 def test_where_the_chains_start_and_what_they_walk_on(whole):
-    """From x_{t+1} and from the y_t of one image; what is traced is minus log p(y_t | x_{t+1}) of the averaged weights."""
+    """From x_{t+1} and from the y_t of one image; what is traced is minus log p(y_t | x_{t+1}) of the
+    averaged weights."""
     workdir, _ = whole
     model, _ = checkpoint.load_model(workdir)
     sampler = long_run.Sampler(model, long_run.Plan((3,), 'hmc', 4, 2, 6, 31, 0.0), 'ema')
@@ -99,9 +114,15 @@ def test_where_the_chains_start_and_what_they_walk_on(whole):
     np.testing.assert_allclose(snapshot, start / schedule.m[3], rtol=1e-6)
     images = next(iter(pipeline.training_images(model.config.data, 4, 0)))
     noise_t, noise_next = snapshot[4:] - schedule.A[3] * images, x_next[:4] - schedule.a[4] * snapshot[4:]
-    np.testing.assert_allclose([np.std(noise_t) / schedule.S[3], np.std(noise_next) / schedule.s[4]], 1, rtol=0.1)
-    done, (y, *_) = of(workdir, 3).restore([np.zeros(array.shape, array.dtype) for array in of(workdir, 3)._read('state', 31).values()])
-    log_density = model.density_at(diffusion.tf.fill([8], 3))(y) - np.sum((y - x_next) ** 2, axis=(1, 2, 3)) / (2 * schedule.s[4] ** 2)
+    np.testing.assert_allclose(
+        [np.std(noise_t) / schedule.S[3], np.std(noise_next) / schedule.s[4]], 1, rtol=0.1
+    )
+    done, (y, *_) = of(workdir, 3).restore(
+        [np.zeros(array.shape, array.dtype) for array in of(workdir, 3)._read('state', 31).values()]
+    )
+    log_density = model.density_at(diffusion.tf.fill([8], 3))(y) - np.sum(
+        (y - x_next) ** 2, axis=(1, 2, 3)
+    ) / (2 * schedule.s[4] ** 2)
     assert done == 31
     np.testing.assert_allclose(of(workdir, 3).trace(31)[0][-1], -log_density, rtol=1e-3)
 
@@ -113,14 +134,23 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
     evaluator = Evaluator(config, str(workdir / 'parts'), long_run_report._Diffused(schedule, 2, [0, 1]))
     clean, rng = pipeline.load_images(config.data, 'test') / 127.5 - 1, np.random.default_rng(0)
     distances = [
-        evaluator.distance([pictures.to_uint8(schedule.A[t] * clean + schedule.S[t] * rng.normal(size=clean.shape))]) for t in range(4)
+        evaluator.distance(
+            [pictures.to_uint8(schedule.A[t] * clean + schedule.S[t] * rng.normal(size=clean.shape))]
+        )
+        for t in range(4)
     ]
     assert distances[2] < 0.3 * min(distances[:2] + distances[3:]), distances
     assert 'as x_2' in evaluator.real.images
     found = json.loads((workdir / 'long_run' / ROOT_NAME / 'metrics.json').read_text())['levels']
     states = of(workdir, 3).snapshot(10)[4:]
-    evaluator = Evaluator(config, str(workdir / 'parts'), long_run_report._Diffused(schedule, 3, long_run_report.seed_of(config)))
-    assert evaluator.distance([pictures.to_uint8(states)]) == pytest.approx(found['3'][FRECHET]['data']['10'], rel=1e-6)
+    evaluator = Evaluator(
+        config,
+        str(workdir / 'parts'),
+        long_run_report._Diffused(schedule, 3, long_run_report.seed_of(config)),
+    )
+    assert evaluator.distance([pictures.to_uint8(states)]) == pytest.approx(
+        found['3'][FRECHET]['data']['10'], rel=1e-6
+    )
 
 
 def test_chains_that_go_on_end_as_others(capsys, whole, copy):
@@ -150,11 +180,15 @@ def test_a_signal_costs_at_most_a_chunk(capsys, whole, copy):
 
 
 def test_damaged_files(capsys, caplog, whole, tmp_path):
-    """The state before a damaged one is taken up; without the energies that led there the chains begin anew. Each is said."""
+    """The state before a damaged one is taken up; without the energies that led there the chains begin anew.
+    Each is said."""
     workdir = tmp_path / 'copy'
     shutil.copytree(whole[0], workdir)
     directory = workdir / 'long_run' / ROOT_NAME / 'level000'
-    for name, words in (('state-0000031.npz', 'after 31 transitions'), ('trace-0000003.npz', 'after 30 transitions')):
+    for name, words in (
+        ('state-0000031.npz', 'after 31 transitions'),
+        ('trace-0000003.npz', 'after 30 transitions'),
+    ):
         file = directory / name
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
@@ -183,7 +217,8 @@ def test_the_budget(capsys, copy):
 
 
 def test_energies_are_drawn_from_where_each_chain_ends():
-    """Two nats of drift show in spite of hundreds between chains; what comes after a chain ran out of the numbers does not."""
+    """Two nats of drift show in spite of hundreds between chains; what comes after a chain ran out of the
+    numbers does not."""
     drift, rest = np.repeat([2.0, 0.0], 50)[:, None, None], np.linspace(-500, 500, 22).reshape(2, 11)
     energies = np.concatenate([drift + rest, np.full([3, 2, 11], np.nan)]).astype(np.float32)
     axes = Figure().subplots()
@@ -191,18 +226,26 @@ def test_energies_are_drawn_from_where_each_chain_ends():
     for line, band in zip(axes.lines, axes.collections, strict=True):
         steps, drawn = line.get_data()
         np.testing.assert_allclose(drawn, np.where(steps <= 50, 2, 0), atol=1e-3)
-        assert steps[-1] == 100 and np.abs(band.get_paths()[0].vertices[:, 1]).max() == pytest.approx(2, abs=1e-3)
+        assert steps[-1] == 100 and np.abs(band.get_paths()[0].vertices[:, 1]).max() == pytest.approx(
+            2, abs=1e-3
+        )
     long_run_report._draw_energies(axes, energies[-3:], long_run.KINDS)
     assert len(axes.lines) == 2
 
 
 def test_wrong_levels_are_refused(capsys, copy):
-    assert '--chain_levels=6 must be from 0 to 5' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--chain_levels=6')
-    assert '--extractor=nonsense' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--extractor=nonsense')
+    assert '--chain_levels=6 must be from 0 to 5' in refused(
+        capsys, '--mode=long_run', f'--workdir={copy}', '--chain_levels=6'
+    )
+    assert '--extractor=nonsense' in refused(
+        capsys, '--mode=long_run', f'--workdir={copy}', '--extractor=nonsense'
+    )
     line = refused(capsys, *TINY, '--norm=batch', '--mode=train,long_run', f'--workdir={copy}/w')
     assert '--mode=long_run: --norm=batch gives no density' in line
     assert '--chain_method' in refused(capsys, '--mode=long_run', f'--workdir={copy}', '--chain_method=gibbs')
-    assert '--chain_steps is for --mode=long_run' in refused(capsys, '--mode=sample', f'--workdir={copy}', '--chain_steps=3')
+    assert '--chain_steps is for --mode=long_run' in refused(
+        capsys, '--mode=sample', f'--workdir={copy}', '--chain_steps=3'
+    )
     line = refused(capsys, *CHAINS, f'--workdir={copy}', '--chain_steps=1', '--sampling_levels=3')
     assert '--sampling_levels is for --mode=' in line and line.endswith('not for long_run')
     both = ['--mode=sample,long_run', '--sampling_levels=3', '--chain_levels=6']

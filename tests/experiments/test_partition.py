@@ -17,7 +17,8 @@ OPTIONS = partition.Options(num_chains=32, num_leapfrog=5, at_once=32, seed=1)
 
 
 def log_z(schedule):
-    """Of exp F(y, 0) of `exact_density`, over the whole space: the wall, many deviations away, does not count."""
+    """Of exp F(y, 0) of `exact_density`, over the whole space: the wall, many deviations away, does not
+    count."""
     variance = schedule.m[0] ** 2 * (schedule.A[0] ** 2 * VARIANCE + schedule.S[0] ** 2)
     return SIZE / 2 * np.log(2 * np.pi * variance)
 
@@ -36,7 +37,9 @@ def both_sides(schedule, num_steps, directory, options=OPTIONS, moved=lambda cou
     return sides.forward(moved), sides.reverse(exact_samples(schedule), 0, moved), sides
 
 
-@pytest.mark.parametrize(('schedule', 'num_steps'), [(diffusion.t1k(), 1), (diffusion.t1k(), 1500), (diffusion.t6(), 700)])
+@pytest.mark.parametrize(
+    ('schedule', 'num_steps'), [(diffusion.t1k(), 1), (diffusion.t1k(), 1500), (diffusion.t6(), 700)]
+)
 def test_bridges_pass_every_level_and_step_evenly_in_the_noise(schedule, num_steps):
     path = partition.bridges(schedule, num_steps)
     T = schedule.num_levels
@@ -50,19 +53,31 @@ def test_bridges_pass_every_level_and_step_evenly_in_the_noise(schedule, num_ste
 
 
 def test_densities_on_the_way():
-    """At beta = 0 the truncated normal, at 1 the marginal, between them the mixture of the logarithms; mirrored at the wall."""
+    """At beta = 0 the truncated normal, at 1 the marginal, between them the mixture of the logarithms;
+    mirrored at the wall."""
     schedule = diffusion.t1k(4)
     path = partition.bridges(schedule, 40)
-    density_of, y = path.density_of(exact_density(schedule, MEAN, VARIANCE)), noise.normal([1, 2], [3, *SHAPE])
-    marginal = [exact_density(schedule, MEAN, VARIANCE)(tf.fill([3], t))(y) for t in range(4)] + [partition.log_normal(y)]
+    density_of, y = (
+        path.density_of(exact_density(schedule, MEAN, VARIANCE)),
+        noise.normal([1, 2], [3, *SHAPE]),
+    )
+    marginal = [exact_density(schedule, MEAN, VARIANCE)(tf.fill([3], t))(y) for t in range(4)] + [
+        partition.log_normal(y)
+    ]
     assert set(path.level[path.beta == 1]) == {0, 1, 2, 3}
     for k, (t, beta) in enumerate(zip(path.level, path.beta, strict=True)):
         expected = beta * marginal[t] + (1 - beta) * marginal[t + 1]
         np.testing.assert_allclose(density_of(tf.constant(k))(y), expected, rtol=1e-5)
-    inside, *images = (tf.tensor_scatter_nd_update(y, [[1, 0, 0, 0]], [number]) for number in (5.75, 6.25, -18.25, 29.75))
+    inside, *images = (
+        tf.tensor_scatter_nd_update(y, [[1, 0, 0, 0]], [number]) for number in (5.75, 6.25, -18.25, 29.75)
+    )
     for image in images:
-        np.testing.assert_allclose(density_of(tf.constant(5))(image), density_of(tf.constant(5))(inside), rtol=1e-5)
-    np.testing.assert_array_equal(np.isfinite(partition.within_wall(partition.log_normal)(images[0])), [True, False, True])
+        np.testing.assert_allclose(
+            density_of(tf.constant(5))(image), density_of(tf.constant(5))(inside), rtol=1e-5
+        )
+    np.testing.assert_array_equal(
+        np.isfinite(partition.within_wall(partition.log_normal)(images[0])), [True, False, True]
+    )
     normal = -0.5 * np.sum(y.numpy() ** 2, axis=(1, 2, 3)) - SIZE / 2 * np.log(2 * np.pi)
     np.testing.assert_allclose(partition.log_normal(y), normal, rtol=1e-5)
 
@@ -77,7 +92,8 @@ def test_the_normal_is_cut_at_the_wall(monkeypatch):
 
 
 def test_both_sides_bracket_the_truth_of_a_thousand_levels(tmp_path):
-    """Through T1k from N(0, I) and from exact samples: within 3 standard errors of the truth, and within 0.01 bits/dim of each other."""
+    """Through T1k from N(0, I) and from exact samples: within 3 standard errors of the truth, and within 0.01
+    bits/dim of each other."""
     schedule, moved = diffusion.t1k(), []
     low, high, sides = both_sides(schedule, 1000, tmp_path, moved=moved.append)
     truth, bit = log_z(schedule), SIZE * np.log(2)
@@ -91,7 +107,8 @@ def test_both_sides_bracket_the_truth_of_a_thousand_levels(tmp_path):
 
 
 def leaning(slope):
-    """F(y, t) from log N(0, I) to slope sum(y), whose mass is at the wall, in even steps; with exact samples of level 0, and log Z_0."""
+    """F(y, t) from log N(0, I) to slope sum(y), whose mass is at the wall, in even steps; with exact samples
+    of level 0, and log Z_0."""
     levels, numbers = 20, np.prod(SHAPE)
 
     def density_at(level):
@@ -102,7 +119,12 @@ def leaning(slope):
         u = tf.random.stateless_uniform([count, *SHAPE], noise.fold(tf.constant([5, 6]), first))
         return partition.WALL + tf.math.log(u + (1 - u) * np.exp(-2 * slope * partition.WALL)) / slope
 
-    return diffusion.t1k(levels), density_at, samples, numbers * np.log(2 * np.sinh(slope * partition.WALL) / slope)
+    return (
+        diffusion.t1k(levels),
+        density_at,
+        samples,
+        numbers * np.log(2 * np.sinh(slope * partition.WALL) / slope),
+    )
 
 
 def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
@@ -111,7 +133,11 @@ def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
     low, high = sides.forward(lambda count: None), sides.reverse(samples, 0, lambda count: None)
     assert low.estimate.mean_log < truth < -high.estimate.mean_log
     assert -high.estimate.log_mean - low.estimate.log_mean < 8
-    assert min(low.acceptance.mean(), high.acceptance.mean()) > 0.6 and low.near_wall > 0.9 and high.near_wall > 0.9
+    assert (
+        min(low.acceptance.mean(), high.acceptance.mean()) > 0.6
+        and low.near_wall > 0.9
+        and high.near_wall > 0.9
+    )
 
 
 def test_more_steps_bring_t6_closer(tmp_path):
@@ -125,7 +151,8 @@ def test_more_steps_bring_t6_closer(tmp_path):
 
 
 def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
-    """Chains that start three times too wide weigh too much at first, and their figure is no bound; after a long run it is right."""
+    """Chains that start three times too wide weigh too much at first, and their figure is no bound; after a
+    long run it is right."""
     schedule = diffusion.t1k(30)
     path, found = partition.bridges(schedule, 300), {}
     centre = schedule.m[0] * schedule.A[0] * MEAN
@@ -134,7 +161,9 @@ def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
         return 3 * (exact_samples(schedule)(first, count) - centre) + centre
 
     for long_run in (0, 60):
-        sides = partition.Partition(path, exact_density(schedule, MEAN, VARIANCE), SHAPE, OPTIONS, str(tmp_path / str(long_run)))
+        sides = partition.Partition(
+            path, exact_density(schedule, MEAN, VARIANCE), SHAPE, OPTIONS, str(tmp_path / str(long_run))
+        )
         found[long_run] = -sides.reverse(wide, long_run, lambda count: None).estimate.log_mean
     assert found[0] < log_z(schedule) - 4 and found[60] == pytest.approx(log_z(schedule), abs=3)
 
@@ -183,11 +212,15 @@ def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, monkeypa
 
 
 def test_more_chains_go_on_with_those_that_are_there(whole, tmp_path, monkeypatch):
-    both_sides(diffusion.t1k(5), 12, tmp_path, partition.Options(num_chains=4, num_leapfrog=2, at_once=2, seed=1))
+    both_sides(
+        diffusion.t1k(5), 12, tmp_path, partition.Options(num_chains=4, num_leapfrog=2, at_once=2, seed=1)
+    )
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     low, _, _ = both_sides(diffusion.t1k(5), 12, tmp_path, BATCHES)
     assert low.estimate == whole[1][0].estimate
-    assert len(before) == 6 and all((tmp_path / name).stat().st_mtime_ns == then for name, then in before.items())
+    assert len(before) == 6 and all(
+        (tmp_path / name).stat().st_mtime_ns == then for name, then in before.items()
+    )
 
 
 DAMAGES = {

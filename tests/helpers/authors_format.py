@@ -1,4 +1,5 @@
-"""Checkpoints as the authors' code writes them, and what its network computes from them, in float64, written out once more."""
+"""Checkpoints as the authors' code writes them, and what its network computes from them, in float64, written
+out once more."""
 
 import dataclasses
 
@@ -15,7 +16,8 @@ ACTIVATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What the authors' flags and image size decide; `final_act` 'none' is their 'lrelu', which changes nothing."""
+    """What the authors' flags and image size decide; `final_act` 'none' is their 'lrelu', which changes
+    nothing."""
 
     channels: int = 8
     mult: tuple = (1, 2, 2, 2)
@@ -71,7 +73,9 @@ def variables(architecture, seed):
             affine(f'{root}/conv2d_2/conv', 3, 3, units, units, gain=arch.gain)
             affine(f'{root}/dense/dense', 4 * ch, units)
             if before != units:
-                path, window = ('conv2d_shortcut/conv', (3, 3)) if arch.conv_shortcut else ('nin_shortcut/nin', ())
+                path, window = (
+                    ('conv2d_shortcut/conv', (3, 3)) if arch.conv_shortcut else ('nin_shortcut/nin', ())
+                )
                 affine(f'{root}/{path}', *window, before, units)
             before = units
             if arch.attention and size == 16:
@@ -103,7 +107,9 @@ def write(prefix, networks, iteration=12345, slots=False):
         roots[name].net = _tree(values)
     optimizer = tf.compat.v1.train.AdamOptimizer(0.0)
     if slots:
-        optimizer.apply_gradients([(tf.ones_like(variable), variable) for root in roots.values() for variable in root.variables])
+        optimizer.apply_gradients(
+            [(tf.ones_like(variable), variable) for root in roots.values() for variable in root.variables]
+        )
     return tf.train.Checkpoint(**roots, opt_c=optimizer, i_iter_var=tf.Variable(iteration)).write(str(prefix))
 
 
@@ -132,7 +138,10 @@ class Network:
     """The forward pass, layer by layer, in the order of the authors' code."""
 
     def __init__(self, architecture, weights):
-        self.arch, self.weights = architecture, {name: value.astype(np.float64) for name, value in weights.items()}
+        self.arch, self.weights = (
+            architecture,
+            {name: value.astype(np.float64) for name, value in weights.items()},
+        )
         self.act, self.final_act = ACTIVATIONS[architecture.act], ACTIVATIONS[architecture.final_act]
 
     def __call__(self, x, time):
@@ -148,7 +157,11 @@ class Network:
                     h = self.attention(f'attn_s/16/{index}', h)
             if level < len(arch.mult) - 1:
                 pooled = tf.nn.avg_pool2d(h, 2, 2, 'SAME').numpy()
-                h = self.affine(f'downsample_s/{level}/conv2d/conv', h, stride=2) if arch.conv_downsample else pooled
+                h = (
+                    self.affine(f'downsample_s/{level}/conv2d/conv', h, stride=2)
+                    if arch.conv_downsample
+                    else pooled
+                )
         h = self.final_act(h).sum(axis=(1, 2))
         return (h * self.affine('temb_dense_2/dense', self.act(temb))).sum(axis=1)
 
@@ -172,15 +185,21 @@ class Network:
         parts = x if self.arch.norm == 'batch' else x.reshape(*x.shape[:3], groups, -1)
         axes = (0, 1, 2) if self.arch.norm == 'batch' else (1, 2, 4)
         parts = parts - parts.mean(axis=axes, keepdims=True)
-        parts = parts / np.sqrt((parts**2).mean(axis=axes, keepdims=True) + (1e-6 if self.arch.norm == 'group' else 1e-3))
+        parts = parts / np.sqrt(
+            (parts**2).mean(axis=axes, keepdims=True) + (1e-6 if self.arch.norm == 'group' else 1e-3)
+        )
         return parts.reshape(x.shape) * self.weights[f'{path}/norm/gamma'] + self.weights[f'{path}/norm/beta']
 
     def block(self, root, x, temb):
         h = self.affine(f'{root}/conv2d_1/conv', self.act(self.norm(f'{root}/normalize_1', x)))
         h = h + self.affine(f'{root}/dense/dense', self.act(temb))[:, None, None]
-        h = self.affine(f'{root}/conv2d_2/conv', self.act(self.norm(f'{root}/normalize_2', h)), lower_bound=True)
+        h = self.affine(
+            f'{root}/conv2d_2/conv', self.act(self.norm(f'{root}/normalize_2', h)), lower_bound=True
+        )
         if x.shape[-1] != h.shape[-1]:
-            x = self.affine(f'{root}/conv2d_shortcut/conv' if self.arch.conv_shortcut else f'{root}/nin_shortcut/nin', x)
+            x = self.affine(
+                f'{root}/conv2d_shortcut/conv' if self.arch.conv_shortcut else f'{root}/nin_shortcut/nin', x
+            )
         return x + h
 
     def attention(self, root, x):

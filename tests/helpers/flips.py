@@ -13,7 +13,8 @@ def flipped(path, index=None):
 
 
 def refusals(path, every, read, images):
-    """How often `read()` refuses with one bit of every so many bytes flipped; each other time it must give the images."""
+    """How often `read()` refuses with one bit of every so many bytes flipped; each other time it must give
+    the images."""
     refused = 0
     for index in range(0, path.stat().st_size, every):
         flipped(path, index)

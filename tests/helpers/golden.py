@@ -1,4 +1,5 @@
-"""Makes the golden files of `golden/<recipe>/`: a small run, its SavedModel, and the numbers that every later version must get of them.
+"""Makes the golden files of `golden/<recipe>/`: a small run, its SavedModel, and the numbers that every later
+version must get of them.
 
     python tests/helpers/golden.py RECIPE
 
@@ -19,16 +20,25 @@ from drl_tf.cli import main as cli
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
 RECIPES = ('t6', 'cdrl', 't1k')
 STEPS = 4
-_REQUESTS = {'energy': ('images', 'level'), 'denoise': ('images', 'level', 'seed'), 'sample': ('seed', 'num_samples')}
-_OF_CLASSES = {'energy_class': ('images', 'level', 'labels', 'guidance'), 'sample_class': ('seed', 'labels', 'guidance')}
+_REQUESTS = {
+    'energy': ('images', 'level'),
+    'denoise': ('images', 'level', 'seed'),
+    'sample': ('seed', 'num_samples'),
+}
+_OF_CLASSES = {
+    'energy_class': ('images', 'level', 'labels', 'guidance'),
+    'sample_class': ('seed', 'labels', 'guidance'),
+}
 
 
 def train(recipe, workdir, steps):
     """Trains the small run up to a step; its next command, with more steps, goes on from there."""
     classes, mcmc_steps = 10 if recipe == 'cdrl' else 0, 0 if recipe == 't1k' else 2
     options = [
-        *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--channel_mult=1', '--num_levels=2',
-        f'--mcmc_steps={mcmc_steps}', '--initializer_channels=8', '--initializer_mult=1', '--noinitializer_attention', '--max_loss=1000',
+        *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--channel_mult=1',
+        '--num_levels=2',
+        f'--mcmc_steps={mcmc_steps}', '--initializer_channels=8', '--initializer_mult=1',
+        '--noinitializer_attention', '--max_loss=1000',
         '--log_every=1', '--checkpoint_every=100', '--grid_every=100',
     ]  # fmt: skip
     return cli.main(['run.py', *options, f'--train_steps={steps}', f'--workdir={workdir}'])
@@ -38,7 +48,14 @@ def requests():
     """Inputs of the signatures, by name."""
     images = np.random.default_rng(0).normal(size=[4, 8, 8, 1]).astype(np.float32)
     level, labels = np.int32([0, 1, 1, 0]), np.int32([7, -1, 0, 3])
-    return dict(images=images, level=level, labels=labels, seed=np.int32([5, 6]), num_samples=np.int32(3), guidance=np.float32(0.5))
+    return dict(
+        images=images,
+        level=level,
+        labels=labels,
+        seed=np.int32([5, 6]),
+        num_samples=np.int32(3),
+        guidance=np.float32(0.5),
+    )
 
 
 def answers(signatures):
@@ -60,7 +77,9 @@ def main(recipe):
     directory, goes_on = DIRECTORY / recipe, DIRECTORY / f'{recipe}.goes_on'
     shutil.rmtree(directory, ignore_errors=True)
     code = train(recipe, directory, STEPS)
-    code |= cli.main(['run.py', '--mode=export', f'--workdir={directory}', f'--export_dir={directory}/saved_model'])
+    code |= cli.main(
+        ['run.py', '--mode=export', f'--workdir={directory}', f'--export_dir={directory}/saved_model']
+    )
     shutil.copytree(directory, goes_on)
     code |= train(recipe, goes_on, STEPS + 2)
     found = answers(tf.saved_model.load(str(directory / 'saved_model' / '1')).signatures)

@@ -1,4 +1,5 @@
-"""What the tests of bad input share: how often they try, how they damage files, how they call the command line."""
+"""What the tests of bad input share: how often they try, how they damage files, how they call the command
+line."""
 
 import contextlib
 import io
@@ -14,7 +15,13 @@ from drl_tf.cli import main as cli
 
 def tries(count):
     """Settings of a property-based test: the same `count` cases in every run, however slow the machine."""
-    return settings(max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @st.composite

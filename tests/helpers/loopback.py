@@ -18,7 +18,8 @@ def serving(content, name):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `content` under every path; attributes make it misbehave, and `asked` holds (path, Range header) of each request."""
+    """Serves `content` under every path; attributes make it misbehave, and `asked` holds (path, Range header)
+    of each request."""
 
     daemon_threads = True
     ranges = True

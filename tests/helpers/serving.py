@@ -1,4 +1,5 @@
-"""What the tests of serving share: requests of the small exported model, and servers in processes of their own."""
+"""What the tests of serving share: requests of the small exported model, and servers in processes of their
+own."""
 
 import contextlib
 import pathlib
@@ -40,8 +41,14 @@ def free_ports():
 def serving(command, log, **options):
     """Ports of gRPC and REST of a server with these flags, once it answers or has ended."""
     ports = free_ports()
-    flags = [f'--{name}={value}' for name, value in {'port': ports[0], 'rest_api_port': ports[1], **options}.items()]
-    with open(log, 'w') as file, subprocess.Popen([*command, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process:
+    flags = [
+        f'--{name}={value}'
+        for name, value in {'port': ports[0], 'rest_api_port': ports[1], **options}.items()
+    ]
+    with (
+        open(log, 'w') as file,
+        subprocess.Popen([*command, *flags], stdout=file, stderr=subprocess.STDOUT, cwd=ROOT) as process,
+    ):
         try:
             while process.poll() is None:
                 with contextlib.suppress(requests.ConnectionError):

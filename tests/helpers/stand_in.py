@@ -1,4 +1,5 @@
-"""Networks with the outputs of Inception, `pool_3` [n, 2048] and `logits` [n, 1008], none of which is Inception: for tests alone."""
+"""Networks with the outputs of Inception, `pool_3` [n, 2048] and `logits` [n, 1008], none of which is
+Inception: for tests alone."""
 
 import sys
 
@@ -9,7 +10,8 @@ CONVOLUTIONS = 94
 
 
 class StandIn(tf.Module):
-    """A random projection of the image at 8 px; with `convolutions`, after as many of them as Inception has, each an identity.
+    """A random projection of the image at 8 px; with `convolutions`, after as many of them as Inception has,
+    each an identity.
 
     With `says`, how many images it takes is written to stderr; `features` names what it returns.
     """

@@ -12,15 +12,24 @@ from drl_tf.runs import samples
 ROOT = pathlib.Path(__file__).parent.parent.parent
 TINY_NETWORK = ['--channels=8', '--num_res_blocks=1', '--channel_mult=1,2']
 TINY = [
-    '--dataset=digits', '--recipe=t6', '--image_size=16', '--num_classes=0', *TINY_NETWORK, '--mcmc_steps=3', '--batch_size=8',
-    '--learning_rate=1e-3', '--warmup_steps=0', '--precision=float32', '--max_minutes=0', '--log_every=8', '--checkpoint_every=8',
+    '--dataset=digits', '--recipe=t6', '--image_size=16', '--num_classes=0', *TINY_NETWORK,
+    '--mcmc_steps=3', '--batch_size=8',
+    '--learning_rate=1e-3', '--warmup_steps=0', '--precision=float32', '--max_minutes=0', '--log_every=8',
+    '--checkpoint_every=8',
     '--grid_every=16', '--sample_batch_size=16',
 ]  # fmt: skip
 
 
 def run(*arguments, **kwargs):
     """Runs a Python command line in a process of its own, in the checkout."""
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300, **kwargs)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **kwargs,
+    )
 
 
 def call(capsys, *arguments):
@@ -30,7 +39,8 @@ def call(capsys, *arguments):
 
 
 def sampled(capsys, workdir, *arguments):
-    """The images that a command line samples from a run at 16 px in grey, int [n, 16, 16, 1], and the directory where they are."""
+    """The images that a command line samples from a run at 16 px in grey, int [n, 16, 16, 1], and the
+    directory where they are."""
     code, out, err = call(capsys, f'--workdir={workdir}', *arguments)
     assert code == 0, err
     directory = pathlib.Path(out.split()[-1])

@@ -15,8 +15,9 @@ import tensorflow as tf
 from drl_tf import config
 from drl_tf.train import compiled_model
 options = config.Config().replace(
-    image_size=16, image_channels=1, channels=32, initializer_channels=32, initializer_mult=(1,), initializer_blocks=1,
-    **{name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(sys.argv[1]).items()},
+    image_size=16, image_channels=1, channels=32, initializer_channels=32, initializer_mult=(1,),
+    initializer_blocks=1, **{name: tuple(value) if isinstance(value, list) else value for name, value in
+    json.loads(sys.argv[1]).items()},
 )
 model = compiled_model(options)
 step = tf.function(model.train_step, autograph=False)
@@ -27,7 +28,8 @@ print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read()).group(1))
 
 
 def resident(**options):
-    """The largest resident size, KiB, of a process that takes two training steps; its `ru_maxrss` is at least that of this one."""
+    """The largest resident size, KiB, of a process that takes two training steps; its `ru_maxrss` is at least
+    that of this one."""
     done = run('-c', PEAK, json.dumps(options))
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -37,14 +39,21 @@ def resident(**options):
 def test_the_peak_is_flat_in_steps_and_levels():
     """K = 5 against 60 and T = 2 against 40, within 10 %."""
     small = dict(num_res_blocks=1, channel_mult=(1, 2), batch_size=64, initializer=True)
-    peaks = [resident(mcmc_steps=[steps], num_levels=levels, **small) for steps, levels in ((5, 2), (60, 2), (5, 40))]
+    peaks = [
+        resident(mcmc_steps=[steps], num_levels=levels, **small)
+        for steps, levels in ((5, 2), (60, 2), (5, 40))
+    ]
     assert max(peaks) < 1.1 * min(peaks), peaks
 
 
 @pytest.mark.slow
 def test_recomputed_blocks_and_microbatches_take_less():
     deep = dict(num_res_blocks=8, channel_mult=[1], batch_size=256, mcmc_steps=[1])
-    plain, recomputed, parts = resident(**deep), resident(**deep, remat=True), resident(**deep, microbatches=8)
+    plain, recomputed, parts = (
+        resident(**deep),
+        resident(**deep, remat=True),
+        resident(**deep, microbatches=8),
+    )
     assert recomputed < 0.85 * plain and parts < 0.85 * plain, (plain, recomputed, parts)
 
 
@@ -60,9 +69,12 @@ def two_layers(y, act):
 
 @pytest.mark.parametrize('act', [tf.nn.leaky_relu, tf.nn.silu])
 def test_peak_of_two_layers(act):
-    """In the gradient of the first kernel: y, h with its sign, and the gradient in h; the two ends, 4 channels, are gone by then."""
+    """In the gradient of the first kernel: y, h with its sign, and the gradient in h; the two ends, 4
+    channels, are gone by then."""
     pixels = 10 * 10
-    assert memory.peak(lambda y: two_layers(y, act), (10, 10, 4)) == pytest.approx(4 * pixels * (4 + 8 + 8), rel=0.01)
+    assert memory.peak(lambda y: two_layers(y, act), (10, 10, 4)) == pytest.approx(
+        4 * pixels * (4 + 8 + 8), rel=0.01
+    )
 
 
 def test_signs_are_kept_in_bytes():
@@ -82,10 +94,12 @@ def test_signs_are_kept_in_bytes():
 
 @pytest.mark.slow
 def test_predicted_as_the_tpu_compiler_says():
-    """What docs/scaling.md compares, the program left out, where activations are most of it: within 10 %, for score matching up to 30 %
-    more."""
+    """What docs/scaling.md compares, the program left out, where activations are most of it: within 10 %, for
+    score matching up to 30 % more."""
     lines = [json.loads(line) for line in (ROOT / 'docs' / 'tpu_compile.jsonl').read_text().splitlines()]
-    large = [line for line in lines if line['program'] == 'train' and 'error' not in line and line['bytes'] > 2**30]
+    large = [
+        line for line in lines if line['program'] == 'train' and 'error' not in line and line['bytes'] > 2**30
+    ]
     assert len(large) >= 10
     for line in large:
         share = tpu_compile.predicted(line) / (line['bytes'] - line['generated_code_bytes'])

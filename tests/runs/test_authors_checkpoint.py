@@ -1,4 +1,5 @@
-"""Networks of the authors' code become runs: they compute what they computed, can be trained further, or are refused by name."""
+"""Networks of the authors' code become runs: they compute what they computed, can be trained further, or are
+refused by name."""
 
 import dataclasses
 import functools
@@ -55,7 +56,8 @@ def images(size):
 
 
 def flags_of(arch):
-    """What the importer must be told; the image size only where it is not the authors' for so many resolutions."""
+    """What the importer must be told; the image size only where it is not the authors' for so many
+    resolutions."""
     act = 'lrelu' if arch.final_act == 'none' else arch.final_act
     size = [] if arch.size == 4 * 2 ** (len(arch.mult) - 1) else [f'--image_size={arch.size}']
     norm = [f'--norm={arch.norm}'] if arch.norm in ('group', 'instance') and arch.channels % 32 == 0 else []
@@ -64,7 +66,9 @@ def flags_of(arch):
 
 def imported(capsys, prefix, workdir, *flags):
     """What the command line says that it imported."""
-    code, out, err = call(capsys, '--mode=import_official', f'--official_checkpoint={prefix}', f'--workdir={workdir}', *flags)
+    code, out, err = call(
+        capsys, '--mode=import_official', f'--official_checkpoint={prefix}', f'--workdir={workdir}', *flags
+    )
     assert code == 0, err
     return out
 
@@ -79,7 +83,11 @@ def test_every_architecture_computes_what_it_did(capsys, tmp_path, name):
     """From a u that has not converged, by one power iteration; the network trained further is the same."""
     arch = ARCHITECTURES[name]
     weights = variables(arch, seed=0)
-    prefix = write(tmp_path / 'ckpt-iter5000', {'model_ema': weights, 'model': variables(arch, seed=1)}, slots=name == 'defaults')
+    prefix = write(
+        tmp_path / 'ckpt-iter5000',
+        {'model_ema': weights, 'model': variables(arch, seed=1)},
+        slots=name == 'defaults',
+    )
     imported(capsys, prefix, tmp_path / 'run', *flags_of(arch))
     reference = forward(arch, weights, images(arch.size), LEVEL)
     model, _ = checkpoint.load_model(tmp_path / 'run')
@@ -92,7 +100,13 @@ def test_the_raw_weights_on_demand(capsys, tmp_path):
     prefix = write(tmp_path / 'both', {'model_ema': variables(SMALL, seed=0), 'model': raw}, iteration=70_000)
     out = imported(capsys, f'{prefix}.index', tmp_path / 'run', '--image_size=32', '--official_weights=model')
     assert 'model of' in out and 'iteration 70,000' in out
-    assert relative_error(energies_of(checkpoint.load_model(tmp_path / 'run')[0], 32), forward(SMALL, raw, images(32), LEVEL)) < 1e-4
+    assert (
+        relative_error(
+            energies_of(checkpoint.load_model(tmp_path / 'run')[0], 32),
+            forward(SMALL, raw, images(32), LEVEL),
+        )
+        < 1e-4
+    )
     assert json.loads((tmp_path / 'run' / 'official.json').read_text()) == {
         'official_checkpoint': f'{prefix}.index',
         'official_weights': 'model',
@@ -112,7 +126,12 @@ def test_one_power_iteration_is_made_of_an_imported_u(further):
 def test_published_numbers_through_the_exported_energy(capsys, tmp_path):
     with np.load(FIXTURE / 'expected.npz') as file:
         expected = dict(file)
-    flags = ('--mode=import_official,sample,export', f'--export_dir={tmp_path / "export"}', '--num_samples=2', '--mcmc_steps=1')
+    flags = (
+        '--mode=import_official,sample,export',
+        f'--export_dir={tmp_path / "export"}',
+        '--num_samples=2',
+        '--mcmc_steps=1',
+    )
     imported(capsys, OFFICIAL, tmp_path / 'run', *flags)
     assert len(list((tmp_path / 'run' / 'samples').glob('*.png'))) == 2
     energy = tf.saved_model.load(str(tmp_path / 'export' / '1')).signatures['energy']
@@ -123,21 +142,43 @@ def test_published_numbers_through_the_exported_energy(capsys, tmp_path):
     card = (tmp_path / 'export' / '1' / 'README.md').read_text()
     assert "`model_ema` of `ckpt-iter12345`, which the authors' code trained for 12,345 iterations" in card
     assert 'does not say what it was trained on' in card and 'nothing was trained since' in card
-    assert not [words for words in ('Command:', 'decay', 'batches of', '; seed', 'Time in training') if words in card]
+    assert not [
+        words for words in ('Command:', 'decay', 'batches of', '; seed', 'Time in training') if words in card
+    ]
     assert relative_error(values['energy'], -expected['energy'] / delta_squared[expected['t']]) < 1e-4
 
 
-LEARN = ['--dataset=digits', '--image_size=16', '--batch_size=8', '--mcmc_steps=2', '--log_every=1', '--grid_every=100']
+LEARN = [
+    '--dataset=digits',
+    '--image_size=16',
+    '--batch_size=8',
+    '--mcmc_steps=2',
+    '--log_every=1',
+    '--grid_every=100',
+]
 
 
 @pytest.fixture(scope='module')
 def further(tmp_path_factory):
-    """A checkpoint, the workdir of its import, and those that were trained six steps further, as they are and with a minute rate."""
+    """A checkpoint, the workdir of its import, and those that were trained six steps further, as they are and
+    with a minute rate."""
     root = tmp_path_factory.mktemp('further')
     prefix = write(root / 'ckpt', {'model_ema': variables(SMALL, seed=0), 'model': variables(SMALL, seed=1)})
     official_checkpoint = f'--official_checkpoint={prefix}'
     for name, flags in {'run': [], 'still': ['--learning_rate=1e-8']}.items():
-        assert cli.main(['run.py', '--mode=import_official', official_checkpoint, f'--workdir={root / name}', *LEARN, *flags]) == 0
+        assert (
+            cli.main(
+                [
+                    'run.py',
+                    '--mode=import_official',
+                    official_checkpoint,
+                    f'--workdir={root / name}',
+                    *LEARN,
+                    *flags,
+                ]
+            )
+            == 0
+        )
     shutil.copytree(root / 'run', root / 'further')
     for name in ('further', 'still'):
         assert cli.main(['run.py', f'--workdir={root / name}', '--train_steps=6']) == 0
@@ -145,11 +186,14 @@ def further(tmp_path_factory):
 
 
 def losses_of(workdir):
-    return np.array([json.loads(line)['loss'] for line in (workdir / 'metrics.jsonl').read_text().splitlines()])
+    return np.array(
+        [json.loads(line)['loss'] for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    )
 
 
 def test_further_training_starts_at_its_level(further):
-    """The first loss is that of the imported network, and the next ones are those of a network that stands still."""
+    """The first loss is that of the imported network, and the next ones are those of a network that stands
+    still."""
     prefix, root = further
     trained, still = losses_of(root / 'further'), losses_of(root / 'still')
     model = compiled_model(config.load(root / 'run'))
@@ -200,19 +244,25 @@ def changed(name, value):
     (without('conv2d_in/conv/w'), 'lacks model_ema/net/conv2d_in/conv/w'),
     (without('temb_dense_2/dense/b'), 'lacks model_ema/net/temb_dense_2/dense/b'),
     (without('res_levels/1/0/conv2d_1/conv/w'), 'lacks model_ema/net/res_levels/1/0/conv2d_1/conv/w'),
-    (without('res_levels/0/0/conv2d_1/conv/layer/b'), 'lacks model_ema/net/res_levels/0/0/conv2d_1/conv/layer/b'),
-    (without('res_levels/0/0/conv2d_2/conv/layer/g'), 'lacks model_ema/net/res_levels/0/0/conv2d_2/conv/layer/g'),
-    (without('res_levels/1/0/conv2d_shortcut/conv/sn_u'), 'lacks model_ema/net/res_levels/1/0/conv2d_shortcut/conv/sn_u'),
+    (without('res_levels/0/0/conv2d_1/conv/layer/b'),
+    'lacks model_ema/net/res_levels/0/0/conv2d_1/conv/layer/b'),
+    (without('res_levels/0/0/conv2d_2/conv/layer/g'),
+    'lacks model_ema/net/res_levels/0/0/conv2d_2/conv/layer/g'),
+    (without('res_levels/1/0/conv2d_shortcut/conv/sn_u'),
+    'lacks model_ema/net/res_levels/1/0/conv2d_shortcut/conv/sn_u'),
     (without('res_levels/1/0/dense/dense/w'), 'lacks model_ema/net/res_levels/1/0/dense/dense/w'),
-    (renamed('res_levels/0/0/conv2d_1/conv/w', 'res_levels/0/1/conv2d_1/conv/w'), 'lacks model_ema/net/res_levels/0/0/conv2d_1/conv/w'),
+    (renamed('res_levels/0/0/conv2d_1/conv/w', 'res_levels/0/1/conv2d_1/conv/w'),
+    'lacks model_ema/net/res_levels/0/0/conv2d_1/conv/w'),
     (reshaped('resample/w', 3), 'holds model_ema/net/resample/w, which no such network has'),
-    (reshaped('downsample_s/1/conv2d/conv/w', 3, 3, 16, 16), 'holds model_ema/net/downsample_s/1/conv2d/conv/w'),
+    (reshaped('downsample_s/1/conv2d/conv/w', 3, 3, 16, 16),
+    'holds model_ema/net/downsample_s/1/conv2d/conv/w'),
     (reshaped('temb_dense_0/dense/w', 8, 30), r'temb_dense_0/dense/w of shape \[8, 30\], not \[8, 32\]'),
     (reshaped('conv2d_in/conv/w', 3, 3, 4, 8), 'images of 4 channels'),
     (reshaped('conv2d_in/conv/w', 27, 8), r'conv2d_in/conv has shape \[27, 8\]'),
     (reshaped('res_levels/1/0/conv2d_1/conv/w', 3, 3, 8, 12), '8,12 channels, which are no multiples of 8'),
     (changed('conv2d_in/conv/layer/b', np.nan), 'conv2d_in/conv/layer/b is not float32 and finite'),
-    (lambda weights: weights.update({'conv2d_in/conv/sn_u': np.ones([1, 8])}), 'conv2d_in/conv/sn_u is not float32 and finite'),
+    (lambda weights: weights.update({'conv2d_in/conv/sn_u': np.ones([1, 8])}), 'conv2d_in/conv/sn_u is not '
+                                                                               'float32 and finite'),
 ])  # fmt: skip
 def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
     weights = variables(SMALL, seed=0)
@@ -226,17 +276,23 @@ def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
 
 @pytest.mark.parametrize(('networks', 'flags', 'message'), [
     ({'model': SMALL}, [], 'has no model_ema/net: give --official_weights=model'),
-    ({'model_ema': SMALL}, ['--official_weights=model'], 'has no model/net: give --official_weights=model_ema'),
+    ({'model_ema': SMALL}, ['--official_weights=model'], 'has no model/net: give '
+                                                         '--official_weights=model_ema'),
     ({'generator': SMALL}, [], "is not of the authors' code: it holds generator/net/conv2d_in/conv/layer/W"),
-    ({'model_ema': SMALL}, ['--channels=16', '--nogain'], r'is not of --channels=16 \(it has 8\), --gain=False \(it has True\): drop'),
+    ({'model_ema': SMALL}, ['--channels=16', '--nogain'], r'is not of --channels=16 \(it has 8\), '
+                                                          r'--gain=False \(it has True\): drop'),
     ({'model_ema': SMALL}, ['--recipe=cdrl'], r'is not of --recipe=cdrl \(it has t6\)'),
     ({'model_ema': SMALL}, ['--image_size=33'], '--image_size=33 must'),
     ({'model_ema': SMALL}, ['--image_size=64', '--dataset=cifar10', '--num_classes=10'], '--num_classes=10'),
-    ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'begins a run itself: drop --restart'),
-    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'begins a run itself: drop --model'),
+    ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'begins a run itself: drop '
+                                                                          '--restart'),
+    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'begins a run itself: drop '
+                                                                                '--model'),
     ({'model_ema': SMALL}, ['--final_act=tanh'], '--final_act=tanh must be one of relu, swish, identity'),
-    ({'model_ema': dataclasses.replace(SMALL, channels=32, norm='group')}, [], 'give --norm=group or --norm=instance'),
-    ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'], r'not of --norm=batch \(it has instance\)'),
+    ({'model_ema': dataclasses.replace(SMALL, channels=32, norm='group')}, [], 'give --norm=group or '
+                                                                               '--norm=instance'),
+    ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'], r'not of --norm=batch '
+                                                                                   r'\(it has instance\)'),
     ({'model_ema': dataclasses.replace(SMALL, attention=True)}, ['--image_size=16'],
      r'attn_s/16/0/nin_k/nin/W of shape \[16, 16\], not \[8, 8\].*is --image_size right'),
     ({'model_ema': dataclasses.replace(SMALL, attention=True)}, ['--image_size=8'],
@@ -254,21 +310,33 @@ def test_what_contradicts_the_checkpoint_is_refused(tmp_path, capsys, networks, 
 def test_what_is_needed_is_asked_for(tmp_path, capsys):
     assert 'needs --official_checkpoint' in refused(capsys, '--mode=import_official', f'--workdir={tmp_path}')
     assert 'needs --workdir' in refused(capsys, '--mode=import_official', f'--official_checkpoint={OFFICIAL}')
-    assert 'is for --mode=import_official' in refused(capsys, '--mode=sample', f'--official_checkpoint={OFFICIAL}')
-    line = refused(capsys, '--mode=import_official', f'--workdir={tmp_path}', f'--official_checkpoint={FIXTURE}')
+    assert 'is for --mode=import_official' in refused(
+        capsys, '--mode=sample', f'--official_checkpoint={OFFICIAL}'
+    )
+    line = refused(
+        capsys, '--mode=import_official', f'--workdir={tmp_path}', f'--official_checkpoint={FIXTURE}'
+    )
     assert f'there is no {FIXTURE}.index' in line
 
 
 def test_a_run_of_the_package_is_no_such_checkpoint(further, tmp_path, capsys):
     state = checkpoint.find(further[1] / 'run', 0) + '/state'
-    line = refused(capsys, '--mode=import_official', f'--workdir={tmp_path / "run"}', f'--official_checkpoint={state}')
+    line = refused(
+        capsys, '--mode=import_official', f'--workdir={tmp_path / "run"}', f'--official_checkpoint={state}'
+    )
     assert f"{state} is not of the authors' code: it holds adam/" in line
 
 
 def test_a_run_that_is_there_stays(further, capsys):
     prefix, root = further
     before = {path: path.read_bytes() for path in sorted((root / 'run').rglob('*')) if path.is_file()}
-    line = refused(capsys, '--mode=import_official', f'--workdir={root / "run"}', f'--official_checkpoint={prefix}', '--image_size=16')
+    line = refused(
+        capsys,
+        '--mode=import_official',
+        f'--workdir={root / "run"}',
+        f'--official_checkpoint={prefix}',
+        '--image_size=16',
+    )
     assert f'--workdir={root / "run"} holds a run' in line
     assert {path: path.read_bytes() for path in sorted((root / 'run').rglob('*')) if path.is_file()} == before
 

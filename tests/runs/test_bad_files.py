@@ -1,4 +1,5 @@
-"""Damaged and hostile checkpoints, statistics and sets of samples: the same numbers, or a refusal that names the file."""
+"""Damaged and hostile checkpoints, statistics and sets of samples: the same numbers, or a refusal that names
+the file."""
 
 import dataclasses
 import io
@@ -26,7 +27,9 @@ from drl_tf.runs import checkpoint, samples
 from drl_tf.training.train import compiled_model
 
 SHAPE = (2, 2, 1)
-PLAIN = Extractor('plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None))
+PLAIN = Extractor(
+    'plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None)
+)
 TINIEST = ['--image_size=4', '--channels=4', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=1']
 
 
@@ -68,8 +71,12 @@ def test_damaged_checkpoints(sealed, data):
         elif kind == 'manifest':
             file = pathlib.Path(path) / 'manifest.json'
             tree = json.loads(file.read_text())
-            tree[data.draw(st.sampled_from(sorted(tree)))] = data.draw(st.sampled_from([None, 1, [], {'bytes': -1}, {'sha': ''}, 'x']))
-            file.write_text(json.dumps(data.draw(st.sampled_from([tree, [tree], None, 1, 'x', {'../../x': {}}]))))
+            tree[data.draw(st.sampled_from(sorted(tree)))] = data.draw(
+                st.sampled_from([None, 1, [], {'bytes': -1}, {'sha': ''}, 'x'])
+            )
+            file.write_text(
+                json.dumps(data.draw(st.sampled_from([tree, [tree], None, 1, 'x', {'../../x': {}}])))
+            )
         else:
             file.write_bytes(elsewhere)
             other.write_bytes(content if kind == 'swap' else elsewhere)
@@ -78,7 +85,11 @@ def test_damaged_checkpoints(sealed, data):
             checkpoint.restore(model, copy)
         except UserError as error:
             assert str(path) in str(error) and '\n' not in str(error)
-            assert file.name in str(error) or other.name in str(error) or 'manifest.json' in (file.name, other.name), error
+            assert (
+                file.name in str(error)
+                or other.name in str(error)
+                or 'manifest.json' in (file.name, other.name)
+            ), error
         for mine, former in zip(weights_of(model), before, strict=True):
             np.testing.assert_array_equal(mine, former)
         assert left == {file: file.read_bytes() for file in pathlib.Path(path).iterdir()}
@@ -87,7 +98,13 @@ def test_damaged_checkpoints(sealed, data):
 def packed(**arrays):
     """A `.npz` file; what is no array is pickled."""
     file = io.BytesIO()
-    np.savez(file, **{name: value if isinstance(value, np.ndarray) else np.array([value], object) for name, value in arrays.items()})
+    np.savez(
+        file,
+        **{
+            name: value if isinstance(value, np.ndarray) else np.array([value], object)
+            for name, value in arrays.items()
+        },
+    )
     return file.getvalue()
 
 
@@ -98,7 +115,11 @@ def arrays(draw, sound):
     for _ in range(draw(st.integers(1, 2))):
         name = draw(st.sampled_from(sorted(sound)))
         old = np.asarray(sound[name])
-        change = draw(st.sampled_from(['lost', 'new', 'shape', 'rank', 'type', 'nan', 'empty', 'object', 'text', 'negative']))
+        change = draw(
+            st.sampled_from(
+                ['lost', 'new', 'shape', 'rank', 'type', 'nan', 'empty', 'object', 'text', 'negative']
+            )
+        )
         if change == 'lost':
             fields.pop(name, None)
         elif change == 'new':
@@ -107,12 +128,18 @@ def arrays(draw, sound):
             fields[name] = {
                 'shape': lambda old=old: np.concatenate([np.atleast_1d(old)] * 2),
                 'rank': lambda old=old: old[None],
-                'type': lambda old=old: old.astype('U7' if old.dtype.kind == 'U' else draw(st.sampled_from(['U7', 'S3', bool, complex]))),
+                'type': lambda old=old: old.astype(
+                    'U7' if old.dtype.kind == 'U' else draw(st.sampled_from(['U7', 'S3', bool, complex]))
+                ),
                 'nan': lambda old=old: np.full(old.shape, np.nan),
                 'empty': lambda: np.zeros(draw(st.sampled_from([0, (0, 0), (0, 3), ()]))),
                 'object': lambda old=old: old.astype(object),
-                'text': lambda: np.array(draw(st.sampled_from(['{}', '[]', '[' * 99999, '{"mean": 1}', 'null']))),
-                'negative': lambda old=old: -old if old.dtype.kind == 'f' and old.shape == (4, 4) else np.array('1'),
+                'text': lambda: np.array(
+                    draw(st.sampled_from(['{}', '[]', '[' * 99999, '{"mean": 1}', 'null']))
+                ),
+                'negative': lambda old=old: (
+                    -old if old.dtype.kind == 'f' and old.shape == (4, 4) else np.array('1')
+                ),
             }[change]()
     return packed(**fields)
 
@@ -122,7 +149,9 @@ def fields_of(content):
         return {name: file[name] for name in file.files}
 
 
-FOUND = statistics.summarise(PLAIN, [np.random.default_rng(0).integers(0, 256, [30, *SHAPE], np.uint8)], 'pictures', keep=20)[0]
+FOUND = statistics.summarise(
+    PLAIN, [np.random.default_rng(0).integers(0, 256, [30, *SHAPE], np.uint8)], 'pictures', keep=20
+)[0]
 
 
 @pytest.fixture(scope='module')
@@ -136,7 +165,9 @@ def statistics_file(tmp_path_factory):
 @given(data=st.data())
 def test_bad_statistics(statistics_file, data):
     fields, path = fields_of(statistics_file.read_bytes()), statistics_file.with_name('bad.npz')
-    path.write_bytes(data.draw(st.one_of(damaged(statistics_file.read_bytes()), arrays(fields), descriptions(fields))))
+    path.write_bytes(
+        data.draw(st.one_of(damaged(statistics_file.read_bytes()), arrays(fields), descriptions(fields)))
+    )
     try:
         found = statistics.load(path, PLAIN)
     except UserError as error:
@@ -202,7 +233,9 @@ def sets(draw, sound):
     tree = json.loads(json.dumps(sound))
     part = draw(st.sampled_from([tree, tree['settings']]))
     name = draw(st.sampled_from(sorted(part)))
-    part[name] = draw(st.sampled_from([None, -1, 0, 10**12, 10**400, 2.5, '5', True, [], {}, [2, 2], 'abc', [None], 1]))
+    part[name] = draw(
+        st.sampled_from([None, -1, 0, 10**12, 10**400, 2.5, '5', True, [], {}, [2, 2], 'abc', [None], 1])
+    )
     if draw(st.booleans()):
         del part[name]
     return draw(st.sampled_from([json.dumps(tree), json.dumps([tree]), '[' * 99999])).encode()
@@ -228,7 +261,9 @@ def test_bad_arrays_of_samples(data, extension):
         except UserError as error:
             assert str(path) in str(error) and '\n' not in str(error)
         else:  # A .npy file has no checksum: a changed grey level cannot be seen, a lost one can.
-            assert found.shape[1:] == SHAPE and (extension == '.npy' or len(found) != 5 or np.array_equal(found, images))
+            assert found.shape[1:] == SHAPE and (
+                extension == '.npy' or len(found) != 5 or np.array_equal(found, images)
+            )
 
 
 @pytest.mark.parametrize('name', ['mean', 'covariance', 'features', 'description', 'pool_3'])

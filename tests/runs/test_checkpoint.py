@@ -14,7 +14,10 @@ from drl_tf.runs import checkpoint
 
 
 def state(model):
-    return [np.array(variable) for variable in (*model.network.weights, *model.ema_network.weights, *model.optimizer.variables)]
+    return [
+        np.array(variable)
+        for variable in (*model.network.weights, *model.ema_network.weights, *model.optimizer.variables)
+    ]
 
 
 def disturb(model):
@@ -41,7 +44,9 @@ def test_keeps_the_last_three_and_no_half_written_one(tmp_path, monkeypatch):
     assert checkpoint.steps(tmp_path) == [6, 7, 8]
     model.optimizer.iterations.assign(9)
     monkeypatch.setattr(os, 'replace', _full_disk)
-    with pytest.raises(UserError, match=r'00000009 could not be written .*No space.* the older ones are sound'):
+    with pytest.raises(
+        UserError, match=r'00000009 could not be written .*No space.* the older ones are sound'
+    ):
         checkpoint.save(model, tmp_path)
     assert os.listdir(checkpoint.directory(tmp_path)) and checkpoint.steps(tmp_path) == [6, 7, 8]
     assert checkpoint.restore(model, tmp_path) == 8
@@ -79,7 +84,9 @@ DAMAGES = {
 @pytest.mark.parametrize('name', ['state.index', 'state.data-00000-of-00001', 'config.json', 'manifest.json'])
 def test_a_damaged_checkpoint_is_passed_over(two_checkpoints, caplog, damage, name):
     model, workdir = two_checkpoints
-    reason = '' if name == 'manifest.json' and damage == 'a flipped bit' else name  # It may be in the name or the sum of another file.
+    reason = (
+        '' if name == 'manifest.json' and damage == 'a flipped bit' else name
+    )  # It may be in the name or the sum of another file.
     DAMAGES[damage](workdir / 'checkpoints' / '00000002' / name)
     disturb(model)
     assert checkpoint.restore(model, workdir) == 1 == int(model.optimizer.iterations)

@@ -1,4 +1,5 @@
-"""Exported models in place of runs: --model by name and directory, --init_from, models within an installed package, damage."""
+"""Exported models in place of runs: --model by name and directory, --init_from, models within an installed
+package, damage."""
 
 import json
 import shutil
@@ -37,11 +38,22 @@ def test_a_model_that_is_named_samples_what_its_run_samples(capsys, shipped):
     shutil.copytree(golden.DIRECTORY / 'cdrl', run, ignore=shutil.ignore_patterns('saved_model'))
     expected = sampled(capsys, f'--workdir={run}')
     assert np.ptp(expected) > 0
-    for arguments in (['--model=digits'], ['--workdir=runs/model_digits'], ['--model=package/saved_models/digits', '--workdir=w']):
+    for arguments in (
+        ['--model=digits'],
+        ['--workdir=runs/model_digits'],
+        ['--model=package/saved_models/digits', '--workdir=w'],
+    ):
         assert np.abs(sampled(capsys, *arguments) - expected).max() <= 1
-    assert np.abs(sampled(capsys, '--model=digits', '--label=3', '--guidance=1', '--mcmc_steps=4') - expected).max() > 1
+    assert (
+        np.abs(
+            sampled(capsys, '--model=digits', '--label=3', '--guidance=1', '--mcmc_steps=4') - expected
+        ).max()
+        > 1
+    )
     assert (shipped / 'runs' / 'model_digits' / 'samples').is_dir()
-    assert json.loads((shipped / 'w' / 'model.json').read_text())['model'] == str(shipped / 'package' / 'saved_models' / 'digits' / '1')
+    assert json.loads((shipped / 'w' / 'model.json').read_text())['model'] == str(
+        shipped / 'package' / 'saved_models' / 'digits' / '1'
+    )
 
 
 def test_the_newest_version_is_taken(shipped):
@@ -99,7 +111,14 @@ def test_wrong_use(capsys, shipped, arguments, words):
 
 
 @pytest.mark.parametrize(
-    'name', ['config.json', 'manifest.json', 'saved_model.pb', 'variables/variables.index', 'variables/variables.data-00000-of-00001']
+    'name',
+    [
+        'config.json',
+        'manifest.json',
+        'saved_model.pb',
+        'variables/variables.index',
+        'variables/variables.data-00000-of-00001',
+    ],
 )
 @pytest.mark.parametrize('damage', ['flip', 'cut', 'lose'])
 def test_damage_is_named(capsys, shipped, name, damage):
@@ -123,18 +142,31 @@ def test_a_workdir_whose_model_is_gone(capsys, shipped):
 def test_an_exported_model_is_exported_again(capsys, shipped):
     code, _, err = call(capsys, '--mode=export', '--model=digits', '--export_dir=again', '--max_samples=3')
     assert code == 0, err
-    assert json.loads((shipped / 'again' / '1' / 'assets.extra' / 'drl_tf.json').read_text())['max_samples'] == 3
+    assert (
+        json.loads((shipped / 'again' / '1' / 'assets.extra' / 'drl_tf.json').read_text())['max_samples'] == 3
+    )
     assert np.abs(sampled(capsys, '--model=again') - sampled(capsys, '--model=digits')).max() <= 1
 
 
 def test_an_installed_package_brings_its_models(small_export, tmp_path):
-    """A wheel with the small model in `saved_models/` is unpacked; from anywhere, its command samples by name."""
+    """A wheel with the small model in `saved_models/` is unpacked; from anywhere, its command samples by
+    name."""
     for name in ('setup.cfg', 'pyproject.toml', 'README.md'):
         shutil.copy(ROOT / name, tmp_path)
     for name in ('drl_tf', 'flags'):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copytree(small_export, tmp_path / 'saved_models' / 'small' / '1')
-    pip = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir=wheels', '.']
+    pip = [
+        sys.executable,
+        '-m',
+        'pip',
+        'wheel',
+        '--quiet',
+        '--no-deps',
+        '--no-build-isolation',
+        '--wheel-dir=wheels',
+        '.',
+    ]
     made = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     with zipfile.ZipFile(next((tmp_path / 'wheels').iterdir())) as wheel:
@@ -143,8 +175,17 @@ def test_an_installed_package_brings_its_models(small_export, tmp_path):
     files = sorted(str(path.relative_to(small_export)) for path in small_export.rglob('*') if path.is_file())
     assert sorted(str(path.relative_to(inside)) for path in inside.rglob('*') if path.is_file()) == files
     (tmp_path / 'anywhere').mkdir()
-    script = "import sys; from drl_tf import cli; sys.exit(cli.main(['drl-tf', '--mode=sample', '--model=small', '--num_samples=2']))"
+    script = (
+        "import sys; from drl_tf.cli.main import main; sys.exit(main(['drl-tf', '--mode=sample', "
+        "'--model=small', '--num_samples=2']))"
+    )
     environment = {'PYTHONPATH': str(tmp_path / 'site'), 'PATH': '/usr/bin:/bin', 'TF_CPP_MIN_LOG_LEVEL': '3'}
-    done = subprocess.run([sys.executable, '-c', script], cwd=tmp_path / 'anywhere', env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        cwd=tmp_path / 'anywhere',
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'anywhere' / 'runs' / 'model_small' / 'samples' / '00000004-ema-2-seed0.png').exists()

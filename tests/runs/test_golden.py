@@ -1,4 +1,5 @@
-"""Checkpoints and SavedModels that an earlier version wrote still load, go on, and give the numbers that they gave then."""
+"""Checkpoints and SavedModels that an earlier version wrote still load, go on, and give the numbers that they
+gave then."""
 
 import shutil
 
@@ -27,11 +28,16 @@ def assert_same_numbers(found, expected):
     assert found.keys() == expected.keys() - {'losses'} and len(found) >= 4
     for name, value in found.items():
         assert np.ptp(expected[name]) > 0
-        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1 if name.startswith('sample') else 1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            value, expected[name], rtol=1e-4, atol=1 if name.startswith('sample') else 1e-5, err_msg=name
+        )
 
 
 def test_the_saved_model_answers_as_it_did(recipe, expected):
-    assert_same_numbers(golden.answers(tf.saved_model.load(str(golden.DIRECTORY / recipe / 'saved_model' / '1')).signatures), expected)
+    assert_same_numbers(
+        golden.answers(tf.saved_model.load(str(golden.DIRECTORY / recipe / 'saved_model' / '1')).signatures),
+        expected,
+    )
 
 
 def test_the_checkpoint_gives_the_numbers_it_gave(recipe, expected):

@@ -1,4 +1,5 @@
-"""Sets of samples: an interruption costs a shard and no bit, sets are not mixed, and nothing damaged is read."""
+"""Sets of samples: an interruption costs a shard and no bit, sets are not mixed, and nothing damaged is
+read."""
 
 import json
 import logging
@@ -24,7 +25,15 @@ NAMES = [f'images-{index:05d}-of-00003.npz' for index in range(3)]
 def model():
     """Two levels of one step, two images at once."""
     keras.utils.set_random_seed(0)
-    options = dict(image_size=SIZE, image_channels=1, channels=4, channel_mult=(1,), num_res_blocks=1, num_levels=2, mcmc_steps=(1,))
+    options = dict(
+        image_size=SIZE,
+        image_channels=1,
+        channels=4,
+        channel_mult=(1,),
+        num_res_blocks=1,
+        num_levels=2,
+        mcmc_steps=(1,),
+    )
     return build_model(Config().replace(**options, sample_batch_size=2, precision='float32'))
 
 
@@ -77,13 +86,20 @@ def test_a_set_is_what_the_model_draws(model, whole):
     with np.load(whole / NAMES[2]) as file:
         assert (file['first'], file['seed'], file['images'].shape) == (8, 3, (2, *SHAPE))
     settings = json.loads((whole / 'samples.json').read_text())['settings']
-    assert (settings['seed'], settings['step'], settings['weights'], settings['mcmc_steps']) == (3, 7, 'ema', [1])
+    assert (settings['seed'], settings['step'], settings['weights'], settings['mcmc_steps']) == (
+        3,
+        7,
+        'ema',
+        [1],
+    )
 
 
 def test_the_states_of_the_first_images_come_back(model, tmp_path):
     states = draw(model, tmp_path)
     assert len(states) == 3 and states[0].shape == (2, *SHAPE)
-    np.testing.assert_array_equal(np.clip(np.round((states[-1].numpy() + 1) * 127.5), 0, 255), read(tmp_path)[:2])
+    np.testing.assert_array_equal(
+        np.clip(np.round((states[-1].numpy() + 1) * 127.5), 0, 255), read(tmp_path)[:2]
+    )
     assert draw(model, tmp_path) is None
 
 
@@ -230,7 +246,8 @@ samples.draw(model, sys.argv[2], 13, 5, step)
 
 
 def test_two_replicas_draw_the_images_of_one(tiny_run, tmp_path):
-    """Seven at once are four on each; thirteen images divide by neither. One device then finds the set finished."""
+    """Seven at once are four on each; thirteen images divide by neither. One device then finds the set
+    finished."""
     done = run('-c', TWO_REPLICAS, tiny_run, tmp_path / 'two')
     assert done.returncode == 0, done.stderr
     model, step = checkpoint.load_model(tiny_run)

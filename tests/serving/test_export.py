@@ -20,7 +20,8 @@ assert not any(name.startswith('drl_tf') for name in sys.modules)
 signatures = tf.saved_model.load(sys.argv[1]).signatures
 x = np.load(sys.argv[2])
 out = {}
-for name, keys in dict(sample=('seed', 'num_samples'), energy=('images', 'level'), denoise=('images', 'level', 'seed')).items():
+for name, keys in dict(sample=('seed', 'num_samples'), energy=('images', 'level'), denoise=('images', 'level',
+'seed')).items():
     feed = {key: tf.constant(x[key]) for key in keys}
     out.update({f'{name}_{key}': value.numpy() for key, value in signatures[name](**feed).items()})
 np.savez(sys.argv[3], **out)
@@ -57,7 +58,12 @@ def exported(tiny_run, tmp_path_factory):
     """The folder of a SavedModel made by the command line, beside a former version."""
     parent = tmp_path_factory.mktemp('saved_models') / 'digits'
     (parent / '1').mkdir(parents=True)
-    assert cli.main(['run.py', '--mode=export', f'--workdir={tiny_run}', f'--export_dir={parent}', '--max_samples=50']) == 0
+    assert (
+        cli.main(
+            ['run.py', '--mode=export', f'--workdir={tiny_run}', f'--export_dir={parent}', '--max_samples=50']
+        )
+        == 0
+    )
     assert sorted(path.name for path in parent.iterdir() if not path.name.startswith('.')) == ['1', '2']
     return parent / '2'
 
@@ -75,7 +81,12 @@ def model(tiny_run):
 @pytest.fixture(scope='module')
 def request_data():
     images = np.random.default_rng(0).normal(size=(5, 16, 16, 1)).astype(np.float32)
-    return {'images': images, 'level': np.int32([0, 1, 2, 4, 5]), 'seed': np.int32([11, 1]), 'num_samples': np.int32(3)}
+    return {
+        'images': images,
+        'level': np.int32([0, 1, 2, 4, 5]),
+        'seed': np.int32([11, 1]),
+        'num_samples': np.int32(3),
+    }
 
 
 @pytest.mark.parametrize('script', [LOAD, LOAD_V1], ids=['load', 'v1_session'])
@@ -87,7 +98,9 @@ def test_clean_process_gives_the_values_of_this_one(exported, model, request_dat
     images, level, seed = (tf.constant(request_data[name]) for name in ('images', 'level', 'seed'))
     log_density = model.density_at(level)(images).numpy()
     np.testing.assert_allclose(out['energy_energy'], -log_density, rtol=1e-4)
-    np.testing.assert_allclose(out['energy_network_output'], log_density * model.schedule.delta[level] ** 2, rtol=1e-4)
+    np.testing.assert_allclose(
+        out['energy_network_output'], log_density * model.schedule.delta[level] ** 2, rtol=1e-4
+    )
     x_t = model.denoise(images, level, seed)
     np.testing.assert_allclose(out['denoise_images'], x_t, atol=1e-3)
     samples = pictures.to_uint8(model.sample(3, seed)[-1])
@@ -96,7 +109,12 @@ def test_clean_process_gives_the_values_of_this_one(exported, model, request_dat
 
 
 def test_sample_does_not_depend_on_the_number(signatures):
-    many, few = (signatures['sample'](seed=tf.constant([3, 4]), num_samples=tf.constant(n))['images'].numpy().astype(int) for n in (17, 2))
+    many, few = (
+        signatures['sample'](seed=tf.constant([3, 4]), num_samples=tf.constant(n))['images']
+        .numpy()
+        .astype(int)
+        for n in (17, 2)
+    )
     assert np.abs(many[:2] - few).max() <= 1
     assert np.abs(many[0] - many[1]).max() > 1
 
@@ -108,16 +126,20 @@ def test_sample_does_not_depend_on_the_number(signatures):
     ('energy', {'images': np.full([5, 16, 16, 1], np.nan, np.float32)}, 'finite'),
     ('denoise', {'level': [0, 1, 2, 3, 6]}, 'level must be from 0 to 5'),
     ('denoise', {'images': np.full([5, 16, 16, 1], np.inf, np.float32)}, 'finite'),
-    ('energy', {'images': np.zeros([0, 16, 16, 1], np.float32), 'level': []}, 'number of images must be from 1 to 50'),
+    ('energy', {'images': np.zeros([0, 16, 16, 1], np.float32), 'level': []}, 'number of images must be '
+                                                                              'from 1 to 50'),
     ('energy', {'images': np.full([5, 16, 16, 1], 1e38, np.float32)}, 'finite'),
-    ('denoise', {'images': np.zeros([51, 16, 16, 1], np.float32), 'level': [0] * 51}, 'number of images must be from 1 to 50'),
+    ('denoise', {'images': np.zeros([51, 16, 16, 1], np.float32), 'level': [0] * 51}, 'number of images '
+                                                                                      'must be from 1 to 50'),
     ('sample', {'num_samples': 0}, 'num_samples must be from 1 to 50'),
     ('sample', {'num_samples': 51}, 'num_samples must be from 1 to 50'),
 ])  # fmt: skip
 def test_wrong_requests(signatures, request_data, signature, changes, message):
     function = signatures[signature]
     names = function.structured_input_signature[1]
-    feed = {name: tf.constant(changes.get(name, request_data[name]), spec.dtype) for name, spec in names.items()}
+    feed = {
+        name: tf.constant(changes.get(name, request_data[name]), spec.dtype) for name, spec in names.items()
+    }
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         function(**feed)
 
@@ -144,5 +166,8 @@ def _variables(path):
 
 def test_raw_and_averaged_weights_differ(model):
     x, level = tf.ones([1, 16, 16, 1]), tf.constant([2])
-    raw, ema = (module.energy(x, level)['energy'] for module in [Export(model, 1, weights) for weights in ('raw', 'ema')])
+    raw, ema = (
+        module.energy(x, level)['energy']
+        for module in [Export(model, 1, weights) for weights in ('raw', 'ema')]
+    )
     assert np.abs(raw - ema).max() > 1e-3

@@ -1,4 +1,5 @@
-"""An export as a server meets it: loaded by the v1 Session, asked by requests of TensorFlow Serving's own protos, found by polling."""
+"""An export as a server meets it: loaded by the v1 Session, asked by requests of TensorFlow Serving's own
+protos, found by polling."""
 
 import concurrent.futures
 import pathlib
@@ -60,13 +61,17 @@ def version(small_export):
 
 
 def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
-    """Every signature, at batches of 1, 3 and 17, through the v1 loader; the warm-up requests are answered first."""
+    """Every signature, at batches of 1, 3 and 17, through the v1 loader; the warm-up requests are answered
+    first."""
     wanted, feeds = {}, {}
     expected = Export(model, 20, log_z=(100.25, 103.5))
     for name, signature in version.signatures.items():
         for count in (1, 3, 17):
             given = inputs(count, signature.inputs)
-            feeds |= {f'{name} {count} {key}': value.astype(bytes) if value.dtype == object else value for key, value in given.items()}
+            feeds |= {
+                f'{name} {count} {key}': value.astype(bytes) if value.dtype == object else value
+                for key, value in given.items()
+            }
             function = getattr(expected, name.removesuffix('_bytes').replace('serving_default', 'sample'))
             tensors = {key: tf.constant(value) for key, value in given.items()}
             if 'images_bytes' in given:
@@ -76,12 +81,20 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
             wanted |= {f'{name} {count} {key}': value for key, value in found.items()}
     np.savez(tmp_path / 'in.npz', **feeds)
     done = subprocess.run(
-        [sys.executable, '-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz'], cwd=ROOT / 'tests', capture_output=True
+        [sys.executable, '-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz'],
+        cwd=ROOT / 'tests',
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     with np.load(tmp_path / 'out.npz') as file:
         answers = {name: file[name] for name in file.files}
-    assert {'serving_default', 'sample_bytes', 'energy_class_bytes', 'denoise_bytes', 'log_likelihood'} <= set(answers.pop('signatures'))
+    assert {
+        'serving_default',
+        'sample_bytes',
+        'energy_class_bytes',
+        'denoise_bytes',
+        'log_likelihood',
+    } <= set(answers.pop('signatures'))
     for key, answer in answers.items():
         if key.endswith('_bytes'):
             grey = np.stack([tf.io.decode_png(file).numpy() for file in answer]).astype(int)
@@ -107,7 +120,9 @@ def test_likelihoods_are_energies_with_log_z(model, version):
     """log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, with log Z_0 from 100.25 to 103.5."""
     given = inputs(5, ('images',))
     m_0 = model.schedule.m[0]
-    log_density = model.density_at(tf.zeros([5], tf.int32))(m_0.astype(np.float32) * given['images']).numpy() + 64 * np.log(m_0)
+    log_density = model.density_at(tf.zeros([5], tf.int32))(
+        m_0.astype(np.float32) * given['images']
+    ).numpy() + 64 * np.log(m_0)
     found = version.predict(request_of('log_likelihood', given))
     np.testing.assert_allclose(found['low'], log_density - 103.5, rtol=1e-4)
     np.testing.assert_allclose(found['high'], log_density - 100.25, rtol=1e-4)
@@ -116,14 +131,21 @@ def test_likelihoods_are_energies_with_log_z(model, version):
 
 def test_warm_up_requests_are_those_of_every_signature(small_export, version):
     path = small_export / 'assets.extra' / 'tf_serving_warmup_requests'
-    logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(str(path))
+    ]
     found = [log.predict_log.request for log in logs]
     assert sorted(one.model_spec.signature_name for one in found) == sorted(version.signatures)
     for one in found:
         signature = version.signatures[one.model_spec.signature_name]
-        assert {key: tensor.dtype for key, tensor in one.inputs.items()} == {key: info.dtype for key, info in signature.inputs.items()}
+        assert {key: tensor.dtype for key, tensor in one.inputs.items()} == {
+            key: info.dtype for key, info in signature.inputs.items()
+        }
         assert all(
-            tf.make_ndarray(one.inputs[key]).shape[:1] == (1,) for key in one.inputs if key not in ('seed', 'num_samples', 'guidance')
+            tf.make_ndarray(one.inputs[key]).shape[:1] == (1,)
+            for key in one.inputs
+            if key not in ('seed', 'num_samples', 'guidance')
         )
 
 
@@ -144,7 +166,8 @@ def test_concurrent_calls_with_one_seed_give_the_same_images(version):
 
 
 def test_a_polling_server_sees_whole_versions_alone(small_export, tmp_path):
-    """What is being written is no version; a partial one fails with a message while the one before it answers; then a sound one."""
+    """What is being written is no version; a partial one fails with a message while the one before it
+    answers; then a sound one."""
     base = tmp_path / 'digits'
     shutil.copytree(small_export, base / '1')
     model = model_server.Model(model_server_config_pb2.ModelConfig(name='digits', base_path=str(base)))
@@ -172,7 +195,13 @@ def test_a_version_is_named_when_it_is_whole(small_export, tmp_path, monkeypatch
 
     def watched(source, target):
         if pathlib.Path(target).name == '1':
-            seen.extend(sorted(str(path.relative_to(source)) for path in pathlib.Path(source).rglob('*') if path.is_file()))
+            seen.extend(
+                sorted(
+                    str(path.relative_to(source))
+                    for path in pathlib.Path(source).rglob('*')
+                    if path.is_file()
+                )
+            )
         rename(source, target)
 
     monkeypatch.setattr(export.os, 'replace', watched)

@@ -1,4 +1,5 @@
-"""The models that come with the package: each signature in a process that has no drl_tf, as a server loads it, at several sizes."""
+"""The models that come with the package: each signature in a process that has no drl_tf, as a server loads
+it, at several sizes."""
 
 import json
 import pathlib
@@ -29,7 +30,8 @@ with tf.Session(graph=tf.Graph()) as session:
                 feed = {tensor.name: requests[f'{size}/{key}'] for key, tensor in signature.inputs.items()}
                 found = session.run({key: tensor.name for key, tensor in signature.outputs.items()}, feed)
                 answers.update({f'{size}/{name}/{key}': value for key, value in found.items()})
-np.savez(sys.argv[3], **{key: value.astype('S') if value.dtype == object else value for key, value in answers.items()})
+np.savez(sys.argv[3], **{key: value.astype('S') if value.dtype == object else value for key, value in
+answers.items()})
 """
 
 
@@ -39,7 +41,9 @@ def request(model, size):
     grey = rng.integers(0, 256, [size, *model.image_shape]).astype(np.uint8)
     return {
         'images': rng.uniform(-1, 1, grey.shape).astype(np.float32),
-        'images_bytes': np.array([tf.io.encode_png(each).numpy() for each in grey] if grey.shape[-1] != 2 else [], 'S'),
+        'images_bytes': np.array(
+            [tf.io.encode_png(each).numpy() for each in grey] if grey.shape[-1] != 2 else [], 'S'
+        ),
         'level': rng.integers(0, model.num_levels, size).astype(np.int32),
         'labels': rng.integers(-1, max(model.num_classes, 1), size).astype(np.int32),
         'seed': np.int32([7, size]),
@@ -56,7 +60,10 @@ def expected(model, asked, log_z):
 
     def energy(y, terms=UNCONDITIONAL):
         log_density = core.density_at(level, terms=terms)(y)
-        return {'energy': -log_density, 'network_output': log_density / tf.gather(tf.constant(core.precision, tf.float32), level)}
+        return {
+            'energy': -log_density,
+            'network_output': log_density / tf.gather(tf.constant(core.precision, tf.float32), level),
+        }
 
     def sample(terms=UNCONDITIONAL):
         return {'images': pictures.kept(core.sample(size, seed, terms=terms)[-1].numpy())}
@@ -74,7 +81,10 @@ def expected(model, asked, log_z):
         log_density += np.log(m_0) * asked['images'][0].size
         found['log_likelihood'] = {'low': log_density - max(log_z), 'high': log_density - min(log_z)}
     if len(asked['images_bytes']):
-        x = np.stack([tf.io.decode_png(file).numpy() for file in asked['images_bytes']]) / np.float32(127.5) - 1
+        x = (
+            np.stack([tf.io.decode_png(file).numpy() for file in asked['images_bytes']]) / np.float32(127.5)
+            - 1
+        )
         y = at(schedule.m * schedule.A[:-1], level) * x
         found |= {'sample_bytes': found['sample'], 'energy_bytes': energy(y)}
         found['denoise_bytes'] = {'images': pictures.to_uint8(denoise(x)['images'])}
@@ -84,7 +94,8 @@ def expected(model, asked, log_z):
 
 
 def assert_alike(answer, value, scale, key):
-    """Energies element by element: of f, which `scale` makes them from, 1e-4 of its size, and 1e-6 where it is small."""
+    """Energies element by element: of f, which `scale` makes them from, 1e-4 of its size, and 1e-6 where it
+    is small."""
     np.testing.assert_allclose(answer / scale, value / scale, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
@@ -92,8 +103,19 @@ def assert_alike(answer, value, scale, key):
 def test_every_signature_in_a_clean_process(name, tmp_path):
     model = drl_tf.load(name)
     requests = {size: request(model, size) for size in SIZES}
-    np.savez(tmp_path / 'requests.npz', **{f'{size}/{key}': value for size in SIZES for key, value in requests[size].items()})
-    done = run('-I', '-c', ANSWER, exported.find(name), tmp_path / 'requests.npz', tmp_path / 'answers.npz', *map(str, SIZES))
+    np.savez(
+        tmp_path / 'requests.npz',
+        **{f'{size}/{key}': value for size in SIZES for key, value in requests[size].items()},
+    )
+    done = run(
+        '-I',
+        '-c',
+        ANSWER,
+        exported.find(name),
+        tmp_path / 'requests.npz',
+        tmp_path / 'answers.npz',
+        *map(str, SIZES),
+    )
     assert done.returncode == 0, done.stderr
     log_z = json.loads((pathlib.Path(exported.find(name)) / exported.DESCRIPTION).read_text()).get('log_z')
     answers, compared = np.load(tmp_path / 'answers.npz'), set()

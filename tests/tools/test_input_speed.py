@@ -1,5 +1,5 @@
-"""The script that measures the input pipeline, drl_tf/tools/input_speed.py: it covers all presets, each read as training would."""
-
+"""The script that measures the input pipeline, drl_tf/tools/input_speed.py: it covers all presets, each read
+as training would."""
 
 import pytest
 from helpers.tiny import ROOT
@@ -17,7 +17,13 @@ def test_every_preset_is_measured():
     for path in FLAGS.glob('*_*.flags'):
         dataset, last = path.stem.rsplit('_', 1)
         assert not last.isdigit() or (dataset, int(last)) in covered
-    assert {('imagenet32', 32), ('digits', 16), ('emoji', 32), ('lsun_church', 64), ('celeb_a_hq', 128)} <= set(covered)
+    assert {
+        ('imagenet32', 32),
+        ('digits', 16),
+        ('emoji', 32),
+        ('lsun_church', 64),
+        ('celeb_a_hq', 128),
+    } <= set(covered)
     large = {name for name, _ in covered if table.find_spec(name).source == 'tfds'} - {'emoji'}
     assert large == set(input_speed._COUNTS)
 
@@ -25,7 +31,8 @@ def test_every_preset_is_measured():
 @pytest.mark.parametrize(
     ('dataset', 'size', 'places'),
     [
-        ('cifar10', 32, ['memory']), ('imagenet32', 32, ['files']), ('lsun_church', 64, ['memory']), ('celeb_a_hq', 256, ['files']),
+        ('cifar10', 32, ['memory']), ('imagenet32', 32, ['files']), ('lsun_church', 64, ['memory']),
+        ('celeb_a_hq', 256, ['files']),
         ('lsun_bedroom', 64, ['files', 'files of 64 px']), ('digits', 16, ['memory']),
     ],
 )  # fmt: skip
@@ -47,7 +54,15 @@ def test_imagenet_is_streamed_with_its_classes(monkeypatch, tmp_path):
 
 
 def test_the_digits_are_trained_on_and_others_computed(monkeypatch, tmp_path):
-    tiny = dict(channels=4, channel_mult=(1,), num_res_blocks=1, num_levels=1, mcmc_steps=(1,), batch_size=2, precision='float32')
+    tiny = dict(
+        channels=4,
+        channel_mult=(1,),
+        num_res_blocks=1,
+        num_levels=1,
+        mcmc_steps=(1,),
+        batch_size=2,
+        precision='float32',
+    )
     small = input_speed.preset('digits', 16, 't6').replace(**tiny)
     assert input_speed._taken([small], tmp_path, 0.1)['here'][0] > 0
     monkeypatch.setattr(input_speed, '_TRAINED_HERE', ())

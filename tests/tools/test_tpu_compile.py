@@ -1,4 +1,5 @@
-"""The programs that are handed to the TPU compiler, which is replaced: what is asked of it, and what is made of its answers."""
+"""The programs that are handed to the TPU compiler, which is replaced: what is asked of it, and what is made
+of its answers."""
 
 import json
 import sys
@@ -21,9 +22,16 @@ print(json.dumps({'device': sys.argv[2], 'seconds': 1.5, **said}))
 
 @pytest.mark.parametrize(('program', 'recipe'), [('train', 'cdrl'), ('sample', 't6'), ('sample', 't1k')])
 def test_lowered(program, recipe):
-    """A module of static shapes, whose variables are updated in place by a training step and left alone by the sampler, the same again."""
+    """A module of static shapes, whose variables are updated in place by a training step and left alone by
+    the sampler, the same again."""
     classes = -1 if recipe == 'cdrl' else 0
-    flags = [f'--recipe={recipe}', f'--num_classes={classes}', '--initializer_channels=8', '--initializer_mult=1', '--precision=bfloat16']
+    flags = [
+        f'--recipe={recipe}',
+        f'--num_classes={classes}',
+        '--initializer_channels=8',
+        '--initializer_mult=1',
+        '--precision=bfloat16',
+    ]
     config = cli.configuration_of([*TINY, *flags])
     text = tpu_compile.lowered(config, program)
     assert 'stablehlo.while' in text and 'tensor<?' not in text and 'bf16' in text
@@ -49,15 +57,21 @@ def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_pat
     for _ in range(2):
         tpu_compile.main([f'--python={sys.executable}', results, '--topology=v5e:2x2', *TINY])
     assert asked == ['sample', 'train', 'train'] * 2
-    tpu_compile.main([f'--python={sys.executable}', results, '--program=train', *TINY, '--microbatches=2', '--seed=7'])
+    tpu_compile.main(
+        [f'--python={sys.executable}', results, '--program=train', *TINY, '--microbatches=2', '--seed=7']
+    )
     lines = [json.loads(line) for line in (tmp_path / 'results.jsonl').read_text().splitlines()]
-    assert [line.get('microbatches') for line in lines] == [None, 1, 2, 2] and lines[1]['bytes'] == 17.5 * 2**30
+    assert [line.get('microbatches') for line in lines] == [None, 1, 2, 2] and lines[1][
+        'bytes'
+    ] == 17.5 * 2**30
     assert lines[3]['seconds'] == lines[2]['seconds'] and lines[3]['sha256'] == lines[2]['sha256']
     capsys.readouterr()
     tpu_compile.main([results, '--table'])
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 2 + 4 and rows[2].endswith('| sample | 16 | 16 | yes | 2 | 2.00 | 0.50 |  |')
-    assert '| no: RESOURCE_EXHAUSTED' in rows[3] and rows[4].endswith('| train | 8 | 4 | yes | 2 | 2.00 | 0.50 | 3.00 |')
+    assert '| no: RESOURCE_EXHAUSTED' in rows[3] and rows[4].endswith(
+        '| train | 8 | 4 | yes | 2 | 2.00 | 0.50 | 3.00 |'
+    )
 
 
 def test_wrong_use(tmp_path, monkeypatch, capsys):
@@ -87,10 +101,15 @@ def test_wrong_use(tmp_path, monkeypatch, capsys):
 
 
 def test_refusals():
-    said = tpu_compiler._refusal('RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory. Used 20.50M of 15.75G hbm.')
+    said = tpu_compiler._refusal(
+        'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory. Used 20.50M of 15.75G hbm.'
+    )
     assert said['bytes'] == 20.5 * 2**20 and said['error'].startswith('RESOURCE_EXHAUSTED')
     assert tpu_compiler._refusal('UNIMPLEMENTED: something') == {'error': 'UNIMPLEMENTED: something'}
 
 
 def test_the_one_foreign_operation_is_replaced():
-    assert tpu_compiler._without_copies('%1 = mhlo.copy %0 {mhlo.copyright}') == '%1 = stablehlo.optimization_barrier %0 {mhlo.copyright}'
+    assert (
+        tpu_compiler._without_copies('%1 = mhlo.copy %0 {mhlo.copyright}')
+        == '%1 = stablehlo.optimization_barrier %0 {mhlo.copyright}'
+    )

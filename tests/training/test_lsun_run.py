@@ -1,4 +1,5 @@
-"""The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes, sampled and scored."""
+"""The real command on LSUN: an LMDB of photographs is prepared by other processes, trained on at two sizes,
+sampled and scored."""
 
 import json
 import shutil
@@ -12,8 +13,10 @@ from drl_tf.data import images
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 
 TINY = [
-    '--dataset=lsun_church', '--channels=8', '--channel_mult=1,1', '--num_res_blocks=1', '--num_levels=1', '--mcmc_steps=1',
-    '--batch_size=2', '--warmup_steps=0', '--precision=float32', '--log_every=10', '--checkpoint_every=20', '--grid_every=20',
+    '--dataset=lsun_church', '--channels=8', '--channel_mult=1,1', '--num_res_blocks=1', '--num_levels=1',
+    '--mcmc_steps=1',
+    '--batch_size=2', '--warmup_steps=0', '--precision=float32', '--log_every=10', '--checkpoint_every=20',
+    '--grid_every=20',
 ]  # fmt: skip
 
 
@@ -29,8 +32,14 @@ def places(tmp_path_factory):
 
 def run(capfd, places, size, modes, *arguments):
     """The workdir of 20 steps of training by the command, and what it printed."""
-    where = [f'--data_dir={places / "data"}', f'--manual_dir={places / "manual"}', f'--workdir={places / str(size)}']
-    code, out, err = call(capfd, *TINY, f'--image_size={size}', f'--mode={modes}', '--train_steps=20', *where, *arguments)
+    where = [
+        f'--data_dir={places / "data"}',
+        f'--manual_dir={places / "manual"}',
+        f'--workdir={places / str(size)}',
+    ]
+    code, out, err = call(
+        capfd, *TINY, f'--image_size={size}', f'--mode={modes}', '--train_steps=20', *where, *arguments
+    )
     assert code == 0, err
     assert [path.name for path in (places / str(size) / 'checkpoints').iterdir()] == ['00000020']
     return places / str(size), out
@@ -45,7 +54,9 @@ def test_one_command_prepares_and_trains_and_samples(places, capfd):
 
 
 def test_it_is_scored(places, capfd, tmp_path):
-    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / 'means.keras')
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()]).save(
+        tmp_path / 'means.keras'
+    )
     options = ['--num_samples=4', '--sample_batch_size=4', f'--extractor={tmp_path / "means.keras"}']
     workdir, out = run(capfd, places, 64, 'train,evaluate', *options)
     assert 'Fréchet distance' in out and 'FID' not in out
@@ -72,12 +83,23 @@ def test_a_shard_that_breaks_in_mid_training_is_said_in_one_line(places, capfd, 
     content = bytearray(shard.read_bytes())
     content[-1000] ^= 255
     shard.write_bytes(content)
-    options = ['--image_size=64', '--train_steps=20', f'--data_dir={tmp_path}/data', f'--workdir={tmp_path}/run']
+    options = [
+        '--image_size=64',
+        '--train_steps=20',
+        f'--data_dir={tmp_path}/data',
+        f'--workdir={tmp_path}/run',
+    ]
     assert 'lsun_church has a damaged file' in refused(capfd, *TINY, *options)
 
 
 def test_a_place_without_pictures_is_refused_with_one_line(tmp_path, capfd):
     (tmp_path / 'church_outdoor_train_lmdb').mkdir()
-    message = refused(capfd, *TINY, f'--data_dir={tmp_path / "data"}', f'--manual_dir={tmp_path}', f'--workdir={tmp_path / "run"}')
+    message = refused(
+        capfd,
+        *TINY,
+        f'--data_dir={tmp_path / "data"}',
+        f'--manual_dir={tmp_path}',
+        f'--workdir={tmp_path / "run"}',
+    )
     assert 'lsun/church_outdoor is not in --data_dir=' in message
     assert not (tmp_path / 'run').exists()

@@ -1,4 +1,5 @@
-"""What a run survives, through the command line: damaged files, signals, energies that run away, a full disk."""
+"""What a run survives, through the command line: damaged files, signals, energies that run away, a full
+disk."""
 
 import json
 import resource
@@ -21,7 +22,8 @@ SMALLER = [*TINY, '--channel_mult=1']
 
 
 def test_damaged_workdir(capsys, tiny_run, tmp_path):
-    """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not there."""
+    """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not
+    there."""
     workdir = tmp_path / 'copy'
     shutil.copytree(tiny_run, workdir)
     sample = ['--mode=sample', f'--workdir={workdir}', '--num_samples=1']
@@ -34,7 +36,9 @@ def test_damaged_workdir(capsys, tiny_run, tmp_path):
     data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
     data.write_bytes(data.read_bytes()[:1000])
     assert call(capsys, *sample)[0] == 0
-    assert [path.name for path in (workdir / 'samples').glob('*-ema-1-seed0.png')] == ['00000024-ema-1-seed0.png']
+    assert [path.name for path in (workdir / 'samples').glob('*-ema-1-seed0.png')] == [
+        '00000024-ema-1-seed0.png'
+    ]
     config_file.write_text(stored)
     assert 'checkpoints/00000032' in refused(capsys, *sample, '--checkpoint_step=32')
     shutil.rmtree(workdir / 'checkpoints')
@@ -47,7 +51,8 @@ def test_a_run_that_never_began_leaves_its_workdir_free(capsys, tmp_path):
 
 
 def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
-    """The newest one is truncated and the log has a torn line: the run resumes at the one before, and says so."""
+    """The newest one is truncated and the log has a torn line: the run resumes at the one before, and says
+    so."""
     workdir = tmp_path / 'copy'
     shutil.copytree(tiny_run, workdir)
     data = next((workdir / 'checkpoints' / '00000032').glob('*.data*'))
@@ -65,8 +70,16 @@ def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_step(capsys, tmp_path, number):
-    """It ends the run with code 128 + number and a checkpoint, from which the same command goes on; until then no other run gets in."""
-    command = [sys.executable, 'run.py', *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=100000', '--checkpoint_every=100000']
+    """It ends the run with code 128 + number and a checkpoint, from which the same command goes on; until
+    then no other run gets in."""
+    command = [
+        sys.executable,
+        'run.py',
+        *SMALLER,
+        f'--workdir={tmp_path}/w',
+        '--train_steps=100000',
+        '--checkpoint_every=100000',
+    ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / 'w' / 'metrics.jsonl').exists():
             time.sleep(0.2)
@@ -79,15 +92,27 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
 
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
-    code = 'import signal; from drl_tf.callbacks import StopAtEnd; StopAtEnd(0, 9, None).open(); print(1, flush=True); '
+    code = (
+        'import signal; from drl_tf.training.callbacks import StopAtEnd; StopAtEnd(0, 9, None).open(); '
+        'print(1, flush=True); '
+    )
     twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
-    done = subprocess.run([sys.executable, '-c', code + twice], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, '-c', code + twice], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
 
 
 def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
-    """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was left alone."""
-    options = [*kills.OPTIONS, '--train_steps=6', '--evaluate_every=3', '--sample_batch_size=8', f'--workdir={tmp_path}/w']
+    """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was
+    left alone."""
+    options = [
+        *kills.OPTIONS,
+        '--train_steps=6',
+        '--evaluate_every=3',
+        '--sample_batch_size=8',
+        f'--workdir={tmp_path}/w',
+    ]
     drawn = samples._sampled
 
     def interrupted(*arguments):
@@ -102,19 +127,24 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(samples, '_sampled', drawn)
     assert call(capsys, *options)[0] == 0
     assert [path.name for path in (tmp_path / 'w' / 'evaluation').iterdir()] == ['parts']
-    steps = [json.loads(line)['step'] for line in (tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()]
+    steps = [
+        json.loads(line)['step'] for line in (tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()
+    ]
     assert steps == [3, 6]
 
 
 def test_another_machine_is_reported(capsys, caplog, tiny_run, tmp_path):
-    """The run goes on, and says what its bits depended on and is otherwise now; harmless options are said and stored."""
+    """The run goes on, and says what its bits depended on and is otherwise now; harmless options are said and
+    stored."""
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
     arguments = [*TINY, f'--workdir={workdir}', '--train_steps=32']
     assert 'changed' not in call(capsys, *arguments)[1] and 'uninterrupted' not in caplog.text
     code, out, _ = call(capsys, *arguments, '--nodeterministic')
     assert code == 0 and 'changed: --deterministic=False here, True there' in out
-    assert 'not end with the bits of an uninterrupted one: deterministic False here, True there' in caplog.text
+    assert (
+        'not end with the bits of an uninterrupted one: deterministic False here, True there' in caplog.text
+    )
     assert not json.loads((workdir / 'config.json').read_text())['training']['deterministic']
 
 
@@ -124,15 +154,25 @@ def test_killed_runs_end_with_the_bits_of_one_that_was_left_alone(tmp_path):
 
 
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path):
-    """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the interruption."""
-    options = [*kills.OPTIONS, '--recipe=cdrl', '--evaluate_every=0', '--train_steps=6', '--log_every=4', '--checkpoint_every=3']
+    """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the
+    interruption."""
+    options = [
+        *kills.OPTIONS,
+        '--recipe=cdrl',
+        '--evaluate_every=0',
+        '--train_steps=6',
+        '--log_every=4',
+        '--checkpoint_every=3',
+    ]
     options += ['--workdir']
     assert call(capsys, *options, f'{tmp_path}/whole')[0] == 0
     shutil.copytree(tmp_path / 'whole', tmp_path / 'parts')
     shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
     code, out, _ = call(capsys, *options, f'{tmp_path}/parts')
     assert code == 0 and 'resuming at step 3' in out
-    (whole, whole_log), (parts, parts_log) = (kills.state(tmp_path / name, step=6) for name in ('whole', 'parts'))
+    (whole, whole_log), (parts, parts_log) = (
+        kills.state(tmp_path / name, step=6) for name in ('whole', 'parts')
+    )
     assert len(whole) > 50 and whole.keys() == parts.keys()
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
@@ -145,7 +185,9 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, t
 def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
-    code, out, err = call(capsys, *TINY, '--batch_size=4', f'--workdir={workdir}', '--train_steps=1', '--restart')
+    code, out, err = call(
+        capsys, *TINY, '--batch_size=4', f'--workdir={workdir}', '--train_steps=1', '--restart'
+    )
     assert code == 0 and f'{workdir}.1' in out, err
     assert [path.name for path in (workdir / 'checkpoints').iterdir()] == ['00000001']
     assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
@@ -170,7 +212,8 @@ def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
 
 
 def test_divergence_stops_the_run(capsys, tmp_path):
-    """After the rollbacks, with what the levels looked like; no checkpoint is of a step that was found bad."""
+    """After the rollbacks, with what the levels looked like; no checkpoint is of a step that was found
+    bad."""
     arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--max_rollbacks=1', '--rollback_factor=0.9']
     line = refused(capsys, *arguments, code=3)
     assert 'ran away at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
@@ -178,15 +221,26 @@ def test_divergence_stops_the_run(capsys, tmp_path):
     assert len(steps) == 1
     (record, *_) = (tmp_path / 'w').glob('diverged-*.json')
     assert len(json.loads(record.read_text())['level_f_pos']) == 6
-    assert not {f'{step:08d}' for step in steps} & {path.name for path in (tmp_path / 'w').glob('checkpoints/*')}
+    assert not {f'{step:08d}' for step in steps} & {
+        path.name for path in (tmp_path / 'w').glob('checkpoints/*')
+    }
 
 
 @pytest.mark.slow
 def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
-    """A run that runs away from its last checkpoint again was on its way out by then: that one is put aside."""
+    """A run that runs away from its last checkpoint again was on its way out by then: that one is put
+    aside."""
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
-    refused(capsys, *TINY, f'--workdir={workdir}', '--train_steps=40', '--max_loss=1e-3', '--max_rollbacks=2', code=3)
+    refused(
+        capsys,
+        *TINY,
+        f'--workdir={workdir}',
+        '--train_steps=40',
+        '--max_loss=1e-3',
+        '--max_rollbacks=2',
+        code=3,
+    )
     assert len(json.loads((workdir / 'rollbacks.json').read_text())) == 2
     kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
     assert kept == ['00000016', '00000024', 'diverged-32']
@@ -204,7 +258,8 @@ def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
-    """A NaN injected into the loss of step 11, at the first attempt alone: averages, checkpoints and log stay finite, and it ends well."""
+    """A NaN injected into the loss of step 11, at the first attempt alone: averages, checkpoints and log stay
+    finite, and it ends well."""
     plain = RecoveryLikelihood.contrastive_loss
 
     def broken(model, *arguments):
@@ -228,7 +283,8 @@ def test_a_workdir_that_cannot_be_made(capsys, tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_whole(capsys, tiny_run, tmp_path):
-    """Files may have no more than 50,000 bytes for a while, as on a full disk: the older checkpoints stay, and the run goes on later."""
+    """Files may have no more than 50,000 bytes for a while, as on a full disk: the older checkpoints stay,
+    and the run goes on later."""
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
     arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34', '--grid_every=1000']
@@ -239,7 +295,11 @@ def test_a_checkpoint_that_cannot_be_written_whole(capsys, tiny_run, tmp_path):
         line = refused(capsys, *arguments)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert 'checkpoints/00000034 could not be written' in line and 'the older ones are sound' in line and 'function_node' not in line
+    assert (
+        'checkpoints/00000034 could not be written' in line
+        and 'the older ones are sound' in line
+        and 'function_node' not in line
+    )
     assert sorted(path.name for path in (workdir / 'checkpoints').iterdir()) == before
     code, out, _ = call(capsys, *arguments)
     assert code == 0 and 'resuming at step 32' in out

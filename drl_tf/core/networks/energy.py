@@ -1,9 +1,18 @@
-"""The energy network f(y, t) (paper, appendix): a residual network that halves the image, then a sum weighted by the time."""
+"""The energy network f(y, t) (paper, appendix): a residual network that halves the image, then a sum weighted
+by the time."""
 
 import keras
 import tensorflow as tf
 
-from drl_tf.core.networks.layers import ACTIVATIONS, Affine, Attention, Downsample, normalisation, recomputed, time_embedding
+from drl_tf.core.networks.layers import (
+    ACTIVATIONS,
+    Affine,
+    Attention,
+    Downsample,
+    normalisation,
+    recomputed,
+    time_embedding,
+)
 
 _ATTENTION_SIZE = 16
 
@@ -22,13 +31,24 @@ class Block(keras.layers.Layer):
     def build(self, input_shape):
         options, dtype = self.options, self.dtype_policy
         affine = dict(spectral_norm=options.spectral_norm, dtype=dtype)
-        self.norm1, self.norm2 = (normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2'))
+        self.norm1, self.norm2 = (
+            normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2')
+        )
         self.conv1 = Affine(self.units, self.window, name='conv1', **affine)
-        self.conv2 = Affine(self.units, self.window, starts_at_zero=options.zero_residual, gain=options.gain, name='conv2', **affine)
+        self.conv2 = Affine(
+            self.units,
+            self.window,
+            starts_at_zero=options.zero_residual,
+            gain=options.gain,
+            name='conv2',
+            **affine,
+        )
         self.time = Affine(self.units, spectral_norm=options.spectral_norm, dtype='float32', name='time')
         self.shortcut = None
         if input_shape[-1] != self.units:
-            self.shortcut = Affine(self.units, self.window if options.conv_shortcut else None, name='shortcut', **affine)
+            self.shortcut = Affine(
+                self.units, self.window if options.conv_shortcut else None, name='shortcut', **affine
+            )
             self.shortcut.build(input_shape)
         self.norm1.build(input_shape)
         self.conv1.build(input_shape)
@@ -65,7 +85,8 @@ class EnergyNetwork(keras.layers.Layer):
       options: a `config.Network`.
       image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
       num_classes: classes of a conditional network, 0 for none.
-      dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay float32).
+      dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay
+        float32).
 
     Attributes:
       window: height and width of its convolutions; None for dense layers.
@@ -85,7 +106,9 @@ class EnergyNetwork(keras.layers.Layer):
         self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
         last = dict(spectral_norm=False, bias=options.output_bias, dtype='float32', name='time_out')
         self.time_out = Affine(ch * options.channel_mult[-1], **last)
-        self.conv_in = Affine(ch, self.window, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in')
+        self.conv_in = Affine(
+            ch, self.window, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in'
+        )
         self.time1.build((None, ch))
         self.time2.build((None, 4 * ch))
         self.time_out.build((None, 4 * ch))
@@ -101,13 +124,25 @@ class EnergyNetwork(keras.layers.Layer):
             self.stages.append(stage)
 
     def _make_stages(self, size):
-        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared, dropout)`."""
+        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared,
+        dropout)`."""
         options, dtype = self.options, self.dtype_policy
         for resolution, mult in enumerate(options.channel_mult):
             if resolution > 0:
-                yield Downsample(options.conv_downsample, options.spectral_norm, dtype=dtype, name=f'downsample{resolution}')
+                yield Downsample(
+                    options.conv_downsample,
+                    options.spectral_norm,
+                    dtype=dtype,
+                    name=f'downsample{resolution}',
+                )
             for block in range(options.num_res_blocks):
-                yield Block(options, options.channels * mult, self.window, dtype=dtype, name=f'block{resolution}_{block}')
+                yield Block(
+                    options,
+                    options.channels * mult,
+                    self.window,
+                    dtype=dtype,
+                    name=f'block{resolution}_{block}',
+                )
                 if options.attention and size >> resolution == _ATTENTION_SIZE:
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 
@@ -135,8 +170,8 @@ class EnergyNetwork(keras.layers.Layer):
     def call(self, y, prepared, dropout=None, remat=False):
         """f(y, t), float32 [B], of y float32 [B, H, W, C].
 
-        Training alone has `dropout` (a `noise.Dropout`) and `remat`: the gradient computes the blocks again instead of keeping
-        what is inside them.
+        Training alone has `dropout` (a `noise.Dropout`) and `remat`: the gradient computes the blocks again
+        instead of keeping what is inside them.
         """
         h = self.conv_in(tf.cast(y, self.compute_dtype), prepared['conv_in'])
         for index, (stage, ready) in enumerate(zip(self.stages, prepared['stages'], strict=True)):
@@ -147,7 +182,9 @@ class EnergyNetwork(keras.layers.Layer):
 
     def normalised_layers(self):
         """The layers that hold a u."""
-        return [layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm]
+        return [
+            layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm
+        ]
 
     def update_u(self):
         """Stores u' after one power iteration in every spectrally normalised layer."""
@@ -164,4 +201,9 @@ class EnergyNetwork(keras.layers.Layer):
                 layer.u.assign(layer.power_iteration()[1])
                 return tf.reduce_max(tf.abs(layer.u.value - before))
 
-            tf.while_loop(lambda last: last > tolerance, lambda _, change=change: [change()], [1.0], maximum_iterations=max_iterations)
+            tf.while_loop(
+                lambda last: last > tolerance,
+                lambda _, change=change: [change()],
+                [1.0],
+                maximum_iterations=max_iterations,
+            )

@@ -1,4 +1,5 @@
-"""The initializer network g(x_{t+1}, t) = x_{t+1} + UNet (Zhu et al., ICLR 2024): where the chain of level t starts."""
+"""The initializer network g(x_{t+1}, t) = x_{t+1} + UNet (Zhu et al., ICLR 2024): where the chain of level t
+starts."""
 
 import itertools
 import math
@@ -36,13 +37,16 @@ class SelfAttention(keras.layers.Layer):
 
     def call(self, x):
         height, width, units = x.shape[1:]
-        query, key, value = tf.split(tf.reshape(self.inputs(self.norm(x)), [-1, height * width, 3 * units]), 3, axis=-1)
+        query, key, value = tf.split(
+            tf.reshape(self.inputs(self.norm(x)), [-1, height * width, 3 * units]), 3, axis=-1
+        )
         h = self.attention([query * units**-0.5, value, key])
         return x + tf.reshape(self.project(h), tf.shape(x))
 
 
 class ResidualBlock(keras.layers.Layer):
-    """shortcut(x) + conv2(dropout(silu(scale * norm(conv1(silu(norm(x)))) + shift))), scale and shift made from the time.
+    """shortcut(x) + conv2(dropout(silu(scale * norm(conv1(silu(norm(x)))) + shift))), scale and shift made
+    from the time.
 
     With `attention`, self-attention follows.
     """
@@ -90,11 +94,15 @@ class Initializer(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.options, self.image_shape, self.num_classes = options, image_shape, num_classes
         units = options.initializer_channels
-        self.time1, self.time2 = (keras.layers.Dense(4 * units, name=name, dtype='float32') for name in ('time1', 'time2'))
+        self.time1, self.time2 = (
+            keras.layers.Dense(4 * units, name=name, dtype='float32') for name in ('time1', 'time2')
+        )
         self.label = keras.layers.Dense(4 * units, name='label', dtype='float32') if num_classes else None
         self.conv_in = _conv(units, 3, 'conv_in', self.dtype_policy)
         widths = [units, *self._add_down(units)]
-        self.middle = [self._block(f'middle_{index}', widths[-1], widths[-1], self._size(-1)) for index in range(2)]
+        self.middle = [
+            self._block(f'middle_{index}', widths[-1], widths[-1], self._size(-1)) for index in range(2)
+        ]
         self._add_up(widths)
         self.norm_out = _group_norm(units * options.initializer_mult[0], 'norm_out', self.dtype_policy)
         self.conv_out = _conv(image_shape[-1], 3, 'conv_out', self.dtype_policy, kernel_initializer='zeros')
@@ -120,7 +128,9 @@ class Initializer(keras.layers.Layer):
 
     def _block(self, name, inputs, units, size):
         attention = self.options.initializer_attention and size in _ATTENTION_SIZES
-        return ResidualBlock(inputs, units, self.options.initializer_dropout, attention, name=name, dtype=self.dtype_policy)
+        return ResidualBlock(
+            inputs, units, self.options.initializer_dropout, attention, name=name, dtype=self.dtype_policy
+        )
 
     def _add_down(self, width):
         """Adds the stages that halve the image; yields the width after each."""
@@ -141,7 +151,9 @@ class Initializer(keras.layers.Layer):
         for index, mult in reversed(list(enumerate(self.options.initializer_mult))):
             units = mult * self.options.initializer_channels
             for block in range(self.options.initializer_blocks + 1):
-                self.up.append(self._block(f'up{index}_{block}', width + skips.pop(), units, self._size(index)))
+                self.up.append(
+                    self._block(f'up{index}_{block}', width + skips.pop(), units, self._size(index))
+                )
                 width = units
             if index > 0:
                 self.up.append(_conv(width, 3, f'upsample{index}', self.dtype_policy))
@@ -169,7 +181,11 @@ class Initializer(keras.layers.Layer):
         h = self.conv_in(tf.cast(x, self.compute_dtype))
         skips = [h]
         for stage in self.down:
-            h = block(stage)(h, temb, dropout=next(dropouts)) if isinstance(stage, ResidualBlock) else stage(h)
+            h = (
+                block(stage)(h, temb, dropout=next(dropouts))
+                if isinstance(stage, ResidualBlock)
+                else stage(h)
+            )
             skips.append(h)
         for stage in self.middle:
             h = block(stage)(h, temb, dropout=next(dropouts))

@@ -1,8 +1,8 @@
 """Layers whose weights are made ready once and then used many times.
 
-A layer has two halves: `prepare` turns its variables into the tensors that it computes with (spectrally normalised, cast to
-the compute type), and `call` takes these tensors with the input. So a Langevin chain of K steps normalises once, and the
-energy cannot change while the chain runs.
+A layer has two halves: `prepare` turns its variables into the tensors that it computes with (spectrally
+normalised, cast to the compute type), and `call` takes these tensors with the input. So a Langevin chain of K
+steps normalises once, and the energy cannot change while the chain runs.
 """
 
 import keras
@@ -18,25 +18,42 @@ ACTIVATIONS = {
 
 
 def initializer(scale=1.0):
-    """Variance scaling, fan_avg, uniform; scale 0 means almost 0, so that the direction of the kernel is defined."""
+    """Variance scaling, fan_avg, uniform; scale 0 means almost 0, so that the direction of the kernel is
+    defined."""
     return keras.initializers.VarianceScaling(scale or _TINY, mode='fan_avg', distribution='uniform')
 
 
 def _add_weight(layer, name, shape, start, trainable=True):
     """A float32 variable that every replica updates alike."""
     return layer.add_weight(
-        name=name, shape=shape, initializer=start, trainable=trainable, autocast=False, aggregation='only_first_replica'
+        name=name,
+        shape=shape,
+        initializer=start,
+        trainable=trainable,
+        autocast=False,
+        aggregation='only_first_replica',
     )
 
 
 class Affine(keras.layers.Layer):
     """Convolution or dense layer with optional spectral normalisation and gain.
 
-    The kernel is W / sigma, where sigma = v W u'^T after one power iteration from the stored u (v = l2(u W^T), u' = l2(v W));
-    gradients flow through W alone. With `starts_at_zero` it is W / (sigma + 1e-6) * min(sigma + 1e-6, 1), which may be zero.
+    The kernel is W / sigma, where sigma = v W u'^T after one power iteration from the stored u (v = l2(u
+    W^T), u' = l2(v W)); gradients flow through W alone. With `starts_at_zero` it is W / (sigma + 1e-6) *
+    min(sigma + 1e-6, 1), which may be zero.
     """
 
-    def __init__(self, units, kernel_size=None, stride=1, spectral_norm=True, starts_at_zero=False, bias=True, gain=False, **kwargs):
+    def __init__(
+        self,
+        units,
+        kernel_size=None,
+        stride=1,
+        spectral_norm=True,
+        starts_at_zero=False,
+        bias=True,
+        gain=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.units, self.kernel_size, self.stride = units, kernel_size, stride
         self.spectral_norm, self.starts_at_zero = spectral_norm, starts_at_zero
@@ -49,7 +66,9 @@ class Affine(keras.layers.Layer):
         self.bias = _add_weight(self, 'bias', (self.units,), 'zeros') if self.has_bias else None
         self.gain = _add_weight(self, 'gain', (self.units,), 'ones') if self.has_gain else None
         if self.spectral_norm:
-            self.u = _add_weight(self, 'u', (1, self.units), keras.initializers.TruncatedNormal(stddev=0.02), trainable=False)
+            self.u = _add_weight(
+                self, 'u', (1, self.units), keras.initializers.TruncatedNormal(stddev=0.02), trainable=False
+            )
 
     def power_iteration(self):
         """One power iteration from the stored u; returns v [1, in] and u' [1, out]."""
@@ -67,7 +86,10 @@ class Affine(keras.layers.Layer):
                 sigma += 1e-6
                 kernel *= tf.minimum(sigma, 1.0)
             kernel /= sigma
-        return [None if tensor is None else tf.cast(tensor, self.compute_dtype) for tensor in (kernel, self.bias, self.gain)]
+        return [
+            None if tensor is None else tf.cast(tensor, self.compute_dtype)
+            for tensor in (kernel, self.bias, self.gain)
+        ]
 
     def call(self, x, prepared):
         kernel, bias, gain = prepared
@@ -77,7 +99,8 @@ class Affine(keras.layers.Layer):
 
 
 class Normalisation(keras.layers.Layer):
-    """Group (32 groups), instance or batch normalisation with scale and offset, always on the statistics of its input."""
+    """Group (32 groups), instance or batch normalisation with scale and offset, always on the statistics of
+    its input."""
 
     def __init__(self, kind, **kwargs):
         super().__init__(**kwargs)
@@ -107,7 +130,8 @@ def normalisation(kind, **kwargs):
 
 
 class Attention(keras.layers.Layer):
-    """Single-head self-attention over space, x + proj(softmax(q k^T C^-0.5) v), which starts as the identity."""
+    """Single-head self-attention over space, x + proj(softmax(q k^T C^-0.5) v), which starts as the
+    identity."""
 
     def __init__(self, norm, **kwargs):
         super().__init__(**kwargs)
@@ -116,7 +140,9 @@ class Attention(keras.layers.Layer):
     def build(self, input_shape):
         units = input_shape[-1]
         options = dict(spectral_norm=False, dtype=self.dtype_policy)
-        self.query, self.key, self.value = (Affine(units, name=name, **options) for name in ('query', 'key', 'value'))
+        self.query, self.key, self.value = (
+            Affine(units, name=name, **options) for name in ('query', 'key', 'value')
+        )
         self.project = Affine(units, starts_at_zero=True, name='project', **options)
         for layer in (self.norm, *self.affines()):
             layer.build(input_shape)
@@ -152,7 +178,14 @@ class Downsample(keras.layers.Layer):
     def build(self, input_shape):
         self.conv = None
         if self.convolution:
-            self.conv = Affine(input_shape[-1], 3, stride=2, spectral_norm=self.spectral_norm, dtype=self.dtype_policy, name='conv')
+            self.conv = Affine(
+                input_shape[-1],
+                3,
+                stride=2,
+                spectral_norm=self.spectral_norm,
+                dtype=self.dtype_policy,
+                name='conv',
+            )
             self.conv.build(input_shape)
 
     def compute_output_shape(self, input_shape):
@@ -169,7 +202,8 @@ class Downsample(keras.layers.Layer):
 
 
 def recomputed(layer):
-    """A layer whose gradient keeps its input alone and computes the rest again (Chen et al. 2016, arXiv 1604.06174).
+    """A layer whose gradient keeps its input alone and computes the rest again (Chen et al. 2016, arXiv
+    1604.06174).
 
     (`tf.recompute_grad` has XLA find the two computations equal, and keep the first.)
 
@@ -205,7 +239,8 @@ def recomputed(layer):
 
 
 def _after(tensor, others):
-    """The other tensors, which cannot be known before the tensor is, as no compiler finds out: min(|.|, 0) of it is added."""
+    """The other tensors, which cannot be known before the tensor is, as no compiler finds out: min(|.|, 0) of
+    it is added."""
     one = tf.reshape(tf.slice(tensor, [0] * tensor.shape.rank, [1] * tensor.shape.rank), [])
     nothing = tf.minimum(tf.abs(one), 0)
     return [other + tf.cast(nothing, other.dtype) for other in others]

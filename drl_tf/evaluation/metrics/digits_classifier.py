@@ -1,8 +1,9 @@
-"""A small classifier of handwritten digits, whose features stand in for Inception's where the images are digits.
+"""A small classifier of handwritten digits, whose features stand in for Inception's where the images are
+digits.
 
-`python -m drl_tf.evaluation.metrics.digits_classifier` trains it anew in 3 minutes on 2 CPU cores, writes the weights beside this file
-and prints the accuracy on the held-out digits: 98.9 % at 32 px, 98.7 % at 16 px, 95.8 % at 8 px. The seed is fixed, so that
-one kind of machine finds the same weights each time.
+`python -m drl_tf.evaluation.metrics.digits_classifier` trains it anew in 3 minutes on 2 CPU cores, writes the
+weights beside this file and prints the accuracy on the held-out digits: 98.9 % at 32 px, 98.7 % at 16 px,
+95.8 % at 8 px. The seed is fixed, so that one kind of machine finds the same weights each time.
 """
 
 import functools
@@ -25,7 +26,8 @@ WEIGHTS = os.path.join(os.path.dirname(__file__), 'digits_classifier.npz')
 
 
 def build():
-    """The network with random weights: float32 [N, 32, 32, 1] in [-1, 1] -> dict of 'features' [N, 64] and 'logits' [N, 10]."""
+    """The network with random weights: float32 [N, 32, 32, 1] in [-1, 1] -> dict of 'features' [N, 64] and
+    'logits' [N, 10]."""
     x = image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     for channels, kernel_size, strides in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 2)):
         x = keras.layers.Conv2D(channels, kernel_size, strides, padding='same', use_bias=False)(x)
@@ -49,12 +51,15 @@ def load(path=WEIGHTS):
         with np.load(path, allow_pickle=False) as file:
             model.set_weights([file[f'arr_{index}'] for index in range(len(model.weights))])
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
-        raise UserError(f'{path} does not hold the weights of the digits classifier ({error}): install the package anew') from error
+        raise UserError(
+            f'{path} does not hold the weights of the digits classifier ({error}): install the package anew'
+        ) from error
     return model
 
 
 def weights_hash(path=WEIGHTS):
-    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes do not compare."""
+    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes
+    do not compare."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
@@ -84,7 +89,10 @@ def preprocess(images):
     images = tf.convert_to_tensor(images)
     shape = images.shape
     if images.dtype != tf.uint8 or len(shape) != 4 or not shape[0] or shape[1] != shape[2] or shape[3] != 1:
-        raise UserError(f'the digits classifier takes grey uint8 images [N, H, H, 1], not {images.dtype.name} {list(shape)}')
+        raise UserError(
+            f'the digits classifier takes grey uint8 images [N, H, H, 1], not {images.dtype.name} '
+            f'{list(shape)}'
+        )
     return _resize(tf.cast(images, tf.float32) / 127.5 - 1)
 
 
@@ -113,7 +121,8 @@ class RandomResolution(keras.layers.Layer):
 
 
 def augmentation():
-    """Small random shears, rotations, scalings, shifts and losses of detail of images [N, 32, 32, 1], in training alone."""
+    """Small random shears, rotations, scalings, shifts and losses of detail of images [N, 32, 32, 1], in
+    training alone."""
     black = dict(fill_mode='constant', fill_value=-1.0)
     layers = [
         keras.layers.RandomShear(0.2, **black),
@@ -145,8 +154,12 @@ def train(images, labels, epochs, batch_size=100):
     trainer = keras.Model(image, model(augmentation()(image))['logits'])
     schedule = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(images) // batch_size)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
-    trainer.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01), loss, metrics=['accuracy'], jit_compile=False)
-    trainer.fit(preprocess(images), keras.utils.to_categorical(labels, NUM_CLASSES), batch_size, epochs, verbose=2)
+    trainer.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=0.01), loss, metrics=['accuracy'], jit_compile=False
+    )
+    trainer.fit(
+        preprocess(images), keras.utils.to_categorical(labels, NUM_CLASSES), batch_size, epochs, verbose=2
+    )
     return model
 
 

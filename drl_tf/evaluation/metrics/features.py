@@ -28,6 +28,7 @@ def checked_pair(real, fake, at_least):
     real, fake = checked(real, 'features of real images'), checked(fake, 'features of generated images')
     if real.shape[1] != fake.shape[1] or min(len(real), len(fake)) < at_least:
         raise UserError(
-            f'features of shapes {list(real.shape)} and {list(fake.shape)} must be [N, d] and [M, d] of one d, N and M at least {at_least}'
+            f'features of shapes {list(real.shape)} and {list(fake.shape)} must be [N, d] and [M, d] of one '
+            f'd, N and M at least {at_least}'
         )
     return real, fake

@@ -24,14 +24,16 @@ def frechet_distance(real, fake):
       UserError: the shapes do not go together, or a feature is not finite.
     """
     moments = map(Moments.of, checked_pair(real, fake, at_least=2))
-    return frechet_distance_from_moments(*(value for each in moments for value in (each.mean, each.covariance)))
+    return frechet_distance_from_moments(
+        *(value for each in moments for value in (each.mean, each.covariance))
+    )
 
 
 def frechet_distance_from_moments(mean, covariance, other_mean, other_covariance):
     """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)), in float64.
 
-    See Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", equation 6,
-    https://arxiv.org/abs/1706.08500.
+    See Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
+    equation 6, https://arxiv.org/abs/1706.08500.
 
     Args:
       mean, other_mean: m and m', float [d].
@@ -41,12 +43,19 @@ def frechet_distance_from_moments(mean, covariance, other_mean, other_covariance
       The distance, a float of at least 0.
 
     Raises:
-      UserError: the shapes do not go together, a value is not finite, or a covariance is not symmetric or has a negative
-        eigenvalue.
+      UserError: the shapes do not go together, a value is not finite, or a covariance is not symmetric or has
+        a negative eigenvalue.
     """
-    mean, covariance, other_mean, other_covariance = _checked_moments(mean, covariance, other_mean, other_covariance)
+    mean, covariance, other_mean, other_covariance = _checked_moments(
+        mean, covariance, other_mean, other_covariance
+    )
     traces = np.trace(covariance) + np.trace(other_covariance)
-    return max(0.0, float(np.sum((mean - other_mean) ** 2) + traces - 2 * _trace_sqrt_product(covariance, other_covariance)))
+    return max(
+        0.0,
+        float(
+            np.sum((mean - other_mean) ** 2) + traces - 2 * _trace_sqrt_product(covariance, other_covariance)
+        ),
+    )
 
 
 def _checked_moments(*moments):
@@ -57,7 +66,9 @@ def _checked_moments(*moments):
         shapes = ', '.join(str(list(values.shape)) for values in moments)
         raise UserError(f'means and covariances must be of shapes [d], [d, d], [d] and [d, d], not {shapes}')
     if not all(np.isfinite(values).all() for values in moments):
-        raise UserError('means and covariances must be finite: look for NaN in the images or the weights of the extractor')
+        raise UserError(
+            'means and covariances must be finite: look for NaN in the images or the weights of the extractor'
+        )
     if not all(np.allclose(c, c.T, 1e-6, 1e-12 * np.abs(c).max(initial=0)) for c in moments[1::2]):
         raise UserError('a covariance must be symmetric')
     return moments
@@ -66,15 +77,16 @@ def _checked_moments(*moments):
 def _trace_sqrt_product(c, other):
     """Tr (C C')^(1/2), by tensorflow-gan's function within the range of C and there within that of C'.
 
-    The trace is the same there, fewer samples than dimensions cost less, and directions that hold nothing but rounding errors,
-    of which a square root makes much, are left out.
+    The trace is the same there, fewer samples than dimensions cost less, and directions that hold nothing but
+    rounding errors, of which a square root makes much, are left out.
     """
     scales, basis = _range(c)
     other_scales, other_basis = _range(basis.T @ other @ basis)
     if not len(other_scales):
         return 0.0
     c = other_basis.T @ (scales[:, None] * other_basis)
-    # tensorflow-gan takes no root of values below 1e-10: where the largest are 1e8, that is less than rounding errors.
+    # tensorflow-gan takes no root of values below 1e-10: where the largest are 1e8, that is less than
+    # rounding errors.
     a, b = 1e4 / scales[-1], 1e4 / other_scales[-1]
     root = tfgan.evaluation().classifier_metrics.trace_sqrt_product(c * a, np.diag(other_scales * b))
     return float(root) / np.sqrt(a * b)

@@ -9,10 +9,12 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 def classifier_score(logits, splits=10, seed=0):
-    """exp E KL(p(y|x) || p(y)), p(y) being the mean of p(y|x), in float64, by tensorflow-gan: mean and deviation over splits.
+    """exp E KL(p(y|x) || p(y)), p(y) being the mean of p(y|x), in float64, by tensorflow-gan: mean and
+    deviation over splits.
 
-    The images are split at random, so that a set sorted by class has the score that it has in any other order. See Salimans et
-    al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498, section 4.
+    The images are split at random, so that a set sorted by class has the score that it has in any other
+    order. See Salimans et al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498,
+    section 4.
 
     Args:
       logits: of the classifier on generated images, float [N, C], N at least `splits`.
@@ -29,7 +31,9 @@ def classifier_score(logits, splits=10, seed=0):
     if len(logits) < splits:
         raise UserError(f'{len(logits)} images are too few for the {splits} splits of a classifier score')
     logits = np.random.default_rng(seed).permutation(logits)
-    logits = np.maximum(logits - logits.max(axis=1, keepdims=True), -700)  # p(y) > 0 in float64, since its logarithm is taken
+    logits = np.maximum(
+        logits - logits.max(axis=1, keepdims=True), -700
+    )  # p(y) > 0 in float64, since its logarithm is taken
     score = tfgan.evaluation().classifier_score_from_logits
     scores = [float(score(tf.constant(part))) for part in np.array_split(logits, splits)]
     return float(np.mean(scores)), float(np.std(scores))

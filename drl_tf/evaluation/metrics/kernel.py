@@ -11,11 +11,13 @@ _LEAST_BLOCKS = 10
 
 
 def kernel_distance(real, fake, seed=0):
-    """Unbiased estimate of the squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3, in float64.
+    """Unbiased estimate of the squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3, in
+    float64.
 
-    The mean over blocks of at most 1,000 features of either set, which tensorflow-gan computes. There are at least 10 blocks, so
-    that their standard error can be told; a set so much larger than the other that blocks would be left with less than 2 of the
-    smaller is used in part. See Binkowski et al., "Demystifying MMD GANs", https://arxiv.org/abs/1801.01401, section 4.
+    The mean over blocks of at most 1,000 features of either set, which tensorflow-gan computes. There are at
+    least 10 blocks, so that their standard error can be told; a set so much larger than the other that blocks
+    would be left with less than 2 of the smaller is used in part. See Binkowski et al., "Demystifying MMD
+    GANs", https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
       real: features, float [N, d], N at least 20.
@@ -23,7 +25,8 @@ def kernel_distance(real, fake, seed=0):
       seed: of the order in which features fall into blocks, int.
 
     Returns:
-      The estimate, a float that is negative by chance where there is no distance; and its standard error, a float.
+      The estimate, a float that is negative by chance where there is no distance; and its standard error, a
+      float.
 
     Raises:
       UserError: the shapes do not go together, a feature is not finite, or a set is too small.
@@ -33,6 +36,10 @@ def kernel_distance(real, fake, seed=0):
     blocks = min(max(_LEAST_BLOCKS, -(-larger // _BLOCK_SIZE)), smaller // 2)
     size = min(_BLOCK_SIZE, -(-larger // blocks))
     generator = np.random.default_rng(seed)
-    real, fake = (tf.constant(generator.permutation(features)[: size * blocks], tf.float64) for features in (real, fake))
-    distance, error = tfgan.evaluation().kernel_classifier_distance_and_std_from_activations(real, fake, max_block_size=size)
+    real, fake = (
+        tf.constant(generator.permutation(features)[: size * blocks], tf.float64) for features in (real, fake)
+    )
+    distance, error = tfgan.evaluation().kernel_classifier_distance_and_std_from_activations(
+        real, fake, max_block_size=size
+    )
     return float(distance), float(error)

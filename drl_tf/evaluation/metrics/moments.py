@@ -9,9 +9,10 @@ from drl_tf.evaluation.metrics.features import checked
 class Moments:
     """Mean and unbiased covariance in one pass, in float64, whatever the batches.
 
-    Sets of n and n' features with means m and m' merge as S + S' + (m - m')(m - m')^T n n' / (n + n'), S being the sum of the
-    outer products of what differs from the mean: nothing large is subtracted from something large. See Chan, Golub and LeVeque,
-    "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979, equation 2.1.
+    Sets of n and n' features with means m and m' merge as S + S' + (m - m')(m - m')^T n n' / (n + n'), S
+    being the sum of the outer products of what differs from the mean: nothing large is subtracted from
+    something large. See Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+    Sample Variances", 1979, equation 2.1.
 
     Args:
       dimensions: d, int.
@@ -55,7 +56,9 @@ class Moments:
           UserError: the dimensions differ.
         """
         if other.mean.shape != self.mean.shape:
-            raise UserError(f'features of {len(other.mean)} dimensions do not go with those of {len(self.mean)}')
+            raise UserError(
+                f'features of {len(other.mean)} dimensions do not go with those of {len(self.mean)}'
+            )
         count = self.count + other.count
         if not other.count:
             return

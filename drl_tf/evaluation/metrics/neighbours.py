@@ -1,4 +1,5 @@
-"""Precision, recall, density and coverage: how the nearest neighbours of real and of generated features lie to each other."""
+"""Precision, recall, density and coverage: how the nearest neighbours of real and of generated features lie
+to each other."""
 
 import numpy as np
 
@@ -8,18 +9,20 @@ _ROWS, _COLUMNS = 1024, 4096
 
 
 def neighbour_scores(real, fake, k=3, density_k=5):
-    """How much of the generated images is real-like (precision, density) and of the real ones is generated (recall, coverage).
+    """How much of the generated images is real-like (precision, density) and of the real ones is generated
+    (recall, coverage).
 
     With r_k(x) the distance of x to its k-th nearest neighbour in its own set, itself excluded:
 
-      precision = share of y with |x - y| <= r_k(x) for some x        recall = share of x with |x - y| <= r_k(y) for some y
-      density = mean over y of #{x: |x - y| < r_k(x)} / k             coverage = share of x with |x - y| < r_k(x) for some y
+      precision = share of y with |x - y| <= r_k(x) for some x        recall = share of x with |x - y| <=
+      r_k(y) for some y density = mean over y of #{x: |x - y| < r_k(x)} / k             coverage = share of x
+      with |x - y| < r_k(x) for some y
 
-    where x is real and y generated. Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for
-    Assessing Generative Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and coverage: Naeem et al.,
-    "Reliable Fidelity and Diversity Metrics for Generative Models", https://arxiv.org/abs/2002.09797, equations 3 and 5. All
-    depend on N and M: compare only scores of equally large sets. Time grows with (N + M)^2 d; distances are float64 and are
-    computed in blocks of up to 200 MB.
+    where x is real and y generated. Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall
+    Metric for Assessing Generative Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and
+    coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models",
+    https://arxiv.org/abs/2002.09797, equations 3 and 5. All depend on N and M: compare only scores of equally
+    large sets. Time grows with (N + M)^2 d; distances are float64 and are computed in blocks of up to 200 MB.
 
     Args:
       real: features x, float [N, d].
@@ -28,10 +31,12 @@ def neighbour_scores(real, fake, k=3, density_k=5):
       density_k: of density and coverage, int.
 
     Returns:
-      dict of the floats 'precision', 'recall', 'density' and 'coverage', in [0, 1] but for density, which can exceed 1.
+      dict of the floats 'precision', 'recall', 'density' and 'coverage', in [0, 1] but for density, which can
+      exceed 1.
 
     Raises:
-      UserError: the shapes do not go together, a feature is not finite, or a set has no more features than k or density_k.
+      UserError: the shapes do not go together, a feature is not finite, or a set has no more features than k
+        or density_k.
     """
     real, fake = checked_pair(real, fake, at_least=max(k, density_k) + 1)
     centre = real.mean(axis=0, dtype=np.float64)
@@ -66,9 +71,11 @@ def _nearest(features, centre, k):
 
 
 def _tiles(first, second, centre):
-    """Yields a slice of `first`, one of `second`, and the squared distances between the two, float64 [rows, columns].
+    """Yields a slice of `first`, one of `second`, and the squared distances between the two, float64 [rows,
+    columns].
 
-    The features are taken from their centre before they are multiplied, lest the difference of large numbers be lost.
+    The features are taken from their centre before they are multiplied, lest the difference of large numbers
+    be lost.
     """
     for start in range(0, len(second), _COLUMNS):
         columns = slice(start, min(start + _COLUMNS, len(second)))

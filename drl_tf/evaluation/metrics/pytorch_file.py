@@ -1,4 +1,5 @@
-"""Tensors from the files that PyTorch wrote before version 1.6, without PyTorch and without running what a pickle may ask for."""
+"""Tensors from the files that PyTorch wrote before version 1.6, without PyTorch and without running what a
+pickle may ask for."""
 
 import collections
 import dataclasses
@@ -12,12 +13,23 @@ from drl_tf.base.errors import UserError
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 # What pickles and numpy raise of bytes that are not what they should be.
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, EOFError, ImportError, OverflowError, MemoryError, struct.error)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """Where a tensor lies: storage (key, dtype), offset in elements, shape, strides in elements; the rest says how to train it."""
+    """Where a tensor lies: storage (key, dtype), offset in elements, shape, strides in elements; the rest
+    says how to train it."""
 
     storage: tuple[str, np.dtype]
     offset: int
@@ -53,8 +65,9 @@ class _Unpickler(pickle.Unpickler):
 def read(path):
     """The tensors of a state dict, as `torch.save` wrote it before version 1.6.
 
-    Such a file is five pickles (a magic number, the protocol's version, facts about the machine, the state dict with references to
-    storages, the keys of the storages), then each storage in the order of the keys: its length, int64, and its elements.
+    Such a file is five pickles (a magic number, the protocol's version, facts about the machine, the state
+    dict with references to storages, the keys of the storages), then each storage in the order of the keys:
+    its length, int64, and its elements.
 
     Args:
       path: the file.
@@ -63,7 +76,8 @@ def read(path):
       dict of names to numpy arrays.
 
     Raises:
-      UserError: the file cannot be read, is damaged, is of another format, or its pickles ask for anything but tensors.
+      UserError: the file cannot be read, is damaged, is of another format, or its pickles ask for anything
+        but tensors.
     """
     try:
         with open(path, 'rb') as file:
@@ -85,4 +99,10 @@ def _storage(file, dtype):
 def _array(tensor, storage):
     """The tensor's view of its storage; numpy refuses one that goes beyond it."""
     size = storage.itemsize
-    return np.ndarray(tensor.shape, storage.dtype, storage, tensor.offset * size, [stride * size for stride in tensor.strides])
+    return np.ndarray(
+        tensor.shape,
+        storage.dtype,
+        storage,
+        tensor.offset * size,
+        [stride * size for stride in tensor.strides],
+    )

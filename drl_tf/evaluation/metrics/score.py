@@ -19,42 +19,53 @@ def names(extractor):
     """What scores are called in the features of a network.
 
     Returns:
-      dict with the keys 'frechet', 'kernel' and 'classifier': the standard Inception has FID, KID and Inception score.
+      dict with the keys 'frechet', 'kernel' and 'classifier': the standard Inception has FID, KID and
+        Inception score.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
     of = extractor.name
-    return {'frechet': f'frechet_distance_{of}', 'kernel': f'kernel_distance_{of}', 'classifier': f'classifier_score_{of}'}
+    return {
+        'frechet': f'frechet_distance_{of}',
+        'kernel': f'kernel_distance_{of}',
+        'classifier': f'classifier_score_{of}',
+    }
 
 
 def score(extractor, samples, real, floor=None, labels=None, part=None):
     """How far generated images are from real ones.
 
-    Numbers compare only with those of the same extractor and weights, image size, number of samples and real images.
+    Numbers compare only with those of the same extractor and weights, image size, number of samples and real
+    images.
 
     Args:
       extractor: an `extractors.Extractor`.
       samples: iterable of generated images, uint8 [n, H, W, C].
       real: the `Statistics` of the real images.
-      floor: `Statistics` of real images that are not among those, with their features, or None: what a perfect generator of as
-        many samples would get.
-      labels: the class that each sample should have, int [n]; None where that is open or the extractor knows no such classes.
+      floor: `Statistics` of real images that are not among those, with their features, or None: what a
+        perfect generator of as many samples would get.
+      labels: the class that each sample should have, int [n]; None where that is open or the extractor knows
+        no such classes.
       part: as in `statistics.summarise`, of the samples.
 
     Returns:
-      dict, ready for JSON. By the names of `names`: the Fréchet distance; its 'floor' and, with at least as many samples as
-      the floor has images, '<name>_held_out_size', the mean over at most 4 parts of that size, which compares with the floor;
-      where features of the real images are kept, the kernel distance and its '_error', 'precision' and 'recall' (k = 3),
-      'density' and 'coverage' (k = 5), in at most 10,000 features on either side; where the extractor classifies, the classifier
-      score and its '_deviation' over 10 splits and, where its classes are those of the images, 'predicted_classes' (the share of
-      samples taken for each) and, with `labels`, 'class_agreement'. Then 'num_samples', 'num_real', 'num_held_out', 'extractor',
-      'extractor_hash', 'resize', 'real' (what the real images are) and 'warning' (a sentence, or None).
+      dict, ready for JSON. By the names of `names`: the Fréchet distance; its 'floor' and, with at least as
+      many samples as the floor has images, '<name>_held_out_size', the mean over at most 4 parts of that
+      size, which compares with the floor; where features of the real images are kept, the kernel distance and
+      its '_error', 'precision' and 'recall' (k = 3), 'density' and 'coverage' (k = 5), in at most 10,000
+      features on either side; where the extractor classifies, the classifier score and its '_deviation' over
+      10 splits and, where its classes are those of the images, 'predicted_classes' (the share of samples
+      taken for each) and, with `labels`, 'class_agreement'. Then 'num_samples', 'num_real', 'num_held_out',
+      'extractor', 'extractor_hash', 'resize', 'real' (what the real images are) and 'warning' (a sentence, or
+      None).
 
     Raises:
       UserError: there are fewer than 2 samples, or a feature is not finite.
     """
     name, held_out = names(extractor), floor.count if floor else 0
-    fake, logits = summarise(extractor, samples, 'the samples', max(KEPT_FEATURES, _PARTS * held_out), True, part)
+    fake, logits = summarise(
+        extractor, samples, 'the samples', max(KEPT_FEATURES, _PARTS * held_out), True, part
+    )
     result = {name['frechet']: _frechet(real, fake)}
     if floor:
         result['floor'] = _frechet(real, floor)
@@ -102,7 +113,8 @@ def _of_logits(name, logits, labels, datasets):
 
 
 def _warning(count, dimensions):
-    """Says, and logs, that there are too few images for the covariance of their features to have full rank; else None."""
+    """Says, and logs, that there are too few images for the covariance of their features to have full rank;
+    else None."""
     if count > dimensions:
         return None
     warning = f'{count} images are no more than the {dimensions} features: the distance is mostly bias'

@@ -1,4 +1,5 @@
-"""What scores need to know of the real images: mean and covariance of their features, and the features where they are kept."""
+"""What scores need to know of the real images: mean and covariance of their features, and the features where
+they are kept."""
 
 import dataclasses
 import hashlib
@@ -62,7 +63,8 @@ class Statistics:
 
 
 class _Pass:
-    """What was seen of some images, kept in a file from minute to minute: an interruption costs no more than that.
+    """What was seen of some images, kept in a file from minute to minute: an interruption costs no more than
+    that.
 
     Args:
       path: of the file; None keeps nothing.
@@ -87,23 +89,37 @@ class _Pass:
                 if str(file['what']) != self.what:
                     return
                 moments = Moments(len(file['mean']))
-                moments.count, moments.mean, moments.scatter = int(file['count']), file['mean'], file['scatter']
+                moments.count, moments.mean, moments.scatter = (
+                    int(file['count']),
+                    file['mean'],
+                    file['scatter'],
+                )
                 features, logits, digest = file['features'], file['logits'], str(file['digest'])
         except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
-            logging.warning('%s is damaged (%s): the pass over the images begins anew', self.path, one_line(error))
+            logging.warning(
+                '%s is damaged (%s): the pass over the images begins anew', self.path, one_line(error)
+            )
             return
         self.moments, self.features, self.logits = moments, [features], [logits] if len(logits) else []
         self.taken_up, self.digest_taken_up = moments.count, digest
 
     def new(self, batches):
-        """Yields what was not seen before; raises UserError where that which was seen is not what was seen."""
+        """Yields what was not seen before; raises UserError where that which was seen is not what was
+        seen."""
         passed = 0
         for batch in batches:
             seen = max(0, self.taken_up - passed)
             self.digest.update(np.ascontiguousarray(batch[:seen]))
-            if seen and passed + len(batch) >= self.taken_up and self.digest.hexdigest() != self.digest_taken_up:
+            if (
+                seen
+                and passed + len(batch) >= self.taken_up
+                and self.digest.hexdigest() != self.digest_taken_up
+            ):
                 os.remove(self.path)
-                raise UserError(f'{self.path} is of other images than there are now: it is removed, run the same command again')
+                raise UserError(
+                    f'{self.path} is of other images than there are now: it is removed, run the same '
+                    'command again'
+                )
             passed += len(batch)
             if len(batch) > seen:
                 self.digest.update(np.ascontiguousarray(batch[seen:]))
@@ -127,7 +143,13 @@ class _Pass:
         self.logits = [np.concatenate(self.logits)] if self.logits else []
         logits = self.logits[0] if self.logits else np.zeros([0, 0])
         moments = self.moments
-        arrays = dict(count=moments.count, mean=moments.mean, scatter=moments.scatter, features=self.features[0], logits=logits)
+        arrays = dict(
+            count=moments.count,
+            mean=moments.mean,
+            scatter=moments.scatter,
+            features=self.features[0],
+            logits=logits,
+        )
         with written_aside(self.path, 'wb') as file:
             np.savez(file, what=self.what, digest=self.digest.hexdigest(), **arrays)
         now = time.monotonic()
@@ -135,7 +157,8 @@ class _Pass:
 
 
 def summarise(extractor, batches, images, keep=0, classify=False, part=None):
-    """Statistics of images in one pass, whose memory grows with nothing but the features and logits that are kept.
+    """Statistics of images in one pass, whose memory grows with nothing but the features and logits that are
+    kept.
 
     Args:
       extractor: an `extractors.Extractor`.
@@ -143,15 +166,19 @@ def summarise(extractor, batches, images, keep=0, classify=False, part=None):
       images: what the images are, in words.
       keep: of how many images, from the first, features are kept.
       classify: whether logits are kept, of all images.
-      part: a file that holds what was seen, every minute and at the end; a pass that was interrupted goes on with it. None: none.
+      part: a file that holds what was seen, every minute and at the end; a pass that was interrupted goes on
+        with it. None: none.
 
     Returns:
       The `Statistics`, and the logits, float32 [N, classes], or None.
 
     Raises:
-      UserError: there are fewer than 2 images, a feature is not finite, or the images are others than before an interruption.
+      UserError: there are fewer than 2 images, a feature is not finite, or the images are others than before
+        an interruption.
     """
-    seen = _Pass(part, [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify], keep)
+    seen = _Pass(
+        part, [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify], keep
+    )
     for batch in seen.new(batches):
         features, logits = extractor.run(batch)
         seen.update(features, logits if classify else None)
@@ -170,7 +197,8 @@ def load(path, extractor):
     """Reads statistics of real images.
 
     Args:
-      path: a file of `Statistics.save`, or a `.npz` file with the activations `pool_3` [N, 2048], as the authors of the paper have.
+      path: a file of `Statistics.save`, or a `.npz` file with the activations `pool_3` [N, 2048], as the
+        authors of the paper have.
       extractor: the `extractors.Extractor` that they must be of.
 
     Raises:
@@ -194,7 +222,8 @@ def load(path, extractor):
     theirs, mine = (statistics.extractor, statistics.extractor_hash), (extractor.name, extractor.weights_hash)
     if theirs != mine or statistics.resize != extractor.resize:
         raise UserError(
-            f'--stats_file={path} is of the extractor {theirs[0]} ({theirs[1]}, {statistics.resize}), the scores are of {mine[0]} '
+            f'--stats_file={path} is of the extractor {theirs[0]} ({theirs[1]}, {statistics.resize}), the '
+            f'scores are of {mine[0]} '
             f'({mine[1]}, {extractor.resize}): {_ANOTHER} and this extractor'
         )
     return statistics
@@ -205,10 +234,15 @@ def _check(statistics):
     arrays = statistics.mean, statistics.covariance, statistics.features
     width = statistics.mean.size
     if [array.shape for array in arrays] != [(width,), (width, width), (len(arrays[2]), width)]:
-        raise ValueError(f'mean, covariance and features of shapes {", ".join(str(list(array.shape)) for array in arrays)}')
+        raise ValueError(
+            f'mean, covariance and features of shapes {", ".join(str(list(array.shape)) for array in arrays)}'
+        )
     if not all(array.dtype.kind == 'f' and np.isfinite(array).all() for array in arrays):
         raise ValueError('mean, covariance and features are not all finite numbers')
-    if not np.allclose(statistics.covariance, statistics.covariance.T) or (np.diag(statistics.covariance) < 0).any():
+    if (
+        not np.allclose(statistics.covariance, statistics.covariance.T)
+        or (np.diag(statistics.covariance) < 0).any()
+    ):
         raise ValueError('covariance is none')
     if type(statistics.count) is not int or statistics.count < max(2, len(statistics.features)):
         raise ValueError(f'count is {statistics.count}')
@@ -220,12 +254,23 @@ def _check(statistics):
 def _of_activations(path, activations, extractor):
     """Statistics of the standard Inception's activations [N, 2048] in a file that does not say more."""
     if extractor.inception != 'standard':
-        raise UserError(f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: {_ANOTHER}')
-    if activations.ndim != 2 or activations.dtype.kind != 'f' or activations.shape[1] != INCEPTION_FEATURES or len(activations) < 2:
         raise UserError(
-            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not float [N, {INCEPTION_FEATURES}]'
+            f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: '
+            f'{_ANOTHER}'
+        )
+    if (
+        activations.ndim != 2
+        or activations.dtype.kind != 'f'
+        or activations.shape[1] != INCEPTION_FEATURES
+        or len(activations) < 2
+    ):
+        raise UserError(
+            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not '
+            f'float [N, {INCEPTION_FEATURES}]'
         )
     if not np.isfinite(activations).all():
         raise UserError(f'--stats_file={path} holds {_AUTHORS} that are not all finite: {_ANOTHER}')
     unstated = dataclasses.replace(extractor, weights_hash='', run=lambda features: (features, None))
-    return summarise(unstated, [activations], f'{_AUTHORS} in {path}, which does not name its network', len(activations))[0]
+    return summarise(
+        unstated, [activations], f'{_AUTHORS} in {path}, which does not name its network', len(activations)
+    )[0]

@@ -1,4 +1,5 @@
-"""tensorflow-gan's evaluation functions, imported without its top-level package, which needs the removed `tf.estimator`."""
+"""tensorflow-gan's evaluation functions, imported without its top-level package, which needs the removed
+`tf.estimator`."""
 
 import functools
 import importlib
@@ -14,8 +15,8 @@ from drl_tf.base.errors import UserError
 def evaluation():
     """The module `tensorflow_gan.python.eval`.
 
-    Its two parent packages are stood in for by empty ones that know only where the files lie, and that are gone again once
-    the module is imported.
+    Its two parent packages are stood in for by empty ones that know only where the files lie, and that are
+    gone again once the module is imported.
 
     Raises:
       UserError: tensorflow-gan is not installed.

@@ -41,7 +41,8 @@ def count(network, kind):
 
 @pytest.mark.parametrize('option', OPTIONS, ids=str)
 def test_every_option_learns(option):
-    """Each variable but u moves the output once the blocks have left zero, and the gradient in y is finite."""
+    """Each variable but u moves the output once the blocks have left zero, and the gradient in y is
+    finite."""
     network = EnergyNetwork(Network(**{**SMALL, **option}), (16, 16, 1))
     for weight in network.weights:
         weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [3, 4]))
@@ -49,7 +50,11 @@ def test_every_option_learns(option):
         value = evaluate(network, images())
     gradients = tape.gradient(value, [weight.value for weight in network.trainable_variables])
     assert value.shape == [3] and np.isfinite(value).all()
-    still = [weight.path for weight, gradient in zip(network.trainable_variables, gradients, strict=True) if not np.any(gradient)]
+    still = [
+        weight.path
+        for weight, gradient in zip(network.trainable_variables, gradients, strict=True)
+        if not np.any(gradient)
+    ]
     assert not still
     assert np.isfinite(value_gradient(lambda y: evaluate(network, y), images())).all()
 
@@ -59,7 +64,10 @@ def test_options_change_the_architecture():
     assert (count(base, Block), count(base, Attention), count(base, Normalisation)) == (2, 0, 0)
     assert count(EnergyNetwork(Network(**SMALL, attention=True), (16, 16, 1)), Attention) == 1
     assert count(EnergyNetwork(Network(**SMALL, norm='batch'), (16, 16, 1)), Normalisation) == 4
-    assert count(EnergyNetwork(Network(**SMALL, conv_downsample=True), (16, 16, 1)), Affine) == count(base, Affine) + 1
+    assert (
+        count(EnergyNetwork(Network(**SMALL, conv_downsample=True), (16, 16, 1)), Affine)
+        == count(base, Affine) + 1
+    )
     assert not EnergyNetwork(Network(**SMALL, spectral_norm=False), (16, 16, 1)).normalised_layers()
 
 
@@ -69,7 +77,9 @@ def test_options_change_the_architecture():
 ])  # fmt: skip
 def test_published_sizes(dataset, options, size, millions):
     network = EnergyNetwork(Network(**options), (size, size, 3))
-    assert sum(np.prod(weight.shape) for weight in network.trainable_variables) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert sum(np.prod(weight.shape) for weight in network.trainable_variables) / 1e6 == pytest.approx(
+        millions, abs=0.05
+    )
 
 
 def test_starts_without_the_blocks():
@@ -97,14 +107,19 @@ def test_u_moves_only_when_told():
     for layer, u in zip(network.normalised_layers(), before, strict=True):
         np.testing.assert_array_equal(layer.u, u)
     network.update_u()
-    assert all(np.any(layer.u.numpy() != u) for layer, u in zip(network.normalised_layers(), before, strict=True))
+    assert all(
+        np.any(layer.u.numpy() != u) for layer, u in zip(network.normalised_layers(), before, strict=True)
+    )
 
 
 def test_dropout_is_seeded_and_for_training_alone():
     network = EnergyNetwork(Network(**SMALL, dropout=0.5), (16, 16, 1))
     for weight in network.weights:
         weight.assign(weight + 0.1)
-    first, again, other = (evaluate(network, images(), dropout=noise.Dropout(tf.constant(seed))) for seed in ([1, 2], [1, 2], [1, 3]))
+    first, again, other = (
+        evaluate(network, images(), dropout=noise.Dropout(tf.constant(seed)))
+        for seed in ([1, 2], [1, 2], [1, 3])
+    )
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other) and np.any(first != evaluate(network, images()))
 

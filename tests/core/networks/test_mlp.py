@@ -20,13 +20,19 @@ def network(**options):
     return made
 
 
-@pytest.mark.parametrize('options', [{}, {'spectral_norm': False, 'act': 'swish', 'final_act': 'swish'}, {'gain': False}], ids=str)
+@pytest.mark.parametrize(
+    'options', [{}, {'spectral_norm': False, 'act': 'swish', 'final_act': 'swish'}, {'gain': False}], ids=str
+)
 def test_every_variable_moves_it(options):
     net = network(**options)
     with tf.GradientTape() as tape:
         value = net(POINTS, net.prepare(LEVEL))
     gradients = tape.gradient(value, [weight.value for weight in net.trainable_variables])
-    still = [weight.path for weight, gradient in zip(net.trainable_variables, gradients, strict=True) if not np.any(gradient)]
+    still = [
+        weight.path
+        for weight, gradient in zip(net.trainable_variables, gradients, strict=True)
+        if not np.any(gradient)
+    ]
     assert value.shape == [5] and not still
     assert np.isfinite(value_gradient(lambda y: net(y, net.prepare(LEVEL)), POINTS)).all()
     assert all(len(layer.kernel.shape) == 2 for layer in net._flatten_layers() if isinstance(layer, Affine))

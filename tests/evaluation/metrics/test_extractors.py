@@ -63,11 +63,18 @@ def test_inception_gets_images_as_tensorflow_1_enlarged_them(network, pictures):
     assert features.shape == (205, 2048) and logits.shape == (205, 1008)
 
 
-def test_only_a_network_with_the_layers_of_inception_that_knows_a_photograph_is_called_so(network, tmp_path, caplog, monkeypatch):
+def test_only_a_network_with_the_layers_of_inception_that_knows_a_photograph_is_called_so(
+    network, tmp_path, caplog, monkeypatch
+):
     alike = stand_in.save(tmp_path / 'alike', convolutions=stand_in.CONVOLUTIONS)
     plain = {kind: f'{name}_stand_in_for_inception' for kind, name in NAMES.items()}
-    assert score.names(extractors.load(COLOUR, inception=network)) == plain and 'has other layers' in caplog.text
-    assert score.names(extractors.load(COLOUR, inception=alike)) == plain and 'knows no photograph' in caplog.text
+    assert (
+        score.names(extractors.load(COLOUR, inception=network)) == plain and 'has other layers' in caplog.text
+    )
+    assert (
+        score.names(extractors.load(COLOUR, inception=alike)) == plain
+        and 'knows no photograph' in caplog.text
+    )
     monkeypatch.setattr(extractors, 'recognises', lambda run: True)
     assert score.names(extractors.load(COLOUR, inception=network)) == plain
     fid = {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
@@ -85,19 +92,26 @@ def test_a_trained_network_recognises_a_photograph_and_a_random_one_does_not():
 def test_the_hash_is_of_the_weights(network, tmp_path):
     shutil.copytree(network, tmp_path / 'same')
     other = stand_in.save(tmp_path / 'other', seed=1)
-    hashes = [extractors.load(COLOUR, inception=str(path)).weights_hash for path in (network, tmp_path / 'same', other)]
+    hashes = [
+        extractors.load(COLOUR, inception=str(path)).weights_hash
+        for path in (network, tmp_path / 'same', other)
+    ]
     assert hashes[0] == hashes[1] != hashes[2] and len(hashes[0]) == 12
 
 
 def test_a_keras_file(tmp_path, pictures):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((24, 24, 3)), keras.layers.Conv2D(4, 3, 2), keras.layers.GlobalAveragePooling2D()])
+    model = keras.Sequential(
+        [keras.Input((24, 24, 3)), keras.layers.Conv2D(4, 3, 2), keras.layers.GlobalAveragePooling2D()]
+    )
     model.save(tmp_path / 'my-net.keras')
     extractor = extractors.load(COLOUR, str(tmp_path / 'my-net.keras'))
     features, logits = extractor.run(pictures)
     expected = model(tf.image.resize(tf.cast(pictures, tf.float32), [24, 24], antialias=True) / 127.5 - 1)
     np.testing.assert_allclose(features, expected, atol=1e-5)
-    assert logits is None and extractor.name == 'my_net' and extractor.resize == 'bilinear to 24 px, antialiased'
+    assert (
+        logits is None and extractor.name == 'my_net' and extractor.resize == 'bilinear to 24 px, antialiased'
+    )
     assert extractors.load(GREY, str(tmp_path / 'my-net.keras')).run(pictures[..., :1])[0].shape == (205, 4)
 
 
@@ -118,7 +132,9 @@ def test_what_is_no_extractor_is_refused(tmp_path, network):
     grey = keras_file(tmp_path / 'grey.keras', keras.Input((8, 8, 1)), keras.layers.Flatten())
     code = keras_file(tmp_path / 'code.keras', keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x))
     flat = keras_file(tmp_path / 'flat.keras', keras.Input((8, 8, 3)), keras.layers.Flatten())
-    narrow = keras_file(tmp_path / 'narrow.keras', keras.Input((299, 299, 3)), keras.layers.GlobalAveragePooling2D())
+    narrow = keras_file(
+        tmp_path / 'narrow.keras', keras.Input((299, 299, 3)), keras.layers.GlobalAveragePooling2D()
+    )
     (tmp_path / 'text.keras').write_text('no model')
     (tmp_path / 'empty').mkdir()
     for options, words in [

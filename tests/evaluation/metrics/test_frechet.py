@@ -30,7 +30,8 @@ def random_network(images, d):
 
 
 def by_scipy(real, fake, trace):
-    """The distance in float64 with the trace of the square root from a function of both covariances or both sets."""
+    """The distance in float64 with the trace of the square root from a function of both covariances or both
+    sets."""
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     shift = np.sum((real.mean(axis=0) - fake.mean(axis=0)) ** 2)
     return shift + np.trace(np.cov(real.T)) + np.trace(np.cov(fake.T)) - 2 * trace(real, fake)
@@ -41,7 +42,8 @@ def sqrtm_trace(real, fake):
 
 
 def nuclear_norm(real, fake):
-    """Tr (C C')^(1/2) is the sum of the singular values of X Y^T, with C = X^T X: no square root of rounding errors is taken."""
+    """Tr (C C')^(1/2) is the sum of the singular values of X Y^T, with C = X^T X: no square root of rounding
+    errors is taken."""
     x, y = ((features - features.mean(axis=0)) / np.sqrt(len(features) - 1) for features in (real, fake))
     return scipy.linalg.svdvals(x @ y.T).sum()
 
@@ -60,8 +62,12 @@ def test_agrees_with_scipy_on_the_digits_classifier():
 
 @pytest.mark.parametrize('sizes', [(100, 100), (100, 250), (250, 100)])
 def test_agrees_with_scipy_on_fewer_real_activations_than_dimensions(sizes):
-    """scipy's own root of a singular product is right to about 1e-7 here; the nuclear norm has no such loss."""
-    real, fake = (random_network(digits.load(split)[0][:size], 192) for split, size in zip(('train', 'test'), sizes, strict=True))
+    """scipy's own root of a singular product is right to about 1e-7 here; the nuclear norm has no such
+    loss."""
+    real, fake = (
+        random_network(digits.load(split)[0][:size], 192)
+        for split, size in zip(('train', 'test'), sizes, strict=True)
+    )
     distance = frechet_distance(real, fake)
     assert distance == pytest.approx(by_scipy(real, fake, nuclear_norm), rel=1e-10)
     with np.testing.suppress_warnings() as suppress:
@@ -73,7 +79,9 @@ def test_agrees_with_scipy_on_fewer_real_activations_than_dimensions(sizes):
 def test_scales_as_the_square_of_the_features(scale):
     """tensorflow-gan's own bound of 1e-10 would spoil small features."""
     real, fake = (random_network(digits.load(split)[0][:300], 64) for split in ('train', 'test'))
-    assert frechet_distance(real * scale, fake * scale) == pytest.approx(frechet_distance(real, fake) * scale**2, rel=1e-5)
+    assert frechet_distance(real * scale, fake * scale) == pytest.approx(
+        frechet_distance(real, fake) * scale**2, rel=1e-5
+    )
 
 
 def test_agrees_with_the_closed_form_for_commuting_covariances():
@@ -95,7 +103,10 @@ def test_agrees_with_the_closed_form_in_two_dimensions():
     assert frechet_distance_from_moments([1, 0], c, [0, 2], other) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize('other, trace', [([[0, 0], [0, 0]], 0), ([[0, 0], [0, 9]], 0), ([[9, 0], [0, 0]], 6), ([[8, 4], [4, 2]], 32**0.5)])
+@pytest.mark.parametrize(
+    'other, trace',
+    [([[0, 0], [0, 0]], 0), ([[0, 0], [0, 9]], 0), ([[9, 0], [0, 0]], 6), ([[8, 4], [4, 2]], 32**0.5)],
+)
 def test_singular_covariances(other, trace):
     """Against C = diag(4, 0): Tr (C C')^(1/2) = sqrt(4 C'_11), in either order."""
     zero, c, other = np.zeros(2), np.diag([4.0, 0.0]), np.array(other, float)

@@ -58,7 +58,10 @@ def refused(handle, cache):
     with pytest.raises(UserError) as error:
         extractors._from_hub(handle)
     assert not list(cache.iterdir())
-    beginning, end = f'--extractor=inception is not in {cache / name(handle)}, and ', '--inception=DIR, or another --extractor'
+    beginning, end = (
+        f'--extractor=inception is not in {cache / name(handle)}, and ',
+        '--inception=DIR, or another --extractor',
+    )
     message = str(error.value)
     assert message.startswith(beginning) and message.endswith(end) and '\n' not in message
     return message.removeprefix(beginning)
@@ -104,7 +107,9 @@ def test_an_answer_without_the_whole_file_is_said_in_one_line(server, cache, beh
 )
 def test_what_is_no_network_is_not_kept(server, cache, spoil):
     server.content = spoil(server.content)
-    assert re.match(r'what http.* brings could not be unpacked and loaded \(\w+: .*\): ', refused(server.url, cache))
+    assert re.match(
+        r'what http.* brings could not be unpacked and loaded \(\w+: .*\): ', refused(server.url, cache)
+    )
 
 
 def tar_of(member):

@@ -45,7 +45,9 @@ def test_digits_sorted_by_class_score_as_in_any_other_order():
     images, labels = digits.load('test')
     logits = np.log(digits_classifier.predict(images))
     assert classifier_score(logits)[0] > 5
-    assert classifier_score(logits[np.argsort(labels)])[0] == pytest.approx(classifier_score(logits)[0], rel=0.02)
+    assert classifier_score(logits[np.argsort(labels)])[0] == pytest.approx(
+        classifier_score(logits)[0], rel=0.02
+    )
 
 
 def test_a_constant_for_each_image_changes_nothing():
@@ -59,7 +61,9 @@ def test_fewer_images_than_splits():
         classifier_score(random_logits(9))
 
 
-@pytest.mark.parametrize('logits', [np.zeros([20]), np.zeros([20, 2, 2]), np.zeros([20, 3], np.int32), np.full([20, 3], np.nan)])
+@pytest.mark.parametrize(
+    'logits', [np.zeros([20]), np.zeros([20, 2, 2]), np.zeros([20, 3], np.int32), np.full([20, 3], np.nan)]
+)
 def test_what_is_no_logits(logits):
     with pytest.raises(UserError, match='logits must be'):
         classifier_score(logits)

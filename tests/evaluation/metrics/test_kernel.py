@@ -8,7 +8,8 @@ from drl_tf.evaluation.metrics.kernel import kernel_distance
 def unbiased(x, y):
     """The unbiased estimate of MMD^2 with k(x, y) = (x.y / d + 1)^3, by its definition."""
     k_xx, k_yy, k_xy = (
-        np.array([[(np.dot(a, b) / len(a) + 1) ** 3 for b in second] for a in first]) for first, second in ((x, x), (y, y), (x, y))
+        np.array([[(np.dot(a, b) / len(a) + 1) ** 3 for b in second] for a in first])
+        for first, second in ((x, x), (y, y), (x, y))
     )
     n, m = len(x), len(y)
     within_x = sum(k_xx[i, j] for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
@@ -21,7 +22,8 @@ def gaussian(seed, num, d=6, shift=0.0):
 
 
 def blocks(features, generator, num):
-    """The features in random order, cut into parts of which the first are smaller by one where they cannot be equal."""
+    """The features in random order, cut into parts of which the first are smaller by one where they cannot be
+    equal."""
     shuffled = generator.permutation(features)
     size, larger = divmod(len(features), num)
     sizes = [size] * (num - larger) + [size + 1] * larger
@@ -53,7 +55,8 @@ def test_a_shift_is_found_many_errors_away_from_zero():
 
 
 def test_the_expectation_of_a_shifted_gaussian():
-    """With d = 1, x ~ N(0, 1), y ~ N(1, 1): E k(x,x') = 1 + 3 = 4, E k(y,y') = 1 + 3 + 3 * 4 + 16 = 32 and E k(x,y) = 1 + 3 * 2 = 7."""
+    """With d = 1, x ~ N(0, 1), y ~ N(1, 1): E k(x,x') = 1 + 3 = 4, E k(y,y') = 1 + 3 + 3 * 4 + 16 = 32 and E
+    k(x,y) = 1 + 3 * 2 = 7."""
     distance, error = kernel_distance(gaussian(0, 5000, d=1), gaussian(1, 5000, d=1, shift=1.0))
     assert abs(distance - (4 + 32 - 2 * 7)) < 4 * error < 6
 
@@ -67,7 +70,11 @@ def test_the_order_of_the_features_does_not_decide():
 
 def test_the_seed_fixes_the_blocks():
     real, fake = gaussian(0, 100), gaussian(1, 100)
-    assert kernel_distance(real, fake, seed=1) == kernel_distance(real, fake, seed=1) != kernel_distance(real, fake, seed=2)
+    assert (
+        kernel_distance(real, fake, seed=1)
+        == kernel_distance(real, fake, seed=1)
+        != kernel_distance(real, fake, seed=2)
+    )
 
 
 def test_few_features_against_many():

@@ -17,7 +17,9 @@ def moments_of(*batches):
     return moments
 
 
-@pytest.mark.parametrize('split', [[], [1], [1, 2, 3], [0, 100, 100, 200], [37, 150, 299], list(range(1, 300))])
+@pytest.mark.parametrize(
+    'split', [[], [1], [1, 2, 3], [0, 100, 100, 200], [37, 150, 299], list(range(1, 300))]
+)
 def test_any_split_gives_the_mean_and_covariance_of_all(split):
     x = features(300)
     moments = moments_of(*np.split(x, split))
@@ -28,9 +30,12 @@ def test_any_split_gives_the_mean_and_covariance_of_all(split):
 
 @pytest.mark.parametrize('split', [[], [100, 200], list(range(1, 300))])
 def test_a_mean_of_a_million_costs_no_digits_but_those_of_the_features(split):
-    """The features themselves are rounded to 1e-10 beside a mean of 1e6; a sum of squares would lose all but 1e-4."""
+    """The features themselves are rounded to 1e-10 beside a mean of 1e6; a sum of squares would lose all but
+    1e-4."""
     x = features(300, offset=1e6)
-    np.testing.assert_allclose(moments_of(*np.split(x, split)).covariance, np.cov((x - 1e6).T), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(
+        moments_of(*np.split(x, split)).covariance, np.cov((x - 1e6).T), rtol=1e-8, atol=1e-8
+    )
 
 
 def test_parts_merge_in_any_order():

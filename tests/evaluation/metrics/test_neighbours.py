@@ -15,7 +15,8 @@ def distances(x, y):
 
 
 def radii(x, k):
-    """The distance of each to its k-th nearest neighbour: the (k + 1)-th of its distances, the first being its own of 0."""
+    """The distance of each to its k-th nearest neighbour: the (k + 1)-th of its distances, the first being
+    its own of 0."""
     return np.sort(distances(x, x), axis=1)[:, k]
 
 
@@ -48,7 +49,11 @@ def test_a_large_mean_and_float32_change_nothing():
     real, fake = (features.astype(np.float32) for features in (gaussian(0, 200), gaussian(1, 200, shift=0.5)))
     shift = np.float32(1024)
     real, fake = real + shift - shift, fake + shift - shift
-    assert neighbour_scores(real + shift, fake + shift) == neighbour_scores(real, fake) == pytest.approx(by_definition(real, fake, 3, 5))
+    assert (
+        neighbour_scores(real + shift, fake + shift)
+        == neighbour_scores(real, fake)
+        == pytest.approx(by_definition(real, fake, 3, 5))
+    )
 
 
 def test_equal_sets():
@@ -57,14 +62,20 @@ def test_equal_sets():
 
 
 def test_sets_far_apart():
-    assert neighbour_scores(gaussian(0, 100), gaussian(1, 100, shift=50)) == {'precision': 0, 'recall': 0, 'density': 0, 'coverage': 0}
+    assert neighbour_scores(gaussian(0, 100), gaussian(1, 100, shift=50)) == {
+        'precision': 0,
+        'recall': 0,
+        'density': 0,
+        'coverage': 0,
+    }
 
 
 def test_a_line_of_points():
-    """x = 0, 1, 2, 3 and y = 1.2, 1.4, 9, 10; the nearest neighbour of each x is 1 away, that of y 0.2, 0.2, 1 and 1.
+    """x = 0, 1, 2, 3 and y = 1.2, 1.4, 9, 10; the nearest neighbour of each x is 1 away, that of y 0.2, 0.2,
+    1 and 1.
 
-    Of the y two are within 1 of an x, each of two x (0 and 3 are 1.2 and 1.6 or more away), so that 1 and 2 are covered; only x = 1 is
-    within 0.2 of a y.
+    Of the y two are within 1 of an x, each of two x (0 and 3 are 1.2 and 1.6 or more away), so that 1 and 2
+    are covered; only x = 1 is within 0.2 of a y.
     """
     real, fake = np.array([[0.0], [1], [2], [3]]), np.array([[1.2], [1.4], [9], [10]])
     scores = neighbour_scores(real, fake, k=1, density_k=1)
@@ -101,8 +112,12 @@ def test_one_real_outlier_deceives_precision_and_not_density():
 
 
 def test_copies_within_a_set_are_neighbours_of_one_another():
-    """With each point four times, the third neighbour of each is a copy, at distance 0: of two such sets none meets the other."""
-    real, fake = np.repeat(np.arange(5.0)[:, None] * 4, 4, axis=0), np.repeat(np.arange(5.0)[:, None] * 4 + 1, 4, axis=0)
+    """With each point four times, the third neighbour of each is a copy, at distance 0: of two such sets none
+    meets the other."""
+    real, fake = (
+        np.repeat(np.arange(5.0)[:, None] * 4, 4, axis=0),
+        np.repeat(np.arange(5.0)[:, None] * 4 + 1, 4, axis=0),
+    )
     scores = neighbour_scores(real, fake)
     assert (scores['precision'], scores['recall']) == (0, 0)
 

@@ -68,7 +68,14 @@ class Tensor:
 
     def __init__(self, key, shape, strides, offset=0, storage=FLOATS, count=6, rebuild=None):
         self.rebuild = rebuild or Named('torch._utils', '_rebuild_tensor_v2')
-        self.arguments = (Stored(('storage', storage, key, 'cpu', count, None)), offset, shape, strides, False, OrderedDict())
+        self.arguments = (
+            Stored(('storage', storage, key, 'cpu', count, None)),
+            offset,
+            shape,
+            strides,
+            False,
+            OrderedDict(),
+        )
 
 
 Pickler.dispatch[Tensor] = lambda pickler, tensor: pickler.save_reduce(tensor.rebuild, tensor.arguments)
@@ -102,7 +109,9 @@ def test_tensors_of_any_strides_and_types(tmp_path):
     np.testing.assert_array_equal(tensors['rows'], [[0, 1, 2], [3, 4, 5]])
     np.testing.assert_array_equal(tensors['columns'], [[0, 2, 4], [1, 3, 5]])
     np.testing.assert_array_equal(tensors['part'], [4, 5])
-    assert tensors['rows'].dtype == np.float32 and tensors['steps'].dtype == np.int64 and tensors['steps'] == 7
+    assert (
+        tensors['rows'].dtype == np.float32 and tensors['steps'].dtype == np.int64 and tensors['steps'] == 7
+    )
 
 
 def test_a_pickle_that_calls_a_command_is_refused_and_runs_nothing(tmp_path):
@@ -114,14 +123,23 @@ def test_a_pickle_that_calls_a_command_is_refused_and_runs_nothing(tmp_path):
     assert marker.exists()
 
 
-@pytest.mark.parametrize('name', [('builtins', 'eval'), ('torch', 'load'), ('torch._utils', '_rebuild_tensor'), ('collections', 'Counter')])
+@pytest.mark.parametrize(
+    'name',
+    [
+        ('builtins', 'eval'),
+        ('torch', 'load'),
+        ('torch._utils', '_rebuild_tensor'),
+        ('collections', 'Counter'),
+    ],
+)
 def test_other_names_are_refused(tmp_path, name):
     with pytest.raises(UserError, match=r'it asks for ' + r'\.'.join(name)):
         read(tmp_path, {'weight': Tensor('1', (6,), (1,), rebuild=Named(*name))})
 
 
 @pytest.mark.parametrize(
-    'shape, strides, offset', [((7,), (1,), 0), ((6,), (1,), 1), ((2, 3), (4, 1), 0), ((3,), (-1,), 0), ((6,), (1,), -1)]
+    'shape, strides, offset',
+    [((7,), (1,), 0), ((6,), (1,), 1), ((2, 3), (4, 1), 0), ((3,), (-1,), 0), ((6,), (1,), -1)],
 )
 def test_a_tensor_that_goes_beyond_its_storage_is_refused(tmp_path, shape, strides, offset):
     with pytest.raises(UserError, match='no weights that can be read'):

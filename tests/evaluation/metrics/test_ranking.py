@@ -14,7 +14,11 @@ NUM = 1000
 
 
 def blurred(images, deviation):
-    return scipy.ndimage.gaussian_filter(images.astype(np.float32), (0, deviation, deviation, 0)).round().astype(np.uint8)
+    return (
+        scipy.ndimage.gaussian_filter(images.astype(np.float32), (0, deviation, deviation, 0))
+        .round()
+        .astype(np.uint8)
+    )
 
 
 def noisy(images, deviation):
@@ -24,7 +28,8 @@ def noisy(images, deviation):
 
 @pytest.fixture(scope='module')
 def scores():
-    """Of a half of the real digits (no change), and of what is made of it, against the other half: {what: {score: value}}."""
+    """Of a half of the real digits (no change), and of what is made of it, against the other half: {what:
+    {score: value}}."""
     images, labels = digits.load('train')
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], labels[order]
@@ -39,13 +44,20 @@ def scores():
         'nine classes': others[classes != 4][:NUM],
         'five classes': others[classes < 5][:NUM],
     }
-    real, *sets_features = np.split(digits_classifier.features(np.concatenate([real, *sets.values()])), 1 + len(sets))
+    real, *sets_features = np.split(
+        digits_classifier.features(np.concatenate([real, *sets.values()])), 1 + len(sets)
+    )
     return {what: scores_of(real, fake) for what, fake in zip(sets, sets_features, strict=True)}
 
 
 def scores_of(real, fake):
     distance, error = kernel_distance(real, fake)
-    return {'frechet': frechet_distance(real, fake), 'kernel': distance, 'error': error, **neighbour_scores(real, fake)}
+    return {
+        'frechet': frechet_distance(real, fake),
+        'kernel': distance,
+        'error': error,
+        **neighbour_scores(real, fake),
+    }
 
 
 def in_turn(scores, name, *order):
@@ -66,7 +78,8 @@ def test_distances_grow_with_the_damage(scores, order):
 
 
 def test_halves_of_the_real_digits_are_at_no_distance(scores):
-    """The Fréchet distance, which is biased, is beneath a hundredth of that of noisy digits; the kernel distance, which is not, is 0."""
+    """The Fréchet distance, which is biased, is beneath a hundredth of that of noisy digits; the kernel
+    distance, which is not, is 0."""
     assert scores['no change']['frechet'] < scores['noisy']['frechet'] / 100
     assert abs(scores['no change']['kernel']) < 3 * scores['no change']['error']
 

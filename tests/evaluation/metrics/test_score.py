@@ -23,7 +23,9 @@ def extractor():
 
 @pytest.fixture(scope='module')
 def real(extractor):
-    return statistics.summarise(extractor, pipeline.image_batches(DATA, 'train'), 'train', score.KEPT_FEATURES)[0]
+    return statistics.summarise(
+        extractor, pipeline.image_batches(DATA, 'train'), 'train', score.KEPT_FEATURES
+    )[0]
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +53,8 @@ def test_noise_is_far_beyond_the_floor(extractor, real, floor, noise):
 
 
 def test_real_digits_are_near_the_floor_and_of_all_classes(extractor, real, held_out):
-    """Two halves of the held-out digits: as far from the training digits as each other, and from blank ones far more."""
+    """Two halves of the held-out digits: as far from the training digits as each other, and from blank ones
+    far more."""
     images, labels = held_out
     first, second = np.split(np.random.default_rng(0).permutation(len(images)), 2)
     half, other = statistics.summarise(extractor, [images[first]], 'test')[0], images[second]
@@ -64,7 +67,8 @@ def test_real_digits_are_near_the_floor_and_of_all_classes(extractor, real, held
 
 
 def test_parts_as_large_as_the_held_out_digits(extractor, real, held_out, noise):
-    """400 digits, then 700 images of noise: the mean of the distances of the first 400 and the next 400; the rest is too few."""
+    """400 digits, then 700 images of noise: the mean of the distances of the first 400 and the next 400; the
+    rest is too few."""
     images = held_out[0][:400]
     small = statistics.summarise(extractor, [images], 'test')[0]
     real = dataclasses.replace(real, features=real.features[:0])

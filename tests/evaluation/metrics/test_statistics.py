@@ -10,7 +10,9 @@ from drl_tf.base.errors import UserError
 from drl_tf.evaluation.metrics import statistics
 from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES, Extractor
 
-PLAIN = Extractor('plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None))
+PLAIN = Extractor(
+    'plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None)
+)
 INCEPTION = dataclasses.replace(PLAIN, name='inception', inception='standard')
 
 
@@ -42,7 +44,9 @@ def test_a_file_holds_all_of_it(tmp_path, found):
 @pytest.mark.parametrize('change', [dict(name='other'), dict(weights_hash='0'), dict(resize='bilinear')])
 def test_statistics_of_another_extractor_are_refused(tmp_path, found, change):
     found.save(tmp_path / 's.npz')
-    with pytest.raises(UserError, match=r'--stats_file=.*is of the extractor plain \(abcdef012345, none\), the scores are of'):
+    with pytest.raises(
+        UserError, match=r'--stats_file=.*is of the extractor plain \(abcdef012345, none\), the scores are of'
+    ):
         statistics.load(tmp_path / 's.npz', dataclasses.replace(PLAIN, **change))
 
 
@@ -84,9 +88,15 @@ def test_activations_of_inception_are_taken_for_inception_alone(tmp_path):
     found = statistics.load(path, INCEPTION)
     np.testing.assert_allclose(found.mean, activations.mean(0), atol=1e-6)
     np.testing.assert_allclose(found.covariance, np.cov(activations.T), atol=1e-6)
-    assert (found.count, found.extractor_hash) == (30, '') and len(found.features) == 30 and str(path) in found.images
+    assert (
+        (found.count, found.extractor_hash) == (30, '')
+        and len(found.features) == 30
+        and str(path) in found.images
+    )
     for extractor in (PLAIN, dataclasses.replace(PLAIN, name='stand_in_for_inception', inception='stand-in')):
-        with pytest.raises(UserError, match=f'holds activations of Inception, the scores are of {extractor.name}'):
+        with pytest.raises(
+            UserError, match=f'holds activations of Inception, the scores are of {extractor.name}'
+        ):
             statistics.load(path, extractor)
     for wrong, words in [
         (activations[0], r'not float \[N, 2048\]'), (activations[:, :5], r'not float \[N, 2048\]'),
@@ -116,7 +126,11 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
         features = images.reshape(len(images), -1).astype(np.float32)
         return features, -features
 
-    extractor, batches, part = dataclasses.replace(PLAIN, run=run), np.split(images, 10), tmp_path / 'part.npz'
+    extractor, batches, part = (
+        dataclasses.replace(PLAIN, run=run),
+        np.split(images, 10),
+        tmp_path / 'part.npz',
+    )
     whole, logits = statistics.summarise(extractor, batches, 'pictures', 12, classify=True)
     with pytest.raises(KeyboardInterrupt):
         statistics.summarise(extractor, counted(batches, 4), 'pictures', 12, classify=True, part=part)
@@ -126,7 +140,11 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
     np.testing.assert_array_equal(logits_again, logits)
     for field in dataclasses.fields(whole):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(whole, field.name))
-    for change, count in [(dict(images='others'), 50), (dict(images='pictures'), 50), (dict(images='pictures'), 0)]:
+    for change, count in [
+        (dict(images='others'), 50),
+        (dict(images='pictures'), 50),
+        (dict(images='pictures'), 0),
+    ]:
         seen.clear()
         statistics.summarise(extractor, batches, keep=12, part=part, **change)
         assert sum(seen) == count
@@ -134,7 +152,11 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
     with pytest.raises(UserError, match=f'{part} is of other images than there are now'):
         statistics.summarise(extractor, changed, 'pictures', 12, part=part)
     seen.clear()
-    assert statistics.summarise(extractor, changed, 'pictures', 12, part=part)[0].fingerprint != whole.fingerprint and sum(seen) == 50
+    assert (
+        statistics.summarise(extractor, changed, 'pictures', 12, part=part)[0].fingerprint
+        != whole.fingerprint
+        and sum(seen) == 50
+    )
     part.write_bytes(part.read_bytes()[:-9])
     seen.clear()
     statistics.summarise(extractor, batches, 'pictures', 12, part=part)
@@ -143,12 +165,16 @@ def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
 
 def test_memory_does_not_grow_with_the_images(images):
     """Features that are not to be kept, and logits that nobody asked for, are let go."""
-    wide = dataclasses.replace(PLAIN, run=lambda images: (np.ones([len(images), 512], np.float32), np.ones([len(images), 256])))
+    wide = dataclasses.replace(
+        PLAIN, run=lambda images: (np.ones([len(images), 512], np.float32), np.ones([len(images), 256]))
+    )
     tracemalloc.start()
     peaks = []
     for parts in (5, 100):
         tracemalloc.reset_peak()
-        statistics.summarise(wide, (np.zeros([1000, 1, 1, 1], np.uint8) for _ in range(parts)), 'pictures', keep=100)
+        statistics.summarise(
+            wide, (np.zeros([1000, 1, 1, 1], np.uint8) for _ in range(parts)), 'pictures', keep=100
+        )
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.1
@@ -157,6 +183,8 @@ def test_memory_does_not_grow_with_the_images(images):
 def test_too_few_images_and_features_that_are_not_finite(images):
     with pytest.raises(UserError, match='1 images are too few'):
         statistics.summarise(PLAIN, [images[:1]], 'pictures')
-    broken = dataclasses.replace(PLAIN, run=lambda images: (np.full([len(images), 4], np.nan, np.float32), None))
+    broken = dataclasses.replace(
+        PLAIN, run=lambda images: (np.full([len(images), 4], np.nan, np.float32), None)
+    )
     with pytest.raises(UserError, match='finite'):
         statistics.summarise(broken, [images], 'pictures')
