@@ -65,7 +65,7 @@ import tensorflow as tf
 sys.path.insert(0, 'tests')
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_execution import moved
+from test_graphs import moved
 with tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']).scope():
     print(json.dumps([moved(1).tolist(), moved(3, microbatches=2, remat=True, norm='instance').tolist()]))
 """

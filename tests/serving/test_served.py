@@ -20,12 +20,13 @@ import pytest
 import requests
 import tensorflow as tf
 from google.protobuf import text_format
-from helpers.serving import inputs, request_of, serving
+from helpers.serving import inputs, serving
 from helpers.tiny import ROOT, run
 from tensorflow_serving.apis import prediction_log_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from drl_tf.runs import exported
+from drl_tf.tools.model_server import request_of
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.serving import inputs, request_of
+from helpers.serving import inputs
 from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -21,6 +21,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.serving import export
 from drl_tf.serving.signatures import Export, decode_png
 from drl_tf.tools import model_server
+from drl_tf.tools.model_server import request_of
 
 pytestmark = pytest.mark.slow
 
