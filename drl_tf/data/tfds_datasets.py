@@ -241,7 +241,7 @@ def _prepare(builder, name, data):
     licence."""
     spec = table.find_spec(data.dataset)
     root = os.fspath(builder.data_dir_root)
-    downloads = os.path.join(root, 'downloads')
+    kept = os.path.join(root, 'downloads')
     missing = f'{name} is not in --data_dir={root}'
     if REMOTE in root:
         raise UserError(
@@ -255,11 +255,11 @@ def _prepare(builder, name, data):
         _check_by_hand(spec.by_hand, data, missing)
     print(f'preparing {name} in {builder.data_path}: {spec.note}; licence: {spec.licence}', flush=True)
     try:
-        with held(downloads, '--data_dir'), _emptied(os.path.join(downloads, 'at_work')) as work:
+        with held(kept, '--data_dir'), _emptied(os.path.join(kept, 'at_work')) as work:
             for leftover in builder.data_path.parent.glob('incomplete.*'):
                 leftover.rmtree()
             archives = downloads.gather(
-                downloads.wanted(builder), data.manual_dir, downloads, isinstance(builder, lsun.Lsun)
+                downloads.wanted(builder), data.manual_dir, kept, isinstance(builder, lsun.Lsun)
             )
             links, extracted = os.path.join(work, 'archives'), os.path.join(work, 'extracted')
             os.mkdir(links)

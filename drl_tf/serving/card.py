@@ -226,8 +226,8 @@ def _training(model, config, step, weights, known, final):
 def _steps(config, step, weights, known, flags):
     """What is known of the steps: all of a run, of one that began with an import those after it; of
     `Model.fit` how many."""
-    options, fitted = (config.training,)
-    known['fitted_steps']
+    options = config.training
+    fitted = known['fitted_steps']
     used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
     if fitted:
         last = f'- Weights: {used}, of step {step:,}, the last {fitted:,} of which `Model.fit` took '

@@ -97,7 +97,7 @@ def survivors(recipe, kills, directory, seed=0):
       seed: of the instants.
     """
     processes = multiprocessing.get_context('forkserver')
-    processes.set_forkserver_preload(['drl_tf.train', 'drl_tf.evaluate', 'drl_tf.export', 'drl_tf.sweep'])
+    processes.set_forkserver_preload(['drl_tf.training.train', 'drl_tf.evaluation.evaluate'])
 
     def start(target, *arguments):
         process = processes.Process(target=target, args=arguments)
