@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.small_models import CLASSES
+from helpers.small_models import COOPERATIVE as OPTIONS
 
-from drl_tf.config import config
 from drl_tf.core import diffusion, noise, sampling
 from drl_tf.core.cooperative import build_model, initializer_loss
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
@@ -17,13 +18,6 @@ from drl_tf.training.train import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
 S_PAPER = [0.00745, 0.25226, 0.48170, 0.68176, 0.84024, 0.94749, 0.99697]
-OPTIONS = config.Config().replace(
-    image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,), mcmc_steps=(2,),
-    batch_size=4, warmup_steps=0,
-    schedule='cosine', b2=4e-4, initializer=True, initializer_channels=8, initializer_mult=(1,
-    2), initializer_blocks=1,
-)  # fmt: skip
-CLASSES = OPTIONS.replace(num_classes=3)
 LEVEL = tf.constant([0, 2, 5])
 
 

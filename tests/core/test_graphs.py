@@ -6,9 +6,8 @@ import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from helpers.small_models import moved
 from helpers.tiny import TINY, call, refused, run
-from test_model import change, images, initial
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
@@ -65,20 +64,10 @@ import tensorflow as tf
 sys.path.insert(0, 'tests')
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_graphs import moved
+from helpers.small_models import moved
 with tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']).scope():
     print(json.dumps([moved(1).tolist(), moved(3, microbatches=2, remat=True, norm='instance').tolist()]))
 """
-
-
-def moved(steps, **changes):
-    """How far three steps move the weights, `steps` of them in a call."""
-    options = dict(clip_norm=0.1, learning_rate=1e-3, **changes)
-    model = initial(
-        steps_per_execution=steps, train_steps=3, log_every=3, checkpoint_every=3, grid_every=3, **options
-    )
-    model.fit(tf.data.Dataset.from_tensors(images(4)).repeat(), steps_per_epoch=3, verbose=0, shuffle=False)
-    return change(model, initial(**options))
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.small_models import CLASSES
 from helpers.tiny import TINY, refused
-from test_cooperative import CLASSES
 
 from drl_tf.config import config
 from drl_tf.training.train import compiled_model

@@ -1,58 +1,15 @@
 """Training: the update rules, and that one replica and two agree."""
 
-import functools
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.small_models import change, images, initial, trained
 from helpers.tiny import run
 
-from drl_tf.config import config
 from drl_tf.core import noise
-from drl_tf.training.train import LinearWarmup, compiled_model
-
-OPTIONS = config.Config().replace(
-    image_size=8,
-    image_channels=1,
-    channels=8,
-    num_res_blocks=1,
-    channel_mult=(1,),
-    mcmc_steps=(2,),
-    batch_size=4,
-    warmup_steps=0,
-)
-
-
-def images(batch_size):
-    return tf.random.stateless_uniform([batch_size, 8, 8, 1], [1, 2], -1, 1)
-
-
-@functools.cache
-def trained(steps=1, **changes):
-    """A model after some steps on one batch, with the logs of the last step; not compiled into a graph, which
-    takes longer."""
-    model = initial(**changes)
-    for _ in range(steps):
-        logs = model.train_step(images(model.config.training.batch_size))
-    return model, {name: float(value) for name, value in logs.items()}
-
-
-def fitted(steps, **changes):
-    """As `trained`, by Keras `fit`."""
-    model = initial(**changes)
-    batch = tf.data.Dataset.from_tensors(images(model.config.training.batch_size)).repeat()
-    history = model.fit(batch, steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False)
-    return model, {name: values[-1] for name, values in history.history.items()}
-
-
-def initial(**changes):
-    return compiled_model(OPTIONS.replace(**changes))
-
-
-def change(model, start):
-    pairs = zip(model.network.trainable_variables, start.network.trainable_variables, strict=True)
-    return np.concatenate([np.ravel(after - before) for after, before in pairs])
+from drl_tf.training.train import LinearWarmup
 
 
 def test_first_adam_step_has_the_learning_rates_size():
@@ -184,7 +141,7 @@ import keras, tensorflow as tf
 sys.path.insert(0, 'tests')
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_model import fitted, initial, change
+from helpers.small_models import change, fitted, initial
 strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
 with strategy.scope():
     model, logs = fitted(steps=3, clip_norm=0.1, learning_rate=1e-3)

@@ -1,10 +1,9 @@
 """The network, the chain and the loss against what the authors' code computes from one of its checkpoints."""
 
-import pathlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.parity import FIXTURE, relative_error
 
 from drl_tf.config import config
 from drl_tf.core import sampling
@@ -12,8 +11,6 @@ from drl_tf.core.diffusion import at
 from drl_tf.core.langevin import value_gradient
 from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.runs import authors_checkpoint
-
-FIXTURE = pathlib.Path(__file__).parent / 'parity_t6_ch8'
 
 
 @pytest.fixture(scope='module')
@@ -28,10 +25,6 @@ def model():
     model = RecoveryLikelihood(options)
     authors_checkpoint.load_weights(model.network, str(FIXTURE / 'ckpt-iter12345'))
     return model
-
-
-def relative_error(value, reference):
-    return np.linalg.norm(np.asarray(value) - reference) / np.linalg.norm(reference)
 
 
 def test_output_and_gradient(model, expected):

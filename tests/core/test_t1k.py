@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_langevin import exact_density, gaussian, recursion
+from helpers.gaussians import exact_density, gaussian, recursion
 
 from drl_tf.config.config import Config
 from drl_tf.core import diffusion, noise, sampling

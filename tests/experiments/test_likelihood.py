@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.gaussians import exact_density
 from helpers.tiny import TINY, call, refused
-from test_langevin import exact_density
 
 from drl_tf.core import diffusion, noise
 from drl_tf.experiments import likelihood, partition

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.flips import flipped
-from test_langevin import exact_density
+from helpers.gaussians import exact_density
 
 from drl_tf.core import diffusion, noise
 from drl_tf.experiments import annealing, partition

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from helpers.authors_format import Architecture, forward, variables, write
 from helpers.hostile import damaged, tries
+from helpers.parity import FIXTURE, relative_error
 from helpers.tiny import call, refused
 from hypothesis import given
 from hypothesis import strategies as st
-from test_parity import FIXTURE, relative_error
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import main as cli

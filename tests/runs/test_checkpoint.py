@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.flips import flipped
-from test_model import trained
+from helpers.small_models import trained
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
