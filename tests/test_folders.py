@@ -1,0 +1,83 @@
+"""The folders of the package stand on floors: an import points down, and `core`, the papers, to nothing."""
+
+import ast
+import pathlib
+import sys
+
+from helpers.tiny import ROOT
+
+PACKAGE = ROOT / 'drl_tf'
+# From the bottom up. `api` is the one module beside the folders.
+FLOORS = [
+    ('base', 'core'),
+    ('config',),
+    ('distributed', 'data'),
+    ('runs', 'planning'),
+    ('serving', 'evaluation'),
+    ('training', 'editing'),
+    ('experiments', 'app', 'api'),
+    ('cli',),
+    ('tools',),
+]
+FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
+
+
+def modules():
+    """{path below the package: its syntax tree}"""
+    return {path.relative_to(PACKAGE): ast.parse(path.read_text()) for path in PACKAGE.rglob('*.py')}
+
+
+def folder_of(path):
+    """The folder of a module, or the name of a module at the top."""
+    return path.parts[0] if len(path.parts) > 1 else path.stem
+
+
+def imported(tree):
+    """Full names that a module imports, at its top or within a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f'{"." * node.level}{node.module}.{alias.name}' for alias in node.names)
+
+
+def imports():
+    """(path, the other folder that it imports from); `drl_tf` itself is its version."""
+    for path, tree in modules().items():
+        for name in imported(tree):
+            assert not name.startswith('.'), f'{path}: a relative import'
+            package, *rest = name.split('.')
+            inside = package == PACKAGE.name and rest not in ([], ['__version__'])
+            if inside and rest[0] != folder_of(path):
+                yield path, rest[0]
+
+
+def test_imports_point_down():
+    upwards = [
+        f'{path} imports {folder}'
+        for path, folder in imports()
+        if path != pathlib.Path('__init__.py') and FLOOR.get(folder, len(FLOORS)) >= FLOOR[folder_of(path)]
+    ]
+    assert not upwards
+
+
+def test_every_folder_has_a_floor():
+    folders = {folder_of(path) for path in modules()}
+    assert folders <= {*FLOOR, '__init__'}
+
+
+def test_the_papers_need_nothing_but_numbers():
+    """`core` imports nothing else of the package, and of others arrays and networks alone."""
+    outside = {
+        name.split('.')[0]
+        for path, tree in modules().items()
+        if folder_of(path) == 'core'
+        for name in imported(tree)
+        if not name.startswith('drl_tf.core.')
+    }
+    assert outside - sys.stdlib_module_names <= {'keras', 'numpy', 'tensorflow'}
+    assert not outside & {'io', 'json', 'os', 'pathlib', 'shutil', 'signal', 'socket', 'subprocess', 'sys'}
+
+
+def test_two_modules_lie_at_the_top():
+    assert {path.name for path in PACKAGE.glob('*.py')} == {'__init__.py', 'api.py'}
