@@ -130,7 +130,7 @@ class Command:
     labels: tuple[int, ...] = option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
     label_weights: tuple[float, ...] = option((1.0,), 'Their weights w_i; one number serves for all.')
     samples: str = option(
-        '', 'Images made elsewhere to evaluate: a directory of PNG or JPEG files, or a .npz or .npy file.'
+        '', 'Images made elsewhere to evaluate: a directory of pictures, or a .npz or .npy file.'
     )
     evaluation_seeds: tuple[int, ...] = option(
         (), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1

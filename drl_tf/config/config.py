@@ -26,9 +26,7 @@ GUIDANCE_BOUNDS = (-1, 20)
 class Data:
     """Data"""
 
-    dataset: str = option(
-        'digits', 'Name in the dataset table, or "folder" for your own PNG and JPEG images.'
-    )
+    dataset: str = option('digits', 'Name in the dataset table, or "folder" for your own pictures.')
     data_dir: str = option(
         '',
         'Where tensorflow-datasets keeps its files (default: its own), or the folder of images.',

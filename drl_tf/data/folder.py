@@ -1,4 +1,4 @@
-"""The user's own PNG and JPEG files."""
+"""The user's own picture files."""
 
 import concurrent.futures
 import functools
@@ -12,7 +12,6 @@ from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
 from drl_tf.data import images
 
-_EXTENSIONS = ('.png', '.jpg', '.jpeg')
 _HELD_OUT_EVERY = 20
 _THREADS = 4
 
@@ -24,14 +23,15 @@ def load(data: config.Data, split: str) -> np.ndarray:
     both splits. Each broken file is named in a warning and left out.
 
     Args:
-      data: resolved, see `specs.resolve`.
+      data: resolved, see `table.resolve`.
       split: 'train' or 'test'.
 
     Returns:
       uint8 [N, H, W, C].
 
     Raises:
-      UserError: no directory, no file of these kinds or none usable, or more of them than memory should hold.
+      UserError: there is no such directory, a directory cannot be read, there is no picture or none is sound,
+        or there are more than memory should hold.
     """
     everything = _read_all(data)
     if len(everything) == 1:
@@ -44,13 +44,14 @@ def load(data: config.Data, split: str) -> np.ndarray:
 def _read_all(data):
     """All usable images, uint8 [N, H, W, C]."""
     paths = _find(data.data_dir)
-    size, channels = data.image_size, data.image_channels
+    size = data.image_size
     if not images.fit_in_memory(len(paths), data):
         raise UserError(
             f'--data_dir={data.data_dir} holds {len(paths)} images, at {size} px more than '
             f'{images.MAX_BYTES_IN_MEMORY / 2**30:g} GiB in memory: take fewer or a smaller --image_size'
         )
-    everything, usable = np.empty([len(paths), size, size, channels], np.uint8), 0
+    everything = np.empty([len(paths), size, size, data.image_channels], np.uint8)
+    usable = 0
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for image in pool.map(functools.partial(_read, data=data), paths):
             if image is not None:
@@ -67,15 +68,12 @@ def _read_all(data):
 
 def _find(directory):
     if not directory:
-        raise UserError('--dataset=folder needs --data_dir, the directory of your PNG and JPEG images')
+        raise UserError('--dataset=folder needs --data_dir, the directory of your pictures')
     if not os.path.isdir(directory):
-        raise UserError(
-            f'--data_dir={directory} is not a directory: give the one of your PNG and JPEG images'
-        )
-    names = (os.path.join(parent, name) for parent, _, files in os.walk(directory) for name in files)
-    paths = sorted(name for name in names if name.lower().endswith(_EXTENSIONS))
+        raise UserError(f'--data_dir={directory} is not a directory: give the one of your pictures')
+    paths = images.find_pictures(directory)
     if not paths:
-        raise UserError(f'--data_dir={directory} holds no PNG or JPEG image ({", ".join(_EXTENSIONS)})')
+        raise UserError(f'--data_dir={directory} holds no picture ({", ".join(images.FORMATS)})')
     return paths
 
 

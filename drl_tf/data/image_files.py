@@ -1,5 +1,5 @@
-"""Images of one size in files that were made elsewhere: a `.npz` or `.npy` array, or a directory of PNG and
-JPEG pictures.
+"""Images of one size in files that were made elsewhere: a `.npz` or `.npy` array, or a directory of
+pictures.
 
 Nothing is resized or guessed: an image of another size or kind, or a damaged file, is refused by name.
 """
@@ -15,12 +15,12 @@ import numpy as np
 from PIL import ImageOps
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.data.images import open_picture
+from drl_tf.data.images import FORMATS, find_pictures, open_picture
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
-_PICTURES = ('.png', '.jpg', '.jpeg')
 _MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')
-_BATCH, _THREADS = 256, 4
+_BATCH = 256
+_THREADS = 4
 
 
 def count(path: str) -> int:
@@ -137,12 +137,11 @@ def _array_batches(path, image_shape):
 
 def _find(directory):
     """Paths of the pictures, sorted."""
-    names = (os.path.join(parent, name) for parent, _, files in os.walk(directory) for name in files)
-    paths = sorted(name for name in names if _is_kind(name, *_PICTURES))
+    paths = find_pictures(directory)
     if not paths:
         raise UserError(
             f'{directory} holds no samples: neither shards of --mode=sample nor pictures '
-            f'({", ".join(_PICTURES)})'
+            f'({", ".join(FORMATS)})'
         )
     return paths
 

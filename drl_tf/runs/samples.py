@@ -198,7 +198,7 @@ def read(path, image_shape) -> Iterator[np.ndarray]:
 
     Args:
       path: a directory that `draw` wrote, or what `data.image_files` reads: a `.npz` or `.npy` file, or a
-        directory of PNG and JPEG pictures.
+        directory of pictures.
       image_shape: [H, W, C] that they must have.
 
     Yields:

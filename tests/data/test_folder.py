@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import folder, images, table
+from drl_tf.data import folder, image_files, images, table
 
 
 def load(directory, split='train', channels=3, size=8):
@@ -32,7 +33,9 @@ def test_no_directory_is_said_in_one_line(tmp_path):
 
 def test_no_image_is_said_in_one_line(tmp_path):
     (tmp_path / 'notes.txt').write_text('no image')
-    with pytest.raises(UserError, match=rf'--data_dir={tmp_path} holds no PNG or JPEG image'):
+    with pytest.raises(
+        UserError, match=rf'--data_dir={tmp_path} holds no picture \(PNG, JPEG, GIF, BMP, WEBP\)'
+    ):
         load(tmp_path)
 
 
@@ -58,6 +61,43 @@ def test_broken_files_are_named_once_skipped_and_counted(tmp_path, caplog):
     for name in ('empty.png', 'text.png', 'cut.png', 'cut.jpg'):
         assert caplog.text.count(f'Skipped {tmp_path / name}') == 1
     assert '3 of 7 images usable, 4 broken' in caplog.text
+
+
+@pytest.mark.parametrize('kind', images.FORMATS)
+@pytest.mark.parametrize('name', ['named.{}', 'UPPER.{}', 'no_extension', 'wrong.txt', 'wrong.jpg'])
+def test_the_content_of_a_file_makes_it_a_picture(tmp_path, kind, name):
+    Image.new('L', (8, 8), 77).save(tmp_path / name.format(kind), kind)
+    (image,) = load(tmp_path)
+    np.testing.assert_allclose(image, 77, atol=2)
+
+
+def test_other_files_are_counted_and_those_of_macos_left_out(tmp_path, caplog):
+    save_values(tmp_path, [10])
+    (tmp_path / '._000.png').write_bytes(b'\0\5\26\7')
+    (tmp_path / 'notes.txt').write_text('no image')
+    os.mkfifo(tmp_path / 'waits')
+    assert values_of(load(tmp_path)) == [10]
+    assert (
+        f'{tmp_path}: left out 3 files that are not PNG, JPEG, GIF, BMP or WEBP, such as ._000' in caplog.text
+    )
+    assert 'broken' not in caplog.text
+
+
+@pytest.mark.parametrize('read', [load, lambda path: list(image_files.read(path, (8, 8, 3)))])
+@pytest.mark.parametrize('closed', ['.', 'below'])
+def test_an_unreadable_directory_is_named(tmp_path, monkeypatch, read, closed):
+    save_values(tmp_path, [10])
+    (tmp_path / 'below').mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if os.path.samefile(path, tmp_path / closed):
+            raise PermissionError(13, 'Permission denied', os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(UserError, match=rf'{tmp_path / closed} cannot be read \(Permission denied\)'):
+        read(tmp_path)
 
 
 def test_a_picture_with_too_many_pixels_is_broken(tmp_path, caplog, monkeypatch):

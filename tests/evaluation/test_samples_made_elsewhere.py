@@ -45,6 +45,7 @@ def test_images_made_elsewhere(tmp_path, monkeypatch, channels):
         ] == [2, 2, 1]
     in_order = save_pictures(tmp_path / 'pictures', images)
     (tmp_path / 'pictures' / 'notes.txt').write_text('of no interest')
+    (tmp_path / 'pictures' / '._a.jpg').write_bytes(b'\0\5\26\7')
     np.testing.assert_array_equal(read(tmp_path / 'pictures', shape), in_order)
     assert samples.count(tmp_path / 'pictures') == 5
 
@@ -54,6 +55,15 @@ def test_jpeg_pictures(tmp_path):
     np.testing.assert_array_equal(
         read(tmp_path, (8, 8, 3))[0], np.asarray(Image.open(tmp_path / '0' / '0.JPEG'))
     )
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'GIF', 'BMP', 'WEBP'])
+@pytest.mark.parametrize('suffix', ['', '.txt'])
+def test_every_format_is_read_by_its_content(tmp_path, kind, suffix):
+    (grey,) = pictures((8, 8, 1), 1)
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    Image.fromarray(grey[..., 0]).save(tmp_path / f'a{suffix}', kind, **options)
+    np.testing.assert_array_equal(read(tmp_path, (8, 8, 1)), [grey])
 
 
 def test_grey_and_colour_where_nothing_is_lost(tmp_path):
@@ -81,7 +91,7 @@ IMAGES = pictures((4, 4, 3), 2)
 BAD = {
     'missing': ('none.npz', None, ['does not exist']),
     'another kind': ('a.txt', b'text', ['.npz, .npy']),
-    'an empty directory': ('a/notes.txt', b'text', ['no samples', '.png']),
+    'an empty directory': ('a/notes.txt', b'text', ['no samples', 'PNG']),
     'a text called npz': ('a.npz', b'text', ['a.npz is damaged']),
     'a text called npy': ('a.npy', b'text', ['a.npy is damaged']),
     'half an npz': ('a.npz', saved(lambda file: np.savez(file, images=IMAGES))[:200], ['a.npz is damaged']),
