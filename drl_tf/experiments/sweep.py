@@ -1,6 +1,7 @@
 """Quality of a trained model against one sampling option: the number of network evaluations, or guidance."""
 
 import csv
+import dataclasses
 import functools
 import math
 import os
@@ -20,11 +21,28 @@ EVALUATIONS = (18, 30, 48, 90, 180)
 _GRID_IMAGES = 100
 
 
+@dataclasses.dataclass(frozen=True)
+class _Swept:
+    """What is swept.
+
+    Attributes:
+      mode: 'steps' or 'guidance'.
+      name: of the column of its values.
+      axis: of the plot.
+      variants: {value: the options of the configuration that it changes}.
+    """
+
+    mode: str
+    name: str
+    axis: str
+    variants: dict
+
+
 def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2
     = (mean K_train) / K.
 
-    Where K is 0, with fewer levels.
+    With many levels T, the rows are at K = 1, 2, .. instead. Where K is 0, with fewer levels.
 
     Args:
       config: a `Config`; the K of training is that of the run.
@@ -39,35 +57,28 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     Raises:
       UserError: the extractor does not apply, or there is no sound checkpoint.
     """
-    levels, trained = config.diffusion.num_levels, sum(configuration.load(workdir).steps_by_level)
-    if not any(config.steps_by_level):
-        variants = {count: dict(sampling_levels=count) for count in (*EVALUATIONS, levels) if count <= levels}
-        return _sweep(
-            config,
-            workdir,
-            variants,
-            'steps',
-            'evaluations',
-            'gradients per image',
-            num_samples,
-            weights,
-            step,
-        )
-    variants = {}
+    levels = config.diffusion.num_levels
+    if any(config.steps_by_level):
+        trained = sum(configuration.load(workdir).steps_by_level)
+        variants = {
+            levels * K: dict(mcmc_steps=(K,), step_scale=math.sqrt(trained / (levels * K)))
+            for K in steps_of_level(levels)
+        }
+        axis = 'Langevin gradients per image'
+    else:
+        counts = [count for count in (*EVALUATIONS, levels) if count <= levels]
+        variants = {count: dict(sampling_levels=count) for count in counts}
+        axis = 'gradients per image'
+    swept = _Swept('steps', 'evaluations', axis, variants)
+    return _sweep(config, workdir, swept, num_samples, weights, step)
+
+
+def steps_of_level(levels):
+    """K of each row, ascending: about evaluations / T, at least 1, and more than in the row before."""
+    steps = [0]
     for evaluations in EVALUATIONS:
-        steps = max(1, round(evaluations / levels))
-        variants[levels * steps] = dict(mcmc_steps=(steps,), step_scale=math.sqrt(trained / (levels * steps)))
-    return _sweep(
-        config,
-        workdir,
-        variants,
-        'steps',
-        'evaluations',
-        'Langevin gradients per image',
-        num_samples,
-        weights,
-        step,
-    )
+        steps.append(max(round(evaluations / levels), steps[-1] + 1))
+    return steps[1:]
 
 
 def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
@@ -75,7 +86,8 @@ def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
     `sweep_steps` does."""
     check_guidance(config)
     variants = {w: dict(guidance=w) for w in GUIDANCE}
-    return _sweep(config, workdir, variants, 'guidance', 'guidance', 'guidance w', num_samples, weights, step)
+    swept = _Swept('guidance', 'guidance', 'guidance w', variants)
+    return _sweep(config, workdir, swept, num_samples, weights, step)
 
 
 def check_guidance(config):
@@ -84,33 +96,37 @@ def check_guidance(config):
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
 
 
-def _sweep(config, workdir, variants, mode, name, axis, num_samples, weights, step):
-    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot, where there are
-    enough samples of parts as large as the held-out split, which compare with the floor.
+def _sweep(config, workdir, swept, num_samples, weights, step):
+    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot.
+
+    Given enough samples, the plot shows the scores of parts as large as the held-out split, which compare
+    with the floor.
     """
-    parts = os.path.join(workdir, f'sweep_{mode}', 'parts')
-    evaluator, rows = Evaluator(config, parts), []
+    directory = os.path.join(workdir, f'sweep_{swept.mode}')
+    parts = os.path.join(directory, 'parts')
+    evaluator = Evaluator(config, parts)
+    rows = []
 
     def show(drawn, value, changes, found):
         images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
         pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes))
         options = {option: text(chosen) for option, chosen in changes.items()}
         shown = (evaluator.name, f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
-        rows.append({name: value, **options, **{key: found[key] for key in shown if key in found}})
+        rows.append({swept.name: value, **options, **{key: found[key] for key in shown if key in found}})
 
-    for value, changes in variants.items():
+    for value, changes in swept.variants.items():
         with devices.strategy().scope():
             model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
-        root = os.path.join(workdir, f'sweep_{mode}', file_stem(config, workdir, step, weights, num_samples))
+        root = os.path.join(directory, file_stem(config, workdir, step, weights, num_samples))
         drawn = os.path.join(root, f'{value}')
         samples.draw(model, drawn, num_samples, config.training.seed, step, weights)
         found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
         workers.by_chief(functools.partial(show, drawn, value, changes, found))
     shutil.rmtree(parts, ignore_errors=True)
-    return workers.by_chief(lambda: _written(root, rows, evaluator, name, axis))
+    return workers.by_chief(lambda: _written(root, rows, evaluator, swept))
 
 
-def _written(root, rows, evaluator, name, axis):
+def _written(root, rows, evaluator, swept):
     """Writes the table and the plot; returns where they are."""
     path = os.path.join(root, 'scores.csv')
     with written_aside(path) as file:
@@ -120,5 +136,7 @@ def _written(root, rows, evaluator, name, axis):
     distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
     floor = {'floor': [row['floor'] for row in rows]} if 'floor' in rows[0] else {}
     curves = {f'Fréchet distance ({evaluator.extractor.name})': distances, **floor}
-    pictures.save_curves(os.path.join(root, 'scores.png'), axis, [row[name] for row in rows], curves)
-    return {f'scores by {name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}
+    pictures.save_curves(
+        os.path.join(root, 'scores.png'), swept.axis, [row[swept.name] for row in rows], curves
+    )
+    return {f'scores by {swept.name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}
