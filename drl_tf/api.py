@@ -15,6 +15,7 @@ import tensorflow as tf
 from drl_tf.base import arguments
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.config import config as configuration
+from drl_tf.config.groups import GUIDANCE_BOUNDS
 from drl_tf.core import noise
 from drl_tf.core.cooperative import build_model
 from drl_tf.core.diffusion import at
@@ -288,7 +289,7 @@ class Model:
 
     def _terms(self, labels, count, guidance):
         """What is summed for classes from 0, int32 [n], or None."""
-        guidance = arguments.number('guidance', guidance, *configuration.GUIDANCE_BOUNDS, whole=False)
+        guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.num_classes:
             if guidance:
                 raise UserError(f'guidance={guidance}: the model has no classes')

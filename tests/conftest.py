@@ -10,7 +10,7 @@ import pytest
 from helpers import golden
 from helpers.tiny import TINY, run
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -23,7 +23,7 @@ def tiny_run(tmp_path_factory):
     done = run(*command, '--train_steps=16')
     assert done.returncode == 0, done.stderr
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert cli.main([*command, '--train_steps=32']) == 0
+        assert main([*command, '--train_steps=32']) == 0
     assert 'resuming at step 16' in out.getvalue()
     return workdir
 
@@ -48,5 +48,5 @@ def small_export(tmp_path_factory):
     (root / 'run' / 'likelihood' / '00000004-ema.json').write_text(json.dumps(LIKELIHOOD))
     arguments = [f'--workdir={root}/run', f'--export_dir={root}/digits', '--max_samples=20']
     with contextlib.redirect_stdout(io.StringIO()):
-        assert cli.main(['run.py', '--mode=export', *arguments]) == 0
+        assert main(['run.py', '--mode=export', *arguments]) == 0
     return root / 'digits' / '1'

@@ -1,10 +1,9 @@
 """What can be asked for: the modes, and the options that say what to do and how."""
 
 import dataclasses
+import os
 
-from drl_tf.base.errors import UserError
-from drl_tf.base.files import REMOTE
-from drl_tf.config.options import option, text
+from drl_tf.config.options import option
 
 MODES = (
     'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'density',
@@ -12,79 +11,7 @@ MODES = (
     'sweep_guidance', 'ablate', 'export',
 )  # fmt: skip
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
-OF_IMAGES = ('stats', 'likelihood', *SCORED)
-_OF_FEATURES = ('train', 'stats', 'long_run', *SCORED)
-_OF_A_CHECKPOINT = (
-    'sample',
-    'compose',
-    'evaluate',
-    'likelihood',
-    'density',
-    'long_run',
-    'sweep_steps',
-    'sweep_guidance',
-    'export',
-)
-_READ_BY = {
-    'official_checkpoint': ('import_official',),
-    'official_weights': ('import_official',),
-    'model': _OF_A_CHECKPOINT,
-    'init_from': ('train',),
-    'restart': ('train',),
-    'label': ('sample',),
-    'labels': ('compose',),
-    'label_weights': ('compose',),
-    'guidance': ('train', 'sample', 'evaluate', 'long_run', 'sweep_steps'),
-    'sampling_levels': ('train', 'import_official', 'sample', 'compose', 'likelihood', 'export', *SCORED),
-    'num_samples': ('sample', 'compose', 'density', *SCORED),
-    'first_sample': ('sample', 'compose'),
-    'checkpoint_step': _OF_A_CHECKPOINT,
-    'best': _OF_A_CHECKPOINT,
-    'num_chains': ('likelihood', 'density', 'long_run'),
-    'ais_steps': ('likelihood', 'density'),
-    'hmc_leapfrog': ('likelihood', 'density', 'long_run'),
-    'chain_levels': ('long_run',),
-    'chain_method': ('long_run',),
-    'chain_burn_in': ('long_run',),
-    'chain_steps': ('long_run',),
-    'chain_minutes': ('long_run',),
-    'samples': ('evaluate',),
-    'evaluation_seeds': ('evaluate',),
-    'split': ('stats',),
-    'keep_features': ('stats',),
-    'extractor': _OF_FEATURES,
-    'inception': _OF_FEATURES,
-    'stats_file': ('train', 'stats', *SCORED),
-    'num_real': (*_OF_FEATURES, 'likelihood'),
-    'evaluate_every': ('train',),
-    'evaluate_samples': ('train',),
-    'export_dir': ('export',),
-    'max_samples': ('export',),
-}
-_OF_A_RUN = (
-    'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps',
-    'noise_scale', 'step_scale',
-    'final_denoise', 'guidance',
-)  # fmt: skip
-_OF_THE_ROWS = (
-    'schedule',
-    'num_levels',
-    'mcmc_steps',
-    'objective',
-    'energy_scale',
-    'max_minutes',
-    'evaluate_every',
-)
-_LOCAL = (
-    'workdir',
-    'official_checkpoint',
-    'init_from',
-    'samples',
-    'export_dir',
-    'manual_dir',
-    'stats_file',
-    'inception',
-)
+_SCORED_IMAGES = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,79 +112,11 @@ class Command:
     help: bool = option(False, 'Print this help, and stop.')
 
 
-def check(command, given):
-    """Raises UserError for unknown modes, and for options that none of the modes reads.
-
-    Args:
-      command: a `Command`.
-      given: {name: value} of the options on the command line.
-    """
-    if not command.mode or set(command.mode) - set(MODES):
-        raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
-    for name, modes in _READ_BY.items():
-        if name in given and not set(modes) & set(command.mode):
-            raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
-    if 'import_official' in command.mode:
-        _check_import(command, given)
-    if 'model' in given:
-        _check_model(command, given)
-    idle = [f'--{name}' for name in _OF_A_RUN if name in given]
-    if 'samples' in given and (
-        not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)
-    ):
-        raise UserError(
-            f'--samples={command.samples} must be a path, all of whose images are scored; drop '
-            f'{", ".join(idle) or "it"}'
-        )
-    if command.dry_run_devices and not command.dry_run:
-        raise UserError(f'--dry_run_devices={command.dry_run_devices} is for --dry_run: add that, or drop it')
-    if 'num_chains' in given and command.num_chains == 1:
-        raise UserError('--num_chains=1 must be 0 or at least 2')
-    if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
-        raise UserError(
-            '--num_real is for real images that are read, --stats_file for those that were: drop one of them'
-        )
-    for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
-        raise UserError(
-            f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such '
-            'as gs://bucket'
-        )
-    if 'ablate' in command.mode:
-        _check_ablation(command, given)
-    if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
-        raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
-    if len(command.label_weights) not in (1, len(command.labels)):
-        raise UserError(
-            f'--label_weights must be one number, or as many as the {len(command.labels)} --labels'
-        )
+def num_scored(command):
+    """How many images are sampled for a score."""
+    return command.num_samples or _SCORED_IMAGES
 
 
-def _check_ablation(command, given):
-    if len(command.mode) > 1:
-        raise UserError('--mode=ablate makes runs of its own: give it alone')
-    for name in (name for name in _OF_THE_ROWS if name in given):
-        value = text(tuple(given[name]) if isinstance(given[name], list) else given[name])
-        raise UserError(f'--{name}={value}: the rows of --mode=ablate set it themselves; drop it')
-
-
-def _check_import(command, given):
-    for name in ('official_checkpoint', 'workdir'):
-        if not getattr(command, name):
-            raise UserError(f'--mode=import_official needs --{name}')
-    begun_otherwise = [f'--{name}' for name in ('init_from', 'model', 'restart') if name in given]
-    if begun_otherwise:
-        raise UserError(f'--mode=import_official begins a run itself: drop {" and ".join(begun_otherwise)}')
-
-
-def _check_model(command, given):
-    """Raises UserError for options that do not go with an exported model."""
-    if not command.model:
-        raise UserError('--model= must be a name or a directory')
-    if 'train' in command.mode:
-        raise UserError(
-            f'--model={command.model} is not trained on: give it as --init_from, from whose weights a new '
-            'run starts'
-        )
-    unread = [f'--{name}' for name in ('weights', 'checkpoint_step', 'best') if name in given]
-    if unread:
-        raise UserError(f'--model={command.model} has one set of weights: drop {", ".join(unread)}')
+def export_directory(command, config):
+    """Parent of the version folders that --mode=export writes."""
+    return command.export_dir or os.path.join('saved_models', config.data.dataset)

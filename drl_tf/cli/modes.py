@@ -1,15 +1,10 @@
-"""Doing what was asked: the devices are set up, what a later mode would refuse is found, then comes mode
-after mode.
-
-What a mode needs is imported where it is done: some of it takes seconds.
-"""
+"""Runs the modes: one short function each. What a mode needs is imported in its function: some imports take
+seconds."""
 
 import dataclasses
-import os
 
-from drl_tf.base.errors import UserError
-from drl_tf.cli.command import MODES, OF_IMAGES, SCORED
-from drl_tf.config.options import text
+from drl_tf.cli.checks import check_work
+from drl_tf.cli.command import MODES, export_directory, num_scored
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint
 
@@ -34,7 +29,7 @@ def run(command, config, workdir, wanted):
             flush=True,
         )
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
-        workers.by_chief(lambda: _check_before_work(command, config, workdir))
+        workers.by_chief(lambda: check_work(command, config, workdir))
         for mode in MODES:
             if mode in command.mode:
                 for label, words in (_FUNCTIONS[mode](command, config, workdir) or {}).items():
@@ -142,13 +137,13 @@ def _sweep_guidance(command, config, workdir):
 def _ablate(command, config, workdir):
     from drl_tf.experiments import ablate
 
-    return ablate.ablate(config, workdir, _num_scored(command), command.weights)
+    return ablate.ablate(config, workdir, num_scored(command), command.weights)
 
 
 def _export(command, config, workdir):
     from drl_tf.serving import export
 
-    directory, step = _export_directory(command, config), _step(command, workdir)
+    directory, step = export_directory(command, config), _step(command, workdir)
     return workers.by_chief(
         lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step)
     )
@@ -183,94 +178,6 @@ def _samples(config):
     return 10_000 if config.planar else 100 if config.data.num_classes else 64
 
 
-def _num_scored(command):
-    from drl_tf.evaluation import evaluate
-
-    return command.num_samples or evaluate.NUM_SAMPLES
-
-
 def _scored(command, workdir):
     """How many images are scored, of which weights and checkpoint."""
-    return _num_scored(command), command.weights, _step(command, workdir)
-
-
-def _export_directory(command, config):
-    return command.export_dir or os.path.join('saved_models', config.data.dataset)
-
-
-def _check_before_work(command, config, workdir):
-    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the
-    workdir use --model."""
-    modes = set(command.mode)
-    _check_points(command, config)
-    if modes & {'train', 'long_run', *SCORED}:
-        _check_scores(command, config)
-    if modes & {'sample', 'compose'}:
-        _check_classes(command, config)
-    if modes & {'likelihood', 'long_run'}:
-        _check_energies(command, config)
-    if 'export' in modes:
-        from drl_tf.serving import export
-
-        export.check(config, _export_directory(command, config))
-    if command.model:
-        from drl_tf.runs import exported
-
-        exported.link(exported.find(command.model), workdir)
-
-
-def _check_points(command, config):
-    """Raises UserError for modes of images where there are points of the plane, and the other way round."""
-    refused = [f'--mode={mode}' for mode in command.mode if mode in OF_IMAGES]
-    refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
-    refused += [
-        f'--{name}'
-        for name in ('extractor', 'inception')
-        if config.planar and getattr(config.evaluation, name)
-    ]
-    if config.planar and refused:
-        raise UserError(
-            f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density'
-        )
-    if 'density' in command.mode and not config.planar:
-        raise UserError(
-            '--mode=density is for points of the plane (--dataset=toy_checkerboard, ..), not for '
-            f'{config.data.dataset}'
-        )
-
-
-def _check_scores(command, config):
-    from drl_tf.evaluation import evaluate
-    from drl_tf.experiments import ablate, sweep
-
-    if 'long_run' in command.mode:
-        evaluate.check_extractor(config)
-    if set(command.mode) & set(SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
-        evaluate.check_scored(config, _num_scored(command), 'stats' not in command.mode)
-    if command.samples:
-        evaluate.check_samples(config, command.samples)
-    if 'sweep_guidance' in command.mode:
-        sweep.check_guidance(config)
-    if 'ablate' in command.mode:
-        ablate.configs_of(config)
-
-
-def _check_classes(command, config):
-    from drl_tf.runs import generate
-
-    if 'sample' in command.mode and command.label >= 0:
-        generate.check_classes(config, (command.label,), 'label')
-    if 'compose' in command.mode:
-        generate.check_classes(config, command.labels, 'labels')
-
-
-def _check_energies(command, config):
-    from drl_tf.config import combinations
-
-    top = config.diffusion.num_levels - 1
-    if 'long_run' in command.mode and any(level > top for level in command.chain_levels):
-        raise UserError(
-            f'--chain_levels={text(command.chain_levels)} must be from 0 to {top}, one less than --num_levels'
-        )
-    for mode in {'likelihood', 'long_run'} & set(command.mode):
-        combinations.check_energies(config, mode)
+    return num_scored(command), command.weights, _step(command, workdir)

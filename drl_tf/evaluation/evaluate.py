@@ -21,7 +21,6 @@ from drl_tf.evaluation.metrics.frechet import frechet_distance_from_moments
 from drl_tf.runs import checkpoint, pictures, samples
 from drl_tf.runs.generate import file_stem
 
-NUM_SAMPLES = 2048
 _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 

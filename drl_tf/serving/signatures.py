@@ -7,7 +7,7 @@ import struct
 
 import tensorflow as tf
 
-from drl_tf.config.config import GUIDANCE_BOUNDS
+from drl_tf.config.groups import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided
 from drl_tf.runs import exported

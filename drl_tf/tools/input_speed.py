@@ -21,8 +21,7 @@ from unittest import mock
 
 import numpy as np
 
-from drl_tf.cli import command
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.core.cooperative import build_model
 from drl_tf.data import images, pipeline, table, tfds_datasets
 from drl_tf.distributed import devices
@@ -88,7 +87,7 @@ def presets():
     """The datasets of images, and their sizes, that have settings in `flags/`, sorted."""
     names = [
         path.stem
-        for path in cli._preset_directory().glob('*.flags')
+        for path in parsing.preset_directory().glob('*.flags')
         if not path.stem.startswith(('recipe_', 'toy'))
     ]
     found = set()
@@ -102,14 +101,8 @@ def presets():
 def preset(dataset, size, recipe):
     """The configuration that the command line makes of a dataset, an image size (0: that of the settings) and
     a recipe."""
-    argv = [
-        'run.py',
-        f'--dataset={dataset}',
-        f'--recipe={recipe}',
-        *([f'--image_size={size}'] if size else []),
-    ]
-    values = cli._parse(argv)
-    return cli._resolve(cli._group(command.Command, values), values, argv)[0]
+    sizes = [f'--image_size={size}'] if size else []
+    return parsing.configuration_of([f'--dataset={dataset}', f'--recipe={recipe}', *sizes])
 
 
 def _places(data, directory):

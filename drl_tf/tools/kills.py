@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main as command_line
 from drl_tf.runs import checkpoint
 
 STEPS = 60
@@ -42,7 +42,7 @@ def train(workdir, recipe):
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
-    raise SystemExit(cli.main(['run.py', *OPTIONS, f'--recipe={recipe}', f'--workdir={workdir}']))
+    raise SystemExit(command_line(['run.py', *OPTIONS, f'--recipe={recipe}', f'--workdir={workdir}']))
 
 
 def state(workdir, step=STEPS):

@@ -10,7 +10,7 @@ over all devices.
 import argparse
 from typing import NamedTuple
 
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.tools.tpu_compile import PRESETS
 
 DEVICES = (1, 8, 64, 256)
@@ -148,7 +148,7 @@ def main(argv=None):
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
-    presets = {words: figures(cli.configuration_of(words.split())) for words in PRESETS}
+    presets = {words: figures(parsing.configuration_of(words.split())) for words in PRESETS}
     for table in (costs(presets), *(times(accelerator, presets) for accelerator in ACCELERATORS)):
         print(table, end='\n\n')
 

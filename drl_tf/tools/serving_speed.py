@@ -15,8 +15,7 @@ import time
 
 import numpy as np
 
-from drl_tf.cli import command
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.core.cooperative import build_model
 from drl_tf.serving import export
 from drl_tf.tools import model_server
@@ -56,8 +55,7 @@ def main():
 
 def digits(directory):
     """Exports the digits preset, untrained, and returns the version folder."""
-    argv = ['run.py']
-    config = cli._resolve(command.Command(), cli._parse(argv), argv)[0].replace(precision='float32')
+    config = parsing.configuration_of([]).replace(precision='float32')
     return export.write(build_model(config), config, 0, os.path.join(directory, 'digits'), 1024)['SavedModel']
 
 

@@ -82,11 +82,11 @@ def lowered(config, program):
 
 def predicted(line):
     """What `--dry_run` says of the memory of one device, for an outcome of a training step."""
-    from drl_tf.cli import main
+    from drl_tf.cli import parsing
     from drl_tf.core.cooperative import build_model
     from drl_tf.planning import memory
 
-    config = main.configuration_of(line['preset'].split()).replace(
+    config = parsing.configuration_of(line['preset'].split()).replace(
         precision='bfloat16', microbatches=line['microbatches']
     )
     return memory.needed(build_model(config.replace(remat=line['remat'])))[memory.SUM]
@@ -95,9 +95,9 @@ def predicted(line):
 def outcomes(words, options):
     """Compiles the programs of a command line, the step with twice the microbatches until it fits; yields
     lines of the results."""
-    from drl_tf.cli import main
+    from drl_tf.cli import parsing
 
-    config = main.configuration_of(words).replace(precision='bfloat16')
+    config = parsing.configuration_of(words).replace(precision='bfloat16')
     if options.program != 'train':
         yield _outcome(words, config, 'sample', options)
     while options.program != 'sample':

@@ -9,18 +9,18 @@ import shutil
 import tempfile
 
 import pytest
+from absl import flags
 from helpers.hostile import called, damaged, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf.cli import command, flagfiles, modes
-from drl_tf.cli import main as cli
+from drl_tf.cli import checks, command, flagfiles, modes, parsing
 from drl_tf.config import config as configuration
 from drl_tf.config import options
 from drl_tf.data import table
 from drl_tf.planning import dry_run
 
-FIELDS = [field for group in cli._option_groups() for field in dataclasses.fields(group)]
+FIELDS = [field for group in parsing.option_groups() for field in dataclasses.fields(group)]
 NAMES = [field.name for field in FIELDS]
 SPECIAL = [
     '', ' ', '0', '-1', '1', '3', '8', '2147483648', '-2147483649', '1e3', '1e-320', '1e39', '1e400',
@@ -90,7 +90,7 @@ def meant(field, text):
     if field.type is str:
         return text
     kind = field.type.__args__[0]
-    return tuple(map(kind, cli.flags.ListParser().parse(text)))
+    return tuple(map(kind, flags.ListParser().parse(text)))
 
 
 def is_typed(field, value):
@@ -103,7 +103,7 @@ def is_typed(field, value):
 
 def arguments_around(name, run_dir):
     """The mode that reads an option, and a run where it needs one."""
-    mode = command._READ_BY.get(name, ('train',))[0]
+    mode = checks._READ_BY.get(name, ('train',))[0]
     return [f'--mode={mode}', *([] if mode in ('train', 'stats') else [f'--workdir={run_dir}'])]
 
 

@@ -9,8 +9,7 @@ from helpers.tiny import ROOT, TINY, call, refused, sampled
 from PIL import Image
 
 import drl_tf
-from drl_tf.cli import command
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
 from drl_tf.data import table
 
@@ -122,12 +121,11 @@ def test_every_preset_is_valid(path):
             f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}',
         ]
     assert text.startswith('#') and 'Command: python run.py' in text
-    argv = ['run.py', *arguments]
-    values = cli._with_presets(cli._parse(argv), argv)
-    alone = cli._parse(['run.py'], [path])
-    mine = [field.name for field, _ in configuration.Config().options() if alone[field.name].present]
-    assert mine and any(values[name].value == alone[name].value for name in mine)
-    cli._resolve(command.Command(), cli._parse(argv), argv)
+    config = parsing.configuration_of(arguments)
+    alone = parsing.parse(['run.py'], [path])
+    groups = [parsing.group_of(group.type, alone) for group in configuration.groups()]
+    mine = {name: value for group in groups for name, value in vars(group).items() if alone[name].present}
+    assert mine and mine.items() & {field.name: value for field, value in config.options()}.items()
 
 
 def test_flagfile(capsys, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import TINY, sampled
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 from drl_tf.config import config
 from drl_tf.core.guidance import guided
 from drl_tf.data import digits, pipeline
@@ -26,7 +26,7 @@ SMALL = [
 
 
 def call(*arguments):
-    assert cli.main(['run.py', *map(str, arguments)]) == 0
+    assert main(['run.py', *map(str, arguments)]) == 0
 
 
 @pytest.fixture(scope='module')
@@ -87,15 +87,15 @@ def test_composition_of_one_class_is_that_class(workdir, capsys):
     (['--mode=compose', '--labels=3,4,5', '--label_weights=1,2'], 'label_weights'),
 ])  # fmt: skip
 def test_wrong_classes(workdir, capsys, arguments, word):
-    assert cli.main(['run.py', f'--workdir={workdir}', *arguments]) == 2
+    assert main(['run.py', f'--workdir={workdir}', *arguments]) == 2
     assert word in capsys.readouterr().err
 
 
 def test_models_without_classes_say_so(tiny_run, capsys):
     for arguments in (['--mode=sample', '--label=1'], ['--mode=compose'], ['--mode=sweep_guidance']):
-        assert cli.main(['run.py', f'--workdir={tiny_run}', *arguments]) == 2
+        assert main(['run.py', f'--workdir={tiny_run}', *arguments]) == 2
         assert 'has no classes' in capsys.readouterr().err
-    assert cli.main(['run.py', '--dataset=lsun_church', '--num_classes=-1', '--dry_run']) == 2
+    assert main(['run.py', '--dataset=lsun_church', '--num_classes=-1', '--dry_run']) == 2
     assert 'no classes' in capsys.readouterr().err
 
 

@@ -14,9 +14,10 @@ cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
 CODE = """
-from drl_tf import cli, devices
+from drl_tf.cli.main import main
+from drl_tf.distributed import devices
 for steps in sys.argv[1].split(','):
-    code = cli.main(['run.py', '--strategy=mirrored', *sys.argv[2:], f'--train_steps={steps}'])
+    code = main(['run.py', '--strategy=mirrored', *sys.argv[2:], f'--train_steps={steps}'])
     assert devices.strategy().num_replicas_in_sync == 2
     if code:
         sys.exit(code)

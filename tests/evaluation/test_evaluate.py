@@ -12,7 +12,7 @@ from helpers.tiny import TINY, call, refused
 from PIL import Image
 
 from drl_tf.base.errors import UserError
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 from drl_tf.config.config import Data
 from drl_tf.data import pipeline
 from drl_tf.evaluation.metrics import extractors
@@ -238,7 +238,7 @@ def scored_run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('runs') / 'scored'
     every = ['--evaluate_every=4', '--evaluate_samples=24', '--checkpoint_every=1', '--train_steps=10']
     command = ['run.py', *TINY, '--num_levels=2', '--mcmc_steps=1', *every, f'--workdir={workdir}']
-    assert cli.main(command) == 0
+    assert main(command) == 0
     return workdir, command
 
 
@@ -287,7 +287,7 @@ def test_a_damaged_line_of_the_evaluations_is_dropped(capsys, scored_run, line):
     before = lines_of(workdir)
     with open(workdir / 'evaluations.jsonl', 'ab') as file:
         file.write(line)
-    assert cli.main(command) == 0
+    assert main(command) == 0
     assert lines_of(workdir) == before
 
 
@@ -295,7 +295,7 @@ def test_an_interrupted_evaluation_is_made_up_for(scored_run):
     workdir, command = scored_run
     before, log = lines_of(workdir), workdir / 'evaluations.jsonl'
     log.write_text(''.join(log.read_text().splitlines(keepends=True)[:2]) + '{"step": 10, "fre')
-    assert cli.main(command) == 0
+    assert main(command) == 0
     assert lines_of(workdir) == before
 
 

@@ -9,7 +9,7 @@ from helpers.tiny import TINY, call, refused
 from PIL import Image
 
 from drl_tf.base.errors import Interrupted, UserError
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.experiments import ablate
 from drl_tf.training import train
 
@@ -31,7 +31,7 @@ def few_rows(monkeypatch):
 def test_rows_are_those_of_the_paper():
     """Every row goes with the preset of digits; T, K and objective; as many images; T = 1000 as its own
     recipe has it."""
-    config = cli.configuration_of(['--dataset=digits', '--recipe=t6'])
+    config = parsing.configuration_of(['--dataset=digits', '--recipe=t6'])
     configs = ablate.configs_of(config)
     said = [
         (
@@ -50,7 +50,7 @@ def test_rows_are_those_of_the_paper():
         (1, (180,), 'contrastive', 'step', 't6'),
     ]
     assert {(c.training.train_steps, c.training.batch_size) for c in configs.values()} == {(20_000, 16)}
-    recipe, mine = cli.configuration_of(['--dataset=cifar10', '--recipe=t1k']), configs['T1000_K0']
+    recipe, mine = parsing.configuration_of(['--dataset=cifar10', '--recipe=t1k']), configs['T1000_K0']
     for name in (
         'recipe',
         'schedule',
@@ -116,7 +116,7 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
 
 def test_a_row_of_other_settings_is_scored_again(monkeypatch, tmp_path):
     """Training itself refuses what does not go with the run that is there."""
-    scored, config = [], cli.configuration_of(['--dataset=digits', '--recipe=t6'])
+    scored, config = [], parsing.configuration_of(['--dataset=digits', '--recipe=t6'])
     monkeypatch.setattr(ablate, '_trained', lambda name, config, workdir: {})
     monkeypatch.setattr(ablate, '_scored', lambda config, *rest: scored.append(config) or {'score': 1.0})
     for changed in ({}, {}, {'num_real': 100}, {'learning_rate': 0.1}):
@@ -139,6 +139,6 @@ def test_wrong_use(capsys, tmp_path):
     assert 'is for images' in refused(
         capsys, '--mode=ablate', '--dataset=toy_swiss_roll', '--recipe=t6', f'--workdir={tmp_path}/w'
     )
-    config = cli.configuration_of(['--dataset=digits', '--recipe=t6'])
+    config = parsing.configuration_of(['--dataset=digits', '--recipe=t6'])
     with pytest.raises(UserError, match=r'row T1000_K0: --step_scale=0\.5'):
         ablate.configs_of(config.replace(step_scale=0.5))

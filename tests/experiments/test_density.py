@@ -106,9 +106,9 @@ def points_run(tmp_path_factory):
 
 
 def toy_call(*arguments):
-    from drl_tf.cli import main
+    from drl_tf.cli.main import main
 
-    return main.main(['run.py', *map(str, arguments)])
+    return main(['run.py', *map(str, arguments)])
 
 
 def test_training_and_sampling(capsys, points_run):

@@ -147,9 +147,9 @@ def t1k_run(tmp_path_factory):
         '--train_steps=2',
         f'--workdir={workdir}',
     ]
-    from drl_tf.cli import main
+    from drl_tf.cli.main import main
 
-    assert main.main(['run.py', *arguments]) == 0
+    assert main(['run.py', *arguments]) == 0
     return workdir
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from helpers.tiny import TINY
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main as command_line
 
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
 RECIPES = ('t6', 'cdrl', 't1k')
@@ -41,7 +41,7 @@ def train(recipe, workdir, steps):
         '--noinitializer_attention', '--max_loss=1000',
         '--log_every=1', '--checkpoint_every=100', '--grid_every=100',
     ]  # fmt: skip
-    return cli.main(['run.py', *options, f'--train_steps={steps}', f'--workdir={workdir}'])
+    return command_line(['run.py', *options, f'--train_steps={steps}', f'--workdir={workdir}'])
 
 
 def requests():
@@ -77,7 +77,7 @@ def main(recipe):
     directory, goes_on = DIRECTORY / recipe, DIRECTORY / f'{recipe}.goes_on'
     shutil.rmtree(directory, ignore_errors=True)
     code = train(recipe, directory, STEPS)
-    code |= cli.main(
+    code |= command_line(
         ['run.py', '--mode=export', f'--workdir={directory}', f'--export_dir={directory}/saved_model']
     )
     shutil.copytree(directory, goes_on)

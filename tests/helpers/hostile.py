@@ -10,7 +10,7 @@ import shutil
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 
 
 def tries(count):
@@ -61,7 +61,7 @@ def called(*arguments):
     """Exit code and the lines on stderr of a command line; stderr takes sound UTF-8 alone."""
     err = io.TextIOWrapper(io.BytesIO(), 'utf-8', write_through=True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
-        code = cli.main(['run.py', *map(str, arguments)])
+        code = main(['run.py', *map(str, arguments)])
     return code, err.buffer.getvalue().decode('utf-8').split('\n')[:-1]
 
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 from drl_tf.runs import samples
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -34,7 +34,7 @@ def run(*arguments, **kwargs):
 
 def call(capsys, *arguments):
     """Exit code, stdout and stderr of a command line, run in this process."""
-    code = cli.main(['run.py', *map(str, arguments)])
+    code = main(['run.py', *map(str, arguments)])
     return code, *capsys.readouterr()
 
 

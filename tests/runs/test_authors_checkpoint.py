@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drl_tf.base.errors import UserError
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 from drl_tf.config import config
 from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.data import pipeline
@@ -167,7 +167,7 @@ def further(tmp_path_factory):
     official_checkpoint = f'--official_checkpoint={prefix}'
     for name, flags in {'run': [], 'still': ['--learning_rate=1e-8']}.items():
         assert (
-            cli.main(
+            main(
                 [
                     'run.py',
                     '--mode=import_official',
@@ -181,7 +181,7 @@ def further(tmp_path_factory):
         )
     shutil.copytree(root / 'run', root / 'further')
     for name in ('further', 'still'):
-        assert cli.main(['run.py', f'--workdir={root / name}', '--train_steps=6']) == 0
+        assert main(['run.py', f'--workdir={root / name}', '--train_steps=6']) == 0
     return prefix, root
 
 

@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drl_tf.base.errors import UserError
-from drl_tf.cli import command
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.core.cooperative import build_model
 from drl_tf.data import image_files
 from drl_tf.evaluation.metrics import statistics
@@ -37,8 +36,7 @@ TINIEST = ['--image_size=4', '--channels=4', '--channel_mult=1', '--num_levels=2
 def sealed(tmp_path_factory):
     """A model and the workdir of its one checkpoint."""
     workdir = tmp_path_factory.mktemp('runs') / 'tiniest'
-    argv = ['run.py', *TINY, *TINIEST]
-    config, _ = cli._resolve(command.Command(), cli._parse(argv), argv)
+    config = parsing.configuration_of([*TINY, *TINIEST])
     model = compiled_model(config)
     config.save(workdir)
     checkpoint.save(model, workdir)

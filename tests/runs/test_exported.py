@@ -12,7 +12,7 @@ import pytest
 from helpers import golden
 from helpers.tiny import ROOT, call, refused
 
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
 from drl_tf.runs import checkpoint, exported, samples
 
@@ -87,8 +87,7 @@ def test_a_run_starts_from_an_exported_model(capsys, shipped):
 
 
 def test_the_flags_of_an_export_give_its_configuration(small_export):
-    argv = ['run.py', f'--flagfile={small_export}/train.flags']
-    config, _ = cli._resolve(cli.modes.Command(), cli._parse(argv), argv)
+    config = parsing.configuration_of([f'--flagfile={small_export}/train.flags'])
     assert config == configuration.load(small_export) and config.diffusion.mcmc_steps == (2,)
 
 

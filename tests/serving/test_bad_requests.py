@@ -9,8 +9,8 @@ from helpers.tiny import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drl_tf.cli import command
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
+from drl_tf.cli.main import main
 from drl_tf.runs import checkpoint
 from drl_tf.training.train import compiled_model
 
@@ -40,12 +40,11 @@ GOOD = {
 def signatures(tmp_path_factory):
     """Those of an export by the command line; the weights are random."""
     parent = tmp_path_factory.mktemp('exported')
-    argv = ['run.py', *TINY, *TINIEST]
-    config, _ = cli._resolve(command.Command(), cli._parse(argv), argv)
+    config = parsing.configuration_of([*TINY, *TINIEST])
     config.save(parent / 'run')
     checkpoint.save(compiled_model(config), parent / 'run')
     arguments = [f'--workdir={parent}/run', f'--export_dir={parent}/model', f'--max_samples={MOST}']
-    assert cli.main(['run.py', '--mode=export', *arguments]) == 0
+    assert main(['run.py', '--mode=export', *arguments]) == 0
     return tf.saved_model.load(str(parent / 'model' / '1')).signatures
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import run
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.main import main
 from drl_tf.planning import memory
 from drl_tf.runs import checkpoint, pictures
 from drl_tf.serving import export
@@ -59,7 +59,7 @@ def exported(tiny_run, tmp_path_factory):
     parent = tmp_path_factory.mktemp('saved_models') / 'digits'
     (parent / '1').mkdir(parents=True)
     assert (
-        cli.main(
+        main(
             ['run.py', '--mode=export', f'--workdir={tiny_run}', f'--export_dir={parent}', '--max_samples=50']
         )
         == 0

@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers.tiny import TINY
 
-from drl_tf.cli import main as cli
+from drl_tf.cli import parsing
 from drl_tf.tools import tpu_compile, tpu_compiler
 
 COMPILER = """
@@ -32,7 +32,7 @@ def test_lowered(program, recipe):
         '--initializer_mult=1',
         '--precision=bfloat16',
     ]
-    config = cli.configuration_of([*TINY, *flags])
+    config = parsing.configuration_of([*TINY, *flags])
     text = tpu_compile.lowered(config, program)
     assert 'stablehlo.while' in text and 'tensor<?' not in text and 'bf16' in text
     assert ('may_alias' in text) == (program == 'train')

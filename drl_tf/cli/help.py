@@ -1,0 +1,35 @@
+"""What --help prints."""
+
+import dataclasses
+
+from drl_tf import __version__
+from drl_tf.base.errors import DivergenceError, WorkerLost
+from drl_tf.cli import parsing
+from drl_tf.config.options import kind
+
+WRONG_USE = 2
+INTERRUPTED = 130
+_INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
+
+  python run.py --dataset=digits                              train (resumes when run again)
+  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample a trained run; also evaluate, export, ...
+  python run.py --mode=sample --model=digits                  sample a model that comes with the package
+  python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
+
+A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line.
+--dataset=X reads those that exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags
+and flags/X_<recipe>.flags. Each overrides those before it and the defaults shown here; the command line wins.
+--dry_run shows the result.
+Exit codes: 0 done, {WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged,
+{WorkerLost.exit_code} another worker of the run is gone, 128 + number ended by a signal
+({INTERRUPTED} Ctrl-C, 143 SIGTERM). Training saves first; the same command then goes on."""
+
+
+def help_text():
+    """All options by group, with type, bounds and default."""
+    lines = [_INTRODUCTION]
+    for group in parsing.option_groups():
+        lines += ['', f'{group.__doc__}:']
+        for field in dataclasses.fields(group):
+            lines += [f'  --{field.name}  ({kind(field)})', f'      {field.metadata["help"]}']
+    return '\n'.join(lines)
