@@ -25,11 +25,11 @@ _SAVED_MODEL, _VARIABLES = 'saved_model.pb', os.path.join('variables', 'variable
 
 def names():
     """The models that come with the package, sorted."""
-    root = _shipped()
+    root = shipped_models()
     return sorted(path.name for path in root.iterdir() if _versions(path)) if root.is_dir() else []
 
 
-def _shipped():
+def shipped_models():
     """`saved_models/`, which the package has as `drl_tf/saved_models`."""
     return pathlib.Path(drl_tf.__file__).parent / 'saved_models'
 
@@ -46,7 +46,7 @@ def find(model, flag='--model'):
       UserError: there is none.
     """
     if model in names() and os.sep not in model:
-        directory = str(_shipped() / model)
+        directory = str(shipped_models() / model)
     elif os.path.isdir(model):
         directory = model
     else:

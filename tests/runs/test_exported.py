@@ -21,7 +21,7 @@ from drl_tf.runs import checkpoint, exported, samples
 def shipped(small_export, tmp_path, monkeypatch):
     """A package that the small model comes with, as `digits`; where commands are run."""
     shutil.copytree(small_export, tmp_path / 'package' / 'saved_models' / 'digits' / '1')
-    monkeypatch.setattr(exported, '__file__', str(tmp_path / 'package' / 'exported.py'))
+    monkeypatch.setattr(exported, 'shipped_models', lambda: tmp_path / 'package' / 'saved_models')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
