@@ -19,7 +19,7 @@ from drl_tf.config.groups import GUIDANCE_BOUNDS
 from drl_tf.core import noise
 from drl_tf.core.cooperative import build_model
 from drl_tf.core.diffusion import at
-from drl_tf.core.guidance import guided
+from drl_tf.core.guidance import guided, network_labels
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.serving import card, export
@@ -209,7 +209,7 @@ class Model:
         learning_rate = arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
         config = self.config
         self._compile(batch_size, learning_rate)
-        data = tf.data.Dataset.from_tensor_slices((x, labels + 1) if self.num_classes else x)
+        data = tf.data.Dataset.from_tensor_slices((x, network_labels(labels)) if self.num_classes else x)
         data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
         step, weights = (
             self.model.step,
@@ -295,7 +295,7 @@ class Model:
                 raise UserError(f'guidance={guidance}: the model has no classes')
             return guided(None)
         labels = np.full(count, -1, np.int32) if labels is None else labels
-        return guided(tf.constant(labels + 1), guidance)
+        return guided(tf.constant(network_labels(labels)), guidance)
 
     def _labels(self, labels, count):
         """Classes of images, int32 [count] from 0, or None."""
@@ -365,7 +365,7 @@ class _EpochMeans(keras.callbacks.Callback):
 
 
 def _seed(seed):
-    return tf.constant([seed, noise.SAMPLING])
+    return tf.constant(noise.root(seed, noise.SAMPLING))
 
 
 def _finite(images):

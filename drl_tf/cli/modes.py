@@ -5,8 +5,10 @@ import dataclasses
 
 from drl_tf.cli.checks import check_work
 from drl_tf.cli.command import MODES, export_directory, num_scored
+from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint
+from drl_tf.runs.request import SampleRequest
 
 _FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
 
@@ -55,24 +57,16 @@ def _train(command, config, workdir):
 def _sample(command, config, workdir):
     from drl_tf.runs import generate
 
-    count, step = command.num_samples or _samples(config), _step(command, workdir)
-    return generate.generate(
-        config, workdir, count, command.weights, step, command.label, first=command.first_sample
-    )
+    labels = (command.label,) if command.label >= 0 else ()
+    return generate.generate(config, workdir, _request(command, config, workdir, labels=labels))
 
 
 def _compose(command, config, workdir):
     from drl_tf.runs import generate
 
     weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    experts, count, step = (
-        (command.labels, weights),
-        command.num_samples or _samples(config),
-        _step(command, workdir),
-    )
-    return generate.generate(
-        config, workdir, count, command.weights, step, compose=experts, first=command.first_sample
-    )
+    request = _request(command, config, workdir, labels=command.labels, label_weights=weights)
+    return generate.generate(config, workdir, request)
 
 
 def _stats(command, config, workdir):
@@ -87,7 +81,7 @@ def _evaluate(command, config, workdir):
 
     if command.samples:
         return evaluate.evaluate_samples(config, command.samples)
-    return evaluate.evaluate(config, workdir, *_scored(command, workdir), command.evaluation_seeds)
+    return evaluate.evaluate(config, workdir, _scored(command, config, workdir), command.evaluation_seeds)
 
 
 def _likelihood(command, config, workdir):
@@ -125,13 +119,13 @@ def _long_run(command, config, workdir):
 def _sweep_steps(command, config, workdir):
     from drl_tf.experiments import sweep
 
-    return sweep.sweep_steps(config, workdir, *_scored(command, workdir))
+    return sweep.sweep_steps(config, workdir, _scored(command, config, workdir))
 
 
 def _sweep_guidance(command, config, workdir):
     from drl_tf.experiments import sweep
 
-    return sweep.sweep_guidance(config, workdir, *_scored(command, workdir))
+    return sweep.sweep_guidance(config, workdir, _scored(command, config, workdir))
 
 
 def _ablate(command, config, workdir):
@@ -166,6 +160,18 @@ _FUNCTIONS = {
 }
 
 
+def _request(command, config, workdir, **classes):
+    """What the options ask to draw."""
+    return SampleRequest.of(
+        config,
+        command.num_samples or _samples(config),
+        first=command.first_sample,
+        weights=Weights(command.weights),
+        step=_step(command, workdir),
+        **classes,
+    )
+
+
 def _step(command, workdir):
     """Which checkpoint was asked for, None for the newest; all workers ask at once."""
     if command.best:
@@ -178,6 +184,6 @@ def _samples(config):
     return 10_000 if config.planar else 100 if config.data.num_classes else 64
 
 
-def _scored(command, workdir):
-    """How many images are scored, of which weights and checkpoint."""
-    return num_scored(command), command.weights, _step(command, workdir)
+def _scored(command, config, workdir):
+    """What the options ask to score."""
+    return dataclasses.replace(_request(command, config, workdir), count=num_scored(command), first=0)

@@ -1,34 +1,30 @@
-"""Cooperative diffusion recovery likelihood (Zhu, Xie, Wu, Gao, ICLR 2024): a second network proposes where
-the chains start."""
+"""Cooperative recovery likelihood: a second network proposes where the chains start (CDRL, ICLR 2024)."""
 
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import noise
+from drl_tf.core import noise, objectives
 from drl_tf.core.diffusion import at, per_image, posterior_mean
 from drl_tf.core.level_mean import LevelMean
 from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.core.networks.initializer import Initializer
+from drl_tf.core.weights import Weights
 
 
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
-    """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z instead of
-    at x_{t+1}.
+    """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z.
 
-    The tether stays at x_{t+1}. The initializer g learns from where the chains end, with an optimizer of its
-    own, `initializer_optimizer`, which is set before training.
+    The tether stays at x_{t+1}. The initializer g learns from where the chains end. Its own
+    optimizer, `initializer_optimizer`, is set before training (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2).
     """
 
     def __init__(self, config, attempt=0):
         super().__init__(config, attempt)
-        self.initializer, self.ema_initializer = self._with_average(
-            Initializer, config.initializer, 'initializer'
-        )
+        networks = self._with_average(Initializer, config.initializer, 'initializer')
+        self.initializer, self.ema_initializer = networks
         self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
-        self.level_means = {
-            **self.level_means,
-            'initializer_loss': LevelMean(self.schedule.num_levels, name='initializer_loss'),
-        }
+        mean = LevelMean(self.schedule.num_levels, name='initializer_loss')
+        self.level_means = {**self.level_means, 'initializer_loss': mean}
 
     @property
     def learners(self):
@@ -42,53 +38,30 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
         """y^0 and its mean g, float32 [B, H, W, C]; g sums the same terms as the energy."""
-        network = {'ema': self.ema_initializer, 'raw': self.initializer}[weights]
-        dropout, remat = (
-            (noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)), self.config.training.remat)
-            if training
-            else (None, False)
-        )
+        network = Weights(weights).of(self.ema_initializer, self.initializer)
+        dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
+        options = dict(dropout=dropout, remat=training and self.config.training.remat)
         time = per_image(self.schedule.time, level + 1)
-        mean = tf.add_n(
-            [weight * network(x_next, time, labels, dropout=dropout, remat=remat) for labels, weight in terms]
-        )
+        mean = tf.add_n([weight * network(x_next, time, labels, **options) for labels, weight in terms])
         return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
 
-    def start_gradients(self, tape, start, proposal, images, x_next, y_neg, level):
-        """Of the sum over the pixels of (y^K - y^0)^2, or in part of (E[y_t | x, x_{t+1}] - g)^2, through g
-        alone."""
+    def start_gradients(self, tape, batch, start, proposal, x_next, y_neg):
+        """The loss of the initializer, `objectives.initializer`, and its gradients."""
         options = self.config.initializer
-        weight = (
-            self.schedule.s[1:] ** -2
-            if options.initializer_level_weight
-            else np.ones(self.schedule.num_levels)
-        )
-        y_mean = at(self.schedule.m, level) * posterior_mean(self.schedule, images, x_next, level)
+        schedule = self.schedule
+        by_noise = options.initializer_level_weight
+        weight = schedule.s[1:] ** -2 if by_noise else np.ones(schedule.num_levels)
+        x_mean = posterior_mean(schedule, batch.images, x_next, batch.level)
+        y_mean = at(schedule.m, batch.level) * x_mean
         with tape:
-            losses = initializer_loss(
-                start, proposal, y_mean, y_neg, options.initializer_data_share
-            ) * per_image(weight, level)
+            losses = objectives.initializer(start, proposal, y_mean, y_neg, options.initializer_data_share)
+            losses *= per_image(weight, batch.level)
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
-        self.level_means['initializer_loss'].update_state(losses, level)
+        self.level_means['initializer_loss'].update_state(losses, batch.level)
         return {'initializer_loss': (loss, tape.gradient(loss, self.initializer.trainable_variables))}
 
 
-def initializer_loss(start, proposal, y_mean, y_neg, data_share):
-    """(1 - share) |y^K - y^0|^2 + share |E[y_t | x, x_{t+1}] - g|^2 of each image, float32 [B]; g alone is
-    taught.
-
-    The minimum of the second term is E[y_t | x_{t+1}], around which beta~_{t+1} is the variance that a known
-    x would leave.
-    """
-
-    def distance(target, guess):
-        return tf.reduce_sum((tf.stop_gradient(target) - guess) ** 2, axis=[1, 2, 3])
-
-    return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_mean, proposal)
-
-
 def build_model(config, attempt=0):
-    """The model of a configuration: cooperative where it has an initializer. For `attempt` see
-    `RecoveryLikelihood`."""
+    """The model of a configuration, cooperative where it has an initializer; see `RecoveryLikelihood`."""
     model_class = CooperativeRecoveryLikelihood if config.diffusion.initializer else RecoveryLikelihood
     return model_class(config, attempt)

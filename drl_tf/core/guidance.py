@@ -1,20 +1,31 @@
-"""What is summed where a model has classes: pairs of labels and weight, for the methods of
-`RecoveryLikelihood`."""
+"""Guidance and composition: pairs (labels, weight) whose energies a model with classes sums."""
 
 import tensorflow as tf
 
 UNCONDITIONAL = ((None, 1.0),)
 
 
-def guided(labels, guidance=0.0):
-    """Terms of classifier-free guidance, (1 + w) F(class) - w F(no class).
+def network_labels(classes):
+    """How the networks number classes: class c from 0 is c + 1, and no class, -1, is 0.
 
     Args:
-      labels: classes, int32 [n] from 1 (0 is no class).
+      classes: an int, array or tensor.
+
+    Returns:
+      Like `classes`.
+    """
+    return classes + 1
+
+
+def guided(labels, guidance=0.0):
+    """Classifier-free guidance, (1 + w) F(class) - w F(no class) (CDRL, section 3.4).
+
+    Args:
+      labels: as `network_labels` gives them, int32 [n].
       guidance: w; 0 is the conditional model, -1 the unconditional one.
 
     Returns:
-      Pairs of labels and weight, for the methods of `RecoveryLikelihood`; the weights sum to 1.
+      Pairs (labels, weight) for the methods of `EnergyModel`; the weights sum to 1.
     """
     if isinstance(guidance, float) and guidance == 0:
         return ((labels, 1.0),)
@@ -22,10 +33,10 @@ def guided(labels, guidance=0.0):
 
 
 def composed(labels, weights):
-    """Terms of a product of experts, F(no class) + sum_i w_i (F(class i) - F(no class)).
+    """A product of experts, F(no class) + sum_i w_i (F(class i) - F(no class)).
 
     Args:
-      labels: list of classes, each int32 [n] from 1.
+      labels: list of classes, each as `network_labels` gives them, int32 [n].
       weights: list of w_i.
 
     Returns:

@@ -15,6 +15,11 @@ _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 
 
+def root(seed, user):
+    """The seed of one user of randomness, such as `SAMPLING`, in a run with `seed`: int32 [2] as a list."""
+    return [seed, user]
+
+
 def fold(seed, *numbers):
     """A seed (int32 [2]) made from another and any integers: the purpose, the step, the level."""
     for number in numbers:

@@ -1,11 +1,14 @@
 """Sampling by recovery likelihood (paper, Algorithm 2), over any log density."""
 
+import dataclasses
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import noise
+from drl_tf.core import diffusion, noise
 from drl_tf.core.diffusion import at
 from drl_tf.core.langevin import langevin, value_gradient
 
@@ -66,55 +69,82 @@ def normal_approximation(schedule, log_density, x_next, level, noise):
     return x_next + s**2 * gradient + s * noise, gradient
 
 
-def denoising_loss(schedule, log_density, x, x_next, level):
-    """E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2) | x, x_{t+1} ], summed over the
-    pixels.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampler:
+    """Algorithm 2: from noise to an image, one level at a time.
 
-    That is denoising score matching: -log of the `normal_approximation`'s density at y_t = m_t x_t, up to a
-    constant. The mean over y_t is taken in closed form, as s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 -
-    grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2, which has the same minimum, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad
-    F, and a hundredth of the noise where s is small.
-
-    Args:
-      schedule, log_density, x_next, level: as in `conditional_chain`, all levels conditional (m_t = a_{t+1});
-        the activations within F need second derivatives.
-      x: clean images, like `x_next`.
-
-    Returns:
-      The loss, float32 [B], and grad F(x_{t+1}, t), like `x_next`.
-    """
-    gradient = value_gradient(log_density, x_next)
-    s, S, A = schedule.s[1:], schedule.S, schedule.A[1:]
-    score = (at(A, level) * x - x_next) * at(S[1:] ** -2, level)
-    left = at((schedule.m * S[:-1] / S[1:]) ** 2, level)
-    return tf.reduce_sum(at(s**2, level) * (score - gradient) ** 2 + left, axis=[1, 2, 3]) / 2, gradient
-
-
-def denoise(
-    schedule, density_at, x_next, level, seed, num_steps, noise_scale=1.0, step_scale=1.0, first=0, start=None
-):
-    """Draws x_t given x_{t+1} by K Langevin steps, or by the normal approximation where K = 0.
-
-    Args:
-      schedule, x_next, level, num_steps, step_scale: as in `conditional_chain`.
-      density_at: callable, level -> log density as in `conditional_chain`.
-      seed: int32 [2].
+    Attributes:
+      schedule: the `diffusion.Schedule` of the levels that are visited.
+      density_at: callable, level t int32 [B] -> log density, y -> F(y, t) float32 [B].
+      start_at: callable, (x_{t+1}, t, seed) -> y^0, where the chains start.
+      steps_at: callable, t -> K, int or int32 [B]; the int 0 draws from the `normal_approximation`.
       noise_scale: multiple of the Langevin noise.
+      step_scale: q, by which the noise is multiplied; the drift is by q^2.
       first: index of the first image; image i depends on (seed, first + i) alone.
-      start: where the chains start; x_{t+1} where None.
-
-    Returns:
-      x_t, float32 [B, H, W, C].
     """
 
-    def step_noise(k):
-        return noise_scale * noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
+    schedule: diffusion.Schedule
+    density_at: Callable
+    start_at: Callable = lambda x_next, level, seed: x_next
+    steps_at: Callable = lambda level: 0
+    noise_scale: float = 1.0
+    step_scale: float = 1.0
+    first: Any = 0
 
-    start = x_next if start is None else start
-    y, _ = conditional_chain(
-        schedule, density_at(level), start, x_next, level, num_steps, step_noise, step_scale
-    )
-    return y / at(schedule.m, level)
+    def recover(self, x_next, level, seed):
+        """Draws x_t given x_{t+1}.
+
+        Args:
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t, int32 [B].
+          seed: int32 [2].
+
+        Returns:
+          x_t, like `x_next`.
+        """
+
+        def step_noise(k):
+            return self.noise_scale * noise.normal(
+                noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), self.first
+            )
+
+        # The chain starts at y^0: x_{t+1}, or what the initializer proposes.
+        log_density = self.density_at(level)
+        start = self.start_at(x_next, level, seed)
+
+        # K Langevin steps on log p(y | x_{t+1}).
+        y, _ = conditional_chain(
+            self.schedule,
+            log_density,
+            start,
+            x_next,
+            level,
+            self.steps_at(level),
+            step_noise,
+            self.step_scale,
+        )
+
+        # Back from y_t = m_t x_t.
+        return y / at(self.schedule.m, level)
+
+    def descend(self, x, high, low, seed):
+        """Goes from x_high down to x_low in one loop: its graph and memory do not grow with the levels.
+
+        Args:
+          x: x_high, float32 [B, H, W, C].
+          high, low: int32 [].
+          seed: int32 [2].
+
+        Returns:
+          x_low, like `x`.
+        """
+
+        def step(t, x):
+            level = tf.fill([tf.shape(x)[0]], t - 1)
+            lower = self.recover(x, level, noise.fold(seed, noise.LANGEVIN, t - 1))
+            return t - 1, tf.ensure_shape(lower, x.shape)
+
+        return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
 
 
 def tweedie(schedule, log_density, x_0):
@@ -150,28 +180,6 @@ def on_walk(trained, walk, density_at):
         return lambda y: log_density(scale * y)
 
     return density
-
-
-def descend(denoise_step, x, high, low, seed):
-    """Goes from x_high down to x_low in one loop, whose graph and memory do not grow with the number of
-    levels.
-
-    Args:
-      denoise_step: callable, (x_{t+1}, t int32 [], seed int32 [2]) -> x_t.
-      x: x_high, float32 [B, H, W, C].
-      high, low: int32 [].
-      seed: int32 [2].
-
-    Returns:
-      x_low, like `x`.
-    """
-
-    def step(t, x):
-        return t - 1, tf.ensure_shape(
-            denoise_step(x, t - 1, noise.fold(seed, noise.LANGEVIN, t - 1)), x.shape
-        )
-
-    return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
 
 
 def progressive(descend, x, num_levels, after_part=lambda share: None):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from drl_tf.config import config
 from drl_tf.core import noise
+from drl_tf.core.guidance import network_labels
 from drl_tf.data import digits, folder, images, plane, table, tfds_datasets
 
 _THREADS = len(os.sched_getaffinity(0))
@@ -67,7 +68,7 @@ def training_images(
             mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
             image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         image = tf.cast(image, tf.float32) / 127.5 - 1
-        return (image, label + 1) if data.num_classes else image
+        return (image, network_labels(label)) if data.num_classes else image
 
     options = tf.data.Options()
     options.deterministic = True

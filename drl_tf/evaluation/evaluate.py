@@ -18,8 +18,9 @@ from drl_tf.distributed import devices, spread, workers
 from drl_tf.evaluation.metrics import extractors, statistics
 from drl_tf.evaluation.metrics import score as scoring
 from drl_tf.evaluation.metrics.frechet import frechet_distance_from_moments
-from drl_tf.runs import checkpoint, pictures, samples
-from drl_tf.runs.generate import file_stem
+from drl_tf.runs import checkpoint, drawing, pictures, samples
+from drl_tf.runs.naming import file_stem
+from drl_tf.runs.request import SampleRequest
 
 _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
@@ -94,11 +95,11 @@ class Evaluator:
         labelled = (
             labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
         )
-        labels = samples.labels_in_turn(self.config, 0, num_samples).numpy() - 1 if labelled else None
+        labels = SampleRequest(num_samples).classes(self.config.data.num_classes) if labelled else None
         return self._led(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part))
 
 
-def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
+def evaluate(config, workdir, request, seeds=()):
     """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted
     evaluation goes on.
 
@@ -107,10 +108,8 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     Args:
       config: a `Config`.
       workdir: the directory of the run.
-      num_samples: how many images to sample for each seed.
-      weights: 'ema' or 'raw'.
-      step: which checkpoint; the newest where None.
-      seeds: of the sampling; several give means and deviations. The configuration's where empty.
+      request: a `SampleRequest`: what to draw for each seed.
+      seeds: of the sampling; several give means and deviations. That of the request where empty.
 
     Returns:
       The figures, as {label: text}, to the chief; None to other workers.
@@ -118,10 +117,11 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
     Raises:
       UserError: as `Evaluator`, or there is no sound checkpoint.
     """
-    seeds = seeds or (config.training.seed,)
+    seeds = seeds or (request.seed,)
     with devices.strategy().scope():
-        model, step = checkpoint.load_model(workdir, config, step)
-    stem = file_stem(config.replace(seed=seeds[0]), workdir, step, weights, num_samples) + _more(seeds)
+        model, step = checkpoint.load_model(workdir, config, request.step)
+    requests = [dataclasses.replace(request, seed=seed, step=step) for seed in seeds]
+    stem = file_stem(config, workdir, requests[0]) + _more(seeds)
     path, results = os.path.join(workdir, 'evaluation', stem), []
     with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts)
@@ -129,18 +129,15 @@ def evaluate(config, workdir, num_samples, weights='ema', step=None, seeds=()):
         def finish():
             settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
             written, result = f'{path}-{_against(evaluator)}.json', _over_seeds(seeds, results)
-            write_json(written, {'step': step, 'weights': weights, **settings, **result})
+            write_json(written, {'step': step, 'weights': request.weights, **settings, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
-        for seed in seeds:
-            root = os.path.join(
-                workdir, 'samples', file_stem(config.replace(seed=seed), workdir, step, weights, num_samples)
-            )
-            samples.draw(model, root, num_samples, seed, step, weights)
-            drawn = pictures.progress(samples.read(root, config.image_shape), num_samples, 'scoring')
-            results.append(
-                evaluator.score(drawn, num_samples, labelled=True, part=f'{parts}/samples-seed{seed}.npz')
-            )
+        for mine in requests:
+            root = os.path.join(workdir, 'samples', file_stem(config, workdir, mine))
+            drawing.draw(model, root, mine)
+            drawn = pictures.progress(samples.read(root, config.image_shape), mine.count, 'scoring')
+            part = f'{parts}/samples-seed{mine.seed}.npz'
+            results.append(evaluator.score(drawn, mine.count, labelled=True, part=part))
         return workers.by_chief(finish)
 
 

@@ -10,9 +10,11 @@ from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.base.files import digest, held, write_json, written_aside
+from drl_tf.core.weights import Weights
 from drl_tf.distributed import workers
 from drl_tf.evaluation import evaluate
 from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs.request import SampleRequest
 from drl_tf.training import train
 
 # What flags/recipe_t1k.flags says, and what it needs besides.
@@ -129,7 +131,9 @@ def _scored(config, workdir, num_samples, weights):
     is none."""
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
-    places = evaluate.evaluate(config, workdir, num_samples, weights)
+    places = evaluate.evaluate(
+        config, workdir, SampleRequest.of(config, num_samples, weights=Weights(weights))
+    )
     return workers.told_by_chief(lambda: _stored(places['evaluation']))
 
 

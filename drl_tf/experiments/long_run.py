@@ -26,6 +26,7 @@ from drl_tf.data import pipeline
 from drl_tf.experiments import chains, long_run_report
 from drl_tf.experiments.long_run_files import ChainFiles
 from drl_tf.runs import checkpoint, pictures, samples
+from drl_tf.runs.request import SampleRequest
 
 KINDS = ('x_next', 'data')
 _SECONDS_PER_CHUNK = 10
@@ -111,7 +112,8 @@ def _settings(model, plan, step, weights):
     """All that decides the states, as JSON has it."""
     config = model.config
     mine = {name: getattr(plan, name) for name in ('method', 'num_images', 'leapfrogs', 'burn_in')}
-    settings = samples.settings_of(model, plan.num_images, config.training.seed, step, weights)
+    request = SampleRequest.of(config, plan.num_images, step=step, weights=weights)
+    settings = samples.settings_of(model, request)
     decisive = {name: value for name, value in settings.items() if name not in _OF_SAMPLING}
     return {**decisive, **mine, 'dataset': config.data.dataset}
 

@@ -13,8 +13,8 @@ from drl_tf.config import config as configuration
 from drl_tf.config.options import text
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluate import Evaluator
-from drl_tf.runs import checkpoint, pictures, samples
-from drl_tf.runs.generate import file_stem
+from drl_tf.runs import checkpoint, drawing, pictures, samples
+from drl_tf.runs.naming import file_stem
 
 GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
 EVALUATIONS = (18, 30, 48, 90, 180)
@@ -38,7 +38,7 @@ class _Swept:
     variants: dict
 
 
-def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
+def sweep_steps(config, workdir, request):
     """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2
     = (mean K_train) / K.
 
@@ -47,9 +47,7 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
     Args:
       config: a `Config`; the K of training is that of the run.
       workdir: the directory of the run.
-      num_samples: how many images for each K.
-      weights: 'ema' or 'raw'.
-      step: which checkpoint; the newest where None.
+      request: a `SampleRequest`: what to draw for each K.
 
     Returns:
       Where things are, as {label: text}, to the chief; None to other workers.
@@ -70,7 +68,7 @@ def sweep_steps(config, workdir, num_samples, weights='ema', step=None):
         variants = {count: dict(sampling_levels=count) for count in counts}
         axis = 'gradients per image'
     swept = _Swept('steps', 'evaluations', axis, variants)
-    return _sweep(config, workdir, swept, num_samples, weights, step)
+    return _sweep(config, workdir, swept, request)
 
 
 def steps_of_level(levels):
@@ -81,13 +79,13 @@ def steps_of_level(levels):
     return steps[1:]
 
 
-def sweep_guidance(config, workdir, num_samples, weights='ema', step=None):
+def sweep_guidance(config, workdir, request):
     """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what
     `sweep_steps` does."""
     check_guidance(config)
     variants = {w: dict(guidance=w) for w in GUIDANCE}
     swept = _Swept('guidance', 'guidance', 'guidance w', variants)
-    return _sweep(config, workdir, swept, num_samples, weights, step)
+    return _sweep(config, workdir, swept, request)
 
 
 def check_guidance(config):
@@ -96,7 +94,7 @@ def check_guidance(config):
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
 
 
-def _sweep(config, workdir, swept, num_samples, weights, step):
+def _sweep(config, workdir, swept, request):
     """Scores every variant of the configuration; writes a grid for each, a CSV and a plot.
 
     Given enough samples, the plot shows the scores of parts as large as the held-out split, which compare
@@ -116,11 +114,12 @@ def _sweep(config, workdir, swept, num_samples, weights, step):
 
     for value, changes in swept.variants.items():
         with devices.strategy().scope():
-            model, step = checkpoint.load_model(workdir, config.replace(**changes), step)
-        root = os.path.join(directory, file_stem(config, workdir, step, weights, num_samples))
+            model, step = checkpoint.load_model(workdir, config.replace(**changes), request.step)
+        mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
+        root = os.path.join(directory, file_stem(config, workdir, mine))
         drawn = os.path.join(root, f'{value}')
-        samples.draw(model, drawn, num_samples, config.training.seed, step, weights)
-        found = evaluator.score(samples.read(drawn, config.image_shape), num_samples, labelled=True)
+        drawing.draw(model, drawn, mine)
+        found = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
         workers.by_chief(functools.partial(show, drawn, value, changes, found))
     shutil.rmtree(parts, ignore_errors=True)
     return workers.by_chief(lambda: _written(root, rows, evaluator, swept))

@@ -15,6 +15,7 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import write_json
 from drl_tf.config import config as configuration
+from drl_tf.core.weights import Weights
 
 DESCRIPTION = os.path.join('assets.extra', 'drl_tf.json')
 CARD = 'README.md'
@@ -160,7 +161,7 @@ def named_weights(model, weights):
       model: a `RecoveryLikelihood`.
       weights: 'ema' or 'raw'.
     """
-    chosen = {raw.name: average if weights == 'ema' else raw for average, raw in model.averages}
+    chosen = {raw.name: Weights(weights).of(average, raw) for average, raw in model.averages}
     return {
         name: {weight.path.partition('/')[2]: weight.value for weight in network.weights}
         for name, network in chosen.items()

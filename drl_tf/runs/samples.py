@@ -1,9 +1,8 @@
-"""Sets of samples on disk: drawn in shards, so that an interruption costs at most one, and read again."""
+"""Sets of samples on disk, in shards: what is there, what is missing, and reading them."""
 
 import contextlib
 import dataclasses
 import fnmatch
-import functools
 import hashlib
 import json
 import math
@@ -13,179 +12,24 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import put_aside, write_json, written_aside
-from drl_tf.core import noise
-from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
+from drl_tf.core.weights import Weights
 from drl_tf.data import image_files
-from drl_tf.distributed import workers
 from drl_tf.runs import pictures
 
 DESCRIPTION = 'samples.json'
 _MOST_IMAGES, _MOST_BYTES, _MOST_SHARDS = 1024, 2**26, 2**20
 
 
-class _Shard(NamedTuple):
+class Shard(NamedTuple):
     """Where images `first`, `first` + 1, ... are."""
 
     path: str
     first: int
     count: int
-
-
-def draw(
-    model,
-    directory,
-    num_samples,
-    seed,
-    step,
-    weights='ema',
-    label=-1,
-    compose=None,
-    first=0,
-    after_part=lambda: None,
-):
-    """Draws a set of samples into a directory, or what is missing or damaged of one that was begun; one run
-    at a time.
-
-    Each shard is written aside and renamed. `samples.json` says what decides the pixels; samples of anything
-    else that are there are put aside, in `<directory>.1` and so on. Another batch size or number of replicas
-    goes on with the same shards.
-
-    Args:
-      model: a `RecoveryLikelihood`; it samples on the replicas of the strategy that it was built under.
-      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C];
-        points: float32), `first` and `seed`.
-      num_samples: how many images.
-      seed: an int; image i depends on (seed, i) alone, up to rounding.
-      step: the training step of the model.
-      weights: 'ema' or 'raw'.
-      label, compose: as in `batches`.
-      first: index of the first image.
-      after_part: called after each part of the levels of a batch; what it raises ends the drawing, and the
-        shards that are done stay.
-
-    Returns:
-      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now;
-      else None.
-
-    Raises:
-      UserError: another run draws there, or the samples are not finite.
-    """
-    settings = settings_of(model, num_samples, seed, step, weights, label, compose, first)
-    trajectory, share = None, _share(model, num_samples)
-    batch = share * model.distribute_strategy.num_replicas_in_sync
-    with workers.held(directory):
-        missing = [
-            _Shard(*shard) for shard in workers.told_by_chief(lambda: _missing(directory, settings, batch))
-        ]
-        done = num_samples - sum(shard.count for shard in missing)
-        with pictures.progress_bar(num_samples, 'sampling', done, silent=not workers.is_chief()) as bar:
-            walked = pictures.in_whole_steps(bar)
-
-            def show(count):
-                walked(count)
-                after_part()
-
-            for shard in missing:
-                images = []
-                for part, states in _sampled(
-                    model, share, shard.count, seed, weights, label, compose, shard.first, show
-                ):
-                    images.append(part)
-                    trajectory = trajectory or (states if shard.first == first else None)
-                workers.by_chief(functools.partial(_write, shard, images, seed))
-    return trajectory and [
-        model.distribute_strategy.experimental_local_results(state)[0] for state in trajectory
-    ]
-
-
-def batches(model, num_samples, seed, weights='ema', label=-1, compose=None, first=0) -> Iterator[np.ndarray]:
-    """Draws images a batch at a time, a part of it on each replica; image i depends on (seed, i) alone, up to
-    rounding.
-
-    Args:
-      model: a `RecoveryLikelihood`.
-      num_samples: how many.
-      seed: an int.
-      weights: 'ema' or 'raw'.
-      label: the class of all images, from 0; -1 takes the classes in turn. Only for models with classes.
-      compose: None, or the pair (classes from 0, their weights) of a product of experts.
-      first: index of the first image.
-
-    Yields:
-      uint8 [n, H, W, C]; points of the plane, which have no grey levels, float32.
-
-    Raises:
-      UserError: the samples are not finite.
-    """
-    for images, _ in _sampled(
-        model, _share(model, num_samples), num_samples, seed, weights, label, compose, first
-    ):
-        yield images
-
-
-def _share(model, num_samples):
-    """How many images a replica draws at once: as few batches as may be, all of one size."""
-    batches_needed = math.ceil(num_samples / model.config.sampling.sample_batch_size)
-    return math.ceil(num_samples / (batches_needed * model.distribute_strategy.num_replicas_in_sync))
-
-
-def _sampled(model, share, num_samples, seed, weights, label, compose, first, after_part=lambda count: None):
-    """Yields the images of each batch, as `batches`, and its states, [x_T, ..., x_0], each with a part for
-    each replica.
-
-    After each part of the levels of a batch `after_part` is told to how many images the levels walked since
-    the last call amount.
-    """
-    strategy, last = model.distribute_strategy, first + num_samples
-    batch = share * strategy.num_replicas_in_sync
-    for start in range(first, last, batch):
-        firsts = list(range(start, start + batch, share))
-        terms = _together(strategy, [terms_of(model.config, mine, share, label, compose) for mine in firsts])
-        count, mine = min(batch, last - start), workers.of_each(strategy, firsts)
-
-        def walked(levels, count=count):
-            after_part(levels * count)
-
-        states = model.sample(share, [seed, noise.SAMPLING], mine, weights, terms, strategy.run, walked)
-        images = workers.gathered(strategy, states[-1])
-        if not np.isfinite(images).all():
-            raise UserError(
-                'the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use '
-                'another checkpoint'
-            )
-        yield pictures.kept(images[: last - start]), states
-
-
-def _together(strategy, parts):
-    """The terms of all replicas in one structure: the weights are the same, the labels differ."""
-    terms = [zip(*term, strict=True) for term in zip(*parts, strict=True)]
-    return tuple(
-        (None if labels[0] is None else workers.of_each(strategy, labels), weights[0])
-        for labels, weights in terms
-    )
-
-
-def terms_of(config, first, count, label=-1, compose=None):
-    """What is summed for images `first`, `first` + 1, ...; `label` and `compose` as in `batches`. See
-    `model.guided`."""
-    if compose:
-        return composed([tf.fill([count], c + 1) for c in compose[0]], list(compose[1]))
-    if config.data.num_classes:
-        return guided(labels_in_turn(config, first, count, label), config.sampling.guidance)
-    return UNCONDITIONAL
-
-
-def labels_in_turn(config, first, count, label=-1):
-    """Classes of images `first`, `first` + 1, ...: each in turn, or all of one class; int32 [count] from
-    1."""
-    if label >= 0:
-        return tf.fill([count], label + 1)
-    return tf.range(first, first + count) % config.data.num_classes + 1
 
 
 def count(path):
@@ -274,7 +118,7 @@ def _check_described(described):
         raise ValueError(f'num_samples {settings["num_samples"]} in shards of {size}')
 
 
-def _missing(directory, settings, batch):
+def missing(directory, settings, batch):
     """The shards that are still to be drawn."""
     return [
         shard
@@ -283,7 +127,8 @@ def _missing(directory, settings, batch):
     ]
 
 
-def _write(shard, images, seed):
+def write(shard, images, seed):
+    """Writes the images of a shard, a list of batches, aside and renamed."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
 
@@ -309,8 +154,8 @@ def _begun(directory, settings, batch):
     return described
 
 
-def settings_of(model, num_samples, seed, step, weights, label=-1, compose=None, first=0):
-    """All that decides the pixels of `draw`, as JSON has it."""
+def settings_of(model, request):
+    """All that decides the pixels of a `SampleRequest`, as JSON has it."""
     config = model.config
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
     options = {
@@ -325,22 +170,24 @@ def settings_of(model, num_samples, seed, step, weights, label=-1, compose=None,
         'image_shape': config.image_shape,
     }
     mine = {
-        'step': step,
-        'weights': weights,
-        'weights_sha256': fingerprint(model, weights),
-        'label': label,
-        'compose': compose,
+        'seed': request.seed,
+        'first': request.first,
+        'num_samples': request.count,
+        'step': request.step,
+        'weights': request.weights,
+        'weights_sha256': fingerprint(model, request.weights),
+        'labels': request.labels,
+        'label_weights': request.label_weights,
+        'guidance': request.guidance,
     }
-    return json.loads(
-        json.dumps({'seed': seed, 'first': first, 'num_samples': num_samples, **mine, **options})
-    )
+    return json.loads(json.dumps({**options, **mine}))
 
 
 def fingerprint(model, weights):
     """SHA-256 of the weights in use; u follows from them."""
     digest = hashlib.sha256()
     for pair in model.averages:
-        for variable in pair[('ema', 'raw').index(weights)].weights:
+        for variable in Weights(weights).of(*pair).weights:
             if variable.name != 'u':
                 digest.update(np.ascontiguousarray(variable.value.numpy()))
     return digest.hexdigest()
@@ -353,7 +200,7 @@ def _shards(directory, described):
     starts = range(first, last, size)
     names = [f'images-{index:05d}-of-{len(starts):05d}.npz' for index in range(len(starts))]
     return [
-        _Shard(os.path.join(directory, name), start, min(size, last - start))
+        Shard(os.path.join(directory, name), start, min(size, last - start))
         for name, start in zip(names, starts, strict=True)
     ]
 

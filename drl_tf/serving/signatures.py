@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from drl_tf.config.groups import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
-from drl_tf.core.guidance import UNCONDITIONAL, guided
+from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.runs import exported
 
 _GREY_HALF = 127.5
@@ -125,7 +125,7 @@ class Export(tf.Module):
             *_within(guidance, *GUIDANCE_BOUNDS, 'guidance'),
         ]
         with tf.control_dependencies(checks):
-            return guided(labels + 1, guidance)
+            return guided(network_labels(labels), guidance)
 
     def _images(self, num_samples, seed, terms):
         x = self._model.sample(num_samples, seed, weights=self._weights, terms=terms, run=self._apart)[-1]

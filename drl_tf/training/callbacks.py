@@ -20,7 +20,8 @@ from drl_tf.base.errors import DivergenceError, Interrupted
 from drl_tf.base.files import named, write_json, written_aside
 from drl_tf.distributed import workers
 from drl_tf.evaluation.evaluate import Evaluator
-from drl_tf.runs import checkpoint, pictures, samples
+from drl_tf.runs import checkpoint, drawing, pictures, samples
+from drl_tf.runs.request import SampleRequest
 
 _GRID_IMAGES, _GRID_POINTS = 100, 4096
 _KIND = ('num_samples', 'extractor_hash', 'real')
@@ -314,10 +315,10 @@ class Scores:
     def __call__(self, step, logs=None):
         if step not in workers.told_by_chief(lambda: checkpoint.steps(self.workdir)):
             checkpoint.save(self.model, self.workdir)
-        root, options = os.path.join(self.directory, f'samples-{step:08d}'), self.options
+        root = os.path.join(self.directory, f'samples-{step:08d}')
+        request = SampleRequest.of(self.model.config, self.options.evaluate_samples, step=step)
         with self.model.converged_average():
-            seed, ask = self.model.config.training.seed, lambda: self.end.raise_if_asked(step)
-            samples.draw(self.model, root, options.evaluate_samples, seed, step, after_part=ask)
+            drawing.draw(self.model, root, request, after_part=lambda: self.end.raise_if_asked(step))
         drawn = self._until_signal(samples.read(root, self.model.config.image_shape), step)
         score = self.evaluator.score(drawn, self.options.evaluate_samples, labelled=True)
         workers.by_chief(lambda: self._keep(root, step, score))
@@ -382,9 +383,8 @@ def sample_grid(model, workdir, log):
 
     def write(step, logs):
         with model.converged_average():
-            images = np.concatenate(
-                list(samples.batches(model, grid_images(model.config), model.config.training.seed))
-            )
+            request = SampleRequest.of(model.config, grid_images(model.config))
+            images = np.concatenate(list(drawing.batches(model, request)))
         workers.by_chief(lambda: show(step, pictures.grid(images, model.config.data.num_classes)))
 
     def show(step, cells):

@@ -16,6 +16,8 @@ from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.base.files import LOCK, put_aside, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.cooperative import build_model
+from drl_tf.core.optimizer import SummedAdam
+from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import authors_checkpoint, checkpoint, exported, pictures
@@ -261,13 +263,13 @@ def compile_model(model):
     config, options = model.config, model.config.training
     scale = options.rollback_factor**model.attempt
     rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
-    adam = keras.optimizers.Adam(rate, beta_1=options.adam_beta1, name='adam')
+    adam = SummedAdam(rate, beta_1=options.adam_beta1, name='adam')
     model.compile(adam, jit_compile=devices.jit_compile(), steps_per_execution=options.steps_per_execution)
     model.optimizer.build(model.network.trainable_variables)
     if config.diffusion.initializer:
         peak = scale * config.initializer.initializer_learning_rate
         rate = LinearWarmup(peak, options.warmup_steps, ahead=options.warmup_steps // 20 or 1)
-        model.initializer_optimizer = keras.optimizers.Adam(rate, name='initializer_adam')
+        model.initializer_optimizer = SummedAdam(rate, name='initializer_adam')
         model.initializer_optimizer.build(model.initializer.trainable_variables)
     return model
 
@@ -359,7 +361,7 @@ def _starting_step(model, config, workdir, init_from, weights):
         source, step = checkpoint.load_model(init_from, other)
         for mine, theirs in zip(model.averages, source.averages, strict=True):
             for network in mine:
-                network.set_weights(theirs[('ema', 'raw').index(weights)].get_weights())
+                network.set_weights(Weights(weights).of(*theirs).get_weights())
         print(f'starting from the {weights} weights of {init_from} at step {step}')
     return 0
 

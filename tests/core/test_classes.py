@@ -14,7 +14,7 @@ from drl_tf.core.guidance import guided
 from drl_tf.data import digits, pipeline
 from drl_tf.experiments import sweep
 from drl_tf.runs import checkpoint, pictures
-from drl_tf.runs.samples import labels_in_turn
+from drl_tf.runs.request import SampleRequest
 
 SMALL = [
     *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2', '--channel_mult=1',
@@ -50,9 +50,9 @@ def test_labels_go_with_their_images():
 
 
 def test_classes_take_turns_or_are_one():
-    options = config.Config().replace(num_classes=3, image_size=8)
-    assert labels_in_turn(options, 2, 4).numpy().tolist() == [3, 1, 2, 3]
-    assert labels_in_turn(options, 0, 2, label=1).numpy().tolist() == [2, 2]
+    assert SampleRequest(4, first=2).classes(3).tolist() == [2, 0, 1, 2]
+    assert SampleRequest(2, labels=(1,)).classes(3).tolist() == [1, 1]
+    assert SampleRequest(3, first=1, labels=(2, 0)).classes(3).tolist() == [0, 2, 0]
 
 
 def test_a_row_of_the_grid_is_a_class():

@@ -10,10 +10,11 @@ import tensorflow as tf
 from helpers.small_models import CLASSES
 from helpers.small_models import COOPERATIVE as OPTIONS
 
-from drl_tf.core import diffusion, noise, sampling
-from drl_tf.core.cooperative import build_model, initializer_loss
+from drl_tf.core import diffusion, noise, objectives, sampling
+from drl_tf.core.cooperative import build_model
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.model import Batch
 from drl_tf.training.train import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
@@ -82,7 +83,7 @@ def test_initializer_loss_has_the_analytic_gradient():
     with tf.GradientTape() as tape:
         tape.watch([mean, y_mean, y_neg])
         start = mean + noise_of_start
-        loss = initializer_loss(start, mean, y_mean, y_neg, 0.25)
+        loss = objectives.initializer(start, mean, y_mean, y_neg, 0.25)
     gradient, *targets = tape.gradient(loss, [mean, y_mean, y_neg])
     np.testing.assert_allclose(gradient, 2 * (0.75 * (start - y_neg) + 0.25 * (mean - y_mean)), atol=1e-5)
     assert targets == [None, None]
@@ -129,9 +130,9 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
         with tf.GradientTape() as tape:
             start, proposal = model.chain_start(x_next, level, noise.fold(seed, 3), 0, 'raw', UNCONDITIONAL)
         y_neg = analytic(x_next) + deviation * noise.normal(noise.fold(seed, 4), tf.shape(x_next))
-        gradients = model.start_gradients(tape, start, proposal, images, x_next, y_neg, level)[
-            'initializer_loss'
-        ][1]
+        batch = Batch(images, level, None, seed, 0)
+        learnt = model.start_gradients(tape, batch, start, proposal, x_next, y_neg)
+        gradients = learnt['initializer_loss'][1]
         model.initializer_optimizer.apply(gradients, model.initializer.trainable_variables)
 
     variables = [*model.initializer.weights, *model.initializer_optimizer.variables]

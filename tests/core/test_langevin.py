@@ -67,12 +67,11 @@ def test_no_steps_leave_the_start():
 def draw(num_steps, mean, variance, size=50_000):
     schedule, shape = diffusion.t6(), [size, 2, 2, 1]
 
-    @tf.function
-    def denoise(x, level, seed):
-        return sampling.denoise(schedule, exact_density(schedule, mean, variance), x, level, seed, num_steps)
+    density_at = exact_density(schedule, mean, variance)
+    recover = tf.function(sampling.Sampler(schedule, density_at, steps_at=lambda level: num_steps).recover)
 
     def descend(x, high, low):
-        return denoise(x, tf.fill([size], low), noise.fold(SEED, noise.LANGEVIN, low))
+        return recover(x, tf.fill([size], low), noise.fold(SEED, noise.LANGEVIN, low))
 
     return sampling.progressive(descend, noise.normal(SEED, shape), schedule.num_levels)[-1].numpy()
 

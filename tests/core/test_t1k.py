@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers.gaussians import exact_density, gaussian, recursion
 
 from drl_tf.config.config import Config
-from drl_tf.core import diffusion, noise, sampling
+from drl_tf.core import diffusion, noise, objectives, sampling
 from drl_tf.core.cooperative import build_model
 
 SEED = [7, 8]
@@ -104,10 +104,8 @@ def draw(trained, walk, num_steps, size):
     shape = [size, 2, 2, 1]
     density_at = sampling.on_walk(trained, walk, exact_density(trained, MEAN, VARIANCE))
 
-    def denoise_step(x, t, seed):
-        return sampling.denoise(walk, density_at, x, tf.fill([size], t), seed, num_steps)
-
-    descend = tf.function(lambda x, high, low: sampling.descend(denoise_step, x, high, low, SEED))
+    sampler = sampling.Sampler(walk, density_at, steps_at=lambda level: num_steps)
+    descend = tf.function(lambda x, high, low: sampler.descend(x, high, low, SEED))
     return sampling.progressive(
         lambda x, high, low: descend(x, tf.constant(high), tf.constant(low)),
         noise.normal(SEED, shape),
@@ -159,7 +157,7 @@ def test_denoising_loss_is_least_at_the_posterior_mean():
     best, mean = precision / (1 + schedule.s[t + 1] ** 2 * precision), schedule.m[t] * schedule.A[t] * MEAN
 
     def loss(slope):
-        losses, gradient = sampling.denoising_loss(schedule, gaussian(mean, slope), x, x_next, level)
+        losses, gradient = objectives.denoising(schedule, gaussian(mean, slope), x, x_next, level)
         np.testing.assert_allclose(gradient, -slope * (x_next - mean), rtol=1e-4, atol=1e-5)
         return np.mean(losses)
 
@@ -181,7 +179,7 @@ def test_denoising_loss_is_the_mean_over_what_x_t_may_be(t):
     s, m = schedule.s[t + 1], schedule.m[t]
     std = schedule.S[t] * s / schedule.S[t + 1]
     y = m * (diffusion.posterior_mean(schedule, x, x_next, level) + std * noise.normal(SEED, shape))
-    losses, gradient = sampling.denoising_loss(schedule, gaussian(0.1, 0.7), x, x_next, level)
+    losses, gradient = objectives.denoising(schedule, gaussian(0.1, 0.7), x, x_next, level)
     drawn = np.sum((y - (x_next + s**2 * gradient)) ** 2, axis=(1, 2, 3)) / (2 * s**2)
     assert np.mean(losses) == pytest.approx(drawn.mean(), abs=5 * drawn.std() / np.sqrt(size))
 

@@ -24,16 +24,17 @@ for steps in sys.argv[1].split(','):
 """
 FEATURES = """
 import numpy as np
-from drl_tf import cluster, config, devices
-from drl_tf.data import specs
-from drl_tf.metrics import digits_classifier, extractors, spread
+from drl_tf.config import config
+from drl_tf.data import table
+from drl_tf.distributed import cluster, devices, spread
+from drl_tf.evaluation.metrics import digits_classifier, extractors
 devices.set_up(False, cluster.Devices(strategy='mirrored'))
 images = np.random.default_rng(0).integers(0, 256, [7, 32, 32, 1], np.uint8)
 def who(images):
     return tf.fill([tf.shape(images)[0]], tf.distribute.get_replica_context().replica_id_in_sync_group), None
 ids, nothing = spread.over_replicas(who)(images)
 assert ids.numpy().tolist() == [0, 0, 0, 0, 1, 1, 1] and nothing is None, ids
-data = specs.resolve(config.Data())
+data = table.resolve(config.Data())
 expected = digits_classifier.load()(digits_classifier.preprocess(images))
 found = extractors.load(data).run(images)
 for name, result in zip(('features', 'logits'), found):
@@ -41,9 +42,10 @@ for name, result in zip(('features', 'logits'), found):
 network = tf.saved_model.load(sys.argv[1])
 features, _ = extractors.load(data, sys.argv[1]).run(images)
 size = network.__call__.concrete_functions[0].structured_input_signature[0][0].shape[1]
-colour = tf.image.resize(tf.image.grayscale_to_rgb(tf.cast(images, tf.float32)), [size, size], 'bilinear',
-antialias=True) np.testing.assert_allclose(features, tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7,
--1]), rtol=1e-4, atol=1e-4)
+grey = tf.image.grayscale_to_rgb(tf.cast(images, tf.float32))
+colour = tf.image.resize(grey, [size, size], 'bilinear', antialias=True)
+expected = tf.reshape(network(colour / 127.5 - 1)['pool_3'], [7, -1])
+np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 """
 
 

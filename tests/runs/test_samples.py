@@ -14,7 +14,8 @@ from drl_tf.base.errors import UserError
 from drl_tf.base.files import held
 from drl_tf.config.config import Config
 from drl_tf.core.cooperative import build_model
-from drl_tf.runs import checkpoint, samples
+from drl_tf.runs import checkpoint, drawing, samples
+from drl_tf.runs.request import SampleRequest
 
 SIZE = 8
 SHAPE = (SIZE, SIZE, 1)
@@ -44,7 +45,7 @@ def small_shards(monkeypatch):
 
 def draw(model, directory, num_samples=10, seed=3, **kwargs):
     """A set of ten images in three shards of 4, 4 and 2."""
-    return samples.draw(model, directory, num_samples, seed, step=7, **kwargs)
+    return drawing.draw(model, directory, SampleRequest(num_samples, seed, step=7, **kwargs))
 
 
 def read(path, shape=SHAPE):
@@ -81,7 +82,9 @@ def copy(whole, tmp_path):
 
 def test_a_set_is_what_the_model_draws(model, whole):
     assert sorted(contents(whole)) == [*NAMES, 'samples.json'] and samples.count(whole) == 10
-    np.testing.assert_array_equal(read(whole), np.concatenate(list(samples.batches(model, 10, 3))))
+    np.testing.assert_array_equal(
+        read(whole), np.concatenate(list(drawing.batches(model, SampleRequest(10, 3))))
+    )
     np.testing.assert_array_equal(samples.first_images(whole, SHAPE, 7), read(whole)[:7])
     with np.load(whole / NAMES[2]) as file:
         assert (file['first'], file['seed'], file['images'].shape) == (8, 3, (2, *SHAPE))
@@ -141,13 +144,13 @@ def test_an_interrupted_set_ends_with_the_same_bits(model, whole, tmp_path, monk
 def test_a_finished_set_is_not_drawn_again(model, copy, monkeypatch, capsys):
     monkeypatch.setattr(model, 'sample', None)
     before = times(copy)
-    samples.draw(model, copy, 10, 3, 7)
+    draw(model, copy)
     assert times(copy) == before and '10/10' in capsys.readouterr().err
 
 
 def test_the_bar_counts_what_was_there(model, copy, capsys):
     (copy / NAMES[2]).unlink()
-    samples.draw(model, copy, 10, 3, 7)
+    draw(model, copy)
     assert '8/10' in capsys.readouterr().err
 
 
@@ -235,13 +238,15 @@ import sys
 import tensorflow as tf
 cpu = tf.config.list_physical_devices('CPU')[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from drl_tf import checkpoint, config, samples
+from drl_tf.config import config
+from drl_tf.runs import checkpoint, drawing
+from drl_tf.runs.request import SampleRequest
 strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
 with strategy.scope():
     options = config.load(sys.argv[1]).replace(sample_batch_size=7)
     model, step = checkpoint.load_model(sys.argv[1], options)
 assert model.distribute_strategy.num_replicas_in_sync == 2
-samples.draw(model, sys.argv[2], 13, 5, step)
+drawing.draw(model, sys.argv[2], SampleRequest(13, 5, step=step))
 """
 
 
@@ -251,11 +256,11 @@ def test_two_replicas_draw_the_images_of_one(tiny_run, tmp_path):
     done = run('-c', TWO_REPLICAS, tiny_run, tmp_path / 'two')
     assert done.returncode == 0, done.stderr
     model, step = checkpoint.load_model(tiny_run)
-    draw_one = list(samples.batches(model, 13, 5))
+    draw_one = list(drawing.batches(model, SampleRequest(13, 5)))
     two = read(tmp_path / 'two', model.config.image_shape)
     assert two.shape[0] == 13 and np.abs(two.astype(int) - np.concatenate(draw_one)).max() <= 1
     model.sample = None
-    samples.draw(model, tmp_path / 'two', 13, 5, step)
+    drawing.draw(model, tmp_path / 'two', SampleRequest(13, 5, step=step))
 
 
 def test_a_set_of_another_image_size(whole):

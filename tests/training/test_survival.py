@@ -15,7 +15,7 @@ import tensorflow as tf
 from helpers.tiny import ROOT, TINY, call, refused
 
 from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.runs import samples
+from drl_tf.runs import drawing
 from drl_tf.tools import kills
 
 SMALLER = [*TINY, '--channel_mult=1']
@@ -113,7 +113,7 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
         '--sample_batch_size=8',
         f'--workdir={tmp_path}/w',
     ]
-    drawn = samples._sampled
+    drawn = drawing._sampled
 
     def interrupted(*arguments):
         for index, batch in enumerate(drawn(*arguments)):
@@ -121,10 +121,10 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(samples, '_sampled', interrupted)
+    monkeypatch.setattr(drawing, '_sampled', interrupted)
     assert 'SIGTERM came: saved at step 3' in refused(capsys, *options, code=143)
     assert not (tmp_path / 'w' / 'evaluations.jsonl').exists()
-    monkeypatch.setattr(samples, '_sampled', drawn)
+    monkeypatch.setattr(drawing, '_sampled', drawn)
     assert call(capsys, *options)[0] == 0
     assert [path.name for path in (tmp_path / 'w' / 'evaluation').iterdir()] == ['parts']
     steps = [
