@@ -8,12 +8,11 @@ Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points o
 import dataclasses
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import arguments
-from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.config.groups import GUIDANCE_BOUNDS
 from drl_tf.core import noise
@@ -23,23 +22,21 @@ from drl_tf.core.guidance import guided, network_labels
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.serving import card, export
-from drl_tf.training import train
+from drl_tf.training.fitting import Fitting
 
-_LARGEST_VALUE, _MOST_IMAGES = 1.001, 2**30
-_LEARNING_RATES = (1e-8, 1)
-_STOPPED = 'lower learning_rate, or take more images'
+_LARGEST_VALUE = 1.001
+_MOST_IMAGES = 2**30
 
 
 def load(model, precision='float32'):
     """As `drl_tf.load`."""
-    directory = exported.readable(arguments.path('model', model, 'a path, or the name of a model'), 'model')
-    config = (
-        exported.load_config(directory)
-        if exported.source(directory) == directory
-        else configuration.load(directory)
-    )
-    config = config.replace(precision=devices.resolve_precision(precision))
-    return Model(*checkpoint.load_model(directory, config), card.beginning(directory))
+    path = arguments.path('model', model, 'a path, or the name of a model')
+    with arguments.named(workdir='model'):
+        directory = exported.readable(path, 'model')
+        is_export = exported.source(directory) == directory
+        config = exported.load_config(directory) if is_export else configuration.load(directory)
+        config = config.replace(precision=devices.resolve_precision(precision))
+        return Model(*checkpoint.load_model(directory, config), card.beginning(directory))
 
 
 class Model:
@@ -65,7 +62,7 @@ class Model:
         self._function_of = functools.cache(
             lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
         )
-        self._recipe, self._settings = model.config.training, None
+        self._fitting = Fitting(model)
 
     @property
     def config(self):
@@ -87,11 +84,11 @@ class Model:
         """T, the number of noise levels."""
         return self.config.diffusion.num_levels
 
-    def sample(self, n=16, seed=0, labels=None, guidance=None, first=0):
+    def sample(self, num_samples=16, seed=0, labels=None, guidance=None, first=0):
         """Draws images.
 
         Args:
-          n: how many, from 1.
+          num_samples: n, how many images, from 1.
           seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level of
             rounding.
           labels: for models with classes: one class from 0 for all images, or one for each ([n]); -1 is no
@@ -105,7 +102,8 @@ class Model:
         Raises:
           UserError: an argument is out of its range, or the samples are not finite.
         """
-        n, seed = arguments.number('n', n, 1, _MOST_IMAGES), arguments.number('seed', seed, 0)
+        n = arguments.number('num_samples', num_samples, 1, _MOST_IMAGES)
+        seed = arguments.number('seed', seed, 0)
         size = min(n, self.config.sampling.sample_batch_size)
         first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
         if labels is None and self.num_classes:
@@ -196,35 +194,20 @@ class Model:
           UserError: an argument is of another shape or out of its range.
           DivergenceError: the energies ran away; the model is as it was before.
         """
-        x, options = self._clean(images), self._recipe
+        x = self._clean(images)
         if self.num_classes and labels is None:
             raise UserError('labels must be given: the model has classes (-1 is no class)')
         labels = self._labels(labels, len(x))
-        batch_size = min(options.batch_size, len(x)) if batch_size is None else batch_size
-        learning_rate = options.learning_rate if learning_rate is None else learning_rate
-        batch_size, epochs = (
-            arguments.number('batch_size', batch_size, 1, len(x)),
-            arguments.number('epochs', epochs, 1),
-        )
-        learning_rate = arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
-        config = self.config
-        self._compile(batch_size, learning_rate)
-        data = tf.data.Dataset.from_tensor_slices((x, network_labels(labels)) if self.num_classes else x)
-        data = data.shuffle(len(x), options.seed).repeat().batch(batch_size, drop_remainder=True)
-        step, weights = (
-            self.model.step,
-            [[network.get_weights() for network in pair] for pair in self.model.averages],
-        )
+        batch_size = self._fitting.batch_size(batch_size, len(x))
+        epochs = arguments.number('epochs', epochs, 1)
+        learning_rate = self._fitting.learning_rate(learning_rate)
+        data = (x, network_labels(labels)) if self.num_classes else x
+        options = dict(epochs=epochs, verbose=verbose, callbacks=callbacks)
+        before = self._fitting.steps
         try:
-            steps, actions = len(x) // batch_size, [_StopOnDivergence(), _EpochMeans(), *callbacks]
-            return self.model.fit(
-                data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=verbose, callbacks=actions
-            )
-        except DivergenceError:
-            self._go_back(config, step, weights)
-            raise
+            return self._fitting.fit(data, len(x), batch_size, learning_rate, **options)
         finally:
-            taken = self.model.step - step
+            taken = self._fitting.steps - before
             self.step += taken
             self._beginning = {**self._beginning, 'fitted_steps': self._beginning['fitted_steps'] + taken}
             self.model.ema_network.converge_u()
@@ -245,38 +228,20 @@ class Model:
         """
         directory = arguments.path('directory', directory)
         max_samples = 0 if max_samples is None else arguments.number('max_samples', max_samples, 1)
-        export.check(self.config, directory)
-        config = dataclasses.replace(self.config, training=self._recipe).replace(precision='float32')
-        model = build_model(config)
-        for mine, own in zip(model.averages, self.model.averages, strict=True):
-            for network in mine:
-                network.set_weights(own[0].get_weights())
+        config = dataclasses.replace(self.config, training=self._fitting.recipe).replace(precision='float32')
         known = {**card.NOTHING, **self._beginning}
-        return export.write(model, config, self.step, directory, max_samples, history=known)['SavedModel']
+        with arguments.named(export_dir='directory'):
+            export.check(self.config, directory)
+            model = build_model(config)
+            for mine, own in zip(model.averages, self.model.averages, strict=True):
+                for network in mine:
+                    network.set_weights(own[0].get_weights())
+            written = export.write(model, config, self.step, directory, max_samples, history=known)
+        return written['SavedModel']
 
     def _run(self, function, inputs):
         """Calls a function of the model as one that takes any number of images."""
         return self._function_of(function)(*inputs)
-
-    def _compile(self, batch_size, learning_rate):
-        """Makes the model ready to train with these settings; its optimizers go on where they are the ones of
-        before."""
-        if self._settings == (batch_size, learning_rate):
-            return
-        self.model.config = self.config.replace(batch_size=batch_size, learning_rate=learning_rate)
-        train.compile_model(self.model)
-        self._settings = (batch_size, learning_rate)
-
-    def _go_back(self, config, step, weights):
-        """Takes a former state, with optimizers that start anew the next time; what was averaged last was on
-        its way out too."""
-        for pair, former in zip(self.model.averages, weights, strict=True):
-            for network, values in zip(pair, former, strict=True):
-                network.set_weights(values)
-        self.model.config = config
-        self.model.optimizer.iterations.assign(step)
-        self.model.first_bad_step.assign(-1)
-        self._settings = None
 
     def _in_parts(self, answer, count, labels, guidance):
         """The answers to slices of rows and their terms, as one array."""
@@ -310,20 +275,7 @@ class Model:
 
     def _images(self, images):
         """Images as float32 [n, H, W, C], once they are found right."""
-        array = arguments.array('images', images)
-        if array.ndim != 4 or array.shape[1:] != self.image_shape or not len(array):
-            raise UserError(
-                f'images of shape {array.shape} must be [n, {", ".join(map(str, self.image_shape))}] with n '
-                'from 1'
-            )
-        if array.dtype == np.uint8:
-            return array.astype(np.float32) / 127.5 - 1
-        if not np.issubdtype(array.dtype, np.floating):
-            raise UserError(f'images of type {array.dtype} must be uint8, or floats in [-1, 1]')
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise UserError('images must be finite')
-        return array
+        return arguments.images('images', images, self.image_shape)
 
     def _clean(self, images):
         """As `_images`, of images that carry no noise; points may be anywhere."""
@@ -334,34 +286,6 @@ class Model:
                 'give uint8'
             )
         return x
-
-
-class _StopOnDivergence(keras.callbacks.Callback):
-    """Ends `fit` after an epoch in which the energies ran away."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        bad = int(self.model.first_bad_step.read_value())
-        if bad >= 0:
-            raise DivergenceError(f'the energies ran away at step {bad} of this training: {_STOPPED}', bad)
-
-
-class _EpochMeans(keras.callbacks.Callback):
-    """Has the callbacks after it see means over an epoch, numbers, where Keras would give the last step's, or
-    an array of the levels."""
-
-    async_safe = True  # It makes no step wait for the device.
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.seen = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.seen.append(logs)
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs.update({name: float(np.mean([step[name] for step in self.seen])) for name in self.seen[0]})
-
-    def on_train_end(self, logs=None):
-        self.on_epoch_end(None, logs)
 
 
 def _seed(seed):

@@ -12,11 +12,12 @@ from helpers.tiny import ROOT, call
 from helpers.tiny import run as run_python
 
 import drl_tf
+from drl_tf.base import pixels
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.config import config as configuration
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided
-from drl_tf.runs import checkpoint, exported, pictures, samples
+from drl_tf.runs import checkpoint, exported, samples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
@@ -62,7 +63,7 @@ def test_samples_are_those_of_the_seed(model, run):
     """In batches (16 at a time) and alone, with classes in turn or as asked, guided or not."""
     images = model.sample(20, seed=4)
     assert images.dtype == np.uint8 and images.shape == (20, 8, 8, 1)
-    expected = pictures.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
+    expected = pixels.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
     assert np.abs(images.astype(int) - expected).max() <= 1
     assert np.abs(model.sample(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
     assert np.abs(model.sample(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1
@@ -116,6 +117,32 @@ def test_fit_goes_on_and_what_it_learnt_can_be_exported(tmp_path):
     assert after.mean() > before.mean() + 20
     again = drl_tf.load(model.export(str(tmp_path / 'white')))
     assert again.step == model.step and np.abs(again.sample(8, seed=1).astype(int) - after).max() <= 1
+
+
+def of_run(tmp_path, **options):
+    """The model of a copy of the small run whose configuration has other training options."""
+    directory = tmp_path / 'run'
+    shutil.copytree(golden.DIRECTORY / 't6', directory, ignore=shutil.ignore_patterns('saved_model'))
+    configuration.load(str(directory)).replace(**options).save(str(directory))
+    return drl_tf.load(directory)
+
+
+def test_a_fit_takes_the_steps_of_its_epochs(tmp_path):
+    """Also where the run took several in each call."""
+    several = dict(steps_per_execution=10, train_steps=20, log_every=10, checkpoint_every=10, grid_every=10)
+    model = of_run(tmp_path, **several)
+    history = model.fit(IMAGES[:15], epochs=1, batch_size=5, verbose=0)
+    assert model.step == golden.STEPS + 3 and len(history.history['loss']) == 1
+
+
+def test_a_batch_is_a_multiple_of_the_microbatches(tmp_path):
+    model = of_run(tmp_path, microbatches=4)
+    with pytest.raises(
+        UserError, match=r'^batch_size=5 must be a multiple of 4, the microbatches of the run'
+    ):
+        model.fit(IMAGES, batch_size=5, verbose=0)
+    model.fit(IMAGES[:7], verbose=0)
+    assert model.step == golden.STEPS + 1
 
 
 def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
@@ -175,17 +202,18 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
 
 
 @pytest.mark.parametrize(('method', 'arguments', 'words'), [
-    ('sample', {'n': 0}, 'n=0 must be a whole number from 1'),
-    ('sample', {'n': 2.5}, 'n=2.5'),
+    ('sample', {'num_samples': 0}, 'num_samples=0 must be a whole number from 1'),
+    ('sample', {'num_samples': 2.5}, 'num_samples=2.5'),
     ('sample', {'seed': -1}, 'seed=-1'),
-    ('sample', {'n': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
+    ('sample', {'num_samples': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
     ('sample', {'labels': 10}, 'from -1 to 9'),
-    ('sample', {'n': True}, 'n=True'),
+    ('sample', {'num_samples': True}, 'num_samples=True'),
     ('sample', {'seed': 'x'}, 'seed=x'),
-    ('sample', {'n': 2, 'first': 2**31 - 1}, 'first=2147483647 must be a whole number from 0 to 2147483645'),
-    ('sample', {'n': 20, 'first': 2**31 - 21}, 'first=2147483627'),
+    ('sample', {'num_samples': 2, 'first': 2**31 - 1},
+        'first=2147483647 must be a whole number from 0 to 2147483645'),
+    ('sample', {'num_samples': 20, 'first': 2**31 - 21}, 'first=2147483627'),
     ('sample', {'first': None}, 'first=None'),
-    ('sample', {'n': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
+    ('sample', {'num_samples': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
     ('sample', {'guidance': 30}, 'guidance=30 must be a number from -1 to 20'),
     ('sample', {'guidance': float('nan')}, 'guidance=nan'),
     ('sample', {'guidance': 'much'}, 'guidance=much'),
@@ -212,7 +240,7 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
                                                                       'from 1e-08 to 1'),
     ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 'x'}, 'learning_rate=x must be'),
     ('fit', {'images': IMAGES, 'labels': LABELS, 'epochs': 0}, 'epochs=0 must be'),
-    ('export', {'directory': __file__}, 'is a file'),
+    ('export', {'directory': __file__}, f'directory={__file__} is a file'),
     ('export', {'directory': ''}, 'directory= must be a path'),
     ('export', {'directory': 3}, 'directory=3 must be a path'),
     ('export', {'directory': 'nowhere', 'max_samples': 0}, 'max_samples=0 must be a whole number from 1'),
@@ -232,6 +260,12 @@ def test_classes_of_a_model_without_any(plain):
         with pytest.raises(UserError, match='no classes'):
             wrong()
     assert np.ptp(plain.sample(2)) > 0
+
+
+def test_a_run_without_checkpoints_is_named_as_the_argument(tmp_path):
+    configuration.load(str(golden.DIRECTORY / 't6')).save(str(tmp_path))
+    with pytest.raises(UserError, match=f'^model={tmp_path} holds no checkpoint'):
+        drl_tf.load(tmp_path)
 
 
 def test_what_is_no_model(tmp_path):

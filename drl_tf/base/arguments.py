@@ -1,13 +1,26 @@
 """Arguments of the Python API, held against what they must be: a wrong one is a `UserError` that names it."""
 
+import contextlib
 import numbers
 import os
+import re
 
 import numpy as np
 
+from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 
 LARGEST = 2**31 - 1
+
+
+@contextlib.contextmanager
+def named(**names):
+    """Errors of options within the block name arguments: with workdir='model', --workdir=x is model=x."""
+    try:
+        yield
+    except UserError as error:
+        text = re.sub(r'--(\w+)', lambda option: names.get(option[1], option[1]), str(error))
+        raise UserError(text) from error
 
 
 def number(name, value, low, high=LARGEST, whole=True):
@@ -46,3 +59,28 @@ def each(name, value, count, low, high):
     if found.min() < low or found.max() > high:
         raise UserError(f'{name} must be from {low} to {high}')
     return np.broadcast_to(found, [count]).astype(np.int32)
+
+
+def images(name, value, shape):
+    """Images as float32 [n, H, W, C]: uint8 becomes [-1, 1], floats stay.
+
+    Args:
+      name: of the argument.
+      value: what was given.
+      shape: (H, W, C) that they must have.
+
+    Raises:
+      UserError: they are of another shape or type, or not finite.
+    """
+    found = array(name, value)
+    if found.ndim != 4 or found.shape[1:] != shape or not len(found):
+        wanted = ', '.join(map(str, shape))
+        raise UserError(f'{name} of shape {found.shape} must be [n, {wanted}] with n from 1')
+    if found.dtype == np.uint8:
+        return pixels.from_levels(found.astype(np.float32))
+    if not np.issubdtype(found.dtype, np.floating):
+        raise UserError(f'{name} of type {found.dtype} must be uint8, or floats in [-1, 1]')
+    found = found.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise UserError(f'{name} must be finite')
+    return found

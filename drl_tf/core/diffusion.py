@@ -90,8 +90,9 @@ class Schedule:
 
 
 def t6(num_levels=6, b2=2e-4):
-    """The paper's schedule: cumulated noise of 1,000 linear betas at evenly spaced indices, the last one pure
-    noise.
+    """The paper's schedule: cumulated noise of 1,000 linear betas, at evenly spaced indices and the last one.
+
+    The share of the image left in x_T is A_T = 0.00635, which sampling takes for 0: it starts from N(0, I).
 
     Args:
       num_levels: T, from 1 to 500; the paper has 6.
@@ -100,8 +101,7 @@ def t6(num_levels=6, b2=2e-4):
     Returns:
       A `Schedule` whose top level is marginal; the networks are told t.
     """
-    betas = np.append(np.linspace(1e-4, 0.02, 1000), 1.0)
-    kept = np.cumprod(np.sqrt(1 - betas))
+    kept = np.cumprod(np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)))
     stride = 1000 // (2 * (num_levels - 1)) if num_levels > 1 else 0
     A = kept[np.append(np.arange(num_levels) * stride, 999)]
     return _from_signal(A, b2, np.arange(num_levels + 1.0))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from drl_tf.base import pixels
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
@@ -67,7 +68,7 @@ def training_images(
         if spec.flip:
             mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
             image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-        image = tf.cast(image, tf.float32) / 127.5 - 1
+        image = pixels.from_levels(tf.cast(image, tf.float32))
         return (image, network_labels(label)) if data.num_classes else image
 
     options = tf.data.Options()

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.core import noise
@@ -16,7 +17,6 @@ from drl_tf.data import pipeline
 from drl_tf.experiments import partition
 from drl_tf.runs import checkpoint, pictures, samples
 
-_GREY_HALF = 127.5
 _IMAGES = 2
 _NEAR_SHARE, _FEW_EFFECTIVE, _LOW_ACCEPTANCE = 0.01, 5, 0.4
 
@@ -150,14 +150,14 @@ def terms_of_images(schedule, log_density, grey, eps):
       discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels, the outer bins reaching to infinity.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
-    x, eps = grey.astype(np.float64) / _GREY_HALF - 1, np.asarray(eps, np.float64)
+    x, eps = pixels.from_levels(grey.astype(np.float64)), np.asarray(eps, np.float64)
     x_0, axes = A * x + S * eps, tuple(range(1, x.ndim))
     log_q = np.sum(-(eps**2) / 2 - math.log(S * math.sqrt(2 * math.pi)), axis=axes)
     F = log_density(tf.constant(m * x_0, tf.float32)).numpy().astype(np.float64)
     return {
         'F': F,
         'log_q': log_q,
-        'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * _GREY_HALF, S / A * _GREY_HALF), axis=axes),
+        'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes),
     }
 
 
@@ -202,7 +202,7 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
     nats = D * math.log(2)
     log_density = images['F'] + D * math.log(schedule.m[0])
     negative = {
-        'density': D * math.log(_GREY_HALF) - log_density,
+        'density': D * math.log(pixels.HALF) - log_density,
         'discrete': images['log_q'] - log_density - images['log_P'],
     }
     count = len(log_density)
@@ -213,7 +213,7 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
     result = {
         'D': D,
         'num_images': count,
-        'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (_GREY_HALF * schedule.S[0]) ** 2),
+        'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (pixels.HALF * schedule.S[0]) ** 2),
     }
     for side, estimate, sign in (('low', forward, 1), ('high', reverse, -1)):
         known = estimate.effective_sample_size >= _FEW_EFFECTIVE

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 from matplotlib.figure import Figure
 
+from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import write_json, written_aside
 from drl_tf.core import diffusion, noise
@@ -115,9 +116,9 @@ class _Diffused:
     def __call__(self, batches):
         first = 0
         for images in batches:
-            x = tf.cast(images, tf.float32) / 127.5 - 1
+            x = pixels.from_levels(tf.cast(images, tf.float32))
             eps, level = noise.normal(self.seed, tf.shape(x), first), tf.fill([len(x)], self.t)
-            yield pictures.to_uint8(
+            yield pixels.to_uint8(
                 diffusion.at(self.schedule.A, level) * x + diffusion.at(self.schedule.S, level) * eps
             )
             first += len(images)
@@ -143,7 +144,7 @@ def _distances(config, root, level, kinds):
     for step, both in level.states().items():
         for kind, states in zip(kinds, np.split(both, 2), strict=True):
             if np.isfinite(states).all():
-                distances[kind][step] = evaluator.distance([pictures.to_uint8(states)])
+                distances[kind][step] = evaluator.distance([pixels.to_uint8(states)])
     features = len(evaluator.real.mean)
     if len(both) // 2 <= features:
         logging.warning('level %d: %d chains of either kind, no more than the %d features: the distances '

@@ -8,6 +8,7 @@ import tqdm
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from drl_tf.base import pixels
 from drl_tf.base.files import written_aside
 from drl_tf.data import plane
 
@@ -18,15 +19,9 @@ _CLASS_COLUMNS = 10
 _CLOUD_SIDE, _CLOUD_EDGE = 128, 1.5
 
 
-def to_uint8(images):
-    """Grey levels of images in [-1, 1] (values outside are clipped), uint8 of the same shape."""
-    return np.clip(np.round((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
 def kept(images):
-    """What is kept of images in [-1, 1], float32 [n, H, W, C]: grey levels as `to_uint8`; points of the plane
-    stay as they are."""
-    return np.asarray(images) if _are_points(images) else to_uint8(images)
+    """Images in [-1, 1], float32 [n, H, W, C], as files hold them: uint8; points of the plane stay floats."""
+    return np.asarray(images) if _are_points(images) else pixels.to_uint8(images)
 
 
 def _are_points(images):
@@ -151,7 +146,7 @@ def trajectory(states, count):
     """
     if _are_points(states[0]):
         return np.stack([cloud(state) for state in states])[None]
-    return np.stack([to_uint8(state[:count]) for state in states], axis=1)
+    return np.stack([pixels.to_uint8(state[:count]) for state in states], axis=1)
 
 
 def progress_bar(total, what, done=0, silent=False, unit=' images'):

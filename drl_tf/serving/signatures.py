@@ -7,12 +7,11 @@ import struct
 
 import tensorflow as tf
 
+from drl_tf.base import pixels
 from drl_tf.config.groups import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.runs import exported
-
-_GREY_HALF = 127.5
 
 
 class Export(tf.Module):
@@ -248,14 +247,14 @@ def decode_png(files, image_shape):
         files = tf.identity(files)
     spec = tf.TensorSpec([None, None, channels], tf.uint8)
     grey_levels = tf.map_fn(lambda file: tf.io.decode_png(file, channels), files, fn_output_signature=spec)
-    return _shaped(tf.cast(grey_levels, tf.float32) / _GREY_HALF - 1, None, *image_shape)
+    return _shaped(pixels.from_levels(tf.cast(grey_levels, tf.float32)), None, *image_shape)
 
 
 def _grey_levels(images):
     """uint8 of images in [-1, 1] (values outside are clipped); those that are uint8 stay as they are."""
     if images.dtype == tf.uint8:
         return images
-    return tf.cast(tf.clip_by_value(tf.round((images + 1) * _GREY_HALF), 0, 255), tf.uint8)
+    return tf.cast(tf.clip_by_value(tf.round((images + 1) * pixels.HALF), 0, 255), tf.uint8)
 
 
 def _shaped(value, *shape):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import TINY, sampled
 
+from drl_tf.base import pixels
 from drl_tf.cli.main import main
 from drl_tf.config import config
 from drl_tf.core.guidance import guided
@@ -130,7 +131,7 @@ def test_exported_class_signatures(workdir, tmp_path):
     out = signatures['sample_class'](seed=seed, labels=tf.constant([3, 8, -1]), guidance=tf.constant(2.0))[
         'images'
     ]
-    expected = pictures.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
+    expected = pixels.to_uint8(model.sample(3, seed, terms=guided(tf.constant([4, 9, 0]), 2.0))[-1])
     assert np.abs(out.numpy().astype(int) - expected).max() <= 1
     images, level = tf.random.stateless_normal([2, 16, 16, 1], [1, 2]), tf.constant([0, 1])
     for w in (0.0, 2.0):

@@ -15,6 +15,7 @@ from helpers.tiny import ROOT, TINY, call, refused
 from matplotlib.figure import Figure
 from PIL import Image
 
+from drl_tf.base import pixels
 from drl_tf.core import diffusion
 from drl_tf.data import pipeline
 from drl_tf.evaluation.evaluate import Evaluator
@@ -135,7 +136,7 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
     clean, rng = pipeline.load_images(config.data, 'test') / 127.5 - 1, np.random.default_rng(0)
     distances = [
         evaluator.distance(
-            [pictures.to_uint8(schedule.A[t] * clean + schedule.S[t] * rng.normal(size=clean.shape))]
+            [pixels.to_uint8(schedule.A[t] * clean + schedule.S[t] * rng.normal(size=clean.shape))]
         )
         for t in range(4)
     ]
@@ -148,7 +149,7 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
         str(workdir / 'parts'),
         long_run_report._Diffused(schedule, 3, long_run_report.seed_of(config)),
     )
-    assert evaluator.distance([pictures.to_uint8(states)]) == pytest.approx(
+    assert evaluator.distance([pixels.to_uint8(states)]) == pytest.approx(
         found['3'][FRECHET]['data']['10'], rel=1e-6
     )
 

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import run
 
+from drl_tf.base import pixels
 from drl_tf.cli.main import main
 from drl_tf.planning import memory
-from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs import checkpoint
 from drl_tf.serving import export
 from drl_tf.serving.signatures import Export
 
@@ -103,7 +104,7 @@ def test_clean_process_gives_the_values_of_this_one(exported, model, request_dat
     )
     x_t = model.denoise(images, level, seed)
     np.testing.assert_allclose(out['denoise_images'], x_t, atol=1e-3)
-    samples = pictures.to_uint8(model.sample(3, seed)[-1])
+    samples = pixels.to_uint8(model.sample(3, seed)[-1])
     assert out['sample_images'].dtype == np.uint8 and out['sample_images'].shape == (3, 16, 16, 1)
     assert np.abs(out['sample_images'].astype(int) - samples).max() <= 1
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from helpers.tiny import run
 
 import drl_tf
+from drl_tf.base import pixels
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided
 from drl_tf.runs import exported, pictures
@@ -87,7 +88,7 @@ def expected(model, asked, log_z):
         )
         y = at(schedule.m * schedule.A[:-1], level) * x
         found |= {'sample_bytes': found['sample'], 'energy_bytes': energy(y)}
-        found['denoise_bytes'] = {'images': pictures.to_uint8(denoise(x)['images'])}
+        found['denoise_bytes'] = {'images': pixels.to_uint8(denoise(x)['images'])}
         if terms:
             found |= {'sample_class_bytes': found['sample_class'], 'energy_class_bytes': energy(y, terms)}
     return found

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.data import digits
 
@@ -93,7 +94,7 @@ def preprocess(images):
             f'the digits classifier takes grey uint8 images [N, H, H, 1], not {images.dtype.name} '
             f'{list(shape)}'
         )
-    return _resize(tf.cast(images, tf.float32) / 127.5 - 1)
+    return _resize(pixels.from_levels(tf.cast(images, tf.float32)))
 
 
 def _resize(images):

@@ -17,6 +17,7 @@ from absl import logging
 from matplotlib import cbook
 from PIL import Image
 
+from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.data import downloads
 from drl_tf.distributed import spread
@@ -234,7 +235,7 @@ def _colour(images, size, antialias=True):
         images = tf.image.resize(images, [size, size], 'bilinear', antialias=True)
     elif size:
         images = tf.compat.v1.image.resize_bilinear(images, [size, size])
-    return images / 127.5 - 1
+    return pixels.from_levels(images)
 
 
 def _runner(network, preprocess, flag):
