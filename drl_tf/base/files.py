@@ -94,11 +94,12 @@ def sync(path):
 @contextlib.contextmanager
 def held(directory, flag='--workdir'):
     """Keeps a directory, made where need be, for this process alone; the hold ends with the process, however
-    it ends.
+    it ends. A block that fails before it writes anything there leaves no trace of the hold.
 
     Raises:
       UserError: another process holds it.
     """
+    is_new = not os.path.isdir(directory)
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, LOCK), 'w', encoding='utf-8') as file:
         try:
@@ -107,7 +108,19 @@ def held(directory, flag='--workdir'):
             raise UserError(
                 f'{directory} is in use by another run: wait for its end, or give another {flag}'
             ) from error
-        yield
+        try:
+            yield
+        except BaseException:
+            _forget_hold(directory, is_new)
+            raise
+
+
+def _forget_hold(directory, is_new):
+    """Removes the lock of a directory that holds nothing else, and the directory where it is new."""
+    if os.path.isdir(directory) and os.listdir(directory) == [LOCK]:
+        os.remove(os.path.join(directory, LOCK))
+        if is_new:
+            os.rmdir(directory)
 
 
 def put_aside(directory):

@@ -1,5 +1,7 @@
 """The entry of the command line: runs what is asked for, turns errors into one line and an exit code."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -22,6 +24,7 @@ def main(argv=None):
     """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on
     stderr."""
     argv = sys.argv if argv is None else argv
+    atexit.register(gc.freeze)  # No last garbage collection: it takes seconds.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     logging.getLogger('tensorflow').setLevel('ERROR')
     try:

@@ -39,10 +39,10 @@ def run(command, config, workdir, wanted):
 
 
 def _import_official(command, config, workdir):
-    from drl_tf.training import train
+    from drl_tf.training.import_official import import_official
 
     return workers.by_chief(
-        lambda: train.import_official(config, workdir, command.official_checkpoint, command.official_weights)
+        lambda: import_official(config, workdir, command.official_checkpoint, command.official_weights)
     )
 
 

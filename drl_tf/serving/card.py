@@ -81,7 +81,7 @@ def beginning(workdir):
       workdir: the directory of a run, or of an exported model, or one that uses one.
 
     Returns:
-      dict of 'origin', of a network that was imported (see `train.import_official`), else empty, and
+      dict of 'origin', of a network that was imported (see `training.import_official`), else empty, and
       'fitted_steps', how many `Model.fit` took in Python.
     """
     version = exported.source(workdir)

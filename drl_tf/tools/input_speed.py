@@ -28,7 +28,7 @@ from drl_tf.distributed import devices
 from drl_tf.planning.flops import cost
 from drl_tf.tools import tfds_files
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb
-from drl_tf.training import train
+from drl_tf.training.optimizers import compiled_model
 
 _PICTURES, _SMALL_PICTURES = 512, 8192
 _COUNTS = {'cifar10': 50_000, 'imagenet32': 1_281_167, 'celeb_a': 162_770, 'celeb_a_hq': 27_000,
@@ -183,7 +183,7 @@ def _taken(settings, directory, seconds):
 def _trained(settings, directory, seconds):
     """Images a second that training takes here, given the same batch again and again."""
     settings = settings.replace(precision=devices.resolve_precision(settings.training.precision))
-    model, batch = train.compiled_model(settings), settings.training.batch_size
+    model, batch = compiled_model(settings), settings.training.batch_size
     batches = iter(
         pipeline.training_images(_on_disk(settings.data, directory), batch, seed=0).take(1).cache().repeat()
     )

@@ -58,7 +58,7 @@ def lowered(config, program):
     from drl_tf.core import noise
     from drl_tf.core.cooperative import build_model
     from drl_tf.core.guidance import UNCONDITIONAL, guided
-    from drl_tf.training.train import compiled_model
+    from drl_tf.training.optimizers import compiled_model
 
     classes = config.data.num_classes
     if program == 'train':

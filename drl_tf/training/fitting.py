@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import DivergenceError, UserError
-from drl_tf.training import train
+from drl_tf.training.optimizers import compile_model
 
 _LEARNING_RATES = (1e-8, 1)
 
@@ -86,7 +86,7 @@ class Fitting:
         self.model.config = self.model.config.replace(
             batch_size=batch_size, learning_rate=learning_rate, steps_per_execution=1
         )
-        train.compile_model(self.model)
+        compile_model(self.model)
         self._settings = (batch_size, learning_rate)
 
     def _go_back(self, config, step, weights):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.tiny import ROOT, TINY, call, refused, sampled
+from helpers.tiny import ROOT, TINY, call, refused, run, sampled
 from PIL import Image
 
 import drl_tf
@@ -285,3 +285,25 @@ def test_init_from(capsys, tiny_run, tmp_path):
         for workdir in (tiny_run, new)
     ]
     assert np.abs(images[0] - images[1]).mean() < 0.1
+
+
+LEAVES_GARBAGE = """
+import sys
+from drl_tf.cli.main import main
+
+class Garbage:
+    def __del__(self):
+        print('collected')
+
+garbage = Garbage()
+garbage.itself = garbage
+main(['run.py', '--version'])
+print('end', end='')
+sys.exit(3)
+"""
+
+
+def test_the_process_ends_without_a_last_garbage_collection():
+    """Of TensorFlow's graphs it would take seconds. What was printed comes out, and the exit code is kept."""
+    done = run('-c', LEAVES_GARBAGE)
+    assert done.returncode == 3 and done.stdout == f'drl_tf {drl_tf.__version__}\nend'

@@ -15,7 +15,7 @@ from drl_tf.core.cooperative import build_model
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
 from drl_tf.core.langevin import value_gradient
 from drl_tf.core.model import Batch
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
 S_PAPER = [0.00745, 0.25226, 0.48170, 0.68176, 0.84024, 0.94749, 0.99697]

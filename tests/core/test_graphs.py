@@ -12,7 +12,7 @@ from helpers.tiny import TINY, call, refused, run
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.tools import kills
-from drl_tf.training import callbacks
+from drl_tf.training import progress
 
 OPTIONS = [
     *kills.OPTIONS,
@@ -37,7 +37,7 @@ def test_a_run_and_its_continuation_have_the_bits_of_single_steps(capsys, tmp_pa
         if steps > 1:
             with monkeypatch.context() as patch:
                 patch.setattr(
-                    callbacks.Stopwatch,
+                    progress.Stopwatch,
                     'on_train_batch_begin',
                     lambda self, batch, logs=None: batch and signal.raise_signal(15),
                 )

@@ -9,7 +9,7 @@ from helpers.small_models import CLASSES
 from helpers.tiny import TINY, refused
 
 from drl_tf.config import config
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 T6 = config.Config().replace(
     image_size=8, image_channels=1, channels=8, num_res_blocks=1, channel_mult=(1,

@@ -9,7 +9,7 @@ from helpers.small_models import change, images, initial, trained
 from helpers.tiny import run
 
 from drl_tf.core import noise
-from drl_tf.training.train import LinearWarmup
+from drl_tf.training.optimizers import LinearWarmup
 
 
 def test_first_adam_step_has_the_learning_rates_size():

@@ -11,7 +11,7 @@ from helpers.tiny import TINY, call, refused
 from drl_tf.config.config import Config
 from drl_tf.core import noise
 from drl_tf.core.diffusion import posterior_mean
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 SMALL = dict(
     image_size=8, image_channels=1, channels=8, channel_mult=(1,), num_res_blocks=1, act='swish',

@@ -6,7 +6,7 @@ from helpers.tiny import TINY
 
 from drl_tf.cli import main as cli
 from drl_tf.core.optimizer import SummedAdam
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 
 def test_a_step_sums_the_gradients_once(monkeypatch):

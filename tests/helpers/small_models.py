@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.config import config
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 OPTIONS = config.Config().replace(
     image_size=8,

@@ -13,7 +13,7 @@ PEAK = """
 import json, re, sys
 import tensorflow as tf
 from drl_tf.config import config
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 options = config.Config().replace(
     image_size=16, image_channels=1, channels=32, initializer_channels=32, initializer_mult=(1,),
     initializer_blocks=1, **{name: tuple(value) if isinstance(value, list) else value for name, value in

@@ -23,7 +23,7 @@ from drl_tf.config import config
 from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.data import pipeline
 from drl_tf.runs import authors_checkpoint, checkpoint
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 OFFICIAL = FIXTURE / 'ckpt-iter12345'
 SMALL = Architecture(mult=(1, 2))

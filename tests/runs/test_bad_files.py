@@ -23,7 +23,7 @@ from drl_tf.data import image_files
 from drl_tf.evaluation.metrics import statistics
 from drl_tf.evaluation.metrics.extractors import Extractor
 from drl_tf.runs import checkpoint, samples
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 SHAPE = (2, 2, 1)
 PLAIN = Extractor(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from drl_tf.cli import parsing
 from drl_tf.cli.main import main
 from drl_tf.runs import checkpoint
-from drl_tf.training.train import compiled_model
+from drl_tf.training.optimizers import compiled_model
 
 MOST = 9
 TINIEST = [

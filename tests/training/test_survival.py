@@ -15,7 +15,7 @@ import tensorflow as tf
 from helpers.tiny import ROOT, TINY, call, refused
 
 from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.runs import drawing
+from drl_tf.runs import drawing, generate
 from drl_tf.tools import kills
 
 SMALLER = [*TINY, '--channel_mult=1']
@@ -93,7 +93,7 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
     code = (
-        'import signal; from drl_tf.training.callbacks import StopAtEnd; StopAtEnd(0, 9, None).open(); '
+        'import signal; from drl_tf.training.signals import Signals; Signals().__enter__(); '
         'print(1, flush=True); '
     )
     twice = 'signal.raise_signal(15); print(2, flush=True); signal.raise_signal(15); print(3)'
@@ -105,7 +105,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
 
 def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
     """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was
-    left alone."""
+    left alone. After training the next mode has the first signal."""
     options = [
         *kills.OPTIONS,
         '--train_steps=6',
@@ -125,7 +125,8 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
     assert 'SIGTERM came: saved at step 3' in refused(capsys, *options, code=143)
     assert not (tmp_path / 'w' / 'evaluations.jsonl').exists()
     monkeypatch.setattr(drawing, '_sampled', drawn)
-    assert call(capsys, *options)[0] == 0
+    monkeypatch.setattr(generate, 'generate', lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert call(capsys, *options, '--mode=train,sample')[0] == 130
     assert [path.name for path in (tmp_path / 'w' / 'evaluation').iterdir()] == ['parts']
     steps = [
         json.loads(line)['step'] for line in (tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()

@@ -104,26 +104,27 @@ class _Pass:
         self.taken_up, self.digest_taken_up = moments.count, digest
 
     def new(self, batches):
-        """Yields what was not seen before; raises UserError where that which was seen is not what was
-        seen."""
+        """Yields what was not seen before; raises UserError if the images that were seen have changed, or
+        some of them are gone."""
         passed = 0
         for batch in batches:
             seen = max(0, self.taken_up - passed)
             self.digest.update(np.ascontiguousarray(batch[:seen]))
-            if (
-                seen
-                and passed + len(batch) >= self.taken_up
-                and self.digest.hexdigest() != self.digest_taken_up
-            ):
-                os.remove(self.path)
-                raise UserError(
-                    f'{self.path} is of other images than there are now: it is removed, run the same '
-                    'command again'
-                )
             passed += len(batch)
+            if seen and passed >= self.taken_up and self.digest.hexdigest() != self.digest_taken_up:
+                self._refuse()
             if len(batch) > seen:
                 self.digest.update(np.ascontiguousarray(batch[seen:]))
                 yield batch[seen:]
+        if passed < self.taken_up:
+            self._refuse()
+
+    def _refuse(self):
+        """Removes the file, and raises the UserError that says so."""
+        os.remove(self.path)
+        raise UserError(
+            f'{self.path} is of other images than there are now: it is removed, run the same command again'
+        )
 
     def update(self, features, logits):
         self.moments = self.moments or Moments(features.shape[1])

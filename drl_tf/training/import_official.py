@@ -1,0 +1,53 @@
+"""A run that begins with a network of the authors' code."""
+
+import os
+
+from drl_tf.base.errors import UserError
+from drl_tf.base.files import write_json
+from drl_tf.config import config as configuration
+from drl_tf.distributed import workers
+from drl_tf.runs import authors_checkpoint, checkpoint
+from drl_tf.training.optimizers import compiled_model
+
+
+def import_official(config, workdir, prefix, weights='model_ema'):
+    """Begins a run with a network of the authors' code, which is what it trains and what it averages; its
+    optimizer is fresh.
+
+    Args:
+      config: a `Config` with the options of that network, see `official.options`.
+      workdir: a directory that holds no run.
+      prefix: path of the authors' checkpoint, with or without `.index`.
+      weights: 'model_ema' or 'model' (the raw ones).
+
+    Returns:
+      What there is, as {label: text}.
+
+    Raises:
+      UserError: the workdir holds a run or is in use, or the checkpoint is damaged or of another network.
+    """
+    model = compiled_model(config)
+    iteration = authors_checkpoint.load_weights(model.network, prefix, weights)
+    model.ema_network.set_weights(model.network.get_weights())
+    with workers.held(workdir):
+        if checkpoint.steps(workdir) or os.path.exists(os.path.join(workdir, configuration.FILE_NAME)):
+            raise UserError(
+                f'--workdir={workdir} holds a run: give another for --official_checkpoint={prefix}'
+            )
+        checkpoint.save(model, workdir)
+        config.save(workdir)
+        origin = {
+            'official_checkpoint': os.path.abspath(prefix),
+            'official_weights': weights,
+            'iteration': iteration,
+        }
+        write_json(os.path.join(workdir, authors_checkpoint.ORIGIN), origin)
+    data, network = config.data, config.network
+    return {
+        'imported': f'{weights} of {prefix}' + ('' if iteration is None else f', at iteration {iteration:,}'),
+        'network': f'{model.network.count_params():,} weights for {data.image_size} px, '
+        f'{data.image_channels} channels',
+        'taken to be': f'--act={network.act} --final_act={network.final_act} '
+        f'--num_levels={config.diffusion.num_levels}',
+        'run': f'{workdir}, at step 0 with a fresh optimizer; its dataset is {data.dataset}',
+    }
