@@ -200,13 +200,13 @@ def _check_points(command, config):
 
 
 def _check_scores(command, config):
-    from drl_tf.evaluation import evaluate
+    from drl_tf.evaluation import evaluate, evaluator
     from drl_tf.experiments import ablate, sweep
 
     if 'long_run' in command.mode:
-        evaluate.check_extractor(config)
+        evaluator.check_extractor(config)
     if set(command.mode) & set(SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
-        evaluate.check_scored(config, num_scored(command), 'stats' not in command.mode)
+        evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)
     if command.samples:
         evaluate.check_samples(config, command.samples)
     if 'sweep_guidance' in command.mode:

@@ -70,10 +70,10 @@ def _compose(command, config, workdir):
 
 
 def _stats(command, config, workdir):
-    from drl_tf.evaluation import evaluate
+    from drl_tf.evaluation.make_statistics import make_statistics
 
     del workdir
-    return evaluate.make_statistics(config, command.split, command.keep_features)
+    return make_statistics(config, command.split, command.keep_features)
 
 
 def _evaluate(command, config, workdir):

@@ -13,7 +13,7 @@ from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import write_json, written_aside
 from drl_tf.core import diffusion, noise
-from drl_tf.evaluation.evaluate import Evaluator
+from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.experiments import chains
 from drl_tf.runs import pictures
 

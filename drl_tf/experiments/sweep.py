@@ -12,7 +12,7 @@ from drl_tf.base.files import written_aside
 from drl_tf.config import config as configuration
 from drl_tf.config.options import text
 from drl_tf.distributed import devices, workers
-from drl_tf.evaluation.evaluate import Evaluator
+from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.runs import checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
@@ -102,7 +102,7 @@ def _sweep(config, workdir, swept, request):
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
-    evaluator = Evaluator(config, parts)
+    evaluator = Evaluator(config, parts, workdir=workdir)
     rows = []
 
     def show(drawn, value, changes, found):

@@ -7,7 +7,7 @@ import time
 from absl import logging
 
 from drl_tf.distributed import workers
-from drl_tf.evaluation.evaluate import Evaluator
+from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.runs import checkpoint, drawing, json_lines, samples
 from drl_tf.runs.request import SampleRequest
 

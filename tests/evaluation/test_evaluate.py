@@ -1,6 +1,7 @@
 """Scores through the command line: of a run, of samples made elsewhere, while training; and statistics of
 real images."""
 
+import dataclasses
 import json
 import shutil
 
@@ -357,3 +358,28 @@ def test_what_cannot_be_scored_is_said_before_any_work(capsys, tmp_path, tiny_ru
         'drop one of them'),
     ]:  # fmt: skip
         assert words in refused(capsys, '--mode=evaluate', f'--workdir={tiny_run}', *flags)
+
+
+def test_an_extractor_is_loaded_once_and_real_images_go_through_it_once(capsys, tiny_run, monkeypatch):
+    """The check before the work loads it; another evaluation of the run takes the features that it keeps."""
+    loaded, taken, load = [], [], extractors.load
+
+    def counted(*arguments):
+        loaded.append(arguments)
+        extractor = load(*arguments)
+
+        def run(images):
+            taken.append(len(images))
+            return extractor.run(images)
+
+        return dataclasses.replace(extractor, run=run)
+
+    monkeypatch.setattr(extractors, 'load', counted)
+    arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_real=30']
+    _, first = scores(capsys, *arguments, '--num_samples=21')
+    assert len(loaded) == 1 and sum(taken) == 2 * 30 + 21
+    taken.clear()
+    _, second = scores(capsys, *arguments, '--num_samples=20')
+    assert len(loaded) == 1 and sum(taken) == 20 and second['real'] == first['real']
+    scores(capsys, *arguments[:2], '--num_real=31', '--num_samples=20')
+    assert sum(taken) == 20 + 2 * 31 + 20

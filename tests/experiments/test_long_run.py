@@ -18,7 +18,7 @@ from PIL import Image
 from drl_tf.base import pixels
 from drl_tf.core import diffusion
 from drl_tf.data import pipeline
-from drl_tf.evaluation.evaluate import Evaluator
+from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.experiments import long_run, long_run_report
 from drl_tf.experiments.long_run_files import ChainFiles
 from drl_tf.runs import checkpoint, pictures

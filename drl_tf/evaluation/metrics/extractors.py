@@ -104,7 +104,7 @@ def load(data, name='', inception=''):
     label = f'own_{label}' if label in (*NAMES, _STAND_IN) else label
     return Extractor(
         label,
-        _hash(name),
+        contents_hash(name),
         resize,
         _runner(function, functools.partial(_colour, size=size), f'--extractor={name}'),
     )
@@ -141,7 +141,9 @@ def _inception(path):
             what,
         )
     name, kind = ('inception', 'standard') if standard else (_STAND_IN, 'stand-in')
-    return Extractor(name, _hash(source), f'bilinear to {size} px, corners as in TensorFlow 1', run, kind)
+    return Extractor(
+        name, contents_hash(source), f'bilinear to {size} px, corners as in TensorFlow 1', run, kind
+    )
 
 
 def _from_hub(handle):
@@ -295,7 +297,7 @@ def _convolutions(function, size):
     return max(sum(node.op == 'Conv2D' for node in body) for body in bodies)
 
 
-def _hash(path):
+def contents_hash(path):
     """The first 12 hexadecimal digits of the SHA-256 of a file, or of all files below a directory in the
     order of their paths."""
     paths = [path]

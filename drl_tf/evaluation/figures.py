@@ -1,0 +1,55 @@
+"""The scores as a person reads them: titles, deviations, means over seeds."""
+
+import numpy as np
+
+from drl_tf.evaluation.metrics import score as scoring
+
+_TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
+
+
+def figures(evaluator, result):
+    """The main scores, as {label: text}."""
+    frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
+    titles = {
+        frechet: _TITLES.get(frechet, 'Fréchet distance'),
+        'floor': 'its floor',
+        f'{frechet}_held_out_size': 'in parts',
+        kernel: _TITLES.get(kernel, 'kernel distance'),
+        classifier: _TITLES.get(classifier, 'classifier score'),
+        **{name: name for name in ('precision', 'recall', 'density', 'coverage')},
+        'class_agreement': 'class agreement',
+    }
+    notes = {
+        frechet: f' ({result["num_samples"]:,} samples; {result["extractor"]} {result["extractor_hash"]})',
+        'floor': f' ({result["num_held_out"]:,} held-out images)',
+        f'{frechet}_held_out_size': f' ({result["num_held_out"]:,} samples at a time)',
+        'class_agreement': ' of the samples are taken for the class that was asked for',
+    }
+    shown = {
+        title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result
+    }
+    return {**shown, 'against': result['real']}
+
+
+def _figure(result, name):
+    """A number with its deviation over seeds, or its own error, where there is one."""
+    errors = (
+        result.get('deviation', {}).get(name),
+        result.get(f'{name}_error'),
+        result.get(f'{name}_deviation'),
+    )
+    error = next((error for error in errors if error is not None), None)
+    return f'{result[name]:.4g}' + ('' if error is None else f' ± {error:.2g}')
+
+
+def over_seeds(seeds, results):
+    """One result of several: means, deviations (n - 1) and the results by seed."""
+    if len(results) == 1:
+        return {'seed': seeds[0], **results[0]}
+    results = [
+        {key: value for key, value in result.items() if key != 'predicted_classes'} for result in results
+    ]
+    numbers = [key for key, value in results[0].items() if isinstance(value, float)]
+    means = {key: float(np.mean([result[key] for result in results])) for key in numbers}
+    deviation = {key: float(np.std([result[key] for result in results], ddof=1)) for key in numbers}
+    return {'seeds': seeds, **results[0], **means, 'deviation': deviation, 'by_seed': results}
