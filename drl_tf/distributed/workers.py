@@ -126,6 +126,27 @@ def told_by_chief(function):
     return exchange(result)[0] if count() > 1 else result
 
 
+class OnChief:
+    """An object that the chief alone has: all workers call its methods together, the chief runs them, and all
+    get what it returns, which is ready for JSON, or its error.
+
+    Args:
+      make: callable that makes the object.
+    """
+
+    def __init__(self, make):
+        self._held = by_chief(make)
+
+    def __getattr__(self, method):
+        return lambda *arguments: told_by_chief(lambda: getattr(self._held, method)(*arguments))
+
+
+def chief_first(function):
+    """Has the chief run a function, then the others, which find done what is done once."""
+    by_chief(function)
+    everywhere(lambda: is_chief() or function())
+
+
 def check_alike(*groups):
     """Raises UserError where the options of a worker, dicts ready for JSON, are not the chief's; its own
     places may be."""

@@ -192,7 +192,7 @@ def _restore(model, path):
     status.expect_partial()
 
 
-def changed_surroundings(model, workdir, step):
+def changed_surroundings(workdir, step, deterministic):
     """What the bits of a run depend on and differs from where a checkpoint was written, as texts 'what: here,
     there'."""
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
@@ -200,7 +200,7 @@ def changed_surroundings(model, workdir, step):
         return []
     with open(path, encoding='utf-8') as file:
         there = json.load(file)
-    here = devices.surroundings(model.config.training.deterministic)
+    here = devices.surroundings(deterministic)
     return [
         f'{what} {value} here, {there.get(what)} there'
         for what, value in here.items()

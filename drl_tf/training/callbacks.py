@@ -32,7 +32,7 @@ class Periodic(keras.callbacks.Callback):
             self.action(step, logs)
 
 
-def in_order(model, workdir, step, end, watch):
+def in_order(model, task, step, end, watch):
     """The callbacks of a run from a step on: note whether to stop, end before anything is written from a bad
     state, time, log, draw, save, score.
 
@@ -41,27 +41,27 @@ def in_order(model, workdir, step, end, watch):
 
     Args:
       model: a compiled `RecoveryLikelihood`.
-      workdir: the directory of the run.
+      task: a `train.Task`.
       step: where training begins.
       end: a `StopAtEnd`.
       watch: a `Stopwatch`, and the steps between looks at what the device found.
     """
     config, options, (stopwatch, look_every) = model.config, model.config.training, watch
-    log = MetricsLog(model, workdir, step, options.batch_size)
+    run = task.run
 
     def periodic(every, action, at_stop=True):
         return Periodic(every, step, options.train_steps, action, at_stop)
 
     actions = [
         end,
-        periodic(look_every, stop_on_divergence(model, workdir)),
+        periodic(look_every, stop_on_divergence(model, run, task.workdir)),
         stopwatch,
-        periodic(options.log_every, log, at_stop=False),
-        periodic(options.grid_every, sample_grid(model, workdir, log)),
-        periodic(options.checkpoint_every, lambda step, logs: checkpoint.save(model, workdir)),
+        periodic(options.log_every, MetricsLog(model, run, step), at_stop=False),
+        periodic(options.grid_every, sample_grid(model, run)),
+        periodic(options.checkpoint_every, lambda step, logs: checkpoint.save(model, task.workdir)),
     ]
     if config.evaluation.evaluate_every:
-        scores = Scores(model, workdir, step, log, end)
+        scores = Scores(model, run, task.workdir, step, end)
         scores.catch_up(step)
         actions.append(periodic(config.evaluation.evaluate_every, scores, at_stop=False))
     return actions

@@ -1,16 +1,11 @@
 """The log of a run: a line of `metrics.jsonl` every so many steps, and the same numbers for TensorBoard."""
 
-import json
 import math
-import os
 import time
 
 import numpy as np
-import tensorflow as tf
 
-from drl_tf.base.files import named
-from drl_tf.distributed import workers
-from drl_tf.runs import json_lines, pictures
+from drl_tf.runs.run import METRICS
 
 
 def _number(value):
@@ -38,13 +33,11 @@ class MetricsLog:
     Lines of steps after `first_step`, from a run that was interrupted, are dropped first.
     """
 
-    def __init__(self, model, workdir, first_step, batch_size):
-        self.model, self.batch_size = model, batch_size
-        self.path = os.path.join(workdir, 'metrics.jsonl')
-        workers.by_chief(lambda: json_lines.drop_after(self.path, first_step))
-        self.writer = workers.by_chief(
-            lambda: tf.summary.create_file_writer(os.path.join(workdir, 'tensorboard'))
-        )
+    def __init__(self, model, run, first_step):
+        self.model = model
+        self.run = run
+        self.batch_size = model.config.training.batch_size
+        run.drop_lines_after(METRICS, first_step)
         self.last = (first_step, time.monotonic())
 
     def __call__(self, step, logs):
@@ -62,28 +55,4 @@ class MetricsLog:
         }
         for mean in self.model.level_means.values():
             mean.reset_state()
-        workers.by_chief(lambda: self.write(self.path, line))
-
-    def write(self, path, line, prefix=''):
-        """Appends a line, a dict with 'step', to a file, and its numbers to TensorBoard."""
-        with named(path), open(path, 'a', encoding='utf-8') as file:
-            file.write(json.dumps(line) + '\n')
-        with self.writer.as_default(step=line['step']):
-            for name, value in _scalars(line):
-                tf.summary.scalar(prefix + name, value)
-            self.writer.flush()
-
-    def grid(self, step, cells):
-        """Shows a grid of images, uint8 [rows, columns, H, W, C], in TensorBoard."""
-        with self.writer.as_default(step=step):
-            tf.summary.image('samples', pictures.tile(cells)[None])
-            self.writer.flush()
-
-
-def _scalars(line):
-    """Flattens a line of the log into (name, number), one per level where a value has one."""
-    for name, value in line.items():
-        if isinstance(value, list):
-            yield from ((f'{name}/{t}', number) for t, number in enumerate(value) if number is not None)
-        elif name not in ('step', 'time') and isinstance(value, float):
-            yield name, value
+        self.run.append(METRICS, line)

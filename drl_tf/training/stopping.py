@@ -7,7 +7,6 @@ import time
 import keras
 
 from drl_tf.base.errors import DivergenceError, Interrupted
-from drl_tf.base.files import write_json
 from drl_tf.distributed import workers
 from drl_tf.training.metrics_log import by_level, numbers
 
@@ -40,16 +39,16 @@ class StopAtEnd(keras.callbacks.Callback):
       first_step, last_step: where training begins and ends.
       time_limit: a `TimeLimit`.
       signals: the `signals.Signals` of this worker.
-      ask_every: steps between the questions.
+      ask_every: steps between the questions; one worker looks after each.
     """
 
-    def __init__(self, first_step, last_step, time_limit, signals, ask_every=1):
+    def __init__(self, first_step, last_step, time_limit, signals, ask_every):
         super().__init__()
         self.first_step = first_step
         self.last_step = last_step
         self.time_limit = time_limit
         self.signals = signals
-        self.ask_every = ask_every
+        self.ask_every = 1 if workers.count() == 1 else ask_every
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
@@ -70,7 +69,7 @@ class StopAtEnd(keras.callbacks.Callback):
             )
 
 
-def stop_on_divergence(model, workdir):
+def stop_on_divergence(model, run, workdir):
     """An action that raises `DivergenceError` where there was a bad step, see
     `RecoveryLikelihood.first_bad_step`.
 
@@ -81,15 +80,14 @@ def stop_on_divergence(model, workdir):
         bad = workers.told_by_chief(lambda: int(model.first_bad_step.read_value()))
         if bad < 0:
             return
-        record, options = os.path.join(workdir, f'diverged-{bad}.json'), model.config.training
+        name, options = f'diverged-{bad}.json', model.config.training
         seen = {'step': bad, 'seen_at': step, **numbers(logs), **by_level(model)}
-        workers.by_chief(lambda: write_json(record, seen))
+        run.write_json(name, seen)
         raise DivergenceError(
             f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm '
             f'{logs["gradient_norm"]:.4g}, '
-            f'--max_loss={options.max_loss:g}; {record}): start a new --workdir with a lower '
-            '--learning_rate, --clip_norm=1, '
-            '--shared_noise or a larger --energy_l2',
+            f'--max_loss={options.max_loss:g}; {os.path.join(workdir, name)}): start a new --workdir with a '
+            'lower --learning_rate, --clip_norm=1, --shared_noise or a larger --energy_l2',
             bad,
         )
 

@@ -1,6 +1,7 @@
 """Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
 
-import functools
+import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -9,10 +10,13 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError, one_line
+from drl_tf.config.config import Config
 from drl_tf.data import pipeline
 from drl_tf.distributed import devices, workers
-from drl_tf.runs import checkpoint, exported
-from drl_tf.training import callbacks, grids, resume
+from drl_tf.runs import checkpoint
+from drl_tf.runs.run import METRICS, Run
+from drl_tf.training import callbacks, resume
+from drl_tf.training.batches import show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
 from drl_tf.training.progress import ProgressBar, Stopwatch
 from drl_tf.training.signals import Signals
@@ -40,27 +44,42 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
       DivergenceError: the loss is not finite or ran away.
       Interrupted: a signal came; the step at hand is done and saved.
     """
-    workers.by_chief(lambda: pipeline.prepare(config.data))
-    workers.everywhere(lambda: workers.is_chief() or pipeline.prepare(config.data))
-    if init_from and not workers.told_by_chief(
-        lambda: bool(checkpoint.steps(init_from) or exported.source(init_from))
-    ):
+    workers.chief_first(lambda: pipeline.prepare(config.data))
+    if init_from and not workers.OnChief(lambda: Run(init_from)).has_weights():
         raise UserError(f'--init_from={init_from} holds no trained run')
     with workers.held(workdir):
-        kept = restart and workers.told_by_chief(lambda: resume.put_run_aside(workdir, init_from))
+        run = workers.OnChief(lambda: Run(workdir))
+        kept = restart and run.put_aside(init_from)
         if kept:
             print(f'the run that was in {workdir} is now in {kept}')
-        return _train(config, workdir, init_from, weights)
+        return _attempts(Task(config, workdir, run, init_from, weights))
 
 
-def _train(config, workdir, init_from, weights):
-    """Attempts to train until one ends, or `max_rollbacks` are used up; each goes on from the last
-    checkpoint."""
-    options, rollbacks = config.training, workers.told_by_chief(lambda: resume.rollbacks(workdir))
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to train, and where.
+
+    Attributes:
+      config: a `Config`.
+      workdir: the directory of the run.
+      run: the `Run` there, which the chief has.
+      init_from, weights: as in `train`.
+    """
+
+    config: Config
+    workdir: str
+    run: Run
+    init_from: str | None
+    weights: str
+
+
+def _attempts(task):
+    """Trains until an attempt ends, or `max_rollbacks` are used up; each goes on from the last checkpoint."""
+    options, rollbacks = task.config.training, task.run.rollbacks()
     begin, time_limit, stopwatch = time.monotonic(), TimeLimit(options.max_minutes * 60), Stopwatch()
     while True:
         try:
-            places = _attempt(config, workdir, init_from, weights, time_limit, stopwatch, len(rollbacks))
+            places = _attempt(task, len(rollbacks), time_limit, stopwatch)
             total = time.monotonic() - begin
             return {
                 **places,
@@ -69,7 +88,7 @@ def _train(config, workdir, init_from, weights):
         except DivergenceError as error:
             if len(rollbacks) >= options.max_rollbacks:
                 raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
-            workers.by_chief(functools.partial(resume.step_back, workdir, rollbacks, error.step))
+            task.run.step_back(rollbacks, error.step)
             rollbacks = [*rollbacks, error.step]
             scale = options.rollback_factor ** len(rollbacks)
             logging.warning(
@@ -78,71 +97,49 @@ def _train(config, workdir, init_from, weights):
             )
 
 
-def _attempt(config, workdir, init_from, weights, time_limit, stopwatch, attempt):
+def _attempt(task, attempt, time_limit, stopwatch):
     """Builds the model and trains it from where the workdir stands to its end."""
-    options, strategy = config.training, devices.strategy()
-    replicas, parts = strategy.num_replicas_in_sync, options.microbatches
-    if options.batch_size % (replicas * parts):
-        each = f', times --microbatches={parts}' if parts > 1 else ''
-        raise UserError(f'--batch_size={options.batch_size} must divide by the {replicas} devices{each}')
-    workers.by_chief(lambda: resume.compare(config, workdir))
-    with strategy.scope():
+    config, workdir, options = task.config, task.workdir, task.config.training
+    _check_batch_size(options)
+    task.run.compare(config)
+    with devices.strategy().scope():
         model = compiled_model(config, attempt)
-        step = resume.starting_step(model, config, workdir, init_from, weights)
+        step = resume.starting_step(model, task.run, workdir, task.init_from, task.weights)
     if step % options.steps_per_execution:
         raise UserError(
             f'--steps_per_execution={options.steps_per_execution} must divide {step}, the step where '
             f'{workdir} goes on'
         )
-    images = workers.everywhere(lambda: _images(config, step))
-    workers.by_chief(lambda: config.save(workdir))
+    images = training_batches(config, step)
+    task.run.save_config(config)
     print(
         f'training {config.data.dataset} in {workdir}, from step {step:,} to {options.train_steps:,}',
         flush=True,
     )
     if step < options.train_steps or config.evaluation.evaluate_every:
-        try:
-            shown = images if workers.count() == 1 else None
-            workers.by_chief(lambda: grids.show_data(shown or _images(config, step), config, workdir))
-            _fit(model, images, config, workdir, step, time_limit, stopwatch)
-        except tf.errors.DataLossError as error:
-            raise UserError(
-                f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and '
-                'prepare it again; '
-                'the same command then goes on from the last checkpoint'
-            ) from error
+        with _damage_told(config):
+            show_batches(images, config, step, workdir)
+            _fit(task, model, images, step, (time_limit, stopwatch))
     return {
         'step': f'{model.step:,}',
         'checkpoints': checkpoint.directory(workdir),
         'sample grids': os.path.join(workdir, 'samples'),
-        'metrics log': os.path.join(workdir, 'metrics.jsonl'),
+        'metrics log': os.path.join(workdir, METRICS),
         'TensorBoard': f'tensorboard --logdir={workdir}',
     }
 
 
-def _images(config, step):
-    """Batches of training images from a step on: all of each batch, or within several workers a dataset for
-    `fit` of this worker's."""
-    data, batch, seed, strategy = (
-        config.data,
-        config.training.batch_size,
-        config.training.seed,
-        devices.strategy(),
-    )
-    if workers.count() == 1:
-        return pipeline.training_images(data, batch, seed, step)
-
-    def of_worker(context):
-        share, index = batch // context.num_input_pipelines, context.input_pipeline_id
-        rows = slice(index * share, (index + 1) * share)
-        return pipeline.training_images(data, batch, seed, step, rows, batch // context.num_replicas_in_sync)
-
-    return strategy.distribute_datasets_from_function(of_worker)
+def _check_batch_size(options):
+    """Raises UserError where the devices cannot share a batch."""
+    replicas, parts = devices.strategy().num_replicas_in_sync, options.microbatches
+    if options.batch_size % (replicas * parts):
+        each = f', times --microbatches={parts}' if parts > 1 else ''
+        raise UserError(f'--batch_size={options.batch_size} must divide by the {replicas} devices{each}')
 
 
-def _fit(model, images, config, workdir, step, time_limit, stopwatch):
+def _fit(task, model, images, step, clocks):
     """Runs Keras `fit`; raises `Interrupted`, with where to go on, when a signal ended it."""
-    options = config.training
+    config, options, (time_limit, stopwatch) = task.config, task.config.training, clocks
     look_every = math.gcd(
         _LOOK_EVERY,
         options.log_every,
@@ -150,10 +147,9 @@ def _fit(model, images, config, workdir, step, time_limit, stopwatch):
         options.checkpoint_every,
         config.evaluation.evaluate_every,
     )
-    ask_every = 1 if workers.count() == 1 else look_every
     with Signals() as signals, ProgressBar(config, step, look_every, time_limit) as bar:
-        end = StopAtEnd(step, options.train_steps, time_limit, signals, ask_every)
-        actions = callbacks.in_order(model, workdir, step, end, (stopwatch, look_every))
+        end = StopAtEnd(step, options.train_steps, time_limit, signals, look_every)
+        actions = callbacks.in_order(model, task, step, end, (stopwatch, look_every))
         if step < options.train_steps:
             model.fit(
                 images,
@@ -163,3 +159,16 @@ def _fit(model, images, config, workdir, step, time_limit, stopwatch):
                 callbacks=[*actions, bar],
             )
         end.raise_if_asked(model.step)
+
+
+@contextlib.contextmanager
+def _damage_told(config):
+    """Raises UserError for a file of the dataset that is damaged."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        raise UserError(
+            f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and '
+            'prepare it again; '
+            'the same command then goes on from the last checkpoint'
+        ) from error
