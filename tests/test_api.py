@@ -103,8 +103,8 @@ def test_denoising_is_that_of_the_level(model, run):
     assert np.abs(model.denoise(x_next, 1, seed=2, labels=3) - found).max() > 1e-5
 
 
-def test_fit_goes_on_and_what_it_learnt_can_be_exported(tmp_path):
-    """White images make samples whiter; one fit goes on from another; the export is the model."""
+def test_fit_goes_on():
+    """White images make samples whiter; one fit goes on from another."""
     model = drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
     before, images = model.sample(8, seed=1), np.full([40, 8, 8, 1], 255, np.uint8)
     history = model.fit(images, np.arange(40) % 10, epochs=2, batch_size=8, learning_rate=3e-3, verbose=0)
@@ -113,10 +113,7 @@ def test_fit_goes_on_and_what_it_learnt_can_be_exported(tmp_path):
     ) and model.step == golden.STEPS + 10
     model.fit(images, -1, epochs=4, batch_size=8, learning_rate=3e-3, verbose=0)
     assert model.step == golden.STEPS + 30
-    after = model.sample(8, seed=1)
-    assert after.mean() > before.mean() + 20
-    again = drl_tf.load(model.export(str(tmp_path / 'white')))
-    assert again.step == model.step and np.abs(again.sample(8, seed=1).astype(int) - after).max() <= 1
+    assert model.sample(8, seed=1).mean() > before.mean() + 20
 
 
 def of_run(tmp_path, **options):
@@ -182,9 +179,8 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
             self.end = dict(logs)
 
     points = drl_tf.load('toy_checkerboard')
-    x = points.sample(1000)
-    x = x[np.argsort(-np.abs(x).max(axis=(1, 2, 3)))[:8]]
-    assert np.abs(x).max() > 1.001 and np.isfinite(points.energy(x)).all()
+    x = np.linspace(-1.01, 1.01, 16, dtype=np.float32).reshape(8, 1, 1, 2)  # A little beyond the data.
+    assert np.isfinite(points.energy(x)).all()
     for fitted, images, labels in (
         (points, x, None),
         (drl_tf.load(golden.DIRECTORY / 'cdrl'), IMAGES[:8], LABELS[:8]),
@@ -295,7 +291,7 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
 
 
 def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
-    """Those of docs/python.md, in order, of the small run."""
+    """Those of docs/python.md, in order, of the small run; what `fit` learnt is exported."""
     shutil.copytree(
         golden.DIRECTORY / 'cdrl',
         tmp_path / 'runs' / 'digits_16_cdrl',
@@ -307,4 +303,10 @@ def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
     ]
     names = {}
     exec('\n'.join(lines), names)
-    assert names['x_1'].shape == (100, 8, 8, 1) and names['again'].step > golden.STEPS
+    model, again = names['model'], names['again']
+    assert names['x_1'].shape == (100, 8, 8, 1) and again.step == model.step > golden.STEPS
+    before, fitted, exported_again = (
+        each.energy(IMAGES, 1) for each in (drl_tf.load('runs/digits_16_cdrl'), model, again)
+    )
+    np.testing.assert_allclose(exported_again, fitted, rtol=1e-4)
+    assert np.abs(fitted / before - 1).max() > 1e-3

@@ -238,6 +238,7 @@ def scored_run(tmp_path_factory):
     """The workdir of a run that is scored at steps 4, 8 and 10, and its command."""
     workdir = tmp_path_factory.mktemp('runs') / 'scored'
     every = ['--evaluate_every=4', '--evaluate_samples=24', '--checkpoint_every=1', '--train_steps=10']
+    every.append('--num_real=200')
     command = ['run.py', *TINY, '--num_levels=2', '--mcmc_steps=1', *every, f'--workdir={workdir}']
     assert main(command) == 0
     return workdir, command
@@ -258,7 +259,8 @@ def test_the_best_checkpoint_outlives_the_last_three_and_scores_the_same_again(c
     assert checkpoint.steps(workdir) == [8, 9, 10]
     checkpoint.keep_best(workdir, 8, {FRECHET: 0})
     shutil.rmtree(workdir / 'checkpoints' / '00000008')
-    _, again = scores(capsys, '--mode=evaluate', f'--workdir={workdir}', '--num_samples=24', '--best')
+    arguments = ['--num_samples=24', '--num_real=200', '--best']
+    _, again = scores(capsys, '--mode=evaluate', f'--workdir={workdir}', *arguments)
     assert again['step'] == 8 and again[FRECHET] == pytest.approx(lines[1][FRECHET], rel=1e-3)
 
 
