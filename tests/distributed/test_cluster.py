@@ -132,7 +132,7 @@ def test_a_tpu_is_initialised_once(monkeypatch):
         ('TPUClusterResolver', 'pod', 'zone', 'project'),
         ('experimental_connect_to_cluster',), ('initialize_tpu_system',), ('TPUStrategy',),
     ]  # fmt: skip
-    assert devices._chosen == ['strategy']
+    assert devices.strategy() == 'strategy'
 
 
 def test_the_endpoints_of_a_tpu_are_reached_first(monkeypatch, capsys):
