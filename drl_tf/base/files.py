@@ -104,6 +104,8 @@ def held(directory, flag='--workdir'):
     with open(os.path.join(directory, LOCK), 'w', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # Another run, which failed, has removed it meanwhile.
+                raise BlockingIOError
         except BlockingIOError as error:
             raise UserError(
                 f'{directory} is in use by another run: wait for its end, or give another {flag}'
