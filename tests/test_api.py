@@ -285,9 +285,9 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
     images = drl_tf.load('digits').sample(4)
     for arguments in (['--model=digits'], []):
         found, out = drawn(*arguments)
-        assert np.abs(images - found).max() <= 1 and 'network arithmetic: float32' in out
+        assert np.abs(images - found).max() <= 1 and 'precision: float32' in out
     assert configuration.load(str(tmp_path)).training.precision == 'float32'
-    assert 'network arithmetic: bfloat16' in drawn('--model=digits', '--precision=bfloat16')[1]
+    assert 'precision: bfloat16' in drawn('--model=digits', '--precision=bfloat16')[1]
 
 
 def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):

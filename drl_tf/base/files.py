@@ -66,19 +66,26 @@ def named(path):
         raise
 
 
-def check_writable(directory):
-    """Makes a directory, where need be, and sees that files can be written there.
+def check_writable(directory, flag=''):
+    """Checks that files can be written in a directory, or in the nearest one above that there is.
+
+    Args:
+      directory: it need not be there, and is not made.
+      flag: what asked for it, for the message.
 
     Raises:
       UserError: they cannot.
     """
+    place = os.path.abspath(directory)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
     try:
-        os.makedirs(directory or '.', exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory or '.') as file:
+        with tempfile.TemporaryFile(dir=place) as file:
             file.write(b'0')
     except OSError as error:
+        asked = f'{flag}={directory}' if flag else directory
         raise UserError(
-            f'{directory} cannot be written to ({error.strerror}): put that right, or give another place'
+            f'{asked} cannot be written to ({error.strerror}): put that right, or give another place'
         ) from error
 
 

@@ -1,83 +1,20 @@
-"""What is refused before any work: options that do not go together, or not with the run."""
+"""What is refused before any work. Nothing here writes, and only `check_work` needs TensorFlow."""
+
+import os
 
 from drl_tf.base.errors import UserError
-from drl_tf.base.files import REMOTE
-from drl_tf.cli.command import MODES, SCORED, export_directory, num_scored
+from drl_tf.base.files import REMOTE, check_writable
+from drl_tf.cli.command import MODES, SCORED, export_directory, labels_of, num_scored
+from drl_tf.cli.option_table import READ_BY, SET_BY_ROWS, readers
+from drl_tf.config import combinations
 from drl_tf.config.options import text
+from drl_tf.distributed import cluster
 
-OF_IMAGES = ('stats', 'likelihood', *SCORED)
-_OF_FEATURES = ('train', 'stats', 'long_run', *SCORED)
-_OF_A_CHECKPOINT = (
-    'sample',
-    'compose',
-    'evaluate',
-    'likelihood',
-    'density',
-    'long_run',
-    'sweep_steps',
-    'sweep_guidance',
-    'export',
-)
-_READ_BY = {
-    'official_checkpoint': ('import_official',),
-    'official_weights': ('import_official',),
-    'model': _OF_A_CHECKPOINT,
-    'init_from': ('train',),
-    'restart': ('train',),
-    'label': ('sample',),
-    'labels': ('compose',),
-    'label_weights': ('compose',),
-    'guidance': ('train', 'sample', 'evaluate', 'long_run', 'sweep_steps'),
-    'sampling_levels': ('train', 'import_official', 'sample', 'compose', 'likelihood', 'export', *SCORED),
-    'num_samples': ('sample', 'compose', 'density', *SCORED),
-    'first_sample': ('sample', 'compose'),
-    'checkpoint_step': _OF_A_CHECKPOINT,
-    'best': _OF_A_CHECKPOINT,
-    'num_chains': ('likelihood', 'density', 'long_run'),
-    'ais_steps': ('likelihood', 'density'),
-    'hmc_leapfrog': ('likelihood', 'density', 'long_run'),
-    'chain_levels': ('long_run',),
-    'chain_method': ('long_run',),
-    'chain_burn_in': ('long_run',),
-    'chain_steps': ('long_run',),
-    'chain_minutes': ('long_run',),
-    'samples': ('evaluate',),
-    'evaluation_seeds': ('evaluate',),
-    'split': ('stats',),
-    'keep_features': ('stats',),
-    'extractor': _OF_FEATURES,
-    'inception': _OF_FEATURES,
-    'stats_file': ('train', 'stats', *SCORED),
-    'num_real': (*_OF_FEATURES, 'likelihood'),
-    'evaluate_every': ('train',),
-    'evaluate_samples': ('train',),
-    'export_dir': ('export',),
-    'max_samples': ('export',),
-}
-_OF_A_RUN = (
-    'weights', 'checkpoint_step', 'best', 'num_samples', 'evaluation_seeds', 'seed', 'mcmc_steps',
-    'noise_scale', 'step_scale',
-    'final_denoise', 'guidance',
-)  # fmt: skip
-_OF_THE_ROWS = (
-    'schedule',
-    'num_levels',
-    'mcmc_steps',
-    'objective',
-    'energy_scale',
-    'max_minutes',
-    'evaluate_every',
-)
+_OF_IMAGES = ('stats', 'likelihood', *SCORED)
 _LOCAL = (
-    'workdir',
-    'official_checkpoint',
-    'init_from',
-    'samples',
-    'export_dir',
-    'manual_dir',
-    'stats_file',
+    'workdir', 'official_checkpoint', 'init_from', 'samples', 'export_dir', 'manual_dir', 'stats_file',
     'inception',
-)
+)  # fmt: skip
 
 
 def check_command(command, given):
@@ -89,48 +26,62 @@ def check_command(command, given):
     """
     if not command.mode or set(command.mode) - set(MODES):
         raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
-    for name, modes in _READ_BY.items():
-        if name in given and not set(modes) & set(command.mode):
-            raise UserError(f'--{name} is for --mode={",".join(modes)}, not for {",".join(command.mode)}')
+    if 'ablate' in command.mode:
+        _check_ablation(command, given)
+    _check_read(command, given)
     if 'import_official' in command.mode:
         _check_import(command, given)
     if 'model' in given:
         _check_model(command, given)
-    idle = [f'--{name}' for name in _OF_A_RUN if name in given]
-    if 'samples' in given and (
-        not command.samples or (not set(command.mode) - {'evaluate', 'stats'} and idle)
-    ):
-        raise UserError(
-            f'--samples={command.samples} must be a path, all of whose images are scored; drop '
-            f'{", ".join(idle) or "it"}'
-        )
+    if 'samples' in given and not command.samples:
+        raise UserError('--samples= must be a path')
     if command.dry_run_devices and not command.dry_run:
         raise UserError(f'--dry_run_devices={command.dry_run_devices} is for --dry_run: add that, or drop it')
+    for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
+        raise UserError(
+            f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such '
+            'as gs://bucket'
+        )
+    _check_numbers(command, given)
+
+
+def _check_read(command, given):
+    """Raises UserError for options that none of the modes reads."""
+    modes = set(command.mode)
+    unread = [name for name in given if name in READ_BY and not modes & set(readers(name, command.samples))]
+    of_a_run = [f'--{name}' for name in unread if modes & set(READ_BY[name])]
+    if of_a_run:
+        raise UserError(f'--samples={command.samples} are scored as they are: drop {", ".join(of_a_run)}')
+    for name in unread:
+        raise UserError(
+            f'--{name} is for --mode={",".join(READ_BY[name])}, not for {",".join(command.mode)}: drop it'
+        )
+    if 'weights' in given and not command.init_from and not modes & set(READ_BY['weights']) - {'train'}:
+        raise UserError(f'--weights={command.weights} is for training with --init_from: add that, or drop it')
+
+
+def _check_numbers(command, given):
+    """Raises UserError for numbers that contradict each other."""
     if 'num_chains' in given and command.num_chains == 1:
         raise UserError('--num_chains=1 must be 0 or at least 2')
     if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
         raise UserError(
             '--num_real is for real images that are read, --stats_file for those that were: drop one of them'
         )
-    for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
-        raise UserError(
-            f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such '
-            'as gs://bucket'
-        )
-    if 'ablate' in command.mode:
-        _check_ablation(command, given)
     if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
         raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
-    if len(command.label_weights) not in (1, len(command.labels)):
+    if len(command.label_weights) not in (1, len(labels_of(command))):
         raise UserError(
-            f'--label_weights must be one number, or as many as the {len(command.labels)} --labels'
+            f'--label_weights must be one number, or as many as the {len(labels_of(command))} --labels'
         )
+    if set(command.mode) & set(SCORED) and num_scored(command) < 2:
+        raise UserError(f'--num_samples={command.num_samples} must be at least 2 to evaluate')
 
 
 def _check_ablation(command, given):
     if len(command.mode) > 1:
         raise UserError('--mode=ablate makes runs of its own: give it alone')
-    for name in (name for name in _OF_THE_ROWS if name in given):
+    for name in (name for name in SET_BY_ROWS if name in given):
         value = text(tuple(given[name]) if isinstance(given[name], list) else given[name])
         raise UserError(f'--{name}={value}: the rows of --mode=ablate set it themselves; drop it')
 
@@ -158,36 +109,43 @@ def _check_model(command, given):
         raise UserError(f'--model={command.model} has one set of weights: drop {", ".join(unread)}')
 
 
-def check_work(command, config, workdir):
-    """Raises UserError for what a later mode would refuse, so that nothing is trained in vain; has the
-    workdir use --model."""
+def check_configuration(command, config, workdir):
+    """Raises UserError for what the modes would refuse, as far as options and paths tell.
+
+    Args:
+      command: a `Command` that `check_command` took.
+      config: a `Config`.
+      workdir: the directory of the run.
+    """
     modes = set(command.mode)
     _check_points(command, config)
-    if modes & {'train', 'long_run', *SCORED}:
-        _check_scores(command, config)
-    if modes & {'sample', 'compose'}:
+    if modes & {'sample', 'compose', 'sweep_guidance'}:
         _check_classes(command, config)
     if modes & {'likelihood', 'long_run'}:
         _check_energies(command, config)
     if 'export' in modes:
-        from drl_tf.serving import export
+        combinations.check_exportable(config)
+    if 'ablate' in modes and config.diffusion.recipe != 't6':
+        raise UserError(
+            f'--mode=ablate trains rows of two recipes: give --recipe=t6, not {config.diffusion.recipe}'
+        )
+    if _scores(command, config) or modes & {'stats', 'long_run'}:
+        combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
+    _check_read_from(command, config)
+    _check_written_to(command, config, workdir)
 
-        export.check(config, export_directory(command, config))
-    if command.model:
-        from drl_tf.runs import exported
 
-        exported.link(exported.find(command.model), workdir)
+def _scores(command, config):
+    """Whether images are held against real ones."""
+    return set(command.mode) & set(SCORED) or ('train' in command.mode and config.evaluation.evaluate_every)
 
 
 def _check_points(command, config):
     """Raises UserError for modes of images where there are points of the plane, and the other way round."""
-    refused = [f'--mode={mode}' for mode in command.mode if mode in OF_IMAGES]
-    refused += ['--evaluate_every'] * bool('train' in command.mode and config.evaluation.evaluate_every)
-    refused += [
-        f'--{name}'
-        for name in ('extractor', 'inception')
-        if config.planar and getattr(config.evaluation, name)
-    ]
+    refused = [f'--mode={mode}' for mode in command.mode if mode in _OF_IMAGES]
+    if 'train' in command.mode and config.evaluation.evaluate_every:
+        refused.append('--evaluate_every')
+    refused += [f'--{name}' for name in ('extractor', 'inception') if getattr(config.evaluation, name)]
     if config.planar and refused:
         raise UserError(
             f'{refused[0]} is for images, and --dataset={config.data.dataset} has points: see --mode=density'
@@ -199,34 +157,13 @@ def _check_points(command, config):
         )
 
 
-def _check_scores(command, config):
-    from drl_tf.evaluation import evaluate, evaluator
-    from drl_tf.experiments import ablate, sweep
-
-    if 'long_run' in command.mode:
-        evaluator.check_extractor(config)
-    if set(command.mode) & set(SCORED) or ('train' in command.mode and config.evaluation.evaluate_every):
-        evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)
-    if command.samples:
-        evaluate.check_samples(config, command.samples)
-    if 'sweep_guidance' in command.mode:
-        sweep.check_guidance(config)
-    if 'ablate' in command.mode:
-        ablate.configs_of(config)
-
-
 def _check_classes(command, config):
-    from drl_tf.runs import generate
-
-    if 'sample' in command.mode and command.label >= 0:
-        generate.check_classes(config, (command.label,), 'label')
-    if 'compose' in command.mode:
-        generate.check_classes(config, command.labels, 'labels')
+    combinations.check_classes(config, labels_of(command) if 'compose' in command.mode else command.labels)
+    if 'sweep_guidance' in command.mode:
+        combinations.check_guidance(config)
 
 
 def _check_energies(command, config):
-    from drl_tf.config import combinations
-
     top = config.diffusion.num_levels - 1
     if 'long_run' in command.mode and any(level > top for level in command.chain_levels):
         raise UserError(
@@ -234,3 +171,59 @@ def _check_energies(command, config):
         )
     for mode in {'likelihood', 'long_run'} & set(command.mode):
         combinations.check_energies(config, mode)
+
+
+def _check_read_from(command, config):
+    """Raises UserError for paths that are read and are not there."""
+    from drl_tf.runs import exported
+
+    data, files = config.data, config.evaluation
+    if set(command.mode) & set(READ_BY['data_dir']) and data.dataset == 'folder':
+        if not data.data_dir:
+            raise UserError('--dataset=folder needs --data_dir, the directory of your images')
+        _check_there('data_dir', data.data_dir, os.path.isdir, 'a directory, that of your images')
+    if command.samples:
+        _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
+    if files.stats_file and 'stats' not in command.mode and _scores(command, config):
+        _check_there('stats_file', files.stats_file, os.path.isfile, 'a file that --mode=stats wrote')
+    if command.init_from:
+        exported.readable(command.init_from, '--init_from')
+
+
+def _check_there(name, path, test, what):
+    if not test(path):
+        raise UserError(f'--{name}={path} is not there: it must be {what}')
+
+
+def _check_written_to(command, config, workdir):
+    """Raises UserError for directories that cannot be written to; the chief alone writes."""
+    from drl_tf.runs import exported
+
+    if command.model:
+        exported.check_link(workdir)
+    if cluster.workers().index:
+        return
+    if set(command.mode) - {'stats'} - ({'evaluate'} if command.samples else set()):
+        check_writable(workdir, '--workdir')
+    if 'export' in command.mode:
+        check_writable(export_directory(command, workdir), '--export_dir')
+    if 'stats' in command.mode and config.evaluation.stats_file:
+        check_writable(os.path.dirname(config.evaluation.stats_file), '--stats_file')
+
+
+def check_work(command, config):
+    """Raises UserError for what the modes would refuse once networks, statistics and images are loaded."""
+    from drl_tf.distributed import devices
+    from drl_tf.evaluation import evaluate, evaluator
+    from drl_tf.experiments import ablate
+
+    if set(command.mode) - {'stats'} and not command.samples:
+        combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
+    if 'long_run' in command.mode:
+        evaluator.check_extractor(config)
+    if _scores(command, config):
+        evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)
+    if command.samples:
+        evaluate.check_samples(config, command.samples)
+    if 'ablate' in command.mode:
+        ablate.configs_of(config)

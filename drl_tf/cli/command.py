@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from drl_tf.config.options import option
+from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
     'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'density',
@@ -51,11 +52,14 @@ class Command:
     first_sample: int = option(
         0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000
     )
-    label: int = option(
-        -1, 'Class to sample, from 0; -1 takes all in turn (up to 16 have a row each in the grid).', low=-1
+    labels: tuple[int, ...] = option(
+        (),
+        'Classes, from 0: --mode=sample takes them in turn (default: all), compose multiplies them (0,1).',
+        low=0,
     )
-    labels: tuple[int, ...] = option((0, 1), 'Classes that --mode=compose multiplies.', low=0)
-    label_weights: tuple[float, ...] = option((1.0,), 'Their weights w_i; one number serves for all.')
+    label_weights: tuple[float, ...] = option(
+        (1.0,), 'Weights w_i of the --labels that are multiplied; one number serves for all.'
+    )
     samples: str = option(
         '', 'Images made elsewhere to evaluate: a directory of pictures, or a .npz or .npy file.'
     )
@@ -95,13 +99,17 @@ class Command:
     keep_features: bool = option(
         True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.'
     )
-    export_dir: str = option('', 'Parent of the version folders; the default is saved_models/<dataset>.')
+    export_dir: str = option('', 'Parent of the version folders; the default is <workdir>/saved_model.')
     max_samples: int = option(
         0,
         'Images of one request to the export at most; 0: 1,024, or as many as a gradient in 4 GiB has.',
         low=0,
     )
-    dry_run: bool = option(False, 'Print the resolved configuration and its cost, and stop.')
+    dry_run: str = option(
+        '',
+        'Print the resolved configuration and its cost, and stop; --dry_run=json: as JSON.',
+        choices=('', 'text', 'json'),
+    )
     dry_run_devices: int = option(
         0,
         'Devices for which --dry_run predicts; 0: those of this machine and of TF_CONFIG.',
@@ -117,6 +125,11 @@ def num_scored(command):
     return command.num_samples or _SCORED_IMAGES
 
 
-def export_directory(command, config):
+def export_directory(command, workdir):
     """Parent of the version folders that --mode=export writes."""
-    return command.export_dir or os.path.join('saved_models', config.data.dataset)
+    return command.export_dir or os.path.join(workdir, IN_A_RUN)
+
+
+def labels_of(command):
+    """The classes that --mode=compose multiplies."""
+    return command.labels or (0, 1)

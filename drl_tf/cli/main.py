@@ -4,6 +4,7 @@ import atexit
 import gc
 import logging
 import os
+import signal
 import sys
 
 from absl import flags
@@ -11,9 +12,10 @@ from absl import flags
 from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, printable
 from drl_tf.cli import parsing
-from drl_tf.cli.checks import check_command
+from drl_tf.cli.checks import check_command, check_configuration
 from drl_tf.cli.command import Command
 from drl_tf.cli.help import INTERRUPTED, WRONG_USE, help_text
+from drl_tf.cli.quiet import quiet_start
 from drl_tf.config import options
 from drl_tf.distributed import cluster
 
@@ -28,15 +30,23 @@ def main(argv=None):
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     logging.getLogger('tensorflow').setLevel('ERROR')
     try:
-        return _run(['--help' if word == '-h' else word for word in argv])
+        code = _run(['--help' if word == '-h' else word for word in argv])
+        sys.stdout.flush()
+        return code
     except (UserError, DivergenceError, Interrupted, WorkerLost) as error:
         return _fail(error, error.exit_code)
-    except flags.Error as error:
-        return _fail(error, WRONG_USE)
-    except OSError as error:
+    except BrokenPipeError:
+        return _closed()
+    except (flags.Error, OSError) as error:
         return _fail(error, WRONG_USE)
     except KeyboardInterrupt:
         return _fail('interrupted', INTERRUPTED)
+
+
+def _closed():
+    """Ends quietly where nobody reads stdout any more, as in `--help | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For what Python flushes at its end.
+    return 128 + signal.SIGPIPE
 
 
 def _fail(error, code):
@@ -61,10 +71,13 @@ def _run(argv):
     check_command(command, {name: values[name].value for name in values if values[name].present})
     cluster.chosen(devices)
     config, workdir = parsing.resolve(command, values, argv)
+    if not command.dry_run and cluster.workers().count == 1:
+        check_configuration(command, config, workdir)
+    quiet_start()
     if command.dry_run:
         from drl_tf.planning import dry_run
 
-        dry_run.show(config, devices, command.dry_run_devices)
+        dry_run.show(config, devices, command.dry_run_devices, as_json=command.dry_run == 'json')
         return 0
     from drl_tf.cli import modes  # Here, since it takes TensorFlow's time.
 

@@ -3,14 +3,14 @@ seconds."""
 
 import dataclasses
 
-from drl_tf.cli.checks import check_work
-from drl_tf.cli.command import MODES, export_directory, num_scored
+from drl_tf.cli import checks
+from drl_tf.cli.command import MODES, export_directory, labels_of, num_scored
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices, workers
-from drl_tf.runs import checkpoint
+from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-_FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
+FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
 
 
 def run(command, config, workdir, wanted):
@@ -25,17 +25,24 @@ def run(command, config, workdir, wanted):
     devices.set_up(config.training.deterministic, wanted)
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
-        exact = ', '.join(mode for mode in command.mode if mode in _FLOAT32)
+        exact = ', '.join(mode for mode in command.mode if mode in FLOAT32)
         print(
-            f'network arithmetic: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''),
-            flush=True,
+            f'precision: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''), flush=True
         )
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
-        workers.by_chief(lambda: check_work(command, config, workdir))
+        workers.by_chief(lambda: _check(command, config, workdir))
+        if command.model:
+            workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
         for mode in MODES:
             if mode in command.mode:
-                for label, words in (_FUNCTIONS[mode](command, config, workdir) or {}).items():
+                for label, words in (FUNCTIONS[mode](command, config, workdir) or {}).items():
                     print(f'{label:17} {words}', flush=True)
+
+
+def _check(command, config, workdir):
+    if workers.count() > 1:  # One process has checked this before it loaded TensorFlow.
+        checks.check_configuration(command, config, workdir)
+    checks.check_work(command, config)
 
 
 def _import_official(command, config, workdir):
@@ -47,7 +54,6 @@ def _import_official(command, config, workdir):
 
 
 def _train(command, config, workdir):
-    from drl_tf.runs import exported
     from drl_tf.training import train
 
     init_from = command.init_from and exported.readable(command.init_from, '--init_from')
@@ -57,15 +63,15 @@ def _train(command, config, workdir):
 def _sample(command, config, workdir):
     from drl_tf.runs import generate
 
-    labels = (command.label,) if command.label >= 0 else ()
-    return generate.generate(config, workdir, _request(command, config, workdir, labels=labels))
+    return generate.generate(config, workdir, _request(command, config, workdir, labels=command.labels))
 
 
 def _compose(command, config, workdir):
     from drl_tf.runs import generate
 
-    weights = command.label_weights * (len(command.labels) if len(command.label_weights) == 1 else 1)
-    request = _request(command, config, workdir, labels=command.labels, label_weights=weights)
+    labels = labels_of(command)
+    weights = command.label_weights * (len(labels) if len(command.label_weights) == 1 else 1)
+    request = _request(command, config, workdir, labels=labels, label_weights=weights)
     return generate.generate(config, workdir, request)
 
 
@@ -137,13 +143,13 @@ def _ablate(command, config, workdir):
 def _export(command, config, workdir):
     from drl_tf.serving import export
 
-    directory, step = export_directory(command, config), _step(command, workdir)
+    directory, step = export_directory(command, workdir), _step(command, workdir)
     return workers.by_chief(
         lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step)
     )
 
 
-_FUNCTIONS = {
+FUNCTIONS = {
     'import_official': _import_official,
     'train': _train,
     'sample': _sample,

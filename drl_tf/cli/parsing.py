@@ -2,6 +2,7 @@
 flags."""
 
 import dataclasses
+import difflib
 import itertools
 import os
 import pathlib
@@ -18,6 +19,24 @@ from drl_tf.config import options
 from drl_tf.distributed import cluster
 
 _LONGEST_NAME = 100
+_FULL = {f'{dashes}dry_run': '--dry_run=text' for dashes in ('-', '--')}
+_FULL |= {f'{dashes}nodry_run': '--dry_run=' for dashes in ('-', '--')}
+_GUESSED = {
+    'train_steps': 'steps num_steps max_steps iterations epochs num_epochs',
+    'learning_rate': 'lr',
+    'batch_size': 'bs batch',
+    'strategy': 'gpu gpus num_gpus device devices',
+    'image_size': 'size resolution',
+    'num_samples': 'n',
+    'mcmc_steps': 'langevin_steps',
+    'num_classes': 'classes',
+    'labels': 'label class',
+    'precision': 'dtype fp16 bf16 mixed_precision',
+    'workdir': 'logdir log_dir model_dir checkpoint resume',
+    'dataset': 'data',
+    'ema_decay': 'ema',
+    'guidance': 'w guidance_scale',
+}  # Names that other programs have for an option.
 
 
 def configuration_of(words):
@@ -152,6 +171,7 @@ def parse(argv, files=()):
         for field in dataclasses.fields(group):
             _define(field, group.__doc__, values)
     words = flagfiles.expand([*(f'--flagfile={path}' for path in files), *argv[1:]])
+    words = [_FULL.get(word, word) for word in words]
     _check_words(words, values)
     try:
         rest = values([argv[0], *words])
@@ -163,16 +183,28 @@ def parse(argv, files=()):
 
 
 def _check_words(words, values):
-    """Raises UserError for names that are none, and for an option that would take the next one for its
-    value."""
-    for word, following in itertools.pairwise([*words, '--']):
+    """Raises UserError for unknown options, and for an option that would take the next one for its value."""
+    words = itertools.pairwise([*words, '--'])
+    for word, following in words:
         name, equals, _ = word.lstrip('-').partition('=')
         if not word.startswith('-') or not name:
             continue
-        if len(name) > _LONGEST_NAME or name == 'undefok':
-            raise UserError(f'--{name[:_LONGEST_NAME]} is no option: see --help')
-        if not equals and name in values and not values[name].boolean and following.startswith('--'):
-            raise UserError(f'--{name} has no value: every option is --name=value')
+        is_off = name.startswith('no') and name[2:] in values and values[name[2:]].boolean
+        if name not in values and not is_off:
+            raise UserError(f'unknown option --{name[:_LONGEST_NAME]}{_meant(name, values)}')
+        if not equals and not is_off and not values[name].boolean:
+            if following.startswith('--'):
+                raise UserError(f'--{name} has no value: every option is --name=value')
+            next(words, None)  # Its value.
+
+
+def _meant(name, values):
+    """What may have been meant by an option that there is not."""
+    plain = name.replace('-', '_').lower()[:_LONGEST_NAME]
+    guessed = [option for option, names in _GUESSED.items() if plain in names.split()]
+    exact = [plain] if plain in values else []
+    close = [*guessed, *exact, *difflib.get_close_matches(plain, list(values), n=1)]
+    return f', did you mean --{close[0]}?' if close else ': see --help'
 
 
 def _define(field, group, values):

@@ -1,6 +1,9 @@
 """Options that do not go together."""
 
+import os
+
 from drl_tf.base.errors import UserError
+from drl_tf.config.groups import DIGITS, EXTRACTORS
 from drl_tf.config.options import text
 
 
@@ -19,6 +22,64 @@ def check_energies(config, mode):
     if config.network.norm == 'batch':
         raise UserError(
             f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm'
+        )
+
+
+def check_exportable(config):
+    """Raises UserError for a model that a server cannot answer requests with."""
+    if config.network.norm == 'batch':
+        raise UserError('--norm=batch cannot be exported: an image would depend on the others of its request')
+
+
+def check_classes(config, classes):
+    """Raises UserError where the model has no such classes."""
+    count = config.data.num_classes
+    for wanted in classes:
+        if not count:
+            raise UserError(f'--labels={wanted}: the model has no classes; train one with --num_classes=-1')
+        if not 0 <= wanted < count:
+            raise UserError(f'--labels={wanted} must be from 0 to {count - 1}')
+
+
+def check_replicas(config, replicas):
+    """Raises UserError for a model whose images cannot be shared out among several replicas."""
+    if replicas > 1 and config.network.norm == 'batch':
+        raise UserError(
+            f'--norm=batch ties the images of a batch together, which {replicas} devices would share: give '
+            '--strategy=one, or train with another --norm'
+        )
+
+
+def check_guidance(config):
+    """Raises UserError where guidance is swept and the model has no classes."""
+    if not config.data.num_classes:
+        raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
+
+
+def check_extractor(data, name, inception):
+    """Raises UserError for an extractor that is none, or not for these images.
+
+    Args:
+      data: a resolved `Data`.
+      name: of the extractor, or its path; '' for the default.
+      inception: directory of Inception, or ''.
+    """
+    name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
+    if inception and name != 'inception':
+        raise UserError(
+            f'--inception={inception} goes with --extractor=inception, not with {name}: drop one of them'
+        )
+    if inception and not os.path.isdir(inception):
+        raise UserError(f'--inception={inception} must be the directory of a SavedModel')
+    if name == 'digits_classifier' and data.image_channels != 1:
+        raise UserError(
+            f'--extractor={name} takes grey images, not those of {data.image_channels} channels: give '
+            'another --extractor'
+        )
+    if name not in EXTRACTORS and not os.path.exists(name):
+        raise UserError(
+            f'--extractor={name} must be one of {", ".join(EXTRACTORS)}, the directory of a SavedModel or a '
+            '.keras file'
         )
 
 

@@ -11,6 +11,8 @@ from drl_tf.config.options import option
 
 PRECISIONS = ('auto', 'float32', 'bfloat16')
 GUIDANCE_BOUNDS = (-1, 20)
+EXTRACTORS = ('inception', 'digits_classifier', 'efficientnet_lite0')
+DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier knows.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +188,10 @@ class Training:
     )
     seed: int = option(0, 'Seed of every random draw.', low=0, high=2**31 - 1, changes='sampling')
     precision: str = option(
-        'auto', 'Network arithmetic; auto: bfloat16 where it exists.', choices=PRECISIONS, changes='sampling'
+        'auto',
+        'Precision of the networks; auto: bfloat16 where the hardware computes in it.',
+        choices=PRECISIONS,
+        changes='sampling',
     )
     deterministic: bool = option(
         True, 'Only operations that give the same bits each time; costs speed on GPU.', changes='always'

@@ -32,7 +32,7 @@ def kind(field):
     low, high = metadata['low'], metadata['high']
     if low is not None:
         said += f', {low} to {high}' if high is not None else f', at least {low}'
-    return f'{said}; default {text(default)}' if default != '' else said
+    return f'{said}; default {text(default)}' if text(default) else said
 
 
 def check(group):

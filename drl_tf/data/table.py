@@ -256,7 +256,7 @@ def find_spec(name: str) -> DatasetSpec:
       UserError: there is no such dataset; the message lists all and the closest.
     """
     if name not in DATASETS:
-        close = difflib.get_close_matches(name, DATASETS, n=1)
+        close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f', did you mean {close[0]}?' if close else ':'
         raise UserError(f'--dataset={name} is unknown{hint} There are {", ".join(DATASETS)}')
     return DATASETS[name]

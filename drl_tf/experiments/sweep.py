@@ -7,8 +7,8 @@ import math
 import os
 import shutil
 
-from drl_tf.base.errors import UserError
 from drl_tf.base.files import written_aside
+from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.options import text
 from drl_tf.distributed import devices, workers
@@ -82,16 +82,10 @@ def steps_of_level(levels):
 def sweep_guidance(config, workdir, request):
     """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what
     `sweep_steps` does."""
-    check_guidance(config)
+    combinations.check_guidance(config)
     variants = {w: dict(guidance=w) for w in GUIDANCE}
     swept = _Swept('guidance', 'guidance', 'guidance w', variants)
     return _sweep(config, workdir, swept, request)
-
-
-def check_guidance(config):
-    """Raises UserError where the model has no classes."""
-    if not config.data.num_classes:
-        raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
 
 
 def _sweep(config, workdir, swept, request):

@@ -19,9 +19,28 @@ def cost(model):
     Returns:
       {label: number}.
     """
-    config = model.config
-    network, none, options = model.network, tf.zeros([1], tf.int32), config.training
-    matches_scores, remat = options.objective == 'dsm', options.remat
+    config, options = model.config, model.config.training
+    energy, chain, learning, start = _of_one_image(model)
+    steps = [max(1, count) for count in config.steps_by_level]
+    gradients = sum(steps[level] for level in model.walk.levels)
+    training = max(steps) * chain + 2 * learning + (3 + options.remat) * start
+    per_image = learning if options.objective == 'dsm' else training
+    sampling = (gradients + config.diffusion.final_denoise) * chain + len(model.walk.levels) * start
+    return {
+        'parameters': model.network.count_params(),
+        'parameters of the initializer': model.initializer.count_params() if start else 0,
+        'FLOPs of one energy': energy,
+        'FLOPs of one Langevin step of an image': chain,
+        'FLOPs to sample an image': sampling,
+        'FLOPs of a training step, per image': per_image,
+        'FLOPs of a training step': per_image * options.batch_size,
+    }
+
+
+def _of_one_image(model):
+    """FLOPs of an energy, of its gradient in the image, of the gradient in the weights that learning takes,
+    and of the initializer (0 without)."""
+    network, none, options = model.network, tf.zeros([1], tf.int32), model.config.training
     prepared = network.prepare(tf.zeros([1]), none)
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
 
@@ -34,34 +53,16 @@ def cost(model):
     def learning(y):
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            value = value_gradient(energy, y) if matches_scores else network(y, prepared, remat=remat)
+            matches_scores = options.objective == 'dsm'
+            value = chain_step(y) if matches_scores else network(y, prepared, remat=options.remat)
         return tape.gradient(value, weights)
 
     def proposal(y):
         return model.initializer(y, tf.zeros([1]), none)
 
-    functions = [energy, chain_step, learning, *([proposal] if config.diffusion.initializer else [])]
-    energy_flops, chain_flops, learning_flops, *rest = (
-        _count(function, config.image_shape) for function in functions
-    )
-    start_flops = sum(rest)
-    steps, visited = [max(1, steps) for steps in config.steps_by_level], model.walk.levels
-    gradients = sum(steps[level] for level in visited)
-    per_image = (
-        learning_flops
-        if matches_scores
-        else max(steps) * chain_flops + 2 * learning_flops + (3 + remat) * start_flops
-    )
-    return {
-        'parameters': network.count_params(),
-        'parameters of the initializer': model.initializer.count_params() if rest else 0,
-        'FLOPs of one energy': energy_flops,
-        'FLOPs of one Langevin step of an image': chain_flops,
-        'FLOPs to sample an image': (gradients + config.diffusion.final_denoise) * chain_flops
-        + len(visited) * start_flops,
-        'FLOPs of a training step, per image': per_image,
-        'FLOPs of a training step': per_image * options.batch_size,
-    }
+    shape, proposes = model.config.image_shape, model.config.diffusion.initializer
+    counts = [_count(function, shape) for function in (energy, chain_step, learning)]
+    return (*counts, _count(proposal, shape) if proposes else 0)
 
 
 def _count(function, image_shape):

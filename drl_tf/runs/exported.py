@@ -19,6 +19,7 @@ from drl_tf.core.weights import Weights
 
 DESCRIPTION = os.path.join('assets.extra', 'drl_tf.json')
 CARD = 'README.md'
+IN_A_RUN = 'saved_model'  # Where a workdir keeps the exports of its run.
 _LINK = 'model.json'
 _REMEDY = 'remove it, and export it again or take another version'
 _SAVED_MODEL, _VARIABLES = 'saved_model.pb', os.path.join('variables', 'variables')
@@ -90,8 +91,10 @@ def _versions(directory):
 
 
 def name_of(version):
-    """What a model is called: the directory of its versions."""
-    return os.path.basename(os.path.dirname(os.path.abspath(version)))
+    """What a model is called: the directory of its versions, or the run that holds this."""
+    parent = os.path.dirname(os.path.abspath(version))
+    run, name = os.path.split(parent)
+    return os.path.basename(run) if name == IN_A_RUN else name
 
 
 def source(workdir):
@@ -136,6 +139,13 @@ def _verify(version):
     seal.verify(version, needed, 'exported model', _REMEDY, more_allowed=True)
 
 
+def check_link(workdir):
+    """Raises UserError where a workdir holds a run, and so cannot use an exported model."""
+    holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
+    if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
+        raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
+
+
 def link(version, workdir):
     """Has a workdir use an exported model, as if it had been trained there.
 
@@ -146,10 +156,7 @@ def link(version, workdir):
     Raises:
       UserError: it holds one, or the exported model is damaged.
     """
-    if os.path.exists(os.path.join(workdir, configuration.FILE_NAME)) and not os.path.exists(
-        os.path.join(workdir, _LINK)
-    ):
-        raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
+    check_link(workdir)
     write_json(os.path.join(workdir, _LINK), {'model': os.path.abspath(version)})
     load_config(version).save(workdir)
 

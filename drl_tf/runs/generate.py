@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from drl_tf.base.errors import UserError
+from drl_tf.config import combinations
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import set_name
@@ -26,7 +26,7 @@ def generate(config, workdir, request):
     Raises:
       UserError: there is no sound checkpoint, or no such class, or the samples are not finite.
     """
-    check_classes(config, request.labels, 'labels' if request.label_weights else 'label')
+    combinations.check_classes(config, request.labels)
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, request.step)
     request = dataclasses.replace(request, step=step)
@@ -42,7 +42,8 @@ def _show(model, root, request, states):
     rows = min(request.count, most_rows)
     states = states or drawing.trajectory(model, request.part(request.first, rows))
     images = samples.first_images(root, config.image_shape, request.count if config.planar else _GRID_IMAGES)
-    in_turn = 0 if request.labels else config.data.num_classes
+    in_turn = len(request.labels) or config.data.num_classes
+    in_turn = 0 if request.label_weights or in_turn == 1 else in_turn
     pictures.save_png(f'{root}.png', pictures.grid(images, in_turn))
     pictures.save_png(f'{root}-trajectory.png', pictures.trajectory(states, rows))
     return {
@@ -50,13 +51,3 @@ def _show(model, root, request, states):
         'trajectory': f'{root}-trajectory.png',
         f'{request.count:,} images': root,
     }
-
-
-def check_classes(config, classes, flag):
-    """Raises UserError, in the name of the flag that asked for them, where the model has no such classes."""
-    count = config.data.num_classes
-    for wanted in classes:
-        if not count:
-            raise UserError(f'--{flag}={wanted}: the model has no classes; train one with --num_classes=-1')
-        if not 0 <= wanted < count:
-            raise UserError(f'--{flag}={wanted} must be from 0 to {count - 1}')

@@ -9,7 +9,8 @@ import tensorflow as tf
 from drl_tf import __version__
 from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import held, sync, write_json
+from drl_tf.base.files import check_writable, held, sync, write_json
+from drl_tf.config import combinations
 from drl_tf.config.config import Evaluation
 from drl_tf.planning import memory
 from drl_tf.runs import checkpoint, exported
@@ -39,17 +40,9 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
       UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
         exported or written.
     """
-    check(config, directory)
+    combinations.check_exportable(config)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     return write(model, config, step, directory, max_samples, weights, card.history(workdir, step, weights))
-
-
-def check(config, directory):
-    """Raises UserError for what cannot be exported, or not there."""
-    if config.network.norm == 'batch':
-        raise UserError('--norm=batch cannot be exported: an image would depend on the others of its request')
-    if os.path.exists(directory) and not os.path.isdir(directory):
-        raise UserError(f'--export_dir={directory} is a file: give a directory')
 
 
 def write(model, config, step, directory, max_samples, weights='ema', history=card.NOTHING):
@@ -71,6 +64,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
       UserError: it could not be written; the versions that are there are as they were.
     """
     log_z, max_samples = _log_z(history), max_samples or _most_images(model)
+    check_writable(directory)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
         final, aside = (

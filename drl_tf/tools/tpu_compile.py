@@ -127,6 +127,7 @@ def _outcome(words, config, program, options):
     if known:
         return known[0]
     line = {**same[0], **line} if same else {**line, **_compile(text, options)}
+    os.makedirs(os.path.dirname(options.results) or '.', exist_ok=True)
     with open(options.results, 'a', encoding='utf-8') as file:
         file.write(json.dumps(line) + '\n')
     return line
@@ -148,7 +149,7 @@ def _compile(text, options):
 def _check(options):
     """Raises UserError where the interpreter, or the place of the results, is not fit, before anything takes
     time."""
-    check_writable(os.path.dirname(options.results))
+    check_writable(os.path.dirname(options.results), '--results')
     try:
         subprocess.run([options.python, '-c', 'import jax, libtpu'], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -65,7 +65,7 @@ def test_a_row_of_the_grid_is_a_class():
 def test_sampling_by_class(workdir, capsys):
     """Image i of class c is the same whether all classes take turns or c is asked for; guidance changes
     it."""
-    options = [], ['--label=3'], ['--label=3', '--guidance=3']
+    options = [], ['--labels=3'], ['--labels=3', '--guidance=3']
     turns, threes, guided_threes = (sample(capsys, workdir, *arguments) for arguments in options)
     assert np.abs(turns[3::10] - threes[3::10]).max() <= 1
     assert np.abs(turns[4::10] - threes[4::10]).max() > 1
@@ -73,7 +73,7 @@ def test_sampling_by_class(workdir, capsys):
 
 
 def test_composition_of_one_class_is_that_class(workdir, capsys):
-    threes = sample(capsys, workdir, '--label=3')
+    threes = sample(capsys, workdir, '--labels=3')
     composed, _ = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3')
     assert np.abs(composed - threes).max() <= 1
     other, directory = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3,8')
@@ -82,7 +82,7 @@ def test_composition_of_one_class_is_that_class(workdir, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'word'), [
-    (['--mode=sample', '--label=10'], '10'),
+    (['--mode=sample', '--labels=10'], '10'),
     (['--mode=compose', '--labels=3,10'], '10'),
     (['--mode=compose', '--labels=3,4,5', '--label_weights=1,2'], 'label_weights'),
 ])  # fmt: skip
@@ -92,7 +92,7 @@ def test_wrong_classes(workdir, capsys, arguments, word):
 
 
 def test_models_without_classes_say_so(tiny_run, capsys):
-    for arguments in (['--mode=sample', '--label=1'], ['--mode=compose'], ['--mode=sweep_guidance']):
+    for arguments in (['--mode=sample', '--labels=1'], ['--mode=compose'], ['--mode=sweep_guidance']):
         assert main(['run.py', f'--workdir={tiny_run}', *arguments]) == 2
         assert 'has no classes' in capsys.readouterr().err
     assert main(['run.py', '--dataset=lsun_church', '--num_classes=-1', '--dry_run']) == 2

@@ -55,7 +55,7 @@ def test_a_model_that_is_named_samples_what_its_run_samples(capsys, shipped, exp
         assert np.abs(sampled(capsys, *arguments) - expected).max() <= 1
     assert (
         np.abs(
-            sampled(capsys, '--model=digits', '--label=3', '--guidance=1', '--mcmc_steps=4') - expected
+            sampled(capsys, '--model=digits', '--labels=3', '--guidance=1', '--mcmc_steps=4') - expected
         ).max()
         > 1
     )
@@ -109,7 +109,7 @@ def test_the_flags_of_an_export_give_its_configuration(small_export):
     (['--model=digits', '--mode=train'], ['--model is for']),
     (['--model=digits', '--mode=train,sample'], ['--init_from']),
     (['--model=digits', '--channels=16'], ['--channels=16 here, 8 there']),
-    (['--model=digits', '--label=10'], ['from 0 to 9']),
+    (['--model=digits', '--labels=10'], ['from 0 to 9']),
     (['--model=digits', f'--workdir={golden.DIRECTORY}/t6'], ['holds a run of its own']),
 ])  # fmt: skip
 def test_wrong_use(capsys, shipped, arguments, words):

@@ -19,13 +19,13 @@ from PIL import Image
 
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
+from drl_tf.config import combinations
+from drl_tf.config.groups import DIGITS, EXTRACTORS
 from drl_tf.data import downloads
 from drl_tf.distributed import spread
 from drl_tf.evaluation.metrics import digits_classifier, efficientnet_lite, tfgan
 
 _SHIPPED = {'digits_classifier': digits_classifier, 'efficientnet_lite0': efficientnet_lite}
-NAMES = ('inception', *_SHIPPED)
-_DIGITS = ('digits', 'mnist')
 _BATCH = 100
 INCEPTION_FEATURES, _INCEPTION_CLASSES, _INCEPTION_CONVOLUTIONS = 2048, 1008, 94
 _CERTAIN = 0.1
@@ -61,27 +61,19 @@ def load(data, name='', inception=''):
 
     Args:
       data: a resolved `config.Data`.
-      name: one of `NAMES`; the directory of a SavedModel or a `.keras` file, whose model takes float32 [n, h,
-        w, 3] in [-1, 1] and returns features [n, ...], or a dict of `features` (or `pool_3`) and, maybe,
-        `logits`; '' takes the digits classifier for digits and Inception for all others.
+      name: one of `EXTRACTORS`; the directory of a SavedModel or a `.keras` file, whose model takes float32
+        [n, h, w, 3] in [-1, 1] and returns features [n, ...], or a dict of `features` (or `pool_3`) and,
+        maybe, `logits`; '' takes the digits classifier for digits and Inception for all others.
       inception: directory of Inception as a SavedModel; '' takes it from TF-Hub.
 
     Raises:
       UserError: there is no such network, it cannot be reached or does not give features, or it takes other
         images.
     """
-    name = name or ('inception' if inception or data.dataset not in _DIGITS else 'digits_classifier')
-    if inception and name != 'inception':
-        raise UserError(
-            f'--inception={inception} goes with --extractor=inception, not with {name}: drop one of them'
-        )
+    combinations.check_extractor(data, name, inception)
+    name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
     if name == 'inception':
         return _inception(inception)
-    if name == 'digits_classifier' and data.image_channels != 1:
-        raise UserError(
-            f'--extractor={name} takes grey images, not those of {data.image_channels} channels: give '
-            'another --extractor'
-        )
     if name in _SHIPPED:
         network = _SHIPPED[name]
         run = _runner(network.load(), network.preprocess, f'--extractor={name}')
@@ -90,18 +82,13 @@ def load(data, name='', inception=''):
             network.weights_hash(),
             network.RESIZE,
             run,
-            datasets=_DIGITS if name == 'digits_classifier' else (),
-        )
-    if not os.path.exists(name):
-        raise UserError(
-            f'--extractor={name} must be one of {", ".join(NAMES)}, the directory of a SavedModel or a '
-            '.keras file'
+            datasets=DIGITS if name == 'digits_classifier' else (),
         )
     function, shape = _keras_model(name) if os.path.isfile(name) else _saved_model(name, '--extractor')
     size = _side(shape, name)
     resize = f'bilinear to {size} px, antialiased' if size else 'none'
     label = re.sub(r'\W', '_', os.path.splitext(os.path.basename(os.path.normpath(name)))[0])
-    label = f'own_{label}' if label in (*NAMES, _STAND_IN) else label
+    label = f'own_{label}' if label in (*EXTRACTORS, _STAND_IN) else label
     return Extractor(
         label,
         contents_hash(name),

@@ -1,0 +1,98 @@
+"""Which modes read each option; the others refuse it. A test compares the table with what modes access."""
+
+import dataclasses
+
+from drl_tf.cli.command import MODES, SCORED
+from drl_tf.config import config as configuration
+from drl_tf.config.groups import Data
+from drl_tf.distributed.cluster import Devices
+
+_BEGIN = ('train', 'import_official')  # They store the whole configuration.
+_USE_A_RUN = (
+    'sample', 'compose', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance',
+    'export',
+)  # fmt: skip
+_LOOK_AT_FEATURES = ('train', 'stats', 'long_run', *SCORED)
+_ANNEAL = ('likelihood', 'density')
+_DRAW = ('sample', 'compose', 'evaluate', 'likelihood', 'sweep_guidance')
+_ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
+
+SET_BY_ROWS = (
+    'schedule', 'num_levels', 'mcmc_steps', 'objective', 'energy_scale', 'max_minutes', 'evaluate_every',
+)  # fmt: skip
+
+
+def _of_the_configuration():
+    """What decides the model is read, or compared with the stored value, wherever there is a model."""
+    read_by = {}
+    for group in configuration.groups():
+        everywhere = MODES if group.type is Data else (*_BEGIN, 'ablate', *_USE_A_RUN)
+        modes = {'never': everywhere, 'resume': (*_BEGIN, 'ablate')}
+        for field in dataclasses.fields(group.type):
+            read_by[field.name] = modes.get(field.metadata['changes'], ())
+    return read_by
+
+
+READ_BY = {
+    **_of_the_configuration(),
+    **dict.fromkeys((*_ALWAYS, *(field.name for field in dataclasses.fields(Devices))), MODES),
+    'official_checkpoint': ('import_official',),
+    'official_weights': ('import_official',),
+    'model': _USE_A_RUN,
+    'init_from': ('train',),
+    'restart': ('train',),
+    'weights': (*_USE_A_RUN, 'ablate', 'train'),
+    'checkpoint_step': _USE_A_RUN,
+    'best': _USE_A_RUN,
+    'num_samples': ('sample', 'compose', 'density', *SCORED),
+    'first_sample': ('sample', 'compose'),
+    'labels': ('sample', 'compose'),
+    'label_weights': ('compose',),
+    'samples': ('evaluate',),
+    'evaluation_seeds': ('evaluate',),
+    'num_chains': (*_ANNEAL, 'long_run'),
+    'ais_steps': _ANNEAL,
+    'hmc_leapfrog': (*_ANNEAL, 'long_run'),
+    'chain_levels': ('long_run',),
+    'chain_method': ('long_run',),
+    'chain_burn_in': ('long_run',),
+    'chain_steps': ('long_run',),
+    'chain_minutes': ('long_run',),
+    'split': ('stats',),
+    'keep_features': ('stats',),
+    'export_dir': ('export',),
+    'max_samples': ('export',),
+    'data_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
+    'manual_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'long_run', *SCORED),
+    'precision': (*_BEGIN, 'sample', 'compose', *SCORED),
+    'mcmc_steps': (*_BEGIN, *_DRAW, 'export', 'ablate'),
+    'step_scale': (*_BEGIN, *_DRAW, 'export', 'ablate'),
+    'noise_scale': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
+    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
+    'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
+    'sampling_levels': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
+    'sample_batch_size': (*_BEGIN, *_DRAW, 'ablate', 'sweep_steps'),
+    'extractor': (*_LOOK_AT_FEATURES, 'import_official'),
+    'inception': (*_LOOK_AT_FEATURES, 'import_official'),
+    'stats_file': (*_LOOK_AT_FEATURES, 'import_official'),
+    'num_real': (*_LOOK_AT_FEATURES, 'likelihood', 'import_official'),
+    'evaluate_every': _BEGIN,
+    'evaluate_samples': _BEGIN,
+}
+_READ_WITH_SAMPLES = {
+    'samples', 'extractor', 'inception', 'stats_file', 'num_real', 'data_dir', 'manual_dir',
+    *(field.name for field in dataclasses.fields(Data)),
+}  # fmt: skip
+
+
+def readers(name, scores_files):
+    """The modes that read an option, a tuple.
+
+    Args:
+      name: of the option.
+      scores_files: whether --mode=evaluate scores the files of --samples, and so no samples of a run.
+    """
+    if not scores_files or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
+        return READ_BY[name]
+    return tuple(mode for mode in READ_BY[name] if mode != 'evaluate')

@@ -1,0 +1,123 @@
+"""What is refused before any work: in well under a second, without TensorFlow, in one line that names the
+option, and without a trace on the disk."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers.tiny import ROOT, TINY, refused, run
+
+from drl_tf.base.errors import UserError
+from drl_tf.cli import checks, parsing
+from drl_tf.cli.command import Command
+from drl_tf.config import combinations
+
+WITHOUT_TENSORFLOW = """
+import sys
+from drl_tf.cli.main import main
+for line in sys.stdin.read().splitlines():
+    assert main(['run.py', *line.split()]) == 2, line
+    assert 'tensorflow' not in sys.modules, line
+"""
+REFUSED = [
+    ('--workdir=FILE', '--workdir=FILE cannot be written to (Not a directory)'),
+    ('--workdir=/proc/x', '--workdir=/proc/x cannot be written to'),
+    ('--mode=export --model=digits --export_dir=/proc/x', '--export_dir=/proc/x cannot be written to'),
+    ('--mode=sample --model=digits --workdir=/proc/x', '--workdir=/proc/x cannot be written to'),
+    ('--mode=sample --model=digits --labels=11', '--labels=11 must be from 0 to 9'),
+    ('--mode=compose --model=digits --labels=3,11', '--labels=11 must be from 0 to 9'),
+    ('--dataset=folder --data_dir=missing', '--data_dir=missing is not there'),
+    ('--mode=evaluate --model=digits --extractor=zebra', '--extractor=zebra must be one of'),
+    ('--mode=evaluate --model=digits --inception=missing', '--inception=missing must be'),
+    ('--mode=evaluate --model=digits --stats_file=missing', '--stats_file=missing is not there'),
+    ('--mode=evaluate --dataset=digits --samples=missing', '--samples=missing is not there'),
+    ('--mode=long_run --model=digits --chain_levels=99', '--chain_levels=99 must be from 0'),
+    ('--init_from=missing', '--init_from=missing must be'),
+]  # fmt: skip
+
+
+def test_what_options_and_paths_tell_is_refused_without_tensorflow(tmp_path):
+    (tmp_path / 'file').touch()
+    lines = '\n'.join(line for line, _ in REFUSED).replace('FILE', f'{tmp_path}/file')
+    done = subprocess.run(
+        [sys.executable, '-c', WITHOUT_TENSORFLOW],
+        input=lines,
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for said, (_, words) in zip(done.stderr.splitlines(), REFUSED, strict=True):
+        assert words.replace('FILE', f'{tmp_path}/file') in said
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_checks_do_not_write(tmp_path):
+    """Nor do they have the workdir use --model."""
+    workdir = tmp_path / 'new' / 'w'
+    argv = ['run.py', '--mode=sample,export', '--model=digits', f'--workdir={workdir}']
+    values = parsing.parse(argv)
+    command = parsing.group_of(Command, values)
+    config, _ = parsing.resolve(command, values, argv)
+    checks.check_configuration(command, config, str(workdir))
+    checks.check_work(command, config)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['--mode=sample', '--train_steps=5', '--microbatches=4'], '--train_steps is for --mode=train'),
+    (['--mode=sample,evaluate', '--log_every=5'], '--log_every is for'),
+    (['--mode=stats', '--weights=raw'], '--weights is for'),
+    (['--mode=stats', '--channels=8'], '--channels is for'),
+    (['--mode=sweep_steps', '--mcmc_steps=5'], '--mcmc_steps is for'),
+    (['--mode=long_run', '--mcmc_steps=5'], '--mcmc_steps is for'),
+    (['--mode=long_run', '--noise_scale=0.5'], '--noise_scale is for'),
+    (['--mode=long_run', '--step_scale=2'], '--step_scale is for'),
+    (['--mode=export', '--precision=bfloat16'], '--precision is for'),
+    (['--mode=evaluate', '--samples=x.npz', '--weights=raw', '--seed=3'], 'drop --weights, --seed'),
+    (['--weights=raw'], '--weights=raw is for training with --init_from'),
+    (['--steps=5'], 'unknown option --steps, did you mean --train_steps?'),
+    (['--epochs=5'], 'did you mean --train_steps?'),
+    (['--lr', '5'], 'did you mean --learning_rate?'),
+    (['--gpu'], 'did you mean --strategy?'),
+    (['--num-levels=5'], 'did you mean --num_levels?'),
+    (['--btach_size=5'], 'did you mean --batch_size?'),
+    (['--zebra'], 'unknown option --zebra: see --help'),
+    (['--dataset=MNIST'], 'did you mean mnist?'),
+    (['--mode=sample', '--model=digits', '--labels=3,x'], '--labels=3,x must be whole numbers'),
+])  # fmt: skip
+def test_options_that_are_not_read_or_not_known(capsys, arguments, words):
+    assert words in refused(capsys, *arguments)
+
+
+def test_batch_normalisation_is_refused_on_several_devices(capsys):
+    batch = [*TINY, '--norm=batch', '--dry_run']
+    assert '--norm=batch' in refused(capsys, *batch, '--dry_run_devices=2')
+    config = parsing.configuration_of([*TINY, '--norm=batch'])
+    combinations.check_replicas(config, 1)
+    with pytest.raises(UserError, match='2 devices'):
+        combinations.check_replicas(config, 2)
+    combinations.check_replicas(config.replace(norm='none'), 2)
+
+
+def test_tensorflow_starts_quietly(tmp_path):
+    """A tiny command writes nothing on stderr that is not its own."""
+    done = run('run.py', *TINY, '--image_size=4', '--channel_mult=1', '--train_steps=1', f'--workdir={tmp_path}/w')
+    assert done.returncode == 0, done.stderr
+    for words in ('cudart', 'oneDNN', 'absl::InitializeLog', 'cuInit', 'rebuild TensorFlow'):
+        assert words not in done.stderr, done.stderr
+
+
+def test_what_tensorflow_writes_is_shown_where_its_import_fails(tmp_path):
+    (tmp_path / 'tensorflow.py').write_text("import os; os.write(2, b'why'); raise ImportError('no')")
+    path = f"import sys; sys.path.insert(0, '{tmp_path}')"
+    done = run('-c', f'{path}; from drl_tf.cli.quiet import quiet_start; quiet_start()')
+    assert done.returncode == 1 and done.stderr.startswith('why') and 'ImportError: no' in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f'{sys.executable} run.py --help | head -n 1; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(['bash', '-c', command], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == '' and done.stdout.splitlines()[-1] in ('0', '141')

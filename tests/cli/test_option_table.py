@@ -1,0 +1,125 @@
+"""The table of which mode reads which option, held against what the modes access while they run."""
+
+import contextlib
+import dataclasses
+import io
+import sys
+
+import pytest
+from helpers.tiny import TINY
+
+from drl_tf.cli import modes, parsing
+from drl_tf.cli.command import MODES, Command
+from drl_tf.cli.main import main
+from drl_tf.cli.option_table import READ_BY
+from drl_tf.config import config as configuration
+from drl_tf.experiments import sweep
+
+STORES = {'train', 'import_official'}  # They read every option of the configuration: they store it.
+# What a mode accesses though it does not matter there: the seed of weights that are then restored, what the
+# model card says of the training, and the levels that a sampler would visit.
+NO_MATTER = {
+    'export': {'seed', 'train_steps'},
+    'density': {'sampling_levels', 'sample_batch_size'},
+    'long_run': {'sampling_levels'},
+}
+SMALL = [
+    *TINY, '--image_size=8', '--channels=4', '--channel_mult=1', '--num_classes=-1', '--num_levels=2',
+    '--mcmc_steps=1', '--train_steps=1', '--steps_per_execution=1', '--grid_every=100',
+]  # fmt: skip
+POINTS = ['--dataset=toy_two_moons', '--channels=8', '--num_levels=2', '--train_steps=1', '--batch_size=8']
+FEW = {
+    'sample': ['--num_samples=2'],
+    'compose': ['--num_samples=2'],
+    'stats': ['--num_real=32'],
+    'evaluate': ['--num_samples=3', '--num_real=32', '--seed=5'],
+    'likelihood': ['--num_chains=2', '--ais_steps=1', '--num_real=4', '--sample_batch_size=4'],
+    'density': ['--num_samples=4', '--num_chains=2', '--ais_steps=1'],
+    'long_run': [
+        '--num_chains=2', '--chain_burn_in=1', '--chain_steps=2', '--chain_levels=1', '--num_real=32',
+    ],
+    'sweep_steps': ['--num_samples=3', '--num_real=32'],
+    'sweep_guidance': ['--num_samples=3', '--num_real=32'],
+    'export': ['--max_samples=2'],
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Workdirs of a run of digits with classes, and of one of points, each of one step."""
+    root = tmp_path_factory.mktemp('runs')
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(['run.py', *SMALL, f'--workdir={root}/digits']) == 0
+        assert main(['run.py', *POINTS, f'--workdir={root}/points']) == 0
+    return root
+
+
+class Recorder:
+    """Records which options are read from a `Command` and a `Config`, and from copies of this `Config` of the
+    options that the copy kept."""
+
+    def __init__(self, patch):
+        self.names = set()
+        self._kept = {}  # {id of a group: (the group, names of its options that are still those asked for)}
+        groups = [group.type for group in configuration.groups()]
+        for kind in (Command, *groups):
+            patch.setattr(kind, '__getattribute__', self._reading(kind))
+        replace = configuration.Config.replace
+
+        def replaced(config, **values):
+            new = replace(config, **values)
+            for group in configuration.groups():
+                self._keep(vars(new)[group.name], self._left(vars(config)[group.name]) - set(values))
+            return new
+
+        patch.setattr(configuration.Config, 'replace', replaced)
+
+    def watch(self, command, config):
+        for group in (command, *vars(config).values()):
+            self._keep(group, {field.name for field in dataclasses.fields(group)})
+
+    def _keep(self, group, names):
+        self._kept[id(group)] = group, names
+
+    def _left(self, group):
+        return self._kept.get(id(group), (group, set()))[1]
+
+    def _reading(self, kind):
+        def read(group, name):
+            if name in self._left(group) and not _only_validates(sys._getframe(1).f_code):
+                self.names.add(name)
+            return object.__getattribute__(group, name)
+
+        del kind
+        return read
+
+
+def _only_validates(code):
+    """Whether a function goes through all options, to check, copy or compare them."""
+    file, name = code.co_filename, code.co_name
+    return file.endswith(('options.py', 'combinations.py', 'dataclasses.py')) or (
+        file.endswith('config/config.py') and name in ('__post_init__', 'options', 'replace', 'differences')
+    )
+
+
+@pytest.mark.parametrize('mode', FEW)
+def test_a_mode_accesses_what_the_table_says(runs, monkeypatch, mode):
+    """Of the options of the command and of those that may differ from the run's."""
+    monkeypatch.setattr(sweep, 'GUIDANCE', (1.0,))
+    monkeypatch.setattr(sweep, 'EVALUATIONS', (2,))
+    workdir = runs / ('points' if mode == 'density' else 'digits')
+    argv = ['run.py', f'--mode={mode}', f'--workdir={workdir}', *FEW[mode]]
+    values = parsing.parse(argv)
+    command = parsing.group_of(Command, values)
+    config, _ = parsing.resolve(command, values, argv)
+    exact = mode in modes.FLOAT32
+    config = config.replace(precision='float32')
+    monkeypatch.chdir(runs)
+    recorder = Recorder(monkeypatch)
+    recorder.watch(command, config)
+    with contextlib.redirect_stdout(io.StringIO()):
+        modes.FUNCTIONS[mode](command, config, str(workdir))
+    found = recorder.names - NO_MATTER.get(mode, set()) - ({'precision'} if exact else set())
+    fixed = {field.name for field, _ in config.options() if field.metadata['changes'] == 'never'}
+    said = {name for name, readers in READ_BY.items() if mode in readers and READ_BY[name] is not MODES}
+    assert found - fixed - {'workdir', 'deterministic'} == said - fixed
