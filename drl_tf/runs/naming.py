@@ -1,7 +1,10 @@
 """Names of files that tell what was sampled."""
 
+from drl_tf.base.files import digest
 from drl_tf.config import config as configuration
 from drl_tf.config.options import text
+
+_LONGEST = 150  # A file name has 255 bytes at most, and endings such as -trajectory.png.writing follow.
 
 
 def file_stem(config, workdir, request):
@@ -19,11 +22,15 @@ def file_stem(config, workdir, request):
         for (field, mine), (_, theirs) in pairs
         if mine != theirs and field.metadata['changes'] in free
     ]
-    unnamed = ('seed', 'data_dir', 'sample_batch_size', 'deterministic')
+    unnamed = ('seed', 'data_dir', 'manual_dir', 'sample_batch_size', 'deterministic')
     kept = [field.name + text(mine) for field, mine in changed if field.name not in unnamed]
-    return '-'.join(
-        [f'{request.step:08d}', request.weights, str(request.count), f'seed{request.seed}', *kept]
-    )
+    parts = [f'{request.step:08d}', request.weights, str(request.count), f'seed{request.seed}', *kept]
+    return _short('-'.join(parts))
+
+
+def _short(name):
+    """A long name cut, with a hash of the whole in the place of the rest."""
+    return name if len(name) <= _LONGEST else f'{name[:_LONGEST]}-{digest(name)}'
 
 
 def set_name(config, workdir, request):
@@ -35,4 +42,4 @@ def set_name(config, workdir, request):
     elif chosen:
         chosen = f'class{chosen}'
     first = f'from{request.first}' if request.first else ''
-    return '-'.join(filter(None, (file_stem(config, workdir, request), chosen, first)))
+    return _short('-'.join(filter(None, (file_stem(config, workdir, request), chosen, first))))
