@@ -93,10 +93,8 @@ def _evaluate(command, config, workdir):
 def _likelihood(command, config, workdir):
     from drl_tf.experiments import likelihood
 
-    effort, step = (
-        (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog),
-        _step(command, workdir),
-    )
+    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
+    step = _step(command, workdir)
     return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 
@@ -168,14 +166,19 @@ FUNCTIONS = {
 
 def _request(command, config, workdir, **classes):
     """What the options ask to draw."""
-    return SampleRequest.of(
-        config,
-        command.num_samples or _samples(config),
-        first=command.first_sample,
-        weights=Weights(command.weights),
-        step=_step(command, workdir),
-        **classes,
-    )
+    count = command.num_samples or _samples(config)
+    return _set(command, config, workdir, count, first=command.first_sample, **classes)
+
+
+def _scored(command, config, workdir):
+    """What the options ask to score."""
+    return _set(command, config, workdir, num_scored(command))
+
+
+def _set(command, config, workdir, count, **changes):
+    """A request for images by the weights and the checkpoint that the options name."""
+    weights, step = Weights(command.weights), _step(command, workdir)
+    return SampleRequest.of(config, count, weights=weights, step=step, **changes)
 
 
 def _step(command, workdir):
@@ -188,8 +191,3 @@ def _step(command, workdir):
 def _samples(config):
     """How many images are sampled where nothing is said."""
     return 10_000 if config.planar else 100 if config.data.num_classes else 64
-
-
-def _scored(command, config, workdir):
-    """What the options ask to score."""
-    return dataclasses.replace(_request(command, config, workdir), count=num_scored(command), first=0)

@@ -12,9 +12,9 @@ _USE_A_RUN = (
     'sample', 'compose', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance',
     'export',
 )  # fmt: skip
-_LOOK_AT_FEATURES = ('train', 'stats', 'long_run', *SCORED)
+_LOOK_AT_FEATURES = ('train', 'stats', *SCORED)
 _ANNEAL = ('likelihood', 'density')
-_DRAW = ('sample', 'compose', 'evaluate', 'likelihood', 'sweep_guidance')
+_DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 SET_BY_ROWS = (
@@ -66,17 +66,17 @@ READ_BY = {
     'manual_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
     'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'long_run', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', *SCORED),
-    'mcmc_steps': (*_BEGIN, *_DRAW, 'export', 'ablate'),
-    'step_scale': (*_BEGIN, *_DRAW, 'export', 'ablate'),
-    'noise_scale': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
+    'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
     'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
-    'sampling_levels': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
-    'sample_batch_size': (*_BEGIN, *_DRAW, 'ablate', 'sweep_steps'),
-    'extractor': (*_LOOK_AT_FEATURES, 'import_official'),
-    'inception': (*_LOOK_AT_FEATURES, 'import_official'),
+    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
+    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps'),
+    'extractor': (*_LOOK_AT_FEATURES, 'long_run', 'import_official'),
+    'inception': (*_LOOK_AT_FEATURES, 'long_run', 'import_official'),
     'stats_file': (*_LOOK_AT_FEATURES, 'import_official'),
-    'num_real': (*_LOOK_AT_FEATURES, 'likelihood', 'import_official'),
+    'num_real': (*_LOOK_AT_FEATURES, 'likelihood', 'long_run', 'import_official'),
     'evaluate_every': _BEGIN,
     'evaluate_samples': _BEGIN,
 }

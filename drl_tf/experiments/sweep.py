@@ -56,8 +56,8 @@ def sweep_steps(config, workdir, request):
       UserError: the extractor does not apply, or there is no sound checkpoint.
     """
     levels = config.diffusion.num_levels
-    if any(config.steps_by_level):
-        trained = sum(configuration.load(workdir).steps_by_level)
+    trained = sum(configuration.load(workdir).steps_by_level)
+    if trained:
         variants = {
             levels * K: dict(mcmc_steps=(K,), step_scale=math.sqrt(trained / (levels * K)))
             for K in steps_of_level(levels)
