@@ -81,7 +81,7 @@ def work():
     begun = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
-        patch.setattr(dry_run, 'show', lambda *_: None)
+        patch.setattr(dry_run, 'show', lambda *_, **__: None)
         yield begun
 
 

@@ -98,7 +98,6 @@ def test_a_dry_run_is_readable_and_speaks_of_the_devices_asked_for(capsys):
     large = [
         '--dataset=celeb_a_hq',
         '--image_size=256',
-        '--batch_size=8',
         '--tpu=NAME',
         '--dry_run_devices=1',
     ]
