@@ -53,9 +53,7 @@ def _check_read(command, given):
     if of_a_run:
         raise UserError(f'--samples={command.samples} are scored as they are: drop {", ".join(of_a_run)}')
     for name in unread:
-        raise UserError(
-            f'--{name} is for --mode={",".join(READ_BY[name])}, not for {",".join(command.mode)}: drop it'
-        )
+        raise UserError(f'--{name} is for --mode={",".join(READ_BY[name])}, not for {",".join(command.mode)}')
     if 'weights' in given and not command.init_from and not modes & set(READ_BY['weights']) - {'train'}:
         raise UserError(f'--weights={command.weights} is for training with --init_from: add that, or drop it')
 

@@ -40,9 +40,15 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
       UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
         exported or written.
     """
-    combinations.check_exportable(config)
+    check(config, directory)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     return write(model, config, step, directory, max_samples, weights, card.history(workdir, step, weights))
+
+
+def check(config, directory):
+    """Raises UserError for what cannot be exported, or not there."""
+    combinations.check_exportable(config)
+    check_writable(directory, '--export_dir')
 
 
 def write(model, config, step, directory, max_samples, weights='ema', history=card.NOTHING):
@@ -64,7 +70,6 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
       UserError: it could not be written; the versions that are there are as they were.
     """
     log_z, max_samples = _log_z(history), max_samples or _most_images(model)
-    check_writable(directory)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
         final, aside = (
