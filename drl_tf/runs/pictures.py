@@ -13,6 +13,7 @@ from drl_tf.base.files import written_aside
 from drl_tf.data import plane
 
 HEADER = 16
+_SIDE = 24
 _SMALLEST_SIDE = 512
 _MOST_ROWS = 16
 _CLASS_COLUMNS = 10
@@ -44,27 +45,49 @@ def cloud(points):
 
 
 def square(images):
-    """All images in rows, about as many as columns, black behind the last: uint8 [n, H, W, C] -> [rows,
-    columns, H, W, C].
+    """All images in rows, about as many as columns, black behind the last.
 
-    Points, float32 [n, 1, 1, 2], are one cell, their `cloud`.
+    Args:
+      images: [n, H, W, C]; points, float32 [n, 1, 1, 2], are one cell, their `cloud`.
+
+    Returns:
+      [rows, columns, H, W, C].
     """
     if _are_points(images):
         return cloud(images)[None, None]
-    return _in_rows(images, math.isqrt(len(images)))
+    root = math.ceil(math.sqrt(len(images)))
+    fitting = [columns for columns in range(root, 2 * root) if len(images) % columns == 0]
+    return _in_rows(images, fitting[0] if fitting else root)
 
 
 def _in_rows(images, columns):
     rows = -(-len(images) // columns)
-    missing = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
+    missing = np.zeros((rows * columns - len(images), *images.shape[1:]), images.dtype)
     return np.concatenate([images, missing]).reshape(rows, columns, *images.shape[1:])
 
 
 def grid(images, num_classes=0):
-    """As `square`; of at most 16 classes that take turns, a row of up to 10 images for each."""
-    if not 0 < num_classes <= _MOST_ROWS:
+    """As `square`; a row of up to 10 images for each of at most 16 classes that take turns."""
+    if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)
     return _in_rows(images[: _CLASS_COLUMNS * num_classes], num_classes).swapaxes(0, 1)
+
+
+def class_captions(classes, num_classes=0):
+    """The class of each cell of `grid`, for `save_png`.
+
+    Args:
+      classes: of the images, from 0, int [n].
+      num_classes: as in `grid`.
+
+    Returns:
+      {'side': texts} where a row has one class, {'captions': rows of texts} elsewhere.
+    """
+    cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
+    texts = [[str(label - 1) if label else '' for label in row] for row in cells]
+    if all(len({label for label in row if label}) == 1 for row in cells):
+        return {'side': [row[0] for row in texts]}
+    return {'captions': texts}
 
 
 def tile(cells):
@@ -73,22 +96,40 @@ def tile(cells):
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
-def save_png(path, cells, header=()):
+def save_png(path, cells, header=(), side=(), captions=()):
     """Writes a grid as PNG, aside and renamed; small pictures are enlarged by whole pixels.
 
     Args:
       path: the file.
       cells: uint8 [rows, columns, H, W, C].
-      header: what stands above each column in a line of `HEADER` pixels; empty for no such line.
+      header: a text above each column; empty for none. Lines of text are `HEADER` pixels high.
+      side: a text left of each row; empty for none.
+      captions: for each row a text above each of its cells; empty for none.
     """
-    picture = tile(cells)
-    scale = max(1, -(-_SMALLEST_SIDE // max(picture.shape[:2])))
-    picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    picture = np.pad(picture, ((HEADER if header else 0, 0), (0, 0), (0, 0)))
+    rows, columns, height, width, _ = cells.shape
+    scale = max(1, -(-_SMALLEST_SIDE // max(rows * height, columns * width)))
+    cells = cells.repeat(scale, axis=2).repeat(scale, axis=3)
+    above = HEADER if captions else 0
+    picture = tile(np.pad(cells, ((0, 0), (0, 0), (above, 0), (0, 0), (0, 0))))
+    left = _SIDE if side else 0
+    top = HEADER if header else 0
+    picture = np.pad(picture, ((top, 0), (left, 0), (0, 0)))
     picture = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    draw, width = ImageDraw.Draw(picture), picture.width / cells.shape[1]
-    for column, label in enumerate(header):
-        draw.text(((column + 0.5) * width - draw.textlength(label) / 2, 2), label, fill='white')
+    draw = ImageDraw.Draw(picture)
+
+    def write(text, row, column):
+        """Centres a text in the line above a cell."""
+        x = left + (column + 0.5) * scale * width - draw.textlength(text) / 2
+        draw.text((x, row * (scale * height + above) + 2), text, fill='white')
+
+    for column, text in enumerate(header):
+        write(text, 0, column)
+    for row, text in enumerate(side):
+        y = top + (row + 0.5) * scale * height - HEADER / 2
+        draw.text((left - 4 - draw.textlength(text), y), text, fill='white')
+    for row, texts in enumerate(captions):
+        for column, text in enumerate(texts):
+            write(text, row, column)
     with written_aside(path, 'wb') as file:
         picture.save(file, format='png')
 
