@@ -201,7 +201,13 @@ def _check_written_to(command, config, workdir):
         exported.check_link(workdir)
     if cluster.workers().index:
         return
-    if set(command.mode) - {'stats'} - ({'evaluate'} if command.samples else set()):
+    elsewhere = {'stats'}
+    if command.samples:
+        elsewhere |= {'evaluate'}
+    if command.output_dir:
+        elsewhere |= {'sample', 'compose'}
+        check_writable(command.output_dir, '--output_dir')
+    if set(command.mode) - elsewhere:
         check_writable(workdir, '--workdir')
     if 'export' in command.mode:
         check_writable(export_directory(command, workdir), '--export_dir')

@@ -52,6 +52,10 @@ class Command:
     first_sample: int = option(
         0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000
     )
+    output_dir: str = option(
+        '', 'Where --mode=sample and compose write; the default is <workdir>/samples. A run can be read-only.'
+    )
+    save_images: bool = option(False, 'Write each sampled image as a PNG file too.')
     labels: tuple[int, ...] = option(
         (),
         'Classes, from 0: --mode=sample takes them in turn (default: all), compose multiplies them (0,1).',

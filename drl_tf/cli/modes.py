@@ -63,7 +63,8 @@ def _train(command, config, workdir):
 def _sample(command, config, workdir):
     from drl_tf.runs import generate
 
-    return generate.generate(config, workdir, _request(command, config, workdir, labels=command.labels))
+    request = _request(command, config, workdir, labels=command.labels)
+    return generate.generate(config, workdir, request, command.output_dir, command.save_images)
 
 
 def _compose(command, config, workdir):
@@ -72,7 +73,7 @@ def _compose(command, config, workdir):
     labels = labels_of(command)
     weights = command.label_weights * (len(labels) if len(command.label_weights) == 1 else 1)
     request = _request(command, config, workdir, labels=labels, label_weights=weights)
-    return generate.generate(config, workdir, request)
+    return generate.generate(config, workdir, request, command.output_dir, command.save_images)
 
 
 def _stats(command, config, workdir):

@@ -46,6 +46,8 @@ READ_BY = {
     'best': _USE_A_RUN,
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
+    'output_dir': ('sample', 'compose'),
+    'save_images': ('sample', 'compose'),
     'labels': ('sample', 'compose'),
     'label_weights': ('compose',),
     'samples': ('evaluate',),

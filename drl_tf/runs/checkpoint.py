@@ -1,6 +1,7 @@
 """Checkpoints of a run: `checkpoints/<step>/` in the workdir, sealed with checksums, written aside and
 renamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,24 @@ def steps(workdir):
     if not os.path.isdir(directory(workdir)):
         return []
     return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
+
+
+def newest_step(workdir):
+    """Step of the newest checkpoint, or of the exported model that a workdir uses; None without either."""
+    source = exported.source(workdir)
+    if source:
+        return exported.step_of(source)
+    return max(steps(workdir), default=None)
+
+
+def fingerprint(workdir, step):
+    """What tells the weights of a step from all others: SHA-256 of their manifest; '' where there is none."""
+    path = exported.source(workdir) or (find(workdir, step) if step is not None else '')
+    path = os.path.join(path, seal.MANIFEST)
+    if not os.path.exists(path):
+        return ''
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def best_step(workdir):

@@ -12,7 +12,7 @@ from drl_tf.distributed import workers
 from drl_tf.runs import pictures, samples
 
 
-def draw(model, directory, request, after_part=lambda: None):
+def draw(model, directory, request, after_part=lambda: None, source=''):
     """Draws a set of samples into a directory, or what is missing or damaged there; one run at a time.
 
     Each shard is written aside and renamed. `samples.json` says what decides the pixels. Samples of anything
@@ -26,6 +26,7 @@ def draw(model, directory, request, after_part=lambda: None):
       request: a `SampleRequest` with a step.
       after_part: called after each part of the levels of a batch; what it raises ends the drawing, and the
         finished shards stay.
+      source: fingerprint of the checkpoint, which is noted with the set.
 
     Returns:
       The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now;
@@ -39,7 +40,7 @@ def draw(model, directory, request, after_part=lambda: None):
     batch = share * model.distribute_strategy.num_replicas_in_sync
     trajectory = None
     with workers.held(directory):
-        missing = workers.told_by_chief(lambda: samples.missing(directory, settings, batch))
+        missing = workers.told_by_chief(lambda: samples.missing(directory, settings, batch, source))
         missing = [samples.Shard(*shard) for shard in missing]
         done = request.count - sum(shard.count for shard in missing)
         with pictures.progress_bar(request.count, 'sampling', done, silent=not workers.is_chief()) as bar:

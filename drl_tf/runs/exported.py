@@ -175,6 +175,15 @@ def named_weights(model, weights):
     }
 
 
+def step_of(version):
+    """Step of the checkpoint that an exported model was made of; None where its description is damaged."""
+    try:
+        with open(os.path.join(version, DESCRIPTION), encoding='utf-8') as file:
+            return json.load(file)['checkpoint_step']
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def restore(model, version, step=None):
     """Reads the weights of an exported model, which then are both the averaged and the raw ones; u is as it
     was exported.

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+from drl_tf.base.errors import UserError
 from drl_tf.config import combinations
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint, drawing, pictures, samples
@@ -12,13 +13,17 @@ _TRAJECTORY_ROWS = 8
 _GRID_IMAGES = 400
 
 
-def generate(config, workdir, request):
+def generate(config, workdir, request, output_dir='', save_images=False):
     """Samples a trained model: a grid of the first images and a trajectory as PNG, all images in shards.
+
+    A call that finds everything there draws nothing and loads no model.
 
     Args:
       config: a `Config`; its K, noise scale and batch size are those of the sampling.
-      workdir: the directory of the run.
+      workdir: the directory of the run, which may be read-only where `output_dir` is given.
       request: a `SampleRequest`.
+      output_dir: where the files go; `<workdir>/samples` where empty.
+      save_images: whether each image is written as a PNG file too.
 
     Returns:
       Where things are, as {label: text}, to the chief; None to other workers.
@@ -27,27 +32,68 @@ def generate(config, workdir, request):
       UserError: there is no sound checkpoint, or no such class, or the samples are not finite.
     """
     combinations.check_classes(config, request.labels)
+    if save_images and config.planar:
+        raise UserError(
+            f'--save_images is for images, and --dataset={config.data.dataset} has points: drop it'
+        )
+    directory = output_dir or os.path.join(workdir, 'samples')
+    found = workers.told_by_chief(lambda: _finished(config, workdir, request, directory, save_images))
+    if found:
+        return found
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, request.step)
     request = dataclasses.replace(request, step=step)
-    root = os.path.join(workdir, 'samples', set_name(config, workdir, request))
-    states = drawing.draw(model, root, request)
-    return workers.by_chief(lambda: _show(model, root, request, states))
+    root = os.path.join(directory, set_name(config, workdir, request))
+    source = workers.told_by_chief(lambda: checkpoint.fingerprint(workdir, step))
+    states = drawing.draw(model, root, request, source=source)
+    return workers.by_chief(lambda: _show(model, root, request, states, save_images))
 
 
-def _show(model, root, request, states):
-    """Writes the grid and the trajectory of a set; returns where they are."""
+def _finished(config, workdir, request, directory, save_images):
+    """Where things are, if a former call has drawn all of them from this very checkpoint; else None."""
+    step = checkpoint.newest_step(workdir) if request.step is None else request.step
+    source = checkpoint.fingerprint(workdir, step)
+    request = dataclasses.replace(request, step=step)
+    root = os.path.join(directory, set_name(config, workdir, request)) if source else ''
+    if not source or not samples.is_finished(root, config, request, source):
+        return None
+    places = _places(root, request, save_images)
+    if not all(map(os.path.exists, places.values())):
+        return None
+    if save_images and len(os.listdir(places['images'])) < request.count:
+        return None
+    print('all of it was drawn before', flush=True)
+    return places
+
+
+def _places(root, request, save_images):
+    """Where things are, as {label: path}."""
+    single = {'images': f'{root}-images'} if save_images else {}
+    return {
+        'grid': f'{root}.png',
+        'trajectory': f'{root}-trajectory.png',
+        **single,
+        f'{request.count:,} images': root,
+    }
+
+
+def _show(model, root, request, states, save_images):
+    """Writes the grid and the trajectory of a set, and single images if asked; returns where they are."""
     config = model.config
     most_rows = config.sampling.sample_batch_size if config.planar else _TRAJECTORY_ROWS
     rows = min(request.count, most_rows)
     states = states or drawing.trajectory(model, request.part(request.first, rows))
     images = samples.first_images(root, config.image_shape, request.count if config.planar else _GRID_IMAGES)
-    in_turn = len(request.labels) or config.data.num_classes
+    num_classes = config.data.num_classes
+    in_turn = len(request.labels) or num_classes
     in_turn = 0 if request.label_weights or in_turn == 1 else in_turn
-    pictures.save_png(f'{root}.png', pictures.grid(images, in_turn))
+    captions = {}
+    if num_classes and not request.label_weights:
+        classes = request.part(request.first, len(images)).classes(num_classes)
+        captions = pictures.class_captions(classes, in_turn)
+    pictures.save_png(f'{root}.png', pictures.grid(images, in_turn), **captions)
     pictures.save_png(f'{root}-trajectory.png', pictures.trajectory(states, rows))
-    return {
-        'grid': f'{root}.png',
-        'trajectory': f'{root}-trajectory.png',
-        f'{request.count:,} images': root,
-    }
+    if save_images:
+        drawn = samples.read(root, config.image_shape)
+        pictures.save_each(f'{root}-images', drawn, request.first)
+    return _places(root, request, save_images)

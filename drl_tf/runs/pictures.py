@@ -1,6 +1,8 @@
 """What the user is shown: grids of images and of trajectories, curves, and how far work has come."""
 
+import itertools
 import math
+import os
 import sys
 
 import numpy as np
@@ -132,6 +134,27 @@ def save_png(path, cells, header=(), side=(), captions=()):
             write(text, row, column)
     with written_aside(path, 'wb') as file:
         picture.save(file, format='png')
+
+
+def save_each(directory, batches, first=0):
+    """Writes each image as `<index>.png`, six digits or more, into a directory; files that are there stay.
+
+    Args:
+      directory: made where need be.
+      batches: iterable of uint8 [n, H, W, C].
+      first: index of the first image.
+    """
+    os.makedirs(directory, exist_ok=True)
+    for index, image in enumerate(itertools.chain.from_iterable(batches), first):
+        path = os.path.join(directory, f'{index:06d}.png')
+        if not os.path.exists(path):
+            save_image(path, image)
+
+
+def save_image(path, image):
+    """Writes one image, uint8 [H, W, C] of 1 or 3 channels, as PNG, aside and renamed."""
+    with written_aside(path, 'wb') as file:
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format='png')
 
 
 def save_curves(path, axis, x, curves):

@@ -118,11 +118,24 @@ def _check_described(described):
         raise ValueError(f'num_samples {settings["num_samples"]} in shards of {size}')
 
 
-def missing(directory, settings, batch):
-    """The shards that are still to be drawn."""
+def is_finished(directory, config, request, source):
+    """Whether a directory holds a whole set, drawn from the checkpoint with the fingerprint `source`."""
+    try:
+        described = _describe(directory)
+    except UserError:
+        return False
+    settings = described['settings']
+    asked = _asked(config, request)
+    if described.get('source') != source or any(settings.get(name) != asked[name] for name in asked):
+        return False
+    return all(_is_sound(shard, settings) for shard in _shards(directory, described))
+
+
+def missing(directory, settings, batch, source=''):
+    """The shards that are still to be drawn; `source` is noted as the checkpoint that they come from."""
     return [
         shard
-        for shard in _shards(directory, _begun(directory, settings, batch))
+        for shard in _shards(directory, _begun(directory, settings, batch, source))
         if not _is_sound(shard, settings)
     ]
 
@@ -133,13 +146,16 @@ def write(shard, images, seed):
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
 
 
-def _begun(directory, settings, batch):
+def _begun(directory, settings, batch, source):
     """What `samples.json` says once it says these settings; whatever else is there is put aside."""
     described = None
     if os.path.exists(os.path.join(directory, DESCRIPTION)):
         with contextlib.suppress(UserError):
             described = _describe(directory)
     if described and described['settings'] == settings:
+        if source and described.get('source') != source:
+            described['source'] = source
+            write_json(os.path.join(directory, DESCRIPTION), described)
         return described
     kept = put_aside(directory)
     if kept:
@@ -150,13 +166,19 @@ def _begun(directory, settings, batch):
         logging.warning('%s held samples %s: they are now in %s', directory, reason, kept)
     most = min(_MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
     described = {'settings': settings, 'images_per_shard': batch * max(1, most // batch)}
+    if source:
+        described['source'] = source
     write_json(os.path.join(directory, DESCRIPTION), described)
     return described
 
 
 def settings_of(model, request):
     """All that decides the pixels of a `SampleRequest`, as JSON has it."""
-    config = model.config
+    return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
+
+
+def _asked(config, request):
+    """As `settings_of`, but for the weights."""
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
     options = {
         name: value
@@ -175,7 +197,6 @@ def settings_of(model, request):
         'num_samples': request.count,
         'step': request.step,
         'weights': request.weights,
-        'weights_sha256': fingerprint(model, request.weights),
         'labels': request.labels,
         'label_weights': request.label_weights,
         'guidance': request.guidance,

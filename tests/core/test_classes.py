@@ -57,7 +57,7 @@ def test_classes_take_turns_or_are_one():
 
 def test_grids_have_sensible_shapes_and_say_the_classes():
     """Ten images are two rows, sixteen a square, also where there are ten classes."""
-    for count, shape in ((10, (2, 5)), (16, (4, 4)), (64, (8, 8)), (7, (3, 3)), (1, (1, 1))):
+    for count, shape in ((10, (2, 5)), (16, (4, 4)), (7, (3, 3)), (1, (1, 1))):
         images = np.zeros([count, 2, 2, 1], np.uint8)
         assert pictures.grid(images, 10).shape[:2] == pictures.grid(images).shape[:2] == shape
     assert pictures.class_captions(np.arange(3), 10) == {'captions': [['0', '1', '2']]}

@@ -1,0 +1,72 @@
+"""What `--mode=sample` writes, where, and what it leaves alone."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from helpers.tiny import call, refused
+from PIL import Image
+
+from drl_tf.runs import checkpoint, samples
+
+SHAPE = (16, 16, 1)
+
+
+@pytest.fixture
+def sample(capsys, tiny_run):
+    """Samples four images of the tiny run; the lines of stdout."""
+
+    def run(*arguments):
+        code, out, err = call(
+            capsys, '--mode=sample', f'--workdir={tiny_run}', '--num_samples=4', '--mcmc_steps=1', *arguments
+        )
+        assert code == 0, err
+        return out.splitlines()
+
+    return run
+
+
+def test_single_images_are_those_of_the_set(sample, tmp_path):
+    lines = sample(f'--output_dir={tmp_path}/out', '--save_images', '--first_sample=2')
+    drawn = np.concatenate(list(samples.read(lines[-1].split()[-1], SHAPE)))
+    files = sorted(pathlib.Path(lines[-2].split()[-1]).iterdir())
+    assert [path.name for path in files] == [f'{index:06d}.png' for index in range(2, 6)]
+    for path, image in zip(files, drawn, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), image[..., 0])
+
+
+def test_a_run_is_read_only_where_the_samples_go_elsewhere(sample, tiny_run, tmp_path):
+    before = sorted(tiny_run.rglob('*'))
+    sample(f'--output_dir={tmp_path}/out')
+    assert sorted(tiny_run.rglob('*')) == before
+    assert sorted(path.suffix for path in (tmp_path / 'out').iterdir()) == ['', '.png', '.png']
+
+
+def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
+    """And another seed, a removed grid, or images that are missing are drawn."""
+    options = [f'--output_dir={tmp_path}/out', '--save_images']
+    first = sample(*options)
+    loaded = []
+    plain = checkpoint.load_model
+    monkeypatch.setattr(checkpoint, 'load_model', lambda *a, **k: loaded.append(a) or plain(*a, **k))
+    again = sample(*options)
+    assert not loaded and again[-4:] == first[-4:] and 'all of it was drawn before' in again
+    os.remove(first[-4].split()[-1])
+    assert 'all of it was drawn before' not in sample(*options) and len(loaded) == 1
+    os.remove(next(pathlib.Path(first[-2].split()[-1]).iterdir()))
+    sample(*options)
+    sample(*options, '--seed=5')
+    assert len(loaded) == 3
+
+
+def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tiny_run, tmp_path, monkeypatch):
+    sample(f'--output_dir={tmp_path}/out')
+    plain = checkpoint.fingerprint
+    monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
+    assert 'all of it was drawn before' not in sample(f'--output_dir={tmp_path}/out')
+
+
+def test_points_are_no_pictures(capsys, tmp_path):
+    options = ['--mode=sample', '--model=toy_checkerboard', f'--workdir={tmp_path}/w', '--save_images']
+    assert '--save_images is for images' in refused(capsys, *options)
