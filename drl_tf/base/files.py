@@ -51,6 +51,23 @@ def write_json(path, value):
         json.dump(value, file, indent=2)
 
 
+def read_json(path, kind=dict):
+    """The value that a JSON file holds, of type `kind`.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is damaged, or holds a value of another type.
+    """
+    with open(path, encoding='utf-8') as file:
+        try:
+            value = json.load(file)
+        except RecursionError as error:
+            raise ValueError('it nests too deeply') from error
+    if not isinstance(value, kind):
+        raise ValueError(f'it holds a {type(value).__name__}, not a {kind.__name__}')
+    return value
+
+
 def digest(text):
     """Six hexadecimal digits for the name of a file, which differ where what decides its contents does."""
     return hashlib.sha256(text.encode()).hexdigest()[:6]

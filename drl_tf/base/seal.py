@@ -1,11 +1,10 @@
 """Seals: the size and SHA-256 of every file of a directory, noted in it, by which damage is found."""
 
 import hashlib
-import json
 import os
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import sync, write_json
+from drl_tf.base.files import read_json, sync, write_json
 
 MANIFEST = 'manifest.json'
 
@@ -39,8 +38,7 @@ def verify(directory, needed, what, remedy, more_allowed=False):
     """
     name = MANIFEST
     try:
-        with open(os.path.join(directory, name), encoding='utf-8') as file:
-            manifest = json.load(file)
+        manifest = read_json(os.path.join(directory, name))
         unlisted = {*needed, *([] if more_allowed else _files(directory))} - {*manifest}
         if unlisted:
             raise ValueError(f'{", ".join(sorted(unlisted))} is not in it')
@@ -49,7 +47,7 @@ def verify(directory, needed, what, remedy, more_allowed=False):
             for key, value in found.items():
                 if expected[key] != value:
                     raise ValueError(f'{key} {value}, not {expected[key]}')
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{what} {directory} is damaged ({name}: {one_line(error)}): {remedy}') from error
 
 

@@ -2,13 +2,12 @@
 
 import dataclasses
 import glob
-import json
 import os
 
 from absl import logging
 
 from drl_tf.base.errors import UserError
-from drl_tf.base.files import write_json
+from drl_tf.base.files import read_json, write_json
 from drl_tf.config import combinations
 from drl_tf.config.groups import Data, Diffusion, Evaluation, Initializer, Network, Sampling, Training
 from drl_tf.config.options import check, text
@@ -149,13 +148,12 @@ def load(workdir):
 
 def _read(path):
     try:
-        with open(path, encoding='utf-8') as file:
-            stored = {'evaluation': {}, **json.load(file)}
+        stored = {'evaluation': {}, **read_json(path)}
         types = {group.name: group.type for group in groups()}
         if stored.keys() != types.keys():
             raise ValueError(f'unknown or missing: {", ".join(sorted(stored.keys() ^ types.keys()))}')
         return Config(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
-    except (UserError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (UserError, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 
 

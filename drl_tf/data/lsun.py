@@ -25,7 +25,7 @@ import tqdm
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import written_aside
+from drl_tf.base.files import read_json, written_aside
 from drl_tf.config import config
 from drl_tf.data import downloads, images, lmdb_files
 
@@ -227,8 +227,7 @@ def _note_path(shard):
 
 
 def _note(shard):
-    with open(_note_path(shard), encoding='utf-8') as file:
-        return json.load(file)
+    return read_json(_note_path(shard))
 
 
 def _processes():

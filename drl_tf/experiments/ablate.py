@@ -9,7 +9,7 @@ import os
 from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError
-from drl_tf.base.files import digest, held, write_json, written_aside
+from drl_tf.base.files import digest, held, read_json, write_json, written_aside
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import workers
 from drl_tf.evaluation import evaluate
@@ -100,11 +100,10 @@ def _row(name, config, workdir, num_samples, weights):
 
 def _stored(path):
     try:
-        with open(path, encoding='utf-8') as file:
-            return dict(json.load(file))
+        return read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         logging.warning('%s is damaged (%s): the row is scored again', path, error)
         return None
 

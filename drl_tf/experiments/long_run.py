@@ -8,7 +8,6 @@ and the former come to them.
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import re
@@ -121,9 +120,10 @@ def _settings(model, plan, step, weights):
 def _put_others_aside(root, settings):
     """Moves the chains of other settings that a directory holds, if any, to one beside it; notes these
     settings."""
-    path, former = os.path.join(root, 'settings.json'), None
-    with contextlib.suppress(OSError, ValueError, RecursionError), open(path, encoding='utf-8') as file:
-        former = json.load(file)
+    path = os.path.join(root, 'settings.json')
+    former = None
+    with contextlib.suppress(OSError, ValueError):
+        former = files.read_json(path)
     if former == settings:
         return
     kept = files.put_aside(root)

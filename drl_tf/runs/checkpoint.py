@@ -2,7 +2,6 @@
 renamed."""
 
 import hashlib
-import json
 import os
 import shutil
 
@@ -11,7 +10,7 @@ from absl import logging
 
 from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import put_aside, sync, write_json
+from drl_tf.base.files import put_aside, read_json, sync, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.cooperative import build_model
 from drl_tf.distributed import devices, workers
@@ -76,10 +75,9 @@ def best_score(workdir):
     if not os.path.exists(path):
         return None
     try:
-        with open(path, encoding='utf-8') as file:
-            note = json.load(file)
+        note = read_json(path)
         return {**note, 'step': int(note['step'])}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f'{path} is damaged ({error}): remove it') from error
 
 
@@ -217,8 +215,7 @@ def changed_surroundings(workdir, step, deterministic):
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []
-    with open(path, encoding='utf-8') as file:
-        there = json.load(file)
+    there = read_json(path)
     here = devices.surroundings(deterministic)
     return [
         f'{what} {value} here, {there.get(what)} there'

@@ -6,14 +6,13 @@ trained one can. A workdir that uses an exported model holds its configuration a
 is.
 """
 
-import json
 import os
 import pathlib
 
 import drl_tf
 from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import write_json
+from drl_tf.base.files import read_json, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 
@@ -110,12 +109,11 @@ def source(workdir):
     if not os.path.exists(path):
         return None
     try:
-        with open(path, encoding='utf-8') as file:
-            version = json.load(file)['model']
+        version = read_json(path)['model']
         if not os.path.isdir(version):
             raise ValueError(f'{version} is no directory')
         return version
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'{path} names no exported model ({one_line(error)}): give --model again, which writes it anew'
         ) from error
@@ -202,8 +200,7 @@ def restore(model, version, step=None):
     import tensorflow as tf  # Here alone, so that names are found without it.
 
     _verify(version)
-    with open(os.path.join(version, DESCRIPTION), encoding='utf-8') as file:
-        found = json.load(file)['checkpoint_step']
+    found = read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     if step not in (None, found):
         raise UserError(f'--checkpoint_step={step}: {version} was made of step {found} alone; drop the flag')
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.base.files import put_aside, write_json, written_aside
+from drl_tf.base.files import put_aside, read_json, write_json, written_aside
 from drl_tf.core.weights import Weights
 from drl_tf.data import image_files
 from drl_tf.runs import pictures
@@ -98,11 +98,10 @@ def _describe(directory):
     """What `samples.json` says: the settings, and how many images a shard holds."""
     path = os.path.join(directory, DESCRIPTION)
     try:
-        with open(path, encoding='utf-8') as file:
-            described = json.load(file)
+        described = read_json(path)
         _check_described(described)
         return described
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'{path} is missing or damaged ({one_line(error)}): draw the samples again'
         ) from error

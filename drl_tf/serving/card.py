@@ -6,7 +6,7 @@ import glob
 import json
 import os
 
-from drl_tf.base.files import written_aside
+from drl_tf.base.files import read_json, written_aside
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Sampling
 from drl_tf.config.options import text
@@ -101,10 +101,8 @@ def beginning(workdir):
 def _read(path):
     """What a JSON file holds; empty where it is missing or damaged."""
     try:
-        with open(path, encoding='utf-8') as file:
-            found = json.load(file)
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except (OSError, ValueError):
         return {}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drl_tf.base.files import held, written_aside
+from drl_tf.base.files import held, read_json, write_json, written_aside
 
 
 def test_a_failure_leaves_the_former_file(tmp_path):
@@ -26,3 +26,28 @@ def test_a_start_that_fails_leaves_no_directory(tmp_path):
                 (path / 'a').write_text('')
             raise ValueError('wrong')
         assert (sorted(entry.name for entry in path.iterdir()) if path.exists() else None) == kept
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (b'{"a": 1', 'Expecting'),
+        (b'', 'Expecting value'),
+        (b'\xff', 'invalid start byte'),
+        (b'[1]', 'a list, not a dict'),
+        (b'[' * 100_000, 'nests too deeply'),
+    ],
+)
+def test_damaged_json_is_one_kind_of_error(tmp_path, content, reason):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_json(path)
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+    for value in ({'a': [1, None]}, [1, 'ü']):
+        write_json(tmp_path / 'a.json', value)
+        assert read_json(tmp_path / 'a.json', type(value)) == value
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / 'absent.json')
