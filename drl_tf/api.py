@@ -21,7 +21,7 @@ from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import guided, network_labels
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
-from drl_tf.serving import card, export
+from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
 _LARGEST_VALUE = 1.001
@@ -36,7 +36,7 @@ def load(model, precision='float32'):
         is_export = exported.source(directory) == directory
         config = exported.load_config(directory) if is_export else configuration.load(directory)
         config = config.replace(precision=devices.resolve_precision(precision))
-        return Model(*checkpoint.load_model(directory, config), card.beginning(directory))
+        return Model(*checkpoint.load_model(directory, config), provenance.beginning(directory))
 
 
 class Model:
@@ -45,14 +45,14 @@ class Model:
     Args:
       model: a `RecoveryLikelihood` with converged averages.
       step: how many steps it was trained.
-      beginning: where its weights are from, see `card.beginning`.
+      beginning: where its weights are from, see `provenance.beginning`.
 
     Attributes:
       model: the Keras model.
       step: how many steps it was trained, an int.
     """
 
-    def __init__(self, model, step, beginning=card.BEGINNING):
+    def __init__(self, model, step, beginning=provenance.BEGINNING):
         self.model, self.step, self._beginning = model, step, beginning
         self._energy = tf.function(
             lambda y, level, terms: model.density_at(level, terms=terms)(y),
@@ -229,7 +229,7 @@ class Model:
         directory = arguments.path('directory', directory)
         max_samples = 0 if max_samples is None else arguments.number('max_samples', max_samples, 1)
         config = dataclasses.replace(self.config, training=self._fitting.recipe).replace(precision='float32')
-        known = {**card.NOTHING, **self._beginning}
+        known = {**provenance.NOTHING, **self._beginning}
         with arguments.named(export_dir='directory'):
             export.check(self.config, directory)
             model = build_model(config)

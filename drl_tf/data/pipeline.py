@@ -10,7 +10,7 @@ from drl_tf.base import pixels
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
-from drl_tf.data import digits, folder, images, plane, table, tfds_datasets
+from drl_tf.data import digits, folder, images, plane, table, tfds_datasets, tfds_reading
 
 _THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
@@ -40,9 +40,9 @@ def training_images(
     Batch n holds the positions from n * `batch_size` on of an endless sequence. Images are held in memory if
     they take at most 2 GiB: position p is image p mod N, in a permutation from (seed, epoch), of epoch p div
     N. Else they are read from disk, in up to 16 strands that have their own images and rows of the batch:
-    each strand goes through its images once before any comes again, see `prepared.stream`. Whether an image
-    is mirrored depends on (seed, p). So batch n is the same wherever a run starts, and whoever wants which
-    rows. Points of the plane have no end: batch n is drawn from (seed, n).
+    each strand goes through its images once before any comes again, see `tfds_reading.stream`. Whether an
+    image is mirrored depends on (seed, p). So batch n is the same wherever a run starts, and whoever wants
+    which rows. Points of the plane have no end: batch n is drawn from (seed, n).
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
@@ -103,7 +103,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
     if spec.source == 'folder':
         return folder.load(data, split)[:limit]
-    return tfds_datasets.load(tfds_datasets.open_builder(data), _split_of(spec, split), data, limit)
+    return tfds_reading.load(tfds_datasets.open_builder(data), _split_of(spec, split), data, limit)
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
@@ -112,7 +112,7 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
     spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
         resolved = table.resolve(data)
-        yield from tfds_datasets.batches(
+        yield from tfds_reading.batches(
             tfds_datasets.open_builder(resolved), _split_of(spec, split), resolved, limit
         )
         return
@@ -125,7 +125,7 @@ def count_images(data: config.Data, split: str) -> int:
     """How many images a split has; raises UserError as `training_images` does."""
     spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        return tfds_datasets.count(tfds_datasets.open_builder(table.resolve(data)), _split_of(spec, split))
+        return tfds_reading.count(tfds_datasets.open_builder(table.resolve(data)), _split_of(spec, split))
     return len(load_images(data, split))
 
 
@@ -147,7 +147,7 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     spec = table.find_spec(data.dataset)
     if spec.source == 'digits':
         return digits.load(split)[1]
-    return tfds_datasets.load_labels(tfds_datasets.open_builder(data), _split_of(spec, split))
+    return tfds_reading.load_labels(tfds_datasets.open_builder(data), _split_of(spec, split))
 
 
 def _endless_images(data, seed, batch_size, first_step, rows):
@@ -160,8 +160,8 @@ def _endless_images(data, seed, batch_size, first_step, rows):
     spec = table.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = tfds_datasets.open_builder(data)
-        if not images.fit_in_memory(tfds_datasets.count(builder, spec.train_split), data):
-            streamed = tfds_datasets.stream(
+        if not images.fit_in_memory(tfds_reading.count(builder, spec.train_split), data):
+            streamed = tfds_reading.stream(
                 builder, spec.train_split, data, seed, batch_size, first_step, rows
             )
             return tf.data.Dataset.zip(positions, streamed)

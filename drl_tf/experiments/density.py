@@ -15,7 +15,7 @@ from drl_tf.base.files import write_json, written_aside
 from drl_tf.core import noise
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
-from drl_tf.experiments import annealing, partition
+from drl_tf.experiments import annealing, bridges, partition
 from drl_tf.runs import checkpoint, pictures
 
 _AT_ONCE = 65_536
@@ -121,9 +121,9 @@ def quadrature(log_density, width):
     Returns:
       A `Grid`.
     """
-    count = 2 * math.ceil(partition.WALL / np.clip(width / 2, _FINEST, _COARSEST))
-    spacing = 2 * partition.WALL / count
-    side = (np.arange(count) + 0.5) * spacing - partition.WALL
+    count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
+    spacing = 2 * bridges.WALL / count
+    side = (np.arange(count) + 0.5) * spacing - bridges.WALL
     points = np.stack(np.meshgrid(side, side), axis=-1).astype(np.float32).reshape(-1, *plane.IMAGE_SHAPE)
     values = _evaluate(log_density, points).reshape(count, count)
     log_z = _log_sum(values) + 2 * math.log(spacing)
@@ -149,9 +149,9 @@ def _log_sum(values):
 
 def _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
     """An `annealing.Estimate` of log Z of each level, from one run of chains from N(0, I) down to level 0."""
-    path, seed = partition.bridges(schedule, ais_steps), noise.fold([seed, noise.LIKELIHOOD], 0)
+    path, seed = bridges.spaced(schedule, ais_steps), noise.fold([seed, noise.LIKELIHOOD], 0)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
-    y = partition.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(seed, noise.PRIOR))
+    y = bridges.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(seed, noise.PRIOR))
     order, found = range(path.last + 1), {}
     with pictures.progress_bar(2 * path.last, 'annealing', unit=' transitions') as bar:
         sizes = None
@@ -203,7 +203,7 @@ def _said(found):
     """A line on a level."""
     errors = found['differs_by_errors']
     wall = (
-        f'; {found["near_wall"]:.0%} of it near the wall at {partition.WALL}: it depends on where that stands'
+        f'; {found["near_wall"]:.0%} of it near the wall at {bridges.WALL}: it depends on where that stands'
     )
     return (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

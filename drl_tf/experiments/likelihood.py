@@ -9,16 +9,17 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.core import noise
 from drl_tf.data import pipeline
-from drl_tf.experiments import partition
+from drl_tf.experiments import bridges, partition
+from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim, terms_of_images
 from drl_tf.runs import checkpoint, pictures, samples
 
 _IMAGES = 2
-_NEAR_SHARE, _FEW_EFFECTIVE, _LOW_ACCEPTANCE = 0.01, 5, 0.4
+_NEAR_SHARE = 0.01
+_LOW_ACCEPTANCE = 0.4
 
 
 def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
@@ -48,7 +49,7 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
     model, step = checkpoint.load_model(
         workdir, config.replace(precision='float32', final_denoise=False), step
     )
-    path = partition.bridges(model.schedule, ais_steps)
+    path = bridges.spaced(model.schedule, ais_steps)
     options = partition.Options(
         num_chains, hmc_leapfrog, config.sampling.sample_batch_size, config.training.seed
     )
@@ -86,16 +87,14 @@ def _run(sides, model, weights, seed, long_run):
 
     def drawn(first, count):
         x_0 = model.sample(count, [seed, noise.LIKELIHOOD], first, weights)[-1]
-        return tf.clip_by_value(
-            tf.cast(model.schedule.m[0], tf.float32) * x_0, -partition.WALL, partition.WALL
-        )
+        return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
         return sides.forward(bar.update), sides.reverse(drawn, long_run, bar.update)
 
 
 def _effort(path, num_chains, num_leapfrog):
-    """What a chain along `partition.Bridges` costs in either direction, pilots apart, ready for JSON."""
+    """What a chain along `bridges.Bridges` costs in either direction, pilots apart, ready for JSON."""
     last = path.last
     orders = {
         'forward': np.arange(1, last + 1),
@@ -124,7 +123,7 @@ def _held_out(schedule, density_at, config):
         [],
         config.sampling.sample_batch_size,
     )
-    log_density = partition.within_wall(density_at(tf.zeros([1], tf.int32)))
+    log_density = bridges.within_wall(density_at(tf.zeros([1], tf.int32)))
     for part in pictures.progress(pipeline.image_batches(data, 'test', limit), total, 'held-out images'):
         for first in range(0, len(part), size):
             grey = part[first : first + size]
@@ -134,102 +133,6 @@ def _held_out(schedule, density_at, config):
     if not np.isfinite(terms['F']).all():
         raise UserError('the energy of a held-out image is not finite: use another checkpoint')
     return terms
-
-
-def terms_of_images(schedule, log_density, grey, eps):
-    """What the likelihood of images is made of, but for log Z_0.
-
-    Args:
-      schedule: a `diffusion.Schedule`.
-      log_density: callable, y -> F(y, 0), float32 [n].
-      grey: grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
-      eps: standard normal noise of that shape, with which x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
-
-    Returns:
-      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, each float64 [n] in nats; P
-      discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels, the outer bins reaching to infinity.
-    """
-    A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
-    x, eps = pixels.from_levels(grey.astype(np.float64)), np.asarray(eps, np.float64)
-    x_0, axes = A * x + S * eps, tuple(range(1, x.ndim))
-    log_q = np.sum(-(eps**2) / 2 - math.log(S * math.sqrt(2 * math.pi)), axis=axes)
-    F = log_density(tf.constant(m * x_0, tf.float32)).numpy().astype(np.float64)
-    return {
-        'F': F,
-        'log_q': log_q,
-        'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes),
-    }
-
-
-def _log_bins(grey, mean, std):
-    """log P of each grey level under a Gaussian of that mean and deviation, in grey levels; float64 like
-    `grey`."""
-    low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))
-    high = tf.constant(np.where(grey == 255, np.inf, (grey + 0.5 - mean) / std))
-    # Above the mean a bin is the difference of two upper tails, for the digits that lower tails near 1 would
-    # lose.
-    swap = low > 0
-    near, far = tf.where(swap, -high, low), tf.where(swap, -low, high)
-    return np.log(_normal_cdf(far) - _normal_cdf(near))
-
-
-def _normal_cdf(z):
-    return 0.5 * tf.math.erfc(-z / math.sqrt(2))
-
-
-def bits_per_dim(schedule, image_shape, images, forward, reverse):
-    """Figures of held-out images.
-
-    Args:
-      schedule: a `diffusion.Schedule`.
-      image_shape: [H, W, C].
-      images: `terms_of_images`.
-      forward: `annealing.Estimate` of log Z_0.
-      reverse: that of -log Z_0.
-
-    Returns:
-      A dict ready for JSON. `density_low` and `density_high` are bits/dim of x_0, whose unit is a grey level,
-
-          -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
-
-      with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for
-      grey levels, E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over
-      images and of log Z_0 together; None, and so that of log Z_0, where fewer than five chains carry the
-      weight: it is not known then. `.._mean_log` are the same with the mean of log w for the logarithm of the
-        mean weight: looser bounds whose error is known.
-    """
-    D = math.prod(image_shape)
-    nats = D * math.log(2)
-    log_density = images['F'] + D * math.log(schedule.m[0])
-    negative = {
-        'density': D * math.log(pixels.HALF) - log_density,
-        'discrete': images['log_q'] - log_density - images['log_P'],
-    }
-    count = len(log_density)
-    means = {
-        kind: (v.mean(), float(np.std(v, ddof=min(1, count - 1))) / math.sqrt(count))
-        for kind, v in negative.items()
-    }
-    result = {
-        'D': D,
-        'num_images': count,
-        'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (pixels.HALF * schedule.S[0]) ** 2),
-    }
-    for side, estimate, sign in (('low', forward, 1), ('high', reverse, -1)):
-        known = estimate.effective_sample_size >= _FEW_EFFECTIVE
-        ways = {
-            '': (estimate.log_mean, estimate.standard_error if known else None),
-            '_mean_log': (estimate.mean_log, estimate.mean_log_error),
-        }
-        result[f'effective_sample_size_{side}'] = estimate.effective_sample_size
-        for way, (log_z, error) in ways.items():
-            result |= {f'log_z_{side}{way}': sign * log_z, f'log_z_{side}{way}_error': error}
-            for kind, (mean, spread) in means.items():
-                result[f'{kind}_{side}{way}'] = float((mean + sign * log_z) / nats)
-                result[f'{kind}_{side}{way}_error'] = (
-                    None if error is None else math.hypot(spread, error) / nats
-                )
-    return result
 
 
 def _notes(config, result):
@@ -246,9 +149,9 @@ def _notes(config, result):
         notes.append('of the model without a class')
     if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
         notes.append(
-            f'states of level 0 are near the wall at {partition.WALL:g}: log Z depends on where it stands'
+            f'states of level 0 are near the wall at {bridges.WALL:g}: log Z depends on where it stands'
         )
-    if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < _FEW_EFFECTIVE:
+    if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < FEW_EFFECTIVE:
         notes.append(
             'few chains carry the weight, so the error is not known; raise --ais_steps or --hmc_leapfrog'
         )
@@ -288,7 +191,7 @@ def figures(result):
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
         'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 (beyond 0.95 of |y| = '
-        f'{partition.WALL:g})',
+        f'{bridges.WALL:g})',
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 
@@ -315,7 +218,7 @@ def _settings(model, step, weights, options, ais_steps):
                 **values,
                 'mcmc_steps': model.config.diffusion.mcmc_steps,
                 **sampling,
-                'wall': partition.WALL,
+                'wall': bridges.WALL,
             }
         )
     )

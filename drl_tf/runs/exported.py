@@ -176,9 +176,8 @@ def named_weights(model, weights):
 def step_of(version):
     """Step of the checkpoint that an exported model was made of; None where its description is damaged."""
     try:
-        with open(os.path.join(version, DESCRIPTION), encoding='utf-8') as file:
-            return json.load(file)['checkpoint_step']
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
+    except (OSError, ValueError, KeyError):
         return None
 
 

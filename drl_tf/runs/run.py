@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf.base.errors import UserError
-from drl_tf.base.files import LOCK, named, put_aside, write_json
+from drl_tf.base.files import LOCK, named, put_aside, read_json, write_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import checkpoint, exported, json_lines, pictures
 
@@ -108,9 +108,8 @@ class Run:
         if not os.path.exists(path):
             return []
         try:
-            with open(path, encoding='utf-8') as file:
-                return [int(step) for step in json.load(file)]
-        except (ValueError, TypeError, RecursionError) as error:
+            return [int(step) for step in read_json(path, list)]
+        except (ValueError, TypeError) as error:
             raise UserError(
                 f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart'
             ) from error

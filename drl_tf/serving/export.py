@@ -14,7 +14,7 @@ from drl_tf.config import combinations
 from drl_tf.config.config import Evaluation
 from drl_tf.planning import memory
 from drl_tf.runs import checkpoint, exported
-from drl_tf.serving import card, warmup
+from drl_tf.serving import card, provenance, warmup
 from drl_tf.serving.signatures import Export
 
 _ASIDE = 'writing'
@@ -42,7 +42,9 @@ def export(config, workdir, directory, max_samples, weights='ema', step=None):
     """
     check(config, directory)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
-    return write(model, config, step, directory, max_samples, weights, card.history(workdir, step, weights))
+    return write(
+        model, config, step, directory, max_samples, weights, provenance.history(workdir, step, weights)
+    )
 
 
 def check(config, directory):
@@ -51,7 +53,7 @@ def check(config, directory):
     check_writable(directory, '--export_dir')
 
 
-def write(model, config, step, directory, max_samples, weights='ema', history=card.NOTHING):
+def write(model, config, step, directory, max_samples, weights='ema', history=provenance.NOTHING):
     """Writes a model as the next version of a SavedModel, aside and renamed: a server that looks there sees
     it whole.
 
@@ -61,7 +63,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
       step: how many steps it was trained.
       directory, max_samples, weights: as in `export`.
       history: what is known of its training, for the card, and of log Z, for the signature `log_likelihood`;
-        see `card.history`.
+        see `provenance.history`.
 
     Returns:
       Where things are, as {label: text}.
@@ -88,7 +90,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=ca
                 weights,
                 max_samples,
                 log_z,
-                {name: history[name] for name in card.BEGINNING},
+                {name: history[name] for name in provenance.BEGINNING},
             )
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)

@@ -86,6 +86,48 @@ def assert_same(first, second, step, rounding=_ROUNDING):
                 )
 
 
+class Runs:
+    """Starts the tiny run of a recipe, each time in a process of its own.
+
+    Args:
+      recipe: 't6' or 'cdrl'.
+    """
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+        self.processes = multiprocessing.get_context('forkserver')
+        self.processes.set_forkserver_preload(['drl_tf.training.train', 'drl_tf.evaluation.evaluate'])
+        self._start(int).join()
+
+    def _start(self, target, *arguments):
+        process = self.processes.Process(target=target, args=arguments)
+        process.start()
+        return process
+
+    def finish(self, workdir):
+        """Runs to the end; returns how many seconds that took."""
+        begin = time.monotonic()
+        process = self._start(train, workdir, self.recipe)
+        process.join()
+        _check_exit(process, workdir)
+        return time.monotonic() - begin
+
+    def kill(self, workdir, instant):
+        """Kills a new run after `instant` seconds; returns False if it had ended by then."""
+        process = self._start(train, workdir, self.recipe)
+        process.join(instant)
+        if process.exitcode is not None:
+            _check_exit(process, workdir)
+            return False
+        process.kill()
+        process.join()
+        return True
+
+
+def _check_exit(process, workdir):
+    assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
+
+
 def survivors(recipe, kills, directory, seed=0):
     """How many of `kills` killed runs ended as the one that was left alone did; prints each, and what a kill
     cost.
@@ -96,39 +138,23 @@ def survivors(recipe, kills, directory, seed=0):
       directory: a `pathlib.Path` for the runs.
       seed: of the instants.
     """
-    processes = multiprocessing.get_context('forkserver')
-    processes.set_forkserver_preload(['drl_tf.training.train', 'drl_tf.evaluation.evaluate'])
-
-    def start(target, *arguments):
-        process = processes.Process(target=target, args=arguments)
-        process.start()
-        return process
-
-    def finish(workdir):
-        begin, process = time.monotonic(), start(train, workdir, recipe)
-        process.join()
-        assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
-        return time.monotonic() - begin
-
-    start(int).join()
-    duration, instants = finish(directory / 'alone'), random.Random(seed)
-    alone, survived, lost, torn = state(directory / 'alone'), 0, [], 0
+    runs = Runs(recipe)
+    duration = runs.finish(directory / 'alone')
+    alone = state(directory / 'alone')
+    instants = random.Random(seed)
+    survived = 0
+    torn = 0
+    lost = []
     while len(lost) < kills:
         workdir = directory / f'killed-{len(lost)}'
-        process, instant = start(train, workdir, recipe), instants.uniform(0, duration)
-        process.join(instant)
-        if process.exitcode is not None:
-            assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
+        instant = instants.uniform(0, duration)
+        if not runs.kill(workdir, instant):
             shutil.rmtree(workdir)
             continue
-        process.kill()
-        process.join()
-        steps, writing = checkpoint.steps(workdir), [*workdir.rglob('*writing*')]
-        lost.append(instant + finish(workdir) - duration)
-        survived, torn = survived + equal(state(workdir), alone), torn + bool(writing)
-        where = (
-            f'newest checkpoint {steps[-1] if steps else "none"}{", a file half written" if writing else ""}'
-        )
+        where = _left_behind(workdir)
+        torn += _is_torn(workdir)
+        lost.append(instant + runs.finish(workdir) - duration)
+        survived += equal(state(workdir), alone)
         print(
             f'{recipe}: killed after {instant:.1f} of {duration:.1f} s, {where}: {survived}/{len(lost)} '
             'bit-equal',
@@ -138,6 +164,17 @@ def survivors(recipe, kills, directory, seed=0):
         f'{recipe}: {torn} kills within the writing of a file; a kill cost {np.mean(lost):.1f} s on average'
     )
     return survived
+
+
+def _is_torn(workdir):
+    return any(workdir.rglob('*writing*'))
+
+
+def _left_behind(workdir):
+    """What a killed run left, in words."""
+    steps = checkpoint.steps(workdir)
+    torn = ', a file half written' if _is_torn(workdir) else ''
+    return f'newest checkpoint {steps[-1] if steps else "none"}{torn}'
 
 
 def main(_):

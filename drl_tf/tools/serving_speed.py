@@ -18,8 +18,8 @@ import numpy as np
 from drl_tf.cli import parsing
 from drl_tf.core.cooperative import build_model
 from drl_tf.serving import export
-from drl_tf.tools import model_server
-from drl_tf.tools.model_server import request_of
+from drl_tf.tools import model_server_models
+from drl_tf.tools.model_server_models import request_of
 
 BATCHES, THREADS, SIGNATURES = (1, 8, 64), (1, 8), ('energy', 'sample')
 
@@ -31,7 +31,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         path, begin = pathlib.Path(options.model or digits(directory)), time.perf_counter()
-        version = model_server.Version(path)
+        version = model_server_models.Version(path)
         print(
             f'{len(os.sched_getaffinity(0))} CPU cores; loaded and warmed up in '
             f'{time.perf_counter() - begin:.1f} s'

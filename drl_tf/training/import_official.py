@@ -6,7 +6,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.base.files import write_json
 from drl_tf.config import config as configuration
 from drl_tf.distributed import workers
-from drl_tf.runs import authors_checkpoint, checkpoint
+from drl_tf.runs import authors_checkpoint, authors_weights, checkpoint
 from drl_tf.training.optimizers import compiled_model
 
 
@@ -27,7 +27,7 @@ def import_official(config, workdir, prefix, weights='model_ema'):
       UserError: the workdir holds a run or is in use, or the checkpoint is damaged or of another network.
     """
     model = compiled_model(config)
-    iteration = authors_checkpoint.load_weights(model.network, prefix, weights)
+    iteration = authors_weights.load_weights(model.network, prefix, weights)
     model.ema_network.set_weights(model.network.get_weights())
     with workers.held(workdir):
         if checkpoint.steps(workdir) or os.path.exists(os.path.join(workdir, configuration.FILE_NAME)):

@@ -10,7 +10,7 @@ from drl_tf.core import sampling
 from drl_tf.core.diffusion import at
 from drl_tf.core.langevin import value_gradient
 from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.runs import authors_checkpoint
+from drl_tf.runs import authors_weights
 
 
 @pytest.fixture(scope='module')
@@ -23,7 +23,7 @@ def expected():
 def model():
     options = config.Config().replace(image_size=32, image_channels=3, channels=8, num_res_blocks=1)
     model = RecoveryLikelihood(options)
-    authors_checkpoint.load_weights(model.network, str(FIXTURE / 'ckpt-iter12345'))
+    authors_weights.load_weights(model.network, str(FIXTURE / 'ckpt-iter12345'))
     return model
 
 

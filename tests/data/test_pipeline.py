@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from drl_tf.config import config
-from drl_tf.data import digits, images, pipeline, table, tfds_datasets
+from drl_tf.data import digits, images, pipeline, table, tfds_datasets, tfds_reading
 
 COUNT = 50
 BATCH = 8
@@ -29,7 +29,7 @@ def cifar(request, tmp_path, prepare):
 @pytest.fixture
 def streamed(monkeypatch):
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
-    monkeypatch.setattr(tfds_datasets, '_RECORDS_SHUFFLED', 24)
+    monkeypatch.setattr(tfds_reading, '_RECORDS_SHUFFLED', 24)
 
 
 def cifar_of(count, shards, tmp_path, prepare):
@@ -161,9 +161,9 @@ def test_a_part_of_a_split_can_be_streamed(tmp_path, prepare):
     data = table.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
     builder = tfds_datasets.open_builder(data)
     streamed = list(
-        tfds_datasets.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator()
+        tfds_reading.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator()
     )
-    loaded = tfds_datasets.load(builder, 'train[10%:]', data)
+    loaded = tfds_reading.load(builder, 'train[10%:]', data)
     assert sorted(image.tobytes() for image, _ in streamed) == sorted(image.tobytes() for image in loaded)
 
 

@@ -9,7 +9,7 @@ from helpers.tiny import TINY, refused
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import images, pipeline, tfds_datasets
+from drl_tf.data import images, pipeline, tfds_datasets, tfds_reading
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_file_system_that_fails_is_no_damage(tmp_path, prepare, bucket, monkey
                 patch.setattr(gpath.PosixGPath, 'stat', fail)
             else:
                 patch.setattr(tf.data.Dataset, 'as_numpy_iterator', fail)
-            tfds_datasets.load(builder or tfds_datasets.open_builder(data), 'train', data)
+            tfds_reading.load(builder or tfds_datasets.open_builder(data), 'train', data)
         return str(raised.value)
 
     line = refused_by(bucket, 'cannot be reached')

@@ -4,7 +4,7 @@ import requests
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import emoji, images, pipeline, table, tfds_datasets
+from drl_tf.data import emoji, images, pipeline, table, tfds_datasets, tfds_reading
 
 
 def smooth_pictures(height, width):
@@ -158,4 +158,4 @@ def test_files_of_another_kind_cannot_be_streamed(tmp_path, cifar, monkeypatch):
     metadata.write_text(metadata.read_text().replace('"tfrecord"', '"array_record"'))
     monkeypatch.setattr(type(builder.info), 'file_format', 'array_record')
     with pytest.raises(UserError, match='must hold TFRecord files'):
-        tfds_datasets.stream(builder, 'train', data_of('cifar10', tmp_path), 0, 4, 0, slice(None))
+        tfds_reading.stream(builder, 'train', data_of('cifar10', tmp_path), 0, 4, 0, slice(None))

@@ -11,7 +11,7 @@ from helpers.gaussians import exact_density
 from helpers.tiny import TINY, call, refused
 
 from drl_tf.core import diffusion, noise
-from drl_tf.experiments import likelihood, partition
+from drl_tf.experiments import bits_per_dim, bridges, partition
 from drl_tf.experiments.annealing import Estimate
 
 SCHEDULE = diffusion.t1k()
@@ -23,8 +23,8 @@ def exactly(log_z):
 
 
 def terms(grey, density, eps):
-    log_density = partition.within_wall(density(tf.zeros([1], tf.int32)))
-    return likelihood.terms_of_images(SCHEDULE, log_density, grey, eps)
+    log_density = bridges.within_wall(density(tf.zeros([1], tf.int32)))
+    return bits_per_dim.terms_of_images(SCHEDULE, log_density, grey, eps)
 
 
 def test_the_density_of_gaussian_data_is_its_entropy():
@@ -39,7 +39,7 @@ def test_the_density_of_gaussian_data_is_its_entropy():
         grey.astype(np.uint8), exact_density(SCHEDULE, mean, variance), noise.normal([3, 4], grey.shape)
     )
     log_z = 2 * np.log(2 * np.pi * M**2 * (A**2 * variance + S**2))
-    found = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, exactly(log_z), exactly(-log_z))
+    found = bits_per_dim.bits_per_dim(SCHEDULE, (2, 2, 1), images, exactly(log_z), exactly(-log_z))
     v = 127.5**2 * (A**2 * variance + S**2)
     assert (
         found['density_low']
@@ -56,13 +56,15 @@ def test_log_z_moves_the_figures():
     grey = np.full([100, 2, 2, 1], 130, np.uint8)
     images = terms(grey, exact_density(SCHEDULE, 0.0, 0.5), noise.normal([3, 4], grey.shape))
     low, high = Estimate(5.0, 0.5, 6.0, 4.0, 0.1), Estimate(-7.0, 0.0, 9.0, -7.5, 0.2)
-    found = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low, high)
+    found = bits_per_dim.bits_per_dim(SCHEDULE, (2, 2, 1), images, low, high)
     for kind in ('density', 'discrete'):
         assert found[f'{kind}_high'] - found[f'{kind}_low'] == pytest.approx(2 / (4 * np.log(2)))
         spread = found[f'{kind}_high_error'] * 4 * np.log(2)
         assert found[f'{kind}_low_error'] * 4 * np.log(2) == pytest.approx(np.hypot(spread, 0.5))
     assert (found['log_z_low'], found['log_z_high'], found['log_z_high_mean_log']) == (5.0, 7.0, 7.5)
-    few = likelihood.bits_per_dim(SCHEDULE, (2, 2, 1), images, low._replace(effective_sample_size=4.9), high)
+    few = bits_per_dim.bits_per_dim(
+        SCHEDULE, (2, 2, 1), images, low._replace(effective_sample_size=4.9), high
+    )
     assert (
         few['density_low_error'] is few['log_z_low_error'] is None and few['log_z_low_mean_log_error'] == 0.1
     )
@@ -80,11 +82,11 @@ def test_bins_are_those_of_a_gaussian(u):
     """They sum to 1 over the grey levels, the outer ones reaching to infinity, and have the density's values
     far up the tail."""
     mean, std = np.float64(u) + 0.3, 1.275
-    probabilities = np.exp(likelihood._log_bins(np.arange(256), np.full(256, mean), std))
+    probabilities = np.exp(bits_per_dim._log_bins(np.arange(256), np.full(256, mean), std))
     assert probabilities.sum() == pytest.approx(1, abs=1e-12)
     for distance in (-9, 9):
         grey = np.array([100 + distance])
-        bins = likelihood._log_bins(grey, np.array([100.0]), 1.0)
+        bins = bits_per_dim._log_bins(grey, np.array([100.0]), 1.0)
         z = np.linspace(distance - 0.5, distance + 0.5, 100_001)
         integral = np.mean(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
         assert bins[0] == pytest.approx(np.log(integral), rel=1e-6)
@@ -108,7 +110,7 @@ def test_the_discrete_bound_is_a_bound():
     p = np.exp(-((x_0 - A * mean) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
     total = 0.0
     for u in range(0, 256, 5):
-        inner = np.exp(likelihood._log_bins(np.full(x_0.shape, u), (x_0 / A + 1) * 127.5, S / A * 127.5))
+        inner = np.exp(bits_per_dim._log_bins(np.full(x_0.shape, u), (x_0 / A + 1) * 127.5, S / A * 127.5))
         probability = np.sum(p * inner) * (x_0[1] - x_0[0])
         value, error = bound(u, mean, variance, 4000)
         assert np.exp(-value) < probability * (1 + 4 * error)
@@ -123,7 +125,7 @@ def test_the_discrete_bound_in_closed_form():
     u, mean, variance = 77, 0.2, 0.05
     x, v = 77 / 127.5 - 1, A**2 * variance + S**2
     z = np.linspace(-8, 8, 20_001)
-    log_bins = likelihood._log_bins(np.full(z.shape, u), ((A * x + S * z) / A + 1) * 127.5, S / A * 127.5)
+    log_bins = bits_per_dim._log_bins(np.full(z.shape, u), ((A * x + S * z) / A + 1) * 127.5, S / A * 127.5)
     expected_log_bins = np.sum(log_bins * np.exp(-(z**2) / 2)) / np.sum(np.exp(-(z**2) / 2))
     expected = (
         -0.5 * np.log(2 * np.pi * np.e * S**2)

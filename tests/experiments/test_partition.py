@@ -9,7 +9,7 @@ from helpers.flips import flipped
 from helpers.gaussians import exact_density
 
 from drl_tf.core import diffusion, noise
-from drl_tf.experiments import annealing, partition
+from drl_tf.experiments import annealing, bridges, partition
 
 MEAN, VARIANCE, SHAPE = 0.3, 1e-3, (8, 8, 1)
 SIZE = 64
@@ -32,7 +32,7 @@ def exact_samples(schedule):
 
 
 def both_sides(schedule, num_steps, directory, options=OPTIONS, moved=lambda count: None):
-    path = partition.bridges(schedule, num_steps)
+    path = bridges.spaced(schedule, num_steps)
     sides = partition.Partition(path, exact_density(schedule, MEAN, VARIANCE), SHAPE, options, str(directory))
     return sides.forward(moved), sides.reverse(exact_samples(schedule), 0, moved), sides
 
@@ -41,7 +41,7 @@ def both_sides(schedule, num_steps, directory, options=OPTIONS, moved=lambda cou
     ('schedule', 'num_steps'), [(diffusion.t1k(), 1), (diffusion.t1k(), 1500), (diffusion.t6(), 700)]
 )
 def test_bridges_pass_every_level_and_step_evenly_in_the_noise(schedule, num_steps):
-    path = partition.bridges(schedule, num_steps)
+    path = bridges.spaced(schedule, num_steps)
     T = schedule.num_levels
     assert (path.level[0], path.beta[0]) == (T - 1, 0) and (path.level[-1], path.beta[-1]) == (0, 1)
     np.testing.assert_array_equal(path.level[path.beta == 1], np.arange(T)[::-1])
@@ -56,13 +56,13 @@ def test_densities_on_the_way():
     """At beta = 0 the truncated normal, at 1 the marginal, between them the mixture of the logarithms;
     mirrored at the wall."""
     schedule = diffusion.t1k(4)
-    path = partition.bridges(schedule, 40)
+    path = bridges.spaced(schedule, 40)
     density_of, y = (
         path.density_of(exact_density(schedule, MEAN, VARIANCE)),
         noise.normal([1, 2], [3, *SHAPE]),
     )
     marginal = [exact_density(schedule, MEAN, VARIANCE)(tf.fill([3], t))(y) for t in range(4)] + [
-        partition.log_normal(y)
+        bridges.log_normal(y)
     ]
     assert set(path.level[path.beta == 1]) == {0, 1, 2, 3}
     for k, (t, beta) in enumerate(zip(path.level, path.beta, strict=True)):
@@ -76,18 +76,18 @@ def test_densities_on_the_way():
             density_of(tf.constant(5))(image), density_of(tf.constant(5))(inside), rtol=1e-5
         )
     np.testing.assert_array_equal(
-        np.isfinite(partition.within_wall(partition.log_normal)(images[0])), [True, False, True]
+        np.isfinite(bridges.within_wall(bridges.log_normal)(images[0])), [True, False, True]
     )
     normal = -0.5 * np.sum(y.numpy() ** 2, axis=(1, 2, 3)) - SIZE / 2 * np.log(2 * np.pi)
-    np.testing.assert_allclose(partition.log_normal(y), normal, rtol=1e-5)
+    np.testing.assert_allclose(bridges.log_normal(y), normal, rtol=1e-5)
 
 
 def test_the_normal_is_cut_at_the_wall(monkeypatch):
     """With a wall at 1 its normaliser is 0.6827 per number, and no sample is beyond."""
-    monkeypatch.setattr(partition, 'WALL', 1.0)
+    monkeypatch.setattr(bridges, 'WALL', 1.0)
     y = tf.random.stateless_uniform([200_000, 1, 1, 1], [1, 2], -1, 1)
-    assert 2 * np.mean(np.exp(partition.log_normal(y))) == pytest.approx(1, abs=2e-3)
-    y = partition.sample_normal([1000, 2, 2, 1], tf.constant([1, 2]))
+    assert 2 * np.mean(np.exp(bridges.log_normal(y))) == pytest.approx(1, abs=2e-3)
+    y = bridges.sample_normal([1000, 2, 2, 1], tf.constant([1, 2]))
     assert np.abs(y).max() <= 1 and np.std(y) == pytest.approx(0.5396, abs=0.02)
 
 
@@ -117,19 +117,19 @@ def leaning(slope):
 
     def samples(first, count):
         u = tf.random.stateless_uniform([count, *SHAPE], noise.fold(tf.constant([5, 6]), first))
-        return partition.WALL + tf.math.log(u + (1 - u) * np.exp(-2 * slope * partition.WALL)) / slope
+        return bridges.WALL + tf.math.log(u + (1 - u) * np.exp(-2 * slope * bridges.WALL)) / slope
 
     return (
         diffusion.t1k(levels),
         density_at,
         samples,
-        numbers * np.log(2 * np.sinh(slope * partition.WALL) / slope),
+        numbers * np.log(2 * np.sinh(slope * bridges.WALL) / slope),
     )
 
 
 def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
     schedule, density_at, samples, truth = leaning(0.5)
-    sides = partition.Partition(partition.bridges(schedule, 200), density_at, SHAPE, OPTIONS, str(tmp_path))
+    sides = partition.Partition(bridges.spaced(schedule, 200), density_at, SHAPE, OPTIONS, str(tmp_path))
     low, high = sides.forward(lambda count: None), sides.reverse(samples, 0, lambda count: None)
     assert low.estimate.mean_log < truth < -high.estimate.mean_log
     assert -high.estimate.log_mean - low.estimate.log_mean < 8
@@ -154,7 +154,7 @@ def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
     """Chains that start three times too wide weigh too much at first, and their figure is no bound; after a
     long run it is right."""
     schedule = diffusion.t1k(30)
-    path, found = partition.bridges(schedule, 300), {}
+    path, found = bridges.spaced(schedule, 300), {}
     centre = schedule.m[0] * schedule.A[0] * MEAN
 
     def wide(first, count):

@@ -22,7 +22,7 @@ from drl_tf.cli.main import main
 from drl_tf.config import config
 from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.data import pipeline
-from drl_tf.runs import authors_checkpoint, checkpoint
+from drl_tf.runs import authors_weights, checkpoint
 from drl_tf.training.optimizers import compiled_model
 
 OFFICIAL = FIXTURE / 'ckpt-iter12345'
@@ -197,7 +197,7 @@ def test_further_training_starts_at_its_level(further):
     prefix, root = further
     trained, still = losses_of(root / 'further'), losses_of(root / 'still')
     model = compiled_model(config.load(root / 'run'))
-    authors_checkpoint.load_weights(model.network, prefix)
+    authors_weights.load_weights(model.network, prefix)
     data = pipeline.training_images(model.config.data, 8, model.config.training.seed)
     first = model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0).history['loss'][0]
     assert trained[0] == pytest.approx(first, rel=1e-5)
@@ -354,7 +354,7 @@ def test_damaged_files_are_refused_or_read_as_they_were(tmp_path_factory, name, 
     (directory / name).write_bytes(data.draw(damaged(content)))
     prefix = str(directory / OFFICIAL.name)
     try:
-        authors_checkpoint.load_weights(network, prefix)
+        authors_weights.load_weights(network, prefix)
     except UserError as error:
         assert prefix in str(error) and len(str(error)) < 1000
     else:
@@ -367,7 +367,7 @@ def test_damaged_files_are_refused_or_read_as_they_were(tmp_path_factory, name, 
 def official_network():
     """The network of the reference numbers, and its weights."""
     network = EnergyNetwork(config.Network(channels=8, num_res_blocks=1), (32, 32, 3))
-    authors_checkpoint.load_weights(network, str(OFFICIAL))
+    authors_weights.load_weights(network, str(OFFICIAL))
     return network, network.get_weights()
 
 

@@ -11,7 +11,7 @@ from helpers.tiny import call
 
 import drl_tf
 from drl_tf.config import config as configuration
-from drl_tf.serving import card
+from drl_tf.serving import provenance
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_history_is_that_of_the_step(workdir):
     for name, changes in {'a': {}, 'b': {'step': 3}, 'c': {'weights': 'raw'}}.items():
         (workdir / 'evaluation' / f'{name}.json').write_text(json.dumps({**RESULT, **changes}))
     (workdir / 'evaluation' / 'd.json').write_text('{"step": 4')
-    found = card.history(str(workdir), 4, 'ema')
+    found = provenance.history(str(workdir), 4, 'ema')
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     assert found['evaluations'] == [RESULT]
     assert found['seconds'] == pytest.approx(sum(8 / line['images_per_second'] for line in lines))
@@ -46,7 +46,7 @@ def test_the_history_is_that_of_the_step(workdir):
     )
     assert found['likelihood'] is None
     (workdir / 'metrics.jsonl').write_text('{"step": 1,\n')
-    assert card.history(str(workdir), 4, 'ema')['seconds'] is None
+    assert provenance.history(str(workdir), 4, 'ema')['seconds'] is None
 
 
 def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
@@ -66,8 +66,8 @@ def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
         'd': {'step': 3, 'num_chains': 99},
     }.items():
         (workdir / 'likelihood' / f'{name}.json').write_text(json.dumps({**known, **changes}))
-    assert card.history(str(workdir), 4, 'ema')['likelihood'] == {**known, 'transitions': 30}
-    assert card.history(str(workdir), 4, 'raw')['likelihood'] is None
+    assert provenance.history(str(workdir), 4, 'ema')['likelihood'] == {**known, 'transitions': 30}
+    assert provenance.history(str(workdir), 4, 'raw')['likelihood'] is None
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     ):
         assert words in text, words
     assert not [words for words in OF_A_RUN if words in text], text
-    assert card.history(str(version), 9, 'ema')['fitted_steps'] == 5
+    assert provenance.history(str(version), 9, 'ema')['fitted_steps'] == 5
     assert configuration.load(str(version)).training == configuration.load(str(workdir)).training
 
 
@@ -140,4 +140,4 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
     ):
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text
-    assert card.history(str(version), 4, 'ema')['origin'] == {**origin, 'official_checkpoint': 'ckpt'}
+    assert provenance.history(str(version), 4, 'ema')['origin'] == {**origin, 'official_checkpoint': 'ckpt'}

@@ -26,7 +26,7 @@ from tensorflow_serving.apis import prediction_log_pb2, prediction_service_pb2_g
 from tensorflow_serving.config import model_server_config_pb2
 
 from drl_tf.runs import exported
-from drl_tf.tools.model_server import request_of
+from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def body_of(document):
     )
 
 
-STAND_IN = [sys.executable, ROOT / 'tests' / 'model_server.py']
+STAND_IN = [sys.executable, '-m', 'drl_tf.tools.model_server']
 SERVERS = [
     pytest.param(STAND_IN, id='stand-in'),
     pytest.param(

@@ -20,8 +20,8 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.serving import export
 from drl_tf.serving.signatures import Export, decode_png
-from drl_tf.tools import model_server
-from drl_tf.tools.model_server import request_of
+from drl_tf.tools import model_server_models
+from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +29,10 @@ CLEAN = """
 import pathlib, sys
 import numpy as np
 import tensorflow.compat.v1 as tf
-import model_server
+import model_server_models
 from tensorflow_serving.apis import predict_pb2
 
-version = model_server.Version(pathlib.Path(sys.argv[1]))
+version = model_server_models.Version(pathlib.Path(sys.argv[1]))
 assert version.warmed_up == len(version.signatures)
 out = {'signatures': sorted(version.signatures)}
 with np.load(sys.argv[2]) as x:
@@ -58,7 +58,7 @@ def model(small_export):
 
 @pytest.fixture(scope='module')
 def version(small_export):
-    return model_server.Version(small_export)
+    return model_server_models.Version(small_export)
 
 
 def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, version, tmp_path):
@@ -83,7 +83,7 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
     np.savez(tmp_path / 'in.npz', **feeds)
     done = subprocess.run(
         [sys.executable, '-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz'],
-        cwd=ROOT / 'tests',
+        cwd=ROOT / 'drl_tf' / 'tools',
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
@@ -171,7 +171,7 @@ def test_a_polling_server_sees_whole_versions_alone(small_export, tmp_path):
     answers; then a sound one."""
     base = tmp_path / 'digits'
     shutil.copytree(small_export, base / '1')
-    model = model_server.Model(model_server_config_pb2.ModelConfig(name='digits', base_path=str(base)))
+    model = model_server_models.Model(model_server_config_pb2.ModelConfig(name='digits', base_path=str(base)))
     model.poll()
     request = request_of('energy', inputs(1, ('images', 'level')))
     first = model.find(request.model_spec).predict(request)['energy']

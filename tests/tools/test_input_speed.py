@@ -4,7 +4,7 @@ as training would."""
 import pytest
 from helpers.tiny import ROOT
 
-from drl_tf.data import table, tfds_datasets
+from drl_tf.data import table, tfds_reading
 from drl_tf.tools import input_speed
 
 FLAGS = ROOT / 'flags'
@@ -46,8 +46,8 @@ def test_each_is_read_as_training_would(monkeypatch, tmp_path, dataset, size, pl
 def test_imagenet_is_streamed_with_its_classes(monkeypatch, tmp_path):
     monkeypatch.setattr(input_speed, '_SMALL_PICTURES', 40)
     streamed = []
-    stream = tfds_datasets.stream
-    monkeypatch.setattr(tfds_datasets, 'stream', lambda *args: streamed.append(args) or stream(*args))
+    stream = tfds_reading.stream
+    monkeypatch.setattr(tfds_reading, 'stream', lambda *args: streamed.append(args) or stream(*args))
     data = input_speed._on_disk(input_speed.preset('imagenet32', 32, 'cdrl').data, tmp_path)
     given, of_one_core = input_speed._speed(data, 8, 0.1, in_memory=False)
     assert given > 0 and of_one_core > 0 and len(streamed) == 1 and data.num_classes == 1000

@@ -1,0 +1,83 @@
+"""Assigns the weights in a checkpoint of the authors' code to a network of the same architecture."""
+
+from drl_tf.core.networks.energy import Block
+from drl_tf.core.networks.layers import Attention, Downsample, Normalisation
+from drl_tf.runs.authors_checkpoint import Variables
+
+
+def load_weights(network, prefix, weights='model_ema'):
+    """Assigns a checkpoint's weights, and its stored u, to a network of the same architecture.
+
+    Args:
+      network: an `EnergyNetwork`.
+      prefix: path of the checkpoint, with or without `.index`.
+      weights: 'model_ema' or 'model' (the raw ones).
+
+    Returns:
+      The authors' counter of training iterations, an int; None where there is none.
+
+    Raises:
+      UserError: there is no such checkpoint, it is damaged, or its variables are not those of the network.
+    """
+    variables = Variables(prefix, weights)
+    mine = {
+        f'{path}/{key}': variable
+        for path, layer in _layer_paths(network)
+        for variable, key in _variable_keys(layer)
+    }
+    variables.compare({name: tuple(variable.shape) for name, variable in mine.items()})
+    variables.verify()
+    for name, variable in mine.items():
+        variable.assign(variables.read(name))
+    return variables.iteration()
+
+
+def _variable_keys(layer):
+    """Pairs of a layer's variables and their names in the authors' checkpoints."""
+    if isinstance(layer, Normalisation):
+        return [(layer.scale, 'gamma'), (layer.offset, 'beta')]
+    kernel, inner = ('w', 'layer/') if layer.spectral_norm else ('W', '')
+    pairs = [(layer.kernel, kernel), (layer.bias, inner + 'b'), (layer.gain, inner + 'g')]
+    if layer.spectral_norm:
+        pairs.append((layer.u, 'sn_u'))
+    return [pair for pair in pairs if pair[0] is not None]
+
+
+def _layer_paths(network):
+    """Yields (path in the checkpoint, layer) for every layer of the network that has variables."""
+    yield 'conv2d_in/conv', network.conv_in
+    for index, layer in enumerate((network.time1, network.time2, network.time_out)):
+        yield f'temb_dense_{index}/dense', layer
+    resolution, block, attention = 0, 0, 0
+    for stage in network.stages:
+        if isinstance(stage, Block):
+            yield from _of_block(f'res_levels/{resolution}/{block}', stage)
+            block += 1
+        elif isinstance(stage, Attention):
+            yield from _of_attention(f'attn_s/16/{attention}', stage)
+            attention += 1
+        elif isinstance(stage, Downsample):
+            if stage.conv:
+                yield f'downsample_s/{resolution}/conv2d/conv', stage.conv
+            resolution, block = resolution + 1, 0
+
+
+def _of_block(root, block):
+    for name, norm in (('normalize_1', block.norm1), ('normalize_2', block.norm2)):
+        if isinstance(norm, Normalisation):
+            yield f'{root}/{name}/norm', norm
+    yield f'{root}/conv2d_1/conv', block.conv1
+    yield f'{root}/conv2d_2/conv', block.conv2
+    yield f'{root}/dense/dense', block.time
+    if block.shortcut:
+        yield (
+            f'{root}/{"conv2d_shortcut/conv" if block.shortcut.kernel_size else "nin_shortcut/nin"}',
+            block.shortcut,
+        )
+
+
+def _of_attention(root, attention):
+    if isinstance(attention.norm, Normalisation):
+        yield f'{root}/normalize/norm', attention.norm
+    for name, layer in zip(('nin_q', 'nin_k', 'nin_v', 'nin_proj_out'), attention.affines(), strict=True):
+        yield f'{root}/{name}/nin', layer
