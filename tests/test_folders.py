@@ -81,3 +81,36 @@ def test_the_papers_need_nothing_but_numbers():
 
 def test_two_modules_lie_at_the_top():
     assert {path.name for path in PACKAGE.glob('*.py')} == {'__init__.py', 'api.py'}
+
+
+def lines_of_code(function, lines):
+    """How many lines a function has that are neither blank, nor a comment, nor its docstring."""
+    body = function.body
+    documented = ast.get_docstring(function) is not None
+    docstring = range(body[0].lineno, body[0].end_lineno + 1) if documented else ()
+    numbers = range(function.lineno, function.end_lineno + 1)
+    texts = (lines[number - 1].strip() for number in numbers if number not in docstring)
+    return sum(bool(text) and not text.startswith('#') for text in texts)
+
+
+def test_lines_of_code_are_counted():
+    source = (
+        'def f(\n    x,\n):\n    """One.\n\n    Two.\n    """\n    # A comment.\n\n    return x  # Back.\n'
+    )
+    assert lines_of_code(ast.parse(source).body[0], source.splitlines()) == 4
+    assert lines_of_code(ast.parse('def f(): pass').body[0], ['def f(): pass']) == 1
+
+
+def test_functions_have_at_most_40_lines():
+    long = []
+    for path, tree in modules().items():
+        lines = (PACKAGE / path).read_text().splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and (count := lines_of_code(node, lines)) > 40:
+                long.append(f'{path}: {node.name} has {count}')
+    assert not long
+
+
+def test_files_have_at_most_300_lines():
+    counts = {str(path): len((PACKAGE / path).read_text().splitlines()) for path in modules()}
+    assert not {path: count for path, count in counts.items() if count > 300}
