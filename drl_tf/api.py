@@ -14,7 +14,7 @@ import tensorflow as tf
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
-from drl_tf.config.groups import GUIDANCE_BOUNDS
+from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core import noise
 from drl_tf.core.cooperative import build_model
 from drl_tf.core.diffusion import at

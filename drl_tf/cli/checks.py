@@ -4,10 +4,10 @@ import os
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli.command import MODES, SCORED, export_directory, labels_of, num_scored
-from drl_tf.cli.option_table import READ_BY, SET_BY_ROWS, readers
+from drl_tf.cli.command_options import MODES, SCORED, export_directory, labels_of, num_scored
+from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
 from drl_tf.config import combinations
-from drl_tf.config.options import text
+from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
 
 _OF_IMAGES = ('stats', 'likelihood', *SCORED)

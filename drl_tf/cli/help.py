@@ -5,7 +5,7 @@ import dataclasses
 from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, WorkerLost
 from drl_tf.cli import parsing
-from drl_tf.config.options import kind
+from drl_tf.config.option_fields import kind
 
 WRONG_USE = 2
 INTERRUPTED = 130

@@ -13,10 +13,10 @@ from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, printable
 from drl_tf.cli import parsing
 from drl_tf.cli.checks import check_command, check_configuration
-from drl_tf.cli.command import Command
+from drl_tf.cli.command_options import Command
 from drl_tf.cli.help import INTERRUPTED, WRONG_USE, help_text
 from drl_tf.cli.quiet import quiet_start
-from drl_tf.config import options
+from drl_tf.config import option_fields
 from drl_tf.distributed import cluster
 
 _LONGEST_LINE = 2000
@@ -67,7 +67,7 @@ def _run(argv):
         return 0
     command, devices = parsing.group_of(Command, values), parsing.group_of(cluster.Devices, values)
     for group in (command, devices):
-        options.check(group)
+        option_fields.check(group)
     check_command(command, {name: values[name].value for name in values if values[name].present})
     cluster.chosen(devices)
     config, workdir = parsing.resolve(command, values, argv)

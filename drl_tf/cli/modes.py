@@ -4,7 +4,7 @@ seconds."""
 import dataclasses
 
 from drl_tf.cli import checks
-from drl_tf.cli.command import MODES, export_directory, labels_of, num_scored
+from drl_tf.cli.command_options import MODES, export_directory, labels_of, num_scored
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint, exported

@@ -13,9 +13,9 @@ from absl import flags
 import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
-from drl_tf.cli.command import Command
+from drl_tf.cli.command_options import Command
 from drl_tf.config import config as configuration
-from drl_tf.config import options
+from drl_tf.config import option_fields
 from drl_tf.distributed import cluster
 
 _LONGEST_NAME = 100
@@ -83,10 +83,10 @@ def _goes_on(command, values):
 
 def _begun(command, values, argv):
     """The configuration that flags and presets give, and the workdir, by default `runs/<what it is>`."""
-    from drl_tf.data import table
+    from drl_tf.data import dataset_table
 
     values = with_presets(values, argv)
-    config = _config(values, table.resolve(group_of(configuration.Data, values)))
+    config = _config(values, dataset_table.resolve(group_of(configuration.Data, values)))
     kind = 'ablation' if 'ablate' in command.mode else config.diffusion.recipe
     name = f'{config.data.dataset}_{config.data.image_size}_{kind}'
     return config, command.workdir or os.path.join('runs', name)
@@ -94,7 +94,7 @@ def _begun(command, values, argv):
 
 def _stored(command, values):
     """The configuration of the run in the workdir, or of --model, with the flags that may differ from it."""
-    from drl_tf.data import table
+    from drl_tf.data import dataset_table
     from drl_tf.runs import exported
 
     version = exported.find(command.model) if command.model else None
@@ -110,7 +110,7 @@ def _stored(command, values):
     )
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
-    config = dataclasses.replace(config, data=table.resolve(config.data))
+    config = dataclasses.replace(config, data=dataset_table.resolve(config.data))
     differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
     if differences:
         raise UserError(
@@ -134,20 +134,20 @@ def _with_network(command, values, argv):
     fields = [field for group in configuration.groups() for field in dataclasses.fields(group.type)]
     given = {field.name: _value(field, values) for field in fields if values[field.name].present}
     found = authors_checkpoint.options(command.official_checkpoint, command.official_weights, given)
-    argv = [*argv, *(f'--{name}={options.text(value)}' for name, value in found.items())]
+    argv = [*argv, *(f'--{name}={option_fields.text(value)}' for name, value in found.items())]
     return parse(argv), argv
 
 
 def with_presets(values, argv):
     """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset
     and recipe."""
-    from drl_tf.data import table
+    from drl_tf.data import dataset_table
 
     for group in (configuration.Data, configuration.Diffusion):
-        options.check(group_of(group, values))
-    dataset = table.find_spec(values.dataset).presets or values.dataset
+        option_fields.check(group_of(group, values))
+    dataset = dataset_table.find_spec(values.dataset).presets or values.dataset
     values = parse(argv, _existing(dataset))
-    size = table.resolve(group_of(configuration.Data, values)).image_size
+    size = dataset_table.resolve(group_of(configuration.Data, values)).image_size
     return parse(
         argv, _existing(f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}')
     )
@@ -232,7 +232,7 @@ def _value(field, values):
         return tuple(kind(number) for number in value)
     except ValueError as error:
         raise UserError(
-            f'--{field.name}={",".join(value)} must be {options.NAMES[field.type]}, comma-separated'
+            f'--{field.name}={",".join(value)} must be {option_fields.NAMES[field.type]}, comma-separated'
         ) from error
 
 

@@ -3,8 +3,8 @@
 import os
 
 from drl_tf.base.errors import UserError
-from drl_tf.config.groups import DIGITS, EXTRACTORS
-from drl_tf.config.options import text
+from drl_tf.config.option_fields import text
+from drl_tf.config.options import DIGITS, EXTRACTORS
 
 
 def check(config):

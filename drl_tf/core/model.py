@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling
 from drl_tf.core.diffusion import at, per_image
-from drl_tf.core.energies import EnergyModel
+from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.level_mean import LevelMean, rms
 
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
@@ -90,7 +90,7 @@ class RecoveryLikelihood(EnergyModel):
         options = self.config.training
         replica = tf.distribute.get_replica_context()
         batch = self._batch(data, replica.replica_id_in_sync_group)
-        losses_and_gradients = self._match_scores if options.objective == 'dsm' else self._recover
+        losses_and_gradients = self._match_scores if options.objective == 'dsm' else self._contrast
 
         def of_part(begin, images, level, labels):
             return losses_and_gradients(Batch(images, level, labels, batch.seed, batch.first + begin))
@@ -101,9 +101,11 @@ class RecoveryLikelihood(EnergyModel):
 
         # u of spectral normalisation moves once a step; then the weights, then their averages.
         self.network.update_u()
-        norms = {name: self._descend(learnt[name][1], *learner) for name, learner in self.learners.items()}
+        norms = {}
+        for name, (network, optimizer) in self.learners.items():
+            norms[name] = self._update(learnt[name][1], network, optimizer)
         losses = {name: replica.all_reduce('sum', loss) for name, (loss, _) in learnt.items()}
-        self._average(self._is_sound(losses['loss'], *norms.values(), *losses.values()))
+        self._average(self._note_soundness(losses['loss'], *norms.values(), *losses.values()))
         return {**losses, 'gradient_norm': norms['loss']}
 
     def _batch(self, data, replica):
@@ -120,14 +122,14 @@ class RecoveryLikelihood(EnergyModel):
         return Batch(images, tf.slice(levels, [first], [size]), labels, seed, first)
 
     def _no_gradients(self):
-        """The losses and gradients of no image."""
+        """Zero accumulators of the losses and gradients."""
         networks = {name: network for name, (network, _) in self.learners.items()}
         return {
             name: (0.0, [tf.zeros(v.shape) for v in network.trainable_variables])
             for name, network in networks.items()
         }
 
-    def _recover(self, batch):
+    def _contrast(self, batch):
         """Algorithm 1: the contrastive loss of a batch and its gradients.
 
         Returns:
@@ -158,7 +160,7 @@ class RecoveryLikelihood(EnergyModel):
         return {'loss': (loss, gradients), **others}
 
     def _match_scores(self, batch):
-        """As `_recover`, but the loss of denoising score matching: no chains."""
+        """As `_contrast`, but the loss of denoising score matching: no chains."""
         _, x_next = self._forward_pair(batch)
         time = per_image(self.schedule.time, batch.level)
         precision = per_image(self.precision, batch.level)
@@ -229,7 +231,7 @@ class RecoveryLikelihood(EnergyModel):
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
-    def _descend(self, gradients, network, optimizer):
+    def _update(self, gradients, network, optimizer):
         """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before
         clipping."""
         replica = tf.distribute.get_replica_context()
@@ -240,9 +242,12 @@ class RecoveryLikelihood(EnergyModel):
         optimizer.apply(gradients, network.trainable_variables)
         return norm
 
-    def _is_sound(self, loss, *values):
-        """Whether at every step so far these values and all weights were finite and the loss within bounds;
-        found on the device."""
+    def _note_soundness(self, loss, *values):
+        """Notes the first step whose loss, values or weights are not finite, or whose loss is out of bounds.
+
+        Returns:
+          Whether there was none so far, bool []; it is found on the device.
+        """
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
         summed = math.prod(self.config.image_shape) if self.config.training.objective == 'dsm' else 1

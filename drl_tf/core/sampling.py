@@ -16,7 +16,9 @@ _MOST_PARTS, _MOST_STATES = 32, 9
 
 
 def conditional(schedule, log_density, x_next, level):
-    """The log density of y_t given x_{t+1}, F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2).
+    """The log density of y_t given x_{t+1}, F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2), up to a constant.
+
+    r_t is 0 at a top level that is marginal: x_{t+1} then has no influence.
 
     Args:
       schedule: a `diffusion.Schedule`.
@@ -55,7 +57,7 @@ def normal_approximation(schedule, log_density, x_next, level, noise):
     """The first-order approximation of p(y | x_{t+1}), y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t),
     s_{t+1}^2 I) (paper, T = 1000).
 
-    It is not the exact conditional: where F is quadratic of precision l that has variance s^2 / (1 + s^2 l).
+    The exact conditional differs: for a quadratic F of precision l its variance is s^2 / (1 + s^2 l).
 
     Args:
       schedule, log_density, x_next, level: as in `conditional_chain`.

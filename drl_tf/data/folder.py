@@ -23,7 +23,7 @@ def load(data: config.Data, split: str) -> np.ndarray:
     both splits. Each broken file is named in a warning and left out.
 
     Args:
-      data: resolved, see `table.resolve`.
+      data: resolved, see `dataset_table.resolve`.
       split: 'train' or 'test'.
 
     Returns:

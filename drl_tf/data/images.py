@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
-from drl_tf.data import table
+from drl_tf.data import dataset_table
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
 MAX_PIXELS = 2**26  # Of one picture of the user's: what is larger, or says that it is, is not decoded.
@@ -120,12 +120,12 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
 
     Args:
       pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
-      data: resolved, see `table.resolve`.
+      data: resolved, see `dataset_table.resolve`.
 
     Returns:
       uint8 [..., H, W, C].
     """
-    rule = table.find_spec(data.dataset).crop
+    rule = dataset_table.find_spec(data.dataset).crop
     pictures = _crop(tf.convert_to_tensor(pictures), rule)
     if pictures.shape[-3:] == [data.image_size, data.image_size, data.image_channels]:
         return pictures

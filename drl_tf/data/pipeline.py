@@ -10,7 +10,7 @@ from drl_tf.base import pixels
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
-from drl_tf.data import digits, folder, images, plane, table, tfds_datasets, tfds_reading
+from drl_tf.data import dataset_table, digits, folder, images, plane, tfds_datasets, tfds_reading
 
 _THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
@@ -22,8 +22,8 @@ def prepare(data: config.Data):
     Raises:
       UserError: as for `training_images`.
     """
-    data = table.resolve(data)
-    if table.find_spec(data.dataset).source == 'tfds':
+    data = dataset_table.resolve(data)
+    if dataset_table.find_spec(data.dataset).source == 'tfds':
         tfds_datasets.open_builder(data)
 
 
@@ -60,8 +60,8 @@ def training_images(
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
-    data = table.resolve(data)
-    spec = table.find_spec(data.dataset)
+    data = dataset_table.resolve(data)
+    spec = dataset_table.find_spec(data.dataset)
 
     def finish(position, image_and_label):
         image, label = image_and_label
@@ -97,8 +97,8 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     Raises:
       UserError: as for `training_images`.
     """
-    data = table.resolve(data)
-    spec = table.find_spec(data.dataset)
+    data = dataset_table.resolve(data)
+    spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'digits':
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
     if spec.source == 'folder':
@@ -109,9 +109,9 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images of `load_images` in parts, uint8 [n, H, W, C]; those of tensorflow-datasets are never
     all in memory."""
-    spec = table.find_spec(data.dataset)
+    spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        resolved = table.resolve(data)
+        resolved = dataset_table.resolve(data)
         yield from tfds_reading.batches(
             tfds_datasets.open_builder(resolved), _split_of(spec, split), resolved, limit
         )
@@ -123,9 +123,11 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 def count_images(data: config.Data, split: str) -> int:
     """How many images a split has; raises UserError as `training_images` does."""
-    spec = table.find_spec(data.dataset)
+    spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        return tfds_reading.count(tfds_datasets.open_builder(table.resolve(data)), _split_of(spec, split))
+        return tfds_reading.count(
+            tfds_datasets.open_builder(dataset_table.resolve(data)), _split_of(spec, split)
+        )
     return len(load_images(data, split))
 
 
@@ -143,8 +145,8 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     Raises:
       UserError: as for `training_images`.
     """
-    data = table.resolve(data)
-    spec = table.find_spec(data.dataset)
+    data = dataset_table.resolve(data)
+    spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'digits':
         return digits.load(split)[1]
     return tfds_reading.load_labels(tfds_datasets.open_builder(data), _split_of(spec, split))
@@ -157,7 +159,7 @@ def _endless_images(data, seed, batch_size, first_step, rows):
     positions = steps.map(
         lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]
     ).unbatch()
-    spec = table.find_spec(data.dataset)
+    spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = tfds_datasets.open_builder(data)
         if not images.fit_in_memory(tfds_reading.count(builder, spec.train_split), data):

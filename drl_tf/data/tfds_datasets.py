@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import REMOTE, held
 from drl_tf.config import config
-from drl_tf.data import downloads, emoji, lmdb_files, lsun, table, tar_archives
+from drl_tf.data import dataset_table, downloads, emoji, lmdb_files, lsun, tar_archives
 
 OWN_BUILDERS = {
     'emoji': emoji.Emoji,
@@ -28,13 +28,13 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     """The builder of a dataset that lies complete on disk, where need be after download and preparation.
 
     Args:
-      data: resolved, see `table.resolve`.
+      data: resolved, see `dataset_table.resolve`.
 
     Raises:
       UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or
         prepared.
     """
-    spec, name = table.find_spec(data.dataset), table.builder_name(data)
+    spec, name = dataset_table.find_spec(data.dataset), dataset_table.builder_name(data)
     try:
         builder = _builder(name, data.data_dir)
     except Exception as error:  # Whatever is wrong with the metadata: the parsers raise their own kinds.
@@ -80,7 +80,7 @@ def _prepare(builder, name, data):
     Raises:
       UserError: an archive is missing or damaged, or the preparation failed; the message says what to do.
     """
-    spec = table.find_spec(data.dataset)
+    spec = dataset_table.find_spec(data.dataset)
     root = os.fspath(builder.data_dir_root)
     kept = os.path.join(root, 'downloads')
     missing = f'{name} is not in --data_dir={root}'

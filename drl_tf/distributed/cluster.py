@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from drl_tf.base.errors import UserError
-from drl_tf.config.options import option
+from drl_tf.config.option_fields import option
 
 TF_CONFIG = 'TF_CONFIG'
 _JOBS = ('chief', 'worker')

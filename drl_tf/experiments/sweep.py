@@ -10,7 +10,7 @@ import shutil
 from drl_tf.base.files import written_aside
 from drl_tf.config import combinations
 from drl_tf.config import config as configuration
-from drl_tf.config.options import text
+from drl_tf.config.option_fields import text
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.runs import checkpoint, drawing, pictures, samples

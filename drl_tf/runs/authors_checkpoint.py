@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.config.config import Training
-from drl_tf.config.options import text
+from drl_tf.config.option_fields import text
 
 ORIGIN = 'official.json'  # Of a run, where its network comes from.
 _VALUE, _SLOT = '/.ATTRIBUTES/VARIABLE_VALUE', '/.OPTIMIZER_SLOT/'

@@ -2,7 +2,7 @@
 
 from drl_tf.base.files import digest
 from drl_tf.config import config as configuration
-from drl_tf.config.options import text
+from drl_tf.config.option_fields import text
 
 _LONGEST = 150  # A file name has 255 bytes at most, and endings such as -trajectory.png.writing follow.
 

@@ -6,8 +6,8 @@ import os
 
 from drl_tf.base.files import written_aside
 from drl_tf.config.config import Sampling
-from drl_tf.config.options import text
-from drl_tf.data import table
+from drl_tf.config.option_fields import text
+from drl_tf.data import dataset_table
 from drl_tf.runs import exported
 
 _NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
@@ -86,7 +86,7 @@ def _summary(config):
 
 
 def _data(config, known):
-    spec = table.find_spec(config.data.dataset)
+    spec = dataset_table.find_spec(config.data.dataset)
     terms = '' if config.planar else ' The weights were made from them: their terms may bind you too.'
     imported = (
         "- The authors' checkpoint does not say what it was trained on; that is what was given, or "

@@ -8,7 +8,7 @@ import struct
 import tensorflow as tf
 
 from drl_tf.base import pixels
-from drl_tf.config.groups import GUIDANCE_BOUNDS
+from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.runs import exported

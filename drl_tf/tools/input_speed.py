@@ -23,7 +23,7 @@ import numpy as np
 
 from drl_tf.cli import parsing
 from drl_tf.core.cooperative import build_model
-from drl_tf.data import images, pipeline, table, tfds_datasets
+from drl_tf.data import dataset_table, images, pipeline, tfds_datasets
 from drl_tf.distributed import devices
 from drl_tf.planning.flops import cost
 from drl_tf.tools import tfds_files
@@ -92,7 +92,7 @@ def presets():
     ]
     found = set()
     for name in names:
-        dataset = max((known for known in table.DATASETS if name.startswith(known)), key=len)
+        dataset = max((known for known in dataset_table.DATASETS if name.startswith(known)), key=len)
         size = name.removeprefix(f'{dataset}_')
         found.add((dataset, preset(dataset, int(size) if size.isdigit() else 0, 'cdrl').data.image_size))
     return sorted(found)
@@ -133,7 +133,7 @@ def _laid(data, directory):
     data = dataclasses.replace(data, data_dir=os.path.join(directory, 'data'))
     if data.dataset.startswith('lsun'):
         manual = pathlib.Path(directory, 'manual')
-        category = table.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
+        category = dataset_table.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
         for split, count in (('train', _PICTURES), ('val', 8)):
             if not (manual / f'{category}_{split}_lmdb').exists():
                 write_lmdb(
@@ -142,7 +142,7 @@ def _laid(data, directory):
         return dataclasses.replace(data, manual_dir=str(manual))
     if (
         data.dataset in _SHAPES
-        and not tfds_datasets._builder(table.builder_name(data), data.data_dir).data_path.exists()
+        and not tfds_datasets._builder(dataset_table.builder_name(data), data.data_dir).data_path.exists()
     ):
         width, height = _SHAPES[data.dataset] or (data.image_size, data.image_size)
         count = _SMALL_PICTURES if width <= 32 else _PICTURES
@@ -151,7 +151,7 @@ def _laid(data, directory):
             for picture in photographs(count, side=max(width, height))
         ]
         tfds_files.write(
-            table.builder_name(data),
+            dataset_table.builder_name(data),
             data.data_dir,
             train=pictures,
             validation=pictures[:8],

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from drl_tf.runs.run import METRICS
+from drl_tf.runs.run_directory import METRICS
 
 
 def _number(value):

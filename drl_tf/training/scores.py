@@ -5,7 +5,7 @@ import os
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.runs import checkpoint, drawing, samples
 from drl_tf.runs.request import SampleRequest
-from drl_tf.runs.run import SCORES
+from drl_tf.runs.run_directory import SCORES
 
 
 class Scores:

@@ -14,7 +14,7 @@ from drl_tf.config.config import Config
 from drl_tf.data import pipeline
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint
-from drl_tf.runs.run import METRICS, Run
+from drl_tf.runs.run_directory import METRICS, Run
 from drl_tf.training import callbacks, resume
 from drl_tf.training.batches import show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
@@ -22,7 +22,7 @@ from drl_tf.training.progress import ProgressBar, Stopwatch
 from drl_tf.training.signals import Signals
 from drl_tf.training.stopping import StopAtEnd, TimeLimit
 
-_LOOK_EVERY = 10  # Steps between looks at what the device found; all that is written is written after one.
+_LOOK_EVERY = 10  # Steps between checks for divergence; nothing is written before the check of its step.
 
 
 def train(config, workdir, init_from=None, weights='ema', restart=False):
@@ -52,7 +52,7 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'the run that was in {workdir} is now in {kept}')
-        return _attempts(Task(config, workdir, run, init_from, weights))
+        return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,11 @@ class Task:
     weights: str
 
 
-def _attempts(task):
-    """Trains until an attempt ends, or `max_rollbacks` are used up; each goes on from the last checkpoint."""
+def _train_with_rollbacks(task):
+    """Trains until an attempt ends, or `max_rollbacks` are used up.
+
+    Each attempt builds the model anew and restores the last checkpoint.
+    """
     options, rollbacks = task.config.training, task.run.rollbacks()
     begin, time_limit, stopwatch = time.monotonic(), TimeLimit(options.max_minutes * 60), Stopwatch()
     while True:
@@ -117,7 +120,7 @@ def _attempt(task, attempt, time_limit, stopwatch):
         flush=True,
     )
     if step < options.train_steps or config.evaluation.evaluate_every:
-        with _damage_told(config):
+        with _as_user_error(config):
             show_batches(images, config, step, workdir)
             _fit(task, model, images, step, (time_limit, stopwatch))
     return {
@@ -162,7 +165,7 @@ def _fit(task, model, images, step, clocks):
 
 
 @contextlib.contextmanager
-def _damage_told(config):
+def _as_user_error(config):
     """Raises UserError for a file of the dataset that is damaged."""
     try:
         yield

@@ -14,12 +14,12 @@ from helpers.hostile import called, damaged, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf.cli import command, flagfiles, modes, parsing
-from drl_tf.cli.command import MODES
-from drl_tf.cli.option_table import READ_BY
+from drl_tf.cli import command_options, flagfiles, modes, parsing
+from drl_tf.cli.command_options import MODES
+from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import config as configuration
-from drl_tf.config import options
-from drl_tf.data import table
+from drl_tf.config import option_fields
+from drl_tf.data import dataset_table
 from drl_tf.planning import dry_run
 
 FIELDS = [field for group in parsing.option_groups() for field in dataclasses.fields(group)]
@@ -37,7 +37,7 @@ LISTS = st.lists(st.one_of(NUMBERS, st.integers(0, 9)), max_size=7).map(
 )
 CHOICES = st.sampled_from(
     [choice for field in FIELDS for choice in map(str, field.metadata['choices'] or ())]
-    + [*table.DATASETS, *command.MODES]
+    + [*dataset_table.DATASETS, *command_options.MODES]
 )
 VALUES = st.one_of(st.sampled_from(SPECIAL), NUMBERS.map(str), LISTS, CHOICES, st.text(max_size=12))
 WORDS = st.one_of(
@@ -127,7 +127,7 @@ def test_one_flag(run_dir, work, field, text):
         assert not work
         return
     ((command, config, workdir, devices),) = work
-    options.check(command)
+    option_fields.check(command)
     values = {
         **vars(command),
         **vars(devices),

@@ -10,7 +10,7 @@ from helpers.tiny import ROOT, TINY, refused, run
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import checks, parsing
-from drl_tf.cli.command import Command
+from drl_tf.cli.command_options import Command
 from drl_tf.config import combinations
 
 WITHOUT_TENSORFLOW = """

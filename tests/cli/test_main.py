@@ -11,7 +11,7 @@ from PIL import Image
 import drl_tf
 from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
-from drl_tf.data import table
+from drl_tf.data import dataset_table
 
 
 def test_help_documents_every_option(capsys):
@@ -111,8 +111,8 @@ def test_a_dry_run_is_readable_and_speaks_of_the_devices_asked_for(capsys):
 def test_every_preset_is_valid(path):
     """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command
     is as printed."""
-    text, families = path.read_text(), {spec.presets: name for name, spec in table.DATASETS.items()}
-    families |= {name: name for name in table.DATASETS}
+    text, families = path.read_text(), {spec.presets: name for name, spec in dataset_table.DATASETS.items()}
+    families |= {name: name for name in dataset_table.DATASETS}
     name, _, rest = path.stem.rpartition('_')
     if name == 'recipe':
         arguments = [f'--recipe={rest}', '--dataset=cifar10']

@@ -18,7 +18,7 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
-from drl_tf.data import folder, image_files, images, lsun, table
+from drl_tf.data import dataset_table, folder, image_files, images, lsun
 
 SIZE = 8
 
@@ -134,7 +134,7 @@ def put(path, kind):
 def load(directory, caplog):
     """All images of a folder, in the order of their paths, and the log."""
     caplog.clear()
-    data = table.resolve(
+    data = dataset_table.resolve(
         config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3)
     )
     return folder._read_all(data), caplog.text

@@ -13,7 +13,7 @@ from helpers.loopback import serving
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import downloads, table, tfds_datasets
+from drl_tf.data import dataset_table, downloads, tfds_datasets
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = 'pictures.zip'
@@ -251,8 +251,8 @@ def test_a_full_disk_is_said_before_the_download(tmp_path, server, monkeypatch):
     ],
 )  # fmt: skip
 def test_every_builder_is_asked_for_its_archives(tmp_path, dataset, names):
-    data = table.resolve(config.Data(dataset=dataset, data_dir=str(tmp_path)))
-    archives = downloads.wanted(tfds_datasets._builder(table.builder_name(data), data.data_dir))
+    data = dataset_table.resolve(config.Data(dataset=dataset, data_dir=str(tmp_path)))
+    archives = downloads.wanted(tfds_datasets._builder(dataset_table.builder_name(data), data.data_dir))
     assert sorted(archive.name for archive in archives) == sorted(names)
     assert all(archive.size > 0 and len(archive.checksum) == 64 for archive in archives)
 
@@ -260,8 +260,8 @@ def test_every_builder_is_asked_for_its_archives(tmp_path, dataset, names):
 def test_all_categories_of_lsun_are_in_the_table(tmp_path):
     stock = {known.name for known in tfds_datasets.OWN_BUILDERS['lsun'].BUILDER_CONFIGS}
     ours = {
-        table.builder_name(table.resolve(config.Data(dataset=name)))
-        for name in table.DATASETS
+        dataset_table.builder_name(dataset_table.resolve(config.Data(dataset=name)))
+        for name in dataset_table.DATASETS
         if name.startswith('lsun_')
     }
     assert ours == {f'lsun/{name}' for name in stock}

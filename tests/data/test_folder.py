@@ -7,12 +7,12 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import folder, image_files, images, table
+from drl_tf.data import dataset_table, folder, image_files, images
 
 
 def load(directory, split='train', channels=3, size=8):
     data = config.Data(dataset='folder', data_dir=str(directory), image_size=size, image_channels=channels)
-    return folder.load(table.resolve(data), split)
+    return folder.load(dataset_table.resolve(data), split)
 
 
 def save_values(directory, values):

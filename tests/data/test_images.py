@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from drl_tf.config import config
-from drl_tf.data import images, table
+from drl_tf.data import dataset_table, images
 
 
 def random_picture(*shape):
@@ -11,7 +11,7 @@ def random_picture(*shape):
 
 
 def resolved(dataset, size=0, channels=0):
-    return table.resolve(config.Data(dataset=dataset, image_size=size, image_channels=channels))
+    return dataset_table.resolve(config.Data(dataset=dataset, image_size=size, image_channels=channels))
 
 
 def fitted(picture, *args):

@@ -18,7 +18,7 @@ from PIL import Image
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import held
 from drl_tf.config import config
-from drl_tf.data import downloads, images, lmdb_files, lsun, pipeline, table, tfds_datasets
+from drl_tf.data import dataset_table, downloads, images, lmdb_files, lsun, pipeline, tfds_datasets
 from drl_tf.tools.photographs import encoded, end_process, photographs, write_lmdb, zipped
 
 COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
@@ -44,7 +44,7 @@ def manual(tmp_path, photos):
 
 
 def data_of(tmp_path, dataset='lsun_church', prepare_size=0, image_size=64):
-    return table.resolve(
+    return dataset_table.resolve(
         config.Data(
             dataset,
             str(tmp_path / 'data'),
@@ -294,7 +294,7 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
     monkeypatch.setattr(lsun, '_write', write)
     assert resumed == records(
         tfds_datasets.open_builder(
-            table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))
+            dataset_table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))
         ),
         'train',
     )

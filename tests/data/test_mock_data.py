@@ -4,7 +4,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from drl_tf.config import config
-from drl_tf.data import pipeline, table, tfds_datasets
+from drl_tf.data import dataset_table, pipeline, tfds_datasets
 
 
 @pytest.mark.parametrize(('dataset', 'size', 'picture'), [
@@ -16,11 +16,13 @@ from drl_tf.data import pipeline, table, tfds_datasets
 ])  # fmt: skip
 def test_pictures_of_the_format_become_images(dataset, size, picture, monkeypatch):
     """The files are not there, so what looks for them is left out."""
-    monkeypatch.setattr(tfds_datasets, 'open_builder', lambda data: tfds.builder(table.builder_name(data)))
+    monkeypatch.setattr(
+        tfds_datasets, 'open_builder', lambda data: tfds.builder(dataset_table.builder_name(data))
+    )
     monkeypatch.setattr(tfds_datasets, 'count', lambda builder, split: 3)
     with tfds.testing.mock_data(num_examples=3):
-        data = table.resolve(config.Data(dataset=dataset, image_size=size))
-        assert tfds.builder(table.builder_name(data)).info.features['image'].shape == picture
+        data = dataset_table.resolve(config.Data(dataset=dataset, image_size=size))
+        assert tfds.builder(dataset_table.builder_name(data)).info.features['image'].shape == picture
         images = pipeline.load_images(data, 'train')
         batch = next(iter(pipeline.training_images(data, batch_size=2, seed=0)))
     assert images.shape == (3, size, size, 3) and images.std() > 0

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from drl_tf.config import config
-from drl_tf.data import digits, images, pipeline, table, tfds_datasets, tfds_reading
+from drl_tf.data import dataset_table, digits, images, pipeline, tfds_datasets, tfds_reading
 
 COUNT = 50
 BATCH = 8
@@ -158,7 +158,7 @@ def test_a_tenth_of_celeb_a_hq_is_held_out(tmp_path, prepare, monkeypatch, limit
 
 def test_a_part_of_a_split_can_be_streamed(tmp_path, prepare):
     prepare('celeb_a_hq/128', shards=3, train=marked_pictures(20, side=128))
-    data = table.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
+    data = dataset_table.resolve(config.Data(dataset='celeb_a_hq', data_dir=str(tmp_path)))
     builder = tfds_datasets.open_builder(data)
     streamed = list(
         tfds_reading.stream(builder, 'train[10%:]', data, 0, 18, 0, slice(None)).take(18).as_numpy_iterator()

@@ -7,7 +7,7 @@ import pytest
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import pipeline, plane, table
+from drl_tf.data import dataset_table, pipeline, plane
 
 COUNT = 65_536
 
@@ -78,7 +78,7 @@ def test_swiss_roll():
 
 @pytest.mark.parametrize('step', [1, 30])
 def test_a_resumed_order_is_the_order(step):
-    data = table.resolve(config.Data(dataset='toy_two_moons'))
+    data = dataset_table.resolve(config.Data(dataset='toy_two_moons'))
 
     def batches(first, count):
         return list(itertools.islice(pipeline.training_images(data, 8, 3, first).as_numpy_iterator(), count))
@@ -97,13 +97,13 @@ def test_a_resumed_order_is_the_order(step):
 def test_what_points_are_not():
     def refused(**options):
         with pytest.raises(UserError) as error:
-            table.resolve(config.Data(**options))
+            dataset_table.resolve(config.Data(**options))
         return str(error.value)
 
     assert '--image_channels=3' in refused(dataset='toy_swiss_roll', image_channels=3)
     assert '--image_channels=2' in refused(dataset='digits', image_channels=2)
     assert '--image_size=32' in refused(dataset='toy_swiss_roll', image_size=32)
-    data = table.resolve(config.Data(dataset='toy_swiss_roll'))
+    data = dataset_table.resolve(config.Data(dataset='toy_swiss_roll'))
     assert config.Config(data=data, network=config.Network(channel_mult=(1,))).planar
     for network, word in (
         (dict(channel_mult=(1, 2)), 'channel_mult'),

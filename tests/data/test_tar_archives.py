@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import downloads, images, pipeline, table, tar_archives, tfds_datasets
+from drl_tf.data import dataset_table, downloads, images, pipeline, tar_archives, tfds_datasets
 from drl_tf.tools.photographs import encoded, photographs
 
 TRAIN, TEST = 6, 3
@@ -126,7 +126,7 @@ def put(archives, directory, builder, monkeypatch):
 
 
 def data_of(dataset, tmp_path, **options):
-    return table.resolve(
+    return dataset_table.resolve(
         config.Data(
             dataset=dataset, data_dir=str(tmp_path / 'data'), manual_dir=str(tmp_path / 'manual'), **options
         )
@@ -148,7 +148,7 @@ def test_images_and_classes_are_those_in_the_archives(tmp_path, monkeypatch, mak
         for n in (TRAIN, TEST)
     ]
     data = data_of(make.__name__, tmp_path)
-    builder = tfds_datasets._builder(table.builder_name(data), data.data_dir)
+    builder = tfds_datasets._builder(dataset_table.builder_name(data), data.data_dir)
     put(make(splits), tmp_path / 'manual', builder, monkeypatch)
     for split, (pictures, labels) in zip(('train', 'test'), splits, strict=True):
         expected = zip(images.crop_and_resize(pictures, data).numpy(), labels, strict=True)

@@ -4,7 +4,7 @@ import requests
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import emoji, images, pipeline, table, tfds_datasets, tfds_reading
+from drl_tf.data import dataset_table, emoji, images, pipeline, tfds_datasets, tfds_reading
 
 
 def smooth_pictures(height, width):
@@ -17,7 +17,7 @@ def smooth_pictures(height, width):
 
 
 def data_of(dataset, directory, size=0):
-    return table.resolve(config.Data(dataset=dataset, data_dir=str(directory), image_size=size))
+    return dataset_table.resolve(config.Data(dataset=dataset, data_dir=str(directory), image_size=size))
 
 
 def in_order_of_brightness(loaded):

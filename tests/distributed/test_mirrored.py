@@ -25,7 +25,7 @@ for steps in sys.argv[1].split(','):
 FEATURES = """
 import numpy as np
 from drl_tf.config import config
-from drl_tf.data import table
+from drl_tf.data import dataset_table
 from drl_tf.distributed import cluster, devices, spread
 from drl_tf.evaluation.metrics import digits_classifier, extractors
 devices.set_up(False, cluster.Devices(strategy='mirrored'))
@@ -34,7 +34,7 @@ def who(images):
     return tf.fill([tf.shape(images)[0]], tf.distribute.get_replica_context().replica_id_in_sync_group), None
 ids, nothing = spread.over_replicas(who)(images)
 assert ids.numpy().tolist() == [0, 0, 0, 0, 1, 1, 1] and nothing is None, ids
-data = table.resolve(config.Data())
+data = dataset_table.resolve(config.Data())
 expected = digits_classifier.load()(digits_classifier.preprocess(images))
 found = extractors.load(data).run(images)
 for name, result in zip(('features', 'logits'), found):

@@ -4,7 +4,7 @@ as training would."""
 import pytest
 from helpers.tiny import ROOT
 
-from drl_tf.data import table, tfds_reading
+from drl_tf.data import dataset_table, tfds_reading
 from drl_tf.tools import input_speed
 
 FLAGS = ROOT / 'flags'
@@ -24,7 +24,7 @@ def test_every_preset_is_measured():
         ('lsun_church', 64),
         ('celeb_a_hq', 128),
     } <= set(covered)
-    large = {name for name, _ in covered if table.find_spec(name).source == 'tfds'} - {'emoji'}
+    large = {name for name, _ in covered if dataset_table.find_spec(name).source == 'tfds'} - {'emoji'}
     assert large == set(input_speed._COUNTS)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.config import combinations
-from drl_tf.config.groups import DIGITS, EXTRACTORS
+from drl_tf.config.options import DIGITS, EXTRACTORS
 from drl_tf.data import downloads
 from drl_tf.distributed import spread
 from drl_tf.evaluation.metrics import digits_classifier, efficientnet_lite, tfgan

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from drl_tf.config.options import option
+from drl_tf.config.option_fields import option
 from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (

@@ -9,9 +9,9 @@ import pytest
 from helpers.tiny import TINY
 
 from drl_tf.cli import modes, parsing
-from drl_tf.cli.command import MODES, Command
+from drl_tf.cli.command_options import MODES, Command
 from drl_tf.cli.main import main
-from drl_tf.cli.option_table import READ_BY
+from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import config as configuration
 from drl_tf.experiments import sweep
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from drl_tf.cli.command import MODES, SCORED
+from drl_tf.cli.command_options import MODES, SCORED
 from drl_tf.config import config as configuration
-from drl_tf.config.groups import Data
+from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
 
 _BEGIN = ('train', 'import_official')  # They store the whole configuration.

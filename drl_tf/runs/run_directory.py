@@ -16,11 +16,11 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import LOCK, named, put_aside, read_json, write_json
 from drl_tf.config import config as configuration
-from drl_tf.runs import checkpoint, exported, json_lines, pictures
+from drl_tf.runs import checkpoint, exported, pictures, step_log
 
 METRICS, SCORES = 'metrics.jsonl', 'evaluations.jsonl'
 _ROLLBACKS = 'rollbacks.json'
-_KIND = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these do not compare.
+_COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these do not compare.
 
 
 class Run:
@@ -92,10 +92,10 @@ class Run:
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks, step):
-        """Notes a further rollback; puts the newest checkpoint aside where an earlier one went back to it or
-        before.
+        """Notes a further rollback, to the newest checkpoint.
 
-        By then the run was on its way out.
+        Where an earlier rollback came after that checkpoint already, it leads to divergence again: it is put
+        aside, and the rollback is to the one before.
         """
         present = checkpoint.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
@@ -119,11 +119,11 @@ class Run:
 
     def drop_lines_after(self, name, step):
         """Removes the lines of later steps from a log."""
-        json_lines.drop_after(self.path(name), step)
+        step_log.drop_after(self.path(name), step)
 
     def last_line(self, name):
         """The step of the last line of a log; 0 where there is none."""
-        return json_lines.last_step(self.path(name))
+        return step_log.last_step(self.path(name))
 
     def append(self, name, line, prefix=''):
         """Appends a line, a dict with 'step', to a log, and its numbers to TensorBoard."""
@@ -154,7 +154,7 @@ class Run:
           name: the entry that decides, the lower the better.
           samples: name of the directory of the samples.
         """
-        self._keep_best(step, {key: score[key] for key in (name, *_KIND)}, name)
+        self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)
         self.append(SCORES, {'step': step, 'time': time.time(), **score}, 'evaluation/')
         shutil.rmtree(self.path(samples))
 
@@ -164,7 +164,7 @@ class Run:
         best = checkpoint.best_score(self.workdir)
         if best and (
             not isinstance(best.get(name), (int, float))
-            or any(measure[key] != best.get(key) for key in _KIND)
+            or any(measure[key] != best.get(key) for key in _COMPARABLE)
         ):
             aside = checkpoint.put_best_aside(self.workdir)
             logging.warning(
