@@ -176,7 +176,10 @@ def _check_read_from(command, config):
     from drl_tf.runs import exported
 
     data, files = config.data, config.evaluation
-    if set(command.mode) & set(READ_BY['data_dir']) and data.dataset == 'folder':
+    read_images = {'train', 'stats', 'likelihood', 'long_run', 'ablate'}
+    if not files.stats_file:
+        read_images |= set(SCORED)
+    if set(command.mode) & read_images and data.dataset == 'folder':
         if not data.data_dir:
             raise UserError('--dataset=folder needs --data_dir, the directory of your images')
         _check_there('data_dir', data.data_dir, os.path.isdir, 'a directory, that of your images')

@@ -235,7 +235,7 @@ def test_sampling_mode(capsys, tiny_run):
     ):
         assert np.abs(images - sample(*other)).max() > 1, other
     grid = Image.open(tiny_run / 'samples' / '00000032-ema-20-seed0.png')
-    assert grid.size == (4 * 16 * 7, 5 * 16 * 7)
+    assert grid.size == (5 * 16 * 7, 4 * 16 * 7)
 
 
 def test_samples_that_are_not_finite_are_refused(capsys, tiny_run):
