@@ -15,13 +15,13 @@ import tqdm
 
 from drl_tf.base.errors import UserError
 
-_ANSWER_SECONDS = 3
-_STALL_SECONDS = 20
+ANSWER_SECONDS = 3
+STALL_SECONDS = 20
 _FUTILE_ATTEMPTS = 3
-_FUTILE_BYTES = 2**20
-_CHUNK_BYTES = 2**14
+FUTILE_BYTES = 2**20
+CHUNK_BYTES = 2**14
 _DRIVE = 'https://drive.google.com/uc?'
-_DRIVE_FILES = 'https://drive.usercontent.google.com/download?confirm=t&'
+DRIVE_FILES = 'https://drive.usercontent.google.com/download?confirm=t&'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _download(archive, downloads):
             problem = f'stopped after {_size(part):,} of {archive.size:,} bytes'
         else:
             problem = f'ended after {_size(part):,} of {archive.size:,} bytes'
-        futile = futile + 1 if _size(part) - start < _FUTILE_BYTES else 0
+        futile = futile + 1 if _size(part) - start < FUTILE_BYTES else 0
         if futile >= _FUTILE_ATTEMPTS and _size(part) < archive.size:
             raise _NoAnswerError(f'{problem}, {futile} times in a row (run again to go on where it ended)')
     try:
@@ -266,7 +266,7 @@ def _check_answer(response):
 def _save(response, path, mode, **progress):
     """Writes what an answer brings, with a bar of progress."""
     with open(path, mode) as file, tqdm.tqdm(unit='B', unit_scale=True, **progress) as bar:
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
 
@@ -279,10 +279,10 @@ def _answer(url, start):
 
     def ask():
         try:
-            url_of_file = url.replace(_DRIVE, _DRIVE_FILES)
+            url_of_file = url.replace(_DRIVE, DRIVE_FILES)
             answers.put(
                 requests.get(
-                    url_of_file, headers=headers, stream=True, timeout=(_ANSWER_SECONDS, _STALL_SECONDS)
+                    url_of_file, headers=headers, stream=True, timeout=(ANSWER_SECONDS, STALL_SECONDS)
                 )
             )
         except requests.RequestException as error:
@@ -290,11 +290,11 @@ def _answer(url, start):
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=_ANSWER_SECONDS)
+        answer = answers.get(timeout=ANSWER_SECONDS)
     except queue.Empty as error:
         answer = requests.Timeout(error)
     if isinstance(answer, requests.Timeout):
-        raise _NoAnswerError(f'did not answer within {_ANSWER_SECONDS} seconds') from answer
+        raise _NoAnswerError(f'did not answer within {ANSWER_SECONDS} seconds') from answer
     if isinstance(answer, Exception):
         raise _NoAnswerError(f'cannot be reached ({type(answer).__name__})') from answer
     return answer

@@ -33,7 +33,7 @@ def load(data: config.Data, split: str) -> np.ndarray:
       UserError: there is no such directory, a directory cannot be read, there is no picture or none is sound,
         or there are more than memory should hold.
     """
-    everything = _read_all(data)
+    everything = read_all(data)
     if len(everything) == 1:
         return everything
     held_out = np.arange(1, len(everything) + 1) % min(_HELD_OUT_EVERY, len(everything)) == 0
@@ -41,7 +41,7 @@ def load(data: config.Data, split: str) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def _read_all(data):
+def read_all(data):
     """All usable images, uint8 [N, H, W, C]."""
     paths = _find(data.data_dir)
     size = data.image_size

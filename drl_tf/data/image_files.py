@@ -19,7 +19,7 @@ from drl_tf.data.images import FORMATS, find_pictures, open_picture
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
 _MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')
-_BATCH = 256
+BATCH = 256
 _THREADS = 4
 
 
@@ -127,8 +127,8 @@ def _array_batches(path, image_shape):
             raise UserError(
                 f'{path} holds images of {list(shape[1:])}, where {list(image_shape)} [H, W, C] are needed'
             )
-        for first in range(0, shape[0], _BATCH):
-            rows = min(_BATCH, shape[0] - first)
+        for first in range(0, shape[0], BATCH):
+            rows = min(BATCH, shape[0] - first)
             content = file.read(rows * math.prod(image_shape))
             yield np.frombuffer(content, np.uint8).reshape(rows, *image_shape)
         if file.read(1):  # The checksum of a .npz is compared at the end.
@@ -149,8 +149,8 @@ def _find(directory):
 def _picture_batches(directory, image_shape):
     paths = _find(directory)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        for first in range(0, len(paths), _BATCH):
-            mine = paths[first : first + _BATCH]
+        for first in range(0, len(paths), BATCH):
+            mine = paths[first : first + BATCH]
             yield np.stack(list(pool.map(_picture, mine, [image_shape] * len(mine))))
 
 

@@ -48,7 +48,7 @@ def keys(directory: str) -> list[bytes]:
     """
     with _process() as process:
         try:
-            found = process.submit(_keys, directory).result()
+            found = process.submit(read_keys, directory).result()
         except (lmdb.Error, concurrent.futures.BrokenExecutor) as error:
             raise damaged(directory, error) from error
     if not found:
@@ -65,6 +65,6 @@ def _process():
     return concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
 
 
-def _keys(directory):
+def read_keys(directory):
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

@@ -30,7 +30,7 @@ from drl_tf.config import config
 from drl_tf.data import downloads, images, lmdb_files
 
 _STOCK = tfds.builder_cls('lsun')
-_PER_SHARD = 8192
+PER_SHARD = 8192
 _BROKEN_SHARE = 0.01
 _ORDER_SEED = 0
 
@@ -80,7 +80,7 @@ class Lsun(_STOCK, skip_registration=True):
             _split(name): os.path.join(download_config.manual_dir, name)
             for name in os.listdir(download_config.manual_dir)
         }
-        databases = {split: _unpacked(path, work) for split, path in sorted(archives.items())}
+        databases = {split: unpacked(path, work) for split, path in sorted(archives.items())}
         shards = [
             shard
             for split, directory in databases.items()
@@ -118,7 +118,7 @@ def _features(size):
     return tfds.features.FeaturesDict({'id': tfds.features.Text(), 'image': image})
 
 
-def _unpacked(path, work):
+def unpacked(path, work):
     """The LMDB directory within an archive, unpacked once; a directory is one already."""
     path = os.path.realpath(path)
     if os.path.isdir(path):
@@ -158,12 +158,12 @@ def _plan(split, directory, size, work):
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))
     identity = hashlib.sha256(
-        b'\n'.join([*keys, f'{status.st_size} {status.st_mtime_ns} {_PER_SHARD}'.encode()])
+        b'\n'.join([*keys, f'{status.st_size} {status.st_mtime_ns} {PER_SHARD}'.encode()])
     ).hexdigest()
     place = os.path.join(work, f'{split}_{identity[:16]}')
     os.makedirs(place, exist_ok=True)
     order = np.random.default_rng(_ORDER_SEED).permutation(len(keys))
-    parts = np.array_split(order, -(-len(keys) // _PER_SHARD))
+    parts = np.array_split(order, -(-len(keys) // PER_SHARD))
     return [
         _Shard(
             split, directory, tuple(keys[index] for index in part), size, os.path.join(place, f'{number:05}')
@@ -211,7 +211,7 @@ def _written(shards):
             if os.path.exists(_note_path(shard)) and os.path.exists(shard.path):
                 yield shard, _note(shard)
             else:
-                pending[processes.submit(_write, shard)] = shard
+                pending[processes.submit(write_shard, shard)] = shard
         try:
             for future in concurrent.futures.as_completed(pending):
                 future.result()
@@ -243,7 +243,7 @@ def _start_process():
     tf.config.set_visible_devices([], 'GPU')
 
 
-def _write(shard):
+def write_shard(shard):
     """Writes a shard and then its note: the numbers of examples and bytes, and the keys of broken pictures
     with what is wrong."""
     features, examples, broken = _features(shard.size), 0, {}
@@ -256,7 +256,7 @@ def _write(shard):
         for key in shard.keys:
             content = transaction.get(key)
             try:
-                picture = _prepared(content, shard.size)
+                picture = prepared_shards(content, shard.size)
             except (
                 Exception
             ) as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
@@ -269,7 +269,7 @@ def _write(shard):
         json.dump({'examples': examples, 'bytes': os.path.getsize(shard.path), 'broken': broken}, file)
 
 
-def _prepared(content, size):
+def prepared_shards(content, size):
     """The encoded picture to store: the published one where `size` is 0. Raises whatever the decoders do on a
     broken one."""
     images.open_picture(io.BytesIO(content))

@@ -36,7 +36,7 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     """
     spec, name = dataset_table.find_spec(data.dataset), dataset_table.builder_name(data)
     try:
-        builder = _builder(name, data.data_dir)
+        builder = make_builder(name, data.data_dir)
     except Exception as error:  # Whatever is wrong with the metadata: the parsers raise their own kinds.
         raise unreadable(f'{name} in --data_dir={data.data_dir}', error) from error
     try:
@@ -66,7 +66,7 @@ def _chain(error):
         error = error.__cause__ or error.__context__
 
 
-def _builder(name, data_dir):
+def make_builder(name, data_dir):
     """The builder of a name such as 'lsun/church_outdoor'."""
     family, _, configuration = name.partition('/')
     if family in OWN_BUILDERS:

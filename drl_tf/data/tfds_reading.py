@@ -14,7 +14,7 @@ from drl_tf.core import noise
 from drl_tf.data import images
 from drl_tf.data.tfds_datasets import unreadable
 
-_RECORDS_SHUFFLED = 4096
+RECORDS_SHUFFLED = 4096
 _MOST_STRANDS = 16
 _BATCH = 256
 
@@ -136,7 +136,7 @@ def _shuffled_records(files, strand, strands, seed, first):
 
     def read_file(epoch, file):
         records = tf.data.TFRecordDataset(names[file]).skip(skips[file]).take(lengths[file])
-        blocks = records.batch(_RECORDS_SHUFFLED // strands).enumerate()
+        blocks = records.batch(RECORDS_SHUFFLED // strands).enumerate()
         return blocks.map(lambda block, part: _shuffle(part, strand_seed, epoch, file, block)).unbatch()
 
     def read_epoch(epoch):

@@ -19,7 +19,7 @@ from drl_tf.distributed import cluster
 from drl_tf.distributed.rendezvous import gather, interruptible, reached
 
 _CPUINFO = pathlib.Path('/proc/cpuinfo')
-_GATHERING_SECONDS, _JOINING_SECONDS, _HEARTBEAT_SECONDS = 900, 120, 30
+GATHERING_SECONDS, _JOINING_SECONDS, _HEARTBEAT_SECONDS = 900, 120, 30
 _CONNECTING_SECONDS = 10
 _chosen = []
 
@@ -41,11 +41,11 @@ def set_up(deterministic, devices=None):
         tf.config.experimental.set_memory_growth(gpu, True)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    _chosen[:] = [_created(wanted, devices, cluster.workers())]
+    _chosen[:] = [created(wanted, devices, cluster.workers())]
 
 
 @functools.cache
-def _created(wanted, devices, workers):
+def created(wanted, devices, workers):
     """A strategy, made once in a process."""
     if wanted == 'tpu':
         return _tpu(devices)
@@ -117,18 +117,16 @@ def _multi_worker(workers):
         f'worker {workers.index} ({workers.addresses[workers.index]})',
         f'{workers.count} workers at {", ".join(workers.addresses)}',
     )
-    print(
-        f'waiting for {others}, {_GATHERING_SECONDS} s at most; this is {mine}', file=sys.stderr, flush=True
-    )
+    print(f'waiting for {others}, {GATHERING_SECONDS} s at most; this is {mine}', file=sys.stderr, flush=True)
     try:
         with interruptible(others):
-            gather(workers, _GATHERING_SECONDS)
+            gather(workers, GATHERING_SECONDS)
         return _joined(workers)
     except (tf.errors.OpError, RuntimeError, OSError) as error:
         raise WorkerLost(
             f'{cluster.TF_CONFIG}: {mine} does not get together with the others of {others} '
             f'({one_line(error)}): see that its port is '
-            f'free, and that all of them are started within {_GATHERING_SECONDS} s'
+            f'free, and that all of them are started within {GATHERING_SECONDS} s'
         ) from error
 
 

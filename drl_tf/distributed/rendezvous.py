@@ -28,7 +28,7 @@ def gather(workers, seconds):
       OSError: the port of this worker cannot be had; `TimeoutError`, one of them, names who is missing.
     """
     end = time.monotonic() + seconds
-    with _listening(workers.addresses[workers.index]) as server:
+    with listening(workers.addresses[workers.index]) as server:
         if workers.index:
             _report_to_chief(workers, end)
         else:
@@ -57,14 +57,14 @@ def interruptible(what):
             signal.signal(number, handler)
 
 
-def _listening(address):
+def listening(address):
     """A server at the port of `host:port`."""
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     return socket.create_server(('', int(address.rpartition(':')[2])), family=family, dualstack_ipv6=dual)
 
 
-def _greeting(workers, index):
+def greeting(workers, index):
     """What a worker says to the chief: which it is of which cluster, bytes of one length."""
     return hashlib.sha256(repr((workers.addresses, workers.jobs, index)).encode()).digest()
 
@@ -75,7 +75,7 @@ def _report_to_chief(workers, end):
     while time.monotonic() < end:
         try:
             with reached(workers.addresses[0], _left(end)) as connection:
-                connection.sendall(_greeting(workers, workers.index))
+                connection.sendall(greeting(workers, workers.index))
                 connection.settimeout(_left(end))
                 if connection.recv(len(_ALL_THERE), socket.MSG_WAITALL) == _ALL_THERE:
                     return
@@ -87,7 +87,7 @@ def _report_to_chief(workers, end):
 
 def _receive_others(workers, server, end):
     """Returns once all others are connected at the same time, and told so."""
-    expected, there = {_greeting(workers, index): index for index in range(1, workers.count)}, {}
+    expected, there = {greeting(workers, index): index for index in range(1, workers.count)}, {}
     with contextlib.ExitStack() as stack:
         while len(there) < len(expected):
             server.settimeout(_left(end))

@@ -56,7 +56,7 @@ def ablate(config, workdir, num_samples, weights='ema'):
     """
     found = {}
     for name, changed in configs_of(config).items():
-        found[name] = _row(name, changed, os.path.join(workdir, name), num_samples, weights)
+        found[name] = row(name, changed, os.path.join(workdir, name), num_samples, weights)
         places = workers.by_chief(lambda: _write(found, workdir))
     return places
 
@@ -76,7 +76,7 @@ def configs_of(config):
     return configs
 
 
-def _row(name, config, workdir, num_samples, weights):
+def row(name, config, workdir, num_samples, weights):
     """The figures of a row, a dict ready for JSON: stored ones where they are of the same numbers."""
     wanted = {
         'row': name,
@@ -93,7 +93,7 @@ def _row(name, config, workdir, num_samples, weights):
     if stored and {key: stored.get(key) for key in wanted} == wanted:
         print(f'{name} is finished: {path}')
         return stored
-    row = {**wanted, **_trained(name, config, workdir), **_scored(config, workdir, num_samples, weights)}
+    row = {**wanted, **trained(name, config, workdir), **scored(config, workdir, num_samples, weights)}
     workers.by_chief(lambda: write_json(path, row))
     return row
 
@@ -108,7 +108,7 @@ def _stored(path):
         return None
 
 
-def _trained(name, config, workdir):
+def trained(name, config, workdir):
     """Trains a row to its end, or to where its energies ran away for good.
 
     Returns:
@@ -125,7 +125,7 @@ def _trained(name, config, workdir):
     return {'diverged_at': diverged_at, 'training_images': steps * config.training.batch_size}
 
 
-def _scored(config, workdir, num_samples, weights):
+def scored(config, workdir, num_samples, weights):
     """The scores of a row's last sound checkpoint, as `metrics.score.score` names them; nothing where there
     is none."""
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):

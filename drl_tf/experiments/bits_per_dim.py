@@ -31,11 +31,11 @@ def terms_of_images(schedule, log_density, grey, eps):
     return {
         'F': F,
         'log_q': log_q,
-        'log_P': np.sum(_log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes),
+        'log_P': np.sum(log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes),
     }
 
 
-def _log_bins(grey, mean, std):
+def log_bins(grey, mean, std):
     """log P of each grey level under a Gaussian of that mean and deviation, in grey levels; float64 like
     `grey`."""
     low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))

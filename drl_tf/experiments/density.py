@@ -70,7 +70,7 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
 
     levels = shown_levels(schedule)
     grids = {t: quadrature(density_at(tf.constant([t])), schedule.m[t] * schedule.S[t]) for t in levels}
-    estimates = _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
+    estimates = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
     likelihoods = {
@@ -80,7 +80,7 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
         workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     )
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
-    found = {t: _compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
+    found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
     for t in (t for t in levels if abs(found[t]['differs_by_errors']) > _MOST_ERRORS):
         logging.warning(
             'level %d: annealing and quadrature are more than %d standard errors apart: raise --ais_steps',
@@ -95,7 +95,7 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     }
     write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
     return {
-        **{f'level {t}': _said(found[t]) for t in levels},
+        **{f'level {t}': said(found[t]) for t in levels},
         'figure': f'{stem}.png',
         'figures': f'{stem}.json',
     }
@@ -147,7 +147,7 @@ def _log_sum(values):
     return float(largest + math.log(np.exp(values - largest).sum()))
 
 
-def _annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
+def annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
     """An `annealing.Estimate` of log Z of each level, from one run of chains from N(0, I) down to level 0."""
     path, seed = bridges.spaced(schedule, ais_steps), noise.fold([seed, noise.LIKELIHOOD], 0)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
@@ -182,7 +182,7 @@ def _sampled(model, levels, num_samples, weights):
     return found
 
 
-def _compared(grid, estimate, likelihood):
+def compared(grid, estimate, likelihood):
     """Figures of a level, a dict ready for JSON."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
@@ -199,7 +199,7 @@ def _compared(grid, estimate, likelihood):
     }
 
 
-def _said(found):
+def said(found):
     """A line on a level."""
     errors = found['differs_by_errors']
     wall = (

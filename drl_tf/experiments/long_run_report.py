@@ -102,7 +102,7 @@ def seed_of(config):
     return noise.fold([config.training.seed, noise.LONG_RUN], 0)
 
 
-class _Diffused:
+class Diffused:
     """Makes x_t of real images."""
 
     def __init__(self, schedule, t, seed):
@@ -132,7 +132,7 @@ def _distances(config, root, level, kinds):
     """
     if config.planar:
         return {}
-    diffused = _Diffused(level.sampler.model.schedule, level.t, seed_of(config))
+    diffused = Diffused(level.sampler.model.schedule, level.t, seed_of(config))
     try:
         evaluator = Evaluator(
             config.replace(stats_file=''), os.path.join(root, f'parts{level.t:03d}'), diffused
@@ -180,7 +180,7 @@ def _draw(path, levels, found, kinds):
     axes = figure.subplots(len(levels), columns, squeeze=False)
     for row, level in zip(axes, levels, strict=True):
         if level.done:
-            _draw_energies(row[0], halves(level, level.files.trace(level.done)[0]), kinds)
+            draw_energies(row[0], halves(level, level.files.trace(level.done)[0]), kinds)
         row[0].set(
             xscale='log',
             xlabel='transitions',
@@ -202,7 +202,7 @@ def _draw(path, levels, found, kinds):
         figure.savefig(file, format='png', dpi=110)
 
 
-def _draw_energies(axes, energies, kinds):
+def draw_energies(axes, energies, kinds):
     energies = energies[np.isfinite(energies).all(axis=(1, 2))]
     if not len(energies):
         return

@@ -20,7 +20,7 @@ NEAR = 0.95 * WALL
 _PILOT_CHAINS, _FIRST_STEP_SIZE = 8, 0.3
 _START, _PILOT, _FORWARD, _REVERSE = range(4)
 _OF_PILOTS = 2**30  # Index of the first chain of a pilot run, beyond those that count.
-_SAVE_EVERY = 30.0
+SAVE_EVERY = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Partition:
         ):
             advance(count if done else 0)
             step_sizes = found
-        _save(file, {'step_sizes': step_sizes})
+        save(file, {'step_sizes': step_sizes})
         return step_sizes
 
     def _batch(self, file, order, start, count, seed, step_sizes, advance):
@@ -167,9 +167,9 @@ class Partition:
             stored['acceptance'][done - 1] = accepted
             stored['near'] += _near(state) if order[done] == self.path.last else 0.0
             advance(count)
-            if done == last or time.monotonic() - saved > _SAVE_EVERY:
+            if done == last or time.monotonic() - saved > SAVE_EVERY:
                 stored |= {**_arrays(state), 'done': done}
-                _save(file, stored)
+                save(file, stored)
                 saved = time.monotonic()
         if not np.isfinite(stored['log_weight']).all():
             raise UserError(
@@ -217,7 +217,7 @@ def _shapes(count, image_shape, last):
     }
 
 
-def _save(path, arrays):
+def save(path, arrays):
     with written_aside(path, 'wb') as file:
         np.savez(file, **arrays)
 

@@ -52,7 +52,7 @@ def draw(model, directory, request, after_part=lambda: None, source=''):
 
             for shard in missing:
                 images = []
-                for drawn, states in _sampled(model, share, request.part(shard.first, shard.count), show):
+                for drawn, states in sampled(model, share, request.part(shard.first, shard.count), show):
                     images.append(drawn)
                     if shard.first == request.first:
                         trajectory = trajectory or states
@@ -77,7 +77,7 @@ def batches(model, request) -> Iterator[np.ndarray]:
     Raises:
       UserError: the samples are not finite.
     """
-    for images, _ in _sampled(model, _share(model, request.count), request):
+    for images, _ in sampled(model, _share(model, request.count), request):
         yield images
 
 
@@ -94,7 +94,7 @@ def _share(model, num_samples):
     return math.ceil(num_samples / (batches_needed * model.distribute_strategy.num_replicas_in_sync))
 
 
-def _sampled(model, share, request, after_part=lambda count: None):
+def sampled(model, share, request, after_part=lambda count: None):
     """Yields the images of each batch, as `batches`, and its states, [x_T, ..., x_0], a part on each replica.
 
     `after_part` is called after each part of the levels of a batch, with the number of images that the levels

@@ -21,7 +21,7 @@ from drl_tf.data import image_files
 from drl_tf.runs import pictures
 
 DESCRIPTION = 'samples.json'
-_MOST_IMAGES, _MOST_BYTES, _MOST_SHARDS = 1024, 2**26, 2**20
+MOST_IMAGES, _MOST_BYTES, _MOST_SHARDS = 1024, 2**26, 2**20
 
 
 class Shard(NamedTuple):
@@ -163,7 +163,7 @@ def _begun(directory, settings, batch, source):
         ]
         reason = f'of other settings ({", ".join(changed)})' if changed else f'without a sound {DESCRIPTION}'
         logging.warning('%s held samples %s: they are now in %s', directory, reason, kept)
-    most = min(_MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
+    most = min(MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
     described = {'settings': settings, 'images_per_shard': batch * max(1, most // batch)}
     if source:
         described['source'] = source

@@ -18,7 +18,7 @@ from drl_tf.serving import card, provenance, warmup
 from drl_tf.serving.signatures import Export
 
 _ASIDE = 'writing'
-_MOST_IMAGES, _REQUEST_BYTES = 1024, 4 * 2**30
+_MOST_IMAGES, REQUEST_BYTES = 1024, 4 * 2**30
 
 
 def export(config, workdir, directory, max_samples, weights='ema', step=None):
@@ -71,7 +71,7 @@ def write(model, config, step, directory, max_samples, weights='ema', history=pr
     Raises:
       UserError: it could not be written; the versions that are there are as they were.
     """
-    log_z, max_samples = _log_z(history), max_samples or _most_images(model)
+    log_z, max_samples = _log_z(history), max_samples or most_images(model)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
         final, aside = (
@@ -109,9 +109,9 @@ def write(model, config, step, directory, max_samples, weights='ema', history=pr
     return {'SavedModel': final, 'model card': os.path.join(final, exported.CARD)}
 
 
-def _most_images(model):
+def most_images(model):
     """How many images a request may have where nothing is said."""
-    return max(1, min(_MOST_IMAGES, int(_REQUEST_BYTES / memory.chain_bytes_per_image(model))))
+    return max(1, min(_MOST_IMAGES, int(REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 
 
 def _log_z(history):

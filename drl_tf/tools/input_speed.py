@@ -30,12 +30,12 @@ from drl_tf.tools import tfds_files
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 from drl_tf.training.optimizers import compiled_model
 
-_PICTURES, _SMALL_PICTURES = 512, 8192
-_COUNTS = {'cifar10': 50_000, 'imagenet32': 1_281_167, 'celeb_a': 162_770, 'celeb_a_hq': 27_000,
+_PICTURES, SMALL_PICTURES = 512, 8192
+COUNTS = {'cifar10': 50_000, 'imagenet32': 1_281_167, 'celeb_a': 162_770, 'celeb_a_hq': 27_000,
 'lsun_church': 126_227,
            'lsun_bedroom': 3_033_042}  # fmt: skip
 _SHAPES = {'cifar10': (32, 32), 'imagenet32': (32, 32), 'celeb_a': (178, 218), 'celeb_a_hq': None}
-_TRAINED_HERE = ('digits', 'emoji')
+TRAINED_HERE = ('digits', 'emoji')
 _PEAK_FLOPS = {'H100': 989e12, 'TPU v5e': 197e12}  # bfloat16, dense, as their makers say.
 _SHARE_OF_PEAK = 0.4
 _HERE = 'here'
@@ -60,10 +60,10 @@ def main():
             settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
             batch, data = settings[-1].training.batch_size, settings[-1].data
             speeds = [
-                (place, *_speed(read, batch, seconds, place == 'memory'))
-                for place, read in _places(data, directory)
+                (place, *speed(read, batch, seconds, place == 'memory'))
+                for place, read in places(data, directory)
             ]
-            taken = _taken(settings, directory, seconds)
+            taken = images_taken(settings, directory, seconds)
             cells = [
                 f'{taken[where][0]:,.0f} / {taken[where][1]:,.0f}' if where in taken else ''
                 for where in _WHERE
@@ -105,21 +105,21 @@ def preset(dataset, size, recipe):
     return parsing.configuration_of([f'--dataset={dataset}', f'--recipe={recipe}', *sizes])
 
 
-def _places(data, directory):
+def places(data, directory):
     """Yields where a dataset is read from, as training would, and the settings that do so, once it is
     there."""
-    if data.dataset in _COUNTS and not images.fit_in_memory(_COUNTS[data.dataset], data):
-        yield 'files', _on_disk(data, directory)
+    if data.dataset in COUNTS and not images.fit_in_memory(COUNTS[data.dataset], data):
+        yield 'files', on_disk(data, directory)
         if data.dataset.startswith('lsun'):
             yield (
                 f'files of {data.image_size} px',
-                _on_disk(dataclasses.replace(data, prepare_size=data.image_size), directory),
+                on_disk(dataclasses.replace(data, prepare_size=data.image_size), directory),
             )
     else:
-        yield 'memory', _on_disk(data, directory)
+        yield 'memory', on_disk(data, directory)
 
 
-def _on_disk(data, directory):
+def on_disk(data, directory):
     """A dataset on disk, as `training_images` takes it."""
     with contextlib.redirect_stdout(io.StringIO()):
         data = _laid(data, directory)
@@ -142,10 +142,10 @@ def _laid(data, directory):
         return dataclasses.replace(data, manual_dir=str(manual))
     if (
         data.dataset in _SHAPES
-        and not tfds_datasets._builder(dataset_table.builder_name(data), data.data_dir).data_path.exists()
+        and not tfds_datasets.make_builder(dataset_table.builder_name(data), data.data_dir).data_path.exists()
     ):
         width, height = _SHAPES[data.dataset] or (data.image_size, data.image_size)
-        count = _SMALL_PICTURES if width <= 32 else _PICTURES
+        count = SMALL_PICTURES if width <= 32 else _PICTURES
         pictures = [
             np.asarray(picture.crop((0, 0, width, height)))
             for picture in photographs(count, side=max(width, height))
@@ -160,7 +160,7 @@ def _laid(data, directory):
     return data
 
 
-def _speed(data, batch, seconds, in_memory):
+def speed(data, batch, seconds, in_memory):
     """Images a second, and a second of CPU time, after a first second that fills the buffers."""
     with mock.patch.object(images, 'MAX_BYTES_IN_MEMORY', 2**40 if in_memory else 0):
         batches = iter(pipeline.training_images(data, batch, seed=0))
@@ -172,9 +172,9 @@ def _speed(data, batch, seconds, in_memory):
         )
 
 
-def _taken(settings, directory, seconds):
+def images_taken(settings, directory, seconds):
     """Images a second that training takes in each configuration, {where: [images a second, ...]}."""
-    if settings[0].data.dataset in _TRAINED_HERE:
+    if settings[0].data.dataset in TRAINED_HERE:
         return {_HERE: [_trained(one, directory, seconds) for one in settings]}
     flops = [cost(build_model(one))['FLOPs of a training step, per image'] for one in settings]
     return {name: [_SHARE_OF_PEAK * peak / number for number in flops] for name, peak in _PEAK_FLOPS.items()}
@@ -185,7 +185,7 @@ def _trained(settings, directory, seconds):
     settings = settings.replace(precision=devices.resolve_precision(settings.training.precision))
     model, batch = compiled_model(settings), settings.training.batch_size
     batches = iter(
-        pipeline.training_images(_on_disk(settings.data, directory), batch, seed=0).take(1).cache().repeat()
+        pipeline.training_images(on_disk(settings.data, directory), batch, seed=0).take(1).cache().repeat()
     )
     model.make_train_function()
     _take(lambda: model.train_function(batches), 1)

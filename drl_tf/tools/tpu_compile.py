@@ -38,7 +38,7 @@ _WRONG_USE = 2
 _WAYS = ('--microbatches', '--remat', '--noremat')
 _LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
 _NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
-_COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
+COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
 def lowered(config, program):
@@ -139,14 +139,14 @@ def _compile(text, options):
         module = pathlib.Path(directory, 'module.mlir')
         module.write_text(text, encoding='utf-8')
         done = subprocess.run(
-            [options.python, _COMPILER, module, options.topology], capture_output=True, text=True, check=False
+            [options.python, COMPILER, module, options.topology], capture_output=True, text=True, check=False
         )
     if done.returncode:
         raise UserError(f'--python={options.python} cannot compile for a TPU: {done.stderr[-1000:]}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _check(options):
+def check_compiler(options):
     """Raises UserError where the interpreter, or the place of the results, is not fit, before anything takes
     time."""
     check_writable(os.path.dirname(options.results), '--results')
@@ -227,7 +227,7 @@ def main(argv=None):
     if not options.python:
         parser.error('--python, the interpreter that compiles, or --table is needed')
     try:
-        _check(options)
+        check_compiler(options)
         for preset in [words] if words else map(str.split, PRESETS):
             for line in outcomes(preset, options):
                 print(

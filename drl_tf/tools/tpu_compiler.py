@@ -45,24 +45,24 @@ def compiled(text, topology):
         np.zeros([1, 1], np.int32)
     )
     with mlir.make_ir_context():
-        module = ir.Module.parse(_without_copies(text))
+        module = ir.Module.parse(without_copies(text))
     begin = time.monotonic()
     try:
         program = device.client.compile(module, _jax.DeviceList((device,)), options)
     except Exception as error:  # The compiler's refusals are of no kind of their own.
-        return {'device': device.device_kind, 'seconds': time.monotonic() - begin, **_refusal(str(error))}
+        return {'device': device.device_kind, 'seconds': time.monotonic() - begin, **refusal(str(error))}
     seconds, memory = time.monotonic() - begin, program.get_compiled_memory_stats()
     sizes = {f'{name}_bytes': getattr(memory, f'{name}_size_in_bytes') for name in _SIZES}
     needed = sum(sizes.values()) - 2 * sizes['alias_bytes']
     return {'device': device.device_kind, 'seconds': seconds, 'bytes': needed, **sizes}
 
 
-def _without_copies(text):
+def without_copies(text):
     """The one operation of TensorFlow's modules that is no StableHLO, in other words."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
-def _refusal(message):
+def refusal(message):
     """The first lines of a refusal and, for want of memory, how much was wanted."""
     wanted = _WANTED.search(message)
     size = {'bytes': int(float(wanted[1]) * 1024 ** ' KMGT'.index(wanted[2] or ' '))} if wanted else {}

@@ -137,7 +137,7 @@ def load(directory, caplog):
     data = dataset_table.resolve(
         config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3)
     )
-    return folder._read_all(data), caplog.text
+    return folder.read_all(data), caplog.text
 
 
 def skipped(log, path):
@@ -231,7 +231,7 @@ def test_no_more_pixels_than_the_bound_are_decoded(tmp_path, caplog):
     with pytest.raises(UserError, match=rf'a\.png .*{reason}'):
         next(image_files.read(tmp_path, (SIZE, SIZE, 3)))
     with pytest.raises(ValueError, match=reason):
-        lsun._prepared(BOMB, 0)
+        lsun.prepared_shards(BOMB, 0)
     assert images.open_picture(io.BytesIO(LARGEST)).size == (2**13, 2**13)
 
 

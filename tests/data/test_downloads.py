@@ -27,10 +27,10 @@ def server():
 
 @pytest.fixture(autouse=True)
 def small_scale(monkeypatch):
-    monkeypatch.setattr(downloads, '_STALL_SECONDS', 0.5)
-    monkeypatch.setattr(downloads, '_ANSWER_SECONDS', 10)
-    monkeypatch.setattr(downloads, '_FUTILE_BYTES', 1000)
-    monkeypatch.setattr(downloads, '_CHUNK_BYTES', 100)
+    monkeypatch.setattr(downloads, 'STALL_SECONDS', 0.5)
+    monkeypatch.setattr(downloads, 'ANSWER_SECONDS', 10)
+    monkeypatch.setattr(downloads, 'FUTILE_BYTES', 1000)
+    monkeypatch.setattr(downloads, 'CHUNK_BYTES', 100)
 
 
 def archive_at(url, name=NAME, content=CONTENT):
@@ -138,14 +138,14 @@ def test_a_closed_port_is_said_with_every_archive_that_is_missing(tmp_path):
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, '_ANSWER_SECONDS', 0.3)
+    monkeypatch.setattr(downloads, 'ANSWER_SECONDS', 0.3)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         message = refused(tmp_path, archive_at(f'http://127.0.0.1:{silent.getsockname()[1]}/'))
     assert 'did not answer within 0.3 seconds' in message
 
 
 def test_a_name_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, '_ANSWER_SECONDS', 0.3)
+    monkeypatch.setattr(downloads, 'ANSWER_SECONDS', 0.3)
     released = threading.Event()
 
     def getaddrinfo(*args, **kwargs):
@@ -163,7 +163,7 @@ def test_a_name_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
 
 def test_files_of_google_drive_are_asked_for_without_its_question(tmp_path, server, monkeypatch):
     base = server.url.removesuffix(NAME)
-    monkeypatch.setattr(downloads, '_DRIVE_FILES', f'{base}download?confirm=t&')
+    monkeypatch.setattr(downloads, 'DRIVE_FILES', f'{base}download?confirm=t&')
     downloads.gather([archive_at('https://drive.google.com/uc?export=download&id=abc')], '', str(tmp_path))
     assert server.asked == [('/download?confirm=t&export=download&id=abc', None)]
 
@@ -252,7 +252,7 @@ def test_a_full_disk_is_said_before_the_download(tmp_path, server, monkeypatch):
 )  # fmt: skip
 def test_every_builder_is_asked_for_its_archives(tmp_path, dataset, names):
     data = dataset_table.resolve(config.Data(dataset=dataset, data_dir=str(tmp_path)))
-    archives = downloads.wanted(tfds_datasets._builder(dataset_table.builder_name(data), data.data_dir))
+    archives = downloads.wanted(tfds_datasets.make_builder(dataset_table.builder_name(data), data.data_dir))
     assert sorted(archive.name for archive in archives) == sorted(names)
     assert all(archive.size > 0 and len(archive.checksum) == 64 for archive in archives)
 

@@ -26,7 +26,7 @@ COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
 
 @pytest.fixture(autouse=True)
 def small_scale(monkeypatch):
-    monkeypatch.setattr(lsun, '_PER_SHARD', PER_SHARD)
+    monkeypatch.setattr(lsun, 'PER_SHARD', PER_SHARD)
     for module, name in ((lsun, '_processes'), (lmdb_files, '_process')):
         monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
 
@@ -135,7 +135,7 @@ def test_categories_of_objects_are_one_archive_in_webp(tmp_path):
 
 
 def test_zips_are_unpacked_and_leave_nothing_behind(tmp_path, manual, monkeypatch):
-    builder = tfds_datasets._builder('lsun/church_outdoor', str(tmp_path / 'data'))
+    builder = tfds_datasets.make_builder('lsun/church_outdoor', str(tmp_path / 'data'))
     for archive in downloads.wanted(builder):
         path = zipped(tmp_path / 'manual' / archive.unpacked_name)
         path.with_suffix('').rename(tmp_path / archive.unpacked_name)
@@ -189,7 +189,7 @@ def test_a_zip_without_an_lmdb_is_said_in_one_line(tmp_path, content):
         (tmp_path / 'other/notes.txt').touch()
         path = zipped(tmp_path / 'other')
     with pytest.raises(UserError, match=f'{path} is damaged or holds no data.mdb'):
-        lsun._unpacked(str(path), str(tmp_path / 'work'))
+        lsun.unpacked(str(path), str(tmp_path / 'work'))
     assert not list(tmp_path.rglob('data.mdb*'))
 
 
@@ -207,7 +207,7 @@ def broken_files():
 
 
 def test_broken_pictures_are_named_counted_and_left_out(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(lsun, '_PER_SHARD', 150)
+    monkeypatch.setattr(lsun, 'PER_SHARD', 150)
     bad = broken_files()
     content = write_many(tmp_path / 'manual/airplane', 400, bad)
     found = records(tfds_datasets.open_builder(data_of(tmp_path, 'lsun_airplane', image_size=8)), 'train')
@@ -267,13 +267,13 @@ def test_a_damaged_lmdb_is_said_in_one_line(tmp_path, manual, monkeypatch, damag
 def test_a_process_that_a_damaged_lmdb_ends_takes_no_other_with_it(tmp_path, monkeypatch):
     monkeypatch.undo()
     (tmp_path / 'ends').mkdir()
-    monkeypatch.setattr(lmdb_files, '_keys', end_process)
+    monkeypatch.setattr(lmdb_files, 'read_keys', end_process)
     with pytest.raises(UserError, match=r'ends/data.mdb is damaged \(BrokenProcessPool'):
         lmdb_files.keys(str(tmp_path / 'ends'))
 
 
 def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, manual, monkeypatch):
-    write, written = lsun._write, []
+    write, written = lsun.write_shard, []
 
     def write_two(shard):
         if len(written) == 2:
@@ -282,16 +282,16 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
         written.append(shard.path)
         write(shard)
 
-    monkeypatch.setattr(lsun, '_write', write_two)
+    monkeypatch.setattr(lsun, 'write_shard', write_two)
     assert 'no space left' in refused(data_of(tmp_path))
     leftover = tmp_path / 'data/lsun/church_outdoor/incomplete.ABC_3.1.0'
     leftover.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(lsun, '_write', lambda shard: (written.append(shard.path), write(shard)))
+    monkeypatch.setattr(lsun, 'write_shard', lambda shard: (written.append(shard.path), write(shard)))
     resumed = records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')
     assert not leftover.exists()
     assert len(written) == 4 and max(collections.Counter(written).values()) == 1
     other = tmp_path / 'other'
-    monkeypatch.setattr(lsun, '_write', write)
+    monkeypatch.setattr(lsun, 'write_shard', write)
     assert resumed == records(
         tfds_datasets.open_builder(
             dataset_table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))
@@ -301,16 +301,16 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
 
 
 def test_shards_of_another_lmdb_are_not_taken_up(tmp_path, manual, monkeypatch, photos):
-    write = lsun._write
+    write = lsun.write_shard
 
     def write_but_the_last(shard):
         if shard.split == 'validation':
             raise OSError('no space left')
         write(shard)
 
-    monkeypatch.setattr(lsun, '_write', write_but_the_last)
+    monkeypatch.setattr(lsun, 'write_shard', write_but_the_last)
     refused(data_of(tmp_path))
-    monkeypatch.setattr(lsun, '_write', write)
+    monkeypatch.setattr(lsun, 'write_shard', write)
     (tmp_path / 'manual/church_outdoor_train_lmdb').rename(tmp_path / 'elsewhere')
     content = write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT][::-1], list(manual))
     assert dict(records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')) == content

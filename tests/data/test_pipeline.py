@@ -29,7 +29,7 @@ def cifar(request, tmp_path, prepare):
 @pytest.fixture
 def streamed(monkeypatch):
     monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 0)
-    monkeypatch.setattr(tfds_reading, '_RECORDS_SHUFFLED', 24)
+    monkeypatch.setattr(tfds_reading, 'RECORDS_SHUFFLED', 24)
 
 
 def cifar_of(count, shards, tmp_path, prepare):

@@ -148,7 +148,7 @@ def test_images_and_classes_are_those_in_the_archives(tmp_path, monkeypatch, mak
         for n in (TRAIN, TEST)
     ]
     data = data_of(make.__name__, tmp_path)
-    builder = tfds_datasets._builder(dataset_table.builder_name(data), data.data_dir)
+    builder = tfds_datasets.make_builder(dataset_table.builder_name(data), data.data_dir)
     put(make(splits), tmp_path / 'manual', builder, monkeypatch)
     for split, (pictures, labels) in zip(('train', 'test'), splits, strict=True):
         expected = zip(images.crop_and_resize(pictures, data).numpy(), labels, strict=True)
@@ -191,7 +191,9 @@ def celeb_a(files):
 def test_faces_of_celeb_a_are_cut_and_resized(tmp_path, monkeypatch):
     files = [encoded(picture.crop((0, 0, 178, 218))) for picture in photographs(TRAIN + 2, side=220)]
     data = data_of('celeb_a', tmp_path)
-    put(celeb_a(files), tmp_path / 'manual', tfds_datasets._builder('celeb_a', data.data_dir), monkeypatch)
+    put(
+        celeb_a(files), tmp_path / 'manual', tfds_datasets.make_builder('celeb_a', data.data_dir), monkeypatch
+    )
     loaded = pipeline.load_images(data, 'train')
     faces = [tf.io.decode_jpeg(file).numpy()[20:-20] for file in files[:TRAIN]]
     resized = [tf.image.resize(face.astype(np.float32), [64, 64], antialias=True) for face in faces]
@@ -338,7 +340,12 @@ def test_an_archive_that_is_cut_off_ends_in_one_line_and_leaves_nothing(tmp_path
         (draws.integers(0, 256, (n, 32, 32, 3), np.uint8), draws.integers(0, 10, n)) for n in (TRAIN, TEST)
     ]
     data = data_of('cifar10', tmp_path)
-    put(cifar10(splits), tmp_path / 'manual', tfds_datasets._builder('cifar10', data.data_dir), monkeypatch)
+    put(
+        cifar10(splits),
+        tmp_path / 'manual',
+        tfds_datasets.make_builder('cifar10', data.data_dir),
+        monkeypatch,
+    )
     path = tmp_path / 'manual/cifar-10-binary.tar.gz'
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=f'{path} is cut off: it has') as error:

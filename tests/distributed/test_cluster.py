@@ -120,7 +120,7 @@ def stand_in(monkeypatch, endpoints=(), **failing):
 def undone():
     """The choice of a test does not last."""
     yield
-    devices._created.cache_clear()
+    devices.created.cache_clear()
     devices.set_up(False)
 
 
@@ -174,7 +174,7 @@ def test_a_tpu_that_is_not_asked_for_is_named(monkeypatch, caplog):
     monkeypatch.setattr(
         tf.config, 'list_physical_devices', lambda kind=None: ['TPU:0'] if kind == 'TPU' else listed(kind)
     )
-    devices._created.cache_clear()
+    devices.created.cache_clear()
     for wanted, warnings in ((Devices('one'), 0), (Devices(), 1)):
         devices.set_up(False, wanted)
         assert caplog.text.count('--tpu=local') == warnings

@@ -33,7 +33,7 @@ def comes(workers, index=1):
     for _ in range(400):
         with contextlib.suppress(OSError):
             connection = rendezvous.reached(workers.addresses[0], 20)
-            connection.sendall(rendezvous._greeting(workers, index))
+            connection.sendall(rendezvous.greeting(workers, index))
             return connection
         time.sleep(0.05)
     raise AssertionError('the chief does not listen')
@@ -47,7 +47,7 @@ def test_all_are_there(clusters, pool, order):
     waiting.append(pool.submit(rendezvous.gather, clusters[order[2]], 60))
     assert [each.result(60) for each in waiting] == [None] * 3
     for workers in clusters:
-        rendezvous._listening(workers.addresses[workers.index]).close()
+        rendezvous.listening(workers.addresses[workers.index]).close()
 
 
 def test_one_that_ended_comes_again_and_strangers_are_sent_away(clusters, pool):
@@ -79,7 +79,7 @@ def test_who_does_not_come_is_named(clusters, pool):
 @pytest.mark.parametrize('index', [0, 1])
 def test_a_worker_alone_gives_up(capsys, monkeypatch, tmp_path, clusters, index):
     """One line and the exit code after which a JobSet starts all again; the same where its port is taken."""
-    monkeypatch.setattr(devices, '_GATHERING_SECONDS', 0.3)
+    monkeypatch.setattr(devices, 'GATHERING_SECONDS', 0.3)
     monkeypatch.setattr(devices.cluster, 'workers', lambda: clusters[index])
     options = ['--dataset=digits', f'--workdir={tmp_path}/w']
     missing = (

@@ -32,7 +32,7 @@ def save_pictures(directory, images, suffix='.png'):
 @pytest.mark.parametrize('channels', [1, 3])
 def test_images_made_elsewhere(tmp_path, monkeypatch, channels):
     """Each kind gives the images that were saved, also where they come in several parts."""
-    monkeypatch.setattr(image_files, '_BATCH', 2)
+    monkeypatch.setattr(image_files, 'BATCH', 2)
     shape = (6, 4, channels)
     images = pictures(shape)
     np.save(tmp_path / 'a.npy', images)

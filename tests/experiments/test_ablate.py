@@ -117,10 +117,10 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
 def test_a_row_of_other_settings_is_scored_again(monkeypatch, tmp_path):
     """Training itself refuses what does not go with the run that is there."""
     scored, config = [], parsing.configuration_of(['--dataset=digits', '--recipe=t6'])
-    monkeypatch.setattr(ablate, '_trained', lambda name, config, workdir: {})
-    monkeypatch.setattr(ablate, '_scored', lambda config, *rest: scored.append(config) or {'score': 1.0})
+    monkeypatch.setattr(ablate, 'trained', lambda name, config, workdir: {})
+    monkeypatch.setattr(ablate, 'scored', lambda config, *rest: scored.append(config) or {'score': 1.0})
     for changed in ({}, {}, {'num_real': 100}, {'learning_rate': 0.1}):
-        ablate._row('few', config.replace(**changed), str(tmp_path), 24, 'ema')
+        ablate.row('few', config.replace(**changed), str(tmp_path), 24, 'ema')
     assert [each.evaluation.num_real for each in scored] == [50_000, 100, 50_000]
 
 

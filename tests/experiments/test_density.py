@@ -56,12 +56,12 @@ def test_the_wall_bounds_the_plane():
 def test_annealing_agrees_with_what_is_known_at_every_level():
     schedule = diffusion.t6(3)
     density_at, log_z = exact_density(schedule, 0.3)
-    found = density._annealed(schedule, density_at, num_chains=300, ais_steps=30, hmc_leapfrog=3, seed=0)
+    found = density.annealed(schedule, density_at, num_chains=300, ais_steps=30, hmc_leapfrog=3, seed=0)
     assert sorted(found) == [0, 1, 2]
     for t, estimate in found.items():
         grid = density.quadrature(density_at(tf.constant([t])), schedule.S[t])
         assert abs(estimate.log_mean - log_z[t]) < 4 * estimate.standard_error < 0.4
-        assert abs(density._compared(grid, estimate, 0.0)['differs_by_errors']) < 4
+        assert abs(density.compared(grid, estimate, 0.0)['differs_by_errors']) < 4
 
 
 def test_what_is_said_of_a_level():
@@ -71,8 +71,8 @@ def test_what_is_said_of_a_level():
         (1.2, '2.0 standard errors apart;'),
         (1.5, '5.0 standard errors apart, more than 3;'),
     ):
-        said = density._said(
-            density._compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1, 0.1), -0.5)
+        said = density.said(
+            density.compared(grid, density.annealing.Estimate(log_mean, 0.1, 50.0, 1.1, 0.1), -0.5)
         )
         assert (
             words in said

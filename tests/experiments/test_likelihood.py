@@ -82,11 +82,11 @@ def test_bins_are_those_of_a_gaussian(u):
     """They sum to 1 over the grey levels, the outer ones reaching to infinity, and have the density's values
     far up the tail."""
     mean, std = np.float64(u) + 0.3, 1.275
-    probabilities = np.exp(bits_per_dim._log_bins(np.arange(256), np.full(256, mean), std))
+    probabilities = np.exp(bits_per_dim.log_bins(np.arange(256), np.full(256, mean), std))
     assert probabilities.sum() == pytest.approx(1, abs=1e-12)
     for distance in (-9, 9):
         grey = np.array([100 + distance])
-        bins = bits_per_dim._log_bins(grey, np.array([100.0]), 1.0)
+        bins = bits_per_dim.log_bins(grey, np.array([100.0]), 1.0)
         z = np.linspace(distance - 0.5, distance + 0.5, 100_001)
         integral = np.mean(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
         assert bins[0] == pytest.approx(np.log(integral), rel=1e-6)
@@ -110,7 +110,7 @@ def test_the_discrete_bound_is_a_bound():
     p = np.exp(-((x_0 - A * mean) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
     total = 0.0
     for u in range(0, 256, 5):
-        inner = np.exp(bits_per_dim._log_bins(np.full(x_0.shape, u), (x_0 / A + 1) * 127.5, S / A * 127.5))
+        inner = np.exp(bits_per_dim.log_bins(np.full(x_0.shape, u), (x_0 / A + 1) * 127.5, S / A * 127.5))
         probability = np.sum(p * inner) * (x_0[1] - x_0[0])
         value, error = bound(u, mean, variance, 4000)
         assert np.exp(-value) < probability * (1 + 4 * error)
@@ -125,7 +125,7 @@ def test_the_discrete_bound_in_closed_form():
     u, mean, variance = 77, 0.2, 0.05
     x, v = 77 / 127.5 - 1, A**2 * variance + S**2
     z = np.linspace(-8, 8, 20_001)
-    log_bins = bits_per_dim._log_bins(np.full(z.shape, u), ((A * x + S * z) / A + 1) * 127.5, S / A * 127.5)
+    log_bins = bits_per_dim.log_bins(np.full(z.shape, u), ((A * x + S * z) / A + 1) * 127.5, S / A * 127.5)
     expected_log_bins = np.sum(log_bins * np.exp(-(z**2) / 2)) / np.sum(np.exp(-(z**2) / 2))
     expected = (
         -0.5 * np.log(2 * np.pi * np.e * S**2)
@@ -190,7 +190,7 @@ def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
 
 def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run, monkeypatch):
     first, *_ = figures(capsys, t1k_run)
-    monkeypatch.setattr(partition, '_save', None)
+    monkeypatch.setattr(partition, 'save', None)
     again, *_ = figures(capsys, t1k_run)
     time = 'seconds_of_this_command'
     assert {**first, time: 0} == {**again, time: 0}

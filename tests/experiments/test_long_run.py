@@ -132,7 +132,7 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
     """Held-out images are nearest when they have as much noise as the real ones were given."""
     workdir, _ = whole
     config, schedule = checkpoint.load_model(workdir)[0].config, diffusion.t6()
-    evaluator = Evaluator(config, str(workdir / 'parts'), long_run_report._Diffused(schedule, 2, [0, 1]))
+    evaluator = Evaluator(config, str(workdir / 'parts'), long_run_report.Diffused(schedule, 2, [0, 1]))
     clean, rng = pipeline.load_images(config.data, 'test') / 127.5 - 1, np.random.default_rng(0)
     distances = [
         evaluator.distance(
@@ -147,7 +147,7 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
     evaluator = Evaluator(
         config,
         str(workdir / 'parts'),
-        long_run_report._Diffused(schedule, 3, long_run_report.seed_of(config)),
+        long_run_report.Diffused(schedule, 3, long_run_report.seed_of(config)),
     )
     assert evaluator.distance([pixels.to_uint8(states)]) == pytest.approx(
         found['3'][FRECHET]['data']['10'], rel=1e-6
@@ -223,14 +223,14 @@ def test_energies_are_drawn_from_where_each_chain_ends():
     drift, rest = np.repeat([2.0, 0.0], 50)[:, None, None], np.linspace(-500, 500, 22).reshape(2, 11)
     energies = np.concatenate([drift + rest, np.full([3, 2, 11], np.nan)]).astype(np.float32)
     axes = Figure().subplots()
-    long_run_report._draw_energies(axes, energies, long_run.KINDS)
+    long_run_report.draw_energies(axes, energies, long_run.KINDS)
     for line, band in zip(axes.lines, axes.collections, strict=True):
         steps, drawn = line.get_data()
         np.testing.assert_allclose(drawn, np.where(steps <= 50, 2, 0), atol=1e-3)
         assert steps[-1] == 100 and np.abs(band.get_paths()[0].vertices[:, 1]).max() == pytest.approx(
             2, abs=1e-3
         )
-    long_run_report._draw_energies(axes, energies[-3:], long_run.KINDS)
+    long_run_report.draw_energies(axes, energies[-3:], long_run.KINDS)
     assert len(axes.lines) == 2
 
 

@@ -189,7 +189,7 @@ def contents(directory):
 @pytest.mark.parametrize('moves', [3, 20, 40, 60, 85, 130])
 def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, monkeypatch, moves):
     """Wherever it was interrupted: what is done is not done again."""
-    monkeypatch.setattr(partition, '_SAVE_EVERY', -1.0)
+    monkeypatch.setattr(partition, 'SAVE_EVERY', -1.0)
     move, calls = annealing.Annealer.move, []
 
     def interrupted(*arguments):

@@ -290,7 +290,7 @@ def test_a_pickle_in_samples_is_not_run(tmp_path, name):
 
 
 def test_files_that_unpack_to_more_than_memory_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, '_MAX_BYTES', 2**20)
+    monkeypatch.setattr(statistics, 'MAX_BYTES', 2**20)
     with zipfile.ZipFile(tmp_path / 's.npz', 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('mean.npy', bytes(2**21))
     with pytest.raises(UserError, match='more than 1,048,576 bytes'):

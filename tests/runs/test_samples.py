@@ -40,7 +40,7 @@ def model():
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(samples, '_MOST_IMAGES', 4)
+    monkeypatch.setattr(samples, 'MOST_IMAGES', 4)
 
 
 def draw(model, directory, num_samples=10, seed=3, **kwargs):
@@ -65,7 +65,7 @@ def whole(model, tmp_path_factory):
     """A set that was drawn without an interruption."""
     directory = tmp_path_factory.mktemp('samples') / 'whole'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(samples, '_MOST_IMAGES', 4)
+        patch.setattr(samples, 'MOST_IMAGES', 4)
         draw(model, directory)
     return directory
 

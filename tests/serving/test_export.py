@@ -146,11 +146,11 @@ def test_wrong_requests(signatures, request_data, signature, changes, message):
 
 
 def test_a_request_has_as_many_images_as_fit_where_nothing_is_said(model, monkeypatch):
-    assert export._most_images(model) == 1024
-    monkeypatch.setattr(export, '_REQUEST_BYTES', 7.5 * memory.chain_bytes_per_image(model))
-    assert export._most_images(model) == 7
-    monkeypatch.setattr(export, '_REQUEST_BYTES', 1)
-    assert export._most_images(model) == 1
+    assert export.most_images(model) == 1024
+    monkeypatch.setattr(export, 'REQUEST_BYTES', 7.5 * memory.chain_bytes_per_image(model))
+    assert export.most_images(model) == 7
+    monkeypatch.setattr(export, 'REQUEST_BYTES', 1)
+    assert export.most_images(model) == 1
 
 
 def test_export_is_float32_and_described(exported, tiny_run):

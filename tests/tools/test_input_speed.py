@@ -25,7 +25,7 @@ def test_every_preset_is_measured():
         ('celeb_a_hq', 128),
     } <= set(covered)
     large = {name for name, _ in covered if dataset_table.find_spec(name).source == 'tfds'} - {'emoji'}
-    assert large == set(input_speed._COUNTS)
+    assert large == set(input_speed.COUNTS)
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,19 @@ def test_every_preset_is_measured():
     ],
 )  # fmt: skip
 def test_each_is_read_as_training_would(monkeypatch, tmp_path, dataset, size, places):
-    monkeypatch.setattr(input_speed, '_on_disk', lambda data, directory: data)
-    found = list(input_speed._places(input_speed.preset(dataset, size, 'cdrl').data, tmp_path))
+    monkeypatch.setattr(input_speed, 'on_disk', lambda data, directory: data)
+    found = list(input_speed.places(input_speed.preset(dataset, size, 'cdrl').data, tmp_path))
     assert [place for place, _ in found] == places
     assert [data.prepare_size for _, data in found] == [0, size][: len(places)]
 
 
 def test_imagenet_is_streamed_with_its_classes(monkeypatch, tmp_path):
-    monkeypatch.setattr(input_speed, '_SMALL_PICTURES', 40)
+    monkeypatch.setattr(input_speed, 'SMALL_PICTURES', 40)
     streamed = []
     stream = tfds_reading.stream
     monkeypatch.setattr(tfds_reading, 'stream', lambda *args: streamed.append(args) or stream(*args))
-    data = input_speed._on_disk(input_speed.preset('imagenet32', 32, 'cdrl').data, tmp_path)
-    given, of_one_core = input_speed._speed(data, 8, 0.1, in_memory=False)
+    data = input_speed.on_disk(input_speed.preset('imagenet32', 32, 'cdrl').data, tmp_path)
+    given, of_one_core = input_speed.speed(data, 8, 0.1, in_memory=False)
     assert given > 0 and of_one_core > 0 and len(streamed) == 1 and data.num_classes == 1000
 
 
@@ -64,7 +64,7 @@ def test_the_digits_are_trained_on_and_others_computed(monkeypatch, tmp_path):
         precision='float32',
     )
     small = input_speed.preset('digits', 16, 't6').replace(**tiny)
-    assert input_speed._taken([small], tmp_path, 0.1)['here'][0] > 0
-    monkeypatch.setattr(input_speed, '_TRAINED_HERE', ())
-    (h100,), (v5e,) = input_speed._taken([small], tmp_path, 0.1).values()
+    assert input_speed.images_taken([small], tmp_path, 0.1)['here'][0] > 0
+    monkeypatch.setattr(input_speed, 'TRAINED_HERE', ())
+    (h100,), (v5e,) = input_speed.images_taken([small], tmp_path, 0.1).values()
     assert h100 / v5e == pytest.approx(989 / 197) and h100 > 1e6

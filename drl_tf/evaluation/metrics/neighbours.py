@@ -5,7 +5,7 @@ import numpy as np
 
 from drl_tf.evaluation.metrics.features import checked_pair
 
-_ROWS, _COLUMNS = 1024, 4096
+ROWS, COLUMNS = 1024, 4096
 
 
 def neighbour_scores(real, fake, k=3, density_k=5):
@@ -77,12 +77,12 @@ def _tiles(first, second, centre):
     The features are taken from their centre before they are multiplied, lest the difference of large numbers
     be lost.
     """
-    for start in range(0, len(second), _COLUMNS):
-        columns = slice(start, min(start + _COLUMNS, len(second)))
+    for start in range(0, len(second), COLUMNS):
+        columns = slice(start, min(start + COLUMNS, len(second)))
         y = second[columns] - centre
         y_squares = np.einsum('nd,nd->n', y, y)
-        for start_row in range(0, len(first), _ROWS):
-            rows = slice(start_row, min(start_row + _ROWS, len(first)))
+        for start_row in range(0, len(first), ROWS):
+            rows = slice(start_row, min(start_row + ROWS, len(first)))
             x = first[rows] - centre
             distances = x @ y.T
             distances *= -2

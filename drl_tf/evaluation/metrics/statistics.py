@@ -17,8 +17,8 @@ from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES
 from drl_tf.evaluation.metrics.moments import Moments
 
 _AUTHORS = 'pool_3'
-_MAX_BYTES = 2**32
-_SAVE_SECONDS, _SAVE_TIMES = 60, 20
+MAX_BYTES = 2**32
+SAVE_SECONDS, SAVE_TIMES = 60, 20
 _ANOTHER = 'make it anew with --mode=stats'
 
 
@@ -74,7 +74,7 @@ class _Pass:
 
     def __init__(self, path, what, keep):
         self.path, self.what, self.keep = path, json.dumps(what), keep
-        self.moments, self.features, self.logits, self.due = None, [], [], time.monotonic() + _SAVE_SECONDS
+        self.moments, self.features, self.logits, self.due = None, [], [], time.monotonic() + SAVE_SECONDS
         self.digest, self.taken_up, self.digest_taken_up = hashlib.sha256(), 0, ''
         if path and os.path.exists(path):
             self._take_up()
@@ -154,7 +154,7 @@ class _Pass:
         with written_aside(self.path, 'wb') as file:
             np.savez(file, what=self.what, digest=self.digest.hexdigest(), **arrays)
         now = time.monotonic()
-        self.due = now + max(_SAVE_SECONDS, _SAVE_TIMES * (now - begin))
+        self.due = now + max(SAVE_SECONDS, SAVE_TIMES * (now - begin))
 
 
 def summarise(extractor, batches, images, keep=0, classify=False, part=None):
@@ -207,8 +207,8 @@ def load(path, extractor):
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
-                raise ValueError(f'more than {_MAX_BYTES:,} bytes')
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise ValueError(f'more than {MAX_BYTES:,} bytes')
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.

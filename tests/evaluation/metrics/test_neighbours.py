@@ -37,8 +37,8 @@ def by_definition(real, fake, k, density_k):
 @pytest.mark.parametrize('k, density_k', [(3, 5), (5, 3), (1, 1)])
 @pytest.mark.parametrize('tile', [(1024, 4096), (16, 48), (50, 7)])
 def test_agrees_with_the_definitions_whatever_the_tiles(monkeypatch, sizes, k, density_k, tile):
-    monkeypatch.setattr(neighbours, '_ROWS', tile[0])
-    monkeypatch.setattr(neighbours, '_COLUMNS', tile[1])
+    monkeypatch.setattr(neighbours, 'ROWS', tile[0])
+    monkeypatch.setattr(neighbours, 'COLUMNS', tile[1])
     real, fake = gaussian(0, sizes[0]), gaussian(1, sizes[1], shift=0.7) * 0.8
     scores = neighbour_scores(real, fake, k, density_k)
     assert scores == pytest.approx(by_definition(real, fake, k, density_k), abs=1e-12)

@@ -117,8 +117,8 @@ def counted(batches, limit):
 
 def test_a_pass_that_was_interrupted_goes_on(tmp_path, images, monkeypatch):
     """No image is run twice, and what comes out is the same to the last bit."""
-    monkeypatch.setattr(statistics, '_SAVE_SECONDS', 0)
-    monkeypatch.setattr(statistics, '_SAVE_TIMES', 0)
+    monkeypatch.setattr(statistics, 'SAVE_SECONDS', 0)
+    monkeypatch.setattr(statistics, 'SAVE_TIMES', 0)
     seen = []
 
     def run(images):
