@@ -1,6 +1,8 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
+# Two test processes; `make test XDIST='-p no:xdist'` has one.
+XDIST ?= -n 2 --dist=loadfile
 
 .PHONY: demo test test-slow lint clean
 
@@ -9,11 +11,11 @@ demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate,export --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 
 test: .venv/ready lint
-	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --durations=10 -m 'not slow'
+	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m 'not slow'
 
 # What takes longest, processes that are killed and servers among it; the same must hold.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --durations=10 -m slow
+	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m slow
 
 lint: .venv/ready
 	$(BIN)/ruff check .

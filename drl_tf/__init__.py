@@ -15,7 +15,7 @@ def load(model, precision='float32'):
       A `drl_tf.api.Model`.
 
     Raises:
-      drl_tf.errors.UserError: there is no such model, or it is damaged.
+      drl_tf.base.errors.UserError: there is no such model, or it is damaged.
     """
     from drl_tf import api
 

@@ -4,7 +4,7 @@ import os
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli.command_options import MODES, SCORED, export_directory, labels_of, num_scored
+from drl_tf.cli.command_options import MODES, SCORED, export_directory, labels_of, num_scored, reads_export
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
 from drl_tf.config import combinations
 from drl_tf.config.option_fields import text
@@ -25,7 +25,8 @@ def check_command(command, given):
       given: {name: value} of the options on the command line.
     """
     if not command.mode or set(command.mode) - set(MODES):
-        raise UserError(f'--mode={",".join(command.mode)}: must be of {", ".join(MODES)}')
+        unknown = next((mode for mode in command.mode if mode not in MODES), '')
+        raise UserError(f'unknown --mode={unknown}: choose from {", ".join(MODES)}')
     if 'ablate' in command.mode:
         _check_ablation(command, given)
     _check_read(command, given)
@@ -35,6 +36,8 @@ def check_command(command, given):
         _check_model(command, given)
     if 'samples' in given and not command.samples:
         raise UserError('--samples= must be a path')
+    if command.best and 'checkpoint_step' in given:
+        raise UserError(f'--best and --checkpoint_step={command.checkpoint_step}: drop one of them')
     if command.dry_run_devices and not command.dry_run:
         raise UserError(f'--dry_run_devices={command.dry_run_devices} is for --dry_run: add that, or drop it')
     for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
@@ -200,7 +203,7 @@ def _check_written_to(command, config, workdir):
     """Raises UserError for directories that cannot be written to; the chief alone writes."""
     from drl_tf.runs import exported
 
-    if command.model:
+    if command.model and not reads_export(command):
         exported.check_link(workdir)
     if cluster.workers().index:
         return
@@ -210,6 +213,8 @@ def _check_written_to(command, config, workdir):
     if command.output_dir:
         elsewhere |= {'sample', 'compose'}
         check_writable(command.output_dir, '--output_dir')
+    if command.export_dir:
+        elsewhere |= {'export'}
     if set(command.mode) - elsewhere:
         check_writable(workdir, '--workdir')
     if 'export' in command.mode:

@@ -134,6 +134,11 @@ def export_directory(command, workdir):
     return command.export_dir or os.path.join(workdir, IN_A_RUN)
 
 
+def reads_export(command):
+    """Whether --model is read where it lies, since all that is written goes to --output_dir."""
+    return bool(command.model and command.output_dir) and set(command.mode) <= {'sample', 'compose'}
+
+
 def labels_of(command):
     """The classes that --mode=compose multiplies."""
     return command.labels or (0, 1)

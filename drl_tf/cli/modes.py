@@ -4,7 +4,7 @@ seconds."""
 import dataclasses
 
 from drl_tf.cli import checks
-from drl_tf.cli.command_options import MODES, export_directory, labels_of, num_scored
+from drl_tf.cli.command_options import MODES, export_directory, labels_of, num_scored, reads_export
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint, exported
@@ -31,7 +31,9 @@ def run(command, config, workdir, wanted):
         )
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
-        if command.model:
+        if reads_export(command):
+            workdir = exported.find(command.model)
+        elif command.model:
             workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
         for mode in MODES:
             if mode in command.mode:

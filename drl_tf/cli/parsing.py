@@ -19,8 +19,13 @@ from drl_tf.config import option_fields
 from drl_tf.distributed import cluster
 
 _LONGEST_NAME = 100
-_FULL = {f'{dashes}dry_run': '--dry_run=text' for dashes in ('-', '--')}
-_FULL |= {f'{dashes}nodry_run': '--dry_run=' for dashes in ('-', '--')}
+_FULL = {
+    f'{dashes}{word}': f'--dry_run={kind}'
+    for dashes in ('-', '--')
+    for word, kind in (
+        ('dry_run', 'text'), ('dry_run=true', 'text'), ('nodry_run', ''), ('dry_run=false', ''),
+    )
+}  # fmt: skip
 _GUESSED = {
     'train_steps': 'steps num_steps max_steps iterations epochs num_epochs',
     'learning_rate': 'lr',

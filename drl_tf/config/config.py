@@ -46,7 +46,7 @@ class Config:
 
     @property
     def planar(self):
-        """Whether the images are points of the plane, see `data.toy`."""
+        """Whether the images are points of the plane, see `data.plane`."""
         return self.image_shape == (1, 1, 2)
 
     @property

@@ -28,7 +28,9 @@ def text(value):
 def kind(field):
     """What an option takes, for the help: for example 'whole number, 1 to 500; default 6'."""
     metadata, default = field.metadata, field.default
-    said = ' | '.join(map(str, metadata['choices'])) if metadata['choices'] else NAMES[field.type]
+    said = NAMES[field.type]
+    if metadata['choices']:
+        said = ' | '.join(str(choice) for choice in metadata['choices'] if choice != '')
     low, high = metadata['low'], metadata['high']
     if low is not None:
         said += f', {low} to {high}' if high is not None else f', at least {low}'
@@ -48,7 +50,8 @@ def _check(field, value):
     if not _is_of(value, kind):
         raise UserError(f'--{field.name}={value} must be of type {kind.__name__}')
     if bounds['choices'] is not None and value not in bounds['choices']:
-        raise UserError(f'--{field.name}={value} must be one of {", ".join(map(str, bounds["choices"]))}')
+        choices = ', '.join(str(choice) for choice in bounds['choices'] if choice != '')
+        raise UserError(f'--{field.name}={value} must be one of {choices}')
     element = typing.get_args(field.type)[0] if kind is tuple else kind
     for part in value if kind is tuple else (value,):
         if not _is_of(part, element):

@@ -62,7 +62,7 @@ class EnergyModel(keras.Model):
         Args:
           level: t, int32 [B].
           weights: 'ema' or 'raw'.
-          terms: what is summed where the model has classes, see `guidance.guided` and `guidance.composed`.
+          terms: guidance, (labels, weight) pairs; see `guidance.guided` and `guidance.composed`.
 
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].

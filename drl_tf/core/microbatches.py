@@ -11,7 +11,7 @@ def summed(function, batch, num_parts, nothing):
         over its images.
       batch: tensors [B, ...], or None, which stays None.
       num_parts: M, which divides B.
-      nothing: the structure that is the sum over no image.
+      nothing: zero accumulator, a structure like the sum.
 
     Returns:
       The structure for the whole batch; the memory of a loop over M parts of B / M images each.

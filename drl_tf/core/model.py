@@ -114,7 +114,9 @@ class RecoveryLikelihood(EnergyModel):
         options = self.config.training
         size = images.shape[0]
         first = replica * size
-        seed = noise.fold([options.seed, noise.TRAINING], self.attempt, self.optimizer.iterations.value)
+        seed = noise.fold(
+            noise.root(options.seed, noise.TRAINING), self.attempt, self.optimizer.iterations.value
+        )
         levels = noise.levels(seed, self.schedule.num_levels, options.batch_size)
         if labels is not None:
             hidden = noise.dropped(seed, options.label_dropout, options.batch_size)

@@ -66,7 +66,9 @@ def training_images(
     def finish(position, image_and_label):
         image, label = image_and_label
         if spec.flip:
-            mirrored = tf.random.stateless_uniform([], noise.fold((seed, noise.MIRRORING), position)) < 0.5
+            mirrored = (
+                tf.random.stateless_uniform([], noise.fold(noise.root(seed, noise.MIRRORING), position)) < 0.5
+            )
             image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         image = pixels.from_levels(tf.cast(image, tf.float32))
         return (image, network_labels(label)) if data.num_classes else image

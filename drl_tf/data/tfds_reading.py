@@ -132,7 +132,7 @@ def _shuffled_records(files, strand, strands, seed, first):
     together have `files`."""
     names, skips, lengths = _parts_of_files(files, strand, strands)
     epoch_length = tf.reduce_sum(lengths)
-    strand_seed = noise.fold((seed, noise.DATA_ORDER), strand)
+    strand_seed = noise.fold(noise.root(seed, noise.DATA_ORDER), strand)
 
     def read_file(epoch, file):
         records = tf.data.TFRecordDataset(names[file]).skip(skips[file]).take(lengths[file])

@@ -1,5 +1,5 @@
-"""The workers of a run wait for each other here, before TensorFlow does: its own wait heeds no signal, and
-the chief's has no end."""
+"""Waits until all workers of a run are there. TensorFlow's own rendezvous ignores signals, and the chief's
+never times out."""
 
 import contextlib
 import hashlib

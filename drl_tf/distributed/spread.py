@@ -56,7 +56,7 @@ class OverWorkers:
         self._run, self._leads, self._failed = run, False, False
 
     def led(self, function):
-        """As `workers.by_chief`; what the function calls `run` for, all workers do. They all call this."""
+        """Runs on the chief; each `run` inside it executes on all workers. All of them call this."""
         if workers.count() == 1:
             return function()
         return (

@@ -92,8 +92,9 @@ def by_chief(function):
 
 @contextlib.contextmanager
 def _alone(is_alone):
-    """Within what is inside the chief is, or is not, by itself."""
-    before, _by_itself[:] = list(_by_itself), [True] * is_alone
+    """Context manager: the chief works alone (True) or with all workers."""
+    before = list(_by_itself)
+    _by_itself[:] = [True] if is_alone else []
     try:
         yield
     finally:
@@ -101,7 +102,7 @@ def _alone(is_alone):
 
 
 def together():
-    """Within what the chief does by itself: what it and all the others do together."""
+    """Re-enables collectives inside `by_chief`."""
     return _alone(False)
 
 

@@ -17,7 +17,7 @@ from drl_tf.runs import pictures
 from drl_tf.runs.request import SampleRequest
 
 _SPLITS = ('train', 'test')
-_loaded = {}
+loaded = {}  # The last extractor, by what decides it.
 
 
 class Evaluator:
@@ -171,10 +171,10 @@ def _load_extractor(config):
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
     contents = [extractors.contents_hash(path) for path in paths]
     key = (config.data, options.extractor, options.inception, *contents, devices.strategy())
-    if key not in _loaded:
-        _loaded.clear()
-        _loaded[key] = extractors.load(config.data, options.extractor, options.inception)
-    return _loaded[key]
+    if key not in loaded:
+        loaded.clear()
+        loaded[key] = extractors.load(config.data, options.extractor, options.inception)
+    return loaded[key]
 
 
 def check_scored(config, num_samples, with_statistics=True):

@@ -149,7 +149,7 @@ def _log_sum(values):
 
 def annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
     """An `annealing.Estimate` of log Z of each level, from one run of chains from N(0, I) down to level 0."""
-    path, seed = bridges.spaced(schedule, ais_steps), noise.fold([seed, noise.LIKELIHOOD], 0)
+    path, seed = bridges.spaced(schedule, ais_steps), noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
     y = bridges.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(seed, noise.PRIOR))
     order, found = range(path.last + 1), {}
@@ -168,13 +168,13 @@ def annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
 def _diffused(schedule, name, t, seed):
     """Fresh points at a level, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
     x = plane.points(name, seed, _FRESH, _NUM_FRESH)
-    eps = noise.normal(noise.fold([seed, noise.LIKELIHOOD], noise.FORWARD, t), x.shape).numpy()
+    eps = noise.normal(noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.FORWARD, t), x.shape).numpy()
     return (schedule.m[t] * (schedule.A[t] * x + schedule.S[t] * eps)).astype(np.float32)
 
 
 def _sampled(model, levels, num_samples, weights):
     """Progressive samples y_t = m_t x_t at some levels, from the top down: {t: float32 [n, 1, 1, 2]}."""
-    seed, found = [model.config.training.seed, noise.SAMPLING], {}
+    seed, found = noise.root(model.config.training.seed, noise.SAMPLING), {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
     for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
         x = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, 0, weights, UNCONDITIONAL)

@@ -86,7 +86,7 @@ def _run(sides, model, weights, seed, long_run):
     """Both `Side`s, with a bar of transitions."""
 
     def drawn(first, count):
-        x_0 = model.sample(count, [seed, noise.LIKELIHOOD], first, weights)[-1]
+        x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights)[-1]
         return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:
@@ -119,7 +119,7 @@ def _held_out(schedule, density_at, config):
     data, limit = config.data, config.evaluation.num_real or None
     total = min(pipeline.count_images(data, 'test'), limit or math.inf)
     seed, found, size = (
-        noise.fold([config.training.seed, noise.LIKELIHOOD], _IMAGES),
+        noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _IMAGES),
         [],
         config.sampling.sample_batch_size,
     )

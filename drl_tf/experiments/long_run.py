@@ -36,8 +36,8 @@ _OF_SAMPLING = (
     'step_scale',
     'sampling_levels',
     'final_denoise',
-    'label',
-    'compose',
+    'labels',
+    'label_weights',
     'first',
 )
 
@@ -192,7 +192,7 @@ class Level:
 
     Attributes:
       done: transitions that were made.
-      diverged: whether a state ran out of the numbers, as uncorrected chains can.
+      diverged: whether a state became non-finite, as in uncorrected chains it can.
     """
 
     def __init__(self, sampler, t, directory):
@@ -245,7 +245,7 @@ class Level:
         self.diverged = not np.isfinite(self.y).all()
         if self.diverged:
             logging.warning(
-                'the chains of level %d ran out of the numbers within transition %d: they end here',
+                'the chains of level %d diverged (non-finite) in transition %d: they end here',
                 self.t,
                 self.done,
             )

@@ -99,7 +99,7 @@ def _diagnosed(level, plan):
 
 def seed_of(config):
     """The seed of long-run chains, int32 [2], apart from all others of the run."""
-    return noise.fold([config.training.seed, noise.LONG_RUN], 0)
+    return noise.fold(noise.root(config.training.seed, noise.LONG_RUN), 0)
 
 
 class Diffused:
@@ -218,7 +218,8 @@ def draw_energies(axes, energies, kinds):
 def _said(one, kinds):
     """A line on one level."""
     words = [f'{one["transitions"]:,} of {max(one["of"], one["transitions"]):,} transitions']
-    words += ['which ran out of the numbers'] * one['diverged']
+    if one['diverged']:
+        words.append('diverged (non-finite)')
     if 'acceptance' in one:
         words.append(f'acceptance {one["acceptance"]:.2f}')
     if one.get('r_hat_max') and one['ess_median']:

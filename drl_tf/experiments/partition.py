@@ -62,7 +62,7 @@ class Partition:
             directory,
         )
         self.annealer = annealing.Annealer(path.density_of(density_at), options.num_leapfrog)
-        self.seed = noise.fold([options.seed, noise.LIKELIHOOD])
+        self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
     def num_steps(self, long_run):
         """Transitions of all chains together, pilots included."""

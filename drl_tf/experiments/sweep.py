@@ -101,7 +101,8 @@ def _sweep(config, workdir, swept, request):
 
     def show(drawn, value, changes, found):
         images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
-        pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes))
+        captions = pictures.turn_captions(len(images), config.data.num_classes)
+        pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
         options = {option: text(chosen) for option, chosen in changes.items()}
         shown = (evaluator.name, f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
         rows.append({swept.name: value, **options, **{key: found[key] for key in shown if key in found}})

@@ -92,6 +92,11 @@ def class_captions(classes, num_classes=0):
     return {'captions': texts}
 
 
+def turn_captions(count, num_classes):
+    """As `class_captions`, of images whose classes take turns; {} without classes."""
+    return class_captions(np.arange(count) % num_classes, num_classes) if num_classes else {}
+
+
 def tile(cells):
     """One picture of a grid of images: uint8 [rows, columns, H, W, C] -> [rows * H, columns * W, C]."""
     rows, columns, height, width, channels = cells.shape
@@ -137,7 +142,7 @@ def save_png(path, cells, header=(), side=(), captions=()):
 
 
 def save_each(directory, batches, first=0):
-    """Writes each image as `<index>.png`, six digits or more, into a directory; files that are there stay.
+    """Writes each image as `<index>.png`, six digits or more, into a directory.
 
     Args:
       directory: made where need be.
@@ -146,9 +151,7 @@ def save_each(directory, batches, first=0):
     """
     os.makedirs(directory, exist_ok=True)
     for index, image in enumerate(itertools.chain.from_iterable(batches), first):
-        path = os.path.join(directory, f'{index:06d}.png')
-        if not os.path.exists(path):
-            save_image(path, image)
+        save_image(os.path.join(directory, f'{index:06d}.png'), image)
 
 
 def save_image(path, image):
@@ -214,10 +217,20 @@ def trajectory(states, count):
 
 
 def progress_bar(total, what, done=0, silent=False, unit=' images'):
-    """A bar of images or of another unit; on a terminal it moves every second, in a log there is a line every
-    half minute."""
-    interval = 1 if sys.stderr.isatty() else 30
-    return tqdm.tqdm(total=total, initial=done, unit=unit, desc=what, mininterval=interval, disable=silent)
+    """A bar of images or of another unit, with its rate a second.
+
+    On a terminal it moves every second, in a log there is a line every half minute.
+    """
+    return tqdm.tqdm(
+        total=total,
+        initial=done,
+        unit=unit,
+        desc=what,
+        mininterval=1 if sys.stderr.isatty() else 30,
+        disable=silent,
+        bar_format='{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}, {rate_noinv_fmt}, '
+        '{elapsed} done, {remaining} left',
+    )
 
 
 def in_whole_steps(bar):

@@ -134,9 +134,10 @@ class Run:
                 tf.summary.scalar(prefix + label, value)
             self._tensorboard.flush()
 
-    def save_grid(self, step, cells):
-        """Writes a grid of images, uint8 [rows, columns, H, W, C], as a PNG and for TensorBoard."""
-        pictures.save_png(self.path(os.path.join('samples', f'{step:08d}.png')), cells)
+    def save_grid(self, step, cells, captions):
+        """Writes a grid of images, uint8 [rows, columns, H, W, C], as PNG and for TensorBoard."""
+        path = self.path(os.path.join('samples', f'{step:08d}.png'))
+        pictures.save_png(path, cells, **captions)
         with self._tensorboard.as_default(step=step):
             tf.summary.image('samples', pictures.tile(cells)[None])
             self._tensorboard.flush()

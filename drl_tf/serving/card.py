@@ -127,7 +127,7 @@ def _steps(config, step, weights, known, flags):
         return ['- Weights: those that were imported; nothing was trained since.']
     time, since = (
         f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known',
-        ' since the import' * bool(known['origin']),
+        ' since the import' if known['origin'] else '',
     )
     command = f'- Command: `python run.py --flagfile={flags}`, which holds every option.'
     goes_on = f'- Options: `{flags}` holds those of the steps since the import; it does not give this model.'

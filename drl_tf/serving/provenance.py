@@ -65,7 +65,7 @@ def history(workdir, step, weights):
 
 
 def beginning(workdir):
-    """How a model came to be apart from its run.
+    """Provenance of a model: import and fine-tuning.
 
     Args:
       workdir: the directory of a run, or of an exported model, or one that uses one.

@@ -15,7 +15,6 @@ from drl_tf.tools.tpu_compile import PRESETS
 
 DEVICES = (1, 8, 64, 256)
 SHARE_OF_PEAK = 0.4
-SUMS_OF_GRADIENTS = 2  # One to clip them, one by the optimizer.
 
 
 class Accelerator(NamedTuple):
@@ -63,7 +62,7 @@ def seconds(accelerator, flops, gradient_bytes, count):
     groups = -(-count // group)
     near, far = (2 * (members - 1) / members * gradient_bytes for members in (group, groups))
     arithmetic = flops / (count * SHARE_OF_PEAK * accelerator.flops)
-    return arithmetic, SUMS_OF_GRADIENTS * (near / accelerator.link + far / group / accelerator.far_link)
+    return arithmetic, near / accelerator.link + far / group / accelerator.far_link
 
 
 def takes_over(accelerator, flops, gradient_bytes):
@@ -107,7 +106,7 @@ def costs(presets):
             step['weights'],
             step['optimizer'],
             step['activations'],
-            SUMS_OF_GRADIENTS * step['gradients'],
+            step['gradients'],
         ]
         cells = [
             f'`{words}`',

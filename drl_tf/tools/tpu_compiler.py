@@ -3,8 +3,8 @@ alone.
 
     python tpu_compiler.py step.mlir v5e:2x2
 
-prints what the compiler said as one line of JSON; `drl_tf.tpu_compile` makes the module and calls this. jax
-0.10.2 with libtpu 0.0.52 serve; no other part of the package needs them.
+prints what the compiler said as one line of JSON; `drl_tf.tools.tpu_compile` makes the module and calls
+this. jax 0.10.2 with libtpu 0.0.52 serve; no other part of the package needs them.
 """
 
 import json

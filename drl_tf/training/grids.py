@@ -26,6 +26,8 @@ def sample_grid(model, run):
         with model.converged_average():
             request = SampleRequest.of(model.config, grid_images(model.config))
             images = np.concatenate(list(drawing.batches(model, request)))
-        run.save_grid(step, pictures.grid(images, model.config.data.num_classes))
+        num_classes = model.config.data.num_classes
+        captions = pictures.turn_captions(len(images), num_classes)
+        run.save_grid(step, pictures.grid(images, num_classes), captions)
 
     return write

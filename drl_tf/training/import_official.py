@@ -15,7 +15,7 @@ def import_official(config, workdir, prefix, weights='model_ema'):
     optimizer is fresh.
 
     Args:
-      config: a `Config` with the options of that network, see `official.options`.
+      config: a `Config` with the options of that network, see `authors_checkpoint.options`.
       workdir: a directory that holds no run.
       prefix: path of the authors' checkpoint, with or without `.index`.
       weights: 'model_ema' or 'model' (the raw ones).

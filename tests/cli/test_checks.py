@@ -10,8 +10,8 @@ from helpers.tiny import ROOT, TINY, refused, run
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import checks, parsing
-from drl_tf.cli.command_options import Command
-from drl_tf.config import combinations
+from drl_tf.cli.command_options import Command, export_directory
+from drl_tf.config import combinations, config
 
 WITHOUT_TENSORFLOW = """
 import sys
@@ -123,3 +123,33 @@ def test_a_reader_that_leaves_early_is_no_error():
     command = f'{sys.executable} run.py --help | head -n 1; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(['bash', '-c', command], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == '' and done.stdout.splitlines()[-1] in ('0', '141')
+
+
+def test_an_export_goes_into_the_workdir_by_default():
+    assert export_directory(Command(mode=('export',)), 'runs/x') == os.path.join('runs/x', 'saved_model')
+    assert export_directory(Command(mode=('export',), export_dir='there'), 'runs/x') == 'there'
+
+
+def test_the_best_checkpoint_has_no_other_step(capsys):
+    options = ['--mode=sample', '--workdir=runs/x', '--best', '--checkpoint_step=3']
+    assert '--best and --checkpoint_step=3: drop one of them' in refused(capsys, *options)
+
+
+def test_dry_run_is_a_switch_too(capsys):
+    assert 'must be one of text, json' in refused(capsys, '--dataset=digits', '--dry_run=yaml')
+    assert parsing.parse(['run.py', '--dry_run=true']).dry_run == 'text'
+
+
+def test_a_workdir_that_nothing_is_written_to_may_be_read_only(tmp_path, monkeypatch):
+    """What is written elsewhere is checked there."""
+    asked = []
+    monkeypatch.setattr(checks, 'check_writable', lambda place, option: asked.append(option))
+    for options, expected in (
+        (dict(mode=('export',), export_dir='there'), ['--export_dir']),
+        (dict(mode=('sample',), output_dir='there'), ['--output_dir']),
+        (dict(mode=('sample', 'evaluate'), output_dir='there'), ['--output_dir', '--workdir']),
+        (dict(mode=('sample',)), ['--workdir']),
+    ):
+        asked.clear()
+        checks.check_configuration(Command(**options), config.Config(), str(tmp_path))
+        assert asked == expected, options

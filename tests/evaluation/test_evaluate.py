@@ -16,6 +16,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.cli.main import main
 from drl_tf.config.config import Data
 from drl_tf.data import pipeline
+from drl_tf.evaluation import evaluator
 from drl_tf.evaluation.metrics import extractors
 from drl_tf.runs import checkpoint
 
@@ -377,6 +378,7 @@ def test_an_extractor_is_loaded_once_and_real_images_go_through_it_once(capsys, 
         return dataclasses.replace(extractor, run=run)
 
     monkeypatch.setattr(extractors, 'load', counted)
+    evaluator.loaded.clear()
     arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_real=30']
     _, first = scores(capsys, *arguments, '--num_samples=21')
     assert len(loaded) == 1 and sum(taken) == 2 * 30 + 21

@@ -1,7 +1,7 @@
 """Makes the golden files of `golden/<recipe>/`: a small run, its SavedModel, and the numbers that every later
 version must get of them.
 
-    python tests/helpers/golden.py RECIPE
+    PYTHONPATH=tests python -m helpers.golden RECIPE
 
 To be run again only where a release gives up reading what earlier ones wrote.
 """

@@ -67,6 +67,28 @@ def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tiny_run, tmp_
     assert 'all of it was drawn before' not in sample(f'--output_dir={tmp_path}/out')
 
 
+def test_single_images_of_other_weights_are_written_anew(sample, tmp_path, monkeypatch):
+    """The directory has the name of the former set, and nothing of it stays."""
+    options = [f'--output_dir={tmp_path}/out', '--save_images']
+    lines = sample(*options)
+    path = sorted(pathlib.Path(lines[-2].split()[-1]).iterdir())[0]
+    Image.fromarray(np.zeros([16, 16], np.uint8)).save(path)
+    plain = checkpoint.fingerprint
+    monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
+    sample(*options)
+    drawn = np.concatenate(list(samples.read(lines[-1].split()[-1], SHAPE)))
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn[0, ..., 0])
+
+
+def test_an_exported_model_is_read_where_it_lies(capsys, small_export, tmp_path, monkeypatch):
+    """No workdir is made where the samples go elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    options = ['--mode=sample', f'--model={small_export}', '--num_samples=2', f'--output_dir={tmp_path}/out']
+    code, _, err = call(capsys, *options)
+    assert code == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
 def test_points_are_no_pictures(capsys, tmp_path):
     options = ['--mode=sample', '--model=toy_checkerboard', f'--workdir={tmp_path}/w', '--save_images']
     assert '--save_images is for images' in refused(capsys, *options)

@@ -11,6 +11,7 @@ from helpers.tiny import call
 
 import drl_tf
 from drl_tf.config import config as configuration
+from drl_tf.runs import exported
 from drl_tf.serving import provenance
 
 
@@ -125,12 +126,18 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
 
 
 def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, workdir, tmp_path):
-    """So would that of its export again; the path of the checkpoint stays here."""
+    """So would that of its export again; the path of the checkpoint stays here.
+
+    By default the export goes into the workdir; the model that comes with the package stays as it is.
+    """
     origin = {'official_checkpoint': '/home/someone/ckpt', 'official_weights': 'model_ema', 'iteration': 1000}
     (workdir / 'official.json').write_text(json.dumps(origin))
-    code, _, err = call(capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/digits')
+    shipped = exported.shipped_models() / 'digits'
+    before = sorted(shipped.rglob('*'))
+    code, out, err = call(capsys, '--mode=export', f'--workdir={workdir}')
     assert code == 0, err
-    version = tmp_path / 'digits' / '1'
+    version = workdir / 'saved_model' / '1'
+    assert str(version) in out and sorted(shipped.rglob('*')) == before
     text = (version / 'README.md').read_text()
     for words in (
         'Begun with `model_ema` of `ckpt`',
