@@ -143,6 +143,7 @@ def test_dry_run_is_a_switch_too(capsys):
 def test_a_workdir_that_nothing_is_written_to_may_be_read_only(tmp_path, monkeypatch):
     """What is written elsewhere is checked there."""
     asked = []
+    model = config.Config().replace(image_size=8, image_channels=1)
     monkeypatch.setattr(checks, 'check_writable', lambda place, option: asked.append(option))
     for options, expected in (
         (dict(mode=('export',), export_dir='there'), ['--export_dir']),
@@ -151,5 +152,5 @@ def test_a_workdir_that_nothing_is_written_to_may_be_read_only(tmp_path, monkeyp
         (dict(mode=('sample',)), ['--workdir']),
     ):
         asked.clear()
-        checks.check_configuration(Command(**options), config.Config(), str(tmp_path))
+        checks.check_configuration(Command(**options), model, str(tmp_path))
         assert asked == expected, options

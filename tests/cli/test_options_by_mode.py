@@ -100,7 +100,7 @@ class Recorder:
 def _only_validates(code):
     """Whether a function goes through all options, to check, copy or compare them."""
     file, name = code.co_filename, code.co_name
-    return file.endswith(('options.py', 'combinations.py', 'dataclasses.py')) or (
+    return file.endswith(('config/options.py', 'option_fields.py', 'combinations.py', 'dataclasses.py')) or (
         file.endswith('config/config.py') and name in ('__post_init__', 'options', 'replace', 'differences')
     )
 

@@ -4,14 +4,14 @@ import numpy as np
 import tensorflow as tf
 from helpers.tiny import TINY
 
-from drl_tf.cli import main as cli
+from drl_tf.cli.parsing import configuration_of
 from drl_tf.core.optimizer import SummedAdam
 from drl_tf.training.optimizers import compiled_model
 
 
 def test_a_step_sums_the_gradients_once(monkeypatch):
     """Keras' Adam would ask for a second sum, of as many tensors."""
-    model = compiled_model(cli.configuration_of(TINY))
+    model = compiled_model(configuration_of(TINY))
     sums = []
     plain = tf.distribute.ReplicaContext.all_reduce
 

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from helpers import golden
 from helpers.tiny import call, refused
 from PIL import Image
 
@@ -80,10 +81,11 @@ def test_single_images_of_other_weights_are_written_anew(sample, tmp_path, monke
     np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn[0, ..., 0])
 
 
-def test_an_exported_model_is_read_where_it_lies(capsys, small_export, tmp_path, monkeypatch):
+def test_an_exported_model_is_read_where_it_lies(capsys, tmp_path, monkeypatch):
     """No workdir is made where the samples go elsewhere."""
     monkeypatch.chdir(tmp_path)
-    options = ['--mode=sample', f'--model={small_export}', '--num_samples=2', f'--output_dir={tmp_path}/out']
+    model = golden.DIRECTORY / 't6' / 'saved_model'
+    options = ['--mode=sample', f'--model={model}', '--num_samples=2', f'--output_dir={tmp_path}/out']
     code, _, err = call(capsys, *options)
     assert code == 0, err
     assert [path.name for path in tmp_path.iterdir()] == ['out']
