@@ -26,7 +26,8 @@ from drl_tf.runs import checkpoint
 
 STEPS = 60
 OPTIONS = [
-    '--dataset=digits', '--image_size=16', '--num_classes=0', '--channels=8', '--num_res_blocks=1',
+    '--dataset=digits', '--recipe=t6', '--image_size=16', '--num_classes=0', '--channels=8',
+    '--num_res_blocks=1',
     '--batch_size=8', '--learning_rate=1e-3', '--warmup_steps=0', '--precision=float32',
     '--max_minutes=0', '--sample_batch_size=16', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=2',
     '--initializer_channels=8', '--initializer_mult=1', '--noinitializer_attention', '--max_loss=1000',
