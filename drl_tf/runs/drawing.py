@@ -84,8 +84,7 @@ def batches(model, request) -> Iterator[np.ndarray]:
 def trajectory(model, request):
     """The states [x_T, ..., x_0] of a few images, each float32 [n, H, W, C], drawn on one replica."""
     seed = noise.root(request.seed, noise.SAMPLING)
-    terms = request.terms(model.config.data.num_classes)
-    return model.sample(request.count, seed, request.first, request.weights, terms)
+    return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
 
 
 def _share(model, num_samples):
