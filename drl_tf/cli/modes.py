@@ -5,6 +5,7 @@ import dataclasses
 
 from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, export_directory, labels_of, num_scored, reads_export
+from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint, exported
@@ -39,6 +40,14 @@ def run(command, config, workdir, wanted):
             if mode in command.mode:
                 for label, words in (FUNCTIONS[mode](command, config, workdir) or {}).items():
                     print(f'{label:17} {words}', flush=True)
+                if mode == 'train':
+                    config = _as_trained(config, workdir)
+
+
+def _as_trained(config, workdir):
+    """A configuration with the mean and deviation of the images that training measured."""
+    data = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir).data))
+    return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'])
 
 
 def _check(command, config, workdir):

@@ -152,6 +152,10 @@ def _check_levels(config):
             f'--sampling_levels={visited}: the initializer proposes from one level to the next; drop one of '
             'the two'
         )
+    if options.proposal == 'tweedie':
+        if options.initializer:
+            raise UserError('--proposal=tweedie takes the place of --initializer: drop one of the two')
+        return
     if all(options.mcmc_steps):
         return
     if any(options.mcmc_steps):
@@ -171,6 +175,7 @@ def _check_levels(config):
 def _check_objective(config):
     """Raises UserError for what denoising score matching cannot be combined with."""
     options, network = config.training, config.network
+    _check_preconditioned(options, network)
     if options.objective != 'dsm':
         return
     if network.act == 'lrelu':
@@ -197,6 +202,32 @@ def _check_objective(config):
         raise UserError(
             '--remat recomputes for one gradient, --objective=dsm takes a gradient of a gradient: drop one '
             'of the two'
+        )
+
+
+def _check_preconditioned(options, network):
+    """Raises UserError for what preconditioned energies and score matching cannot be combined with."""
+    matches_scores = options.objective == 'score_matching'
+    if matches_scores != (network.energy == 'preconditioned'):
+        raise UserError(
+            f'--energy={network.energy} does not go with --objective={options.objective}: '
+            '--energy=preconditioned and --objective=score_matching need each other'
+        )
+    if network.network == 'unet' and network.energy != 'preconditioned':
+        raise UserError('--network=unet needs --energy=preconditioned')
+    if options.time_score and not matches_scores:
+        raise UserError(f'--time_score={options.time_score:g} needs --objective=score_matching')
+    if not matches_scores:
+        return
+    if network.act == 'lrelu' and network.network == 'resnet':
+        raise UserError(
+            '--objective=score_matching needs --act=swish: the second derivative of lrelu is zero almost '
+            'everywhere'
+        )
+    if options.remat:
+        raise UserError(
+            '--remat recomputes for one gradient, --objective=score_matching takes a gradient of a gradient: '
+            'drop one of the two'
         )
 
 

@@ -99,6 +99,11 @@ class Config:
         write_json(os.path.join(workdir, FILE_NAME), dataclasses.asdict(self))
 
 
+def exists(workdir):
+    """Whether a directory holds the configuration of a run."""
+    return os.path.exists(os.path.join(workdir, FILE_NAME))
+
+
 def groups():
     """The dataclass fields of `Config`, one per group of options."""
     return dataclasses.fields(Config)

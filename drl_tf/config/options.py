@@ -35,6 +35,16 @@ class Data:
     image_channels: int = option(
         0, "1 (grey) or 3 (colour), 2 of points; 0 takes the dataset's own.", choices=(0, 1, 2, 3)
     )
+    data_mean: tuple[float, ...] = option(
+        (),
+        'Mean of the images in [-1, 1], one number or one a channel (--energy=preconditioned); measured where '
+        'training begins if none is given.',
+        low=-1,
+        high=1,
+    )
+    data_std: float = option(
+        0.0, 'Their standard deviation; 0: measured where training begins.', low=0, high=1
+    )
     num_classes: int = option(
         0, "Classes of a conditional model: 0 for none, -1 for the dataset's.", low=-1, high=100_000
     )
@@ -44,6 +54,16 @@ class Data:
 class Network:
     """Energy network"""
 
+    energy: str = option(
+        'paper',
+        'F = f / delta_t^2 (paper), or a normalised log density at every noise level (preconditioned).',
+        choices=('paper', 'preconditioned'),
+    )
+    network: str = option(
+        'resnet',
+        'The paper\'s residual network, or <w, UNet(w)> (--energy=preconditioned).',
+        choices=('resnet', 'unet'),
+    )
     channels: int = option(128, 'Channels at the first resolution (ch).', low=4, high=1024)
     channel_mult: tuple[int, ...] = option(
         (1, 2, 2, 2), 'Multiples of --channels; the image halves between them.', low=1, high=16
@@ -86,9 +106,9 @@ class Diffusion:
 
     recipe: str = option(
         't6',
-        'Bundle of settings: t6 and t1k, the first paper with 6 and with 1,000 noises, or cdrl, its '
-        'cooperative successor.',
-        choices=('t6', 't1k', 'cdrl'),
+        'Bundle of settings: t6 and t1k, the first paper with 6 and with 1,000 noises; cdrl, its cooperative '
+        'successor; preconditioned, energies that are log densities.',
+        choices=('t6', 't1k', 'cdrl', 'preconditioned'),
     )
     schedule: str = option(
         't6', 'Noise levels: t6, t1k, or the cosine log-SNR of cdrl.', choices=('t6', 't1k', 'cosine')
@@ -110,6 +130,12 @@ class Diffusion:
     )
     initializer: bool = option(
         False, 'Start each chain at the proposal of a second network instead of at x_{t+1}.'
+    )
+    proposal: str = option(
+        'x_next',
+        'Where chains start: x_{t+1}, or what the energy of the noise level above proposes (tweedie).',
+        choices=('x_next', 'tweedie'),
+        changes='sampling',
     )
     final_denoise: bool = option(False, 'End sampling with one Tweedie denoising step.', changes='sampling')
 
@@ -142,9 +168,19 @@ class Training:
 
     objective: str = option(
         'contrastive',
-        'Recovery likelihood by samples (contrastive), or denoising score matching (dsm).',
-        choices=('contrastive', 'dsm'),
+        'Recovery likelihood by samples (contrastive), denoising score matching of its conditionals (dsm), or '
+        'of all noise levels (score_matching, with --energy=preconditioned).',
+        choices=('contrastive', 'dsm', 'score_matching'),
     )
+    levels: str = option(
+        'walk',
+        'Noise levels that score_matching learns: those that sampling visits (walk), or all between them.',
+        choices=('walk', 'continuous'),
+    )
+    time_score: float = option(
+        0.0, 'Weight of the time score, which teaches score_matching the heights of energies.', low=0, high=1e3
+    )
+    heights_after: int = option(0, 'Steps before --time_score begins.', low=0)
     train_steps: int = option(1_000_000, 'Optimizer steps in all.', low=1, changes='resume')
     max_minutes: float = option(
         0.0, 'Stop, and save, after this many minutes of training; 0 is no limit.', low=0, changes='resume'
@@ -171,6 +207,7 @@ class Training:
         low=0,
         high=0.999,
     )
+    adam_beta2: float = option(0.999, "Adam's decay of the second moment.", low=0, high=0.9999)
     warmup_steps: int = option(1000, 'Steps over which the learning rate rises linearly from 0.', low=0)
     ema_decay: float = option(
         0.999,

@@ -7,7 +7,7 @@ from drl_tf.core import noise, objectives
 from drl_tf.core.diffusion import at, per_image, posterior_mean
 from drl_tf.core.level_mean import LevelMean
 from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.core.networks.initializer import Initializer
+from drl_tf.core.networks.unet import Initializer, Size
 from drl_tf.core.weights import Weights
 
 
@@ -20,7 +20,21 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     def __init__(self, config, attempt=0):
         super().__init__(config, attempt)
-        networks = self._with_average(Initializer, config.initializer, 'initializer')
+        options = config.initializer
+        size = Size(
+            channels=options.initializer_channels,
+            mult=options.initializer_mult,
+            blocks=options.initializer_blocks,
+            attention=options.initializer_attention,
+            dropout=options.initializer_dropout,
+        )
+
+        def make(name):
+            return Initializer(
+                size, config.image_shape, config.data.num_classes, dtype=self.network_dtype, name=name
+            )
+
+        networks = self._with_average(make, 'initializer')
         self.initializer, self.ema_initializer = networks
         self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
         mean = LevelMean(self.schedule.num_levels, name='initializer_loss')
@@ -30,20 +44,14 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     def learners(self):
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
-    @property
-    def proposal_std(self):
-        """sqrt(beta~_{t+1}) m_t with beta~_{t+1} = (1 - A_t^2) / (1 - A_{t+1}^2) s_{t+1}^2, float64 [T]."""
-        S = self.schedule.S
-        return S[:-1] / S[1:] * self.schedule.s[1:] * self.schedule.m
-
-    def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
+    def chain_start(self, x_next, level, seed, first, weights, terms, training=False, walk=None):
         """y^0 and its mean g, float32 [B, H, W, C]; g sums the same terms as the energy."""
         network = Weights(weights).of(self.ema_initializer, self.initializer)
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
         options = dict(dropout=dropout, remat=training and self.config.training.remat)
         time = per_image(self.schedule.time, level + 1)
         mean = tf.add_n([weight * network(x_next, time, labels, **options) for labels, weight in terms])
-        return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
+        return mean + at(self.schedule.posterior_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
 
     def start_gradients(self, tape, batch, start, proposal, x_next, y_neg):
         """The loss of the initializer, `objectives.initializer`, and its gradients."""

@@ -53,6 +53,20 @@ class Schedule:
         return np.sqrt(1 - self.A**2)
 
     @property
+    def angle(self):
+        """Noise levels as angles, A = cos(angle) and S = sin(angle), float64 [T + 1]."""
+        return np.arctan2(self.S, self.A)
+
+    @property
+    def posterior_std(self):
+        """Standard deviation of y_t = m_t x_t given x and x_{t+1}, float64 [T].
+
+        It is m_t sqrt(beta~_{t+1}) with beta~_{t+1} = (1 - A_t^2) / (1 - A_{t+1}^2) s_{t+1}^2 (Ho et al. 2020,
+        equation 7).
+        """
+        return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
+
+    @property
     def m(self):
         """y_t = m_t x_t, float64 [T]."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)

@@ -4,9 +4,10 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling
+from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, preconditioning, sampling
 from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.level_mean import LevelMean, rms
@@ -20,10 +21,11 @@ class Batch:
 
     Attributes:
       images: float32 [B, H, W, C] in [-1, 1].
-      level: t of each, int32 [B].
+      level: t of each, int32 [B]; the nearest one where levels are continuous.
       labels: classes from 1, 0 for none, int32 [B]; None where the model has no classes.
       seed: of the step, int32 [2].
       first: index of the first image in the global batch.
+      angle: noise level of each image, as in `Schedule.angle`, float32 [B].
     """
 
     images: Any
@@ -31,6 +33,7 @@ class Batch:
     labels: Any
     seed: Any
     first: Any
+    angle: Any
 
     def noise(self, *purpose):
         """Standard normal noise for a purpose, like `images`."""
@@ -66,9 +69,17 @@ class RecoveryLikelihood(EnergyModel):
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, **alike)
-        matches_scores = config.training.objective == 'dsm'
-        self._noted = ('loss', 'gradient_norm') if matches_scores else _CONTRASTIVE_MEANS
-        self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in self._noted}
+        objective = config.training.objective
+        self._losses_and_gradients = {
+            'contrastive': self._contrast,
+            'dsm': self._match_scores,
+            'score_matching': self._match_all_scores,
+        }[objective]
+        self._noted = _CONTRASTIVE_MEANS if objective == 'contrastive' else ('loss', 'gradient_norm')
+        if objective == 'score_matching' and config.training.time_score:
+            self._noted = (*self._noted, 'time_score')
+        self._num_noises = self.schedule.num_levels + (objective == 'score_matching')
+        self.level_means = {name: LevelMean(self._num_noises, name=name) for name in self._noted}
 
     @property
     def step(self):
@@ -90,13 +101,13 @@ class RecoveryLikelihood(EnergyModel):
         options = self.config.training
         replica = tf.distribute.get_replica_context()
         batch = self._batch(data, replica.replica_id_in_sync_group)
-        losses_and_gradients = self._match_scores if options.objective == 'dsm' else self._contrast
 
-        def of_part(begin, images, level, labels):
-            return losses_and_gradients(Batch(images, level, labels, batch.seed, batch.first + begin))
+        def of_part(begin, images, level, labels, angle):
+            part = Batch(images, level, labels, batch.seed, batch.first + begin, angle)
+            return self._losses_and_gradients(part)
 
         # Losses and gradients, one microbatch at a time.
-        rows = (batch.images, batch.level, batch.labels)
+        rows = (batch.images, batch.level, batch.labels, batch.angle)
         learnt = microbatches.summed(of_part, rows, options.microbatches, self._no_gradients())
 
         # u of spectral normalisation moves once a step; then the weights, then their averages.
@@ -117,11 +128,28 @@ class RecoveryLikelihood(EnergyModel):
         seed = noise.fold(
             noise.root(options.seed, noise.TRAINING), self.attempt, self.optimizer.iterations.value
         )
-        levels = noise.levels(seed, self.schedule.num_levels, options.batch_size)
+        levels, angles = self._levels(seed)
         if labels is not None:
             hidden = noise.dropped(seed, options.label_dropout, options.batch_size)
             labels = tf.where(tf.slice(hidden, [first], [size]), 0, labels)
-        return Batch(images, tf.slice(levels, [first], [size]), labels, seed, first)
+        level, angle = (tf.slice(values, [first], [size]) for values in (levels, angles))
+        return Batch(images, level, labels, seed, first, angle)
+
+    def _levels(self, seed):
+        """Levels, int32, and their angles, float32, of the global batch: t ~ U{0..T-1}; for score matching
+        stratified over all T + 1 noises, or continuous."""
+        options = self.config.training
+        angles = self.schedule.angle
+        if options.objective != 'score_matching':
+            levels = noise.levels(seed, self._num_noises, options.batch_size)
+            return levels, per_image(angles, levels)
+        u = noise.stratified(seed, options.batch_size)
+        if options.levels == 'walk':
+            levels = tf.cast(u * self._num_noises, tf.int32)
+            return levels, per_image(angles, levels)
+        angle = noise.continuous_angles(u, angles[0], angles[-1])
+        between = np.float32((angles[1:] + angles[:-1]) / 2)
+        return tf.searchsorted(between, angle), angle
 
     def _no_gradients(self):
         """Zero accumulators of the losses and gradients."""
@@ -179,6 +207,39 @@ class RecoveryLikelihood(EnergyModel):
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         self._note(batch.level, losses, rms(gradient))
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
+
+    def _match_all_scores(self, batch):
+        """As `_contrast`, but the loss of score matching at any noise level, and of the time score."""
+        options = self.config.training
+        eps = batch.noise(noise.FORWARD, 0)
+        A, S = (f(batch.angle)[:, None, None, None] for f in (tf.cos, tf.sin))
+        x = A * batch.images + S * eps
+        dropout = self._dropout(batch.seed, batch.first)
+        with tf.GradientTape() as tape:
+            score, slope = self._derivatives(x, batch.angle, batch.labels, dropout)
+            losses = objectives.score_matching(score, eps, batch.angle, self.network.std)
+            noted = [losses, rms(S * score)]
+            if options.time_score:
+                noted.append(objectives.time_score(slope, batch.images, eps, batch.angle, self.network.std))
+            weight = self._weight_of_heights() * options.time_score
+            loss = tf.reduce_sum(losses + weight * noted[-1]) / options.batch_size
+        self._note(batch.level, *noted)
+        return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
+
+    def _derivatives(self, x, angle, labels, dropout):
+        """Of log p(x): grad in x, like `x`, and the derivative in the angle, float32 [B]; None where no loss
+        asks for it."""
+        with tf.GradientTape() as tape:
+            tape.watch((x, angle))
+            prepared = self.network.prepare(preconditioning.time_of(angle), labels)
+            log_prob = self.network(x, prepared, dropout=dropout)
+        if self.config.training.time_score:
+            return tape.gradient(log_prob, (x, angle))
+        return tape.gradient(log_prob, x), None
+
+    def _weight_of_heights(self):
+        """0 while the slopes are learnt, then 1."""
+        return tf.cast(self.optimizer.iterations.value >= self.config.training.heights_after, tf.float32)
 
     def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout=None):
         """(s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.

@@ -5,6 +5,7 @@ generator starts at the counter of image i. (Under XLA the draws are as random, 
 """
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -56,6 +57,30 @@ def _at_image(seed, counts_per_image, first):
 def levels(seed, num_levels, batch_size):
     """Levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size]."""
     return tf.random.stateless_uniform([batch_size], fold(seed, LEVEL), 0, num_levels, tf.int32)
+
+
+def stratified(seed, batch_size):
+    """One number in [0, 1) for each image of the global batch, evenly spaced from a random start on: float32
+    [batch_size]."""
+    start = tf.random.stateless_uniform([], fold(seed, LEVEL))
+    return (start + tf.range(batch_size, dtype=tf.float32) / batch_size) % 1
+
+
+def continuous_angles(u, low, high):
+    """Noise levels between two angles: every other one even in the angle, the others in the log-SNR.
+
+    Even in the angle hardly any would be near the low end; even in the log-SNR few where images take shape.
+
+    Args:
+      u: numbers in [0, 1), float32 [B].
+      low, high: angles, floats.
+
+    Returns:
+      Angles, float32 [B].
+    """
+    linear = low + (high - low) * u
+    log_tan = math.log(math.tan(low)) + (math.log(math.tan(high)) - math.log(math.tan(low))) * u
+    return tf.where(tf.range(tf.size(u)) % 2 == 0, linear, tf.atan(tf.exp(log_tan)))
 
 
 def dropped(seed, rate, batch_size):

@@ -50,6 +50,48 @@ def denoising(schedule, log_density, x, x_next, level):
     return tf.reduce_sum(at(s**2, level) * (score - gradient) ** 2 + left, axis=[1, 2, 3]) / 2, gradient
 
 
+def score_matching(score, noise, angle, std):
+    """Denoising score matching of noisy images x = A x_clean + S eps (Karras et al., NeurIPS 2022, section 5).
+
+    It is the mean square over the pixels of (D(x) - x_clean) / c_out, where D is Tweedie's denoiser: (1 + sigma^2
+    / d^2) |eps + S score|^2 / D. The best constant score of Gaussian data has loss 1 at every level.
+
+    Args:
+      score: grad log p(x) of the model, float32 [B, H, W, C].
+      noise: eps, like `score`.
+      angle: noise level of each image, A = cos(angle), S = sin(angle), float32 [B].
+      std: d, deviation of the data.
+
+    Returns:
+      float32 [B].
+    """
+    weight = 1 + (tf.tan(angle) / std) ** 2
+    S = tf.sin(angle)[:, None, None, None]
+    return weight * tf.reduce_mean((noise + S * score) ** 2, axis=[1, 2, 3])
+
+
+def time_score(slope, x_clean, noise, angle, std):
+    """Matching of d log p(x) / d angle (Guth, Kadkhodaie and Simoncelli 2025), which teaches heights.
+
+    Its conditional mean given x is that of (A / S) (|eps|^2 - D) - <eps, x_clean>.
+
+    Args:
+      slope: the model's derivative of log p(x) in the angle at fixed x, float32 [B].
+      x_clean: clean images, float32 [B, H, W, C].
+      noise: eps, like `x_clean`.
+      angle, std: as in `score_matching`.
+
+    Returns:
+      (slope - target)^2 / (2 D (A / S)^2 + D d^2), float32 [B]: the variances of the two terms of the target where
+      noise is low and where it is high, so that no level outweighs the others.
+    """
+    D = noise.shape[1:].num_elements()
+    cotangent = 1 / tf.tan(angle)
+    over_pixels = [1, 2, 3]
+    target = cotangent * (tf.reduce_sum(noise**2, over_pixels) - D) - tf.reduce_sum(noise * x_clean, over_pixels)
+    return (slope - target) ** 2 / (D * (2 * cotangent**2 + std**2))
+
+
 def initializer(start, proposal, y_mean, y_neg, data_share):
     """(1 - share) |y^K - y^0|^2 + share |E[y_t | x, x_{t+1}] - g|^2, taught to g alone (CDRL, section 3.2).
 

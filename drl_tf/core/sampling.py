@@ -39,13 +39,16 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
     Args:
       schedule, log_density, x_next, level: as in `conditional`.
       start: where the chains start, like `x_next`.
-      num_steps: K, int, or int32 [B], one for each image; the int 0 draws from the `normal_approximation`.
+      num_steps: K, int, or int32 [B], one for each image; the int 0 draws from the `normal_approximation`;
+        None stays at `start`.
       step_noise: callable, k -> noise of step k, like `start`.
       step_scale: q, by which the noise is multiplied; the drift is by q^2.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
     """
+    if num_steps is None:
+        return start, tf.zeros_like(start)
     if isinstance(num_steps, int) and num_steps == 0:
         return normal_approximation(schedule, log_density, x_next, level, step_noise(0))
     log_conditional = conditional(schedule, log_density, x_next, level)
@@ -79,7 +82,8 @@ class Sampler:
       schedule: the `diffusion.Schedule` of the levels that are visited.
       density_at: callable, level t int32 [B] -> log density, y -> F(y, t) float32 [B].
       start_at: callable, (x_{t+1}, t, seed) -> y^0, where the chains start.
-      steps_at: callable, t -> K, int or int32 [B]; the int 0 draws from the `normal_approximation`.
+      steps_at: callable, t -> K, int or int32 [B]; the int 0 draws from the `normal_approximation`; None
+        stays at y^0.
       noise_scale: multiple of the Langevin noise.
       step_scale: q, by which the noise is multiplied; the drift is by q^2.
       first: index of the first image; image i depends on (seed, first + i) alone.
@@ -147,6 +151,27 @@ class Sampler:
             return t - 1, tf.ensure_shape(lower, x.shape)
 
         return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
+
+
+def posterior_proposal(schedule, score, x_next, level, noise):
+    """Proposes y_t = m_t x_t given x_{t+1}, by the score of x_{t+1}.
+
+    Tweedie's formula gives the mean of the clean image, x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. The proposal
+    is the posterior of y_t given x^ and x_{t+1}. Its variance leaves out what is uncertain in x^.
+
+    Args:
+      schedule: a `diffusion.Schedule`.
+      score: grad log p of x_{t+1}, like `x_next`.
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      noise: standard normal noise, like `x_next`.
+
+    Returns:
+      y_t and its mean, like `x_next`.
+    """
+    x = (x_next + at(schedule.S**2, level + 1) * score) / at(schedule.A, level + 1)
+    mean = at(schedule.m, level) * diffusion.posterior_mean(schedule, x, x_next, level)
+    return mean + at(schedule.posterior_std, level) * noise, mean
 
 
 def tweedie(schedule, log_density, x_0):

@@ -37,7 +37,7 @@ def compile_model(model):
     config, options = model.config, model.config.training
     scale = options.rollback_factor**model.attempt
     rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
-    adam = SummedAdam(rate, beta_1=options.adam_beta1, name='adam')
+    adam = SummedAdam(rate, beta_1=options.adam_beta1, beta_2=options.adam_beta2, name='adam')
     model.compile(adam, jit_compile=devices.jit_compile(), steps_per_execution=options.steps_per_execution)
     model.optimizer.build(model.network.trainable_variables)
     if config.diffusion.initializer:

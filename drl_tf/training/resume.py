@@ -7,7 +7,25 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
+from drl_tf.data import pipeline
 from drl_tf.runs import checkpoint
+
+
+def data_scale(data, workdir, init_from):
+    """Mean of each channel and deviation of the images, which preconditioned energies are built on.
+
+    They are those of the run in the workdir, else those of `init_from`, else measured.
+
+    Args:
+      data: a `Data` that lacks them.
+      workdir: the directory of the run.
+      init_from: as in `train`.
+    """
+    for source in (workdir, init_from):
+        if source and configuration.exists(source):
+            found = configuration.load(source).data
+            return found.data_mean, found.data_std
+    return pipeline.mean_and_std(data)
 
 
 def starting_step(model, run, workdir, init_from, weights):
@@ -39,7 +57,7 @@ def _take_weights(model, init_from, weights):
     """Gives a model the weights of another run, averaged or raw."""
     config = model.config
     other = configuration.load(init_from)
-    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
+    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer', 'data_mean', 'data_std'}
     of_network |= {
         field.name for group in (config.network, config.initializer) for field in dataclasses.fields(group)
     }

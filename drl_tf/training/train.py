@@ -52,6 +52,9 @@ def train(config, workdir, init_from=None, weights='ema', restart=False):
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'the run that was in {workdir} is now in {kept}')
+        if config.network.energy == 'preconditioned' and not config.data.data_std:
+            mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
+            config = config.replace(data_mean=tuple(mean), data_std=std)
         return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 
 

@@ -9,6 +9,7 @@ from drl_tf.core.networks.layers import (
     Affine,
     Attention,
     Downsample,
+    SpectralLayers,
     normalisation,
     recomputed,
     time_embedding,
@@ -78,13 +79,14 @@ class Block(keras.layers.Layer):
         return h + (self.shortcut(x, prepared['shortcut']) if self.shortcut else x)
 
 
-class EnergyNetwork(keras.layers.Layer):
+class EnergyNetwork(SpectralLayers):
     """f(y, t), one number per image; the energy is -F = -f / delta_t^2.
 
     Args:
       options: a `config.Network`.
       image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
       num_classes: classes of a conditional network, 0 for none.
+      starts_at_zero: whether f is zero before training.
       dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay
         float32).
 
@@ -94,9 +96,11 @@ class EnergyNetwork(keras.layers.Layer):
 
     window = 3
 
-    def __init__(self, options, image_shape, num_classes=0, **kwargs):
+    def __init__(self, options, image_shape, num_classes=0, starts_at_zero=False, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.options, self.num_classes = options, num_classes
+        self.options = options
+        self.num_classes = num_classes
+        self.starts_at_zero = starts_at_zero
         self.act, self.final_act = ACTIVATIONS[options.act], ACTIVATIONS[options.final_act]
         self.build((None, *image_shape))
 
@@ -104,14 +108,21 @@ class EnergyNetwork(keras.layers.Layer):
         options, ch = self.options, self.options.channels
         time = dict(spectral_norm=options.spectral_norm, dtype='float32')
         self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
-        last = dict(spectral_norm=False, bias=options.output_bias, dtype='float32', name='time_out')
-        self.time_out = Affine(ch * options.channel_mult[-1], **last)
+        self.time_out = Affine(
+            ch * options.channel_mult[-1],
+            spectral_norm=False,
+            bias=options.output_bias,
+            dtype='float32',
+            name='time_out',
+        )
         self.conv_in = Affine(
             ch, self.window, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in'
         )
         self.time1.build((None, ch))
         self.time2.build((None, 4 * ch))
         self.time_out.build((None, 4 * ch))
+        if self.starts_at_zero:
+            self.time_out.kernel.assign(tf.zeros_like(self.time_out.kernel))
         self.conv_in.build(input_shape)
         if self.num_classes:
             self.label = Affine(4 * ch, name='label', **time)
@@ -179,31 +190,3 @@ class EnergyNetwork(keras.layers.Layer):
             h = run(h, ready, dropout=dropout and dropout.fold(index))
         h = tf.reduce_sum(tf.cast(self.final_act(h), tf.float32), axis=[1, 2])
         return tf.reduce_sum(h * prepared['weight'], axis=1)
-
-    def normalised_layers(self):
-        """The layers that hold a u."""
-        return [
-            layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm
-        ]
-
-    def update_u(self):
-        """Stores u' after one power iteration in every spectrally normalised layer."""
-        for layer in self.normalised_layers():
-            layer.u.assign(layer.power_iteration()[1])
-
-    @tf.function(autograph=False)
-    def converge_u(self, tolerance=1e-6, max_iterations=1000):
-        """Iterates every u to convergence, as averaged weights need before use."""
-        for layer in self.normalised_layers():
-
-            def change(layer=layer):
-                before = tf.identity(layer.u.value)
-                layer.u.assign(layer.power_iteration()[1])
-                return tf.reduce_max(tf.abs(layer.u.value - before))
-
-            tf.while_loop(
-                lambda last: last > tolerance,
-                lambda _, change=change: [change()],
-                [1.0],
-                maximum_iterations=max_iterations,
-            )

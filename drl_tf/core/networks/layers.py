@@ -98,6 +98,38 @@ class Affine(keras.layers.Layer):
         return y if gain is None else y * gain
 
 
+class SpectralLayers(keras.layers.Layer):
+    """A network in which some `Affine` layers are spectrally normalised."""
+
+    def normalised_layers(self):
+        """The layers that hold a u."""
+        return [
+            layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm
+        ]
+
+    def update_u(self):
+        """Stores u' after one power iteration in every spectrally normalised layer."""
+        for layer in self.normalised_layers():
+            layer.u.assign(layer.power_iteration()[1])
+
+    @tf.function(autograph=False)
+    def converge_u(self, tolerance=1e-6, max_iterations=1000):
+        """Iterates every u to convergence, as averaged weights need before use."""
+        for layer in self.normalised_layers():
+
+            def change(layer=layer):
+                before = tf.identity(layer.u.value)
+                layer.u.assign(layer.power_iteration()[1])
+                return tf.reduce_max(tf.abs(layer.u.value - before))
+
+            tf.while_loop(
+                lambda last: last > tolerance,
+                lambda _, change=change: [change()],
+                [1.0],
+                maximum_iterations=max_iterations,
+            )
+
+
 class Normalisation(keras.layers.Layer):
     """Group (32 groups), instance or batch normalisation with scale and offset, always on the statistics of
     its input."""

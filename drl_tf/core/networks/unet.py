@@ -1,6 +1,6 @@
-"""The initializer network g(x_{t+1}, t) = x_{t+1} + UNet (Zhu et al., ICLR 2024): where the chain of level t
-starts."""
+"""The UNet of cooperative recovery likelihood (Zhu et al., ICLR 2024, after Ho et al. 2020)."""
 
+import dataclasses
 import itertools
 import math
 
@@ -80,20 +80,41 @@ class ResidualBlock(keras.layers.Layer):
         return h if self.attention is None else self.attention(h)
 
 
-class Initializer(keras.layers.Layer):
-    """g(x_{t+1}, t), in the space of y_t.
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Size of a `UNet`.
 
-    Args:
-      options: a `config.Initializer`.
-      image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
-      num_classes: classes of a conditional network, 0 for none.
-      dtype: 'float32' or 'mixed_bfloat16' (the sum with x_{t+1} stays float32).
+    Attributes:
+      channels: at the first resolution.
+      mult: multiples of `channels` at each resolution; the image halves between them.
+      blocks: residual blocks at each resolution.
+      attention: whether self-attention follows each block at 8 and 16 px.
+      dropout: share of activations dropped in training.
     """
 
-    def __init__(self, options, image_shape, num_classes=0, **kwargs):
+    channels: int
+    mult: tuple[int, ...]
+    blocks: int
+    attention: bool
+    dropout: float
+
+
+class UNet(keras.layers.Layer):
+    """From a noisy image and its noise level to an image, which is zero before training.
+
+    Args:
+      size: a `Size`.
+      image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
+      num_classes: classes of a conditional network, 0 for none.
+      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
+    """
+
+    def __init__(self, size, image_shape, num_classes=0, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self.options, self.image_shape, self.num_classes = options, image_shape, num_classes
-        units = options.initializer_channels
+        self.size = size
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        units = size.channels
         self.time1, self.time2 = (
             keras.layers.Dense(4 * units, name=name, dtype='float32') for name in ('time1', 'time2')
         )
@@ -101,15 +122,15 @@ class Initializer(keras.layers.Layer):
         self.conv_in = _conv(units, 3, 'conv_in', self.dtype_policy)
         widths = [units, *self._add_down(units)]
         self.middle = [
-            self._block(f'middle_{index}', widths[-1], widths[-1], self._size(-1)) for index in range(2)
+            self._block(f'middle_{index}', widths[-1], widths[-1], self._pixels(-1)) for index in range(2)
         ]
         self._add_up(widths)
-        self.norm_out = _group_norm(units * options.initializer_mult[0], 'norm_out', self.dtype_policy)
+        self.norm_out = _group_norm(units * size.mult[0], 'norm_out', self.dtype_policy)
         self.conv_out = _conv(image_shape[-1], 3, 'conv_out', self.dtype_policy, kernel_initializer='zeros')
         self.build([None, *image_shape])
 
     def build(self, input_shape):
-        channels, temb_shape = self.options.initializer_channels, [None, self.time2.units]
+        channels, temb_shape = self.size.channels, [None, self.time2.units]
         self.time1.build([None, channels])
         self.time2.build(temb_shape)
         if self.label:
@@ -121,49 +142,49 @@ class Initializer(keras.layers.Layer):
             else:
                 stage.build([None, None, None, stage.filters])
         for layer in (self.norm_out, self.conv_out):
-            layer.build([None, None, None, channels * self.options.initializer_mult[0]])
+            layer.build([None, None, None, channels * self.size.mult[0]])
 
-    def _size(self, resolution):
-        return self.image_shape[0] >> (resolution % len(self.options.initializer_mult))
+    def _pixels(self, resolution):
+        return self.image_shape[0] >> (resolution % len(self.size.mult))
 
-    def _block(self, name, inputs, units, size):
-        attention = self.options.initializer_attention and size in _ATTENTION_SIZES
+    def _block(self, name, inputs, units, pixels):
+        attention = self.size.attention and pixels in _ATTENTION_SIZES
         return ResidualBlock(
-            inputs, units, self.options.initializer_dropout, attention, name=name, dtype=self.dtype_policy
+            inputs, units, self.size.dropout, attention, name=name, dtype=self.dtype_policy
         )
 
     def _add_down(self, width):
         """Adds the stages that halve the image; yields the width after each."""
         self.down = []
-        for index, mult in enumerate(self.options.initializer_mult):
+        for index, mult in enumerate(self.size.mult):
             if index > 0:
                 self.down.append(_conv(width, 3, f'downsample{index}', self.dtype_policy, strides=2))
                 yield width
-            for block in range(self.options.initializer_blocks):
-                units = mult * self.options.initializer_channels
-                self.down.append(self._block(f'down{index}_{block}', width, units, self._size(index)))
+            for block in range(self.size.blocks):
+                units = mult * self.size.channels
+                self.down.append(self._block(f'down{index}_{block}', width, units, self._pixels(index)))
                 width = units
                 yield width
 
     def _add_up(self, skips):
         """Adds the stages that double the image, each fed with a skip."""
         self.up, width, skips = [], skips[-1], list(skips)
-        for index, mult in reversed(list(enumerate(self.options.initializer_mult))):
-            units = mult * self.options.initializer_channels
-            for block in range(self.options.initializer_blocks + 1):
+        for index, mult in reversed(list(enumerate(self.size.mult))):
+            units = mult * self.size.channels
+            for block in range(self.size.blocks + 1):
                 self.up.append(
-                    self._block(f'up{index}_{block}', width + skips.pop(), units, self._size(index))
+                    self._block(f'up{index}_{block}', width + skips.pop(), units, self._pixels(index))
                 )
                 width = units
             if index > 0:
                 self.up.append(_conv(width, 3, f'upsample{index}', self.dtype_policy))
 
     def call(self, x, time, labels=None, dropout=None, remat=False):
-        """Proposes y_t.
+        """Maps images to images.
 
         Args:
-          x: x_{t+1}, float32 [B, H, W, C].
-          time: what `Schedule.time` says of the noise level of x_{t+1}, [B].
+          x: float32 [B, H, W, C].
+          time: what the network is told of the noise level of each, [B].
           labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
           dropout: a `noise.Dropout`, in training alone.
           remat: whether the gradient computes the blocks again instead of keeping what is inside them.
@@ -172,7 +193,7 @@ class Initializer(keras.layers.Layer):
           float32 [B, H, W, C].
         """
         dropouts = itertools.repeat(None) if dropout is None else map(dropout.fold, itertools.count())
-        temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.options.initializer_channels))))
+        temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.size.channels))))
         if self.num_classes:
             labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
             temb += self.label(tf.one_hot(labels, self.num_classes + 1))
@@ -194,4 +215,26 @@ class Initializer(keras.layers.Layer):
                 h = block(stage)(tf.concat([h, skips.pop()], axis=-1), temb, dropout=next(dropouts))
             else:
                 h = stage(tf.repeat(tf.repeat(h, 2, axis=1), 2, axis=2))
-        return x + tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+        return tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+
+
+class Initializer(UNet):
+    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t), where the chain of level t starts, in the space of y_t."""
+
+    def call(self, x, time, labels=None, dropout=None, remat=False):
+        return x + super().call(x, time, labels, dropout, remat)
+
+
+class UNetEnergy(UNet):
+    """e(w, t) = <w, UNet(w, t)>, one number per image: zero before training.
+
+    It is called as `energy.EnergyNetwork` is.
+    """
+
+    def prepare(self, time, labels=None):
+        """The inputs of `call` that do not depend on the image: noise level and class, each [B]."""
+        return {'time': time, 'labels': labels}
+
+    def call(self, w, prepared, dropout=None, remat=False):
+        image = super().call(w, prepared['time'], prepared['labels'], dropout, remat)
+        return tf.reduce_sum(w * image, axis=[1, 2, 3])
