@@ -16,9 +16,9 @@ from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core import noise
-from drl_tf.core.cooperative import build_model
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import guided, network_labels
+from drl_tf.core.models import build_model
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.serving import export, provenance

@@ -172,6 +172,8 @@ def _check_energies(command, config):
         )
     for mode in {'likelihood', 'long_run'} & set(command.mode):
         combinations.check_energies(config, mode)
+    if 'likelihood' in command.mode:
+        combinations.check_likelihood(config, command.method)
 
 
 def _check_read_from(command, config):

@@ -70,6 +70,12 @@ class Command:
     evaluation_seeds: tuple[int, ...] = option(
         (), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1
     )
+    method: str = option(
+        '',
+        'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
+        '(direct; the default where levels are continuous).',
+        choices=('', 'ais', 'direct'),
+    )
     num_chains: int = option(
         0,
         'Chains of --mode=likelihood (0: 64), forward and as many backward, of density (1,000) and of '

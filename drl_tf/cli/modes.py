@@ -5,6 +5,7 @@ import dataclasses
 
 from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, export_directory, labels_of, num_scored, reads_export
+from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import devices, workers
@@ -103,10 +104,12 @@ def _evaluate(command, config, workdir):
 
 
 def _likelihood(command, config, workdir):
-    from drl_tf.experiments import likelihood
+    from drl_tf.experiments import direct_likelihood, likelihood
 
-    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
     step = _step(command, workdir)
+    if (command.method or combinations.likelihood_method(config)) == 'direct':
+        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, command.weights, step))
+    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
     return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 

@@ -52,6 +52,7 @@ READ_BY = {
     'label_weights': ('compose',),
     'samples': ('evaluate',),
     'evaluation_seeds': ('evaluate',),
+    'method': ('likelihood',),
     'num_chains': (*_ANNEAL, 'long_run'),
     'ais_steps': _ANNEAL,
     'hmc_leapfrog': (*_ANNEAL, 'long_run'),

@@ -17,6 +17,24 @@ def check(config):
     _check_steps(config)
 
 
+def likelihood_method(config):
+    """How bits per dimension are found where nothing is said."""
+    return 'direct' if config.training.levels == 'continuous' else 'ais'
+
+
+def check_likelihood(config, method):
+    """Raises UserError where log Z cannot be found from noisy images."""
+    if method != 'direct':
+        return
+    if config.network.energy != 'preconditioned':
+        raise UserError('--method=direct needs --energy=preconditioned: give --method=ais')
+    if config.training.levels != 'continuous':
+        raise UserError(
+            'the energies between the levels, which --method=direct follows, were not taught by '
+            f'--levels={config.training.levels}: give --method=ais, or train with --levels=continuous'
+        )
+
+
 def check_energies(config, mode):
     """Raises UserError for modes that need an image to have an energy of its own."""
     if config.network.norm == 'batch':

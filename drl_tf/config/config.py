@@ -9,8 +9,9 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import combinations
+from drl_tf.config.model_options import Diffusion, Initializer, Network
 from drl_tf.config.option_fields import check, text
-from drl_tf.config.options import Data, Diffusion, Evaluation, Initializer, Network, Sampling, Training
+from drl_tf.config.options import Data, Evaluation, Sampling, Training
 
 FILE_NAME = 'config.json'
 

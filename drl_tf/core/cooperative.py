@@ -51,7 +51,9 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         options = dict(dropout=dropout, remat=training and self.config.training.remat)
         time = per_image(self.schedule.time, level + 1)
         mean = tf.add_n([weight * network(x_next, time, labels, **options) for labels, weight in terms])
-        return mean + at(self.schedule.posterior_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
+        return mean + at(self.schedule.posterior_std, level) * noise.normal(
+            seed, tf.shape(x_next), first
+        ), mean
 
     def start_gradients(self, tape, batch, start, proposal, x_next, y_neg):
         """The loss of the initializer, `objectives.initializer`, and its gradients."""
@@ -67,9 +69,3 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         self.level_means['initializer_loss'].update_state(losses, batch.level)
         return {'initializer_loss': (loss, tape.gradient(loss, self.initializer.trainable_variables))}
-
-
-def build_model(config, attempt=0):
-    """The model of a configuration, cooperative where it has an initializer; see `RecoveryLikelihood`."""
-    model_class = CooperativeRecoveryLikelihood if config.diffusion.initializer else RecoveryLikelihood
-    return model_class(config, attempt)

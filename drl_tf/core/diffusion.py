@@ -61,8 +61,8 @@ class Schedule:
     def posterior_std(self):
         """Standard deviation of y_t = m_t x_t given x and x_{t+1}, float64 [T].
 
-        It is m_t sqrt(beta~_{t+1}) with beta~_{t+1} = (1 - A_t^2) / (1 - A_{t+1}^2) s_{t+1}^2 (Ho et al. 2020,
-        equation 7).
+        It is m_t sqrt(beta~_{t+1}) with beta~_{t+1} = (1 - A_t^2) / (1 - A_{t+1}^2) s_{t+1}^2 (Ho et al.
+        2020, equation 7).
         """
         return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from drl_tf.core import diffusion, graphs, noise, preconditioning, sampling
 from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.guidance import UNCONDITIONAL
-from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.core.networks.mlp import MLPNetwork
 from drl_tf.core.networks.unet import Size, UNetEnergy
 from drl_tf.core.weights import Weights

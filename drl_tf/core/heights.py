@@ -1,16 +1,16 @@
 """Constants that turn energies into normalised log densities, from samples of the data at many noise levels.
 
-F(x; level) = log p(x; level) + log Z(level). Score matching teaches the slopes of F in x and leaves log Z open. Two
-estimates find it from noisy data, which are samples of p: thermodynamic integration of d log Z = E_p[dF] along the
-levels, and Bennett's acceptance ratio between neighbouring levels.
+F(x; level) = log p(x; level) + log Z(level). Score matching teaches the slopes of F in x and leaves log Z
+open. Two estimates find it from noisy data, which are samples of p: thermodynamic integration of d log Z =
+E_p[dF] along the levels, and Bennett's acceptance ratio between neighbouring levels.
 """
 
 import dataclasses
 
 import numpy as np
-from scipy.optimize import brentq
 
 _PARTS = 10
+_BISECTIONS = 60
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,11 +75,15 @@ def bennett(forward, reverse):
       The difference in nats.
     """
 
-    def imbalance(difference):
-        return _sigmoid(reverse + difference).mean() - _sigmoid(forward - difference).mean()
-
-    bound = 1 + max(np.abs(forward).max(), np.abs(reverse).max())
-    return brentq(imbalance, -bound, bound, xtol=1e-6)
+    low = -1 - max(np.abs(forward).max(), np.abs(reverse).max())
+    high = -low
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if _sigmoid(reverse + middle).mean() < _sigmoid(forward - middle).mean():
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def bridged(forward, reverse):

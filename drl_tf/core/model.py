@@ -1,48 +1,17 @@
 """Training by recovery likelihood: the Keras model and its training step (paper, Algorithm 1)."""
 
-import dataclasses
 import math
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, preconditioning, sampling
+from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling
+from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.level_mean import LevelMean, rms
 
+_SCORE_MEANS = ('loss', 'gradient_norm')
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Batch:
-    """Consecutive images of a step.
-
-    Attributes:
-      images: float32 [B, H, W, C] in [-1, 1].
-      level: t of each, int32 [B]; the nearest one where levels are continuous.
-      labels: classes from 1, 0 for none, int32 [B]; None where the model has no classes.
-      seed: of the step, int32 [2].
-      first: index of the first image in the global batch.
-      angle: noise level of each image, as in `Schedule.angle`, float32 [B].
-    """
-
-    images: Any
-    level: Any
-    labels: Any
-    seed: Any
-    first: Any
-    angle: Any
-
-    def noise(self, *purpose):
-        """Standard normal noise for a purpose, like `images`."""
-        return noise.normal(noise.fold(self.seed, *purpose), tf.shape(self.images), self.first)
-
-    @property
-    def terms(self):
-        """The energy of each image under its own class."""
-        return ((self.labels, 1.0),)
 
 
 class RecoveryLikelihood(EnergyModel):
@@ -69,17 +38,21 @@ class RecoveryLikelihood(EnergyModel):
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, **alike)
-        objective = config.training.objective
-        self._losses_and_gradients = {
-            'contrastive': self._contrast,
-            'dsm': self._match_scores,
-            'score_matching': self._match_all_scores,
-        }[objective]
-        self._noted = _CONTRASTIVE_MEANS if objective == 'contrastive' else ('loss', 'gradient_norm')
-        if objective == 'score_matching' and config.training.time_score:
-            self._noted = (*self._noted, 'time_score')
-        self._num_noises = self.schedule.num_levels + (objective == 'score_matching')
-        self.level_means = {name: LevelMean(self._num_noises, name=name) for name in self._noted}
+        self._noted = self.noted()
+        self.level_means = {name: LevelMean(self.num_noises, name=name) for name in self._noted}
+
+    @property
+    def num_noises(self):
+        """How many noise levels training reports on: T."""
+        return self.schedule.num_levels
+
+    def noted(self):
+        """Names of what training reports of each noise level."""
+        return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
+
+    def losses_and_gradients(self, batch):
+        """The losses of a `Batch` and their gradients; see `_contrast`."""
+        return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
 
     @property
     def step(self):
@@ -104,7 +77,7 @@ class RecoveryLikelihood(EnergyModel):
 
         def of_part(begin, images, level, labels, angle):
             part = Batch(images, level, labels, batch.seed, batch.first + begin, angle)
-            return self._losses_and_gradients(part)
+            return self.losses_and_gradients(part)
 
         # Losses and gradients, one microbatch at a time.
         rows = (batch.images, batch.level, batch.labels, batch.angle)
@@ -128,28 +101,21 @@ class RecoveryLikelihood(EnergyModel):
         seed = noise.fold(
             noise.root(options.seed, noise.TRAINING), self.attempt, self.optimizer.iterations.value
         )
-        levels, angles = self._levels(seed)
+        levels, angles = self.draw_levels(seed)
         if labels is not None:
             hidden = noise.dropped(seed, options.label_dropout, options.batch_size)
             labels = tf.where(tf.slice(hidden, [first], [size]), 0, labels)
         level, angle = (tf.slice(values, [first], [size]) for values in (levels, angles))
         return Batch(images, level, labels, seed, first, angle)
 
-    def _levels(self, seed):
-        """Levels, int32, and their angles, float32, of the global batch: t ~ U{0..T-1}; for score matching
-        stratified over all T + 1 noises, or continuous."""
-        options = self.config.training
-        angles = self.schedule.angle
-        if options.objective != 'score_matching':
-            levels = noise.levels(seed, self._num_noises, options.batch_size)
-            return levels, per_image(angles, levels)
-        u = noise.stratified(seed, options.batch_size)
-        if options.levels == 'walk':
-            levels = tf.cast(u * self._num_noises, tf.int32)
-            return levels, per_image(angles, levels)
-        angle = noise.continuous_angles(u, angles[0], angles[-1])
-        between = np.float32((angles[1:] + angles[:-1]) / 2)
-        return tf.searchsorted(between, angle), angle
+    def draw_levels(self, seed):
+        """Noise levels of the images of the global batch, t ~ U{0..T-1}.
+
+        Returns:
+          t, int32 [B], and its angle, float32 [B].
+        """
+        levels = noise.levels(seed, self.num_noises, self.config.training.batch_size)
+        return levels, per_image(self.schedule.angle, levels)
 
     def _no_gradients(self):
         """Zero accumulators of the losses and gradients."""
@@ -179,13 +145,13 @@ class RecoveryLikelihood(EnergyModel):
 
         # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2, through the weights alone.
         options = self.config.training
-        dropout = self._dropout(batch.seed, batch.first, options.batch_size + batch.first)
+        dropout = self.dropout_of(batch.seed, batch.first, options.batch_size + batch.first)
         with tf.GradientTape() as tape:
             losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, batch.level, batch.labels, dropout)
             energy_l2 = options.energy_l2 * (f_pos**2 + f_neg**2) / 2
             loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
-        self._note(batch.level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
+        self.note(batch.level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
         others = self.start_gradients(start_tape, batch, start, proposal, x_next, y_neg)
         return {'loss': (loss, gradients), **others}
 
@@ -194,7 +160,7 @@ class RecoveryLikelihood(EnergyModel):
         _, x_next = self._forward_pair(batch)
         time = per_image(self.schedule.time, batch.level)
         precision = per_image(self.precision, batch.level)
-        dropout = self._dropout(batch.seed, batch.first)
+        dropout = self.dropout_of(batch.seed, batch.first)
         with tf.GradientTape() as tape:
             prepared = self.network.prepare(time, batch.labels)
 
@@ -205,41 +171,8 @@ class RecoveryLikelihood(EnergyModel):
                 self.schedule, log_density, batch.images, x_next, batch.level
             )
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
-        self._note(batch.level, losses, rms(gradient))
+        self.note(batch.level, losses, rms(gradient))
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
-
-    def _match_all_scores(self, batch):
-        """As `_contrast`, but the loss of score matching at any noise level, and of the time score."""
-        options = self.config.training
-        eps = batch.noise(noise.FORWARD, 0)
-        A, S = (f(batch.angle)[:, None, None, None] for f in (tf.cos, tf.sin))
-        x = A * batch.images + S * eps
-        dropout = self._dropout(batch.seed, batch.first)
-        with tf.GradientTape() as tape:
-            score, slope = self._derivatives(x, batch.angle, batch.labels, dropout)
-            losses = objectives.score_matching(score, eps, batch.angle, self.network.std)
-            noted = [losses, rms(S * score)]
-            if options.time_score:
-                noted.append(objectives.time_score(slope, batch.images, eps, batch.angle, self.network.std))
-            weight = self._weight_of_heights() * options.time_score
-            loss = tf.reduce_sum(losses + weight * noted[-1]) / options.batch_size
-        self._note(batch.level, *noted)
-        return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
-
-    def _derivatives(self, x, angle, labels, dropout):
-        """Of log p(x): grad in x, like `x`, and the derivative in the angle, float32 [B]; None where no loss
-        asks for it."""
-        with tf.GradientTape() as tape:
-            tape.watch((x, angle))
-            prepared = self.network.prepare(preconditioning.time_of(angle), labels)
-            log_prob = self.network(x, prepared, dropout=dropout)
-        if self.config.training.time_score:
-            return tape.gradient(log_prob, (x, angle))
-        return tape.gradient(log_prob, x), None
-
-    def _weight_of_heights(self):
-        """0 while the slopes are learnt, then 1."""
-        return tf.cast(self.optimizer.iterations.value >= self.config.training.heights_after, tf.float32)
 
     def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout=None):
         """(s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
@@ -285,11 +218,11 @@ class RecoveryLikelihood(EnergyModel):
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
-    def _dropout(self, seed, *firsts):
+    def dropout_of(self, seed, *firsts):
         """For parts of a batch, each with the index of its first image; None where nothing is dropped."""
         return noise.Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
-    def _note(self, level, *values):
+    def note(self, level, *values):
         """Adds the values of each image to the means of their levels."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)

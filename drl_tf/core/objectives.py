@@ -51,10 +51,11 @@ def denoising(schedule, log_density, x, x_next, level):
 
 
 def score_matching(score, noise, angle, std):
-    """Denoising score matching of noisy images x = A x_clean + S eps (Karras et al., NeurIPS 2022, section 5).
+    """Denoising score matching of noisy images x = A x_clean + S eps (Karras et al., NeurIPS 2022, section
+    5).
 
-    It is the mean square over the pixels of (D(x) - x_clean) / c_out, where D is Tweedie's denoiser: (1 + sigma^2
-    / d^2) |eps + S score|^2 / D. The best constant score of Gaussian data has loss 1 at every level.
+    It is the mean square over the pixels of (D(x) - x_clean) / c_out, where D is Tweedie's denoiser: (1 +
+    sigma^2 / d^2) |eps + S score|^2 / D. The best constant score of Gaussian data has loss 1 at every level.
 
     Args:
       score: grad log p(x) of the model, float32 [B, H, W, C].
@@ -82,13 +83,15 @@ def time_score(slope, x_clean, noise, angle, std):
       angle, std: as in `score_matching`.
 
     Returns:
-      (slope - target)^2 / (2 D (A / S)^2 + D d^2), float32 [B]: the variances of the two terms of the target where
-      noise is low and where it is high, so that no level outweighs the others.
+      (slope - target)^2 / (2 D (A / S)^2 + D d^2), float32 [B]: the variances of the two terms of the target
+      where noise is low and where it is high, so that no level outweighs the others.
     """
     D = noise.shape[1:].num_elements()
     cotangent = 1 / tf.tan(angle)
     over_pixels = [1, 2, 3]
-    target = cotangent * (tf.reduce_sum(noise**2, over_pixels) - D) - tf.reduce_sum(noise * x_clean, over_pixels)
+    target = cotangent * (tf.reduce_sum(noise**2, over_pixels) - D) - tf.reduce_sum(
+        noise * x_clean, over_pixels
+    )
     return (slope - target) ** 2 / (D * (2 * cotangent**2 + std**2))
 
 

@@ -1,7 +1,8 @@
-"""Energies that are normalised log densities, at any noise level (preconditioning: Karras et al., NeurIPS 2022).
+"""Energies that are normalised log densities, at any noise level (preconditioning: Karras et al., NeurIPS
+2022).
 
-A noise level is an angle: x = cos(angle) x_clean + sin(angle) eps, so that A = cos, S = sin and sigma = S / A.
-With mu and d the mean and deviation of the data, z = x / A - mu and c_in = 1 / sqrt(sigma^2 + d^2),
+A noise level is an angle: x = cos(angle) x_clean + sin(angle) eps, so that A = cos, S = sin and sigma = S /
+A. With mu and d the mean and deviation of the data, z = x / A - mu and c_in = 1 / sqrt(sigma^2 + d^2),
 
     log p(x) = -|z|^2 c_in^2 / 2 - (d / sigma) e(c_in z) + D log(c_in / A) - D/2 log(2 pi).
 
@@ -62,8 +63,11 @@ class PreconditionedEnergy(SpectralLayers):
         return self._standard_normal(self.whitened(x, angle)) - self.log_volume(angle)
 
     def prepare(self, time, labels=None):
-        """What does not depend on the images: their noise levels, as `time_of` tells them, and classes, [B]."""
-        return {'angle': tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA)), 'network': self.network.prepare(time, labels)}
+        """What does not depend on the images: noise levels, as `time_of` tells them, and classes, [B]."""
+        return {
+            'angle': tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA)),
+            'network': self.network.prepare(time, labels),
+        }
 
     def call(self, x, prepared, dropout=None, remat=False):
         """log p(x), float32 [B], of x float32 [B, H, W, C]."""

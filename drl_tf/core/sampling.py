@@ -156,8 +156,8 @@ class Sampler:
 def posterior_proposal(schedule, score, x_next, level, noise):
     """Proposes y_t = m_t x_t given x_{t+1}, by the score of x_{t+1}.
 
-    Tweedie's formula gives the mean of the clean image, x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. The proposal
-    is the posterior of y_t given x^ and x_{t+1}. Its variance leaves out what is uncertain in x^.
+    Tweedie's formula gives the mean of the clean image, x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. The
+    proposal is the posterior of y_t given x^ and x_{t+1}. Its variance leaves out what is uncertain in x^.
 
     Args:
       schedule: a `diffusion.Schedule`.

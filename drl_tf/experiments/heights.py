@@ -36,8 +36,8 @@ class Heights:
           after_level: called after each level of the grid.
 
         Returns:
-          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noises; 0 at the top is N(A mu,
-          A^2 d^2 + S^2), a Gaussian that white noise with so little of an image in it is.
+          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noises; 0 at the top is
+          N(A mu, A^2 d^2 + S^2), a Gaussian that white noise with so little of an image in it is.
         """
         found = []
         for index in range(len(self.angles)):
@@ -57,8 +57,8 @@ class Heights:
         }
 
     def _at(self, index, images):
-        """dF / d angle; F of the next and of the last level minus F, in the networks' coordinates; and F minus the
-        Gaussian's log density: each float64 [n]."""
+        """dF / d angle; F of the next and of the last level minus F, in the networks' coordinates; and F
+        minus the Gaussian's log density: each float64 [n]."""
         last = len(self.angles) - 1
         angles = np.float32(self.angles[[index, min(index + 1, last), max(index - 1, 0)]])
         seed = noise.fold(self.seed, index)

@@ -59,10 +59,11 @@ def activations_per_image(model):
     meanwhile, or for the gradient.
 
     The contrastive loss has two states of each image, and the initializer learns before or after it;
-    denoising score matching has the gradient of a gradient of one, and no chain.
+    score matching has the gradient of a gradient of one, and no chain.
     """
     network, shape, options = model.network, model.config.image_shape, model.config.training
-    remat, dsm = options.remat, options.objective == 'dsm'
+    remat = options.remat
+    matches_scores = options.objective != 'contrastive'
     time, labels = _inputs()
 
     def learning(y):
@@ -70,7 +71,7 @@ def activations_per_image(model):
             prepared = network.prepare(time, labels)
             f = (
                 value_gradient(lambda y: network(y, prepared), y)
-                if dsm
+                if matches_scores
                 else network(y, prepared, remat=remat)
             )
         return tape.gradient(f, network.trainable_variables)
@@ -80,7 +81,7 @@ def activations_per_image(model):
             g = model.initializer(x, time, labels, remat=remat)
         return tape.gradient(g, model.initializer.trainable_variables)
 
-    if dsm:
+    if matches_scores:
         return peak(learning, shape)
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
     return max(start + chain_bytes_per_image(model), 2 * peak(learning, shape))

@@ -58,7 +58,12 @@ def write(path, final, model, config, step, max_samples, weights, known):
         *_section('Training', _training(model, config, step, weights, known, final)),
         *_section(
             'Scores',
-            _density(known['density']) or [*_scores(known['evaluations']), *_likelihood(known['likelihood'])],
+            _density(known['density'])
+            or [
+                *_scores(known['evaluations']),
+                *_likelihood(known['likelihood']),
+                *_direct(known['direct']),
+            ],
         ),
         *_section('Limits', _limits(config, max_samples, known['fitted_steps'])),
         *_section('Use', _use(final)),
@@ -73,11 +78,11 @@ def _section(title, lines):
 
 def _summary(config):
     size, channels = config.data.image_size, config.data.image_channels
-    kind = (
-        'cooperative diffusion recovery likelihood'
-        if config.diffusion.initializer
-        else 'diffusion recovery likelihood'
-    )
+    kind = 'diffusion recovery likelihood'
+    if config.diffusion.initializer:
+        kind = 'cooperative diffusion recovery likelihood'
+    if config.network.energy == 'preconditioned':
+        kind = 'score matching of normalised energies at all noise levels'
     classes = f', conditional on {config.data.num_classes} classes' if config.data.num_classes else ''
     what = (
         'points of the plane' if config.planar else f'{size} x {size} pixels, {channels} channel(s){classes}'
@@ -187,6 +192,17 @@ def _likelihood(result):
     return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
 
 
+def _direct(result):
+    """What the normalised energies said without annealing."""
+    if not result:
+        return []
+    of = ' and '.join(
+        f'{result[split]["density_bennett"]:.4g} of {result[split]["num_images"]:,} {split} images'
+        for split in ('test', 'train')
+    )
+    return ['', f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.']
+
+
 def _density(result):
     """What integration and annealing said of points."""
     if not result:
@@ -219,6 +235,8 @@ def _limits(config, max_samples, fitted_steps):
 def _chains(diffusion):
     if any(diffusion.mcmc_steps):
         return f'chains of K = {text(diffusion.mcmc_steps)} Langevin steps, which do not mix'
+    if diffusion.proposal == 'tweedie':
+        return 'the proposals of its own energies, level by level'
     return 'normal approximations, level by level'
 
 

@@ -115,9 +115,12 @@ def most_images(model):
 
 
 def _log_z(history):
-    """log Z_0 from two sides, a list in order: annealing either way, or for points quadrature and annealing;
-    None where it is not known."""
-    known, points = history['likelihood'], history['density']
+    """log Z_0 from two sides, a list in order: annealing either way, for points quadrature and annealing, or
+    both ways of `core.heights`; None where it is not known."""
+    known = history['likelihood']
+    points = history['density']
+    if history['direct']:
+        return sorted(estimate['log_z'][0] for estimate in history['direct']['heights'].values())
     if points:
         level = points['levels']['0']
         return sorted([level['log_z_quadrature'], level['log_z_annealed']])

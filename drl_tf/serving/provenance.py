@@ -14,6 +14,7 @@ NOTHING = {
     'device': None,
     'evaluations': [],
     'likelihood': None,
+    'direct': None,
     'density': None,
     **BEGINNING,
 }
@@ -29,8 +30,8 @@ def history(workdir, step, weights):
 
     Returns:
       dict of 'seconds' in training up to the step, 'device', what `beginning` gives and, of that step and
-      those weights, 'evaluations', a list of results, 'likelihood', the result of the most annealing, and
-      'density', that of points; what is not known is None or empty.
+      those weights, 'evaluations', a list of results, 'likelihood', the result of the most annealing,
+      'direct', that without annealing, and 'density', that of points; what is not known is None or empty.
     """
 
     def results(directory):
@@ -49,6 +50,7 @@ def history(workdir, step, weights):
     likelihood = max(
         likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
     )
+    direct = [result for result in results('likelihood') if result.get('method') == 'direct']
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
     found = {
@@ -56,6 +58,7 @@ def history(workdir, step, weights):
         **beginning(workdir),
         'evaluations': results('evaluation'),
         'likelihood': likelihood,
+        'direct': direct[-1] if direct else None,
         'density': density,
     }
     if exported.source(workdir):

@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 
 from drl_tf.cli import parsing
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.models import build_model
 from drl_tf.data import dataset_table, images, pipeline, tfds_datasets
 from drl_tf.distributed import devices
 from drl_tf.planning.flops import cost

@@ -77,7 +77,7 @@ def takes_over(accelerator, flops, gradient_bytes):
 
 def figures(config):
     """What a step of a configuration takes, in bfloat16, {name: number}: `flops` of the batch, and bytes."""
-    from drl_tf.core.cooperative import build_model
+    from drl_tf.core.models import build_model
     from drl_tf.planning import memory
     from drl_tf.planning.flops import cost
 

@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from drl_tf.cli import parsing
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.models import build_model
 from drl_tf.serving import export
 from drl_tf.tools import model_server_models
 from drl_tf.tools.model_server_models import request_of

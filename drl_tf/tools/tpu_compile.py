@@ -56,8 +56,8 @@ def lowered(config, program):
     import tensorflow as tf
 
     from drl_tf.core import noise
-    from drl_tf.core.cooperative import build_model
     from drl_tf.core.guidance import UNCONDITIONAL, guided
+    from drl_tf.core.models import build_model
     from drl_tf.training.optimizers import compiled_model
 
     classes = config.data.num_classes
@@ -83,7 +83,7 @@ def lowered(config, program):
 def predicted(line):
     """What `--dry_run` says of the memory of one device, for an outcome of a training step."""
     from drl_tf.cli import parsing
-    from drl_tf.core.cooperative import build_model
+    from drl_tf.core.models import build_model
     from drl_tf.planning import memory
 
     config = parsing.configuration_of(line['preset'].split()).replace(

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.models import build_model
 from drl_tf.core.optimizer import SummedAdam
 from drl_tf.distributed import devices
 

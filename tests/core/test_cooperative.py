@@ -11,10 +11,10 @@ from helpers.small_models import CLASSES
 from helpers.small_models import COOPERATIVE as OPTIONS
 
 from drl_tf.core import diffusion, noise, objectives, sampling
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.batch import Batch
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.model import Batch
+from drl_tf.core.models import build_model
 from drl_tf.training.optimizers import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
@@ -61,7 +61,7 @@ def test_proposal_is_the_forward_posterior_of_clean_pixels():
     model, schedule = new_model(OPTIONS), diffusion.cosine()
     a, s, S = schedule.a[1:], schedule.s[1:], schedule.S[:-1]
     posterior = 1 / (1 / S**2 + a**2 / s**2)
-    np.testing.assert_allclose(model.proposal_std, np.sqrt(posterior) * schedule.m, rtol=1e-9)
+    np.testing.assert_allclose(model.schedule.posterior_std, np.sqrt(posterior) * schedule.m, rtol=1e-9)
 
 
 def test_proposal_starts_at_the_noisy_image():
@@ -70,7 +70,7 @@ def test_proposal_starts_at_the_noisy_image():
     x_next, level = tf.zeros([size, 8, 8, 1]), tf.fill([size], 3)
     start, mean = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
     np.testing.assert_array_equal(mean, x_next)
-    assert np.std(start) == pytest.approx(model.proposal_std[3], rel=0.01)
+    assert np.std(start) == pytest.approx(model.schedule.posterior_std[3], rel=0.01)
     assert np.mean(start) == pytest.approx(0, abs=0.01)
 
 
@@ -197,7 +197,7 @@ def test_the_chains_start_at_the_proposal():
     trained = compiled_model(OPTIONS.replace(b2=1e-8, batch_size=24))
     trained.network.time_out.kernel.assign(tf.zeros_like(trained.network.time_out.kernel))
     trained.train_step(tf.tile(y(), [8, 1, 1, 1]))
-    assert np.nanmax(trained.level_means['displacement'].result() / trained.proposal_std) < 0.05
+    assert np.nanmax(trained.level_means['displacement'].result() / trained.schedule.posterior_std) < 0.05
 
 
 def density(model, terms):

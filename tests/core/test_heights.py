@@ -1,4 +1,5 @@
-"""Constants of log densities against known ones, for Gaussian data whose energies are off by a known amount."""
+"""Constants of log densities against known ones, for Gaussian data whose energies are off by a known
+amount."""
 
 import numpy as np
 import pytest
@@ -40,9 +41,12 @@ def test_the_grid_is_even_in_log_snr_and_holds_the_levels():
 def test_integration_finds_the_constants(noisy):
     angles, places, samples = noisy
     h = 1e-5
-    slopes = np.stack([
-        (log_density(x, a + h) - log_density(x, a - h)) / (2 * h) for a, x in zip(angles, samples, strict=True)
-    ])
+    slopes = np.stack(
+        [
+            (log_density(x, a + h) - log_density(x, a - h)) / (2 * h)
+            for a, x in zip(angles, samples, strict=True)
+        ]
+    )
     found = heights.integrated(angles, slopes)
     expected = offset(angles) - offset(angles[-1])
     np.testing.assert_allclose(found.log_z, expected, atol=0.5)
@@ -53,7 +57,9 @@ def test_bennett_finds_the_constants(noisy):
     angles, places, samples = noisy
     pairs = range(len(angles) - 1)
     forward = [log_density(samples[i], angles[i + 1]) - log_density(samples[i], angles[i]) for i in pairs]
-    reverse = [log_density(samples[i + 1], angles[i]) - log_density(samples[i + 1], angles[i + 1]) for i in pairs]
+    reverse = [
+        log_density(samples[i + 1], angles[i]) - log_density(samples[i + 1], angles[i + 1]) for i in pairs
+    ]
     found = heights.bridged(np.stack(forward), np.stack(reverse))
     expected = offset(angles) - offset(angles[-1])
     errors = np.abs(found.log_z - expected)[places[:-1]] / found.error[places[:-1]]

@@ -79,8 +79,8 @@ def test_both_losses_have_a_target_of_variance_one():
         np.testing.assert_allclose(outer.gradient(losses, log_variance), 0, atol=0.15)
 
 
-def test_its_proposal_is_the_conditional_of_gaussian_data():
-    """Where the posterior of the clean image is a point: of data without variance; else only the mean is right."""
+def test_its_proposal_has_the_mean_of_gaussian_conditionals():
+    """The variance is that of a posterior whose clean image is known."""
     level, count = 3, 20000
     rng = np.random.default_rng(1)
     clean = STD * rng.normal(size=[count, 1, 1, 1])

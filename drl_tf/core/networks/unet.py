@@ -149,9 +149,7 @@ class UNet(keras.layers.Layer):
 
     def _block(self, name, inputs, units, pixels):
         attention = self.size.attention and pixels in _ATTENTION_SIZES
-        return ResidualBlock(
-            inputs, units, self.size.dropout, attention, name=name, dtype=self.dtype_policy
-        )
+        return ResidualBlock(inputs, units, self.size.dropout, attention, name=name, dtype=self.dtype_policy)
 
     def _add_down(self, width):
         """Adds the stages that halve the image; yields the width after each."""

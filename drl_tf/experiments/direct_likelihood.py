@@ -1,0 +1,109 @@
+"""Bits per dimension without annealing, by energies that are normalised (`--mode=likelihood
+--method=direct`)."""
+
+import dataclasses
+import json
+import math
+import os
+
+import numpy as np
+
+from drl_tf.base import pixels
+from drl_tf.base.files import digest, write_json
+from drl_tf.core import noise
+from drl_tf.data import pipeline
+from drl_tf.experiments import held_out
+from drl_tf.experiments.heights import Heights
+from drl_tf.runs import checkpoint, pictures, samples
+
+_HEIGHTS = 1
+_IMAGES = 1000  # For the constants; also how many training images are weighed beside the test split.
+
+
+def likelihood(config, workdir, weights='ema', step=None):
+    """Bits/dim of the test split and of training images by log p(x_0) = F - log Z_0, one forward pass an
+    image.
+
+    log Z of every level is found from noisy training images, by thermodynamic integration and by Bennett's
+    acceptance ratio (see `core.heights`); both are kept, with their errors, in the run.
+
+    Args:
+      config: a `Config` of preconditioned energies; its seed and `num_real`, the images at most, count.
+      workdir: the directory of the run.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      The figures, as {label: text}.
+
+    Raises:
+      UserError: there is no sound checkpoint, or the energies are not finite.
+    """
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
+    settings = {
+        'method': 'direct',
+        'step': step,
+        'weights': weights,
+        'weights_sha256': samples.fingerprint(model, weights),
+        'seed': config.training.seed,
+    }
+    found = _heights(model, config, weights)
+    bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
+    result = {**settings, 'heights': {name: dataclasses.asdict(e) for name, e in found.items()}, **bits}
+    result = json.loads(json.dumps(result, default=list))
+    name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
+    written = os.path.join(workdir, 'likelihood', name)
+    write_json(written, result)
+    return {**figures(result), 'likelihood': written}
+
+
+def _heights(model, config, weights):
+    """log Z of every level by both ways."""
+    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', _IMAGES)))
+    images = np.float32(pixels.from_levels(images.astype(np.float64)))
+    seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _HEIGHTS)
+    measured = Heights(model, weights, seed, config.sampling.sample_batch_size)
+    with pictures.progress_bar(len(measured.angles), 'heights', unit=' levels') as bar:
+        return measured.measure(images, lambda: bar.update(1))
+
+
+def _bits(model, config, weights, split, found):
+    """Bits/dim of images of a split, by both constants, ready for JSON."""
+    limit = _IMAGES if split == 'train' else config.evaluation.num_real or None
+    terms = held_out.terms(
+        model.schedule, lambda level: model.density_at(level, weights), config, split, limit
+    )
+    D = math.prod(config.image_shape)
+    log_density = terms['F'] + D * math.log(model.schedule.m[0])
+    negative = {
+        'density': D * math.log(pixels.HALF) - log_density,
+        'discrete': terms['log_q'] - log_density - terms['log_P'],
+    }
+    bits = {'num_images': len(log_density)}
+    for name, estimate in found.items():
+        for kind, nats in negative.items():
+            error = math.hypot(np.std(nats) / math.sqrt(len(nats)), estimate.error[0])
+            bits[f'{kind}_{name}'] = float(np.mean(nats) + estimate.log_z[0]) / (D * math.log(2))
+            bits[f'{kind}_{name}_error'] = error / (D * math.log(2))
+    return bits
+
+
+def figures(result):
+    """The main figures, as {label: text}."""
+
+    def both(split, kind):
+        return ', '.join(
+            f'{result[split][f"{kind}_{name}"]:.4g} ± {result[split][f"{kind}_{name}_error"]:.2g} ({name})'
+            for name in result['heights']
+        )
+
+    log_z = ', '.join(
+        f'{e["log_z"][0]:.2f} ± {e["error"][0]:.2g} ({name})' for name, e in result['heights'].items()
+    )
+    return {
+        'density of x_0': f'{both("test", "density")} bits/dim',
+        'images': f'{result["test"]["num_images"]:,} of the test split',
+        'of training images': f'{both("train", "density")} bits/dim',
+        'grey levels': f'a bound, {both("test", "discrete")} bits/dim',
+        'log Z_0': f'{log_z} nats',
+    }
