@@ -100,6 +100,9 @@ class Training:
     )
     adam_beta2: float = option(0.999, "Adam's decay of the second moment.", low=0, high=0.9999)
     warmup_steps: int = option(1000, 'Steps over which the learning rate rises linearly from 0.', low=0)
+    decay_steps: int = option(
+        0, 'Steps over which the learning rate falls to a hundredth, by half a cosine; 0: it stays.', low=0
+    )
     ema_decay: float = option(
         0.999,
         'Decay of the averaged weights; min(decay, (1 + n) / (10 + n)) at step n.',
