@@ -80,7 +80,7 @@ def digest(text: str) -> str:
 
 
 @contextlib.contextmanager
-def named(path: str | os.PathLike) -> Iterator[None]:
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
     """Context manager: adds `path` to an `OSError` that names no file, as those of `write` do."""
     try:
         yield
@@ -112,7 +112,7 @@ def check_writable(directory: str | os.PathLike[str], flag: str = '') -> None:
         ) from error
 
 
-def sync(path: str | os.PathLike) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
     """Flushes a file, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -157,7 +157,7 @@ def _remove_lock(directory: str | os.PathLike[str], is_new: bool) -> None:
             os.rmdir(directory)
 
 
-def put_aside(directory: str | os.PathLike) -> str | None:
+def put_aside(directory: str | os.PathLike[str]) -> str | None:
     """Moves the contents of a directory, except its lock and half-written files, to a new one beside it.
 
     Returns:

@@ -10,7 +10,7 @@ from drl_tf.base.files import read_json, sync, write_json
 MANIFEST = 'manifest.json'
 
 
-def seal(directory: str | os.PathLike) -> None:
+def seal(directory: str | os.PathLike[str]) -> None:
     """Writes the manifest of a directory and all below it, and flushes everything to disk."""
     names = _files(directory)
     fingerprints = {name: _fingerprint(os.path.join(directory, name)) for name in names}
@@ -56,7 +56,7 @@ def verify(
         raise UserError(f'{what} {directory} is damaged ({name}: {one_line(error)}): {remedy}') from error
 
 
-def _files(directory: str | os.PathLike) -> list[str]:
+def _files(directory: str | os.PathLike[str]) -> list[str]:
     """Returns the relative paths of all files except the manifest, sorted."""
     paths = (
         os.path.relpath(os.path.join(path, name), directory)
