@@ -242,15 +242,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Distributes values to replicas, in turn.
-
-    Args:
-      strategy: a `tf.distribute.Strategy`.
-      values: one for each replica, of this worker or of all.
-
-    Returns:
-      A distributed value, for `strategy.run`.
-    """
+    """Makes a distributed value, for `strategy.run`, of one value per replica, of this worker or of all."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
