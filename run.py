@@ -1,4 +1,4 @@
-"""Trains, samples, measures and exports energy-based models: `python run.py --help`."""
+"""Trains, samples, measures and exports energy-based models of images: `python run.py --help`."""
 
 import sys
 

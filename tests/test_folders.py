@@ -20,6 +20,8 @@ FLOORS = [
     ('tools',),
 ]
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
+# Folders whose public functions, methods and dataclass fields all have type hints.
+TYPED = ('base', 'cli', 'distributed', 'data', 'tools', 'planning')
 
 
 def modules():
@@ -114,3 +116,56 @@ def test_functions_have_at_most_40_lines():
 def test_files_have_at_most_300_lines():
     counts = {str(path): len((PACKAGE / path).read_text().splitlines()) for path in modules()}
     assert not {path: count for path, count in counts.items() if count > 300}
+
+
+def public_functions(tree):
+    """Public functions of a module, and public methods (and `__init__`) of its public classes."""
+    for node in tree.body:
+        is_public = not getattr(node, 'name', '_').startswith('_')
+        if isinstance(node, ast.FunctionDef) and is_public:
+            yield node
+        if isinstance(node, ast.ClassDef) and is_public:
+            methods = (member for member in node.body if isinstance(member, ast.FunctionDef))
+            yield from (method for method in methods if method.name[0] != '_' or method.name == '__init__')
+
+
+def without_hints(function):
+    """Names of the arguments of a function that have no type hint, and 'return' where it has none."""
+    signature = function.args
+    arguments = [*signature.posonlyargs, *signature.args, *signature.kwonlyargs]
+    arguments += filter(None, (signature.vararg, signature.kwarg))
+    names = [argument.arg for argument in arguments if argument.annotation is None]
+    missing = [name for name in names if name not in ('self', 'cls')]
+    return missing if function.returns else [*missing, 'return']
+
+
+def fields_without_hints(tree):
+    """Fields of the dataclasses of a module that are assigned without a type hint, 'Class.field'."""
+    for node in tree.body:
+        decorators = getattr(node, 'decorator_list', ())
+        if isinstance(node, ast.ClassDef) and any('dataclass' in ast.unparse(each) for each in decorators):
+            assigned = [
+                target for line in node.body if isinstance(line, ast.Assign) for target in line.targets
+            ]
+            yield from (f'{node.name}.{ast.unparse(target)}' for target in assigned)
+
+
+def test_missing_type_hints_are_found():
+    source = (
+        'class A:\n    def f(self, x, *y: int, z): pass\n\ndef g(x: int) -> int: pass\n\ndef _h(x): pass\n'
+    )
+    found = [(function.name, without_hints(function)) for function in public_functions(ast.parse(source))]
+    assert found == [('f', ['x', 'z', 'return']), ('g', [])]
+    source = '@dataclasses.dataclass\nclass A:\n    x: int = 1\n    y = 2\n'
+    assert list(fields_without_hints(ast.parse(source))) == ['A.y']
+
+
+def test_public_functions_have_type_hints():
+    missing = []
+    for path, tree in modules().items():
+        if folder_of(path) in TYPED:
+            for function in public_functions(tree):
+                if names := without_hints(function):
+                    missing.append(f'{path}: {function.name} lacks hints of {", ".join(names)}')
+            missing += [f'{path}: {field} lacks a hint' for field in fields_without_hints(tree)]
+    assert not missing

@@ -1,1 +1,1 @@
-"""Errors, files and checks of arguments: what every other folder may use."""
+"""Errors, files and argument checks that every other folder may use."""

@@ -1,9 +1,11 @@
-"""Arguments of the Python API, held against what they must be: a wrong one is a `UserError` that names it."""
+"""Checks the arguments of the Python API: a wrong one raises a `UserError` that names it."""
 
 import contextlib
 import numbers
 import os
 import re
+from collections.abc import Iterator
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -14,8 +16,11 @@ LARGEST = 2**31 - 1
 
 
 @contextlib.contextmanager
-def named(**names):
-    """Errors of options within the block name arguments: with workdir='model', --workdir=x is model=x."""
+def named(**names: str) -> Iterator[None]:
+    """Context manager: errors about options name arguments instead.
+
+    With `named(workdir='model')`, '--workdir=x is ...' becomes 'model=x is ...'.
+    """
     try:
         yield
     except UserError as error:
@@ -23,36 +28,49 @@ def named(**names):
         raise UserError(text) from error
 
 
-def number(name, value, low, high=LARGEST, whole=True):
-    """A whole number as an int, or any as a float; raises UserError for what is none from `low` to `high`."""
-    kind = numbers.Integral if whole else numbers.Real
+@overload
+def number(name: str, value: Any, low: float, high: float = ..., whole: Literal[True] = ...) -> int: ...
+
+
+@overload
+def number(name: str, value: Any, low: float, high: float = ..., *, whole: Literal[False]) -> float: ...
+
+
+def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool = True) -> float:
+    """Returns `value` as an int (`whole`) or a float.
+
+    Raises:
+      UserError: it is not such a number from `low` to `high`.
+    """
+    kind: Any = numbers.Integral if whole else numbers.Real  # Type checkers do not know that these compare.
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-        raise UserError(
-            f'{name}={value} must be a {"whole number" if whole else "number"} from {low} to {high}'
-        )
+        wanted = 'whole number' if whole else 'number'
+        raise UserError(f'{name}={value} must be a {wanted} from {low} to {high}')
     return int(value) if whole else float(value)
 
 
-def path(name, value, what='a path'):
-    """A path that is not empty, as text; raises UserError for anything else."""
+def path(name: str, value: Any, what: str = 'a path') -> str:
+    """Returns a path as text; raises UserError if it is empty or not a path."""
     found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(found, str) or not found:
         raise UserError(f'{name}={value} must be {what}')
     return found
 
 
-def array(name, value):
-    """What `value` is as a NumPy array; raises UserError where it is none, such as rows of unequal
-    lengths."""
+def array(name: str, value: Any) -> np.ndarray:
+    """Returns `value` as an array; raises UserError if it cannot be one (rows of unequal lengths)."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
         raise UserError(f'{name} must be an array ({one_line(error)})') from error
 
 
-def each(name, value, count, low, high):
-    """A whole number of each image, int32 [count], of one for all or of as many; raises UserError for
-    anything else."""
+def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
+    """Returns a whole number for each image, int32 [count]; a single number serves for all.
+
+    Raises:
+      UserError: `value` is neither one whole number nor `count` of them, or is not from `low` to `high`.
+    """
     found = array(name, value)
     if not np.issubdtype(found.dtype, np.integer) or found.shape not in ((), (count,)):
         raise UserError(f'{name} must be a whole number, or one for each of the {count} images')
@@ -61,16 +79,16 @@ def each(name, value, count, low, high):
     return np.broadcast_to(found, [count]).astype(np.int32)
 
 
-def images(name, value, shape):
-    """Images as float32 [n, H, W, C]: uint8 becomes [-1, 1], floats stay.
+def images(name: str, value: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns images as float32 [n, H, W, C]: uint8 is scaled to [-1, 1], floats are kept.
 
     Args:
       name: of the argument.
-      value: what was given.
-      shape: (H, W, C) that they must have.
+      value: array-like, uint8 or floats [n, H, W, C].
+      shape: the required (H, W, C).
 
     Raises:
-      UserError: they are of another shape or type, or not finite.
+      UserError: wrong shape or type, no image, or a value that is not finite.
     """
     found = array(name, value)
     if found.ndim != 4 or found.shape[1:] != shape or not len(found):

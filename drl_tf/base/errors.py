@@ -1,4 +1,4 @@
-"""The ways in which a run ends before its work is done, each with a message for the user and an exit code."""
+"""Errors that end a run early. Each has a message for the user and an exit code."""
 
 import re
 
@@ -6,56 +6,59 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 
 
 class UserError(Exception):
-    """Something the user can put right: one line naming the thing, its value and what to do; breaks of lines
-    become spaces."""
+    """An error that the user can fix.
+
+    The message is one line: what is wrong, its value, and what to do. Line breaks become spaces.
+    """
 
     exit_code = 2
 
-    def __init__(self, message):
+    def __init__(self, message: object) -> None:
         super().__init__(' '.join(str(message).splitlines()))
 
 
 class DivergenceError(Exception):
-    """A loss, gradient or weight is not finite, or the loss ran away: the message names the step and gives
-    advice.
+    """Training diverged: a loss, gradient or weight is not finite, or the loss exceeds its limit.
 
     Args:
-      message: one line.
-      step: where it was seen.
+      message: one line with the step and advice.
+      step: the training step at which this was found.
     """
 
     exit_code = 3
 
-    def __init__(self, message, step):
+    def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
 
 
 class Interrupted(Exception):
-    """A signal ended the run, after it saved what there was.
+    """A signal ended the run after it saved its state.
 
     Args:
-      message: one line, which says how to go on where there is something to go on with.
+      message: one line; it says how to resume, if there is anything to resume.
       number: the signal; the exit code is 128 + number, as in shells.
     """
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
 
 
 class WorkerLost(Exception):
-    """Another worker of the run ended or cannot be reached: the message says how to go on."""
+    """Another worker of the run ended or cannot be reached; the message says how to resume."""
 
     exit_code = 4
 
 
-def one_line(error):
-    """Kind and message of another library's error in one line of at most 300 characters, without the nodes of
-    TensorFlow's graphs."""
+def one_line(error: BaseException) -> str:
+    """Describes another library's error in one line: type and message, at most 300 characters.
+
+    Names of TensorFlow graph nodes are dropped.
+    """
     return ' '.join(_GRAPH_NODES.sub('', f'{type(error).__name__}: {error}').split())[:300]
 
 
-def printable(text):
-    """A text that may hold a file name which is not UTF-8, with escapes for what cannot be written."""
+def printable(text: object) -> str:
+    """Escapes what UTF-8 cannot encode, such as bytes of a file name in another encoding."""
     return str(text).encode('utf-8', 'backslashreplace').decode('utf-8')

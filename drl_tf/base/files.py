@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole, and directories that one run at a time has."""
+"""Files that are written whole or not at all, and directories that are locked for one run."""
 
 import contextlib
 import fcntl
@@ -7,17 +7,21 @@ import itertools
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
 
 from drl_tf.base.errors import UserError
 
-LOCK, WRITING = '.lock', '.writing'
-REMOTE = '://'  # In the names of files that TensorFlow alone can read, such as gs://bucket/file.
+LOCK = '.lock'
+WRITING = '.writing'
+REMOTE = '://'  # Marks paths that only TensorFlow can read, such as gs://bucket/file.
 
 
 @contextlib.contextmanager
-def written_aside(path, mode='w'):
-    """Opens a file beside `path`, in a directory made where need be, and renames it to `path` once all is
-    written.
+def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[Any]]:
+    """Context manager: opens a temporary file beside `path`, and renames it to `path` when the block ends.
+
+    Missing directories are created. If the block raises, `path` is left as it was.
 
     Args:
       path: the file.
@@ -27,17 +31,19 @@ def written_aside(path, mode='w'):
       The open file.
 
     Raises:
-      OSError: it could not be written; the error names `path`.
+      OSError: writing failed; the error names `path`.
+
+    Example:
+      with written_aside('a.json') as file:
+          json.dump(value, file)
     """
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    aside = f'{path}{WRITING}'
+    aside = f'{os.fspath(path)}{WRITING}'
+    is_binary = 'b' in mode
+    encoding = None if is_binary else 'utf-8'
+    newline = None if is_binary else ''
     try:
-        with (
-            named(path),
-            open(
-                aside, mode, encoding=None if 'b' in mode else 'utf-8', newline=None if 'b' in mode else ''
-            ) as file,
-        ):
+        with named(path), open(aside, mode, encoding=encoding, newline=newline) as file:
             yield file
         os.replace(aside, path)
     finally:
@@ -45,14 +51,14 @@ def written_aside(path, mode='w'):
             os.remove(aside)
 
 
-def write_json(path, value):
-    """Writes a value as JSON, as `written_aside`."""
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes a value as JSON, with `written_aside`."""
     with written_aside(path) as file:
         json.dump(value, file, indent=2)
 
 
-def read_json(path, kind=dict):
-    """The value that a JSON file holds, of type `kind`.
+def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
+    """Reads a JSON file that holds a value of type `kind`.
 
     Raises:
       OSError: it cannot be read.
@@ -68,14 +74,14 @@ def read_json(path, kind=dict):
     return value
 
 
-def digest(text):
-    """Six hexadecimal digits for the name of a file, which differ where what decides its contents does."""
+def digest(text: str) -> str:
+    """Hashes a text to six hexadecimal digits, for use in a file name."""
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 @contextlib.contextmanager
-def named(path):
-    """Has an `OSError` of a file that is being written, which does not say of which, name its path."""
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Context manager: adds `path` to an `OSError` that names no file, as those of `write` do."""
     try:
         yield
     except OSError as error:
@@ -83,15 +89,15 @@ def named(path):
         raise
 
 
-def check_writable(directory, flag=''):
-    """Checks that files can be written in a directory, or in the nearest one above that there is.
+def check_writable(directory: str | os.PathLike[str], flag: str = '') -> None:
+    """Checks that a directory, or its nearest existing parent, can be written to.
 
     Args:
-      directory: it need not be there, and is not made.
-      flag: what asked for it, for the message.
+      directory: may be missing; it is not created.
+      flag: the option that named it, for the message.
 
     Raises:
-      UserError: they cannot.
+      UserError: it cannot be written to.
     """
     place = os.path.abspath(directory)
     while not os.path.lexists(place):
@@ -102,12 +108,12 @@ def check_writable(directory, flag=''):
     except OSError as error:
         asked = f'{flag}={directory}' if flag else directory
         raise UserError(
-            f'{asked} cannot be written to ({error.strerror}): put that right, or give another place'
+            f'{asked} cannot be written to ({error.strerror}): fix that, or give another directory'
         ) from error
 
 
-def sync(path):
-    """Has a file, or the names within a directory, on the disk when it returns."""
+def sync(path: str | os.PathLike[str]) -> None:
+    """Flushes a file, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -116,53 +122,53 @@ def sync(path):
 
 
 @contextlib.contextmanager
-def held(directory, flag='--workdir'):
-    """Keeps a directory, made where need be, for this process alone; the hold ends with the process, however
-    it ends. A block that fails before it writes anything there leaves no trace of the hold.
+def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator[None]:
+    """Context manager: locks a directory for this process, and creates it if it is missing.
+
+    The lock ends with the process, however it ends. If the block fails before it writes anything there, the
+    lock file, and a directory that is new, are removed.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process holds the lock.
     """
     is_new = not os.path.isdir(directory)
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, LOCK), 'w', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(file.fileno()).st_nlink:  # Another run, which failed, has removed it meanwhile.
+            if not os.fstat(file.fileno()).st_nlink:  # Another run failed, and removed this file meanwhile.
                 raise BlockingIOError
         except BlockingIOError as error:
             raise UserError(
-                f'{directory} is in use by another run: wait for its end, or give another {flag}'
+                f'{directory} is in use by another run: wait until it ends, or give another {flag}'
             ) from error
         try:
             yield
         except BaseException:
-            _forget_hold(directory, is_new)
+            _remove_lock(directory, is_new)
             raise
 
 
-def _forget_hold(directory, is_new):
-    """Removes the lock of a directory that holds nothing else, and the directory where it is new."""
+def _remove_lock(directory: str | os.PathLike[str], is_new: bool) -> None:
+    """Removes the lock file of a directory that holds nothing else; the directory too if it is new."""
     if os.path.isdir(directory) and os.listdir(directory) == [LOCK]:
         os.remove(os.path.join(directory, LOCK))
         if is_new:
             os.rmdir(directory)
 
 
-def put_aside(directory):
-    """Moves all that a directory holds, but for the hold on it and files half written, into a new one beside
-    it.
+def put_aside(directory: str | os.PathLike[str]) -> str | None:
+    """Moves the contents of a directory, except its lock and half-written files, to a new one beside it.
 
     Returns:
-      The new directory, `<directory>.1` and so on, or None where there is nothing.
+      The new directory, `<directory>.1` or the next free number; None if there was nothing to move.
     """
     names = [name for name in os.listdir(directory) if name != LOCK and not name.endswith(WRITING)]
     if not names:
         return None
     root = os.path.abspath(directory)
-    kept = next(
-        path for path in (f'{root}.{number}' for number in itertools.count(1)) if not os.path.exists(path)
-    )
+    candidates = (f'{root}.{number}' for number in itertools.count(1))
+    kept = next(path for path in candidates if not os.path.exists(path))
     os.mkdir(kept)
     for name in names:
         os.rename(os.path.join(directory, name), os.path.join(kept, name))

@@ -1,17 +1,19 @@
-"""Grey levels, 0 to 255, and images in [-1, 1]."""
+"""Converts between grey levels, 0 to 255, and images in [-1, 1]."""
+
+from typing import Any
 
 import numpy as np
 
 HALF = 127.5
 
 
-def from_levels(levels):
-    """x = u / 127.5 - 1 of grey levels u; floats, an array or a tensor, stay what they are."""
+def from_levels(levels: Any) -> Any:
+    """Scales grey levels u to x = u / 127.5 - 1; takes and returns a float array or tensor."""
     return levels / HALF - 1
 
 
-def to_uint8(images):
-    """The nearest grey levels of images in [-1, 1]; values outside are clipped.
+def to_uint8(images: Any) -> np.ndarray:
+    """Returns the nearest grey levels of images in [-1, 1], uint8; values outside are clipped.
 
     Example:
       to_uint8([-1.0, 0.0, 1.0])  # [0, 128, 255]

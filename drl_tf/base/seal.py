@@ -1,7 +1,8 @@
-"""Seals: the size and SHA-256 of every file of a directory, noted in it, by which damage is found."""
+"""Seals a directory with a manifest of the size and SHA-256 of its files, to detect damage."""
 
 import hashlib
 import os
+from collections.abc import Iterable
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import read_json, sync, write_json
@@ -9,37 +10,41 @@ from drl_tf.base.files import read_json, sync, write_json
 MANIFEST = 'manifest.json'
 
 
-def seal(directory):
-    """Notes all files of a directory, and of those within it, in its manifest, and has everything on the
-    disk."""
+def seal(directory: str | os.PathLike[str]) -> None:
+    """Writes the manifest of a directory and all below it, and flushes everything to disk."""
     names = _files(directory)
-    write_json(
-        os.path.join(directory, MANIFEST),
-        {name: _fingerprint(os.path.join(directory, name)) for name in names},
-    )
+    fingerprints = {name: _fingerprint(os.path.join(directory, name)) for name in names}
+    write_json(os.path.join(directory, MANIFEST), fingerprints)
     for name in (*names, MANIFEST):
         sync(os.path.join(directory, name))
     for path, _, _ in os.walk(directory):
         sync(path)
 
 
-def verify(directory, needed, what, remedy, more_allowed=False):
-    """Sees that a directory is as it was sealed.
+def verify(
+    directory: str | os.PathLike[str],
+    needed: Iterable[str],
+    what: str,
+    remedy: str,
+    more_allowed: bool = False,
+) -> None:
+    """Checks a directory against its manifest.
 
     Args:
       directory: where `seal` was called.
-      needed: names of files that must be in the manifest.
+      needed: names of files that the manifest must list.
       what: what the directory is, for the message.
       remedy: what to do, for the message.
-      more_allowed: whether there may be files that were not sealed.
+      more_allowed: whether there may be files that the manifest does not list.
 
     Raises:
-      UserError: it is not; the message names file and reason.
+      UserError: they differ; the message names the file and the reason.
     """
     name = MANIFEST
     try:
         manifest = read_json(os.path.join(directory, name))
-        unlisted = {*needed, *([] if more_allowed else _files(directory))} - {*manifest}
+        expected_names = {*needed} if more_allowed else {*needed, *_files(directory)}
+        unlisted = expected_names - {*manifest}
         if unlisted:
             raise ValueError(f'{", ".join(sorted(unlisted))} is not in it')
         for name, expected in manifest.items():
@@ -51,8 +56,8 @@ def verify(directory, needed, what, remedy, more_allowed=False):
         raise UserError(f'{what} {directory} is damaged ({name}: {one_line(error)}): {remedy}') from error
 
 
-def _files(directory):
-    """Relative paths of all files but the manifest, sorted."""
+def _files(directory: str | os.PathLike[str]) -> list[str]:
+    """Returns the relative paths of all files except the manifest, sorted."""
     paths = (
         os.path.relpath(os.path.join(path, name), directory)
         for path, _, names in os.walk(directory)
@@ -61,6 +66,6 @@ def _files(directory):
     return sorted(path for path in paths if path != MANIFEST)
 
 
-def _fingerprint(path):
+def _fingerprint(path: str) -> dict[str, int | str]:
     with open(path, 'rb') as file:
         return {'bytes': os.path.getsize(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}

@@ -1,1 +1,1 @@
-"""The command line: from flags to a configuration and the modes to run."""
+"""The command line: turns flags into a configuration, and runs the modes."""

@@ -1,4 +1,4 @@
-"""`python -m drl_tf.cli` is the same as `python run.py`."""
+"""Makes `python -m drl_tf.cli` the same as `python run.py`."""
 
 import sys
 

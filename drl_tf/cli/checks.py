@@ -1,28 +1,48 @@
-"""What is refused before any work. Nothing here writes, and only `check_work` needs TensorFlow."""
+"""Checks before any work starts. Nothing here writes, and only `check_work` needs TensorFlow."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli.command_options import MODES, SCORED, export_directory, labels_of, num_scored, reads_export
+from drl_tf.cli.command_options import (
+    MODES,
+    SCORED,
+    Command,
+    export_directory,
+    labels_of,
+    num_scored,
+    reads_export,
+)
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
 from drl_tf.config import combinations
+from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
 
 _OF_IMAGES = ('stats', 'likelihood', *SCORED)
 _LOCAL = (
-    'workdir', 'official_checkpoint', 'init_from', 'samples', 'export_dir', 'manual_dir', 'stats_file',
+    'workdir',
+    'official_checkpoint',
+    'init_from',
+    'samples',
+    'export_dir',
+    'manual_dir',
+    'stats_file',
     'inception',
-)  # fmt: skip
+)
 
 
-def check_command(command, given):
-    """Raises UserError for unknown modes, and for options that none of the modes reads.
+def check_command(command: Command, given: dict[str, Any]) -> None:
+    """Checks that the modes exist, and that they read every option that was given.
 
     Args:
-      command: a `Command`.
+      command: what the command line asks for.
       given: {name: value} of the options on the command line.
+
+    Raises:
+      UserError: a mode is unknown, an option has no reader, or two options contradict each other.
     """
     if not command.mode or set(command.mode) - set(MODES):
         unknown = next((mode for mode in command.mode if mode not in MODES), '')
@@ -40,83 +60,89 @@ def check_command(command, given):
         raise UserError(f'--best and --checkpoint_step={command.checkpoint_step}: drop one of them')
     if command.dry_run_devices and not command.dry_run:
         raise UserError(f'--dry_run_devices={command.dry_run_devices} is for --dry_run: add that, or drop it')
-    for name in (name for name in _LOCAL if REMOTE in given.get(name, '')):
-        raise UserError(
-            f'--{name}={given[name]} must be on this machine or mounted there: only --data_dir may be such '
-            'as gs://bucket'
-        )
+    for name in _LOCAL:
+        if REMOTE in given.get(name, ''):
+            raise UserError(
+                f'--{name}={given[name]} must be a path on this machine: only --data_dir may be remote, such '
+                'as gs://bucket'
+            )
     _check_numbers(command, given)
 
 
-def _check_read(command, given):
+def _check_read(command: Command, given: dict[str, Any]) -> None:
     """Raises UserError for options that none of the modes reads."""
     modes = set(command.mode)
     unread = [name for name in given if name in READ_BY and not modes & set(readers(name, command.samples))]
     of_a_run = [f'--{name}' for name in unread if modes & set(READ_BY[name])]
     if of_a_run:
-        raise UserError(f'--samples={command.samples} are scored as they are: drop {", ".join(of_a_run)}')
+        raise UserError(
+            f'--samples={command.samples} are scored as they are, without a run: drop {", ".join(of_a_run)}'
+        )
     for name in unread:
         raise UserError(f'--{name} is for --mode={",".join(READ_BY[name])}, not for {",".join(command.mode)}')
     if 'weights' in given and not command.init_from and not modes & set(READ_BY['weights']) - {'train'}:
         raise UserError(f'--weights={command.weights} is for training with --init_from: add that, or drop it')
 
 
-def _check_numbers(command, given):
+def _check_numbers(command: Command, given: dict[str, Any]) -> None:
     """Raises UserError for numbers that contradict each other."""
     if 'num_chains' in given and command.num_chains == 1:
         raise UserError('--num_chains=1 must be 0 or at least 2')
     if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
         raise UserError(
-            '--num_real is for real images that are read, --stats_file for those that were: drop one of them'
+            '--num_real counts real images to read, but --stats_file replaces them: drop one of them'
         )
     if len(set(command.evaluation_seeds)) < len(command.evaluation_seeds):
         raise UserError(f'--evaluation_seeds={text(command.evaluation_seeds)} must be different seeds')
-    if len(command.label_weights) not in (1, len(labels_of(command))):
-        raise UserError(
-            f'--label_weights must be one number, or as many as the {len(labels_of(command))} --labels'
-        )
+    count = len(labels_of(command))
+    if len(command.label_weights) not in (1, count):
+        raise UserError(f'--label_weights must be one number, or {count}, one for each of the --labels')
     if set(command.mode) & set(SCORED) and num_scored(command) < 2:
         raise UserError(f'--num_samples={command.num_samples} must be at least 2 to evaluate')
 
 
-def _check_ablation(command, given):
+def _check_ablation(command: Command, given: dict[str, Any]) -> None:
     if len(command.mode) > 1:
-        raise UserError('--mode=ablate makes runs of its own: give it alone')
-    for name in (name for name in SET_BY_ROWS if name in given):
-        value = text(tuple(given[name]) if isinstance(given[name], list) else given[name])
-        raise UserError(f'--{name}={value}: the rows of --mode=ablate set it themselves; drop it')
+        raise UserError('--mode=ablate trains runs of its own: give it alone')
+    for name in SET_BY_ROWS:
+        if name in given:
+            value = text(tuple(given[name]) if isinstance(given[name], list) else given[name])
+            raise UserError(f'--{name}={value}: --mode=ablate sets it in each of its runs; drop it')
 
 
-def _check_import(command, given):
+def _check_import(command: Command, given: dict[str, Any]) -> None:
     for name in ('official_checkpoint', 'workdir'):
         if not getattr(command, name):
             raise UserError(f'--mode=import_official needs --{name}')
-    begun_otherwise = [f'--{name}' for name in ('init_from', 'model', 'restart') if name in given]
-    if begun_otherwise:
-        raise UserError(f'--mode=import_official begins a run itself: drop {" and ".join(begun_otherwise)}')
+    others = [f'--{name}' for name in ('init_from', 'model', 'restart') if name in given]
+    if others:
+        raise UserError(f'--mode=import_official starts a run itself: drop {" and ".join(others)}')
 
 
-def _check_model(command, given):
+def _check_model(command: Command, given: dict[str, Any]) -> None:
     """Raises UserError for options that do not go with an exported model."""
     if not command.model:
         raise UserError('--model= must be a name or a directory')
     if 'train' in command.mode:
         raise UserError(
-            f'--model={command.model} is not trained on: give it as --init_from, from whose weights a new '
-            'run starts'
+            f'--model={command.model} cannot be trained: give --init_from={command.model} to start a new run '
+            'from its weights'
         )
     unread = [f'--{name}' for name in ('weights', 'checkpoint_step', 'best') if name in given]
     if unread:
         raise UserError(f'--model={command.model} has one set of weights: drop {", ".join(unread)}')
 
 
-def check_configuration(command, config, workdir):
-    """Raises UserError for what the modes would refuse, as far as options and paths tell.
+def check_configuration(command: Command, config: Config, workdir: str) -> None:
+    """Checks the modes against the configuration and the paths, without TensorFlow.
 
     Args:
-      command: a `Command` that `check_command` took.
-      config: a `Config`.
+      command: one that passed `check_command`.
+      config: the configuration of the run.
       workdir: the directory of the run.
+
+    Raises:
+      UserError: a mode would fail.
     """
     modes = set(command.mode)
     _check_points(command, config)
@@ -128,21 +154,23 @@ def check_configuration(command, config, workdir):
         combinations.check_exportable(config)
     if 'ablate' in modes and config.diffusion.recipe != 't6':
         raise UserError(
-            f'--mode=ablate trains rows of two recipes: give --recipe=t6, not {config.diffusion.recipe}'
+            f'--mode=ablate trains both t6 and t1k: give --recipe=t6, not {config.diffusion.recipe}'
         )
     if _scores(command, config) or modes & {'stats', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
-    _check_read_from(command, config)
-    _check_written_to(command, config, workdir)
+    _check_inputs(command, config)
+    _check_outputs(command, config, workdir)
 
 
-def _scores(command, config):
-    """Whether images are held against real ones."""
-    return set(command.mode) & set(SCORED) or ('train' in command.mode and config.evaluation.evaluate_every)
+def _scores(command: Command, config: Config) -> bool:
+    """Returns whether any mode compares samples with real images."""
+    if set(command.mode) & set(SCORED):
+        return True
+    return 'train' in command.mode and bool(config.evaluation.evaluate_every)
 
 
-def _check_points(command, config):
-    """Raises UserError for modes of images where there are points of the plane, and the other way round."""
+def _check_points(command: Command, config: Config) -> None:
+    """Raises UserError for modes that need images when the data are points of the plane, and vice versa."""
     refused = [f'--mode={mode}' for mode in command.mode if mode in _OF_IMAGES]
     if 'train' in command.mode and config.evaluation.evaluate_every:
         refused.append('--evaluate_every')
@@ -158,13 +186,14 @@ def _check_points(command, config):
         )
 
 
-def _check_classes(command, config):
-    combinations.check_classes(config, labels_of(command) if 'compose' in command.mode else command.labels)
+def _check_classes(command: Command, config: Config) -> None:
+    labels = labels_of(command) if 'compose' in command.mode else command.labels
+    combinations.check_classes(config, labels)
     if 'sweep_guidance' in command.mode:
         combinations.check_guidance(config)
 
 
-def _check_energies(command, config):
+def _check_energies(command: Command, config: Config) -> None:
     top = config.diffusion.num_levels - 1
     if 'long_run' in command.mode and any(level > top for level in command.chain_levels):
         raise UserError(
@@ -176,40 +205,41 @@ def _check_energies(command, config):
         combinations.check_likelihood(config, command.method)
 
 
-def _check_read_from(command, config):
-    """Raises UserError for paths that are read and are not there."""
+def _check_inputs(command: Command, config: Config) -> None:
+    """Raises UserError for missing paths that a mode reads."""
     from drl_tf.runs import exported
 
-    data, files = config.data, config.evaluation
+    data = config.data
+    stats_file = config.evaluation.stats_file
     read_images = {'train', 'stats', 'likelihood', 'long_run', 'ablate'}
-    if not files.stats_file:
+    if not stats_file:
         read_images |= set(SCORED)
     if set(command.mode) & read_images and data.dataset == 'folder':
         if not data.data_dir:
             raise UserError('--dataset=folder needs --data_dir, the directory of your images')
-        _check_there('data_dir', data.data_dir, os.path.isdir, 'a directory, that of your images')
+        _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
     if command.samples:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
-    if files.stats_file and 'stats' not in command.mode and _scores(command, config):
-        _check_there('stats_file', files.stats_file, os.path.isfile, 'a file that --mode=stats wrote')
+    if stats_file and 'stats' not in command.mode and _scores(command, config):
+        _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
 
 
-def _check_there(name, path, test, what):
+def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:
     if not test(path):
         raise UserError(f'--{name}={path} is not there: it must be {what}')
 
 
-def _check_written_to(command, config, workdir):
-    """Raises UserError for directories that cannot be written to; the chief alone writes."""
+def _check_outputs(command: Command, config: Config, workdir: str) -> None:
+    """Raises UserError for directories that cannot be written to; the chief alone writes, and checks."""
     from drl_tf.runs import exported
 
     if command.model and not reads_export(command):
         exported.check_link(workdir)
     if cluster.workers().index:
         return
-    elsewhere = {'stats'}
+    elsewhere = {'stats'}  # Modes that do not write to the workdir.
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
@@ -225,8 +255,12 @@ def _check_written_to(command, config, workdir):
         check_writable(os.path.dirname(config.evaluation.stats_file), '--stats_file')
 
 
-def check_work(command, config):
-    """Raises UserError for what the modes would refuse once networks, statistics and images are loaded."""
+def check_work(command: Command, config: Config) -> None:
+    """Checks what takes TensorFlow to know: devices, feature networks, statistics and sample files.
+
+    Raises:
+      UserError: a mode would fail.
+    """
     from drl_tf.distributed import devices
     from drl_tf.evaluation import evaluate, evaluator
     from drl_tf.experiments import ablate

@@ -1,4 +1,4 @@
-"""What can be asked for: the modes, and the options that say what to do and how."""
+"""The modes, and the options that say what to do and how."""
 
 import dataclasses
 import os
@@ -7,10 +7,20 @@ from drl_tf.config.option_fields import option
 from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
-    'import_official', 'train', 'sample', 'compose', 'stats', 'evaluate', 'likelihood', 'density',
-    'long_run', 'sweep_steps',
-    'sweep_guidance', 'ablate', 'export',
-)  # fmt: skip
+    'import_official',
+    'train',
+    'sample',
+    'compose',
+    'stats',
+    'evaluate',
+    'likelihood',
+    'density',
+    'long_run',
+    'sweep_steps',
+    'sweep_guidance',
+    'ablate',
+    'export',
+)
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
 _SCORED_IMAGES = 2048
 
@@ -20,55 +30,56 @@ class Command:
     """Command"""
 
     mode: tuple[str, ...] = option(
-        ('train',), f'What to do, one or more of {", ".join(MODES)}; done in this order.'
+        ('train',), f'What to do: one or more of {", ".join(MODES)}. They run in this order.'
     )
     workdir: str = option(
         '', 'Directory of the run; training defaults to runs/<dataset>_<image_size>_<recipe>.'
     )
     official_checkpoint: str = option(
-        '', "Checkpoint of the authors' TensorFlow code: its path without .index."
+        '', "Checkpoint written by the authors' TensorFlow code: its path without .index."
     )
     official_weights: str = option(
-        'model_ema', 'Which of its weights: averaged or raw.', choices=('model_ema', 'model')
+        'model_ema',
+        'Which weights of that checkpoint: averaged (model_ema) or raw (model).',
+        choices=('model_ema', 'model'),
     )
     model: str = option(
-        '', 'Exported model in place of a run: the name of one that comes with the package, or its directory.'
+        '', 'Exported model to use instead of a run: its directory, or the name of one in the package.'
     )
     init_from: str = option(
-        '', 'Workdir of another run, or exported model, whose weights a new run starts from.'
+        '', 'Start a new run from these weights: the workdir of another run, or an exported model.'
     )
-    restart: bool = option(
-        False, 'Put the run that is in the workdir aside, in <workdir>.1 and so on, and begin anew.'
-    )
-    weights: str = option('ema', 'Averaged or raw weights.', choices=('ema', 'raw'))
-    checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1 takes the newest.', low=-1)
-    best: bool = option(False, 'Use the best checkpoint of --evaluate_every instead of the newest.')
+    restart: bool = option(False, 'Start anew; the run in the workdir is moved to <workdir>.1, .2, ...')
+    weights: str = option('ema', 'Which weights: averaged (ema) or raw.', choices=('ema', 'raw'))
+    checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1: the newest.', low=-1)
+    best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
     num_samples: int = option(
         0,
-        'Images to sample; 0: 64 (100 with classes, 10,000 points), 2,048 to evaluate.',
+        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate.',
         low=0,
         high=10_000_000,
     )
     first_sample: int = option(
-        0, 'Index of the first image to sample; image i is the same in any set.', low=0, high=1_000_000_000
+        0, 'Index of the first image to sample; image i is the same in every set.', low=0, high=1_000_000_000
     )
     output_dir: str = option(
-        '', 'Where --mode=sample and compose write; the default is <workdir>/samples. A run can be read-only.'
+        '',
+        'Where --mode=sample and compose write (default: <workdir>/samples). A run may be read-only.',
     )
-    save_images: bool = option(False, 'Write each sampled image as a PNG file too.')
+    save_images: bool = option(False, 'Also write each sampled image as a PNG file.')
     labels: tuple[int, ...] = option(
         (),
-        'Classes, from 0: --mode=sample takes them in turn (default: all), compose multiplies them (0,1).',
+        'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1).',
         low=0,
     )
     label_weights: tuple[float, ...] = option(
-        (1.0,), 'Weights w_i of the --labels that are multiplied; one number serves for all.'
+        (1.0,), 'Weights w_i of the --labels in --mode=compose; one number applies to all.'
     )
     samples: str = option(
-        '', 'Images made elsewhere to evaluate: a directory of pictures, or a .npz or .npy file.'
+        '', 'Images from elsewhere to evaluate: a directory of pictures, or a .npz or .npy file.'
     )
     evaluation_seeds: tuple[int, ...] = option(
-        (), 'Seeds to evaluate; several give mean and deviation.', low=0, high=2**31 - 1
+        (), 'Seeds to evaluate with; several give a mean and a standard deviation.', low=0, high=2**31 - 1
     )
     method: str = option(
         '',
@@ -78,73 +89,79 @@ class Command:
     )
     num_chains: int = option(
         0,
-        'Chains of --mode=likelihood (0: 64), forward and as many backward, of density (1,000) and of '
-        'long_run (100, from either start).',
+        'Number of chains. 0: 64 forward and 64 backward in --mode=likelihood, 1,000 in density, 100 from '
+        'each start in long_run.',
         low=0,
         high=1_000_000,
     )
     ais_steps: int = option(
         1000,
-        'Densities that annealing goes through, about; each level is one at least.',
+        'Approximate number of intermediate densities of annealing; each level has at least one.',
         low=1,
         high=10_000_000,
     )
-    hmc_leapfrog: int = option(5, 'Leapfrog steps of a transition of HMC.', low=1, high=1000)
+    hmc_leapfrog: int = option(5, 'Leapfrog steps per HMC transition.', low=1, high=1000)
     chain_levels: tuple[int, ...] = option(
-        (), 'Levels of --mode=long_run; without it three, evenly spaced from 0 up.', low=0
+        (), 'Noise levels of --mode=long_run; default: three, evenly spaced from 0 up.', low=0
     )
     chain_method: str = option(
         'hmc',
-        'Its chains: hmc, mala, or langevin (as in training, uncorrected).',
+        'Sampler of --mode=long_run: hmc, mala, or langevin (as in training, without a correction).',
         choices=('hmc', 'mala', 'langevin'),
     )
     chain_burn_in: int = option(
-        200, 'Transitions in which their step size is adapted; it is fixed then.', low=0, high=10_000_000
+        200,
+        'Transitions of --mode=long_run that adapt the step size, which is fixed afterwards.',
+        low=0,
+        high=10_000_000,
     )
-    chain_steps: int = option(100_000, 'Transitions of each chain in all.', low=1, high=10_000_000)
+    chain_steps: int = option(
+        100_000, 'Transitions of each chain of --mode=long_run in all.', low=1, high=10_000_000
+    )
     chain_minutes: float = option(
-        30.0, 'Minutes that this command may run chains; the same command goes on. 0: no limit.', low=0
+        30.0, 'Stop --mode=long_run after this many minutes; the same command goes on. 0: no limit.', low=0
     )
-    split: str = option('train', 'Split whose statistics --mode=stats makes.', choices=('train', 'test'))
+    split: str = option('train', 'Split that --mode=stats reads.', choices=('train', 'test'))
     keep_features: bool = option(
-        True, 'Keep features of 10,000 images in the statistics, for KID, precision and recall.'
+        True, 'Keep the features of 10,000 images in the statistics, for KID, precision and recall.'
     )
-    export_dir: str = option('', 'Parent of the version folders; the default is <workdir>/saved_model.')
+    export_dir: str = option('', 'Parent of the version folders (default: <workdir>/saved_model).')
     max_samples: int = option(
         0,
-        'Images of one request to the export at most; 0: 1,024, or as many as a gradient in 4 GiB has.',
+        'Largest number of images per request to the export. 0: 1,024, or fewer if their gradient needs '
+        'more than 4 GiB.',
         low=0,
     )
     dry_run: str = option(
         '',
-        'Print the resolved configuration and its cost, and stop; --dry_run=json: as JSON.',
+        'Print the resolved configuration and its cost, and stop; --dry_run=json prints JSON.',
         choices=('', 'text', 'json'),
     )
     dry_run_devices: int = option(
         0,
-        'Devices for which --dry_run predicts; 0: those of this machine and of TF_CONFIG.',
+        'Number of devices for --dry_run; 0: those of this machine and TF_CONFIG.',
         low=0,
         high=65536,
     )
-    version: bool = option(False, 'Print the version, and stop.')
-    help: bool = option(False, 'Print this help, and stop.')
+    version: bool = option(False, 'Print the version and exit.')
+    help: bool = option(False, 'Print this help and exit.')
 
 
-def num_scored(command):
-    """How many images are sampled for a score."""
+def num_scored(command: Command) -> int:
+    """Returns how many images are sampled for a score."""
     return command.num_samples or _SCORED_IMAGES
 
 
-def export_directory(command, workdir):
-    """Parent of the version folders that --mode=export writes."""
+def export_directory(command: Command, workdir: str) -> str:
+    """Returns the parent of the version folders that --mode=export writes."""
     return command.export_dir or os.path.join(workdir, IN_A_RUN)
 
 
-def reads_export(command):
-    """Whether --model is read where it lies, since all that is written goes to --output_dir."""
+def reads_export(command: Command) -> bool:
+    """Returns whether --model is read in place, because all output goes to --output_dir."""
     return bool(command.model and command.output_dir) and set(command.mode) <= {'sample', 'compose'}
 
 
-def labels_of(command):
-    """The classes that --mode=compose multiplies."""
+def labels_of(command: Command) -> tuple[int, ...]:
+    """Returns the classes that --mode=compose multiplies."""
     return command.labels or (0, 1)

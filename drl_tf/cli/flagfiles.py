@@ -1,57 +1,59 @@
-"""Flagfiles: `--flagfile=FILE` on a command line, or on a line of another flagfile, stands for the options in
-the file."""
+"""Expands `--flagfile=FILE`, on the command line or in another flagfile, to the options in the file."""
 
 import os
 import re
+from collections.abc import Iterable
 
 from drl_tf.base.errors import UserError
 
-MAX_BYTES, MAX_FILES = 2**20, 100
+MAX_BYTES = 2**20
+MAX_FILES = 100
 
 
-def expand(words):
-    """Puts the lines of flagfiles, but for blank ones and comments (# or //), in the place of
-    `--flagfile=FILE`.
+def expand(words: Iterable[str]) -> list[str]:
+    """Replaces each `--flagfile=FILE` by the lines of the file, without blank lines and comments (# or //).
 
     Args:
       words: a command line without the program's name.
 
     Returns:
-      A list of words without flagfiles.
+      Words without flagfiles.
 
     Raises:
-      UserError: a flagfile cannot be read, is no UTF-8 text, is longer than `MAX_BYTES`, holds words that are
-        no options or reads itself, or more than `MAX_FILES` are read in all.
+      UserError: a flagfile cannot be read, is not UTF-8 text, exceeds `MAX_BYTES`, has a line that is not an
+        option, or includes itself; or more than `MAX_FILES` are read in all.
     """
     return _expand(words, (), [])
 
 
-def _expand(words, above, read):
-    """As `expand`, within the files `above`; `read` lists all that were read so far."""
-    words, result = iter(words), []
-    for word in words:
-        name, _, path = word.partition('=')
+def _expand(words: Iterable[str], above: tuple[str, ...], read: list[str]) -> list[str]:
+    """Expands within the files `above`; appends every file that is read to `read`."""
+    remaining = iter(words)
+    result = []
+    for word in remaining:
+        name, equals, path = word.partition('=')
         if name not in ('--flagfile', '-flagfile'):
             result.append(word)
             continue
-        path = os.path.expanduser((path if '=' in word else next(words, '')).strip())
-        real = os.path.realpath(path) if path and '\0' not in path else None
-        if real in above:
+        path = path if equals else next(remaining, '')
+        path = os.path.expanduser(path.strip())
+        real = os.path.realpath(path) if path and '\0' not in path else ''
+        if real and real in above:
             raise UserError(
-                f'--flagfile={path} reads itself ({" > ".join([*above, real])}): take that line out'
+                f'--flagfile={path} reads itself ({" > ".join([*above, real])}): remove that line'
             )
         read.append(path)
         if len(read) > MAX_FILES:
             raise UserError(
-                f'--flagfile={path} is one of more than {MAX_FILES}, counted each time that it is read: '
+                f'--flagfile={path} is one of more than {MAX_FILES} flagfiles (repeated ones count again): '
                 'give fewer'
             )
         result += _expand(_lines(path), (*above, real), read)
     return result
 
 
-def _lines(path):
-    """The options in a file, one a line."""
+def _lines(path: str) -> list[str]:
+    """Reads the options in a file, one a line."""
     try:
         with open(path, 'rb') as file:
             content = file.read(MAX_BYTES + 1)
@@ -68,7 +70,6 @@ def _lines(path):
     wrong = next((line for line in lines if not line.startswith('-')), None)
     if wrong is not None:
         raise UserError(
-            f'--flagfile={path} has the line {wrong[:100]!r}: every line must be --name=value, or a comment '
-            '(#)'
+            f'--flagfile={path} has the line {wrong[:100]!r}: every line must be --name=value or a # comment'
         )
     return lines

@@ -1,4 +1,4 @@
-"""What --help prints."""
+"""The text of --help."""
 
 import dataclasses
 
@@ -11,22 +11,22 @@ WRONG_USE = 2
 INTERRUPTED = 130
 _INTRODUCTION = f"""Energy-based models of images by diffusion recovery likelihood, version {__version__}.
 
-  python run.py --dataset=digits                              train (resumes when run again)
-  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample a trained run; also evaluate, export, ...
-  python run.py --mode=sample --model=digits                  sample a model that comes with the package
+  python run.py --dataset=digits                              train; run it again to resume
+  python run.py --mode=sample --workdir=runs/digits_16_cdrl   sample from a trained run
+  python run.py --mode=sample --model=digits                  sample from a model that comes with the package
   python run.py --dataset=cifar10 --dry_run                   show configuration and cost, and stop
 
-A switch --name is turned off by --noname; --flagfile=FILE reads options from a file, one a line.
---dataset=X reads those that exist of flags/recipe_<recipe>.flags, flags/X.flags, flags/X_<image_size>.flags
-and flags/X_<recipe>.flags. Each overrides those before it and the defaults shown here; the command line wins.
---dry_run shows the result.
+--noNAME turns the switch --NAME off. --flagfile=FILE reads options from a file, one a line.
+--dataset=X reads these presets if they exist: flags/recipe_<recipe>.flags, flags/X.flags,
+flags/X_<image_size>.flags and flags/X_<recipe>.flags. Each overrides those before it and the defaults shown
+here; the command line overrides them all. --dry_run shows the result.
 Exit codes: 0 done, {WRONG_USE} wrong use or bad input, {DivergenceError.exit_code} training diverged,
-{WorkerLost.exit_code} another worker of the run is gone, 128 + number ended by a signal
-({INTERRUPTED} Ctrl-C, 143 SIGTERM). Training saves first; the same command then goes on."""
+{WorkerLost.exit_code} another worker of the run was lost, 128 + N ended by signal N
+({INTERRUPTED} Ctrl-C, 143 SIGTERM). On a signal training saves first; the same command resumes it."""
 
 
-def help_text():
-    """All options by group, with type, bounds and default."""
+def help_text() -> str:
+    """Lists all options by group, with type, bounds and default."""
     lines = [_INTRODUCTION]
     for group in parsing.option_groups():
         lines += ['', f'{group.__doc__}:']

@@ -1,4 +1,4 @@
-"""The entry of the command line: runs what is asked for, turns errors into one line and an exit code."""
+"""Entry point of the command line: runs the modes, and turns errors into one line and an exit code."""
 
 import atexit
 import gc
@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -22,11 +23,17 @@ from drl_tf.distributed import cluster
 _LONGEST_LINE = 2000
 
 
-def main(argv=None):
-    """Runs a command line (`sys.argv` where None) and returns its exit code; errors of use are one line on
-    stderr."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code; expected errors are printed as one line on stderr.
+
+    Args:
+      argv: the program's name and its options; `sys.argv` if None.
+
+    Example:
+      main(['run.py', '--dataset=digits', '--max_minutes=5'])
+    """
     argv = sys.argv if argv is None else argv
-    atexit.register(gc.freeze)  # No last garbage collection: it takes seconds.
+    atexit.register(gc.freeze)  # Skips the last garbage collection, which takes seconds.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     logging.getLogger('tensorflow').setLevel('ERROR')
     try:
@@ -43,13 +50,13 @@ def main(argv=None):
         return _fail('interrupted', INTERRUPTED)
 
 
-def _closed():
-    """Ends quietly where nobody reads stdout any more, as in `--help | head`."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For what Python flushes at its end.
+def _closed() -> int:
+    """Ends quietly when stdout was closed, as in `--help | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout when it exits.
     return 128 + signal.SIGPIPE
 
 
-def _fail(error, code):
+def _fail(error: Exception | str, code: int) -> int:
     line = printable(' '.join(str(error).split()))
     if len(line) > _LONGEST_LINE:
         line = f'{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}'
@@ -57,7 +64,7 @@ def _fail(error, code):
     return code
 
 
-def _run(argv):
+def _run(argv: list[str]) -> int:
     values = parsing.parse(argv)
     if values.help:
         print(help_text())
@@ -65,9 +72,10 @@ def _run(argv):
     if values.version:
         print(f'drl_tf {__version__}')
         return 0
-    command, devices = parsing.group_of(Command, values), parsing.group_of(cluster.Devices, values)
-    for group in (command, devices):
-        option_fields.check(group)
+    command = parsing.group_of(Command, values)
+    devices = parsing.group_of(cluster.Devices, values)
+    option_fields.check(command)
+    option_fields.check(devices)
     check_command(command, {name: values[name].value for name in values if values[name].present})
     cluster.chosen(devices)
     config, workdir = parsing.resolve(command, values, argv)
@@ -79,7 +87,7 @@ def _run(argv):
 
         dry_run.show(config, devices, command.dry_run_devices, as_json=command.dry_run == 'json')
         return 0
-    from drl_tf.cli import modes  # Here, since it takes TensorFlow's time.
+    from drl_tf.cli import modes  # Imports TensorFlow.
 
     modes.run(command, config, workdir, devices)
     return 0

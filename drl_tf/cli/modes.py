@@ -1,36 +1,44 @@
-"""Runs the modes: one short function each. What a mode needs is imported in its function: some imports take
-seconds."""
+"""Runs the modes, one short function each. Each imports what it needs, because some imports take seconds."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from drl_tf.cli import checks
-from drl_tf.cli.command_options import MODES, export_directory, labels_of, num_scored, reads_export
-from drl_tf.config import combinations
-from drl_tf.config import config as configuration
+from drl_tf.cli.command_options import (
+    MODES,
+    Command,
+    export_directory,
+    labels_of,
+    num_scored,
+    reads_export,
+)
+from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
-from drl_tf.distributed import devices, workers
+from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
 FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
+Result = dict[str, str] | None  # {what: where it is}, to be printed.
 
 
-def run(command, config, workdir, wanted):
-    """Sets the devices up, runs the modes in order and prints after each where everything is.
+def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
+    """Sets the devices up, runs the modes in order, and prints what each has written.
 
     Args:
-      command: a `Command`.
-      config: a `Config`.
+      command: what the command line asks for.
+      config: the configuration of the run.
       workdir: the directory of the run.
-      wanted: a `cluster.Devices`.
+      wanted: the devices that the command line asks for.
+
+    Raises:
+      UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.
     """
     devices.set_up(config.training.deterministic, wanted)
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
-        exact = ', '.join(mode for mode in command.mode if mode in FLOAT32)
-        print(
-            f'precision: {config.training.precision}' + (f' ({exact}: float32)' if exact else ''), flush=True
-        )
+        _print_precision(command, config)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
         if reads_export(command):
@@ -39,7 +47,8 @@ def run(command, config, workdir, wanted):
             workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
         for mode in MODES:
             if mode in command.mode:
-                for label, words in (FUNCTIONS[mode](command, config, workdir) or {}).items():
+                result = FUNCTIONS[mode](command, config, workdir) or {}
+                for label, words in result.items():
                     print(f'{label:17} {words}', flush=True)
                 if mode == 'train':
                     config = _as_trained(config, workdir)
@@ -51,13 +60,19 @@ def _as_trained(config, workdir):
     return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'])
 
 
-def _check(command, config, workdir):
-    if workers.count() > 1:  # One process has checked this before it loaded TensorFlow.
+def _print_precision(command: Command, config: Config) -> None:
+    exact = ', '.join(mode for mode in command.mode if mode in FLOAT32)
+    suffix = f' ({exact}: float32)' if exact else ''
+    print(f'precision: {config.training.precision}{suffix}', flush=True)
+
+
+def _check(command: Command, config: Config, workdir: str) -> None:
+    if workers.count() > 1:  # A single process has checked this before it loaded TensorFlow.
         checks.check_configuration(command, config, workdir)
     checks.check_work(command, config)
 
 
-def _import_official(command, config, workdir):
+def _import_official(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.training.import_official import import_official
 
     return workers.by_chief(
@@ -65,37 +80,41 @@ def _import_official(command, config, workdir):
     )
 
 
-def _train(command, config, workdir):
+def _train(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.training import train
 
-    init_from = command.init_from and exported.readable(command.init_from, '--init_from')
+    init_from = ''
+    if command.init_from:
+        init_from = exported.readable(command.init_from, '--init_from')
     return train.train(config, workdir, init_from, command.weights, command.restart)
 
 
-def _sample(command, config, workdir):
+def _sample(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.runs import generate
 
     request = _request(command, config, workdir, labels=command.labels)
     return generate.generate(config, workdir, request, command.output_dir, command.save_images)
 
 
-def _compose(command, config, workdir):
+def _compose(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.runs import generate
 
     labels = labels_of(command)
-    weights = command.label_weights * (len(labels) if len(command.label_weights) == 1 else 1)
+    weights = command.label_weights
+    if len(weights) == 1:
+        weights *= len(labels)
     request = _request(command, config, workdir, labels=labels, label_weights=weights)
     return generate.generate(config, workdir, request, command.output_dir, command.save_images)
 
 
-def _stats(command, config, workdir):
+def _stats(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.evaluation.make_statistics import make_statistics
 
     del workdir
     return make_statistics(config, command.split, command.keep_features)
 
 
-def _evaluate(command, config, workdir):
+def _evaluate(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.evaluation import evaluate
 
     if command.samples:
@@ -103,8 +122,8 @@ def _evaluate(command, config, workdir):
     return evaluate.evaluate(config, workdir, _scored(command, config, workdir), command.evaluation_seeds)
 
 
-def _likelihood(command, config, workdir):
-    from drl_tf.experiments import direct_likelihood, likelihood
+def _likelihood(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import likelihood
 
     step = _step(command, workdir)
     if (command.method or combinations.likelihood_method(config)) == 'direct':
@@ -113,11 +132,11 @@ def _likelihood(command, config, workdir):
     return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 
-def _density(command, config, workdir):
+def _density(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import density
 
     effort = (
-        command.num_samples or _samples(config),
+        command.num_samples or _default_samples(config),
         command.num_chains or 1000,
         command.ais_steps,
         command.hmc_leapfrog,
@@ -126,7 +145,7 @@ def _density(command, config, workdir):
     return workers.by_chief(lambda: density.density(config, workdir, *effort, command.weights, step))
 
 
-def _long_run(command, config, workdir):
+def _long_run(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import long_run
 
     chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
@@ -135,34 +154,35 @@ def _long_run(command, config, workdir):
     return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, command.weights, step))
 
 
-def _sweep_steps(command, config, workdir):
+def _sweep_steps(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import sweep
 
     return sweep.sweep_steps(config, workdir, _scored(command, config, workdir))
 
 
-def _sweep_guidance(command, config, workdir):
+def _sweep_guidance(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import sweep
 
     return sweep.sweep_guidance(config, workdir, _scored(command, config, workdir))
 
 
-def _ablate(command, config, workdir):
+def _ablate(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import ablate
 
     return ablate.ablate(config, workdir, num_scored(command), command.weights)
 
 
-def _export(command, config, workdir):
+def _export(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.serving import export
 
-    directory, step = export_directory(command, workdir), _step(command, workdir)
+    directory = export_directory(command, workdir)
+    step = _step(command, workdir)
     return workers.by_chief(
         lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step)
     )
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
     'train': _train,
     'sample': _sample,
@@ -179,30 +199,33 @@ FUNCTIONS = {
 }
 
 
-def _request(command, config, workdir, **classes):
-    """What the options ask to draw."""
-    count = command.num_samples or _samples(config)
-    return _set(command, config, workdir, count, first=command.first_sample, **classes)
+def _request(command: Command, config: Config, workdir: str, **classes: Any) -> SampleRequest:
+    """Returns the images that the options ask to sample."""
+    count = command.num_samples or _default_samples(config)
+    return _samples(command, config, workdir, count, first=command.first_sample, **classes)
 
 
-def _scored(command, config, workdir):
-    """What the options ask to score."""
-    return _set(command, config, workdir, num_scored(command))
+def _scored(command: Command, config: Config, workdir: str) -> SampleRequest:
+    """Returns the images that the options ask to score."""
+    return _samples(command, config, workdir, num_scored(command))
 
 
-def _set(command, config, workdir, count, **changes):
-    """A request for images by the weights and the checkpoint that the options name."""
-    weights, step = Weights(command.weights), _step(command, workdir)
+def _samples(command: Command, config: Config, workdir: str, count: int, **changes: Any) -> SampleRequest:
+    """Returns a request for `count` images from the weights and the checkpoint that the options name."""
+    weights = Weights(command.weights)
+    step = _step(command, workdir)
     return SampleRequest.of(config, count, weights=weights, step=step, **changes)
 
 
-def _step(command, workdir):
-    """Which checkpoint was asked for, None for the newest; all workers ask at once."""
+def _step(command: Command, workdir: str) -> int | None:
+    """Returns the step of the checkpoint to use, None for the newest. All workers call this together."""
     if command.best:
         return workers.told_by_chief(lambda: checkpoint.best_step(workdir))
     return None if command.checkpoint_step < 0 else command.checkpoint_step
 
 
-def _samples(config):
-    """How many images are sampled where nothing is said."""
-    return 10_000 if config.planar else 100 if config.data.num_classes else 64
+def _default_samples(config: Config) -> int:
+    """Returns how many images are sampled unless --num_samples says."""
+    if config.planar:
+        return 10_000
+    return 100 if config.data.num_classes else 64

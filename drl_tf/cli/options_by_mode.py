@@ -1,4 +1,4 @@
-"""Which modes read each option; the others refuse it. A test compares the table with what modes access."""
+"""Which modes read each option; other modes refuse it. A test compares this table with what modes access."""
 
 import dataclasses
 
@@ -9,31 +9,48 @@ from drl_tf.distributed.cluster import Devices
 
 _BEGIN = ('train', 'import_official')  # They store the whole configuration.
 _USE_A_RUN = (
-    'sample', 'compose', 'evaluate', 'likelihood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance',
+    'sample',
+    'compose',
+    'evaluate',
+    'likelihood',
+    'density',
+    'long_run',
+    'sweep_steps',
+    'sweep_guidance',
     'export',
-)  # fmt: skip
-_LOOK_AT_FEATURES = ('train', 'stats', *SCORED)
+)
+_EXTRACT_FEATURES = ('train', 'stats', *SCORED)
 _ANNEAL = ('likelihood', 'density')
 _DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
+# Options that --mode=ablate sets itself, in each row of its table.
 SET_BY_ROWS = (
-    'schedule', 'num_levels', 'mcmc_steps', 'objective', 'energy_scale', 'max_minutes', 'evaluate_every',
-)  # fmt: skip
+    'schedule',
+    'num_levels',
+    'mcmc_steps',
+    'objective',
+    'energy_scale',
+    'max_minutes',
+    'evaluate_every',
+)
 
 
-def _of_the_configuration():
-    """What decides the model is read, or compared with the stored value, wherever there is a model."""
-    read_by = {}
+def _of_the_configuration() -> dict[str, tuple[str, ...]]:
+    """Returns the modes that read each option of a `Config`, unless the table below says otherwise.
+
+    What decides the model is read wherever there is a model, or compared there with the stored value.
+    """
+    read_by: dict[str, tuple[str, ...]] = {}
     for group in configuration.groups():
         everywhere = MODES if group.type is Data else (*_BEGIN, 'ablate', *_USE_A_RUN)
-        modes = {'never': everywhere, 'resume': (*_BEGIN, 'ablate')}
+        modes: dict[str, tuple[str, ...]] = {'never': everywhere, 'resume': (*_BEGIN, 'ablate')}
         for field in dataclasses.fields(group.type):
             read_by[field.name] = modes.get(field.metadata['changes'], ())
     return read_by
 
 
-READ_BY = {
+READ_BY: dict[str, tuple[str, ...]] = {
     **_of_the_configuration(),
     **dict.fromkeys((*_ALWAYS, *(field.name for field in dataclasses.fields(Devices))), MODES),
     'official_checkpoint': ('import_official',),
@@ -77,26 +94,32 @@ READ_BY = {
     'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
     'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps'),
-    'extractor': (*_LOOK_AT_FEATURES, 'long_run', 'import_official'),
-    'inception': (*_LOOK_AT_FEATURES, 'long_run', 'import_official'),
-    'stats_file': (*_LOOK_AT_FEATURES, 'import_official'),
-    'num_real': (*_LOOK_AT_FEATURES, 'likelihood', 'long_run', 'import_official'),
+    'extractor': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
+    'inception': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
+    'stats_file': (*_EXTRACT_FEATURES, 'import_official'),
+    'num_real': (*_EXTRACT_FEATURES, 'likelihood', 'long_run', 'import_official'),
     'evaluate_every': _BEGIN,
     'evaluate_samples': _BEGIN,
 }
 _READ_WITH_SAMPLES = {
-    'samples', 'extractor', 'inception', 'stats_file', 'num_real', 'data_dir', 'manual_dir',
+    'samples',
+    'extractor',
+    'inception',
+    'stats_file',
+    'num_real',
+    'data_dir',
+    'manual_dir',
     *(field.name for field in dataclasses.fields(Data)),
-}  # fmt: skip
+}
 
 
-def readers(name, scores_files):
-    """The modes that read an option, a tuple.
+def readers(name: str, samples: str) -> tuple[str, ...]:
+    """Returns the modes that read an option.
 
     Args:
       name: of the option.
-      scores_files: whether --mode=evaluate scores the files of --samples, and so no samples of a run.
+      samples: the value of --samples; unless it is empty, --mode=evaluate reads no option of a run.
     """
-    if not scores_files or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
+    if not samples or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
         return READ_BY[name]
     return tuple(mode for mode in READ_BY[name] if mode != 'evaluate')

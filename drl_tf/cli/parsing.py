@@ -1,5 +1,4 @@
-"""From flags to what is asked for, a `Command`, `cluster.Devices` and a `Config`: the only file that reads
-flags."""
+"""Parses flags into a `Command`, `cluster.Devices` and a `Config`: the only file that reads flags."""
 
 import dataclasses
 import difflib
@@ -7,6 +6,8 @@ import itertools
 import os
 import pathlib
 import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -16,16 +17,19 @@ from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
 from drl_tf.config import config as configuration
 from drl_tf.config import option_fields
+from drl_tf.config.config import Config
+from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
 
 _LONGEST_NAME = 100
-_FULL = {
-    f'{dashes}{word}': f'--dry_run={kind}'
-    for dashes in ('-', '--')
-    for word, kind in (
-        ('dry_run', 'text'), ('dry_run=true', 'text'), ('nodry_run', ''), ('dry_run=false', ''),
-    )
-}  # fmt: skip
+# --dry_run takes a value, and is accepted as a switch as well.
+_DRY_RUN_SWITCHES = {
+    'dry_run': '--dry_run=text',
+    'dry_run=true': '--dry_run=text',
+    'nodry_run': '--dry_run=',
+    'dry_run=false': '--dry_run=',
+}
+# Names that other programs have for an option.
 _GUESSED = {
     'train_steps': 'steps num_steps max_steps iterations epochs num_epochs',
     'learning_rate': 'lr',
@@ -41,142 +45,153 @@ _GUESSED = {
     'dataset': 'data',
     'ema_decay': 'ema',
     'guidance': 'w guidance_scale',
-}  # Names that other programs have for an option.
+}
 
 
-def configuration_of(words):
-    """The `Config` that the options of a command line that trains stand for, presets included; raises
-    UserError as `main` prints it."""
+def configuration_of(words: Iterable[str]) -> Config:
+    """Returns the `Config` of a training command line, presets included.
+
+    Args:
+      words: options, without the program's name.
+
+    Raises:
+      UserError: as the command line would print it.
+
+    Example:
+      configuration_of(['--dataset=cifar10', '--recipe=cdrl'])
+    """
     argv = ['run.py', *words]
     values = parse(argv)
     return resolve(group_of(Command, values), values, argv)[0]
 
 
-def resolve(command, values, argv):
-    """The configuration and the workdir: from flags where a run begins or none is needed, else from a run.
+def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
+    """Returns the configuration and the workdir.
 
-    Training in a workdir that holds a run goes on with its configuration where no dataset is given.
+    The configuration comes from flags where a run begins or no run is needed, and from the run otherwise.
+    Training resumes the run in the workdir with its own configuration, unless --dataset is given.
 
     Args:
-      command: a `Command`.
+      command: what the command line asks for.
       values: the parsed flags.
       argv: the command line.
-
-    Returns:
-      A `Config` and a directory.
 
     Raises:
       UserError: there is no such run or model, or it was trained with other options.
     """
     if 'import_official' in command.mode:
-        return _begun(command, *_with_network(command, values, argv))
-    trains = 'train' in command.mode and not _goes_on(command, values)
-    if 'ablate' in command.mode or trains or not (modes_of_a_run(command) or command.workdir):
-        return _begun(command, values, argv)
+        return _from_flags(command, *_with_network(command, values, argv))
+    begins = 'train' in command.mode and not _resumes(command, values)
+    if 'ablate' in command.mode or begins or not (modes_of_a_run(command) or command.workdir):
+        return _from_flags(command, values, argv)
     return _stored(command, values)
 
 
-def modes_of_a_run(command):
-    """The modes that need a trained run, or begin one."""
+def modes_of_a_run(command: Command) -> list[str]:
+    """Returns the requested modes that need a trained run, or begin one."""
     return [mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)]
 
 
-def _goes_on(command, values):
-    """Whether training takes its configuration from the run that is in the workdir."""
+def _resumes(command: Command, values: flags.FlagValues) -> bool:
+    """Returns whether training takes its configuration from the run in the workdir."""
     return not (command.restart or values['dataset'].present) and _holds_run(command.workdir)
 
 
-def _begun(command, values, argv):
-    """The configuration that flags and presets give, and the workdir, by default `runs/<what it is>`."""
+def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
+    """Returns the configuration of flags and presets, and the workdir, by default a name in `runs/`."""
     from drl_tf.data import dataset_table
 
     values = with_presets(values, argv)
-    config = _config(values, dataset_table.resolve(group_of(configuration.Data, values)))
+    config = _config(values, dataset_table.resolve(group_of(Data, values)))
     kind = 'ablation' if 'ablate' in command.mode else config.diffusion.recipe
     name = f'{config.data.dataset}_{config.data.image_size}_{kind}'
     return config, command.workdir or os.path.join('runs', name)
 
 
-def _stored(command, values):
-    """The configuration of the run in the workdir, or of --model, with the flags that may differ from it."""
+def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
+    """Returns the stored configuration of the run or --model, with the flags that may differ from it."""
     from drl_tf.data import dataset_table
     from drl_tf.runs import exported
 
     version = exported.find(command.model) if command.model else None
     if not (command.workdir or version):
-        raise UserError(
-            f'--mode={",".join(modes_of_a_run(command))} needs --workdir, the directory of a trained run, or '
-            '--model'
-        )
+        modes = ','.join(modes_of_a_run(command))
+        raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')
     workdir = command.workdir or os.path.join('runs', f'model_{exported.name_of(version)}')
     stored = exported.load_config(version) if version else configuration.load(workdir)
-    config = stored.replace(
-        **{field.name: _value(field, values) for field, _ in stored.options() if values[field.name].present}
-    )
+    fields = [field for field, _ in stored.options()]
+    config = stored.replace(**_given(fields, values))
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=dataset_table.resolve(config.data))
     differences = config.differences(stored, lambda field: field.metadata['changes'] == 'never')
     if differences:
-        raise UserError(
-            f'{version or f"--workdir={workdir}"} was trained otherwise: {"; ".join(differences)}; drop '
-            'these flags'
-        )
+        model = version or f'--workdir={workdir}'
+        raise UserError(f'{model} was trained with other options: {"; ".join(differences)}; drop these flags')
     return config, workdir
 
 
-def _holds_run(workdir):
-    return bool(workdir) and any(
-        os.path.exists(os.path.join(workdir, name)) for name in (configuration.FILE_NAME, 'checkpoints')
-    )
+def _holds_run(workdir: str) -> bool:
+    names = (configuration.FILE_NAME, 'checkpoints')
+    return bool(workdir) and any(os.path.exists(os.path.join(workdir, name)) for name in names)
 
 
-def _with_network(command, values, argv):
-    """Parses again with the options of the network that is imported at the end of the command line, which is
-    returned too."""
+def _with_network(
+    command: Command, values: flags.FlagValues, argv: Sequence[str]
+) -> tuple[flags.FlagValues, list[str]]:
+    """Appends the options of the imported network to the command line; returns the flags and the new line."""
     from drl_tf.runs import authors_checkpoint
 
     fields = [field for group in configuration.groups() for field in dataclasses.fields(group.type)]
-    given = {field.name: _value(field, values) for field in fields if values[field.name].present}
+    given = _given(fields, values)
     found = authors_checkpoint.options(command.official_checkpoint, command.official_weights, given)
     argv = [*argv, *(f'--{name}={option_fields.text(value)}' for name, value in found.items())]
     return parse(argv), argv
 
 
-def with_presets(values, argv):
-    """Parses again with the presets before the command line: recipe, dataset, dataset and image size, dataset
-    and recipe."""
+def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
+    """Parses again with the presets in front of the command line.
+
+    Their order: recipe, dataset, dataset and image size, dataset and recipe.
+    """
     from drl_tf.data import dataset_table
 
     for group in (configuration.Data, configuration.Diffusion):
         option_fields.check(group_of(group, values))
     dataset = dataset_table.find_spec(values.dataset).presets or values.dataset
     values = parse(argv, _existing(dataset))
-    size = dataset_table.resolve(group_of(configuration.Data, values)).image_size
-    return parse(
-        argv, _existing(f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}')
-    )
+    size = dataset_table.resolve(group_of(Data, values)).image_size
+    names = (f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}')
+    return parse(argv, _existing(*names))
 
 
-def _existing(*names):
-    """The presets of these names that there are."""
+def _existing(*names: str) -> list[pathlib.Path]:
+    """Returns the presets that exist among these names."""
     paths = [preset_directory() / f'{name}.flags' for name in names]
     return [path for path in paths if path.exists()]
 
 
-def preset_directory():
-    """`flags/`, which the package has as `drl_tf/flags`."""
+def preset_directory() -> pathlib.Path:
+    """Returns the directory of the presets, `drl_tf/flags` in the package."""
     return pathlib.Path(drl_tf.__file__).parent / 'flags'
 
 
-def parse(argv, files=()):
-    """Parses flagfiles, then the command line, into fresh absl flags."""
+def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> flags.FlagValues:
+    """Parses flagfiles, then the command line, into fresh absl flags.
+
+    Args:
+      argv: the program's name and its options.
+      files: flagfiles that are read first.
+
+    Raises:
+      UserError: an option is unknown, lacks its value or has one of another type.
+    """
     values = flags.FlagValues()
     for group in option_groups():
         for field in dataclasses.fields(group):
             _define(field, group.__doc__, values)
-    words = flagfiles.expand([*(f'--flagfile={path}' for path in files), *argv[1:]])
-    words = [_FULL.get(word, word) for word in words]
+    words = flagfiles.expand([*(f'--flagfile={os.fspath(path)}' for path in files), *argv[1:]])
+    words = [_dry_run_with_value(word) for word in words]
     _check_words(words, values)
     try:
         rest = values([argv[0], *words])
@@ -187,24 +202,32 @@ def parse(argv, files=()):
     return values
 
 
-def _check_words(words, values):
-    """Raises UserError for unknown options, and for an option that would take the next one for its value."""
-    words = itertools.pairwise([*words, '--'])
-    for word, following in words:
+def _dry_run_with_value(word: str) -> str:
+    """Gives --dry_run a value where it is used as a switch."""
+    if not word.startswith('-'):
+        return word
+    name = word.removeprefix('-').removeprefix('-')
+    return _DRY_RUN_SWITCHES.get(name, word)
+
+
+def _check_words(words: list[str], values: flags.FlagValues) -> None:
+    """Raises UserError for unknown options, and for an option that would take the next one as its value."""
+    pairs = itertools.pairwise([*words, '--'])
+    for word, following in pairs:
         name, equals, _ = word.lstrip('-').partition('=')
         if not word.startswith('-') or not name:
             continue
         is_off = name.startswith('no') and name[2:] in values and values[name[2:]].boolean
         if name not in values and not is_off:
-            raise UserError(f'unknown option --{name[:_LONGEST_NAME]}{_meant(name, values)}')
+            raise UserError(f'unknown option --{name[:_LONGEST_NAME]}{_suggestion(name, values)}')
         if not equals and not is_off and not values[name].boolean:
             if following.startswith('--'):
                 raise UserError(f'--{name} has no value: every option is --name=value')
-            next(words, None)  # Its value.
+            next(pairs, None)  # Its value.
 
 
-def _meant(name, values):
-    """What may have been meant by an option that there is not."""
+def _suggestion(name: str, values: flags.FlagValues) -> str:
+    """Returns the end of the message about an unknown option: the most likely one."""
     plain = name.replace('-', '_').lower()[:_LONGEST_NAME]
     guessed = [option for option, names in _GUESSED.items() if plain in names.split()]
     exact = [plain] if plain in values else []
@@ -212,8 +235,8 @@ def _meant(name, values):
     return f', did you mean --{close[0]}?' if close else ': see --help'
 
 
-def _define(field, group, values):
-    kinds = {
+def _define(field: dataclasses.Field, group: str | None, values: flags.FlagValues) -> None:
+    kinds: dict[Any, Any] = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -224,27 +247,35 @@ def _define(field, group, values):
     define(field.name, default, field.metadata['help'], flag_values=values, module_name=group)
 
 
-def option_groups():
+def option_groups() -> list[type]:
+    """Returns the dataclasses whose fields are the options."""
     return [Command, cluster.Devices, *(group.type for group in configuration.groups())]
 
 
-def _value(field, values):
+def _value(field: dataclasses.Field, values: flags.FlagValues) -> Any:
+    """Returns the value of an option; raises UserError for a list with an element of another type."""
     value = values[field.name].value
     if not isinstance(value, list):
         return value
-    kind = typing.get_args(field.type)[0]
+    kinds: Any = field.type  # Such as tuple[int, ...].
+    kind = typing.get_args(kinds)[0]
     try:
         return tuple(kind(number) for number in value)
     except ValueError as error:
-        raise UserError(
-            f'--{field.name}={",".join(value)} must be {option_fields.NAMES[field.type]}, comma-separated'
-        ) from error
+        wanted = option_fields.NAMES[kinds]
+        raise UserError(f'--{field.name}={",".join(value)} must be {wanted}, comma-separated') from error
 
 
-def group_of(group, values):
+def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dict[str, Any]:
+    """Returns {name: value} of the options that the command line gives."""
+    return {field.name: _value(field, values) for field in fields if values[field.name].present}
+
+
+def group_of(group: type, values: flags.FlagValues) -> Any:
+    """Returns an instance of a dataclass of options, filled from flags."""
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 
-def _config(values, data):
+def _config(values: flags.FlagValues, data: Data) -> Config:
     parts = {group.name: group_of(group.type, values) for group in configuration.groups()}
-    return configuration.Config(**{**parts, 'data': data})
+    return Config(**{**parts, 'data': data})

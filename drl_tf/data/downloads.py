@@ -1,5 +1,4 @@
-"""Archives of datasets: taken from --manual_dir, or downloaded with resume, and held against size and
-SHA-256."""
+"""Archives of datasets: found in --manual_dir, or downloaded with resume; checked by size and SHA-256."""
 
 import dataclasses
 import hashlib
@@ -8,9 +7,11 @@ import pathlib
 import queue
 import shutil
 import threading
+from typing import Any
 
 import requests
 import tensorflow as tf
+import tensorflow_datasets as tfds
 import tqdm
 
 from drl_tf.base.errors import UserError
@@ -41,8 +42,8 @@ class Archive:
     checksum: str
 
     @property
-    def unpacked_name(self):
-        """The directory that the archive is unpacked to."""
+    def unpacked_name(self) -> str:
+        """The name of the directory that the archive unpacks to."""
         return pathlib.PurePath(self.name).stem
 
 
@@ -51,21 +52,20 @@ class _AskedError(Exception):
 
 
 class _NoAnswerError(Exception):
-    """A server gave nothing that could be used; the message says what it did."""
+    """A server sent nothing usable; the message says what it did."""
 
 
 class _Asking:
-    """Stands in for a download manager and stops the builder at its first request."""
+    """Replaces a download manager; stops the builder at its first request."""
 
-    def download(self, urls):
+    def download(self, urls: Any) -> None:
         raise _AskedError(urls)
 
     download_and_extract = download
 
 
-def wanted(builder) -> list[Archive]:
-    """The archives that a tensorflow-datasets builder asks for, in its order; none for a builder that knows
-    no checksums."""
+def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
+    """Returns the archives that a builder downloads, in its order; none if it has no checksums."""
     if not builder.url_infos:
         return []
     try:
@@ -83,33 +83,29 @@ def wanted(builder) -> list[Archive]:
 def gather(
     archives: list[Archive], manual_dir: str, downloads: str, unpacked: bool = False
 ) -> dict[str, str]:
-    """Has archives in one directory: those of the user, those that were downloaded before, and those
-    downloaded now.
+    """Finds archives in the user's directory or among earlier downloads, and downloads the others.
 
-    Downloads go to `<name>.part` and are taken up there again, after a kill also; what is whole and has the
-    right checksum gets its name. Servers have 3 seconds to answer and 20 between two pieces; three
-    connections in a row that bring less than 1 MiB end the attempt, and the part is kept.
+    A download is written to `<name>.part` and resumed from there, after a kill too; it is renamed when it is
+    whole and its checksum is right. A server has 3 seconds to answer and 20 between two chunks. After three
+    connections in a row that bring less than 1 MiB each the download fails, and the part is kept.
 
     Args:
       archives: what is needed.
       manual_dir: the user's directory, or ''.
-      downloads: where downloads are kept; made where need be.
-      unpacked: a directory that the user unpacked an archive to will do for it.
+      downloads: the directory of downloads; created if it is missing.
+      unpacked: whether a directory to which the user unpacked an archive may replace it.
 
     Returns:
-      {file name: path} of the archives, or of what they were unpacked to.
+      {file name: path} of the archives, or of the directories they were unpacked to.
 
     Raises:
-      UserError: an archive cannot be had, is cut off or is another file, or there is no room for it.
+      UserError: a download fails, an archive is cut off or another file, or the disk is too full.
     """
     os.makedirs(downloads, exist_ok=True)
     found = {archive: _find(archive, manual_dir, downloads, unpacked) for archive in archives}
     missing = [archive for archive, path in found.items() if not path]
-    check_room(
-        downloads,
-        sum(archive.size - _size(_part(archive, downloads)) for archive in missing),
-        'the downloads',
-    )
+    needed = sum(archive.size - _size(_part(archive, downloads)) for archive in missing)
+    check_room(downloads, needed, 'the downloads')
     for archive in missing:
         try:
             found[archive] = _download(archive, downloads)
@@ -118,11 +114,11 @@ def gather(
     return {os.path.basename(path): os.path.abspath(path) for path in found.values()}
 
 
-def download(url: str, path: str):
+def download(url: str, path: str) -> None:
     """Downloads a file of unknown size and checksum in one go, with the time limits of `gather`.
 
     Raises:
-      UserError: the server does not answer in time, or with no file, or breaks off.
+      UserError: the server does not answer in time, sends no file, or breaks off.
     """
     try:
         with _answer(url, 0) as response:
@@ -135,48 +131,51 @@ def download(url: str, path: str):
         raise UserError(f'{url} stopped after {_size(path):,} bytes') from error
 
 
-def check_room(directory: str, size: int, what: str):
-    """Raises UserError when a disk has no room for `size` bytes."""
+def check_room(directory: str, size: int, what: str) -> None:
+    """Raises UserError if a disk has less than `size` bytes free for `what`."""
     free = shutil.disk_usage(directory).free
     if size > free:
         raise UserError(
-            f'{directory} has {free / 2**30:.1f} GiB free and {what} take {size / 2**30:.1f}: make room, or '
-            'give --data_dir'
+            f'{directory} has {free / 2**30:.1f} GiB free and {what} take {size / 2**30:.1f}: free some '
+            'space, or give another --data_dir'
         )
 
 
-def _by_hand(missing, unpacked):
+def _by_hand(missing: list[Archive], unpacked: bool) -> str:
     files = ', '.join(f'{archive.name} ({archive.url})' for archive in missing)
-    return (
-        f'fetch by other means {files} into a directory DIR{", zipped or unpacked," * unpacked} and '
-        'give --manual_dir=DIR'
-    )
+    state = ', zipped or unpacked,' if unpacked else ''
+    return f'fetch by other means {files} into a directory DIR{state} and give --manual_dir=DIR'
 
 
-def _find(archive, manual_dir, downloads, unpacked):
-    """The path of a sound archive that is there, or of the directory it was unpacked to, or None."""
-    if manual_dir and unpacked and os.path.isdir(path := os.path.join(manual_dir, archive.unpacked_name)):
-        return path
+def _find(archive: Archive, manual_dir: str, downloads: str, unpacked: bool) -> str:
+    """Returns the path of a sound archive, or of the directory it was unpacked to; '' if there is none."""
+    place = os.path.join(manual_dir, archive.unpacked_name)
+    if manual_dir and unpacked and os.path.isdir(place):
+        return place
     for directory in filter(None, (manual_dir, downloads)):
-        if os.path.isfile(path := os.path.join(directory, archive.name)):
-            if directory == downloads:
-                _check(path, archive, f'remove it and fetch it again from {archive.url}')
-            elif unpacked:
-                place = os.path.join(manual_dir, archive.unpacked_name)
-                _check(
-                    path,
-                    archive,
-                    f'fetch it again from {archive.url}, or, if it is sound, unpack it to {place}',
-                    ', or zipped anew',
-                )
-            else:
-                _check(path, archive, f'fetch it again from {archive.url}')
-            return path
-    return None
+        path = os.path.join(directory, archive.name)
+        if not os.path.isfile(path):
+            continue
+        fetch = f'fetch it again from {archive.url}'
+        if directory == downloads:
+            _check(path, archive, f'remove it and {fetch}')
+        elif unpacked:
+            _check(path, archive, f'{fetch}, or, if it is sound, unpack it to {place}', ', or zipped anew')
+        else:
+            _check(path, archive, fetch)
+        return path
+    return ''
 
 
-def _check(path, archive, advice, otherwise=''):
-    """Raises UserError unless a file is the archive; `otherwise` is what else than damaged it may be."""
+def _check(path: str, archive: Archive, advice: str, otherwise: str = '') -> None:
+    """Raises UserError unless a file is the archive.
+
+    Args:
+      path: of the file.
+      archive: what it must be.
+      advice: what to do, for the message.
+      otherwise: another possible cause than damage, for the message.
+    """
     size = os.path.getsize(path)
     if size != archive.size:
         kind = 'cut off' if size < archive.size else 'another file'
@@ -193,17 +192,18 @@ def _check(path, archive, advice, otherwise=''):
         )
 
 
-def _part(archive, downloads):
+def _part(archive: Archive, downloads: str) -> str:
     return os.path.join(downloads, f'{archive.name}.part')
 
 
-def _size(path):
+def _size(path: str) -> int:
     return os.path.getsize(path) if os.path.exists(path) else 0
 
 
-def _download(archive, downloads):
-    """The path of an archive, downloaded from where its part ends."""
-    path, part = os.path.join(downloads, archive.name), _part(archive, downloads)
+def _download(archive: Archive, downloads: str) -> str:
+    """Downloads an archive, from the end of its part on, and returns its path."""
+    path = os.path.join(downloads, archive.name)
+    part = _part(archive, downloads)
     if _size(part) > archive.size:
         os.remove(part)
     futile = 0
@@ -221,7 +221,7 @@ def _download(archive, downloads):
             problem = f'ended after {_size(part):,} of {archive.size:,} bytes'
         futile = futile + 1 if _size(part) - start < FUTILE_BYTES else 0
         if futile >= _FUTILE_ATTEMPTS and _size(part) < archive.size:
-            raise _NoAnswerError(f'{problem}, {futile} times in a row (run again to go on where it ended)')
+            raise _NoAnswerError(f'{problem}, {futile} times in a row (run again to resume the download)')
     try:
         _check(part, archive, f'fetch it again from {archive.url}')
     except UserError:
@@ -231,64 +231,62 @@ def _download(archive, downloads):
     return path
 
 
-def _receive(archive, part):
-    """Appends to a part what one connection brings; a server that knows no ranges begins anew."""
+def _receive(archive: Archive, part: str) -> None:
+    """Appends to a part what one connection brings; starts anew if the server does not support ranges."""
     have = _size(part)
     with _answer(archive.url, have) as response:
         if response.status_code == requests.codes.range_not_satisfiable:
             os.remove(part)
             raise _NoAnswerError('does not have the rest of the file')
-        resumed = response.status_code == requests.codes.partial_content
-        offered = int(response.headers.get('Content-Length', archive.size - have * resumed)) + have * resumed
+        is_resumed = response.status_code == requests.codes.partial_content
+        start = have if is_resumed else 0
+        offered = int(response.headers.get('Content-Length', archive.size - start)) + start
         _check_answer(response)
         if offered != archive.size:
             raise _NoAnswerError(f'offers {offered:,} bytes where {archive.size:,} are expected')
-        _save(
-            response,
-            part,
-            'ab' if resumed else 'wb',
-            desc=archive.name,
-            total=archive.size,
-            initial=have * resumed,
-        )
+        mode = 'ab' if is_resumed else 'wb'
+        _save(response, part, mode, desc=archive.name, total=archive.size, initial=start)
 
 
-def _check_answer(response):
-    """Raises _NoAnswerError for an answer that brings no file."""
+def _check_answer(response: requests.Response) -> None:
+    """Raises _NoAnswerError for an answer without a file."""
     if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
         raise _NoAnswerError(f'answered {response.status_code} {response.reason}')
     if 'text/html' in response.headers.get('Content-Type', ''):
-        raise _NoAnswerError(
-            'answered with a web page instead of the file (a quota, or a question to a person)'
-        )
+        raise _NoAnswerError('answered with a web page instead of the file (a quota, or a confirmation)')
 
 
-def _save(response, path, mode, **progress):
-    """Writes what an answer brings, with a bar of progress."""
+def _save(response: requests.Response, path: str, mode: str, **progress: Any) -> None:
+    """Writes the content of an answer, with a progress bar."""
     with open(path, mode) as file, tqdm.tqdm(unit='B', unit_scale=True, **progress) as bar:
         for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
 
 
-def _answer(url, start):
-    """The response from byte `start` on, its head read; asked for in a thread, because a name server can be
-    silent for minutes."""
-    answers = queue.SimpleQueue()
-    headers = {'Accept-Encoding': 'identity'} | ({'Range': f'bytes={start}-'} if start else {})
+def _answer(url: str, start: int) -> requests.Response:
+    """Requests a file from byte `start` on, and returns the response once its head is there.
 
-    def ask():
+    A thread sends the request, because a name server can be silent for minutes.
+
+    Raises:
+      _NoAnswerError: the server cannot be reached, or does not answer within `ANSWER_SECONDS`.
+    """
+    answers: queue.SimpleQueue[requests.Response | requests.RequestException] = queue.SimpleQueue()
+    headers = {'Accept-Encoding': 'identity'}
+    if start:
+        headers['Range'] = f'bytes={start}-'
+
+    def ask() -> None:
+        url_of_file = url.replace(_DRIVE, DRIVE_FILES)
+        timeout = (ANSWER_SECONDS, STALL_SECONDS)
         try:
-            url_of_file = url.replace(_DRIVE, DRIVE_FILES)
-            answers.put(
-                requests.get(
-                    url_of_file, headers=headers, stream=True, timeout=(ANSWER_SECONDS, STALL_SECONDS)
-                )
-            )
+            answers.put(requests.get(url_of_file, headers=headers, stream=True, timeout=timeout))
         except requests.RequestException as error:
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
+    answer: requests.Response | requests.RequestException
     try:
         answer = answers.get(timeout=ANSWER_SECONDS)
     except queue.Empty as error:

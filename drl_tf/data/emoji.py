@@ -1,9 +1,14 @@
-"""The colour pictures of the font Noto Color Emoji (Debian's fonts-noto-color-emoji, OFL-1.1): real pictures
-with no download."""
+"""The colour pictures of the font Noto Color Emoji: real pictures without a download.
+
+The font is in Debian's fonts-noto-color-emoji; its licence is OFL-1.1.
+"""
 
 import hashlib
 import io
+import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,7 +28,7 @@ _LARGEST_IN_TEST = 10
 _LIGATURES = 4
 
 _SKIN_TONES = set(range(0x1F3FB, 0x1F400))
-_FLAG_LETTERS = {*range(0x1F1E6, 0x1F200), *range(0xE0020, 0xE0080)}  # Regional indicators, tags.
+_FLAG_LETTERS = {*range(0x1F1E6, 0x1F200), *range(0xE0020, 0xE0080)}  # Regional indicators, and tags.
 _HAIR = set(range(0x1F9B0, 0x1F9B4))
 _PIECES = {*map(ord, '#*0123456789'), 0x20E3, *_HAIR}  # 20E3 is the blank keycap.
 _SIGNS = {0x200D, 0xFE0F, 0x2640, 0x2642, 0x27A1, *_HAIR}  # Joiner, emoji style, female, male, facing right.
@@ -31,14 +36,19 @@ _PEOPLE = {*range(0x1F466, 0x1F46E), 0x1F474, 0x1F475, 0x1F476, 0x1F48F, 0x1F491
 _PERSON = 0x1F9D1
 
 
-class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Noto Color Emoji without skin tones and flags of countries and regions, on white; splits of unlike
-    subjects."""
+Sequences = set[tuple[int, ...]]  # Sequences of code points that show the same picture.
+
+
+class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Noto Color Emoji on white, without skin tones and without flags of countries and regions.
+
+    No subject is in both splits.
+    """
 
     name = 'emoji'
     VERSION = tfds.core.Version('1.0.0')
 
-    def _info(self):
+    def _info(self) -> tfds.core.DatasetInfo:
         features = {
             'image': tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format='png'),
             'code_points': tfds.features.Text(),
@@ -51,7 +61,7 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             features=tfds.features.FeaturesDict(features),
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Any]]:
         names, pictures, subjects = read_font(find_font(dl_manager._manual_dir))
         held_out = hold_out(names, group_subjects(pictures, subjects))
         return {
@@ -59,13 +69,15 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             'test': self._generate_examples(names, pictures, np.flatnonzero(held_out)),
         }
 
-    def _generate_examples(self, names, pictures, rows):
+    def _generate_examples(
+        self, names: list[str], pictures: np.ndarray, rows: np.ndarray
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in rows:
             yield names[row], {'image': pictures[row], 'code_points': names[row]}
 
 
 def find_font(manual_dir: str | None = None) -> pathlib.Path:
-    """The font in the user's directory, else where Debian's package puts it.
+    """Returns the path of the font: in the user's directory, or else where Debian's package puts it.
 
     Raises:
       UserError: it is in neither.
@@ -75,30 +87,29 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
         if path.is_file():
             return path
     raise UserError(
-        f'{FONT} is neither in --manual_dir nor in {DEBIAN_FONTS}: '
-        '`apt-get install fonts-noto-color-emoji`, or put the font into a directory DIR and give '
-        '--manual_dir=DIR'
+        f'{FONT} is neither in --manual_dir nor in {DEBIAN_FONTS}: `apt-get install '
+        'fonts-noto-color-emoji`, or put the font in a directory DIR and give --manual_dir=DIR'
     )
 
 
-def read_font(path) -> tuple[list[str], np.ndarray, list[set[int]]]:
+def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list[set[int]]]:
     """Reads the distinct colour pictures of a font: the PNGs of its largest strike in the table CBDT.
 
-    The sequences of code points that reach a picture are those of `cmap` and of the ligatures in `GSUB`. Left
-    out are pictures that a sequence with a skin tone, a flag letter (regional indicator) or a tag reaches,
-    and pieces that are no emoji by
-    themselves: digits, `#`, `*`, the blank keycap, hair.
+    A picture is reached by sequences of code points, from `cmap` and from the ligatures in `GSUB`. Left out
+    are pictures that a sequence with a skin tone, a flag letter (regional indicator) or a tag reaches, and
+    pieces that are no emoji by themselves: digits, `#`, `*`, the blank keycap, hair.
 
     Args:
       path: a TrueType font.
 
     Returns:
-      Names, the first sequence of each picture as hexadecimal numbers ('1F408-200D-2B1B'), in order; pictures
-      on white, centred, uint8 [N, 136, 136, 3]; and subjects, the code points of its sequences without
-      people, genders, hair and directions ({0x1F9D1} where no other is left).
+      names: the first sequence of each picture as hexadecimal numbers ('1F408-200D-2B1B'), in order.
+      pictures: on white, centred, uint8 [N, 136, 136, 3].
+      subjects: the code points of each picture's sequences without people, genders, hair and directions;
+        {0x1F9D1} if none is left.
 
     Raises:
-      UserError: the file is damaged, or is no font with such pictures.
+      UserError: the file is damaged, or is not a font with such pictures.
     """
     try:
         with ttLib.TTFont(path, lazy=True) as font:
@@ -106,37 +117,40 @@ def read_font(path) -> tuple[list[str], np.ndarray, list[set[int]]]:
                 raise UserError(
                     f'{path} holds no colour bitmaps (table CBDT): take {FONT} of fonts-noto-color-emoji'
                 )
-            bitmaps = max(font['CBDT'].strikeData, key=len)
-            sequences = {
-                glyph: found
-                for glyph, found in _sequences(font).items()
-                if glyph in bitmaps and _is_wanted(found)
-            }
-            order = sorted(sequences, key=lambda glyph: min(sequences[glyph]))
-            pictures = [_on_white(bitmaps[glyph].imageData) for glyph in order]
+            found = _pictures(font)
     except UserError:
         raise
-    except Exception as error:  # Damaged fonts and PNGs fail in errors of many kinds.
+    except Exception as error:  # Damaged fonts and PNGs raise errors of many kinds.
         raise UserError(
             f'{path} is damaged or another font ({one_line(error)}): take that of fonts-noto-color-emoji'
         ) from error
-    if not pictures:
+    if not found:
         raise UserError(
             f'{path} holds no picture that a code point reaches: take {FONT} of fonts-noto-color-emoji'
         )
-    distinct = {}
-    for glyph, picture in zip(order, pictures, strict=True):
+    names = ['-'.join(f'{point:X}' for point in min(sequences)) for sequences, _ in found]
+    pictures = np.stack([picture for _, picture in found])
+    return names, pictures, [_subject(sequences) for sequences, _ in found]
+
+
+def _pictures(font: ttLib.TTFont) -> list[tuple[Sequences, np.ndarray]]:
+    """Returns the distinct pictures of a font with their sequences, in the order of these."""
+    bitmaps = max(font['CBDT'].strikeData, key=len)
+    sequences = {
+        glyph: found for glyph, found in _sequences(font).items() if glyph in bitmaps and _is_wanted(found)
+    }
+    distinct: dict[bytes, tuple[Sequences, np.ndarray]] = {}
+    for glyph in sorted(sequences, key=lambda glyph: min(sequences[glyph])):
+        picture = _on_white(bitmaps[glyph].imageData)
         distinct.setdefault(picture.tobytes(), (sequences[glyph], picture))
-    found, pictures = zip(*distinct.values(), strict=True)
-    names = ['-'.join(f'{point:X}' for point in min(sequences)) for sequences in found]
-    return names, np.stack(pictures), [_subject(sequences) for sequences in found]
+    return list(distinct.values())
 
 
 def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray:
-    """Puts pictures that share a code point, or that look alike, into one group, also where others link them.
+    """Groups pictures that share a code point or look alike, directly or through other pictures.
 
-    Two look alike where the root mean square difference of their averages over 8 x 8 px is below 6 % of
-    white. The arithmetic is in whole numbers, so that it rounds alike everywhere.
+    Two look alike if the root mean square difference of their averages over 8 x 8 px is below 6 % of white.
+    All numbers are whole, so that the result is the same on every machine.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].
@@ -146,16 +160,13 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
       The first member of each picture's group, int64 [N].
     """
     blocks = SIDE // _BLOCK
-    sums = (
-        pictures.reshape(-1, blocks, _BLOCK, blocks, _BLOCK, 3)
-        .sum(2, dtype=np.uint16)
-        .sum(3, dtype=np.uint16)
-    )
-    sums = sums.reshape(len(pictures), -1).astype(
-        np.float64
-    )  # Whole numbers, and their products below 2^53: exact.
+    by_block = pictures.reshape(-1, blocks, _BLOCK, blocks, _BLOCK, 3)
+    sums = by_block.sum(2, dtype=np.uint16).sum(3, dtype=np.uint16)
+    # Whole numbers, whose products are below 2^53: float64 is exact.
+    sums = sums.reshape(len(pictures), -1).astype(np.float64)
     squares = (sums**2).sum(1)
-    alike = squares[:, None] + squares - 2 * sums @ sums.T < sums.shape[1] * (_ALIKE * 255 * _BLOCK**2) ** 2
+    distances = squares[:, None] + squares - 2 * sums @ sums.T
+    alike = distances < sums.shape[1] * (_ALIKE * 255 * _BLOCK**2) ** 2
     points = sorted(set().union(*subjects))
     members = np.array([[point in subject for point in points] for subject in subjects], np.float32)
     linked = alike | (members @ members.T > 0)
@@ -168,54 +179,70 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
 
 
 def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
-    """Whether each picture is in the test split, bool [N]: one group in ten, by the SHA-256 of its first
-    member's name.
+    """Chooses the test split: one group in ten, by the SHA-256 of the name of its first member.
 
-    Groups of more than ten pictures (people, clocks) stay in training: a test split with one of them would be
-    mostly that.
+    Groups of more than ten pictures (people, clocks) stay in training; one of them would dominate the test
+    split.
+
+    Returns:
+      bool [N], True in the test split.
     """
     digests = [hashlib.sha256(names[group].encode()).digest() for group in groups]
     drawn = np.array([int.from_bytes(digest[:8], 'big') % _TEST_ONE_IN == 0 for digest in digests])
     return drawn & (np.bincount(groups)[groups] <= _LARGEST_IN_TEST)
 
 
-def _sequences(font):
-    """The sequences of code points that reach each glyph: {glyph: {(code point, ...), ...}}."""
-    found = {}
+def _sequences(font: ttLib.TTFont) -> dict[str, Sequences]:
+    """Returns the sequences of code points that reach each glyph."""
+    found: dict[str, Sequences] = {}
     for point, glyph in font.getBestCmap().items():
         found.setdefault(glyph, set()).add((point,))
     single = {glyph: min(points) for glyph, points in found.items()}
-    lookups = font['GSUB'].table.LookupList.Lookup if 'GSUB' in font else []
-    for table in (getattr(table, 'ExtSubTable', table) for lookup in lookups for table in lookup.SubTable):
-        if table.LookupType != _LIGATURES:
-            continue
-        for first, ligatures in table.ligatures.items():
-            for ligature in ligatures:
-                glyphs = (first, *ligature.Component)
-                if all(glyph in single for glyph in glyphs):
-                    sequence = sum((single[glyph] for glyph in glyphs), ())
-                    found.setdefault(ligature.LigGlyph, set()).add(sequence)
+    for first, ligature in _ligatures(font):
+        glyphs = (first, *ligature.Component)
+        if all(glyph in single for glyph in glyphs):
+            sequence = tuple(point for glyph in glyphs for point in single[glyph])
+            found.setdefault(ligature.LigGlyph, set()).add(sequence)
     return found
 
 
-def _is_wanted(sequences):
-    points = set().union(*sequences)
-    return not points & (_SKIN_TONES | _FLAG_LETTERS) and not any((piece,) in sequences for piece in _PIECES)
+def _ligatures(font: ttLib.TTFont) -> Iterator[tuple[str, Any]]:
+    """Yields the ligatures of a font, each with its first glyph."""
+    lookups = font['GSUB'].table.LookupList.Lookup if 'GSUB' in font else []
+    for lookup in lookups:
+        for table in lookup.SubTable:
+            table = getattr(table, 'ExtSubTable', table)
+            if table.LookupType == _LIGATURES:
+                for first, ligatures in table.ligatures.items():
+                    yield from ((first, ligature) for ligature in ligatures)
 
 
-def _subject(sequences):
-    """Code points of a picture without people and signs; a couple or a family is people, whatever joins
-    them."""
-    rest = set()
+def _is_wanted(sequences: Sequences) -> bool:
+    points = {point for sequence in sequences for point in sequence}
+    is_piece = any((piece,) in sequences for piece in _PIECES)
+    return not points & (_SKIN_TONES | _FLAG_LETTERS) and not is_piece
+
+
+def _subject(sequences: Sequences) -> set[int]:
+    """Returns the code points of a picture without people and signs.
+
+    A couple or a family is people, whatever code point joins them.
+    """
+    subject: set[int] = set()
     for sequence in sequences:
         others = set(sequence) - _PEOPLE - _SIGNS
         people = sum(point in _PEOPLE for point in sequence)
-        rest |= others if others and people < 2 else {_PERSON} if people else set(sequence)
-    return rest
+        if others and people < 2:
+            subject |= others
+        elif people:
+            subject.add(_PERSON)
+        else:
+            subject |= set(sequence)
+    return subject
 
 
-def _on_white(png):
-    """uint8 [136, 136, 3]: the picture at the centre."""
+def _on_white(png: bytes) -> np.ndarray:
+    """Decodes a picture and centres it on white, uint8 [136, 136, 3]."""
     with images.open_picture(io.BytesIO(png)) as image:
         if max(image.size) > SIDE:
             raise ValueError(f'a picture of {image.width} x {image.height} px, {SIDE} at most are expected')

@@ -1,4 +1,4 @@
-"""The user's own picture files."""
+"""Picture files of the user."""
 
 import concurrent.futures
 import functools
@@ -19,8 +19,8 @@ _THREADS = 4
 def load(data: config.Data, split: str) -> np.ndarray:
     """Reads the images below `data.data_dir`, in the order of their paths, cropped and resized.
 
-    Every 20th usable file is the test split; of fewer than 20 it is the last one, and a single file is in
-    both splits. Each broken file is named in a warning and left out.
+    Every 20th usable file is in the test split; of fewer than 20 files the last one is; a single file is in
+    both splits. A broken file is skipped with a warning that names it.
 
     Args:
       data: resolved, see `dataset_table.resolve`.
@@ -30,8 +30,8 @@ def load(data: config.Data, split: str) -> np.ndarray:
       uint8 [N, H, W, C].
 
     Raises:
-      UserError: there is no such directory, a directory cannot be read, there is no picture or none is sound,
-        or there are more than memory should hold.
+      UserError: a directory is missing or cannot be read, no usable picture is found, or the images take more
+        than `images.MAX_BYTES_IN_MEMORY`.
     """
     everything = read_all(data)
     if len(everything) == 1:
@@ -41,14 +41,14 @@ def load(data: config.Data, split: str) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def read_all(data):
-    """All usable images, uint8 [N, H, W, C]."""
+def read_all(data: config.Data) -> np.ndarray:
+    """Reads all usable images, uint8 [N, H, W, C]; raises UserError as `load` does."""
     paths = _find(data.data_dir)
     size = data.image_size
     if not images.fit_in_memory(len(paths), data):
         raise UserError(
             f'--data_dir={data.data_dir} holds {len(paths)} images, at {size} px more than '
-            f'{images.MAX_BYTES_IN_MEMORY / 2**30:g} GiB in memory: take fewer or a smaller --image_size'
+            f'{images.MAX_BYTES_IN_MEMORY / 2**30:g} GiB in memory: give fewer, or a smaller --image_size'
         )
     everything = np.empty([len(paths), size, size, data.image_channels], np.uint8)
     usable = 0
@@ -66,7 +66,7 @@ def read_all(data):
     return everything[:usable]
 
 
-def _find(directory):
+def _find(directory: str) -> list[str]:
     if not directory:
         raise UserError('--dataset=folder needs --data_dir, the directory of your pictures')
     if not os.path.isdir(directory):
@@ -77,23 +77,22 @@ def _find(directory):
     return paths
 
 
-def _read(path, data):
-    """uint8 [H, W, C], or None after a warning."""
+def _read(path: str, data: config.Data) -> np.ndarray | None:
+    """Reads one image, uint8 [H, W, C]; warns and returns None if it is broken."""
     try:
         if not os.path.isfile(path):
             raise ValueError('no regular file')
         with open(path, 'rb') as file:
-            picture = images.open_picture(file)
-            return images.crop_and_resize(np.asarray(_colour(ImageOps.exif_transpose(picture))), data).numpy()
+            picture = _to_rgb(ImageOps.exif_transpose(images.open_picture(file)))
+            return images.crop_and_resize(np.asarray(picture), data).numpy()
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files.
-        logging.warning(
-            'Skipped %s, a broken image: %s', printable(path), printable(error or type(error).__name__)
-        )
+        problem = printable(error or type(error).__name__)
+        logging.warning('Skipped %s, a broken image: %s', printable(path), problem)
         return None
 
 
-def _colour(image):
-    """Any mode to RGB: 16 bits are scaled to 8, and what is transparent shows white."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Converts any mode to RGB: 16 bits are scaled to 8, and transparency becomes white."""
     if image.mode.startswith('I'):
         values = np.asarray(image)
         grey = np.rint(values / 257).astype(np.uint8)

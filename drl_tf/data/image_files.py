@@ -1,7 +1,7 @@
-"""Images of one size in files that were made elsewhere: a `.npz` or `.npy` array, or a directory of
-pictures.
+"""Reads images of one size from elsewhere: a `.npz` or `.npy` array, or a directory of pictures.
 
-Nothing is resized or guessed: an image of another size or kind, or a damaged file, is refused by name.
+Nothing is resized or guessed. A damaged file, or an image of another size or kind, raises an error that names
+the file.
 """
 
 import concurrent.futures
@@ -9,10 +9,11 @@ import contextlib
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.data.images import FORMATS, find_pictures, open_picture
@@ -24,62 +25,65 @@ _THREADS = 4
 
 
 def count(path: str) -> int:
-    """How many images there are; raises UserError as `read` does."""
+    """Returns the number of images; raises UserError as `read` does."""
     if os.path.isdir(path):
         return len(_find(path))
     with _array(path) as (_, shape):
         return shape[0]
 
 
-def read(path: str, image_shape) -> Iterator[np.ndarray]:
-    """Reads images, at most 256 at a time: an array in its order, pictures in the order of their paths.
+def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
+    """Reads images in batches of at most 256: an array in its order, pictures in the order of their paths.
 
     Args:
-      path: a directory, searched with all below it; or an array uint8 [N, H, W, C] in a `.npy` file, or in a
-        `.npz` file under the name `images`, `samples` or `arr_0`.
-      image_shape: [H, W, C] of each image. Grey pictures are taken where C = 3, and colour pictures without
-        colour where C = 1.
+      path: a directory, which is searched recursively; or a file with an array uint8 [N, H, W, C]: `.npy`, or
+        `.npz` under the name `images`, `samples` or `arr_0`.
+      image_shape: [H, W, C] of each image. With C = 3 grey pictures become colour; with C = 1 colour pictures
+        are accepted if all their pixels are grey.
 
     Yields:
       uint8 [n, H, W, C].
 
     Raises:
-      UserError: there is nothing, something damaged, or images of another kind; the message names the file.
+      UserError: there are no images, or one is damaged or of another kind; the message names the file.
+
+    Example:
+      for images in read('samples.npz', (32, 32, 3)):
+          ...
     """
-    return (
-        _picture_batches(path, tuple(image_shape))
-        if os.path.isdir(path)
-        else _array_batches(path, tuple(image_shape))
-    )
+    shape = tuple(image_shape)
+    if os.path.isdir(path):
+        return _picture_batches(path, shape)
+    return _array_batches(path, shape)
 
 
 @contextlib.contextmanager
-def _readable(path):
-    """Tells what is wrong with a file in one line."""
+def _readable(path: str) -> Iterator[None]:
+    """Context manager: errors about a file become one-line `UserError`s."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # zipfile, NumPy and Pillow raise errors of many kinds on damaged files.
         raise UserError(
-            f'{path} is damaged or not what its name says ({one_line(error)}): make it again, or take it out'
+            f'{path} is damaged or not what its name says ({one_line(error)}): make it again, or remove it'
         ) from error
 
 
 @contextlib.contextmanager
-def _array(path):
-    """An open stream of an array's values and its shape (N, H, W, C), in constant memory."""
+def _array(path: str) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
+    """Context manager: opens an array, and gives a stream of its values and its shape (N, H, W, C)."""
     if not os.path.exists(path):
         raise UserError(f'{path} does not exist: give a .npz or .npy file, or a directory of images')
     if not _is_kind(path, '.npz', '.npy'):
-        raise UserError(f'{path} is of no kind that is read: .npz, .npy, or a directory of images')
+        raise UserError(f'{path} is of an unknown kind: give a .npz or .npy file, or a directory of images')
     with _readable(path), _stream(path) as file:
         yield file, _shape(file, path)
 
 
 @contextlib.contextmanager
-def _stream(path):
-    """The open `.npy` file, alone or within a `.npz`."""
+def _stream(path: str) -> Iterator[IO[bytes]]:
+    """Context manager: opens a `.npy` file, alone or in a `.npz`."""
     if _is_kind(path, '.npy'):
         with open(path, 'rb') as file:
             yield file
@@ -89,19 +93,19 @@ def _stream(path):
         found = [name for name in ARRAY_NAMES if name in there]
         if not found:
             raise UserError(
-                f'{path} holds {", ".join(there) or "nothing"}, and no array called '
+                f'{path} holds {", ".join(there) or "nothing"}, but no array called '
                 f'{", ".join(ARRAY_NAMES)}: rename it'
             )
         with archive.open(f'{found[0]}.npy') as file:
             yield file
 
 
-def _is_kind(path, *extensions):
+def _is_kind(path: str, *extensions: str) -> bool:
     return os.fspath(path).lower().endswith(extensions)
 
 
-def _shape(file, path):
-    """Reads the header of an array of images."""
+def _shape(file: IO[bytes], path: str) -> tuple[int, ...]:
+    """Reads the header of an array of images and returns its shape."""
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, is_fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
     if dtype != np.uint8:
@@ -115,12 +119,12 @@ def _shape(file, path):
     return shape
 
 
-def _array_batches(path, image_shape):
+def _array_batches(path: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     with _array(path) as (file, shape):
         channels_first = (image_shape[-1], *image_shape[:-1])
         if shape[1:] == channels_first != image_shape:
             raise UserError(
-                f'{path} has its channels first, {list(shape)}: save it as [N, H, W, C], by '
+                f'{path} has its channels first, {list(shape)}: save it as [N, H, W, C], with '
                 'np.transpose(images, (0, 2, 3, 1))'
             )
         if shape[1:] != image_shape:
@@ -131,12 +135,12 @@ def _array_batches(path, image_shape):
             rows = min(BATCH, shape[0] - first)
             content = file.read(rows * math.prod(image_shape))
             yield np.frombuffer(content, np.uint8).reshape(rows, *image_shape)
-        if file.read(1):  # The checksum of a .npz is compared at the end.
+        if file.read(1):  # Reading to the end also checks the checksum of a .npz.
             raise ValueError('longer than its header says')
 
 
-def _find(directory):
-    """Paths of the pictures, sorted."""
+def _find(directory: str) -> list[str]:
+    """Returns the paths of the pictures, sorted."""
     paths = find_pictures(directory)
     if not paths:
         raise UserError(
@@ -146,7 +150,7 @@ def _find(directory):
     return paths
 
 
-def _picture_batches(directory, image_shape):
+def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     paths = _find(directory)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), BATCH):
@@ -154,8 +158,8 @@ def _picture_batches(directory, image_shape):
             yield np.stack(list(pool.map(_picture, mine, [image_shape] * len(mine))))
 
 
-def _picture(path, image_shape):
-    """One picture, uint8 [H, W, C]."""
+def _picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Reads a picture, uint8 [H, W, C]."""
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')
@@ -163,20 +167,21 @@ def _picture(path, image_shape):
             return _pixels(ImageOps.exif_transpose(open_picture(file)), path, image_shape)
 
 
-def _pixels(picture, path, image_shape):
+def _pixels(picture: Image.Image, path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the pixels of a picture; raises UserError if its size or kind is wrong."""
     height, width, channels = image_shape
     if picture.size != (width, height):
         raise UserError(
             f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: samples are '
-            'compared as they are'
+            'not resized'
         )
     if picture.mode not in _MODES:
         raise UserError(f'{path} has pixels of mode {picture.mode}: save it as 8-bit grey or RGB')
-    if picture.has_transparency_data and picture.convert('RGBA').getextrema()[3] != (255, 255):
-        raise UserError(f'{path} is transparent in part: save it as RGB without alpha')
+    if picture.has_transparency_data and picture.convert('RGBA').getchannel('A').getextrema() != (255, 255):
+        raise UserError(f'{path} is partly transparent: save it as RGB without alpha')
     colour = np.asarray(picture.convert('RGB'))
     if channels == 3:
         return colour
     if (colour != colour[..., :1]).any():
-        raise UserError(f'{path} has colours, where grey images are needed: save it as 8-bit grey')
+        raise UserError(f'{path} has colours, but grey images are needed: save it as 8-bit grey')
     return colour[..., :1]

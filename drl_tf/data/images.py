@@ -1,8 +1,9 @@
-"""From pictures of any size to square images: the one crop and resize that every source goes through."""
+"""Turns pictures of any size into square images: the crop and resize of every source."""
 
 import functools
 import os
 import re
+from typing import IO, Any, NoReturn
 
 import tensorflow as tf
 from absl import logging
@@ -13,36 +14,43 @@ from drl_tf.config import config
 from drl_tf.data import dataset_table
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
-MAX_PIXELS = 2**26  # Of one picture of the user's: what is larger, or says that it is, is not decoded.
-FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'WEBP')  # Of the others, Pillow runs another program for some.
+MAX_PIXELS = 2**26  # A picture that has more, by its head, is not decoded.
+FORMATS = (
+    'PNG',
+    'JPEG',
+    'GIF',
+    'BMP',
+    'WEBP',
+)  # Pillow runs other programs to read some of its formats; not these.
 _EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
 _HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
 _HEAD_BYTES = 12
-_OF_MACOS = '._'  # Begins the names of files in which macOS keeps what other file systems cannot hold.
+_OF_MACOS = '._'  # Prefix of the files in which macOS keeps attributes of the file of that name.
 _PADDED_SIZE = 32
 _ROWS_CUT = 20
 
 
 def fit_in_memory(count: int, data: config.Data) -> bool:
-    """Whether `count` images of the resolved `data`, as uint8, may be held in memory."""
+    """Returns whether `count` images of the resolved `data` take at most `MAX_BYTES_IN_MEMORY` as uint8."""
     return count * data.image_size**2 * data.image_channels <= MAX_BYTES_IN_MEMORY
 
 
-def decode(encoded, channels: int) -> tf.Tensor:
-    """Decodes a JPEG, PNG, GIF, BMP or WebP file (of several pictures, the first) to uint8 [h, w,
-    `channels`]."""
+def decode(encoded: Any, channels: int) -> tf.Tensor:
+    """Decodes the content of a JPEG, PNG, GIF, BMP or WebP file, uint8 [h, w, `channels`].
+
+    Of an animation the first picture is decoded.
+    """
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
 
 def find_pictures(directory: str) -> list[str]:
     """Finds the pictures in a directory and in all directories below it.
 
-    A file counts as a picture if its name ends as that of one, or if its content begins as one of the
-    `FORMATS` does. The companion files of macOS (`._x.jpg`) do not count. A warning says how many files were
-    left out.
+    A file is a picture if its name has such an extension, or its content starts like one of the `FORMATS`.
+    The companion files of macOS (`._x.jpg`) are none. A warning tells how many files were left out.
 
     Returns:
-      Their paths, sorted.
+      Paths, sorted.
 
     Raises:
       UserError: a directory cannot be read.
@@ -56,14 +64,13 @@ def find_pictures(directory: str) -> list[str]:
     return found
 
 
-def _refuse_unreadable(error):
+def _refuse_unreadable(error: OSError) -> NoReturn:
     raise UserError(
-        f'{printable(error.filename)} cannot be read ({error.strerror}): '
-        'allow reading it, or move it elsewhere'
+        f'{printable(error.filename)} cannot be read ({error.strerror}): allow reading it, or move it away'
     ) from error
 
 
-def _looks_like_picture(path):
+def _looks_like_picture(path: str) -> bool:
     name = os.path.basename(path).lower()
     if name.startswith(_OF_MACOS):
         return False
@@ -74,31 +81,31 @@ def _looks_like_picture(path):
     try:
         with open(path, 'rb') as file:
             return bool(_HEAD.match(file.read(_HEAD_BYTES)))
-    except OSError:  # It may be a picture: whoever opens it says what is wrong.
+    except OSError:  # It may be a picture; opening it will report what is wrong.
         return True
 
 
 @functools.cache
-def _warn_of_others(directory, count, example):
+def _warn_of_others(directory: str, count: int, example: str) -> None:
+    formats = f'{", ".join(FORMATS[:-1])} or {FORMATS[-1]}'
     logging.warning(
         '%s: left out %d files that are not %s, such as %s',
         printable(directory),
         count,
-        ' or '.join((', '.join(FORMATS[:-1]), FORMATS[-1])),
+        formats,
         printable(os.path.relpath(example, directory)),
     )
 
 
-def open_picture(file) -> Image.Image:
-    """Opens a user's picture, not yet decoded: its head and, in a PNG, its checksums are sound, and it will
-    fit in memory.
+def open_picture(file: IO[bytes]) -> Image.Image:
+    """Opens a picture without decoding it, and checks its head, its size and the checksums of a PNG.
 
     Args:
       file: a binary file, at its beginning.
 
     Raises:
-      ValueError: it has more than `MAX_PIXELS` pixels, or does not begin as one of the `FORMATS` does.
-      OSError and others of Pillow: it is damaged.
+      ValueError: it has more than `MAX_PIXELS` pixels, or is of none of the `FORMATS`.
+      OSError and other errors of Pillow: it is damaged.
     """
     try:
         picture = Image.open(file, formats=FORMATS)
@@ -113,10 +120,10 @@ def open_picture(file) -> Image.Image:
     return Image.open(file, formats=FORMATS)
 
 
-def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
+def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
     """Crops by the dataset's rule, resizes with antialiasing and converts between grey and colour.
 
-    Pictures smaller than the image are enlarged, with one warning.
+    Pictures that are smaller than the image are enlarged, with one warning per dataset.
 
     Args:
       pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
@@ -132,7 +139,7 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
     if any(side is not None and side < data.image_size for side in pictures.shape[-3:-1]):
         _warn_of_enlarging(data)
     method = 'area' if rule == 'pad' else 'bilinear'
-    with tf.device('CPU'):  # A GPU may round the colours otherwise.
+    with tf.device('CPU'):  # A GPU may round the colours differently.
         images = tf.image.resize(tf.cast(pictures, tf.float32), [data.image_size] * 2, method, antialias=True)
         if images.shape[-1] == 3 and data.image_channels == 1:
             images = tf.image.rgb_to_grayscale(images)
@@ -142,24 +149,24 @@ def crop_and_resize(pictures, data: config.Data) -> tf.Tensor:
 
 
 @functools.cache
-def _warn_of_enlarging(data):
+def _warn_of_enlarging(data: config.Data) -> None:
     logging.warning(
         'Pictures of %s are smaller than --image_size=%d: enlarged', data.dataset, data.image_size
     )
 
 
-def _crop(pictures, rule):
+def _crop(pictures: tf.Tensor, rule: str) -> tf.Tensor:
     if rule == 'pad':
         return tf.image.resize_with_crop_or_pad(pictures, _PADDED_SIZE, _PADDED_SIZE)
     if rule == 'rows':
         return pictures[..., _ROWS_CUT:-_ROWS_CUT, :, :]
     if rule == 'square':
         height, width = (pictures.shape[axis] or tf.shape(pictures)[axis] for axis in (-3, -2))
-        side = (
-            min(height, width)
-            if isinstance(height, int) and isinstance(width, int)
-            else tf.minimum(height, width)
-        )
-        top, left = (height - side) // 2, (width - side) // 2
+        if isinstance(height, int) and isinstance(width, int):
+            side = min(height, width)
+        else:
+            side = tf.minimum(height, width)
+        top = (height - side) // 2
+        left = (width - side) // 2
         return pictures[..., top : top + side, left : left + side, :]
     return pictures

@@ -1,5 +1,4 @@
-"""LMDB files of the user: opened for reading, and looked through in a process of their own. Imports no
-TensorFlow."""
+"""LMDB files of the user: opened for reading, and searched in a separate process. Imports no TensorFlow."""
 
 import concurrent.futures
 import multiprocessing
@@ -13,15 +12,15 @@ _FILE = 'data.mdb'
 
 
 def file_of(directory: str) -> str:
-    """The path of the file within an LMDB directory."""
+    """Returns the path of the file in an LMDB directory."""
     return os.path.join(directory, _FILE)
 
 
 def open_to_read(directory: str) -> lmdb.Environment:
-    """Opens an LMDB without its lock file and without writing anything.
+    """Opens an LMDB without its lock file, and writes nothing.
 
     Raises:
-      UserError: there is no LMDB, or it is cut off (reading beyond its end would end the process).
+      UserError: there is no LMDB, or it is cut off (a read beyond its end would kill the process).
     """
     path = file_of(directory)
     if not os.path.isfile(path):
@@ -32,7 +31,8 @@ def open_to_read(directory: str) -> lmdb.Environment:
         database = lmdb.open(directory, readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:
         raise UserError(f'{path} is damaged ({error}): unpack it again') from error
-    needed, size = (database.info()['last_pgno'] + 1) * database.stat()['psize'], os.path.getsize(path)
+    needed = (database.info()['last_pgno'] + 1) * database.stat()['psize']
+    size = os.path.getsize(path)
     if size < needed:
         database.close()
         raise UserError(f'{path} is cut off: it has {size:,} bytes, {needed:,} are expected; unpack it again')
@@ -40,8 +40,9 @@ def open_to_read(directory: str) -> lmdb.Environment:
 
 
 def keys(directory: str) -> list[bytes]:
-    """All keys of an LMDB in their order, read in another process: one that meets a damaged page may be ended
-    by it.
+    """Returns all keys of an LMDB, in order.
+
+    Another process reads them, because a damaged page may kill the process that reads it.
 
     Raises:
       UserError: the LMDB is damaged or empty.
@@ -56,15 +57,16 @@ def keys(directory: str) -> list[bytes]:
     return found
 
 
-def damaged(directory, error):
-    """The UserError for an LMDB that could not be read."""
+def damaged(directory: str, error: BaseException) -> UserError:
+    """Returns the error to raise for an LMDB that could not be read."""
     return UserError(f'{file_of(directory)} is damaged ({type(error).__name__}: {error}): unpack it again')
 
 
-def _process():
+def _process() -> concurrent.futures.ProcessPoolExecutor:
     return concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
 
 
-def read_keys(directory):
+def read_keys(directory: str) -> list[bytes]:
+    """Reads all keys in this process; see `keys`."""
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

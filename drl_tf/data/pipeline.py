@@ -1,7 +1,8 @@
-"""Images for training, in an endless order that is a function of the seed, and for evaluation."""
+"""Images for training, in an endless order that the seed determines, and for evaluation."""
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,14 +12,15 @@ from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
 from drl_tf.data import dataset_table, digits, folder, images, plane, tfds_datasets, tfds_reading
+from drl_tf.data.dataset_spec import DatasetSpec
 
 _THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
 _POINTS = 100_000
 
 
-def prepare(data: config.Data):
-    """Has a dataset on disk, after download and preparation where need be.
+def prepare(data: config.Data) -> None:
+    """Downloads and prepares a dataset unless it is on disk.
 
     Raises:
       UserError: as for `training_images`.
@@ -36,41 +38,43 @@ def training_images(
     rows: slice = slice(None),
     at_once: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches of the training split without end.
+    """Returns endless batches of the training split.
 
-    Batch n holds the positions from n * `batch_size` on of an endless sequence. Images are held in memory if
-    they take at most 2 GiB: position p is image p mod N, in a permutation from (seed, epoch), of epoch p div
-    N. Else they are read from disk, in up to 16 strands that have their own images and rows of the batch:
-    each strand goes through its images once before any comes again, see `tfds_reading.stream`. Whether an
-    image is mirrored depends on (seed, p). So batch n is the same wherever a run starts, and whoever wants
-    which rows. Points of the plane have no end: batch n is drawn from (seed, n).
+    The images form an endless sequence, of which batch n holds the positions from n * `batch_size` on. If all
+    images take at most 2 GiB they are held in memory, and position p is image p mod N of epoch p div N, which
+    is a permutation from (seed, epoch). Otherwise they are read from disk in up to 16 strands, each with its
+    own images and rows of the batch; a strand goes through its images once before any repeats, see
+    `tfds_reading.stream`. Whether an image is mirrored depends on (seed, p). So batch n does not depend on
+    the first step or on the rows. Points of the plane are drawn anew: batch n depends on (seed, n).
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
       batch_size: images per batch.
       seed: int below 2^31.
-      first_step: number of batches already used.
-      rows: which consecutive images of each batch are wanted; no others are decoded, nor are other strands
-        read.
-      at_once: how many of them come at once; all where None.
+      first_step: number of batches that were used before.
+      rows: which consecutive images of each batch to return; the others are not decoded.
+      at_once: the images come in batches of this size; all `rows` together if None.
 
     Returns:
-      Dataset of float32 [at_once, H, W, C] within [-1, 1]; with `data.num_classes`, of pairs with classes,
-      int32 [at_once] from 1 (0 is no class).
+      Dataset of float32 [at_once, H, W, C] in [-1, 1]. With `data.num_classes` it has pairs of images and
+      classes, int32 [at_once] from 1 (0 is no class).
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
+
+    Example:
+      batches = training_images(config.Data('digits'), batch_size=64, seed=0)
+      images = next(iter(batches))  # [64, 32, 32, 1]
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
 
-    def finish(position, image_and_label):
+    def finish(position: tf.Tensor, image_and_label: tuple[tf.Tensor, tf.Tensor]) -> Any:
         image, label = image_and_label
         if spec.flip:
-            mirrored = (
-                tf.random.stateless_uniform([], noise.fold(noise.root(seed, noise.MIRRORING), position)) < 0.5
-            )
-            image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+            image_seed = noise.fold(noise.root(seed, noise.MIRRORING), position)
+            is_mirrored = tf.random.stateless_uniform([], image_seed) < 0.5
+            image = tf.cond(is_mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         image = pixels.from_levels(tf.cast(image, tf.float32))
         return (image, network_labels(label)) if data.num_classes else image
 
@@ -87,12 +91,12 @@ def training_images(
 
 
 def load_images(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
-    """Images of a split in a fixed order, never mirrored, all in memory.
+    """Loads the images of a split into memory, in a fixed order and never mirrored.
 
     Args:
       data: dataset, image size and channels; zeros take the dataset's own.
       split: 'train' or 'test'.
-      limit: number of images at most, from the first.
+      limit: load only the first so many; all if None.
 
     Returns:
       uint8 [N, H, W, C].
@@ -110,14 +114,15 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
-    """Yields the images of `load_images` in parts, uint8 [n, H, W, C]; those of tensorflow-datasets are never
-    all in memory."""
+    """Yields the images of `load_images` in parts, uint8 [n, H, W, C].
+
+    Images of tensorflow-datasets are read a part at a time.
+    """
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        resolved = dataset_table.resolve(data)
-        yield from tfds_reading.batches(
-            tfds_datasets.open_builder(resolved), _split_of(spec, split), resolved, limit
-        )
+        data = dataset_table.resolve(data)
+        builder = tfds_datasets.open_builder(data)
+        yield from tfds_reading.batches(builder, _split_of(spec, split), data, limit)
         return
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
@@ -151,21 +156,21 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
 
 
 def count_images(data: config.Data, split: str) -> int:
-    """How many images a split has; raises UserError as `training_images` does."""
+    """Returns the number of images of a split; raises UserError as `training_images` does."""
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
-        return tfds_reading.count(
-            tfds_datasets.open_builder(dataset_table.resolve(data)), _split_of(spec, split)
-        )
+        builder = tfds_datasets.open_builder(dataset_table.resolve(data))
+        return tfds_reading.count(builder, _split_of(spec, split))
     return len(load_images(data, split))
 
 
-def _split_of(spec, split):
+def _split_of(spec: DatasetSpec, split: str) -> str:
+    """Returns the tensorflow-datasets name of 'train' or 'test'."""
     return {'train': spec.train_split, 'test': spec.test_split}[split]
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
-    """Classes of a split in the order of `load_images`, int32 [N] from 0.
+    """Returns the classes of a split in the order of `load_images`, int32 [N] from 0.
 
     Args:
       data: a dataset that has classes.
@@ -181,9 +186,14 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     return tfds_reading.load_labels(tfds_datasets.open_builder(data), _split_of(spec, split))
 
 
-def _endless_images(data, seed, batch_size, first_step, rows):
-    """Dataset of those rows of each batch from a step on: positions, int64 [], and (uint8 [H, W, C], classes
-    from 0, int32 [])."""
+def _endless_images(
+    data: config.Data, seed: int, batch_size: int, first_step: int, rows: slice
+) -> tf.data.Dataset:
+    """Returns the rows of all batches from `first_step` on, one image at a time.
+
+    Returns:
+      Dataset of positions, int64 [], and pairs (image uint8 [H, W, C], class from 0, int32 []).
+    """
     steps = tf.data.Dataset.counter(first_step)
     positions = steps.map(
         lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]
@@ -198,12 +208,11 @@ def _endless_images(data, seed, batch_size, first_step, rows):
             return tf.data.Dataset.zip(positions, streamed)
     with tf.device('CPU'):
         everything = tf.constant(load_images(data, 'train'))
-        labels = tf.constant(
-            load_labels(data, 'train') if data.num_classes else np.zeros(len(everything), np.int32)
-        )
-    count = len(everything)
+        count = len(everything)
+        classes = load_labels(data, 'train') if data.num_classes else np.zeros(count, np.int32)
+        labels = tf.constant(classes)
 
-    def pick(position):
+    def pick(position: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
         index = tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)
         return position, (everything[index], labels[index])
@@ -211,10 +220,10 @@ def _endless_images(data, seed, batch_size, first_step, rows):
     return positions.map(pick, num_parallel_calls=_THREADS)
 
 
-def _endless_points(name, seed, first_step, batch_size, rows):
-    """Dataset of those rows of each batch, float32 [n, 1, 1, 2], from a step on."""
+def _endless_points(name: str, seed: int, first_step: int, batch_size: int, rows: slice) -> tf.data.Dataset:
+    """Returns the rows of all batches of points from `first_step` on, float32 [n, 1, 1, 2]."""
 
-    def draw(step):
+    def draw(step: tf.Tensor) -> tf.Tensor:
         points = tf.numpy_function(
             lambda step: plane.points(name, seed, int(step), batch_size)[rows], [step], tf.float32
         )

@@ -1,61 +1,67 @@
-"""Points of the plane in the place of images: densities that can be seen, and integrated exactly.
+"""Points of the plane instead of images: densities that can be plotted, and integrated exactly.
 
-A point is an "image" of shape [1, 1, 2], so that training, sampling, checkpoints and export take it as they
-are.
+A point is an "image" of shape [1, 1, 2], so that training, sampling, checkpoints and export need no change.
 """
 
 import numpy as np
 
 IMAGE_SHAPE = (1, 1, 2)
-_EIGHT_RADIUS, _EIGHT_DEVIATION = 0.7, 0.05
-_MOONS_DEVIATION, _ROLL_DEVIATION = 0.03, 0.015
+_EIGHT_RADIUS = 0.7
+_EIGHT_DEVIATION = 0.05
+_MOONS_DEVIATION = 0.03
+_ROLL_DEVIATION = 0.015
 
 
 def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
-    """Draws points of a set, all within [-1, 1] but for tails of five deviations and more.
+    """Draws a batch of points, within [-1, 1] except for tails beyond five standard deviations.
 
     Args:
-      name: of `SETS`.
+      name: a key of `SETS`.
       seed: int from 0.
-      batch: int from 0; each has points of its own.
-      count: how many points it has.
+      batch: int from 0; each batch has its own points.
+      count: number of points.
 
     Returns:
       float32 [count, 1, 1, 2].
+
+    Example:
+      points('toy_two_moons', seed=0, batch=0, count=100)
     """
     drawn = SETS[name](np.random.default_rng([seed, batch]), count)
     return drawn.astype(np.float32).reshape(count, *IMAGE_SHAPE)
 
 
-def _checkerboard(rng, count):
+def _checkerboard(rng: np.random.Generator, count: int) -> np.ndarray:
     """Uniform on the 8 black squares of a board of 4 x 4."""
-    row, column = rng.integers(4, size=count), 2 * rng.integers(2, size=count)
+    row = rng.integers(4, size=count)
+    column = 2 * rng.integers(2, size=count)
     corner = np.stack([column + row % 2, row], axis=1)
     return (corner + rng.random((count, 2))) / 2 - 1
 
 
-def _eight_gaussians(rng, count):
+def _eight_gaussians(rng: np.random.Generator, count: int) -> np.ndarray:
     """Eight Gaussians on a circle."""
     angle = 2 * np.pi * rng.integers(8, size=count) / 8
     return _EIGHT_RADIUS * _on_circle(angle) + _EIGHT_DEVIATION * rng.normal(size=(count, 2))
 
 
-def _two_moons(rng, count):
-    """Two half circles that reach into each other."""
-    angle, lower = np.pi * rng.random(count), rng.integers(2, size=count)[:, None]
+def _two_moons(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Two interlocking half circles."""
+    angle = np.pi * rng.random(count)
+    is_lower = rng.integers(2, size=count)[:, None]
     upper = _on_circle(angle)
-    moons = np.where(lower, [1.0, 0.5] - upper, upper) - [0.5, 0.25]
+    moons = np.where(is_lower, [1.0, 0.5] - upper, upper) - [0.5, 0.25]
     return moons / 1.75 + _MOONS_DEVIATION * rng.normal(size=(count, 2))
 
 
-def _swiss_roll(rng, count):
+def _swiss_roll(rng: np.random.Generator, count: int) -> np.ndarray:
     """A spiral of a turn and a half."""
     angle = 1.5 * np.pi * (1 + 2 * rng.random(count))
     spiral = angle[:, None] / (4.5 * np.pi) * _on_circle(angle)
     return 0.92 * spiral + _ROLL_DEVIATION * rng.normal(size=(count, 2))
 
 
-def _on_circle(angle):
+def _on_circle(angle: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 

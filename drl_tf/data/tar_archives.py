@@ -1,5 +1,4 @@
-"""Archives that the user makes, tar files of PNG pictures: checked member by member before anything is made
-of them."""
+"""Archives that the user makes, tar files of PNG pictures: every member is checked before use."""
 
 import io
 import lzma
@@ -16,44 +15,45 @@ from drl_tf.data import images
 _END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 
 
-def check(path: str, size: int, published: int):
-    """Checks all that tensorflow-datasets would take from a tar; another number of pictures than `published`
-    is a warning.
+def check(path: str, size: int, published: int) -> None:
+    """Checks everything that tensorflow-datasets would read from a tar file.
+
+    Args:
+      path: the tar file.
+      size: height and width of each picture in pixels.
+      published: the number of pictures; another number gives a warning.
 
     Raises:
-      UserError: the archive is damaged, cut off or empty, or a member is no sound PNG of `size` x `size`
-        pixels, or comes twice.
+      UserError: the archive is damaged, cut off or empty, or a member is not a sound PNG of `size` x `size`
+        pixels, or is there twice.
     """
     _check_end(path)
-    names = set()
+    names: set[str] = set()
     members = tfds.download.iter_archive(path, tfds.download.ExtractMethod.TAR)
     for name, file in tqdm.tqdm(members, desc=f'checking {path}', unit=' pictures'):
         if name in names:
             raise UserError(f'{name} is twice in {path}: make the archive again')
         try:
             _check_picture(file.read(), size)
-        except (
-            Exception
-        ) as error:  # Pillow's and TensorFlow's decoders raise errors of many kinds on damaged files.
-            reason = one_line(error)
+        except Exception as error:  # Decoders raise errors of many kinds on damaged files.
             raise UserError(
-                f'{name} in {path} is no sound PNG of {size} x {size} pixels ({reason}): make the archive '
-                'again'
+                f'{name} in {path} is no sound PNG of {size} x {size} pixels ({one_line(error)}): make the '
+                'archive again'
             ) from error
         names.add(name)
     if not names:
         raise UserError(f'{path} holds no picture: make the archive again')
     if len(names) != published:
         logging.warning(
-            '%s holds %d pictures, %d are published: the dataset will be those alone',
+            '%s holds %d pictures, %d are published: the dataset will have the former only',
             path,
             len(names),
             published,
         )
 
 
-def _check_end(path):
-    """Raises UserError unless a tar is whole up to the two blocks of zeros that end it."""
+def _check_end(path: str) -> None:
+    """Raises UserError unless a tar file is whole, up to the two blocks of zeros that end it."""
     try:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
@@ -70,7 +70,8 @@ def _check_end(path):
         )
 
 
-def _check_picture(content, size):
+def _check_picture(content: bytes, size: int) -> None:
+    """Raises ValueError, or whatever the decoders do, unless a file is a sound PNG of that size."""
     picture = images.open_picture(io.BytesIO(content))
     if picture.format != 'PNG':
         raise ValueError(f'a file of kind {picture.format}')

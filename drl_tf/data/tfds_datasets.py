@@ -1,8 +1,10 @@
-"""Datasets of tensorflow-datasets: found on disk or prepared there."""
+"""Datasets of tensorflow-datasets: found on disk, or prepared there."""
 
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -11,33 +13,37 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import REMOTE, held
 from drl_tf.config import config
 from drl_tf.data import dataset_table, downloads, emoji, lmdb_files, lsun, tar_archives
+from drl_tf.data.dataset_spec import ByHand
 
-OWN_BUILDERS = {
-    'emoji': emoji.Emoji,
-    'lsun': lsun.Lsun,
-}  # Beside the stock ones: called with config and data_dir.
+# Builders of this package beside the stock ones; they take config and data_dir.
+OWN_BUILDERS: dict[str, Any] = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}
 _REMEDY = 'remove it and prepare it again'
 _OF_FILE_SYSTEMS = (
-    tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
-    tf.errors.PermissionDeniedError, tf.errors.UnauthenticatedError, tf.errors.UnavailableError,
-)  # fmt: skip
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
 
 
 def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
-    """The builder of a dataset that lies complete on disk, where need be after download and preparation.
+    """Returns the builder of a dataset, which it downloads and prepares unless it is on disk.
 
     Args:
       data: resolved, see `dataset_table.resolve`.
 
     Raises:
-      UserError: the dataset is damaged, or is not there and cannot be downloaded (known within seconds) or
-        prepared.
+      UserError: the dataset is damaged; or it is not there, and cannot be downloaded (this fails within
+        seconds) or prepared.
     """
-    spec, name = dataset_table.find_spec(data.dataset), dataset_table.builder_name(data)
+    spec = dataset_table.find_spec(data.dataset)
+    name = dataset_table.builder_name(data)
     try:
         builder = make_builder(name, data.data_dir)
-    except Exception as error:  # Whatever is wrong with the metadata: the parsers raise their own kinds.
+    except Exception as error:  # The parsers of the metadata raise errors of many kinds.
         raise unreadable(f'{name} in --data_dir={data.data_dir}', error) from error
     try:
         is_there = builder.data_path.exists()
@@ -50,8 +56,8 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     return builder
 
 
-def unreadable(place, error):
-    """The `UserError` for a dataset that cannot be read: the file system in the way, or damage."""
+def unreadable(place: str, error: BaseException) -> UserError:
+    """Returns the error to raise for a dataset that cannot be read: it is damaged or out of reach."""
     if REMOTE in place and any(isinstance(each, _OF_FILE_SYSTEMS) for each in _chain(error)):
         return UserError(
             f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name'
@@ -59,23 +65,28 @@ def unreadable(place, error):
     return UserError(f'{place} is damaged ({one_line(error)}): {_REMEDY}')
 
 
-def _chain(error):
-    """An error and those that it was raised for."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and its causes."""
     while error:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def make_builder(name, data_dir):
-    """The builder of a name such as 'lsun/church_outdoor'."""
+def make_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    """Returns a builder.
+
+    Args:
+      name: 'builder' or 'builder/configuration', such as 'lsun/church_outdoor'.
+      data_dir: where datasets are kept; '' for the default of tensorflow-datasets.
+    """
     family, _, configuration = name.partition('/')
     if family in OWN_BUILDERS:
         return OWN_BUILDERS[family](config=configuration or None, data_dir=data_dir or None)
     return tfds.builder(name, data_dir=data_dir or None)
 
 
-def _prepare(builder, name, data):
-    """Has the builder write its dataset; prints what it is, and its licence.
+def _prepare(builder: tfds.core.DatasetBuilder, name: str, data: config.Data) -> None:
+    """Prepares a dataset on disk; prints what it is, and its licence.
 
     Raises:
       UserError: an archive is missing or damaged, or the preparation failed; the message says what to do.
@@ -89,7 +100,7 @@ def _prepare(builder, name, data):
             f'{missing}: prepare it in a local --data_dir, copy {name} from there, and give this one again'
         )
     if data.manual_dir:
-        missing += f', nor all that it is made of in --manual_dir={data.manual_dir}'
+        missing += f', nor are all its archives in --manual_dir={data.manual_dir}'
         _check_manual_dir(builder, data.manual_dir)
     if spec.by_hand:
         _check_by_hand(spec.by_hand, data, missing)
@@ -99,16 +110,16 @@ def _prepare(builder, name, data):
             _write(builder, data.manual_dir, kept, work)
     except UserError as error:
         raise UserError(f'{missing}, and {error}') from error
-    except Exception as error:  # Archives, builders and disks fail in errors of many kinds.
+    except Exception as error:  # Archives, builders and disks raise errors of many kinds.
         raise UserError(
-            f'{missing} and could not be prepared ({one_line(error)}): put that right and run again'
+            f'{missing} and could not be prepared ({one_line(error)}): fix that and run again'
         ) from error
 
 
-def _write(builder, manual_dir, kept, work):
-    """Writes a dataset from its archives: those in `manual_dir`, and downloads, which stay in `kept`.
+def _write(builder: tfds.core.DatasetBuilder, manual_dir: str, kept: str, work: str) -> None:
+    """Writes a dataset from its archives, which are in `manual_dir` or are downloaded to `kept`.
 
-    The builder finds links to all of them in one directory in `work`.
+    The builder gets a directory, in `work`, of links to them.
     """
     for leftover in builder.data_path.parent.glob('incomplete.*'):
         leftover.rmtree()
@@ -122,15 +133,15 @@ def _write(builder, manual_dir, kept, work):
         extract_dir=os.path.join(work, 'extracted'),
         try_download_gcs=False,
     )
-    # These would speak of downloads where there are none.
+    # These would print messages about downloads, of which there are none here.
     builder._log_download_bytes = lambda: None
     builder._log_download_done = lambda: None
     builder.download_and_prepare(download_config=options)
 
 
 @contextlib.contextmanager
-def _emptied(directory):
-    """Context manager: a new directory, in place of what an ended run left there; removed at the end."""
+def _emptied(directory: str) -> Iterator[str]:
+    """Context manager: an empty directory, without what a killed run left there; removed at the end."""
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
     try:
@@ -139,36 +150,33 @@ def _emptied(directory):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _check_manual_dir(builder, manual_dir):
-    """Raises UserError where archives cannot be in a directory: there is none, or it is one of them,
-    unpacked."""
+def _check_manual_dir(builder: tfds.core.DatasetBuilder, manual_dir: str) -> None:
+    """Raises UserError if --manual_dir is missing, or is an unpacked archive itself."""
     if not os.path.isdir(manual_dir):
         raise UserError(
-            f'--manual_dir={manual_dir} is not a directory: give the one of the archives you fetched'
+            f'--manual_dir={manual_dir} is not a directory: give the one with the archives you fetched'
         )
     if isinstance(builder, lsun.Lsun) and os.path.isfile(lmdb_files.file_of(manual_dir)):
         names = ' and '.join(archive.unpacked_name for archive in downloads.wanted(builder))
         raise UserError(
-            f'--manual_dir={manual_dir} is an LMDB itself: give the directory above it, which must hold '
-            f'{names}'
+            f'--manual_dir={manual_dir} is an LMDB itself: give its parent directory, which must hold {names}'
         )
 
 
-def _check_by_hand(archive, data, missing):
-    """Raises UserError where the archive that only the user can make is not there, or not sound."""
+def _check_by_hand(archive: ByHand, data: config.Data, missing: str) -> None:
+    """Raises UserError if the archive that only the user can make is missing or damaged."""
     file = archive.file.format(size=data.image_size)
     path = os.path.join(data.manual_dir, file)
     if not os.path.isfile(path):
         raise UserError(
-            f'{missing}, and its archive is made by hand: make {file} ({archive.source}) in a directory '
-            'DIR, --manual_dir=DIR'
+            f'{missing}, and its archive must be made by hand: make {file} ({archive.source}) in a directory '
+            'DIR, and give --manual_dir=DIR'
         )
     tar_archives.check(path, data.image_size, archive.pictures)
 
 
-def _check_files(builder, split):
-    """Raises UserError when a split or a file of it is not there, or the files are shorter than their
-    examples."""
+def _check_files(builder: tfds.core.DatasetBuilder, split: str) -> None:
+    """Raises UserError if a split or one of its files is missing, or the files are cut off."""
     try:
         info = builder.info.splits[split.split('[')[0]]
         size = sum(path.stat().length for path in info.filepaths)

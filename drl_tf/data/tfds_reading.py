@@ -1,8 +1,9 @@
-"""Reads a dataset of tensorflow-datasets that lies on disk: in order, or shuffled without end."""
+"""Reads a prepared dataset of tensorflow-datasets: in order, or shuffled and endless."""
 
 import math
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,14 +21,14 @@ _BATCH = 256
 
 
 def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
-    """Number of examples in a split."""
+    """Returns the number of examples of a split."""
     return builder.info.splits[split].num_examples
 
 
 def load(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> np.ndarray:
-    """Reads a split, or its first `limit` examples, into memory, cropped and resized.
+    """Reads the images of a split, or its first `limit`, into memory, cropped and resized.
 
     Returns:
       uint8 [N, H, W, C].
@@ -45,7 +46,7 @@ def load(
 def batches(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yields what `load` returns a part at a time, uint8 [n, H, W, C]."""
+    """Yields the images of `load` in parts, uint8 [n, H, W, C]."""
     decoders = tfds.decode.PartialDecoding({'image': True}, decoders={'image': tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
     pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
@@ -59,7 +60,7 @@ def batches(
 
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
-    """The classes of a split in the order of `load`, int32 [N] from 0."""
+    """Returns the classes of a split in the order of `load`, int32 [N] from 0."""
     decoders = tfds.decode.PartialDecoding({'label': True})
     reading = tfds.ReadConfig(try_autocache=False)
     examples = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
@@ -75,24 +76,28 @@ def stream(
     first_step: int,
     rows: slice,
 ) -> tf.data.Dataset:
-    """Reads batches of a split from disk without end, image by image, in an order that depends on (seed,
-    `batch_size`) alone.
+    """Reads endless batches of a split from disk, image by image.
 
-    S strands are read side by side, S the largest power of two that divides the batch size B and is at most
-    16 and at most the number N of images. Strand k has the records from k N // S up to (k + 1) N // S of the
-    split, file after file, and gives the rows from k B / S up to (k + 1) B / S of every batch. Each of its
-    epochs holds all its records once: it takes its files, or parts of files, in a new order, and the records
-    of a file in blocks that are shuffled before they are decoded:
-    tensorflow-datasets has spread the examples over the files at random. Starting late skips whole files, and
-    within one file of each strand records that are not decoded.
+    The order depends on (seed, `batch_size`) alone. S strands are read side by side: S is the largest power
+    of two that divides the batch size B and is at most 16 and at most the number N of images. Strand k has
+    the records from k N // S up to (k + 1) N // S of the split, file after file, and fills the rows from
+    k B / S up to (k + 1) B / S of every batch. Each of its epochs has all its records once. An epoch takes
+    the files of the strand, or parts of files, in a new order, and the records of a file in blocks, which are
+    shuffled before they are decoded; tensorflow-datasets has spread the examples over the files at random.
+    A late start skips whole files, and then, in one file per strand, records without decoding them.
 
     Args:
-      first_step: number of batches already used.
-      rows: which consecutive images of each batch are wanted: only the strands that give them are read, and
-        no others decoded.
+      builder: of the dataset.
+      split: its name.
+      data: resolved, see `dataset_table.resolve`.
+      seed: int below 2^31.
+      batch_size: B.
+      first_step: number of batches that were used before.
+      rows: which consecutive images of each batch to return; only the strands that fill them are read, and
+        only these images are decoded.
 
     Returns:
-      Dataset of uint8 [H, W, C] and classes, int32 [] from 0 (0 where the model has no classes).
+      Dataset of images, uint8 [H, W, C], and classes, int32 [] from 0 (0 if the model has no classes).
 
     Raises:
       UserError: the files are not TFRecords.
@@ -102,13 +107,16 @@ def stream(
             f'{builder.data_path} must hold TFRecord files: prepare it with `tfds build '
             '--file_format=tfrecord`'
         )
-    features, files = builder.info.features, builder.info.splits[split].file_instructions
+    features = builder.info.features
+    files = builder.info.splits[split].file_instructions
     strands = math.gcd(batch_size, min(_MOST_STRANDS, 1 << count(builder, split).bit_length() - 1))
-    share, wanted = batch_size // strands, range(batch_size)[rows]
+    share = batch_size // strands
+    wanted = range(batch_size)[rows]
     read = range(wanted[0] // share, wanted[-1] // share + 1)
-    skipped, num_read = wanted[0] - read[0] * share, len(read) * share
+    skipped = wanted[0] - read[0] * share
+    num_read = len(read) * share
 
-    def decode(record):
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = features.deserialize_example(record, decoders={'image': tfds.decode.SkipDecoding()})
         label = tf.cast(example['label'], tf.int32) if data.num_classes else 0
         return _image(example, builder, data), label
@@ -121,54 +129,54 @@ def stream(
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _image(example, builder, data):
-    """The image of an example whose picture is still encoded, uint8 [H, W, C]."""
+def _image(example: dict[str, tf.Tensor], builder: tfds.core.DatasetBuilder, data: config.Data) -> tf.Tensor:
+    """Decodes, crops and resizes the picture of an example, uint8 [H, W, C]."""
     shape = builder.info.features['image'].shape
     return images.crop_and_resize(tf.ensure_shape(images.decode(example['image'], shape[-1]), shape), data)
 
 
-def _shuffled_records(files, strand, strands, seed, first):
-    """Dataset of the serialised examples of a strand, int64 [], from its position `first` on; all strands
-    together have `files`."""
+def _shuffled_records(
+    files: list[Any], strand: tf.Tensor, strands: int, seed: int, first: int
+) -> tf.data.Dataset:
+    """Returns the serialised examples of a strand from its position `first` on, string []."""
     names, skips, lengths = _parts_of_files(files, strand, strands)
     epoch_length = tf.reduce_sum(lengths)
     strand_seed = noise.fold(noise.root(seed, noise.DATA_ORDER), strand)
 
-    def read_file(epoch, file):
+    def read_file(epoch: tf.Tensor, file: tf.Tensor) -> tf.data.Dataset:
         records = tf.data.TFRecordDataset(names[file]).skip(skips[file]).take(lengths[file])
         blocks = records.batch(RECORDS_SHUFFLED // strands).enumerate()
         return blocks.map(lambda block, part: _shuffle(part, strand_seed, epoch, file, block)).unbatch()
 
-    def read_epoch(epoch):
+    def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         start = tf.maximum(first - epoch * epoch_length, 0)
         order = _shuffle(tf.range(tf.size(names)), strand_seed, epoch)
-        left = tf.cumsum(tf.gather(lengths, order)) > start
-        passed = tf.reduce_sum(tf.gather(lengths, order[~left]))
-        return (
-            tf.data.Dataset.from_tensor_slices(order[left])
-            .flat_map(lambda file: read_file(epoch, file))
-            .skip(start - passed)
-        )
+        is_left = tf.cumsum(tf.gather(lengths, order)) > start
+        passed = tf.reduce_sum(tf.gather(lengths, order[~is_left]))
+        remaining = tf.data.Dataset.from_tensor_slices(order[is_left])
+        return remaining.flat_map(lambda file: read_file(epoch, file)).skip(start - passed)
 
     return tf.data.Dataset.counter(first // epoch_length).flat_map(read_epoch)
 
 
-def _parts_of_files(files, strand, strands):
-    """The parts of `files` that make a strand: their names, string [n], and how many records to skip and to
-    take, int64 [n]."""
+def _parts_of_files(
+    files: list[Any], strand: tf.Tensor, strands: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the parts of `files` that make up a strand.
+
+    Returns:
+      Names, string [n], and how many records to skip and to take in each, int64 [n].
+    """
     names = tf.constant([file.filename for file in files])
-    skips, lengths = (
-        tf.constant([getattr(file, part) for file in files], tf.int64) for part in ('skip', 'take')
-    )
+    skips = tf.constant([file.skip for file in files], tf.int64)
+    lengths = tf.constant([file.take for file in files], tf.int64)
     ends = tf.cumsum(lengths)
     starts = ends - lengths
-    first, last = (
-        tf.maximum(starts, ends[-1] * strand // strands),
-        tf.minimum(ends, ends[-1] * (strand + 1) // strands),
-    )
+    first = tf.maximum(starts, ends[-1] * strand // strands)
+    last = tf.minimum(ends, ends[-1] * (strand + 1) // strands)
     some = first < last
     return names[some], (skips + first - starts)[some], (last - first)[some]
 
 
-def _shuffle(values, seed, *numbers):
+def _shuffle(values: tf.Tensor, seed: tf.Tensor, *numbers: Any) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(values, noise.fold(seed, *numbers))

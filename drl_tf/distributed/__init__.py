@@ -1,1 +1,1 @@
-"""Devices and workers: strategies, clusters, and what several processes of one run tell each other."""
+"""Devices and workers: strategies, clusters, and messages between the processes of one run."""

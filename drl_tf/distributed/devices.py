@@ -1,4 +1,4 @@
-"""What the hardware offers: strategy, precision, compilation. The one place where these are chosen."""
+"""Chooses strategy, precision and compilation by the hardware. Nothing else in the package does."""
 
 import faulthandler
 import functools
@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import sys
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,24 +20,28 @@ from drl_tf.distributed import cluster
 from drl_tf.distributed.rendezvous import gather, interruptible, reached
 
 _CPUINFO = pathlib.Path('/proc/cpuinfo')
-GATHERING_SECONDS, _JOINING_SECONDS, _HEARTBEAT_SECONDS = 900, 120, 30
+GATHERING_SECONDS = 900
+_JOINING_SECONDS = 120
+_HEARTBEAT_SECONDS = 30
 _CONNECTING_SECONDS = 10
-_chosen = []
+_chosen: list[tf.distribute.Strategy] = []
 
 
-def set_up(deterministic, devices=None):
-    """Chooses the strategy, before any operation of TensorFlow, and what it needs of GPUs.
+def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
+    """Configures the GPUs and chooses the strategy. Call it before any TensorFlow operation.
 
-    GPU memory is taken as it is needed instead of all at once; where asked to, no kernel that varies is used.
+    GPU memory then grows as needed instead of being taken at once.
 
     Args:
-      deterministic: whether only such kernels are used.
-      devices: a `cluster.Devices`; its defaults where None.
+      deterministic: whether TensorFlow uses deterministic kernels only.
+      devices: the devices that the flags ask for; defaults if None.
 
     Raises:
-      UserError: the devices that were asked for are not there.
+      UserError: the TPU is unknown or cannot be reached.
+      WorkerLost: the workers do not connect in time.
     """
-    wanted = cluster.chosen(devices := devices or cluster.Devices())
+    devices = devices or cluster.Devices()
+    wanted = cluster.chosen(devices)
     for gpu in tf.config.list_physical_devices('GPU'):
         tf.config.experimental.set_memory_growth(gpu, True)
     if deterministic:
@@ -45,8 +50,14 @@ def set_up(deterministic, devices=None):
 
 
 @functools.cache
-def created(wanted, devices, workers):
-    """A strategy, made once in a process."""
+def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> tf.distribute.Strategy:
+    """Returns the strategy; it is created once per process.
+
+    Args:
+      wanted: what `cluster.chosen` returned.
+      devices: the devices that the flags ask for.
+      workers: of TF_CONFIG.
+    """
     if wanted == 'tpu':
         return _tpu(devices)
     if wanted == 'multi_worker':
@@ -54,30 +65,29 @@ def created(wanted, devices, workers):
     gpus = tf.config.list_physical_devices('GPU')
     if wanted == 'mirrored' or (wanted == 'auto' and len(gpus) > 1):
         kind = 'GPU' if gpus else 'CPU'
-        return tf.distribute.MirroredStrategy(
-            [device.name for device in tf.config.list_logical_devices(kind)]
-        )
+        names = [device.name for device in tf.config.list_logical_devices(kind)]
+        return tf.distribute.MirroredStrategy(names)
     if wanted == 'auto' and tf.config.list_physical_devices('TPU'):
-        logging.warning('this machine has a TPU, which is not used in full: --tpu=local')
+        logging.warning('only a part of the TPU of this machine is used: give --tpu=local to use all of it')
     return tf.distribute.get_strategy()
 
 
-def _tpu(devices):
-    """`TPUStrategy` over all cores of a TPU, which is connected to and initialised."""
-    place = ''.join(
-        f' --{name}={value}' for name in ('tpu_zone', 'gcp_project') if (value := getattr(devices, name))
-    )
-    named = f'--tpu={devices.tpu}{place}'
+def _tpu(devices: cluster.Devices) -> tf.distribute.Strategy:
+    """Connects to a TPU, initialises it and returns a `TPUStrategy` over all its cores."""
+    named = f'--tpu={devices.tpu}'
+    for name in ('tpu_zone', 'gcp_project'):
+        if value := getattr(devices, name):
+            named += f' --{name}={value}'
     print(f'connecting to {named}', file=sys.stderr, flush=True)
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             devices.tpu, devices.tpu_zone or None, devices.gcp_project or None
         )
-        jobs = resolver.cluster_spec().as_dict()  # Here alone is a name looked up.
-    except Exception as error:  # The client of Google Cloud raises errors of many kinds.
+        jobs = resolver.cluster_spec().as_dict()  # Looks the name up.
+    except Exception as error:  # The Google Cloud client raises errors of many kinds.
         if 'Google API client' in str(error):
             raise UserError(
-                f"{named} is a name, and to look it up takes Google's client: pip install 'drl_tf[tpu]'"
+                f"{named}: looking up a name needs Google's API client: pip install 'drl_tf[tpu]'"
             ) from error
         raise UserError(
             f'{named} is not known ({one_line(error)}): see `gcloud compute tpus list`'
@@ -89,49 +99,46 @@ def _tpu(devices):
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise UserError(
-            f'{named} cannot be used ({one_line(error)}): see that it runs and can be reached'
+            f'{named} cannot be used ({one_line(error)}): check that it is running and can be reached'
         ) from error
 
 
-def _check_reached(named, addresses):
-    """Raises UserError where nothing listens at an address; TensorFlow would try without end."""
+def _check_reached(named: str, addresses: list[str]) -> None:
+    """Raises UserError if nothing listens at an address; TensorFlow would keep trying for ever."""
     for address in addresses:
         try:
             reached(address, _CONNECTING_SECONDS).close()
         except (OSError, OverflowError, ValueError) as error:
             raise UserError(
-                f'{named} cannot be reached at {address} ({one_line(error)}): see that it runs, and the '
-                'address'
+                f'{named} cannot be reached at {address} ({one_line(error)}): see that it runs, and '
+                'check the address'
             ) from error
 
 
-def _multi_worker(workers):
-    """`MultiWorkerMirroredStrategy`, once all workers are there; a worker that is gone is noticed within
-    seconds.
-
-    (TensorFlow has no public way to set these times. Its servers also take SIGTERM for themselves: that is
-    undone. While they find each other no code of Python runs in this process, so that it is `faulthandler`
-    that bounds it.)
-    """
-    mine, others = (
-        f'worker {workers.index} ({workers.addresses[workers.index]})',
-        f'{workers.count} workers at {", ".join(workers.addresses)}',
+def _multi_worker(workers: cluster.Workers) -> tf.distribute.Strategy:
+    """Waits for all workers and returns a `MultiWorkerMirroredStrategy` that soon notices a lost one."""
+    mine = f'worker {workers.index} ({workers.addresses[workers.index]})'
+    everyone = f'{workers.count} workers at {", ".join(workers.addresses)}'
+    print(
+        f'waiting for {everyone}, at most {GATHERING_SECONDS} s; this is {mine}', file=sys.stderr, flush=True
     )
-    print(f'waiting for {others}, {GATHERING_SECONDS} s at most; this is {mine}', file=sys.stderr, flush=True)
     try:
-        with interruptible(others):
+        with interruptible(everyone):
             gather(workers, GATHERING_SECONDS)
         return _joined(workers)
     except (tf.errors.OpError, RuntimeError, OSError) as error:
         raise WorkerLost(
-            f'{cluster.TF_CONFIG}: {mine} does not get together with the others of {others} '
-            f'({one_line(error)}): see that its port is '
-            f'free, and that all of them are started within {GATHERING_SECONDS} s'
+            f'{cluster.TF_CONFIG}: {mine} could not connect to the others of {everyone} ({one_line(error)}): '
+            f'check that its port is free, and start all of them within {GATHERING_SECONDS} s'
         ) from error
 
 
-def _joined(workers):
-    """The strategy of workers that are all there."""
+def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
+    """Returns the strategy, once all workers are there.
+
+    TensorFlow has no public way to set these time limits. While its workers connect, no Python code runs in
+    this process, so `faulthandler` enforces the limit. Its server handles SIGTERM itself; that is undone.
+    """
     context.context().configure_coordination_service(
         service_type='standalone',
         service_leader=f'/job:{workers.jobs[0][0]}/replica:0/task:0',
@@ -141,7 +148,7 @@ def _joined(workers):
             coordination_config_pb2.CoordinatedJob(name=name, num_tasks=count) for name, count in workers.jobs
         ],
     )
-    faulthandler.dump_traceback_later(2 * _JOINING_SECONDS, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(2 * _JOINING_SECONDS, exit=True, file=sys.__stderr__ or 2)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     finally:
@@ -149,36 +156,38 @@ def _joined(workers):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def surroundings(deterministic):
-    """What the bits of a run depend on besides its seed and architecture: {what: value}, ready for JSON."""
+def surroundings(deterministic: bool) -> dict[str, Any]:
+    """Returns what the bits of a run depend on besides seed and architecture: {what: value}, JSON-ready."""
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         'deterministic': deterministic,
         'device': _device(),
         'replicas': strategy().num_replicas_in_sync,
-        'threads of an operation': tf.config.threading.get_intra_op_parallelism_threads()
-        or len(os.sched_getaffinity(0)),
+        'threads of an operation': threads or len(os.sched_getaffinity(0)),
         'jit_compile': jit_compile(),
         'tensorflow': tf.__version__,
         'keras': keras.__version__,
     }
 
 
-def _device():
-    """Name of the accelerators, or of the processor where there are none."""
+def _device() -> str:
+    """Returns the names of the accelerators, or of the processor if there are none."""
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:
-        return ', '.join(
-            sorted({tf.config.experimental.get_device_details(gpu).get('device_name', 'GPU') for gpu in gpus})
-        )
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        return ', '.join(sorted({detail.get('device_name', 'GPU') for detail in details}))
     if on_tpu():
         return 'TPU'
     named = re.search(r'model name\s*:\s*(.+)', _cpuinfo())
     return named.group(1) if named else 'CPU'
 
 
-def count(wanted):
-    """How many devices would train together under what `cluster.chosen` returns, as this machine and
-    TF_CONFIG tell; not of a TPU."""
+def count(wanted: str) -> int:
+    """Returns how many devices would train together, judging by this machine and TF_CONFIG; not for a TPU.
+
+    Args:
+      wanted: what `cluster.chosen` returned.
+    """
     gpus = len(tf.config.list_physical_devices('GPU'))
     if wanted == 'one':
         return 1
@@ -187,44 +196,49 @@ def count(wanted):
     return cluster.workers().count * max(1, gpus)
 
 
-def strategy():
-    """The strategy that `set_up` chose; the default one of one device where nothing was."""
+def strategy() -> tf.distribute.Strategy:
+    """Returns the strategy that `set_up` chose; TensorFlow's default, one device, before that."""
     return _chosen[0] if _chosen else tf.distribute.get_strategy()
 
 
-def on_tpu():
-    """Whether the strategy is that of a TPU, or there is one in this machine."""
+def on_tpu() -> bool:
+    """Returns whether the strategy is a TPU's, or this machine has a TPU."""
     return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 
-def jit_compile():
-    """Whether XLA helps: it does on GPU and TPU, and slows the Langevin loop on CPU. It does not compile what
-    several workers sum."""
+def jit_compile() -> bool:
+    """Returns whether to use XLA: on GPU and TPU. On CPU it slows the Langevin loop down.
+
+    XLA cannot compile sums over several workers.
+    """
     if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return False
     return bool(tf.config.list_physical_devices('GPU')) or on_tpu()
 
 
-def resolve_precision(precision, for_tpu=False):
-    """Turns 'auto' into 'bfloat16' where the hardware, or a TPU that is not there yet, computes in it,
-    'float32' elsewhere."""
+def resolve_precision(precision: str, for_tpu: bool = False) -> str:
+    """Resolves 'auto' to 'bfloat16' if the hardware computes in it, and to 'float32' otherwise.
+
+    Args:
+      precision: 'auto', 'float32' or 'bfloat16'.
+      for_tpu: whether the hardware is a TPU that is not connected yet.
+    """
     if precision != 'auto':
         return precision
     return 'bfloat16' if _has_bfloat16(for_tpu) else 'float32'
 
 
-def _has_bfloat16(for_tpu):
+def _has_bfloat16(for_tpu: bool) -> bool:
     if for_tpu or on_tpu():
         return True
     gpus = tf.config.list_physical_devices('GPU')
     if gpus:
-        capabilities = (
-            tf.config.experimental.get_device_details(gpu).get('compute_capability') for gpu in gpus
-        )
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        capabilities = [detail.get('compute_capability') for detail in details]
         return all(capability is not None and capability >= (8, 0) for capability in capabilities)
     flags = _cpuinfo().split()
     return 'avx512_bf16' in flags or 'amx_bf16' in flags
 
 
-def _cpuinfo():
+def _cpuinfo() -> str:
     return _CPUINFO.read_text(encoding='utf-8') if _CPUINFO.exists() else ''

@@ -1,31 +1,38 @@
-"""Waits until all workers of a run are there. TensorFlow's own rendezvous ignores signals, and the chief's
-never times out."""
+"""Waits until all workers of a run are there.
+
+TensorFlow's own rendezvous ignores signals, and the chief's never times out.
+"""
 
 import contextlib
 import hashlib
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from types import FrameType
 
 from drl_tf.base.errors import Interrupted
+from drl_tf.distributed.cluster import Workers
 
 _ALL_THERE = b'all are there\n'
-_RETRY_SECONDS, _GREETING_SECONDS = 0.5, 5
+_RETRY_SECONDS = 0.5
+_GREETING_SECONDS = 5
 
 
-def gather(workers, seconds):
+def gather(workers: Workers, seconds: float) -> None:
     """Returns once all workers of a cluster are there.
 
-    The chief listens at its address; the others connect to it and say who they are. Once all have, each is
-    told. Whoever else connects, such as a probe, is sent away; a worker that ended while it waited may come
-    again. All ports are free when it returns.
+    The chief listens at its address; the others connect to it and identify themselves. Once all have, the
+    chief tells each. It closes any other connection, such as a probe's. A worker that ended while it waited
+    may connect again. All ports are free again on return.
 
     Args:
-      workers: a `cluster.Workers`.
-      seconds: how long at most.
+      workers: the cluster, as this worker sees it.
+      seconds: time limit.
 
     Raises:
-      OSError: the port of this worker cannot be had; `TimeoutError`, one of them, names who is missing.
+      OSError: the port of this worker is taken.
+      TimeoutError: a worker is missing; the message names it.
     """
     end = time.monotonic() + seconds
     with listening(workers.addresses[workers.index]) as server:
@@ -35,18 +42,21 @@ def gather(workers, seconds):
             _receive_others(workers, server, end)
 
 
-def reached(address, seconds):
-    """A connection to `host:port`, to be closed; raises OSError where there is none in time."""
+def reached(address: str, seconds: float) -> socket.socket:
+    """Connects to `host:port`; raises OSError if that fails or takes longer than `seconds`."""
     host, _, port = address.rpartition(':')
     return socket.create_connection((host.strip('[]'), int(port)), timeout=seconds)
 
 
 @contextlib.contextmanager
-def interruptible(what):
-    """Has SIGTERM and SIGINT raise `Interrupted` within the block; afterwards they do what they did
-    before."""
+def interruptible(what: str) -> Iterator[None]:
+    """Context manager: SIGTERM and SIGINT raise `Interrupted`; their former handlers return afterwards.
 
-    def interrupt(number, frame):
+    Args:
+      what: is waited for, for the message.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f'{signal.Signals(number).name} came while waiting for {what}', number)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -57,20 +67,20 @@ def interruptible(what):
             signal.signal(number, handler)
 
 
-def listening(address):
-    """A server at the port of `host:port`."""
+def listening(address: str) -> socket.socket:
+    """Listens at the port of `host:port`, over IPv4 and, where the machine has it, IPv6."""
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     return socket.create_server(('', int(address.rpartition(':')[2])), family=family, dualstack_ipv6=dual)
 
 
-def greeting(workers, index):
-    """What a worker says to the chief: which it is of which cluster, bytes of one length."""
+def greeting(workers: Workers, index: int) -> bytes:
+    """Returns the 32 bytes by which worker `index` of a cluster identifies itself to the chief."""
     return hashlib.sha256(repr((workers.addresses, workers.jobs, index)).encode()).digest()
 
 
-def _report_to_chief(workers, end):
-    """Returns once the chief said that all are there; tries until it is reached."""
+def _report_to_chief(workers: Workers, end: float) -> None:
+    """Connects to the chief, again and again, and returns once it says that all are there."""
     last = None
     while time.monotonic() < end:
         try:
@@ -82,12 +92,14 @@ def _report_to_chief(workers, end):
         except OSError as error:
             last = error
         time.sleep(min(_RETRY_SECONDS, _left(end)))
-    raise TimeoutError(f'the chief at {workers.addresses[0]} has not called' + (f': {last}' if last else ''))
+    reason = f': {last}' if last else ''
+    raise TimeoutError(f'the chief at {workers.addresses[0]} has not called{reason}')
 
 
-def _receive_others(workers, server, end):
-    """Returns once all others are connected at the same time, and told so."""
-    expected, there = {greeting(workers, index): index for index in range(1, workers.count)}, {}
+def _receive_others(workers: Workers, server: socket.socket, end: float) -> None:
+    """Returns once all other workers are connected at the same time, and were told so."""
+    expected = {greeting(workers, index): index for index in range(1, workers.count)}
+    there: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         while len(there) < len(expected):
             server.settimeout(_left(end))
@@ -95,7 +107,7 @@ def _receive_others(workers, server, end):
                 connection = stack.enter_context(server.accept()[0])
             except TimeoutError as error:
                 missing = ', '.join(
-                    address for index, address in enumerate(workers.addresses) if index and index not in there
+                    workers.addresses[index] for index in expected.values() if index not in there
                 )
                 raise TimeoutError(f'nothing heard from {missing}') from error
             index = expected.get(_said(connection))
@@ -106,20 +118,21 @@ def _receive_others(workers, server, end):
             there = {index: connection for index, connection in there.items() if _is_open(connection)}
         for connection in there.values():
             connection.sendall(_ALL_THERE)
-        for connection in there.values():  # They close first, so that nothing lingers at the chief's port.
+        for connection in there.values():  # The others close first, so that the chief's port is free at once.
             connection.settimeout(_GREETING_SECONDS)
             connection.recv(1)
 
 
-def _said(connection):
-    """The greeting on a connection, or less."""
+def _said(connection: socket.socket) -> bytes:
+    """Returns the greeting on a connection, or fewer bytes."""
     connection.settimeout(_GREETING_SECONDS)
     with contextlib.suppress(OSError):
         return connection.recv(hashlib.sha256().digest_size, socket.MSG_WAITALL)
+    return b''
 
 
-def _is_open(connection):
-    """Whether who waits at the other end is still there."""
+def _is_open(connection: socket.socket) -> bool:
+    """Returns whether the worker at the other end is still connected."""
     connection.setblocking(False)
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))
@@ -131,6 +144,6 @@ def _is_open(connection):
         connection.settimeout(_GREETING_SECONDS)
 
 
-def _left(end):
-    """Seconds until the end, a little where it is over."""
+def _left(end: float) -> float:
+    """Returns the seconds left, and a little more than 0 when the time is over."""
     return max(end - time.monotonic(), 0.01)

@@ -1,4 +1,7 @@
-"""What is computed of many images, such as their features, by all replicas of all workers at once."""
+"""Spreads a computation on many images, such as their features, over the replicas of all workers."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -6,35 +9,37 @@ import tensorflow as tf
 from drl_tf.distributed import cluster, devices, workers
 
 _MOST_BYTES = 2**24
+Run = Callable[[np.ndarray], tuple[Any, ...]]
 
 
-def replicas():
-    """How many devices of this process take part; of a TPU, which cannot resize images with antialiasing, its
-    host alone."""
+def replicas() -> int:
+    """Returns how many devices of this process take part.
+
+    A TPU cannot resize images with antialiasing: there its host alone takes part.
+    """
     strategy = devices.strategy()
-    return (
-        1
-        if isinstance(strategy, tf.distribute.TPUStrategy)
-        else strategy.num_replicas_in_sync // cluster.workers().count
-    )
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return 1
+    return strategy.num_replicas_in_sync // cluster.workers().count
 
 
-def over_replicas(function):
-    """Has each replica of this process take its part of the images.
+def over_replicas(function: Run) -> Run:
+    """Splits the images among the replicas of this process.
 
     Args:
-      function: callable, uint8 [n, H, W, C] -> a tuple of tensors [n, ...], or None in their place; of
-        TensorFlow's operations alone.
+      function: callable, uint8 [n, H, W, C] -> a tuple of tensors [n, ...], or None in their place; it uses
+        TensorFlow operations only.
 
     Returns:
-      A callable, as `function`.
+      A callable like `function`.
     """
-    strategy, count = devices.strategy(), replicas()
+    strategy = devices.strategy()
+    count = replicas()
     if count == 1:
         return function
     shared = tf.function(lambda parts: strategy.run(function, (parts,)), autograph=False)
 
-    def run(images):
+    def run(images: np.ndarray) -> tuple[Any, ...]:
         results = shared(workers.of_each(strategy, np.split(_padded(images, count), count)))
         local = [
             result if result is None else tf.concat(strategy.experimental_local_results(result), 0)
@@ -46,38 +51,42 @@ def over_replicas(function):
 
 
 class OverWorkers:
-    """Has each worker take its part of the images that the chief has.
+    """Splits the images that the chief has among all workers.
 
     Args:
       run: callable, uint8 [n, H, W, C] -> a tuple of float32 arrays [n, ...], or None in their place.
+
+    Example:
+      spread = OverWorkers(features)
+      spread.led(lambda: [spread.run(images) for images in batches])  # On all workers.
     """
 
-    def __init__(self, run):
-        self._run, self._leads, self._failed = run, False, False
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._leads = False
+        self._failed = False
 
-    def led(self, function):
+    def led(self, function: Callable[[], Any]) -> Any:
         """Runs on the chief; each `run` inside it executes on all workers. All of them call this."""
         if workers.count() == 1:
             return function()
-        return (
-            workers.by_chief(lambda: self._lead(function))
-            if workers.is_chief()
-            else workers.everywhere(self._follow)
-        )
+        if workers.is_chief():
+            return workers.by_chief(lambda: self._lead(function))
+        return workers.everywhere(self._follow)
 
-    def run(self, images):
-        """As the callable itself."""
+    def run(self, images: np.ndarray) -> tuple[Any, ...]:
+        """Calls the `run` of the constructor: on all workers inside `led`, in this process otherwise."""
         if not self._leads:
             return self._run(images)
         with workers.together():
             size = max(1, _MOST_BYTES // images[0].nbytes)
-            results = zip(
-                *(self._shared(images[i : i + size]) for i in range(0, len(images), size)), strict=True
-            )
-        return tuple(None if parts[0] is None else np.concatenate(parts) for parts in results)
+            parts = [self._shared(images[first : first + size]) for first in range(0, len(images), size)]
+        results = zip(*parts, strict=True)
+        return tuple(None if arrays[0] is None else np.concatenate(arrays) for arrays in results)
 
-    def _lead(self, function):
-        self._leads, self._failed = True, False
+    def _lead(self, function: Callable[[], Any]) -> Any:
+        self._leads = True
+        self._failed = False
         try:
             result = function()
         except workers.CARRIED:
@@ -89,17 +98,19 @@ class OverWorkers:
         self._end()
         return result
 
-    def _end(self):
+    def _end(self) -> None:
+        """Tells the other workers that no more images come."""
         with workers.together():
             self._shared(None)
 
-    def _follow(self):
+    def _follow(self) -> None:
         while self._shared(None) is not None:
             pass
 
-    def _shared(self, images):
-        """What `run` returns to all for the chief's images; for None, None."""
-        images, count = workers.told_array(images), workers.count()
+    def _shared(self, images: np.ndarray | None) -> Any:
+        """Returns what `run` gives for the chief's images, on all workers; None if the chief gives None."""
+        images = workers.told_array(images)
+        count = workers.count()
         if images is None:
             return None
         mine = np.split(_padded(images, count), count)[cluster.workers().index]
@@ -111,6 +122,7 @@ class OverWorkers:
         return tuple(None if part is None else workers.stacked(part)[: len(images)] for part in results)
 
 
-def _padded(images, count):
-    """The images, the last of them again and again up to a multiple of a number."""
-    return images[np.minimum(np.arange(-(-len(images) // count) * count), len(images) - 1)]
+def _padded(images: np.ndarray, count: int) -> np.ndarray:
+    """Repeats the last image until the number of images is a multiple of `count`."""
+    total = -(-len(images) // count) * count
+    return images[np.minimum(np.arange(total), len(images) - 1)]

@@ -1,7 +1,6 @@
-"""What the workers of one run say to each other. All run the same code; the first of them, the chief, alone
-writes.
+"""Messages between the workers of one run. All run the same code; only the first, the chief, writes files.
 
-Each function is called by all workers at the same point of the program. With one worker each costs nothing.
+All workers call each function here at the same point of the program. With one worker it costs nothing.
 """
 
 import contextlib
@@ -9,6 +8,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,63 +26,67 @@ _LOST = (
     tf.errors.InternalError,
     tf.errors.UnknownError,
 )
-CARRIED = (UserError, DivergenceError, Interrupted, OSError)
-_by_itself = []
+CARRIED = (UserError, DivergenceError, Interrupted, OSError)  # Errors that one worker passes on to all.
+_by_itself: list[bool] = []
 
 
-def count():
-    """How many workers there are; 1 within what the chief does by itself."""
+def count() -> int:
+    """Returns the number of workers; 1 inside `by_chief`."""
     is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return cluster.workers().count if is_shared and not _by_itself else 1
 
 
-def is_chief():
+def is_chief() -> bool:
     return count() == 1 or cluster.workers().index == 0
 
 
-def exchange(value):
-    """What each worker says, a list in their order; each value is ready for JSON."""
+def exchange(value: Any) -> list[Any]:
+    """Returns the JSON-ready values of all workers, in their order."""
     if count() == 1:
         return [value]
     text = json.dumps(value).encode()
-    sizes = _rows(np.float32([len(text)]))[:, 0].astype(int)
+    sizes = _rows(np.array([len(text)], np.float32))[:, 0].astype(int)
     padded = np.zeros(2 ** int(sizes.max()).bit_length(), np.float32)
     padded[: len(text)] = list(text)
-    return [
-        json.loads(bytes(row[:size].astype(np.uint8))) for row, size in zip(_rows(padded), sizes, strict=True)
-    ]
+    rows = zip(_rows(padded), sizes, strict=True)
+    return [json.loads(bytes(row[:size].astype(np.uint8))) for row, size in rows]
 
 
-def _rows(mine):
-    """The vectors of all workers, float32 [workers, n]."""
+def _rows(mine: np.ndarray) -> np.ndarray:
+    """Returns the vectors of all workers, float32 [workers, n]."""
     strategy = devices.strategy()
     rows = _gathered(of_each(strategy, [mine[None]]))
     return rows.numpy()[:: strategy.num_replicas_in_sync // count()]
 
 
-def everywhere(function):
-    """What a function returns to this worker; where it fails on any, with one of `CARRIED`, all raise its
-    error."""
+def everywhere(function: Callable[[], Any]) -> Any:
+    """Runs a function on every worker and returns its result there.
+
+    If it raises one of `CARRIED` on any worker, all raise that error.
+    """
     if count() == 1:
         return function()
-    result = mine = None
+    result = None
+    mine = None
     try:
         result = function()
     except CARRIED as error:
         mine = error
-    failures = [failure for failure in exchange(_told(mine)) if failure]
+    failures = [failure for failure in exchange(_as_json(mine)) if failure]
     if mine:
         raise mine
     if failures:
-        raise _as_error(*failures[0])
+        raise _from_json(*failures[0])
     return result
 
 
-def by_chief(function):
-    """What a function returns to the chief, which alone runs it; None elsewhere. Where it fails, all raise
-    its error."""
+def by_chief(function: Callable[[], Any]) -> Any:
+    """Runs a function on the chief and returns its result there, None elsewhere.
 
-    def alone():
+    If it raises one of `CARRIED`, all workers raise that error.
+    """
+
+    def alone() -> Any:
         with _alone(True):
             return function()
 
@@ -91,7 +96,7 @@ def by_chief(function):
 
 
 @contextlib.contextmanager
-def _alone(is_alone):
+def _alone(is_alone: bool) -> Iterator[None]:
     """Context manager: the chief works alone (True) or with all workers."""
     before = list(_by_itself)
     _by_itself[:] = [True] if is_alone else []
@@ -101,56 +106,69 @@ def _alone(is_alone):
         _by_itself[:] = before
 
 
-def together():
-    """Re-enables collectives inside `by_chief`."""
+def together() -> contextlib.AbstractContextManager[None]:
+    """Context manager: re-enables collectives inside `by_chief`."""
     return _alone(False)
 
 
-def told_array(array):
-    """The chief's array, uint8, or None, told to all; the others give None."""
+def told_array(array: np.ndarray | None) -> np.ndarray | None:
+    """Sends the chief's uint8 array, or None, to all workers and returns it; the others pass None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None
-    strategy, values = devices.strategy(), np.zeros(shape, np.float32) if array is None else np.float32(array)
-    mine = [values, *[tf.zeros(shape)] * (strategy.num_replicas_in_sync // count() - 1)]
+    strategy = devices.strategy()
+    values = np.zeros(shape, np.float32) if array is None else array.astype(np.float32)
+    other_replicas = strategy.num_replicas_in_sync // count() - 1
+    mine = [values, *[tf.zeros(shape)] * other_replicas]
     return _summed(of_each(strategy, mine)).numpy().astype(np.uint8)
 
 
-def stacked(array):
-    """The arrays of all workers, of one shape [n, ...] and float32, as one [workers n, ...]."""
+def stacked(array: np.ndarray) -> np.ndarray:
+    """Concatenates the arrays of all workers, float32 and of the same shape [n, ...], to [workers n, ...]."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
-def told_by_chief(function):
-    """What a function, which the chief alone runs, returns, told to all; it is ready for JSON."""
+def told_by_chief(function: Callable[[], Any]) -> Any:
+    """Runs a function on the chief and returns its JSON-ready result on all workers."""
     result = by_chief(function)
     return exchange(result)[0] if count() > 1 else result
 
 
 class OnChief:
-    """An object that the chief alone has: all workers call its methods together, the chief runs them, and all
-    get what it returns, which is ready for JSON, or its error.
+    """An object that exists on the chief only, and whose methods all workers can call.
+
+    All workers call a method together, the chief runs it, and all get its JSON-ready result, or its error.
 
     Args:
-      make: callable that makes the object.
+      make: callable that makes the object, on the chief.
+
+    Example:
+      run = OnChief(lambda: Run(workdir))
+      run.has_weights()
     """
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._held = by_chief(make)
 
-    def __getattr__(self, method):
+    def __getattr__(self, method: str) -> Callable[..., Any]:
         return lambda *arguments: told_by_chief(lambda: getattr(self._held, method)(*arguments))
 
 
-def chief_first(function):
-    """Has the chief run a function, then the others, which find done what is done once."""
+def chief_first(function: Callable[[], Any]) -> None:
+    """Runs a function on the chief, then on the others, which find its one-time work done."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
 
-def check_alike(*groups):
-    """Raises UserError where the options of a worker, dicts ready for JSON, are not the chief's; its own
-    places may be."""
+def check_alike(*groups: dict[str, Any]) -> None:
+    """Checks that every worker has the chief's options, except its own data directories.
+
+    Args:
+      groups: JSON-ready dicts of options, which may hold further dicts.
+
+    Raises:
+      UserError: a worker has other options.
+    """
     options = json.loads(json.dumps(_flat(groups)))
     chiefs = exchange(options)[0]
     other = [
@@ -159,7 +177,7 @@ def check_alike(*groups):
         if value != chiefs.get(name)
     ]
 
-    def check():
+    def check() -> None:
         if other:
             raise UserError(
                 f'worker {cluster.workers().index} has other options than the chief: {"; ".join(other)}'
@@ -168,9 +186,8 @@ def check_alike(*groups):
     everywhere(check)
 
 
-def _flat(groups):
-    """Options of groups and of groups within them, {name: value}, but for the places that each worker may
-    have for itself."""
+def _flat(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the options of groups, and of dicts within them, without the directories of each worker."""
     pairs = [pair for group in groups for pair in group.items()]
     pairs += [pair for _, value in pairs if isinstance(value, dict) for pair in value.items()]
     return {
@@ -180,30 +197,28 @@ def _flat(groups):
     }
 
 
-def _told(error):
-    """An error for JSON."""
-    return error and (
-        type(error).__name__,
-        str(error),
-        getattr(error, 'step', getattr(error, 'exit_code', 0)),
-    )
+def _as_json(error: Exception | None) -> tuple[str, str, int] | None:
+    if error is None:
+        return None
+    number = getattr(error, 'step', getattr(error, 'exit_code', 0))
+    return type(error).__name__, str(error), number
 
 
-def _as_error(name, message, number):
-    """The error that another worker told of."""
-    kinds = {
-        'DivergenceError': lambda: DivergenceError(message, number),
-        'Interrupted': lambda: Interrupted(message, number - 128),
-    }
-    return kinds.get(name, lambda: UserError(message))()
+def _from_json(name: str, message: str, number: int) -> Exception:
+    """Returns the error that another worker has raised."""
+    if name == 'DivergenceError':
+        return DivergenceError(message, number)
+    if name == 'Interrupted':
+        return Interrupted(message, number - 128)
+    return UserError(message)
 
 
 @contextlib.contextmanager
-def held(directory, flag='--workdir'):
-    """`files.held` for all workers, by the chief; all must see the directory.
+def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
+    """Context manager: the chief locks a directory, which all workers must see; see `files.held`.
 
     Raises:
-      UserError: another run holds it, or a worker does not see it.
+      UserError: another run has locked it, or a worker does not see it.
     """
     with entered_by_chief(files.held(directory, flag)):
         everywhere(lambda: _check_seen(directory, flag))
@@ -211,32 +226,31 @@ def held(directory, flag='--workdir'):
 
 
 @contextlib.contextmanager
-def entered_by_chief(context):
-    """A context that the chief alone enters, with what that gives it; None elsewhere."""
+def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
+    """Context manager: the chief alone enters `context`; the others get None from it."""
     with contextlib.ExitStack() as stack:
         yield by_chief(lambda: stack.enter_context(context))
 
 
-def _check_seen(directory, flag):
+def _check_seen(directory: str, flag: str) -> None:
     if not os.path.exists(os.path.join(directory, files.LOCK)):
         mine = cluster.workers()
         raise UserError(
             f'worker {mine.index} ({mine.addresses[mine.index]}) does not see {directory} of the chief: '
-            f'{flag} must be on a file '
-            'system that all workers share'
+            f'{flag} must be on a file system that all workers share'
         )
 
 
-def of_each(strategy, values):
-    """One value for each replica of this worker, or of all, in turn, as tensors."""
+def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
+    """Makes a distributed value, for `strategy.run`, of one value per replica, of this worker or of all."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
     )
 
 
-def gathered(strategy, values):
-    """The values of all replicas, each a tensor [n, ...], as one array; all workers get it."""
+def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
+    """Concatenates the tensors [n, ...] of all replicas; every worker gets the result."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()
@@ -254,15 +268,15 @@ def _summed(values):
     return strategy.reduce('sum', strategy.run(tf.identity, (values,)), axis=None)
 
 
-def _reason(error):
-    """What TensorFlow says of a lost worker, without the stack of the operation that was waiting for it."""
+def _reason(error: BaseException) -> str:
+    """Returns TensorFlow's message about a lost worker, without the stack of the waiting operation."""
     said = re.search(r'aborted by: *(.*)', str(error))
     return f'{type(error).__name__}: {said.group(1)}' if said else one_line(error)
 
 
 @contextlib.contextmanager
-def as_one_run():
-    """Has the chief alone write to stdout, and errors that a lost worker or TPU causes raise `WorkerLost`."""
+def as_one_run() -> Iterator[None]:
+    """Context manager: only the chief prints to stdout, and a lost worker or TPU raises `WorkerLost`."""
     try:
         with (
             open(os.devnull, 'w', encoding='utf-8') as sink,
@@ -275,7 +289,6 @@ def as_one_run():
             raise
         lost = 'the TPU' if is_of_tpu else 'a worker of this run'
         raise WorkerLost(
-            f'{lost} is gone or cannot be reached ({_reason(error)}): see what it wrote; once all have '
-            'ended, the same commands go on '
-            'from the last checkpoint'
+            f'{lost} is gone or cannot be reached ({_reason(error)}): see its own output; once all workers '
+            'have ended, the same commands go on from the last checkpoint'
         ) from error

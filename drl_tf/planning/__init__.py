@@ -1,1 +1,1 @@
-"""What a run will cost: FLOPs and memory."""
+"""Predicts the cost of a run: operations and memory."""

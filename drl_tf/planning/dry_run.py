@@ -1,4 +1,4 @@
-"""What a run would take, told before it is begun."""
+"""--dry_run: shows the configuration and the cost of a run before it starts."""
 
 import dataclasses
 import json
@@ -7,8 +7,10 @@ import textwrap
 from drl_tf.base.errors import UserError
 from drl_tf.config import combinations
 from drl_tf.config import config as configuration
+from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
-from drl_tf.core.models import build_model
+from drl_tf.core.cooperative import build_model
+from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.distributed import cluster, devices
 from drl_tf.planning import memory
 from drl_tf.planning.flops import cost
@@ -16,43 +18,45 @@ from drl_tf.planning.flops import cost
 _TPU_MEMORY = 16 * 2**30
 
 
-def show(config, asked, count, as_json=False):
+def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = False) -> None:
     """Prints a configuration, and what a training step costs each device in operations and memory.
 
     Args:
-      config: a `Config`.
-      asked: a `cluster.Devices`.
-      count: how many devices; 0: those that `asked`, this machine and TF_CONFIG come to.
-      as_json: whether it is one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
+      config: the configuration of the run.
+      asked: the devices that the flags ask for.
+      count: number of devices; 0: those that `asked`, this machine and TF_CONFIG amount to.
+      as_json: print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:
-      UserError: they cannot share the batch, or are those of a TPU, which is not asked how many it has.
+      UserError: the devices cannot share the batch, or `count` is 0 for a TPU.
     """
     wanted = cluster.chosen(asked)
     count = _devices(config, asked, wanted, count)
     precision = devices.resolve_precision(config.training.precision, wanted == 'tpu')
-    found = _costs(build_model(config.replace(precision=precision)), count)
+    costs = _costs(build_model(config.replace(precision=precision)), count)
     if as_json:
-        print(json.dumps(
-            {'configuration': dataclasses.asdict(config), 'precision': precision, 'cost': found}, indent=2
-        ))  # fmt: skip
+        found = {'configuration': dataclasses.asdict(config), 'precision': precision, 'cost': costs}
+        print(json.dumps(found, indent=2))
         return
     print(f'{_readable(config)}\n\nprecision: {precision}')
-    for label, number in found.items():
+    for label, number in costs.items():
         print(f'{label}: {number:,}')
     if wanted == 'tpu':
-        part = found[memory.SUM] / _TPU_MEMORY
-        remedy = '' if part < 1 else ', too much; take more --microbatches, --remat or more devices'
+        part = costs[memory.SUM] / _TPU_MEMORY
+        remedy = '' if part < 1 else ', too much: use more --microbatches, --remat or more devices'
         print(f'of the 16 GiB of a TPU v5e: {part:.0%}{remedy}')
 
 
-def _devices(config, asked, wanted, count):
-    """How many devices share a step; raises UserError where they cannot."""
+def _devices(config: Config, asked: cluster.Devices, wanted: str, count: int) -> int:
+    """Returns how many devices share a step; raises UserError if they cannot."""
     if wanted == 'tpu' and not count:
-        raise UserError(f'--tpu={asked.tpu} is not asked how many cores it has: give --dry_run_devices=N')
+        raise UserError(
+            f'--dry_run does not connect to --tpu={asked.tpu}: give its number of cores, --dry_run_devices=N'
+        )
     if wanted == 'one' and count > 1:
         raise UserError(f'--dry_run_devices={count} does not go with --strategy=one: drop one of them')
-    count, options = count or devices.count(wanted), config.training
+    count = count or devices.count(wanted)
+    options = config.training
     if options.batch_size % (count * options.microbatches):
         raise UserError(
             f'--batch_size={options.batch_size} must divide by {count} devices times '
@@ -62,8 +66,8 @@ def _devices(config, asked, wanted, count):
     return count
 
 
-def _costs(model, count):
-    """What a training step costs each of some devices, {label: number}."""
+def _costs(model: RecoveryLikelihood, count: int) -> dict[str, int]:
+    """Returns {label: number}, what a training step costs each of `count` devices."""
     step = cost(model)
     share = {
         'devices': count,
@@ -72,8 +76,8 @@ def _costs(model, count):
     return {**step, **share, **memory.needed(model, count)}
 
 
-def _readable(config):
-    """A configuration by group, each option as the command line takes it."""
+def _readable(config: Config) -> str:
+    """Formats a configuration by group, each option as on the command line."""
     lines = []
     for group in configuration.groups():
         values = vars(getattr(config, group.name))

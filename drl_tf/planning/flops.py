@@ -1,25 +1,22 @@
-"""What a configuration costs: parameters, and floating-point operations counted in TensorFlow's own
-graphs."""
+"""Counts parameters, and the floating-point operations in TensorFlow's own graphs."""
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.model import RecoveryLikelihood
 
 
-def cost(model):
-    """Parameters and floating-point operations (a multiplication and an addition are two).
+def cost(model: RecoveryLikelihood) -> dict[str, int]:
+    """Returns parameters and floating-point operations, {label: number}.
 
-    Preparing the weights (spectral normalisation), which is done once a step for the whole batch, is not
-    counted; the gradient of the initializer is counted as two of its evaluations, with `remat` as three.
-    Sampling is counted without guidance, which doubles it.
-
-    Args:
-      model: a `RecoveryLikelihood`.
-
-    Returns:
-      {label: number}.
+    A multiplication and an addition count as two operations. Not counted is the preparation of the weights
+    (spectral normalisation), once per step and batch. The gradient of the initializer counts as two of its
+    evaluations, with `remat` as three. Sampling is without guidance, which doubles it.
     """
-    config, options = model.config, model.config.training
+    config = model.config
+    options = config.training
     energy, chain, learning, start = _of_one_image(model)
     proposes = config.diffusion.proposal == 'tweedie'  # By a gradient.
     steps = [count + 1 if proposes else max(1, count) for count in config.steps_by_level]
@@ -38,37 +35,42 @@ def cost(model):
     }
 
 
-def _of_one_image(model):
-    """FLOPs of an energy, of its gradient in the image, of the gradient in the weights that learning takes,
-    and of the initializer (0 without)."""
-    network, none, options = model.network, tf.zeros([1], tf.int32), model.config.training
-    prepared = network.prepare(tf.zeros([1]), none)
+def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
+    """Returns the FLOPs of four computations for one image.
+
+    They are the energy, its gradient in the image, the gradient in the weights that learning takes, and the
+    initializer (0 without one).
+    """
+    network = model.network
+    options = model.config.training
+    time = tf.zeros([1])
+    no_class = tf.zeros([1], tf.int32)
+    prepared = network.prepare(time, no_class)
     weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
 
-    def energy(y):
+    def energy(y: tf.Tensor) -> tf.Tensor:
         return network(y, prepared)
 
-    def chain_step(y):
+    def chain_step(y: tf.Tensor) -> tf.Tensor:
         return value_gradient(energy, y)
 
-    def learning(y):
+    def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             matches_scores = options.objective != 'contrastive'
             value = chain_step(y) if matches_scores else network(y, prepared, remat=options.remat)
         return tape.gradient(value, weights)
 
-    def proposal(y):
-        return model.initializer(y, tf.zeros([1]), none)
+    def proposal(y: tf.Tensor) -> tf.Tensor:
+        return model.initializer(y, tf.zeros([1]), no_class)
 
-    shape, proposes = model.config.image_shape, model.config.diffusion.initializer
-    counts = [_count(function, shape) for function in (energy, chain_step, learning)]
-    return (*counts, _count(proposal, shape) if proposes else 0)
+    shape = model.config.image_shape
+    start = _count(proposal, shape) if model.config.diffusion.initializer else 0
+    return _count(energy, shape), _count(chain_step, shape), _count(learning, shape), start
 
 
-def _count(function, image_shape):
-    """Floating-point operations of a function of one image, without the parts that its outputs do not
-    need."""
+def _count(function: Callable[[tf.Tensor], object], image_shape: tuple[int, ...]) -> int:
+    """Counts the floating-point operations that the outputs of a function of one image need."""
     traced = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([1, *image_shape]))
     outputs = [output.op.name for output in traced.graph.outputs]
     needed = tf.compat.v1.graph_util.extract_sub_graph(traced.graph.as_graph_def(add_shapes=True), outputs)

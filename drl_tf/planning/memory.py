@@ -1,46 +1,73 @@
-"""What a training step needs of a device's memory, predicted from TensorFlow's own graphs."""
+"""Predicts the memory that a training step takes on a device, from TensorFlow's own graphs."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.model import RecoveryLikelihood
 
-_IMAGES = 1009  # Batch of the traced graphs: no other dimension has this factor.
+_IMAGES = 1009  # Batch of the traced graphs, a prime: it divides no other dimension.
 _FLOAT32 = 4
 SUM = 'bytes of a device'
+# Operations that XLA fuses into their users, and whose results it therefore does not store.
 _FUSED = {
-    'AddV2', 'BiasAdd', 'BroadcastTo', 'Cast', 'Const', 'ExpandDims', 'Fill', 'GreaterEqual', 'Identity',
-    'IdentityN', 'LeakyRelu',
-    'LeakyReluGrad', 'Mul', 'Neg', 'OnesLike', 'RealDiv', 'Relu', 'ReluGrad', 'Reshape', 'Rsqrt',
-    'SelectV2', 'Sigmoid',
-    'SigmoidGrad', 'Square', 'Squeeze', 'StatelessRandomUniformV2', 'Sub', 'Tile', 'ZerosLike',
-}  # fmt: skip
+    'AddV2',
+    'BiasAdd',
+    'BroadcastTo',
+    'Cast',
+    'Const',
+    'ExpandDims',
+    'Fill',
+    'GreaterEqual',
+    'Identity',
+    'IdentityN',
+    'LeakyRelu',
+    'LeakyReluGrad',
+    'Mul',
+    'Neg',
+    'OnesLike',
+    'RealDiv',
+    'Relu',
+    'ReluGrad',
+    'Reshape',
+    'Rsqrt',
+    'SelectV2',
+    'Sigmoid',
+    'SigmoidGrad',
+    'Square',
+    'Squeeze',
+    'StatelessRandomUniformV2',
+    'Sub',
+    'Tile',
+    'ZerosLike',
+}
 _SIGN_ALONE = ('LeakyReluGrad', 'ReluGrad')
 _SHAPE_ALONE = ('Shape', 'ShapeN', 'Size', 'Rank')
 
 
-def needed(model, replicas=1):
-    """Memory of a training step on one device, by part.
+def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
+    """Predicts the memory of a training step on one device, by part.
 
-    All that XLA keeps is taken to live in HBM; the program itself, buffers of the all-reduce and
+    Everything that XLA stores counts as device memory. The program itself, the buffers of the all-reduce and
     fragmentation are not counted.
 
     Args:
-      model: a `RecoveryLikelihood`, not compiled.
-      replicas: devices that share a batch.
+      model: not compiled.
+      replicas: number of devices that share a batch.
 
     Returns:
-      {label: bytes}; the last is the sum.
+      {label: bytes}; the last entry, `SUM`, is the total.
     """
-    config, options = model.config, model.config.training
+    config = model.config
+    options = config.training
     images = options.batch_size // replicas
     weights = [weight for _, network in model.averages for weight in network.weights]
-    size, learning = (
-        _FLOAT32 * sum(math.prod(w.shape) for w in ws)
-        for ws in (weights, [w for w in weights if w.trainable])
-    )
+    size = _size(weights)
+    learning = _size(weight for weight in weights if weight.trainable)
     per_image = _FLOAT32 * math.prod(config.image_shape)
     activations = activations_per_image(model)
     parts = {
@@ -54,69 +81,69 @@ def needed(model, replicas=1):
     return {**{f'bytes of {name}': number for name, number in parts.items()}, SUM: sum(parts.values())}
 
 
-def activations_per_image(model):
-    """Bytes per image that a training step holds at once: for the chain, with what the initializer keeps
-    meanwhile, or for the gradient.
+def _size(weights: Iterable[Any]) -> int:
+    """Returns the bytes of float32 variables."""
+    return _FLOAT32 * sum(math.prod(weight.shape) for weight in weights)
 
-    The contrastive loss has two states of each image, and the initializer learns before or after it;
-    score matching has the gradient of a gradient of one, and no chain.
+
+def activations_per_image(model: RecoveryLikelihood) -> float:
+    """Returns the peak of the bytes per image that a training step stores.
+
+    The peak is in the chain, during which the initializer's activations are kept, or in the gradient. The
+    contrastive loss has two states per image, and the initializer learns before or after it; denoising score
+    matching has one, the gradient of a gradient, and no chain.
     """
-    network, shape, options = model.network, model.config.image_shape, model.config.training
-    remat = options.remat
-    matches_scores = options.objective != 'contrastive'
+    network = model.network
+    shape = model.config.image_shape
+    options = model.config.training
+    is_dsm = options.objective == 'dsm'
     time, labels = _inputs()
 
-    def learning(y):
+    def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             prepared = network.prepare(time, labels)
-            f = (
-                value_gradient(lambda y: network(y, prepared), y)
-                if matches_scores
-                else network(y, prepared, remat=remat)
-            )
+            if is_dsm:
+                f = value_gradient(lambda y: network(y, prepared), y)
+            else:
+                f = network(y, prepared, remat=options.remat)
         return tape.gradient(f, network.trainable_variables)
 
-    def proposing(x):
+    def proposing(x: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            g = model.initializer(x, time, labels, remat=remat)
+            g = model.initializer(x, time, labels, remat=options.remat)
         return tape.gradient(g, model.initializer.trainable_variables)
 
-    if matches_scores:
+    if is_dsm:
         return peak(learning, shape)
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
     return max(start + chain_bytes_per_image(model), 2 * peak(learning, shape))
 
 
-def chain_bytes_per_image(model):
-    """Bytes per image that a Langevin step holds at once: what the gradient of the energy in the images
-    takes."""
+def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
+    """Returns the peak of the bytes per image in a Langevin step: the gradient of the energy in the image."""
 
-    def chain(y):
+    def chain(y: tf.Tensor) -> tf.Tensor:
         prepared = model.network.prepare(*_inputs())
         return value_gradient(lambda y: model.network(y, prepared), y)
 
     return peak(chain, model.config.image_shape)
 
 
-def _inputs():
-    """Times and labels of the images that are traced."""
+def _inputs() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the times and labels of the traced images."""
     return np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
 
-def peak(function, image_shape):
-    """Bytes per image of the tensors that are alive at once while a function of images runs as XLA would run
-    it.
+def peak(function: Callable[[tf.Tensor], Any], image_shape: tuple[int, ...]) -> float:
+    """Returns the peak of the bytes per image that are stored while a function runs, as XLA would run it.
 
-    Operations run in the order of the graph. Those that are fused into the ones that use them store nothing
-    and keep what they are made of; where the sign of a tensor alone is needed, a byte for each number is kept
-    where that is less for as long as it takes. Weights and their gradients do not count.
+    Operations run in the order of the graph. A fused operation stores nothing, and keeps its own inputs
+    alive until it is used. Where only the sign of a tensor is needed later, either the tensor is kept or
+    one byte per number, whichever costs less over its lifetime. Weights and their gradients do not count.
 
     Args:
       function: callable, images float32 [n, H, W, C] -> a structure of tensors.
       image_shape: (H, W, C).
-
-    Returns:
-      A float.
     """
     graph = (
         tf.function(function, autograph=False)
@@ -125,16 +152,20 @@ def peak(function, image_shape):
     )
     operations = _needed(graph, [tensor for tensor in graph.outputs if tensor is not None])
     ends, signs = _last_uses(operations)
-    freed, alive, most = [0] * len(operations), 0, 0
+    freed = [0] * len(operations)
+    alive = 0
+    most = 0
     for time, operation in enumerate(operations):
         for tensor in operation.outputs:
-            end, sign, size = ends.get(tensor.ref()), signs.get(tensor.ref(), 0), _bytes(tensor)
+            end = ends.get(tensor.ref())
+            sign = signs.get(tensor.ref(), 0)
+            size = _bytes(tensor)
             if end is None or not size:
                 continue
-            bits = size // tensor.dtype.size
-            if sign > end and bits * (sign - time) < size * (sign - end):
-                alive += bits
-                freed[sign] += bits
+            signs_size = size // tensor.dtype.size
+            if sign > end and signs_size * (sign - time) < size * (sign - end):
+                alive += signs_size
+                freed[sign] += signs_size
                 sign = end
             alive += size
             freed[max(sign, end)] += size
@@ -143,9 +174,10 @@ def peak(function, image_shape):
     return most / _IMAGES
 
 
-def _needed(graph, outputs):
-    """The operations that the outputs need, in order."""
-    wanted, waiting = set(), [tensor.op for tensor in outputs]
+def _needed(graph: tf.Graph, outputs: list[tf.Tensor]) -> list[tf.Operation]:
+    """Returns the operations that the outputs need, in order."""
+    wanted = set()
+    waiting = [tensor.op for tensor in outputs]
     while waiting:
         operation = waiting.pop()
         if operation not in wanted:
@@ -154,15 +186,20 @@ def _needed(graph, outputs):
     return [operation for operation in graph.get_operations() if operation in wanted]
 
 
-def _last_uses(operations):
-    """Index of the last operation that uses each stored tensor, and of the last that uses its sign alone,
-    {reference: index}."""
-    stored, ends, signs = {}, {}, {}
+def _last_uses(operations: list[tf.Operation]) -> tuple[dict[Any, int], dict[Any, int]]:
+    """Finds the last operation that uses each stored tensor, and the last that uses only its sign.
+
+    Returns:
+      Two dicts {reference of the tensor: index of the operation}.
+    """
+    stored: dict[Any, set[Any]] = {}
+    ends: dict[Any, int] = {}
+    signs: dict[Any, int] = {}
     for time, operation in enumerate(operations):
-        sources = [stored[tensor.ref()] for tensor in operation.inputs]
+        inputs = [stored[tensor.ref()] for tensor in operation.inputs]
         if operation.type in _SIGN_ALONE:
-            signs.update(dict.fromkeys(sources.pop(), time))
-        sources = set().union(*sources) if operation.type not in _SHAPE_ALONE else set()
+            signs.update(dict.fromkeys(inputs.pop(), time))
+        sources = set() if operation.type in _SHAPE_ALONE else set().union(*inputs)
         is_fused = _is_fused(operation)
         for tensor in operation.outputs:
             stored[tensor.ref()] = sources if is_fused else {tensor.ref()}
@@ -171,15 +208,15 @@ def _last_uses(operations):
     return ends, signs
 
 
-def _is_fused(operation):
-    """Whether an operation stores nothing; the sum of two batches of feature maps does."""
+def _is_fused(operation: tf.Operation) -> bool:
+    """Returns whether an operation stores nothing; the sum of two batches of feature maps is stored."""
     if operation.type not in _FUSED:
         return False
     return operation.type != 'AddV2' or len({tuple(tensor.shape) for tensor in operation.inputs}) > 1
 
 
-def _bytes(tensor):
-    """Size of a tensor of images; 0 of any other."""
+def _bytes(tensor: tf.Tensor) -> int:
+    """Returns the size of a tensor of images; 0 for any other."""
     shape = tensor.shape
     is_of_images = shape.is_fully_defined() and shape.rank and shape[0] % _IMAGES == 0
     return shape.num_elements() * tensor.dtype.size if is_of_images else 0

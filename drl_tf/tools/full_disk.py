@@ -1,12 +1,12 @@
-"""Trains on disks that fill up, of which each is then enlarged: the same command must go on, and end with the
-bits of a large disk.
+"""Trains on disks that fill up, and enlarges each: the same command must go on and reach the same bits.
 
     sudo python -m drl_tf.tools.full_disk        # mounts a tmpfs in a temporary directory
 
-Where the disk fills up depends on its size: in the features of the real images, the log, a checkpoint or the
-best checkpoint.
+The size of the disk decides where it fills up: in the features of the real images, the log, a checkpoint or
+the best checkpoint.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,43 +18,42 @@ _SIZES = (100, 200, 300, 340, 380, 420, 460, 500, 530)  # KiB
 _ENOUGH = 8192
 
 
-def train(workdir):
-    """The exit code of the tiny run, and its error line, if it has one."""
+def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
+    """Runs the tiny training; returns its exit code and its error line, '' if there is none."""
     command = [sys.executable, '-m', 'drl_tf.cli', *kills.OPTIONS, '--recipe=t6', f'--workdir={workdir}']
     done = subprocess.run(command, capture_output=True, text=True)
     assert 'Traceback' not in done.stderr, done.stderr
-    return done.returncode, next(
-        (line for line in done.stderr.splitlines() if line.startswith('error: ')), ''
-    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    return done.returncode, errors[0] if errors else ''
 
 
-def mount(disk, size, *options):
-    subprocess.run(
-        ['mount', '-t', 'tmpfs', '-o', ','.join([*options, f'size={size}k']), 'tmpfs', disk], check=True
-    )
+def mount(disk: pathlib.Path, size: int, *options: str) -> None:
+    """Mounts a tmpfs of `size` KiB."""
+    words = ','.join([*options, f'size={size}k'])
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', words, 'tmpfs', disk], check=True)
 
 
-def main():
+def main() -> bool:
+    """Prints the outcome for each size; returns whether any run failed."""
+    survived = 0
     with tempfile.TemporaryDirectory() as directory:
-        disk, survived = pathlib.Path(directory) / 'disk', 0
+        root = pathlib.Path(directory)
+        disk = root / 'disk'
         disk.mkdir()
-        assert train(f'{directory}/alone')[0] == 0
-        alone = kills.state(pathlib.Path(directory) / 'alone')
+        assert train(root / 'alone')[0] == 0
+        alone = kills.state(root / 'alone')
         for size in _SIZES:
             mount(disk, size)
             try:
                 code, error = train(disk / 'w')
                 mount(disk, _ENOUGH, 'remount')
-                went_on = train(disk / 'w')[0] == 0 and kills.equal(kills.state(disk / 'w'), alone)
+                is_equal = train(disk / 'w')[0] == 0 and kills.equal(kills.state(disk / 'w'), alone)
             finally:
                 subprocess.run(['umount', disk], check=True)
-            survived += code == 2 and 'No space left on device' in error and went_on
-            print(
-                f'{size} KiB: exit code {code}, {error[:200]} ...; then '
-                f'{"bit-equal" if went_on else "NOT EQUAL"}',
-                flush=True,
-            )
-        print(f'{survived}/{len(_SIZES)} full disks were named and ended bit-equal')
+            survived += code == 2 and 'No space left on device' in error and is_equal
+            verdict = 'bit-equal' if is_equal else 'NOT EQUAL'
+            print(f'{size} KiB: exit code {code}, {error[:200]} ...; then {verdict}', flush=True)
+        print(f'{survived}/{len(_SIZES)} full disks were reported, and the run ended bit-equal')
     return survived < len(_SIZES)
 
 

@@ -1,11 +1,10 @@
-"""Kills training at random instants and counts the runs that still end with the bits of one that was left
-alone.
+"""Kills training at random instants, resumes it, and counts the runs that still end with the same bits.
 
     python -m drl_tf.tools.kills --kills=50 [--recipe=cdrl]
 
-Each killed run is started again with the same command, to its end. Compared are all variables of the last
-checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of metrics and of evaluations
-but for their clock, and the best checkpoint.
+The same command resumes each killed run, to its end. Compared with a run that was left alone are all
+variables of the last checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of
+metrics and of evaluations except their times, and the best checkpoint.
 """
 
 import json
@@ -16,6 +15,9 @@ import random
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,29 +28,54 @@ from drl_tf.runs import checkpoint
 
 STEPS = 60
 OPTIONS = [
-    '--dataset=digits', '--recipe=t6', '--image_size=16', '--num_classes=0', '--channels=8',
+    '--dataset=digits',
+    '--recipe=t6',
+    '--image_size=16',
+    '--num_classes=0',
+    '--channels=8',
     '--num_res_blocks=1',
-    '--batch_size=8', '--learning_rate=1e-3', '--warmup_steps=0', '--precision=float32',
-    '--max_minutes=0', '--sample_batch_size=16', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=2',
-    '--initializer_channels=8', '--initializer_mult=1', '--noinitializer_attention', '--max_loss=1000',
-    '--grid_every=1000', '--checkpoint_every=2', '--log_every=3', '--evaluate_every=25',
-    '--evaluate_samples=32', '--num_real=80', f'--train_steps={STEPS}',
-]  # fmt: skip
+    '--batch_size=8',
+    '--learning_rate=1e-3',
+    '--warmup_steps=0',
+    '--precision=float32',
+    '--max_minutes=0',
+    '--sample_batch_size=16',
+    '--channel_mult=1',
+    '--num_levels=2',
+    '--mcmc_steps=2',
+    '--initializer_channels=8',
+    '--initializer_mult=1',
+    '--noinitializer_attention',
+    '--max_loss=1000',
+    '--grid_every=1000',
+    '--checkpoint_every=2',
+    '--log_every=3',
+    '--evaluate_every=25',
+    '--evaluate_samples=32',
+    '--num_real=80',
+    f'--train_steps={STEPS}',
+]
 _CLOCK = ('time', 'images_per_second')
 _ROUNDING = 2e-5
+State = tuple[dict[str, Any], list[dict[str, Any]]]  # Variables of a checkpoint, and lines of the logs.
 
 
-def train(workdir, recipe):
-    """The tiny run: a checkpoint every other step, a line of the log every third, two evaluations."""
+def train(workdir: str | os.PathLike[str], recipe: str) -> None:
+    """Runs the tiny training and exits with its code.
+
+    It writes a checkpoint every other step, a line of the log every third, and evaluates twice.
+    """
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
     raise SystemExit(command_line(['run.py', *OPTIONS, f'--recipe={recipe}', f'--workdir={workdir}']))
 
 
-def state(workdir, step=STEPS):
-    """What must be equal: {variable: array} of a checkpoint, the lines of the logs without the clock, and
-    which checkpoint is best."""
+def state(workdir: pathlib.Path, step: int = STEPS) -> State:
+    """Returns what must be equal: {variable: array} of a checkpoint, and the log lines without their times.
+
+    The last line says which checkpoint is the best.
+    """
     reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{step:08d}', 'state'))
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     logs = sorted(workdir.glob('*.jsonl'))
@@ -58,18 +85,26 @@ def state(workdir, step=STEPS):
     return variables, [{key: value for key, value in line.items() if key not in _CLOCK} for line in lines]
 
 
-def equal(first, second):
-    """Whether two states are the same bits."""
-    (mine, my_log), (theirs, their_log) = first, second
-    same_names = mine.keys() == theirs.keys() and len(mine) > 50
-    return (
-        same_names and my_log == their_log and all(np.array_equal(mine[name], theirs[name]) for name in mine)
-    )
+def equal(first: State, second: State) -> bool:
+    """Returns whether two states have the same bits."""
+    mine, my_log = first
+    theirs, their_log = second
+    has_same_names = mine.keys() == theirs.keys() and len(mine) > 50
+    if not has_same_names or my_log != their_log:
+        return False
+    return all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
 
-def assert_same(first, second, step, rounding=_ROUNDING):
-    """Variables, moments of the optimizers and logs agree but for the rounding of float32."""
-    (mine, my_log), (theirs, their_log) = (state(workdir, step) for workdir in (first, second))
+def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: float = _ROUNDING) -> None:
+    """Asserts that two runs agree in variables, optimizer moments and logs up to float32 rounding.
+
+    Args:
+      first, second: workdirs.
+      step: of the checkpoint.
+      rounding: absolute tolerance of the variables.
+    """
+    mine, my_log = state(first, step)
+    theirs, their_log = state(second, step)
     assert mine.keys() == theirs.keys() and len(mine) > 50
     for name in mine:
         if 'adam' in name:
@@ -82,39 +117,39 @@ def assert_same(first, second, step, rounding=_ROUNDING):
     for line, other in zip(my_log, their_log, strict=True):
         for key in ('loss', 'gradient_norm', 'level_loss', 'level_f_pos', 'initializer_loss'):
             if key in line:
-                np.testing.assert_allclose(
-                    np.float64(line[key]), np.float64(other[key]), rtol=1e-3, atol=1e-4, err_msg=key
-                )
+                value = np.asarray(line[key], np.float64)
+                expected = np.asarray(other[key], np.float64)
+                np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4, err_msg=key)
 
 
 class Runs:
-    """Starts the tiny run of a recipe, each time in a process of its own.
+    """Starts the tiny training of a recipe, each time in a new process.
 
     Args:
       recipe: 't6' or 'cdrl'.
     """
 
-    def __init__(self, recipe):
+    def __init__(self, recipe: str) -> None:
         self.recipe = recipe
         self.processes = multiprocessing.get_context('forkserver')
         self.processes.set_forkserver_preload(['drl_tf.training.train', 'drl_tf.evaluation.evaluate'])
-        self._start(int).join()
+        self._start(int).join()  # Starts the server, which imports what it preloads.
 
-    def _start(self, target, *arguments):
+    def _start(self, target: Callable[..., Any], *arguments: Any) -> BaseProcess:
         process = self.processes.Process(target=target, args=arguments)
         process.start()
         return process
 
-    def finish(self, workdir):
-        """Runs to the end; returns how many seconds that took."""
+    def finish(self, workdir: pathlib.Path) -> float:
+        """Trains to the end; returns how many seconds that took."""
         begin = time.monotonic()
         process = self._start(train, workdir, self.recipe)
         process.join()
         _check_exit(process, workdir)
         return time.monotonic() - begin
 
-    def kill(self, workdir, instant):
-        """Kills a new run after `instant` seconds; returns False if it had ended by then."""
+    def kill(self, workdir: pathlib.Path, instant: float) -> bool:
+        """Starts training and kills it after `instant` seconds; returns False if it ended before."""
         process = self._start(train, workdir, self.recipe)
         process.join(instant)
         if process.exitcode is not None:
@@ -125,18 +160,19 @@ class Runs:
         return True
 
 
-def _check_exit(process, workdir):
+def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
     assert process.exitcode == 0, f'the run in {workdir} ended with code {process.exitcode}'
 
 
-def survivors(recipe, kills, directory, seed=0):
-    """How many of `kills` killed runs ended as the one that was left alone did; prints each, and what a kill
-    cost.
+def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
+    """Kills and resumes runs, and counts those that end with the bits of one that was left alone.
+
+    It prints each, and the average time that a kill cost.
 
     Args:
       recipe: 't6' or 'cdrl'.
-      kills: how many runs are killed.
-      directory: a `pathlib.Path` for the runs.
+      kills: number of runs.
+      directory: for the runs.
       seed: of the instants.
     """
     runs = Runs(recipe)
@@ -145,7 +181,7 @@ def survivors(recipe, kills, directory, seed=0):
     instants = random.Random(seed)
     survived = 0
     torn = 0
-    lost = []
+    lost: list[float] = []
     while len(lost) < kills:
         workdir = directory / f'killed-{len(lost)}'
         instant = instants.uniform(0, duration)
@@ -161,35 +197,31 @@ def survivors(recipe, kills, directory, seed=0):
             'bit-equal',
             flush=True,
         )
-    print(
-        f'{recipe}: {torn} kills within the writing of a file; a kill cost {np.mean(lost):.1f} s on average'
-    )
+    print(f'{recipe}: {torn} kills while a file was written; a kill cost {np.mean(lost):.1f} s on average')
     return survived
 
 
-def _is_torn(workdir):
+def _is_torn(workdir: pathlib.Path) -> bool:
     return any(workdir.rglob('*writing*'))
 
 
-def _left_behind(workdir):
-    """What a killed run left, in words."""
+def _left_behind(workdir: pathlib.Path) -> str:
+    """Describes what a killed run left."""
     steps = checkpoint.steps(workdir)
-    torn = ', a file half written' if _is_torn(workdir) else ''
+    torn = ', a half-written file' if _is_torn(workdir) else ''
     return f'newest checkpoint {steps[-1] if steps else "none"}{torn}'
 
 
-def main(_):
+def main(_: list[str]) -> None:
+    """Prints the result for each recipe."""
     recipes = [flags.FLAGS.recipe] if flags.FLAGS.recipe else ['t6', 'cdrl']
     with tempfile.TemporaryDirectory() as directory:
         for recipe in recipes:
             survived = survivors(recipe, flags.FLAGS.kills, pathlib.Path(directory) / recipe)
-            print(
-                f'{recipe}: {survived}/{flags.FLAGS.kills} killed runs ended bit-equal to the one that was '
-                'left alone'
-            )
+            print(f'{recipe}: {survived}/{flags.FLAGS.kills} killed runs ended bit-equal to one left alone')
 
 
 if __name__ == '__main__':
-    flags.DEFINE_integer('kills', 50, 'How many runs of each recipe are killed.')
-    flags.DEFINE_string('recipe', '', 't6 or cdrl; both where empty.')
+    flags.DEFINE_integer('kills', 50, 'Runs of each recipe to kill.')
+    flags.DEFINE_string('recipe', '', 't6 or cdrl; both if empty.')
     app.run(main)

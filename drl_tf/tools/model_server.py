@@ -3,12 +3,12 @@
     python -m drl_tf.tools.model_server --model_name=digits --model_base_path=DIR --port=8500
     --rest_api_port=8501
 
-It loads versions through the v1 Session loader, feeds tensors without holding them against the shapes of a
-signature, replays warm-up requests, polls for new versions, keeps the version it has until a newer one is
-ready, and gives version labels, as TensorFlow Serving does. It answers Predict and GetModelStatus over gRPC,
-and `:predict` and the status of models over REST, with TensorFlow Serving's codes. Where a base path is
-missing it ends with TensorFlow Serving's message, after which that waits without opening. It has no batching,
-no time limits, no retries of a load, and no Classify, Regress or metadata.
+As TensorFlow Serving does, it loads versions through the v1 Session loader, does not check the shapes of a
+signature, replays warm-up requests, polls for new versions, keeps a version until a newer one is ready, and
+assigns version labels. It answers Predict and GetModelStatus over gRPC, and `:predict` and the model status
+over REST, with TensorFlow Serving's codes. If a base path is missing it ends with TensorFlow Serving's
+message, where that waits without opening its ports. It has no batching, no time limits, no retries of a load,
+and no Classify, Regress or metadata.
 """
 
 import argparse
@@ -18,12 +18,15 @@ import os
 import pathlib
 import re
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import grpc
 import tensorflow.compat.v1 as tf
 from google.protobuf import json_format, text_format
 from tensorflow_serving.apis import (
+    get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -48,109 +51,115 @@ _HTTP = {
 class Grpc(
     prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
 ):
-    def __init__(self, server):
+    """Answers over gRPC."""
+
+    def __init__(self, server: Server) -> None:
         self.server = server
 
-    def Predict(self, request, context):
-        try:
-            outputs = self.server.predict(request)
-        except Refused as error:
-            context.abort(getattr(grpc.StatusCode, error.code), str(error))
+    def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        outputs = _or_abort(context, lambda: self.server.predict(request))
         response = predict_pb2.PredictResponse(model_spec=request.model_spec)
         for name, value in outputs.items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
-    def GetModelStatus(self, request, context):
-        try:
-            spec = request.model_spec
-            return self.server.model(spec.name).status(
-                spec.version.value if spec.HasField('version') else None
-            )
-        except Refused as error:
-            context.abort(getattr(grpc.StatusCode, error.code), str(error))
+    def GetModelStatus(
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        spec = request.model_spec
+        number = spec.version.value if spec.HasField('version') else None
+        return _or_abort(context, lambda: self.server.model(spec.name).status(number))
+
+
+def _or_abort(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any:
+    """Returns what a function does; refuses the request if it raises `Refused`."""
+    try:
+        return function()
+    except Refused as error:
+        context.abort(getattr(grpc.StatusCode, error.code), str(error))
 
 
 class Rest(BaseHTTPRequestHandler):
+    """Answers over REST."""
+
     protocol_version = 'HTTP/1.1'
 
-    def __init__(self, server, *args):
+    def __init__(self, server: Server, *args: Any) -> None:
         self.serving = server
         super().__init__(*args)
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.answer(b'')
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         self.answer(self.rfile.read(int(self.headers.get('Content-Length', 0))))
 
-    def answer(self, body):
+    def answer(self, body: bytes) -> None:
+        """Answers a request with this body."""
+        code = 200
         try:
-            code, text = 200, self.answered(body)
+            text = self.answered(body)
         except Refused as error:
-            code, text = _HTTP.get(error.code, 500), model_server_json.error(str(error))
+            code = _HTTP.get(error.code, 500)
+            text = model_server_json.error(str(error))
         self.send_response(code)
         self.send_header('Content-Type', 'application/json')
         self.send_header('Content-Length', str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
 
-    def answered(self, body):
+    def answered(self, body: bytes) -> str:
+        """Returns the body of the answer; raises Refused."""
         found = _PATH.fullmatch(self.path)
         if not found or bool(found['verb']) != (self.command == 'POST'):
             raise Refused('INVALID_ARGUMENT', f'Malformed request: {self.command} {self.path}')
+        model = self.serving.model(found['name'])
+        number = int(found['version']) if found['version'] else None
         if not found['verb']:
-            status = self.serving.model(found['name']).status(
-                int(found['version']) if found['version'] else None
-            )
             return json_format.MessageToJson(
-                status, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
+                model.status(number),
+                always_print_fields_with_no_presence=True,
+                preserving_proto_field_name=True,
             )
         request = predict_pb2.PredictRequest()
         request.model_spec.name = found['name']
-        if found['version']:
-            request.model_spec.version.value = int(found['version'])
+        if number is not None:
+            request.model_spec.version.value = number
         elif found['label']:
             request.model_spec.version_label = found['label']
-        version = self.serving.model(found['name']).find(request.model_spec)
+        version = model.find(request.model_spec)
         try:
             by_row = model_server_json.fill(request, body, lambda name: version.signature(name).inputs)
         except (ValueError, RecursionError) as error:
             raise Refused('INVALID_ARGUMENT', str(error)) from error
         return model_server_json.answer(version.predict(request), by_row)
 
-    def log_message(self, *args):
-        """Says nothing."""
+    def log_message(self, *args: Any) -> None:
+        """Logs nothing."""
 
 
-def configs(arguments):
-    """The `ModelConfig`s of the command line."""
+def configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.ModelConfig]:
+    """Returns the `ModelConfig`s of the command line."""
     if arguments.model_config_file:
         text = pathlib.Path(arguments.model_config_file).read_text()
-        return list(
-            text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
-        )
+        found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        return list(found.model_config_list.config)
     return [
         model_server_config_pb2.ModelConfig(name=arguments.model_name, base_path=arguments.model_base_path)
     ]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    for name, default in {'model_name': 'default', 'model_base_path': '', 'model_config_file': ''}.items():
-        parser.add_argument(f'--{name}', default=default)
-    for name, default in {'port': 8500, 'rest_api_port': 8501, 'file_system_poll_wait_seconds': 1}.items():
-        parser.add_argument(f'--{name}', type=int, default=default)
-    parser.add_argument(
-        '--allow_version_labels_for_unavailable_models', default='false'
-    )  # They always are here.
-    arguments = parser.parse_args()
+def main() -> None:
+    """Serves until the process is killed; prints 'ready' once it does."""
+    arguments = _parser().parse_args()
     tf.logging.set_verbosity(tf.logging.ERROR)
     server = Server(configs(arguments))
     server.poll(0)
     threading.Thread(target=server.poll, args=(arguments.file_system_poll_wait_seconds,), daemon=True).start()
     over_grpc = grpc.server(
-        concurrent.futures.ThreadPoolExecutor(os.cpu_count() * 4),
+        concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) * 4),
         options=[('grpc.max_receive_message_length', -1)],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Grpc(server), over_grpc)
@@ -161,6 +170,20 @@ def main():
     rest = ThreadingHTTPServer(('127.0.0.1', arguments.rest_api_port), functools.partial(Rest, server))
     print('ready', flush=True)
     rest.serve_forever()
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Returns the parser of those options of `tensorflow_model_server` that are supported."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('--model_name', default='default')
+    parser.add_argument('--model_base_path', default='')
+    parser.add_argument('--model_config_file', default='')
+    parser.add_argument('--port', type=int, default=8500)
+    parser.add_argument('--rest_api_port', type=int, default=8501)
+    parser.add_argument('--file_system_poll_wait_seconds', type=int, default=1)
+    # Ignored: here labels are always allowed.
+    parser.add_argument('--allow_version_labels_for_unavailable_models', default='false')
+    return parser
 
 
 if __name__ == '__main__':

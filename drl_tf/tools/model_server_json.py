@@ -1,29 +1,33 @@
-"""TensorFlow Serving's JSON of requests and answers, as its api_rest.md describes it, for the stand-in
-`model_server.py`."""
+"""TensorFlow Serving's JSON requests and answers, as in its api_rest.md, for the stand-in `model_server`."""
 
 import base64
 import binascii
 import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 _BYTES = '_bytes'
 
 
-def fill(request, body, inputs_of):
-    """Fills a `PredictRequest` from the body of a request.
+def fill(
+    request: predict_pb2.PredictRequest, body: bytes, inputs_of: Callable[[str], Mapping[str, Any]]
+) -> bool:
+    """Fills a `PredictRequest` from the body of a REST request.
 
     Args:
-      request: the `PredictRequest`, its model named.
-      body: bytes.
+      request: names the model.
+      body: JSON.
       inputs_of: callable, name of a signature -> {input: `TensorInfo`}.
 
     Returns:
       Whether the tensors came by row, as "instances".
 
     Raises:
-      ValueError: the body is not as it should be.
+      ValueError: the body is malformed.
     """
     document = json.loads(body or b'')
     if not isinstance(document, dict):
@@ -50,8 +54,8 @@ def fill(request, body, inputs_of):
     return given == ['instances']
 
 
-def _columns(instances, infos):
-    """Rows as columns."""
+def _columns(instances: Any, infos: Mapping[str, Any]) -> Any:
+    """Turns rows into columns."""
     if not isinstance(instances, list) or not instances:
         raise ValueError("Expecting 'instances' to be a list that is not empty")
     if not isinstance(instances[0], dict) or _is_binary(instances[0]):
@@ -62,13 +66,14 @@ def _columns(instances, infos):
     return {key: [row[key] for row in instances] for key in infos}
 
 
-def _is_binary(value):
+def _is_binary(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {'b64'}
 
 
-def _tensor(value, dtype):
-    """A `TensorProto` of nested lists."""
-    shape, inner = [], value
+def _tensor(value: Any, dtype: tf.DType) -> Any:
+    """Returns the `TensorProto` of nested lists."""
+    shape = []
+    inner = value
     while isinstance(inner, list):
         shape.append(len(inner))
         inner = inner[0] if inner else None
@@ -76,7 +81,8 @@ def _tensor(value, dtype):
     return tf.make_tensor_proto(np.array(flat, dtype.as_numpy_dtype).reshape(shape), dtype)
 
 
-def _flat(value, shape, dtype):
+def _flat(value: Any, shape: Sequence[int], dtype: tf.DType) -> list[Any]:
+    """Flattens nested lists; raises ValueError unless they have that shape and type."""
     if isinstance(value, list) != bool(shape) or (shape and len(value) != shape[0]):
         raise ValueError('Encountered list at unexpected level or of unexpected size')
     if shape:
@@ -86,22 +92,19 @@ def _flat(value, shape, dtype):
             return [base64.b64decode(value['b64'], validate=True)]
         except (binascii.Error, TypeError, ValueError) as error:
             raise ValueError('Unable to base64 decode') from error
-    right = {tf.string: str, tf.float32: (int, float), tf.int32: int}[dtype]
-    if (
-        not isinstance(value, right)
-        or isinstance(value, bool)
-        or (dtype == tf.int32 and not -(2**31) <= value < 2**31)
-    ):
+    right: Any = {tf.string: str, tf.float32: (int, float), tf.int32: int}[dtype]
+    is_right = isinstance(value, right) and not isinstance(value, bool)
+    if not is_right or (dtype == tf.int32 and not -(2**31) <= value < 2**31):
         raise ValueError(f'JSON Value: {json.dumps(value)[:50]} is not of expected type: {dtype.name}')
     return [value.encode() if dtype == tf.string else value]
 
 
-def answer(outputs, by_row):
-    """The body of the answer.
+def answer(outputs: Mapping[str, np.ndarray], by_row: bool) -> str:
+    """Returns the body of the answer.
 
     Args:
       outputs: {name: array}.
-      by_row: whether it goes by row, as "predictions".
+      by_row: whether to answer by row, as "predictions".
     """
     values = {name: _listed(name, array) for name, array in outputs.items()}
     if len(values) == 1:
@@ -109,20 +112,18 @@ def answer(outputs, by_row):
         return json.dumps({'predictions' if by_row else 'outputs': only})
     if not by_row:
         return json.dumps({'outputs': values})
-    return json.dumps(
-        {'predictions': [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]}
-    )
+    rows = zip(*values.values(), strict=True)
+    return json.dumps({'predictions': [dict(zip(values, row, strict=True)) for row in rows]})
 
 
-def _listed(name, array):
+def _listed(name: str, array: np.ndarray) -> Any:
     if array.dtype != object:
         return array.tolist()
-    encode = (
-        (lambda text: {'b64': base64.b64encode(text).decode()}) if name.endswith(_BYTES) else bytes.decode
-    )
-    return [encode(text) for text in array.tolist()]
+    if name.endswith(_BYTES):
+        return [{'b64': base64.b64encode(text).decode()} for text in array.tolist()]
+    return [text.decode() for text in array.tolist()]
 
 
-def error(message):
-    """The body of a refusal."""
+def error(message: str) -> str:
+    """Returns the body of an answer that refuses a request."""
     return json.dumps({'error': message})

@@ -1,68 +1,89 @@
-"""The models of the stand-in for TensorFlow Serving: their versions, loaded through the v1 Session and polled
-for."""
+"""The models of the stand-in for TensorFlow Serving: polls for versions, and loads them by the v1 Session."""
 
 import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import grpc
+import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 DEFAULT_SIGNATURE = 'serving_default'
 _WARM_UP = pathlib.PurePath('assets.extra', 'tf_serving_warmup_requests')
 
 
-def request_of(signature, values, model='digits'):
-    """A `PredictRequest` of a signature, {input: array}."""
+def request_of(
+    signature: str, values: Mapping[str, Any], model: str = 'digits'
+) -> predict_pb2.PredictRequest:
+    """Returns a request to a signature.
+
+    Args:
+      signature: its name.
+      values: {input: array}.
+      model: the name of the model.
+    """
     request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = model, signature
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
     for name, value in values.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     return request
 
 
 class Refused(Exception):
-    """A request that cannot be answered: a gRPC code by its name, and a message."""
+    """A request that is refused.
 
-    def __init__(self, code, message):
+    Args:
+      code: name of the gRPC status code.
+      message: for the client.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
 class Version:
-    """A version that is loaded, its warm-up requests answered."""
+    """A loaded version of a model; it has answered its warm-up requests.
 
-    def __init__(self, path):
+    Args:
+      path: the version folder.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
         self.session = tf.Session(graph=tf.Graph())
         with self.session.graph.as_default():
             signatures = tf.saved_model.load(self.session, ['serve'], str(path)).signature_def
         self.signatures = {
             name: signature for name, signature in signatures.items() if not name.startswith('__')
         }
-        self.lock, self.callables = threading.Lock(), {}
+        self.lock = threading.Lock()
+        self.callables: dict[Any, Callable[..., Any]] = {}
         self.warmed_up = 0
         if (path / _WARM_UP).exists():
             for record in tf.io.tf_record_iterator(str(path / _WARM_UP)):
                 self.predict(prediction_log_pb2.PredictionLog.FromString(record).predict_log.request)
                 self.warmed_up += 1
 
-    def signature(self, name):
+    def signature(self, name: str) -> Any:
+        """Returns a `SignatureDef`; '' names the default one."""
         if (name or DEFAULT_SIGNATURE) not in self.signatures:
             raise Refused('FAILED_PRECONDITION', f'Serving signature key "{name}" not found.')
         return self.signatures[name or DEFAULT_SIGNATURE]
 
-    def predict(self, request):
-        """{output: array} of a `PredictRequest`."""
+    def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
+        """Returns {output: array}; raises Refused as TensorFlow Serving does."""
         signature = self.signature(request.model_spec.signature_name)
         if request.inputs.keys() != signature.inputs.keys():
-            extra, missing = (
-                request.inputs.keys() - signature.inputs.keys(),
-                signature.inputs.keys() - request.inputs.keys(),
-            )
+            extra = request.inputs.keys() - signature.inputs.keys()
+            missing = signature.inputs.keys() - request.inputs.keys()
             raise Refused(
                 'INVALID_ARGUMENT',
                 f'input size does not match signature. Sent extra: {extra}. Missing but required: {missing}.',
@@ -70,14 +91,8 @@ class Version:
         wanted = list(request.output_filter) or sorted(signature.outputs)
         if unknown := [name for name in wanted if name not in signature.outputs]:
             raise Refused('INVALID_ARGUMENT', f'output tensor alias not found in signature: {unknown[0]}')
-        names, feeds = sorted(request.inputs), []
-        for name in names:
-            if request.inputs[name].dtype != signature.inputs[name].dtype:
-                raise Refused('INVALID_ARGUMENT', f'{name} has another type than the signature')
-            try:
-                feeds.append(tf.make_ndarray(request.inputs[name]))
-            except (ValueError, TypeError) as error:
-                raise Refused('INVALID_ARGUMENT', f'tensor parsing error: {name}: {error}') from error
+        names = sorted(request.inputs)
+        feeds = [_array(request.inputs[name], signature.inputs[name], name) for name in names]
         run = self._callable(
             tuple(signature.inputs[name].name for name in names),
             tuple(signature.outputs[name].name for name in wanted),
@@ -88,8 +103,8 @@ class Version:
             code = next(code.name for code in grpc.StatusCode if code.value[0] == error.error_code)
             raise Refused(code, error.message) from error
 
-    def _callable(self, feeds, fetches):
-        """What runs a part of the graph, as C++ servers do: no shape is compared."""
+    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., Any]:
+        """Returns a function that runs a part of the graph without comparing shapes, as C++ servers do."""
         with self.lock:
             if (feeds, fetches) not in self.callables:
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
@@ -97,24 +112,28 @@ class Version:
             return self.callables[feeds, fetches]
 
 
+def _array(tensor: Any, info: Any, name: str) -> np.ndarray:
+    """Returns the array of a `TensorProto`; raises Refused if it is damaged or not of the type of `info`."""
+    if tensor.dtype != info.dtype:
+        raise Refused('INVALID_ARGUMENT', f'{name} has another type than the signature')
+    try:
+        return tf.make_ndarray(tensor)
+    except (ValueError, TypeError) as error:
+        raise Refused('INVALID_ARGUMENT', f'tensor parsing error: {name}: {error}') from error
+
+
 class Model:
-    """The versions of a model, kept up with its directory."""
+    """The versions of a model, kept in step with its directory."""
 
-    def __init__(self, config):
-        self.config, self.versions, self.failures = config, {}, {}
+    def __init__(self, config: model_server_config_pb2.ModelConfig) -> None:
+        self.config = config
+        self.versions: dict[int, Version] = {}
+        self.failures: dict[int, str] = {}
 
-    def poll(self):
-        """Loads what is wanted and not loaded; then lets go of what is not wanted."""
+    def poll(self) -> None:
+        """Loads the wanted versions; once one is loaded, drops those that are not wanted."""
         base = pathlib.Path(self.config.base_path)
-        present = (
-            {int(path.name) for path in base.iterdir() if path.name.isdecimal()} if base.is_dir() else set()
-        )
-        policy = self.config.model_version_policy
-        wanted = (
-            present & set(policy.specific.versions)
-            if policy.HasField('specific')
-            else {*sorted(present)[-1:]}
-        )
+        wanted = self._wanted(base)
         for number in sorted(wanted - self.versions.keys() - self.failures.keys()):
             try:
                 self.versions = {**self.versions, number: Version(base / str(number))}
@@ -128,8 +147,17 @@ class Model:
         if wanted & self.versions.keys():
             self.versions = {number: version for number, version in self.versions.items() if number in wanted}
 
-    def find(self, spec):
-        """The version that a `ModelSpec` means."""
+    def _wanted(self, base: pathlib.Path) -> set[int]:
+        """Returns the versions to serve: those that the policy names, or the newest."""
+        paths = base.iterdir() if base.is_dir() else ()
+        present = {int(path.name) for path in paths if path.name.isdecimal()}
+        policy = self.config.model_version_policy
+        if policy.HasField('specific'):
+            return present & set(policy.specific.versions)
+        return {max(present)} if present else set()
+
+    def find(self, spec: model_pb2.ModelSpec) -> Version:
+        """Returns the version that a request names, by number or label; the newest if it names none."""
         number = max(self.versions, default=None)
         if spec.version_label:
             if spec.version_label not in self.config.version_labels:
@@ -139,20 +167,17 @@ class Model:
             number = self.config.version_labels[spec.version_label]
         elif spec.HasField('version'):
             number = spec.version.value
-        if number not in self.versions:
-            raise Refused(
-                'NOT_FOUND',
-                f'Servable not found for request: {"Latest" if number is None else number}({spec.name})',
-            )
+        if number is None or number not in self.versions:
+            named = 'Latest' if number is None else number
+            raise Refused('NOT_FOUND', f'Servable not found for request: {named}({spec.name})')
         return self.versions[number]
 
-    def status(self, number=None):
-        """A `GetModelStatusResponse`."""
+    def status(self, number: int | None = None) -> status_pb2.GetModelStatusResponse:
+        """Returns the status of a version, or of all, newest first."""
         response = status_pb2.GetModelStatusResponse()
-        for version in sorted(
-            (self.versions | self.failures).keys() if number is None else [number], reverse=True
-        ):
-            if version not in self.versions | self.failures:
+        known = self.versions.keys() | self.failures.keys()
+        for version in sorted(known if number is None else [number], reverse=True):
+            if version not in known:
                 raise Refused('NOT_FOUND', f'Could not find version {version} of model {self.config.name}')
             entry = response.model_version_status.add(version=version)
             entry.state = entry.AVAILABLE if version in self.versions else entry.END
@@ -164,13 +189,15 @@ class Model:
 class Server:
     """Models by name."""
 
-    def __init__(self, configs):
+    def __init__(self, configs: Iterable[model_server_config_pb2.ModelConfig]) -> None:
+        self.models = {}
         for config in configs:
             if not os.path.isdir(config.base_path):
                 raise SystemExit(f'Could not find base path {config.base_path} for servable {config.name}')
-        self.models = {config.name: Model(config) for config in configs}
+            self.models[config.name] = Model(config)
 
-    def poll(self, seconds):
+    def poll(self, seconds: float) -> None:
+        """Polls all models, again every `seconds`; once if that is 0."""
         while True:
             for model in self.models.values():
                 model.poll()
@@ -178,10 +205,12 @@ class Server:
                 return
             time.sleep(seconds)
 
-    def model(self, name):
+    def model(self, name: str) -> Model:
+        """Returns a model; raises Refused if there is none of that name."""
         if name not in self.models:
             raise Refused('NOT_FOUND', f'Could not find any versions of model {name}')
         return self.models[name]
 
-    def predict(self, request):
+    def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
+        """Returns {output: array}; raises Refused."""
         return self.model(request.model_spec.name).find(request.model_spec).predict(request)

@@ -1,4 +1,4 @@
-"""Photographs that installed packages ship, cut to many, and LMDBs of them as LSUN is published."""
+"""Photographs: crops of those that installed packages contain, and LMDBs of them in LSUN's format."""
 
 import functools
 import hashlib
@@ -7,46 +7,64 @@ import io
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import lmdb
 import numpy as np
 from PIL import Image
 
-_SOURCES = (('sklearn', 'datasets/images/china.jpg'), ('sklearn', 'datasets/images/flower.jpg'),
-            ('matplotlib', 'mpl-data/sample_data/grace_hopper.jpg'))  # fmt: skip
+_SOURCES = (
+    ('sklearn', 'datasets/images/china.jpg'),
+    ('sklearn', 'datasets/images/flower.jpg'),
+    ('matplotlib', 'mpl-data/sample_data/grace_hopper.jpg'),
+)
 
 
 @functools.cache
-def _sources():
-    return [
-        Image.open(importlib.resources.files(package) / path).convert('RGB') for package, path in _SOURCES
-    ]
+def _sources() -> list[Image.Image]:
+    pictures = []
+    for package, path in _SOURCES:
+        with importlib.resources.files(package).joinpath(path).open('rb') as file:
+            pictures.append(Image.open(file).convert('RGB'))
+    return pictures
 
 
-def photographs(count, side=256, seed=0):
-    """Different parts of photographs, their shorter side `side`, as LSUN has them with 256."""
+def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Image]:
+    """Yields different crops of photographs, whose shorter side has `side` pixels (LSUN: 256)."""
     draws = np.random.default_rng(seed)
     for index in range(count):
         source = _sources()[index % len(_SOURCES)]
         height, width = (int(side * factor) for factor in draws.permutation([1, draws.uniform(1, 1.5)]))
         scale = draws.uniform(0.5, 1) * min(source.width / width, source.height / height)
-        left, top = (
-            draws.uniform(0, source.width - scale * width),
-            draws.uniform(0, source.height - scale * height),
-        )
+        left = draws.uniform(0, source.width - scale * width)
+        top = draws.uniform(0, source.height - scale * height)
         box = (left, top, left + scale * width, top + scale * height)
         yield source.resize((width, height), Image.Resampling.BICUBIC, box)
 
 
-def encoded(picture, kind='JPEG', **options):
-    """The file of a picture; JPEG of quality 75 is what LSUN's scenes are."""
+def encoded(picture: Image.Image, kind: str = 'JPEG', **options: Any) -> bytes:
+    """Encodes a picture; the default, JPEG of quality 75, is that of LSUN's scenes."""
     file = io.BytesIO()
-    picture.save(file, kind, **({'quality': 75} if kind == 'JPEG' else {}) | options)
+    if kind == 'JPEG':
+        options = {'quality': 75, **options}
+    picture.save(file, kind, **options)
     return file.getvalue()
 
 
-def write_lmdb(directory, files, keys=None):
-    """An LMDB directory of encoded pictures under `keys`, or hashes as in LSUN; returns {key: file}."""
+def write_lmdb(
+    directory: str | os.PathLike[str], files: Sequence[bytes], keys: Sequence[str] | None = None
+) -> dict[str, bytes]:
+    """Writes an LMDB directory of encoded pictures.
+
+    Args:
+      directory: must not exist.
+      files: encoded pictures.
+      keys: one for each; hashes, as in LSUN, if None.
+
+    Returns:
+      {key: file}.
+    """
     hashes = (hashlib.sha1(b'%d %s' % (index, file)).hexdigest() for index, file in enumerate(files))
     content = dict(zip(keys or hashes, files, strict=True))
     pathlib.Path(directory).mkdir(parents=True)
@@ -57,8 +75,8 @@ def write_lmdb(directory, files, keys=None):
     return content
 
 
-def zipped(directory):
-    """The archive of an LMDB directory, beside it and under its name."""
+def zipped(directory: pathlib.Path) -> pathlib.Path:
+    """Zips an LMDB directory, beside it and under its name; returns the path of the archive."""
     path = pathlib.Path(f'{directory}.zip')
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(pathlib.Path(directory).iterdir()):
@@ -66,6 +84,6 @@ def zipped(directory):
     return path
 
 
-def end_process(_):
-    """What reading a damaged LMDB may do to a process."""
+def end_process(_: object) -> NoReturn:
+    """Kills the process, as reading a damaged LMDB may."""
     os.abort()

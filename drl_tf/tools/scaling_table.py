@@ -1,32 +1,34 @@
-"""What training would take on many accelerators: a table of all presets, from operations, bytes and the
-figures of the hardware.
+"""Predicts training on many accelerators: tables of all presets, from operations, bytes and hardware figures.
 
     python -m drl_tf.tools.scaling_table
 
-The times are computed, not measured: arithmetic at a share of the peak, and then the sum of the gradients
-over all devices.
+The times are computed, not measured: arithmetic at a share of the peak, then the sum of the gradients over
+all devices.
 """
 
 import argparse
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
 
 from drl_tf.cli import parsing
+from drl_tf.config.config import Config
 from drl_tf.tools.tpu_compile import PRESETS
 
 DEVICES = (1, 8, 64, 256)
 SHARE_OF_PEAK = 0.4
 
 
-class Accelerator(NamedTuple):
-    """An accelerator and how it is tied to others.
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    """An accelerator and its connections.
 
     Attributes:
       name: as it is printed.
-      flops: peak, bfloat16 without sparsity, per second.
+      flops: peak per second, bfloat16 without sparsity.
       memory: bytes.
-      link: bytes per second that each sends, within a group.
-      group: how many are tied like that.
-      far_link: bytes per second that each sends beyond its group.
+      link: bytes per second that each can send within a group.
+      group: number of accelerators in a group.
+      far_link: bytes per second that each can send out of its group.
     """
 
     name: str
@@ -43,30 +45,30 @@ ACCELERATORS = (
 )
 
 
-def seconds(accelerator, flops, gradient_bytes, count):
-    """Time of a step, arithmetic and communication, which do not overlap.
+def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count: int) -> tuple[float, float]:
+    """Predicts the time of a step in seconds.
 
     Args:
-      accelerator: an `Accelerator`.
+      accelerator: the hardware.
       flops: of the whole step.
       gradient_bytes: of one sum of the gradients.
-      count: n, accelerators.
+      count: number n of accelerators.
 
     Returns:
-      The two times: flops / (n * share * peak); and for each sum of the gradients a ring within each group of
-        g,
-      2 (g - 1) / g * bytes / link, and one over the m groups of a g-th of the bytes, 2 (m - 1) / m * bytes /
-      g / far_link.
+      arithmetic: flops / (n * share * peak).
+      communication: a ring within each group of g, 2 (g - 1) / g * bytes / link, and a ring over the m groups
+        of a g-th of the bytes, 2 (m - 1) / m * bytes / g / far_link. It does not overlap with the arithmetic.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)
-    near, far = (2 * (members - 1) / members * gradient_bytes for members in (group, groups))
+    near = 2 * (group - 1) / group * gradient_bytes
+    far = 2 * (groups - 1) / groups * gradient_bytes
     arithmetic = flops / (count * SHARE_OF_PEAK * accelerator.flops)
     return arithmetic, near / accelerator.link + far / group / accelerator.far_link
 
 
-def takes_over(accelerator, flops, gradient_bytes):
-    """From how many accelerators on, the batch being the same, communication takes longer than arithmetic."""
+def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
+    """Returns the number of accelerators from which communication takes longer, for the same batch."""
     count = 2
     while True:
         arithmetic, communication = seconds(accelerator, flops, gradient_bytes, count)
@@ -75,15 +77,16 @@ def takes_over(accelerator, flops, gradient_bytes):
         count += 1
 
 
-def figures(config):
-    """What a step of a configuration takes, in bfloat16, {name: number}: `flops` of the batch, and bytes."""
-    from drl_tf.core.models import build_model
+def figures(config: Config) -> dict[str, int]:
+    """Returns {name: number} of a step in bfloat16: images of the batch, its FLOPs, and sizes in bytes."""
+    from drl_tf.core.cooperative import build_model
     from drl_tf.planning import memory
     from drl_tf.planning.flops import cost
 
     config = config.replace(precision='bfloat16')
     model = build_model(config)
-    parts, batch = memory.needed(model), config.training.batch_size
+    parts = memory.needed(model)
+    batch = config.training.batch_size
     return {
         'batch': batch,
         'flops': cost(model)['FLOPs of a training step'],
@@ -94,32 +97,36 @@ def figures(config):
     }
 
 
-def costs(presets):
-    """A table in Markdown of what a step takes; `presets` are {command line: its `figures`}."""
+def costs(presets: dict[str, dict[str, int]]) -> str:
+    """Returns a Markdown table of the cost of a step.
+
+    Args:
+      presets: {command line: its `figures`}.
+    """
     rows = [
         '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
         'image | gradients sent a step |',
         '|---|---|---|---|---|---|---|',
     ]
     for words, step in presets.items():
-        sizes = [
-            step['weights'],
-            step['optimizer'],
-            step['activations'],
-            step['gradients'],
-        ]
+        sizes = [step[name] for name in ('weights', 'optimizer', 'activations', 'gradients')]
         cells = [
             f'`{words}`',
-            step['batch'],
+            str(step['batch']),
             f'{step["flops"] / step["batch"] / 1e12:.3g}',
             *(f'{size / 1e6:,.1f} MB' for size in sizes),
         ]
-        rows.append(f'| {" | ".join(map(str, cells))} |')
+        rows.append(f'| {" | ".join(cells)} |')
     return '\n'.join(rows)
 
 
-def times(accelerator, presets):
-    """A table in Markdown of the time of a step on 1, 8, 64 and 256 accelerators; `presets` as in `costs`."""
+def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
+    """Returns a Markdown table of the time of a step on 1, 8, 64 and 256 accelerators.
+
+    Args:
+      accelerator: the hardware.
+      presets: {command line: its `figures`}.
+    """
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
     rows = [
         f'| preset | {" | ".join(heads)} | communication takes longer from |',
@@ -132,18 +139,22 @@ def times(accelerator, presets):
     return '\n'.join(rows)
 
 
-def _cell(accelerator, step, count):
-    """Time of a step, and the share of communication in it; the batch grows to an image a device where it is
-    smaller (*)."""
-    grown = max(1, count / step['batch'])
-    arithmetic, communication = seconds(accelerator, grown * step['flops'], step['gradients'], count)
+def _cell(accelerator: Accelerator, step: dict[str, int], count: int) -> str:
+    """Formats the time of a step, and the share of communication in it.
+
+    A batch of fewer images than devices is enlarged to one image per device; a star marks that.
+    """
+    growth = max(1, count / step['batch'])
+    arithmetic, communication = seconds(accelerator, growth * step['flops'], step['gradients'], count)
     total = arithmetic + communication
     text = f'{total:.3g} s' if total >= 1 else f'{1e3 * total:.3g} ms'
-    return text + (f' ({communication / total:.0%})' if count > 1 else '') + ('*' if grown > 1 else '')
+    if count > 1:
+        text += f' ({communication / total:.0%})'
+    return f'{text}*' if growth > 1 else text
 
 
-def main(argv=None):
-    """Prints the tables, once all presets have been gone through."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the tables; computing them for all presets takes a while."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)

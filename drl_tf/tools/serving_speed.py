@@ -1,9 +1,9 @@
-"""Requests a second, and how long each takes, of an exported model in this process, through the v1 Session.
+"""Measures requests per second, and their latency, of an exported model in this process, by the v1 Session.
 
     python -m drl_tf.tools.serving_speed
 
-Without --model it exports the digits preset with weights that are not trained, which costs the same. Requests
-come one after the other, and from 8 threads at once.
+Without --model it exports the digits preset with untrained weights, which costs the same. Requests come one
+after another, and from 8 threads at once.
 """
 
 import argparse
@@ -12,67 +12,74 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from drl_tf.cli import parsing
 from drl_tf.core.models import build_model
 from drl_tf.serving import export
-from drl_tf.tools import model_server_models
-from drl_tf.tools.model_server_models import request_of
+from drl_tf.tools.model_server_models import Version, request_of
 
-BATCHES, THREADS, SIGNATURES = (1, 8, 64), (1, 8), ('energy', 'sample')
+BATCHES = (1, 8, 64)
+THREADS = (1, 8)
+SIGNATURES = ('energy', 'sample')
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--model', default='', help='A version folder.')
-    parser.add_argument('--seconds', type=float, default=10, help='How long to measure each row.')
+def main() -> None:
+    """Prints a table of speeds."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('--model', default='', help='Version folder to measure.')
+    parser.add_argument('--seconds', type=float, default=10, help='Seconds to measure each row.')
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        path, begin = pathlib.Path(options.model or digits(directory)), time.perf_counter()
-        version = model_server_models.Version(path)
-        print(
-            f'{len(os.sched_getaffinity(0))} CPU cores; loaded and warmed up in '
-            f'{time.perf_counter() - begin:.1f} s'
-        )
-        print(
-            '| signature | images | threads | requests/s | images/s | median | 95 % below '
-            '|\n|---|---|---|---|---|---|---|'
-        )
+        path = pathlib.Path(options.model or digits(directory))
+        begin = time.perf_counter()
+        version = Version(path)
+        loading = time.perf_counter() - begin
+        print(f'{len(os.sched_getaffinity(0))} CPU cores; loaded and warmed up in {loading:.1f} s')
+        print('| signature | images | threads | requests/s | images/s | median | 95 % below |')
+        print('|---|---|---|---|---|---|---|')
         for signature in SIGNATURES:
             for count in BATCHES:
-                request = request_of(signature, inputs(version, signature, count))
-                version.predict(request)
-                for threads in THREADS:
-                    total, latencies = measure(
-                        lambda request=request: version.predict(request), threads, options.seconds
-                    )
-                    rate, (median, most) = len(latencies) / total, np.percentile(latencies, [50, 95]) * 1000
-                    cells = [f'{rate:,.1f}', f'{rate * count:,.1f}', f'{median:,.1f} ms', f'{most:,.1f} ms']
-                    print(f'| `{signature}` | {count} | {threads} | {" | ".join(cells)} |', flush=True)
+                _print_rows(version, signature, count, options.seconds)
 
 
-def digits(directory):
+def _print_rows(version: Version, signature: str, count: int, seconds: float) -> None:
+    """Prints a row for each number of threads."""
+    request = request_of(signature, inputs(version, signature, count))
+    version.predict(request)
+    for threads in THREADS:
+        total, latencies = measure(lambda: version.predict(request), threads, seconds)
+        rate = len(latencies) / total
+        median, most = np.percentile(latencies, [50, 95]) * 1000
+        cells = [f'{rate:,.1f}', f'{rate * count:,.1f}', f'{median:,.1f} ms', f'{most:,.1f} ms']
+        print(f'| `{signature}` | {count} | {threads} | {" | ".join(cells)} |', flush=True)
+
+
+def digits(directory: str) -> str:
     """Exports the digits preset, untrained, and returns the version folder."""
     config = parsing.configuration_of([]).replace(precision='float32')
     return export.write(build_model(config), config, 0, os.path.join(directory, 'digits'), 1024)['SavedModel']
 
 
-def inputs(version, signature, count):
-    """A request for some images, all alike."""
+def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray]:
+    """Returns the inputs of a request for `count` images."""
     if signature == 'sample':
-        return {'seed': np.int32([0, 3]), 'num_samples': np.int32(count)}
+        return {'seed': np.array([0, 3], np.int32), 'num_samples': np.array(count, np.int32)}
     shape = [size.size for size in version.signatures[signature].inputs['images'].tensor_shape.dim[1:]]
     images = np.random.default_rng(0).normal(size=[count, *shape]).astype(np.float32)
     return {'images': images, 'level': np.zeros(count, np.int32)}
 
 
-def measure(function, threads, seconds):
-    """How long it took to call a function again and again from some threads, and how long each call took, in
-    seconds."""
+def measure(function: Callable[[], object], threads: int, seconds: float) -> tuple[float, list[float]]:
+    """Calls a function again and again from some threads for `seconds`.
 
-    def work(_):
+    Returns:
+      The time taken, and the latency of each call, in seconds.
+    """
+
+    def work(_: int) -> list[float]:
         latencies = []
         while time.perf_counter() < end:
             begin = time.perf_counter()

@@ -1,10 +1,9 @@
-"""Compiles a StableHLO module for a TPU that need not be there, in an interpreter that has jax and libtpu
-alone.
+"""Compiles a StableHLO module for a TPU, on a machine without one.
 
     python tpu_compiler.py step.mlir v5e:2x2
 
-prints what the compiler said as one line of JSON; `drl_tf.tools.tpu_compile` makes the module and calls
-this. jax 0.10.2 with libtpu 0.0.52 serve; no other part of the package needs them.
+Prints the compiler's outcome as one line of JSON. `drl_tf.tools.tpu_compile` writes the module and calls this
+file with an interpreter that has jax 0.10.2 and libtpu 0.0.52; nothing else in the package needs those.
 """
 
 import json
@@ -12,12 +11,13 @@ import os
 import re
 import sys
 import time
+from typing import Any
 
 _SIZES = ('argument', 'output', 'alias', 'temp', 'generated_code')
 _WANTED = re.compile(r'Used ([\d.]+)([KMGT]?) of')
 
 
-def compiled(text, topology):
+def compiled(text: str, topology: str) -> dict[str, Any]:
     """Compiles a module for one core.
 
     Args:
@@ -25,9 +25,9 @@ def compiled(text, topology):
       topology: such as 'v5e:2x2'.
 
     Returns:
-      {'device': its kind, 'seconds': time to compile, 'bytes': what the program needs in all, and
-      'temp_bytes' and so on}, or where the compiler refuses {'error': what it says, 'bytes': what it would
-      have needed, where it says so}.
+      {'device': its kind, 'seconds': time to compile, 'bytes': the memory that the program needs, and its
+      parts, such as 'temp_bytes'}. If the compiler fails: {'device', 'seconds', 'error': its message,
+      'bytes': the memory that the program would need, if it is too much}.
     """
     import jax  # noqa: F401  (registers the dialects)
     import numpy as np
@@ -38,35 +38,37 @@ def compiled(text, topology):
 
     device = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices[0]
     options = xla_client.CompileOptions()
-    options.num_replicas = options.num_partitions = 1
-    build = options.executable_build_options
-    build.num_replicas = build.num_partitions = 1
-    options.device_assignment = build.device_assignment = xla_client.DeviceAssignment.create(
-        np.zeros([1, 1], np.int32)
-    )
+    assignment = xla_client.DeviceAssignment.create(np.zeros([1, 1], np.int32))
+    for each in (options, options.executable_build_options):
+        each.num_replicas = 1
+        each.num_partitions = 1
+        each.device_assignment = assignment
     with mlir.make_ir_context():
         module = ir.Module.parse(without_copies(text))
     begin = time.monotonic()
     try:
         program = device.client.compile(module, _jax.DeviceList((device,)), options)
-    except Exception as error:  # The compiler's refusals are of no kind of their own.
+    except Exception as error:  # The compiler has no error class of its own.
         return {'device': device.device_kind, 'seconds': time.monotonic() - begin, **refusal(str(error))}
-    seconds, memory = time.monotonic() - begin, program.get_compiled_memory_stats()
+    seconds = time.monotonic() - begin
+    memory = program.get_compiled_memory_stats()
     sizes = {f'{name}_bytes': getattr(memory, f'{name}_size_in_bytes') for name in _SIZES}
     needed = sum(sizes.values()) - 2 * sizes['alias_bytes']
     return {'device': device.device_kind, 'seconds': seconds, 'bytes': needed, **sizes}
 
 
-def without_copies(text):
-    """The one operation of TensorFlow's modules that is no StableHLO, in other words."""
+def without_copies(text: str) -> str:
+    """Replaces the one operation in TensorFlow's modules that is not StableHLO."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
-def refusal(message):
-    """The first lines of a refusal and, for want of memory, how much was wanted."""
+def refusal(message: str) -> dict[str, Any]:
+    """Returns the start of the compiler's message and, if memory was short, how many bytes were needed."""
+    found: dict[str, Any] = {'error': message[:1000]}
     wanted = _WANTED.search(message)
-    size = {'bytes': int(float(wanted[1]) * 1024 ** ' KMGT'.index(wanted[2] or ' '))} if wanted else {}
-    return {'error': message[:1000], **size}
+    if wanted:
+        found['bytes'] = int(float(wanted[1]) * 1024 ** ' KMGT'.index(wanted[2] or ' '))
+    return found
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
-from drl_tf.data import dataset_table, folder, image_files, images, lsun
+from drl_tf.data import dataset_table, folder, image_files, images, lsun_shards
 
 SIZE = 8
 
@@ -231,7 +231,7 @@ def test_no_more_pixels_than_the_bound_are_decoded(tmp_path, caplog):
     with pytest.raises(UserError, match=rf'a\.png .*{reason}'):
         next(image_files.read(tmp_path, (SIZE, SIZE, 3)))
     with pytest.raises(ValueError, match=reason):
-        lsun.prepared_shards(BOMB, 0)
+        lsun_shards.encoded_picture(BOMB, 0)
     assert images.open_picture(io.BytesIO(LARGEST)).size == (2**13, 2**13)
 
 

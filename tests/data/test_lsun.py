@@ -18,7 +18,16 @@ from PIL import Image
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import held
 from drl_tf.config import config
-from drl_tf.data import dataset_table, downloads, images, lmdb_files, lsun, pipeline, tfds_datasets
+from drl_tf.data import (
+    dataset_table,
+    downloads,
+    images,
+    lmdb_files,
+    lsun,
+    lsun_shards,
+    pipeline,
+    tfds_datasets,
+)
 from drl_tf.tools.photographs import encoded, end_process, photographs, write_lmdb, zipped
 
 COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
@@ -26,8 +35,8 @@ COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
 
 @pytest.fixture(autouse=True)
 def small_scale(monkeypatch):
-    monkeypatch.setattr(lsun, 'PER_SHARD', PER_SHARD)
-    for module, name in ((lsun, '_processes'), (lmdb_files, '_process')):
+    monkeypatch.setattr(lsun_shards, 'PER_SHARD', PER_SHARD)
+    for module, name in ((lsun_shards, '_processes'), (lmdb_files, '_process')):
         monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
 
 
@@ -173,7 +182,7 @@ def test_an_lmdb_for_the_manual_directory_is_said_with_what_the_one_above_must_h
 ):
     write_lmdb(tmp_path / 'manual', photos[:2])
     expected = (
-        f'--manual_dir={tmp_path / "manual"} is an LMDB itself: give the directory above it, which '
+        f'--manual_dir={tmp_path / "manual"} is an LMDB itself: give its parent directory, which '
         f'must hold {wanted}'
     )
     assert refused(data_of(tmp_path, dataset)) == expected
@@ -207,7 +216,7 @@ def broken_files():
 
 
 def test_broken_pictures_are_named_counted_and_left_out(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(lsun, 'PER_SHARD', 150)
+    monkeypatch.setattr(lsun_shards, 'PER_SHARD', 150)
     bad = broken_files()
     content = write_many(tmp_path / 'manual/airplane', 400, bad)
     found = records(tfds_datasets.open_builder(data_of(tmp_path, 'lsun_airplane', image_size=8)), 'train')
@@ -223,7 +232,7 @@ def test_an_lmdb_of_which_more_than_one_percent_is_broken_is_refused(tmp_path):
     write_many(tmp_path / 'manual/airplane', 395, broken_files())
     message = refused(data_of(tmp_path, 'lsun_airplane'))
     assert (
-        f'{tmp_path / "manual/airplane/data.mdb"} is damaged: 4 of its 399 pictures, or more, do not decode'
+        f'{tmp_path / "manual/airplane/data.mdb"} is damaged: at least 4 of its 399 pictures do not decode'
         in message
     )
 
@@ -273,7 +282,7 @@ def test_a_process_that_a_damaged_lmdb_ends_takes_no_other_with_it(tmp_path, mon
 
 
 def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, manual, monkeypatch):
-    write, written = lsun.write_shard, []
+    write, written = lsun_shards.write_shard, []
 
     def write_two(shard):
         if len(written) == 2:
@@ -282,16 +291,16 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
         written.append(shard.path)
         write(shard)
 
-    monkeypatch.setattr(lsun, 'write_shard', write_two)
+    monkeypatch.setattr(lsun_shards, 'write_shard', write_two)
     assert 'no space left' in refused(data_of(tmp_path))
     leftover = tmp_path / 'data/lsun/church_outdoor/incomplete.ABC_3.1.0'
     leftover.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(lsun, 'write_shard', lambda shard: (written.append(shard.path), write(shard)))
+    monkeypatch.setattr(lsun_shards, 'write_shard', lambda shard: (written.append(shard.path), write(shard)))
     resumed = records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')
     assert not leftover.exists()
     assert len(written) == 4 and max(collections.Counter(written).values()) == 1
     other = tmp_path / 'other'
-    monkeypatch.setattr(lsun, 'write_shard', write)
+    monkeypatch.setattr(lsun_shards, 'write_shard', write)
     assert resumed == records(
         tfds_datasets.open_builder(
             dataset_table.resolve(config.Data('lsun_church', str(other), str(tmp_path / 'manual')))
@@ -301,16 +310,16 @@ def test_an_interrupted_preparation_goes_on_and_keeps_whole_shards(tmp_path, man
 
 
 def test_shards_of_another_lmdb_are_not_taken_up(tmp_path, manual, monkeypatch, photos):
-    write = lsun.write_shard
+    write = lsun_shards.write_shard
 
     def write_but_the_last(shard):
         if shard.split == 'validation':
             raise OSError('no space left')
         write(shard)
 
-    monkeypatch.setattr(lsun, 'write_shard', write_but_the_last)
+    monkeypatch.setattr(lsun_shards, 'write_shard', write_but_the_last)
     refused(data_of(tmp_path))
-    monkeypatch.setattr(lsun, 'write_shard', write)
+    monkeypatch.setattr(lsun_shards, 'write_shard', write)
     (tmp_path / 'manual/church_outdoor_train_lmdb').rename(tmp_path / 'elsewhere')
     content = write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT][::-1], list(manual))
     assert dict(records(tfds_datasets.open_builder(data_of(tmp_path)), 'train')) == content

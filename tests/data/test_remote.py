@@ -115,6 +115,6 @@ def tfds_error(function):
 
 @pytest.mark.parametrize('name', ['workdir', 'init_from', 'manual_dir'])
 def test_nothing_else_is_there(capsys, name):
-    assert f'--{name}=gs://bucket/x must be on this machine or mounted there' in refused(
+    assert f'--{name}=gs://bucket/x must be a path on this machine' in refused(
         capsys, *TINY, f'--{name}=gs://bucket/x'
     )

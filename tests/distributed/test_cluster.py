@@ -43,7 +43,7 @@ def test_what_is_chosen(monkeypatch):
         (['--gcp_project=p', '--strategy=one'], '--gcp_project=p is for a TPU'),
         (['--strategy=tpu'], 'needs --tpu'),
         (['--strategy=one', '--tpu=t'], '--tpu=t does not go with --strategy=one'),
-        (['--strategy=multi_worker'], 'needs TF_CONFIG with two workers'),
+        (['--strategy=multi_worker'], 'needs TF_CONFIG with two or more workers'),
         (['--strategy=many'], 'must be one of auto, one, mirrored, multi_worker, tpu'),
     ],
 )

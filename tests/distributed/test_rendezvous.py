@@ -86,8 +86,6 @@ def test_a_worker_alone_gives_up(capsys, monkeypatch, tmp_path, clusters, index)
         'nothing heard from' if index == 0 else f'the chief at {clusters[0].addresses[0]} has not called'
     )
     line = refused(capsys, *options, code=4)
-    assert (
-        f'worker {index} ({clusters[0].addresses[index]}) does not get together' in line and missing in line
-    )
+    assert f'worker {index} ({clusters[0].addresses[index]}) could not connect' in line and missing in line
     with socket.create_server(('', int(clusters[0].addresses[index].rpartition(':')[2]))):
         assert 'Address already in use' in refused(capsys, *options, code=4)

@@ -90,7 +90,7 @@ def png(pixels, **kwargs):
 IMAGES = pictures((4, 4, 3), 2)
 BAD = {
     'missing': ('none.npz', None, ['does not exist']),
-    'another kind': ('a.txt', b'text', ['.npz, .npy']),
+    'another kind': ('a.txt', b'text', ['.npz or .npy']),
     'an empty directory': ('a/notes.txt', b'text', ['no samples', 'PNG']),
     'a text called npz': ('a.npz', b'text', ['a.npz is damaged']),
     'a text called npy': ('a.npy', b'text', ['a.npy is damaged']),

@@ -284,9 +284,9 @@ def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
     ({'model_ema': SMALL}, ['--recipe=cdrl'], r'is not of --recipe=cdrl \(it has t6\)'),
     ({'model_ema': SMALL}, ['--image_size=33'], '--image_size=33 must'),
     ({'model_ema': SMALL}, ['--image_size=64', '--dataset=cifar10', '--num_classes=10'], '--num_classes=10'),
-    ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'begins a run itself: drop '
+    ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'starts a run itself: drop '
                                                                           '--restart'),
-    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'begins a run itself: drop '
+    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'starts a run itself: drop '
                                                                                 '--model'),
     ({'model_ema': SMALL}, ['--final_act=tanh'], '--final_act=tanh must be one of relu, swish, identity'),
     ({'model_ema': dataclasses.replace(SMALL, channels=32, norm='group')}, [], 'give --norm=group or '

@@ -1,0 +1,198 @@
+"""Writes the pictures of an LSUN LMDB to TFRecord files, in several processes; resumable."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lmdb
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+import tqdm
+from absl import logging
+
+from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.files import read_json, written_aside
+from drl_tf.config import config
+from drl_tf.data import images, lmdb_files
+
+PER_SHARD = 8192
+_BROKEN_SHARE = 0.01
+_ORDER_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file to write: the pictures of `keys`, at `size` pixels, or as published if it is 0."""
+
+    split: str
+    database: str
+    keys: tuple[bytes, ...]
+    size: int
+    path: str
+
+
+def features(size: int) -> tfds.features.FeaturesDict:
+    """Returns the features of a picture: PNG of `size` pixels, or JPEG of any size if it is 0."""
+    if size:
+        image = tfds.features.Image(shape=(size, size, 3), encoding_format='png')
+    else:
+        image = tfds.features.Image(encoding_format='jpeg')
+    return tfds.features.FeaturesDict({'id': tfds.features.Text(), 'image': image})
+
+
+def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
+    """Divides a split into shards of at most 8,192 pictures, in an order that depends on their number alone.
+
+    The directory of the shards is named after the pictures, so that shards of other pictures are not reused.
+    """
+    keys = lmdb_files.keys(directory)
+    status = os.stat(lmdb_files.file_of(directory))
+    version = f'{status.st_size} {status.st_mtime_ns} {PER_SHARD}'.encode()
+    identity = hashlib.sha256(b'\n'.join([*keys, version])).hexdigest()
+    place = os.path.join(work, f'{split}_{identity[:16]}')
+    os.makedirs(place, exist_ok=True)
+    order = np.random.default_rng(_ORDER_SEED).permutation(len(keys))
+    parts = np.array_split(order, -(-len(keys) // PER_SHARD))
+    return [
+        Shard(
+            split, directory, tuple(keys[index] for index in part), size, os.path.join(place, f'{number:05}')
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+def write_all(shards: list[Shard], databases: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Writes the missing shards, and warns of each broken picture.
+
+    Returns:
+      {path: note} of all shards; see `write_shard`.
+
+    Raises:
+      UserError: an LMDB is damaged, or more than 1 % of the pictures of a split are.
+    """
+    total = {split: sum(len(shard.keys) for shard in shards if shard.split == split) for split in databases}
+    broken = dict.fromkeys(databases, 0)
+    notes = {}
+    listed = ', '.join(f'{count:,} pictures of {databases[split]}' for split, count in total.items())
+    print(f'preparing {listed}', flush=True)
+    with tqdm.tqdm(total=sum(total.values()), unit=' pictures') as progress:
+        for shard, note in _written(shards):
+            notes[shard.path] = note
+            progress.update(len(shard.keys))
+            for key, problem in note['broken'].items():
+                logging.warning('Left out %s of %s, a broken picture: %s', key, shard.database, problem)
+            broken[shard.split] += len(note['broken'])
+            if broken[shard.split] > _BROKEN_SHARE * total[shard.split]:
+                raise UserError(
+                    f'{lmdb_files.file_of(shard.database)} is damaged: at least {broken[shard.split]:,} of '
+                    f'its {total[shard.split]:,} pictures do not decode; unpack or fetch it again'
+                )
+    for split, count in broken.items():
+        if count:
+            logging.warning('%d of %d pictures of %s left out', count, total[split], databases[split])
+    return notes
+
+
+def _written(shards: list[Shard]) -> Iterator[tuple[Shard, dict[str, Any]]]:
+    """Yields each shard and its note: first those that exist, then the others as processes finish them."""
+    with _processes() as processes:
+        pending = {}
+        for shard in shards:
+            if os.path.exists(_note_path(shard)) and os.path.exists(shard.path):
+                yield shard, _note(shard)
+            else:
+                pending[processes.submit(write_shard, shard)] = shard
+        try:
+            for future in concurrent.futures.as_completed(pending):
+                future.result()
+                yield pending[future], _note(pending[future])
+        except (lmdb.Error, concurrent.futures.BrokenExecutor) as error:
+            raise lmdb_files.damaged(pending[future].database, error) from error
+        finally:
+            processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _note_path(shard: Shard) -> str:
+    return f'{shard.path}.json'
+
+
+def _note(shard: Shard) -> dict[str, Any]:
+    return read_json(_note_path(shard))
+
+
+def _processes() -> concurrent.futures.ProcessPoolExecutor:
+    count = len(os.sched_getaffinity(0))
+    return concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context('spawn'), _start_process)
+
+
+def _start_process() -> None:
+    """Limits a process to one thread and no GPU, and ends it when its parent ends, even if that is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.set_visible_devices([], 'GPU')
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
+def write_shard(shard: Shard) -> None:
+    """Writes a shard, and then its note.
+
+    The note holds the numbers of examples and bytes, and {key: problem} of broken pictures.
+    """
+    example_features = features(shard.size)
+    examples = 0
+    broken = {}
+    aside = f'{shard.path}.writing'
+    with (
+        lmdb_files.open_to_read(shard.database) as source,
+        source.begin() as transaction,
+        tf.io.TFRecordWriter(aside) as writer,
+    ):
+        for key in shard.keys:
+            content = transaction.get(key, default=b'')
+            try:
+                picture = encoded_picture(content, shard.size)
+            except Exception as error:  # Decoders raise errors of many kinds on damaged files.
+                broken[key.decode('ascii', 'backslashreplace')] = one_line(error)
+                continue
+            writer.write(example_features.serialize_example({'id': key, 'image': io.BytesIO(picture)}))
+            examples += 1
+    os.replace(aside, shard.path)
+    with written_aside(_note_path(shard)) as file:
+        json.dump({'examples': examples, 'bytes': os.path.getsize(shard.path), 'broken': broken}, file)
+
+
+def encoded_picture(content: bytes, size: int) -> bytes:
+    """Returns the encoded picture to store: a PNG of `size` pixels, or `content` itself if it is 0.
+
+    Raises whatever the decoders do if `content` is broken.
+    """
+    images.open_picture(io.BytesIO(content))
+    if size:
+        return _to_png(size)(content).numpy()
+    images.decode(content, channels=3)
+    return content
+
+
+@functools.cache
+def _to_png(size: int) -> Callable[[bytes], tf.Tensor]:
+    """Returns a graph that turns an encoded picture into a PNG of `size` pixels, resized as in training."""
+    data = config.Data(dataset='lsun_church', image_size=size, image_channels=3)
+    signature = [tf.TensorSpec([], tf.string)]
+    return tf.function(
+        lambda content: tf.io.encode_png(images.crop_and_resize(images.decode(content, 3), data)), signature
+    )
