@@ -13,6 +13,8 @@ from drl_tf.cli.command_options import (
     num_scored,
     reads_export,
 )
+from drl_tf.config import combinations
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import cluster, devices, workers
@@ -54,7 +56,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
                     config = _as_trained(config, workdir)
 
 
-def _as_trained(config, workdir):
+def _as_trained(config: Config, workdir: str) -> Config:
     """A configuration with the mean and deviation of the images that training measured."""
     data = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir).data))
     return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'])
@@ -123,7 +125,7 @@ def _evaluate(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _likelihood(command: Command, config: Config, workdir: str) -> Result:
-    from drl_tf.experiments import likelihood
+    from drl_tf.experiments import direct_likelihood, likelihood
 
     step = _step(command, workdir)
     if (command.method or combinations.likelihood_method(config)) == 'direct':

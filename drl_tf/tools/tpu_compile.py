@@ -90,8 +90,8 @@ def lowered(config: Config, program: str) -> str:
 def _sampler(config: Config) -> Any:
     """Returns a function seed, int32 [2] -> n images; with classes it takes their labels, int32 [n], too."""
     from drl_tf.core import noise
-    from drl_tf.core.cooperative import build_model
     from drl_tf.core.guidance import UNCONDITIONAL, guided
+    from drl_tf.core.models import build_model
 
     count = config.sampling.sample_batch_size
     model: Any = build_model(config)
