@@ -223,16 +223,22 @@ class Initializer(UNet):
         return x + super().call(x, time, labels, dropout, remat)
 
 
-class UNetEnergy(UNet):
+class UNetEnergy(keras.layers.Layer):
     """e(w, t) = <w, UNet(w, t)>, one number per image: zero before training.
 
-    It is called as `energy.EnergyNetwork` is.
+    It is made and called as `energy.EnergyNetwork` is.
     """
+
+    def __init__(self, size, image_shape, num_classes=0, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.unet = UNet(size, image_shape, num_classes, dtype=self.dtype_policy, name='unet')
+        self.built = True
 
     def prepare(self, time, labels=None):
         """The inputs of `call` that do not depend on the image: noise level and class, each [B]."""
         return {'time': time, 'labels': labels}
 
     def call(self, w, prepared, dropout=None, remat=False):
-        image = super().call(w, prepared['time'], prepared['labels'], dropout, remat)
+        """e, float32 [B], of w float32 [B, H, W, C]; the others as in `UNet.call`."""
+        image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
         return tf.reduce_sum(w * image, axis=[1, 2, 3])
