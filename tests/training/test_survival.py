@@ -212,7 +212,7 @@ def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / 'w')
     arguments = ['--restart', f'--workdir={tmp_path}/w']
     assert 'the same directory' in refused(capsys, *TINY, *arguments, f'--init_from={tmp_path}/w')
-    assert 'holds no exported model: give the folder that --mode=export named, or a run' in refused(
+    assert 'holds no exported model: give the folder that --mode=export printed, or give a run' in refused(
         capsys, *TINY, *arguments, f'--init_from={tmp_path}/notes'
     )
     assert (tmp_path / 'w' / 'checkpoints' / '00000032').is_dir() and not (tmp_path / 'w.1').exists()
