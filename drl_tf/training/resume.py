@@ -44,9 +44,8 @@ def starting_step(
         print(f'resuming at step {step}')
         changed = run.changed_surroundings(step, config.training.deterministic)
         if changed:
-            logging.warning(
-                'this run will not be bit-identical to an uninterrupted one: %s', '; '.join(changed)
-            )
+            listed = '; '.join(changed)
+            logging.warning('this run will not be bit-identical to an uninterrupted one: %s', listed)
         return step
     if init_from:
         _take_weights(model, init_from, weights)
