@@ -66,7 +66,6 @@ class Evaluator:
         self.real: Any = None
         self.floor: Statistics | None = None
         self.name = scoring.names(self.extractor)['frechet']
-
         kept = os.path.join(workdir, 'evaluation', 'parts') if workdir else parts
 
         def look() -> None:

@@ -72,7 +72,7 @@ class ChainFiles:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes energies, float32 [count, n], and acceptances, bool [count, n], after `first` transitions."""
+        """Writes energies, float32 [count, n], and acceptances, bool [count, n], after `first` ones."""
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:

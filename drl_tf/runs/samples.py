@@ -90,15 +90,15 @@ def _read(directory: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     missing = [shard.path for shard in shards if not os.path.exists(shard.path)]
     if missing:
         raise UserError(
-            f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run the command '
-            'that drew it again'
+            f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run again the '
+            'command that drew it'
         )
     for shard in shards:
         try:
             yield _load(shard, settings)
         except Exception as error:
             raise UserError(
-                f'{shard.path} is damaged ({one_line(error)}): run the command that drew it again'
+                f'{shard.path} is damaged ({one_line(error)}): run again the command that drew it'
             ) from error
 
 
