@@ -17,7 +17,7 @@ import tensorflow_probability as tfp
 from drl_tf.core import noise
 
 TARGET_ACCEPTANCE = 0.75
-_FEWEST = 8  # Transitions at least for diagnostics.
+_FEWEST = 8  # Diagnostics need this many transitions.
 _SHORTEST = 0.2  # The shortest step, as a share of the step size.
 _MOVE, _JITTER = range(2)
 

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 LogDensity = Callable[[tf.Tensor], tf.Tensor]
 
-_AT_ONCE = 65_536  # Points that the network sees together.
-_FINEST = 0.01  # Bounds of the spacing of a grid.
+_AT_ONCE = 65_536  # Points that go through the network together.
+# Bounds of the spacing of a grid.
+_FINEST = 0.01
 _COARSEST = 0.05
 _FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
 _FIRST_STEP_SIZE = 0.3
-_MOST_ERRORS = 3  # Standard errors between annealing and quadrature, above which we warn.
+_MOST_ERRORS = 3  # We warn if annealing and quadrature are more standard errors apart.
 _BINS = 80
 _MOST_LEVELS = 10
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from drl_tf.experiments.long_run_chains import Level
 
 _STRIP_IMAGES = 6
-_POINTS = 200  # Of a curve.
+_POINTS = 200  # Points of a curve.
 _LINEAR = 10  # Nats: beyond this the axis of energies is logarithmic.
 _COLOURS = ('tab:blue', 'tab:orange')
 _ACCEPTANCES = (0.6, 0.9)  # Outside these we warn.

@@ -21,7 +21,7 @@ from drl_tf.data import plane
 HEADER = 16  # Pixels: height of a line of text.
 _SIDE = 24  # Pixels: width of the texts left of the rows.
 _SMALLEST_SIDE = 512  # Pixels: smaller pictures are enlarged.
-_MOST_ROWS = 16  # Classes at most that have a row each.
+_MOST_ROWS = 16  # Up to this many classes have a row each.
 _CLASS_COLUMNS = 10
 _CLOUD_SIDE = 128  # Pixels.
 _CLOUD_EDGE = 1.5  # A cloud shows [-1.5, 1.5] squared.

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from drl_tf.runs.request import SampleRequest
 
 DESCRIPTION = 'samples.json'
-MOST_IMAGES = 1024  # Images, and bytes of pixels, at most in a shard.
+# The most that a shard holds, and the most shards of a set.
+MOST_IMAGES = 1024
 _MOST_BYTES = 2**26
 _MOST_SHARDS = 2**20
 

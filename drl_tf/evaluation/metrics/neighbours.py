@@ -7,7 +7,8 @@ import numpy as np
 
 from drl_tf.evaluation.metrics.features import checked_pair
 
-ROWS = 1024  # Of the blocks in which distances are computed.
+# Distances are computed in blocks of this size.
+ROWS = 1024
 COLUMNS = 4096
 
 

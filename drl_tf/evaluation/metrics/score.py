@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from drl_tf.evaluation.metrics.extractors import Extractor
     from drl_tf.evaluation.metrics.statistics import Statistics
 KEPT_FEATURES = 10_000
-_PARTS = 4  # Parts at most that are compared with the floor.
-_FEWEST = 20  # Images at least for the scores other than the Fréchet distance.
+_PARTS = 4  # At most this many parts are compared with the floor.
+_FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:

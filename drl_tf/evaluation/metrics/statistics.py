@@ -18,9 +18,10 @@ from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES, Extractor
 from drl_tf.evaluation.metrics.moments import Moments
 
 _AUTHORS = 'pool_3'  # The array in a file of activations by the authors of the paper.
-MAX_BYTES = 2**32  # Of a file of statistics, unpacked.
-SAVE_SECONDS = 60  # An interrupted pass is saved this often, but
-SAVE_TIMES = 20  # no sooner than after this multiple of the time that saving took.
+MAX_BYTES = 2**32  # The largest file of statistics, unpacked.
+# A pass is saved after so many seconds, or this multiple of the time that the last save took.
+SAVE_SECONDS = 60
+SAVE_TIMES = 20
 _ANOTHER = 'make it again with --mode=stats'
 
 
