@@ -101,13 +101,7 @@ def density(
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
-    for t in levels:
-        if abs(found[t]['differs_by_errors']) > _MOST_ERRORS:
-            logging.warning(
-                'level %d: annealing and quadrature are over %d standard errors apart: raise --ais_steps',
-                t,
-                _MOST_ERRORS,
-            )
+    _warn_of_differences(found)
     effort = {
         'num_samples': num_samples,
         'num_chains': num_chains,
@@ -120,6 +114,16 @@ def density(
         'figure': f'{stem}.png',
         'figures': f'{stem}.json',
     }
+
+
+def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
+    """Warns of levels at which annealing and quadrature differ beyond their errors."""
+    for t, figures in found.items():
+        if abs(figures['differs_by_errors']) > _MOST_ERRORS:
+            message = (
+                'level %d: annealing and quadrature are over %d standard errors apart: raise --ais_steps'
+            )
+            logging.warning(message, t, _MOST_ERRORS)
 
 
 def shown_levels(schedule: Schedule) -> list[int]:
