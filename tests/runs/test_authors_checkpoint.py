@@ -278,7 +278,7 @@ def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
     ({'model': SMALL}, [], 'has no model_ema/net: give --official_weights=model'),
     ({'model_ema': SMALL}, ['--official_weights=model'], 'has no model/net: give '
                                                          '--official_weights=model_ema'),
-    ({'generator': SMALL}, [], "is not from the authors' code: it holds generator/net/conv2d_in/conv/layer/W"),
+    ({'generator': SMALL}, [], "not from the authors' code: it holds generator/net/conv2d_in/conv/layer/W"),
     ({'model_ema': SMALL}, ['--channels=16', '--nogain'], r'contradicts --channels=16 \(it has 8\), '
                                                           r'--gain=False \(it has True\): drop'),
     ({'model_ema': SMALL}, ['--recipe=cdrl'], r'contradicts --recipe=cdrl \(it has t6\)'),
@@ -291,8 +291,8 @@ def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
     ({'model_ema': SMALL}, ['--final_act=tanh'], '--final_act=tanh must be one of relu, swish, identity'),
     ({'model_ema': dataclasses.replace(SMALL, channels=32, norm='group')}, [], 'give --norm=group or '
                                                                                '--norm=instance'),
-    ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'], r'contradicts --norm=batch '
-                                                                                   r'\(it has instance\)'),
+    ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'],
+     r'contradicts --norm=batch \(it has instance\)'),
     ({'model_ema': dataclasses.replace(SMALL, attention=True)}, ['--image_size=16'],
      r'attn_s/16/0/nin_k/nin/W of shape \[16, 16\], not \[8, 8\].*is --image_size right'),
     ({'model_ema': dataclasses.replace(SMALL, attention=True)}, ['--image_size=8'],
