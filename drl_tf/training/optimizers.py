@@ -1,4 +1,8 @@
-"""The optimizers of a model: Adam, whose learning rate warms up and falls with each rollback."""
+"""The optimizers of a model: Adam; the learning rate warms up, and falls with each rollback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -7,34 +11,45 @@ from drl_tf.core.cooperative import build_model
 from drl_tf.core.optimizer import SummedAdam
 from drl_tf.distributed import devices
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.model import RecoveryLikelihood
+
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `steps`, `ahead` of which count as done, then stays."""
+    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done, then stays."""
 
-    def __init__(self, peak, steps, ahead=1):
-        self.peak, self.steps, self.ahead = peak, steps, ahead
+    def __init__(self, peak: float, steps: int, ahead: int = 1):
+        self.peak = peak
+        self.steps = steps
+        self.ahead = ahead
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + self.ahead) / max(1, self.steps))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {'peak': self.peak, 'steps': self.steps, 'ahead': self.ahead}
 
 
-def compiled_model(config, attempt=0):
-    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights
-    start from the seed."""
+def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
+    """Builds a model, its weights from the seed, with its optimizers: ready for `fit` or a checkpoint.
+
+    Args:
+      config: the configuration.
+      attempt: how many rollbacks there were.
+    """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
 
 
-def compile_model(model):
-    """Gives a model the optimizers of its configuration, which start anew, and returns it.
+def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
+    """Gives a model fresh optimizers, and returns the model.
 
-    Each of the rollbacks that its attempt stands for has lowered the learning rates. The initializer's
-    warm-up starts a twentieth of the way up (the paper: (n + 500) / 10,000).
+    Each rollback before its attempt lowers the learning rates. The initializer's warm-up starts a twentieth
+    of the way up (the paper: (n + 500) / 10,000).
     """
-    config, options = model.config, model.config.training
+    config = model.config
+    options = config.training
     scale = options.rollback_factor**model.attempt
     rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
     adam = SummedAdam(rate, beta_1=options.adam_beta1, name='adam')
