@@ -1,4 +1,6 @@
-"""Scores of a trained model, or of images made elsewhere."""
+"""Scores a trained model, or images made elsewhere."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -6,6 +8,8 @@ import glob
 import json
 import os
 import shutil
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.distributed import devices, workers
@@ -14,37 +18,48 @@ from drl_tf.evaluation.figures import figures, over_seeds
 from drl_tf.runs import checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.runs.request import SampleRequest
 
-def evaluate(config, workdir, request, seeds=()):
-    """Scores samples of a trained model; written as JSON too. The samples stay, so that an interrupted
-    evaluation goes on.
 
-    All replicas of all workers draw, and take the features of the images.
+def evaluate(
+    config: Config, workdir: str, request: SampleRequest, seeds: Sequence[int] = ()
+) -> dict[str, str] | None:
+    """Draws samples of a trained model, scores them, and writes the scores as JSON.
+
+    All replicas of all workers draw and compute features. The samples stay, so that an interrupted evaluation
+    can continue.
 
     Args:
-      config: a `Config`.
-      workdir: the directory of the run.
-      request: a `SampleRequest`: what to draw for each seed.
-      seeds: of the sampling; several give means and deviations. That of the request where empty.
+      config: the configuration to sample and score with.
+      workdir: the run's directory.
+      request: what to draw for each seed.
+      seeds: of the sampling; several give means and deviations. Empty takes the request's seed.
 
     Returns:
-      The figures, as {label: text}, to the chief; None to other workers.
+      On the chief, the main scores: {label: text}. On other workers None.
 
     Raises:
       UserError: as `Evaluator`, or there is no sound checkpoint.
+
+    Example:
+      evaluate(config, 'runs/digits', SampleRequest.of(config, 2048), seeds=(0, 1, 2))
     """
     seeds = seeds or (request.seed,)
     with devices.strategy().scope():
         model, step = checkpoint.load_model(workdir, config, request.step)
     requests = [dataclasses.replace(request, seed=seed, step=step) for seed in seeds]
     stem = file_stem(config, workdir, requests[0]) + _more(seeds)
-    path, results = os.path.join(workdir, 'evaluation', stem), []
+    path = os.path.join(workdir, 'evaluation', stem)
+    results: list[dict[str, Any]] = []
     with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts, workdir=workdir)
 
-        def finish():
+        def finish() -> dict[str, str]:
             settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
-            written, result = f'{path}-{_against(evaluator)}.json', over_seeds(seeds, results)
+            written = f'{path}-{_against(evaluator)}.json'
+            result = over_seeds(seeds, results)
             write_json(written, {'step': step, 'weights': request.weights, **settings, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
@@ -57,27 +72,27 @@ def evaluate(config, workdir, request, seeds=()):
         return workers.by_chief(finish)
 
 
-def evaluate_samples(config, path):
-    """Scores images that were made elsewhere: a directory of pictures or of shards, or a `.npz` or
-    `.npy` file.
+def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
+    """Scores images that were made elsewhere, and writes the scores beside them.
 
     Args:
-      config: a `Config`; its dataset is what they are held against, its image size is theirs.
-      path: where they are; the scores are written beside it.
+      config: the configuration; its dataset gives the real images and the image size.
+      path: a directory of pictures or of shards, or a `.npz` or `.npy` file.
 
     Returns:
-      The figures, as {label: text}, to the chief; None to other workers.
+      On the chief, the main scores: {label: text}. On other workers None.
 
     Raises:
-      UserError: as `Evaluator`, or an image is broken or of another size.
+      UserError: as `Evaluator`, or an image is damaged or of another size.
     """
-    count, path = workers.told_by_chief(lambda: check_samples(config, path)), os.path.abspath(path)
+    count = workers.told_by_chief(lambda: check_samples(config, path))
+    path = os.path.abspath(path)
     with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts)
         drawn = pictures.progress(samples.read(path, config.image_shape), count, 'scoring')
         result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')
 
-        def finish():
+        def finish() -> dict[str, str]:
             written = f'{path}-{_against(evaluator)}.json'
             write_json(written, {'samples': path, **result})
             return {**figures(evaluator, result), 'evaluation': written}
@@ -85,17 +100,18 @@ def evaluate_samples(config, path):
         return workers.by_chief(finish)
 
 
-def check_samples(config, path):
-    """How many images there are; raises UserError where there are none, or the first is of another size than
-    the dataset's."""
+def check_samples(config: Config, path: str) -> int:
+    """How many images there are; raises UserError if there are none or the first is of another size."""
     samples.first_images(path, config.image_shape, 1)
     return samples.count(path)
 
 
 @contextlib.contextmanager
-def _resumable(path, config):
-    """A directory beside a path, for this process alone, of what an interrupted evaluation goes on with; gone
-    at its end."""
+def _resumable(path: str, config: Config) -> Iterator[str]:
+    """Context manager: a directory beside a path for the state of an interrupted evaluation.
+
+    It is locked for this process, and removed at the end of an evaluation, or if it holds no state.
+    """
     options = json.dumps([dataclasses.asdict(config.data), dataclasses.asdict(config.evaluation)])
     parts = f'{path}.{digest(options)}.parts'
     with held(parts, 'extractor or other samples'):
@@ -109,14 +125,16 @@ def _resumable(path, config):
         shutil.rmtree(parts)
 
 
-def _more(seeds):
-    """What the name of an evaluation says of its seeds, where there are several."""
-    seeds = '-'.join(map(str, seeds))
-    return '' if '-' not in seeds else f'-seeds{seeds if len(seeds) < 40 else digest(seeds)}'
+def _more(seeds: Sequence[int]) -> str:
+    """The part of an evaluation's name that lists several seeds; '' for one."""
+    listed = '-'.join(map(str, seeds))
+    if '-' not in listed:
+        return ''
+    return f'-seeds{listed if len(listed) < 40 else digest(listed)}'
 
 
-def _against(evaluator):
-    """A name for the extractor and the real images, another for others."""
+def _against(evaluator: Evaluator) -> str:
+    """A name that differs for another extractor or other real images."""
     extractor, real = evaluator.extractor, evaluator.real
     decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]
     return f'{extractor.name}-{digest(json.dumps(decides))}'

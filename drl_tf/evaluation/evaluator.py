@@ -1,10 +1,15 @@
-"""Holds images against real ones: the extractor, the statistics of the real images, and scores."""
+"""Compares images with real ones: the extractor, the statistics of the real images, the scores."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import glob
 import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import logging
 
 from drl_tf.base.errors import UserError
@@ -16,61 +21,78 @@ from drl_tf.evaluation.metrics.frechet import frechet_distance_from_moments
 from drl_tf.runs import pictures
 from drl_tf.runs.request import SampleRequest
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.config.options import Data
+    from drl_tf.evaluation.metrics.extractors import Extractor
+    from drl_tf.evaluation.metrics.statistics import Statistics
+
 _SPLITS = ('train', 'test')
-loaded = {}  # The last extractor, by what decides it.
+loaded: dict[tuple, Extractor] = {}  # The last extractor, by the options and files that decide it.
 
 
 class Evaluator:
-    """Holds images against the real ones of a dataset. Where it is made by all workers they also call its
-    methods together.
+    """Compares images with the real ones of a dataset.
 
-    The chief reads the images and has the scores; the others, and all replicas, take parts of the images
-    through the extractor.
+    With several workers, all create it and call its methods together: the chief reads the images and gets the
+    scores, and the replicas of all workers run the extractor.
 
     Args:
-      config: a `Config`; its evaluation options name the extractor and, maybe, the file of statistics of the
-        real images, which otherwise are the first `num_real` of the training split. The floor is that of the
+      config: the configuration. Its evaluation options name the extractor, and maybe a file of statistics of
+        the real images; else these are the first `num_real` of the training split. The floor is that of the
         test split, if it has more images than there are features.
-      parts: a directory for what was seen of the real images, with which an interrupted pass over them goes
-        on.
-      changed: what is done to the real images, a callable on an iterable of batches, uint8 [n, H, W, C], that
-        says what in its `words`; None leaves them.
-      workdir: the directory of a run, which keeps what was seen of the real images for its next evaluation.
+      parts: a directory for the state of the pass over the real images, from which it continues after an
+        interruption.
+      changed: a callable that changes the real images, from an iterable of batches, uint8 [n, H, W, C], to
+        another; it describes the change in its attribute `words`. None for no change.
+      workdir: a run's directory, which keeps that state for the next evaluation; None for none.
+
+    Attributes:
+      extractor: the network that gives the features.
+      real, floor: statistics of the real images, and of held-out ones or None; only on the chief.
+      name: of the Fréchet distance among the scores.
 
     Raises:
-      UserError: the extractor, the statistics or the dataset are not there or do not fit.
+      UserError: the extractor, the statistics or the dataset are missing or do not fit together.
+
+    Example:
+      evaluator = Evaluator(config, 'parts')
+      scores = evaluator.score(batches, num_samples=2048)
     """
 
-    def __init__(self, config, parts, changed=None, workdir=None):
+    def __init__(self, config: Config, parts: str, changed: Any = None, workdir: str | None = None):
         self.config = config
         self.extractor, self._led = spread_extractor(config)
-        self.real = self.floor = None
+        self.real: Any = None
+        self.floor: Statistics | None = None
         self.name = scoring.names(self.extractor)['frechet']
+        kept = os.path.join(workdir, 'evaluation', 'parts') if workdir else parts
 
-        def look():
-            with _kept_features(parts, os.path.join(workdir, 'evaluation', 'parts') if workdir else parts):
+        def look() -> None:
+            with _kept_features(parts, kept):
                 self.real, self.floor = self._real(parts, changed)
 
         self._led(look)
 
-    def _real(self, parts, changed):
+    def _real(self, parts: str, changed: Any) -> tuple[Statistics, Statistics | None]:
         """Statistics of the real images, and of held-out ones or None."""
         config = self.config
         if config.evaluation.stats_file:
-            real, wanted = _load_statistics(config, self.extractor), _name(config.data)
+            real = _load_statistics(config, self.extractor)
+            wanted = _name(config.data)
             if (real.dataset or wanted, real.split or 'train') != (wanted, 'train'):
                 logging.warning('the scores are against %s, not the train split of %s', real.images, wanted)
             return real, None
-        parts = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in _SPLITS}
-        real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, parts['train'], changed)
+        part = {split: os.path.join(parts, f'{split}-{self.extractor.name}.npz') for split in _SPLITS}
+        real = summarise(config, self.extractor, 'train', scoring.KEPT_FEATURES, part['train'], changed)
         if pipeline.count_images(config.data, 'test') <= len(real.mean):
             return real, None
-        return real, summarise(config, self.extractor, 'test', 0, parts['test'], changed)
+        return real, summarise(config, self.extractor, 'test', 0, part['test'], changed)
 
-    def distance(self, batches):
-        """The Fréchet distance alone, of an iterable of uint8 [n, H, W, C]."""
+    def distance(self, batches: Iterable[np.ndarray]) -> float:
+        """Only the Fréchet distance, of batches uint8 [n, H, W, C]."""
 
-        def measure():
+        def measure() -> float:
             found, _ = statistics.summarise(self.extractor, batches, 'the states')
             return frechet_distance_from_moments(
                 self.real.mean, self.real.covariance, found.mean, found.covariance
@@ -78,27 +100,33 @@ class Evaluator:
 
         return self._led(measure)
 
-    def score(self, batches, num_samples, labelled=False, part=None):
+    def score(
+        self,
+        batches: Iterable[np.ndarray],
+        num_samples: int,
+        labelled: bool = False,
+        part: str | None = None,
+    ) -> dict[str, Any]:
         """`metrics.score.score` of images.
 
         Args:
-          batches: iterable of uint8 [n, H, W, C].
-          num_samples: how many images there are.
-          labelled: whether the classes of the model take turns in them.
-          part: a file for what was seen of them, with which an interrupted pass goes on.
+          batches: uint8 [n, H, W, C] each.
+          num_samples: number of images.
+          labelled: whether the model's classes take turns in them.
+          part: a file for the state of the pass, to continue from after an interruption; None for none.
         """
-        labelled = (
-            labelled and self.config.data.dataset in self.extractor.datasets and self.config.data.num_classes
-        )
-        labels = SampleRequest(num_samples).classes(self.config.data.num_classes) if labelled else None
+        data = self.config.data
+        labels = None
+        if labelled and data.num_classes and data.dataset in self.extractor.datasets:
+            labels = SampleRequest(num_samples).classes(data.num_classes)
         return self._led(lambda: scoring.score(self.extractor, batches, self.real, self.floor, labels, part))
 
 
 @contextlib.contextmanager
-def _kept_features(parts, kept):
-    """What was seen of real images, which another directory keeps, is in `parts` within the block.
+def _kept_features(parts: str, kept: str) -> Iterator[None]:
+    """Context manager: moves the state of passes over real images from `kept` to `parts`, and back.
 
-    It is moved, so that each process has its own. A file of other images or another extractor is passed over.
+    A move gives each process its own. A pass ignores a file of other images or another extractor.
     """
     _move_features(kept, parts)
     try:
@@ -107,10 +135,11 @@ def _kept_features(parts, kept):
         _move_features(parts, kept, replace=True)
 
 
-def _move_features(source, target, replace=False):
-    """Moves what was seen of real images, but for files that the target has already."""
+def _move_features(source: str, target: str, replace: bool = False) -> None:
+    """Moves the state of passes over real images; files that the target has stay unless `replace`."""
     patterns = [os.path.join(glob.escape(source), f'{split}-*.npz') for split in _SPLITS]
-    for path in [path for pattern in patterns for path in glob.glob(pattern)]:
+    paths = [path for pattern in patterns for path in glob.glob(pattern)]
+    for path in paths:
         moved = os.path.join(target, os.path.basename(path))
         if replace or not os.path.exists(moved):
             os.makedirs(target, exist_ok=True)
@@ -118,55 +147,62 @@ def _move_features(source, target, replace=False):
                 os.replace(path, moved)
 
 
-def spread_extractor(config):
-    """The extractor, with which all workers take features of parts of the images, and what has them do so."""
+def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], Any]], Any]]:
+    """The extractor, run by all workers together, and the function that has the chief lead them.
+
+    Within `led(function)` the chief runs `function`, and the others compute the features that it asks for.
+    """
     extractor = workers.everywhere(lambda: _load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
     spread_out = spread.OverWorkers(extractor.run)
     return dataclasses.replace(extractor, run=spread_out.run), spread_out.led
 
 
-def summarise(config, extractor, split, keep, part, changed=None):
-    """`Statistics` of the first `num_real` images of a split.
+def summarise(
+    config: Config, extractor: Extractor, split: str, keep: int, part: str, changed: Any = None
+) -> Statistics:
+    """Statistics of the first `num_real` images of a split.
 
-    `keep` and `part` as in `metrics.statistics.summarise`, `changed` as in `Evaluator`.
+    `keep` and `part` are those of `metrics.statistics.summarise`, `changed` that of `Evaluator`.
     """
-    data, limit = config.data, config.evaluation.num_real or None
-    total = pipeline.count_images(data, split)
-    total = min(limit or total, total)
+    data = config.data
+    limit = config.evaluation.num_real or None
+    count = pipeline.count_images(data, split)
+    total = min(limit or count, count)
     words = f'the first {total:,} images of the {split} split of {_name(data)} at {data.image_size} px'
     batches = pictures.progress(pipeline.image_batches(data, split, limit), total, 'real images')
     if changed:
-        words, batches = f'{words}, {changed.words}', changed(batches)
+        words = f'{words}, {changed.words}'
+        batches = changed(batches)
     found, _ = statistics.summarise(extractor, batches, words, keep, part=part)
-    size, channels = data.image_size, data.image_channels
     return dataclasses.replace(
-        found, dataset=_name(data), split=split, image_size=size, image_channels=channels
+        found,
+        dataset=_name(data),
+        split=split,
+        image_size=data.image_size,
+        image_channels=data.image_channels,
     )
 
 
-def _name(data):
-    """A dataset, and of a folder where it is."""
+def _name(data: Data) -> str:
+    """The dataset's name; for a folder with its path."""
     return f'folder {os.path.abspath(data.data_dir)}' if data.dataset == 'folder' else data.dataset
 
 
-def _load_statistics(config, extractor):
-    """The statistics of `stats_file`, if they are of images of the same size and channels."""
-    found, data, path = (
-        statistics.load(config.evaluation.stats_file, extractor),
-        config.data,
-        config.evaluation.stats_file,
-    )
-    theirs, mine = ((each.image_size, each.image_channels) for each in (found, data))
-    if theirs != mine and theirs != (0, 0):
+def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
+    """Reads `stats_file`; raises UserError if its images have another size or number of channels."""
+    path = config.evaluation.stats_file
+    found = statistics.load(path, extractor)
+    theirs = (found.image_size, found.image_channels)
+    mine = (config.data.image_size, config.data.image_channels)
+    if theirs not in (mine, (0, 0)):
         what = f'{theirs[0]} px and {theirs[1]} channels, the scores are of {mine[0]} px and {mine[1]}'
-        raise UserError(f'--stats_file={path} is of {found.images}, {what}: make it anew with --mode=stats')
+        raise UserError(f'--stats_file={path} is of {found.images}, {what}: make it again with --mode=stats')
     return found
 
 
-def _load_extractor(config):
-    """The extractor of a configuration. The last one is kept, so that what checks it before the work and what
-    takes features with it load it once."""
+def _load_extractor(config: Config) -> Extractor:
+    """The extractor of a configuration, cached: the checks before the work and the work load it only once."""
     options = config.evaluation
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
     contents = [extractors.contents_hash(path) for path in paths]
@@ -177,8 +213,8 @@ def _load_extractor(config):
     return loaded[key]
 
 
-def check_scored(config, num_samples, with_statistics=True):
-    """Raises UserError where the extractor or the statistics do not apply, or for too few images."""
+def check_scored(config: Config, num_samples: int, with_statistics: bool = True) -> None:
+    """Raises UserError if there are too few images, or the extractor or the statistics do not fit."""
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
     extractor = _load_extractor(config)
@@ -186,9 +222,8 @@ def check_scored(config, num_samples, with_statistics=True):
         _load_statistics(config, extractor)
 
 
-def check_extractor(config):
-    """Raises UserError where the extractor that was asked for does not apply; one that nobody asked for may
-    be missing."""
+def check_extractor(config: Config) -> None:
+    """Raises UserError if the requested extractor does not fit; does not load one by default."""
     options = config.evaluation
     if options.extractor or options.inception:
         _load_extractor(config)

@@ -1,14 +1,21 @@
-"""The scores as a person reads them: titles, deviations, means over seeds."""
+"""The scores for a reader: titles, deviations, means over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from drl_tf.evaluation.metrics import score as scoring
 
+if TYPE_CHECKING:
+    from drl_tf.evaluation.evaluator import Evaluator
 _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
-def figures(evaluator, result):
-    """The main scores, as {label: text}."""
+def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
+    """The main scores: {label: text}."""
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
     titles = {
         frechet: _TITLES.get(frechet, 'Fréchet distance'),
@@ -23,7 +30,7 @@ def figures(evaluator, result):
         frechet: f' ({result["num_samples"]:,} samples; {result["extractor"]} {result["extractor_hash"]})',
         'floor': f' ({result["num_held_out"]:,} held-out images)',
         f'{frechet}_held_out_size': f' ({result["num_held_out"]:,} samples at a time)',
-        'class_agreement': ' of the samples are taken for the class that was asked for',
+        'class_agreement': ' of the samples are classified as the requested class',
     }
     shown = {
         title: _figure(result, name) + notes.get(name, '') for name, title in titles.items() if name in result
@@ -31,19 +38,21 @@ def figures(evaluator, result):
     return {**shown, 'against': result['real']}
 
 
-def _figure(result, name):
-    """A number with its deviation over seeds, or its own error, where there is one."""
+def _figure(result: Mapping[str, Any], name: str) -> str:
+    """A number, with its deviation over seeds or its own error if it has one."""
     errors = (
         result.get('deviation', {}).get(name),
         result.get(f'{name}_error'),
         result.get(f'{name}_deviation'),
     )
     error = next((error for error in errors if error is not None), None)
-    return f'{result[name]:.4g}' + ('' if error is None else f' ± {error:.2g}')
+    if error is None:
+        return f'{result[name]:.4g}'
+    return f'{result[name]:.4g} ± {error:.2g}'
 
 
-def over_seeds(seeds, results):
-    """One result of several: means, deviations (n - 1) and the results by seed."""
+def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merges the results of several seeds: means, deviations (n - 1), and the results by seed."""
     if len(results) == 1:
         return {'seed': seeds[0], **results[0]}
     results = [

@@ -1,38 +1,46 @@
-"""Statistics of real images in a file, for `evaluate` with --stats_file."""
+"""Writes statistics of real images into a file, for --stats_file."""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import check_writable
 from drl_tf.evaluation.evaluator import spread_extractor, summarise
 from drl_tf.evaluation.metrics import score as scoring
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
 
-def make_statistics(config, split, keep_features):
-    """Sums up the features of real images, for `evaluate` with --stats_file.
+
+def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str, str] | None:
+    """Writes statistics of the real images of a split.
 
     Args:
-      config: a `Config`; its `stats_file` is where they go,
-        'statistics/<dataset>_<size>_<split>-<extractor>-<pixels>.npz' where empty.
+      config: the configuration. Its `stats_file` names the file; '' takes
+        'statistics/<dataset>_<size>_<split>-<extractor>-<pixels>.npz'.
       split: 'train' or 'test'.
-      keep_features: whether the features of the first 10,000 images are kept, for the scores that need them.
+      keep_features: whether to keep the features of the first 10,000 images, for the scores that need them.
 
     Returns:
-      Where things are, as {label: text}, to the chief; None to other workers.
+      On the chief, what was written: {label: text}. On other workers None.
 
     Raises:
       UserError: as `Evaluator`.
     """
-    data, options = config.data, config.evaluation
+    data = config.data
+    options = config.evaluation
     extractor, led = spread_extractor(config)
 
-    def make():
+    def make() -> dict[str, str]:
         if os.path.isdir(options.stats_file):
             raise UserError(f'--stats_file={options.stats_file} is a directory: give a file')
         stem = os.path.join('statistics', f'{data.dataset}_{data.image_size}_{split}-{extractor.name}')
         part = f'{options.stats_file or stem}.part'
         check_writable(os.path.dirname(part))
-        found = summarise(config, extractor, split, scoring.KEPT_FEATURES if keep_features else 0, part)
+        keep = scoring.KEPT_FEATURES if keep_features else 0
+        found = summarise(config, extractor, split, keep, part)
         path = options.stats_file or f'{stem}-{found.fingerprint[:6]}.npz'
         found.save(path)
         os.remove(part)

@@ -3,17 +3,20 @@ log densities.
 
 From exact samples of p_0 = exp(l_0) / Z_0, for k = 1, 2, .., K:
 
-    log w <- log w + l_k(y) - l_{k-1}(y),    then y moves by one transition that leaves p_k alone
+    log w <- log w + l_k(y) - l_{k-1}(y),    then one transition of y that leaves p_k invariant
 
-after which E[w] = Z_K / Z_0. The same run over the densities in the opposite order, from exact samples of
-p_K, gives Z_0 / Z_K. By Jensen's inequality log mean w lies below the logarithm of the ratio in expectation:
-forward runs bound log Z_K from below and reverse ones, with the sign changed, from above.
+Then E[w] = Z_K / Z_0. The same over the densities in reverse, from exact samples of p_K, gives Z_0 / Z_K. By
+Jensen's inequality the expectation of log mean w lies below the log ratio: forward runs bound log Z_K from
+below and reverse runs, with the sign changed, from above.
 
-TensorFlow Probability's HMC makes the transitions. Its `sample_annealed_importance_chain` (0.25) cannot
-serve: it accepts by the log density that the former temperature left behind, which ruins the weights, and
-knows two densities alone.
+TensorFlow Probability's HMC makes the transitions. We do not use its `sample_annealed_importance_chain`
+(0.25): it accepts by the log density at the former temperature, which makes the weights wrong, and it knows
+only two densities.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,19 +25,22 @@ import tensorflow_probability as tfp
 
 from drl_tf.core import noise
 
+LogDensity = Callable[[tf.Tensor], tf.Tensor]
+
 TARGET_ACCEPTANCE = 0.75
-_GAIN, _WARM_UP = 0.5, 30
-_SHORTEST = 0.75
+_GAIN = 0.5  # How fast the pilot run adapts the logarithm of the step size.
+_WARM_UP = 30  # Transitions of the pilot run at the first density.
+_SHORTEST = 0.75  # The shortest step, as a share of the step size.
 _PILOT, _RUN = range(2)
 _MOMENTUM, _JITTER = range(2)
 
 
 class State(NamedTuple):
-    """Chains under way.
+    """The state of the chains.
 
     Attributes:
-      y: where they are, float32 [n, ...].
-      log_density: l_k(y) of the density at hand, float32 [n].
+      y: positions, float32 [n, ...].
+      log_density: l_k(y) of the current density, float32 [n].
       log_weight: log w, float64 [n].
     """
 
@@ -44,14 +50,14 @@ class State(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What weights say of the logarithm of a ratio of partition functions.
+    """An estimate of the logarithm of a ratio of partition functions, from weights.
 
     Attributes:
-      log_mean: log of the mean weight; in expectation at most the true value.
-      standard_error: of it, by the delta method. Too small where the effective sample size is.
+      log_mean: log of the mean weight; its expectation is at most the true value.
+      standard_error: of that, by the delta method; too small if the effective sample size is small.
       effective_sample_size: (sum w)^2 / sum w^2, from 1 to n.
-      mean_log: mean of log w, a looser bound of less variance.
-      mean_log_error: the standard error of it, which can be trusted.
+      mean_log: mean of log w, a looser bound with less variance.
+      mean_log_error: its standard error, which is reliable.
     """
 
     log_mean: float
@@ -67,70 +73,76 @@ class Annealer:
     Args:
       density_of: callable, k int32 [] -> callable, y float32 [n, ...] -> l_k(y) float32 [n] (-inf outside the
         support).
-      num_leapfrog: steps of the leapfrog integrator in a transition; with the first gradient it costs one
-        more.
+      num_leapfrog: leapfrog steps of a transition, which costs one gradient more than that.
     """
 
-    def __init__(self, density_of, num_leapfrog):
-        self._density_of, self.num_leapfrog = density_of, num_leapfrog
-        self._begin, self._move = (
-            tf.function(function, autograph=False) for function in (self._begin_at, self._move_to)
-        )
+    def __init__(self, density_of: Callable[[tf.Tensor], LogDensity], num_leapfrog: int):
+        self._density_of = density_of
+        self.num_leapfrog = num_leapfrog
+        self._begin = tf.function(self._begin_at, autograph=False)
+        self._move = tf.function(self._move_to, autograph=False)
 
-    def begin(self, k, y):
+    def begin(self, k: int, y: tf.Tensor) -> State:
         """The state of chains that start at samples `y` of density k."""
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
-    def move(self, state, k, step_size, seed):
-        """Weighs the chains for density k, and moves them by one transition.
+    def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
+        """Weights the chains for density k, then moves them by one transition.
 
-        Each chain takes steps of its own length, from three quarters of `step_size` up, so that no direction
-        can resonate in all.
+        Each chain has its own step length, from three quarters of `step_size` up, so that no direction
+        resonates in all chains.
 
         Args:
-          state: a `State`.
-          k: index of the density, int.
-          step_size: of the leapfrog integrator, float.
+          state: the state of the chains.
+          k: index of the density.
+          step_size: of the leapfrog integrator.
           seed: int32 [2].
 
         Returns:
-          The next `State`, the mean probability with which the proposals were accepted, and the root mean
-          square of the gradient of l_k over the numbers of y: the inverse of the width of a round density.
+          The next state; the mean acceptance probability; and the root mean square of the gradient of l_k
+          over the numbers of y, which for a round density is the inverse of its width.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
 
-    def _begin_at(self, k, y):
+    def _begin_at(self, k: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return self._density_of(k)(y)
 
-    def _move_to(self, state, k, step_size, seed):
+    def _move_to(
+        self, state: State, k: tf.Tensor, step_size: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[State, tf.Tensor, tf.Tensor]:
         jitter_shape = [tf.shape(state.y)[0], *[1] * (len(state.y.shape) - 1)]
         step_size *= tf.random.stateless_uniform(jitter_shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
         kernel = tfp.mcmc.HamiltonianMonteCarlo(self._density_of(k), step_size, self.num_leapfrog)
         before = kernel.bootstrap_results(state.y)
-        gain = tf.cast(before.accepted_results.target_log_prob, tf.float64) - tf.cast(
-            state.log_density, tf.float64
-        )
+        log_density = tf.cast(before.accepted_results.target_log_prob, tf.float64)
+        gain = log_density - tf.cast(state.log_density, tf.float64)
         y, after = kernel.one_step(state.y, before, seed=noise.fold(seed, _MOMENTUM))
         acceptance = tf.reduce_mean(tf.exp(tf.minimum(after.log_accept_ratio, 0.0)))
         slope = tf.sqrt(tf.reduce_mean(before.accepted_results.grads_target_log_prob[0] ** 2))
         return State(y, after.accepted_results.target_log_prob, state.log_weight + gain), acceptance, slope
 
 
-def anneal(annealer, path, state, step_sizes, seed, done=0):
-    """Runs chains along a path.
+def anneal(
+    annealer: Annealer,
+    path: Sequence[int],
+    state: State,
+    step_sizes: np.ndarray,
+    seed: tf.Tensor,
+    done: int = 0,
+) -> Iterator[tuple[int, State, float]]:
+    """Runs chains along a path of densities.
 
     Args:
-      annealer: an `Annealer`.
-      path: the densities in order, a sequence of k; chains start at the first.
-      state: the `State` in which they are, after `done` steps.
+      annealer: moves the chains.
+      path: the densities k in order; chains start at the first.
+      state: the state of the chains after `done` steps.
       step_sizes: one for each density, indexed by k.
       seed: int32 [2].
-      done: steps that were taken.
+      done: how many steps were made before.
 
     Yields:
-      After each step how many are done (of `len(path) - 1`), the `State`, and the mean probability of
-      acceptance.
+      After each step: how many are done (of `len(path) - 1`), the state, and the mean acceptance probability.
     """
     seed = noise.fold(seed, _RUN)
     for position in range(done + 1, len(path)):
@@ -139,9 +151,10 @@ def anneal(annealer, path, state, step_sizes, seed, done=0):
         yield position, state, acceptance
 
 
-def pilot(annealer, path, y, step_size, seed):
-    """Finds step sizes by a run whose weights are not used: a step size that looks at the chains would make
-    them wrong.
+def pilot(
+    annealer: Annealer, path: Sequence[int], y: tf.Tensor, step_size: float, seed: tf.Tensor
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Finds step sizes in a separate run, since adapting them to the chains would bias the weights.
 
     Args:
       annealer, path, seed: as in `anneal`.
@@ -149,10 +162,12 @@ def pilot(annealer, path, y, step_size, seed):
       step_size: where to begin.
 
     Yields:
-      After each step how many are done, and the step sizes found so far, float64 [len(path)], indexed by k.
+      After each step: how many are done, and the step sizes so far, float64 [len(path)], indexed by k.
     """
-    seed, log_step = noise.fold(seed, _PILOT), np.log(step_size)
-    state, found = annealer.begin(path[0], y), np.full(len(path), float(step_size))
+    seed = noise.fold(seed, _PILOT)
+    log_step = np.log(step_size)
+    state = annealer.begin(path[0], y)
+    found = np.full(len(path), float(step_size))
     for move, k in enumerate([path[0]] * _WARM_UP + list(path[1:])):
         state, acceptance, slope = annealer.move(state, k, np.exp(log_step), noise.fold(seed, move))
         quarter = np.pi / 2 / slope / annealer.num_leapfrog
@@ -161,31 +176,41 @@ def pilot(annealer, path, y, step_size, seed):
         yield max(0, move + 1 - _WARM_UP), found
 
 
-def estimate(log_weights):
-    """The `Estimate` of log weights, float [n]."""
+def estimate(log_weights: np.ndarray) -> Estimate:
+    """The estimate from log weights, float [n]."""
     log_weights = np.asarray(log_weights, np.float64)
-    largest, count = log_weights.max(), len(log_weights)
+    largest = log_weights.max()
+    count = len(log_weights)
     weights = np.exp(log_weights - largest)
     size = weights.sum() ** 2 / np.sum(weights**2)
     error = np.sqrt((count / size - 1) / max(1, count - 1))
     spread = float(np.std(log_weights, ddof=min(1, count - 1)) / np.sqrt(count))
-    return Estimate(
-        float(largest + np.log(weights.mean())), float(error), float(size), float(log_weights.mean()), spread
-    )
+    log_mean = float(largest + np.log(weights.mean()))
+    return Estimate(log_mean, float(error), float(size), float(log_weights.mean()), spread)
 
 
-def annealed_importance(density_of, path, y, step_size, num_leapfrog, seed):
-    """Estimates log Z of the last density of a path over that of its first; see above for which way it errs.
+def annealed_importance(
+    density_of: Callable[[tf.Tensor], LogDensity],
+    path: Sequence[int],
+    y: tf.Tensor,
+    step_size: float,
+    num_leapfrog: int,
+    seed: tf.Tensor,
+) -> tuple[Estimate, State]:
+    """Estimates log(Z of the last density of a path / Z of its first); see above for the sign of its error.
 
     Args:
       density_of, num_leapfrog: as in `Annealer`.
       path: as in `anneal`, each of 0..K once.
       y: samples of the first density, float32 [n, ...].
-      step_size: where the pilot run, which finds one for each density, begins.
+      step_size: where the pilot run begins.
       seed: int32 [2].
 
     Returns:
-      The `Estimate` and the last `State`, whose weights make its `y` samples of the last density.
+      The estimate, and the last state; with its weights, its `y` are samples of the last density.
+
+    Example:
+      log_ratio, _ = annealed_importance(density_of, range(101), y, 0.3, num_leapfrog=3, seed=[0, 0])
     """
     annealer = Annealer(density_of, num_leapfrog)
     *_, (_, step_sizes) = pilot(annealer, path, y, step_size, seed)

@@ -1,76 +1,98 @@
 """Bits per dimension of images, given estimates of log Z_0 from both sides."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
 
-FEW_EFFECTIVE = 5
+if TYPE_CHECKING:
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.experiments.annealing import Estimate
+
+FEW_EFFECTIVE = 5  # Effective chains below which the standard error of log Z is unknown.
 
 
-def terms_of_images(schedule, log_density, grey, eps):
-    """What the likelihood of images is made of, but for log Z_0.
+def terms_of_images(
+    schedule: Schedule, log_density: Callable[[tf.Tensor], tf.Tensor], grey: np.ndarray, eps: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The terms of the log likelihood of images, without log Z_0.
 
     Args:
-      schedule: a `diffusion.Schedule`.
+      schedule: the levels of the model.
       log_density: callable, y -> F(y, 0), float32 [n].
       grey: grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
-      eps: standard normal noise of that shape, with which x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
+      eps: standard normal noise like `grey`: x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
 
     Returns:
-      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, each float64 [n] in nats; P
-      discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels, the outer bins reaching to infinity.
+      'F', F(m_0 x_0, 0); 'log_q', log q(x_0 | u); 'log_P', log P(u | x_0); each float64 [n] in nats. P
+      discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels; the outer bins reach to infinity.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
-    x, eps = pixels.from_levels(grey.astype(np.float64)), np.asarray(eps, np.float64)
-    x_0, axes = A * x + S * eps, tuple(range(1, x.ndim))
+    x = pixels.from_levels(grey.astype(np.float64))
+    eps = np.asarray(eps, np.float64)
+    x_0 = A * x + S * eps
+    axes = tuple(range(1, x.ndim))
     log_q = np.sum(-(eps**2) / 2 - math.log(S * math.sqrt(2 * math.pi)), axis=axes)
     F = log_density(tf.constant(m * x_0, tf.float32)).numpy().astype(np.float64)
-    return {
-        'F': F,
-        'log_q': log_q,
-        'log_P': np.sum(log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes),
-    }
+    log_P = np.sum(log_bins(grey, (x_0 / A + 1) * pixels.HALF, S / A * pixels.HALF), axis=axes)
+    return {'F': F, 'log_q': log_q, 'log_P': log_P}
 
 
-def log_bins(grey, mean, std):
-    """log P of each grey level under a Gaussian of that mean and deviation, in grey levels; float64 like
-    `grey`."""
+def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
+    """log P of grey levels under a Gaussian, discretised.
+
+    Args:
+      grey: uint8, of any shape.
+      mean, std: of the Gaussian, in grey levels.
+
+    Returns:
+      float64, like `grey`.
+    """
     low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))
     high = tf.constant(np.where(grey == 255, np.inf, (grey + 0.5 - mean) / std))
-    # Above the mean a bin is the difference of two upper tails, for the digits that lower tails near 1 would
-    # lose.
+    # Above the mean we subtract upper tails: lower tails near 1 would lose digits.
     swap = low > 0
-    near, far = tf.where(swap, -high, low), tf.where(swap, -low, high)
+    near = tf.where(swap, -high, low)
+    far = tf.where(swap, -low, high)
     return np.log(_normal_cdf(far) - _normal_cdf(near))
 
 
-def _normal_cdf(z):
+def _normal_cdf(z: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.math.erfc(-z / math.sqrt(2))
 
 
-def bits_per_dim(schedule, image_shape, images, forward, reverse):
-    """Figures of held-out images.
+def bits_per_dim(
+    schedule: Schedule,
+    image_shape: Sequence[int],
+    images: Mapping[str, np.ndarray],
+    forward: Estimate,
+    reverse: Estimate,
+) -> dict[str, Any]:
+    """Bits per dimension of held-out images.
 
     Args:
-      schedule: a `diffusion.Schedule`.
+      schedule: the levels of the model.
       image_shape: [H, W, C].
       images: `terms_of_images`.
-      forward: `annealing.Estimate` of log Z_0.
-      reverse: that of -log Z_0.
+      forward: estimate of log Z_0.
+      reverse: estimate of -log Z_0.
 
     Returns:
-      A dict ready for JSON. `density_low` and `density_high` are bits/dim of x_0, whose unit is a grey level,
+      A dict in types of JSON. `density_low` and `density_high` are bits/dim of x_0 in units of a grey level,
 
           -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
 
-      with log Z_0 from the forward and the reverse chains; `discrete_low` and `discrete_high` the bound for
-      grey levels, E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Errors are of the means over
-      images and of log Z_0 together; None, and so that of log Z_0, where fewer than five chains carry the
-      weight: it is not known then. `.._mean_log` are the same with the mean of log w for the logarithm of the
-        mean weight: looser bounds whose error is known.
+      with log Z_0 from the forward and the reverse chains. `discrete_low` and `discrete_high` bound those of
+      grey levels: E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Each `.._error` covers the
+      mean over images and log Z_0; it is None, and log Z_0 is unknown, if fewer than five chains carry the
+      weight. `.._mean_log` replaces the logarithm of the mean weight by the mean of log w: looser bounds,
+      with a reliable error.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)
@@ -81,10 +103,10 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
     }
     count = len(log_density)
     means = {
-        kind: (v.mean(), float(np.std(v, ddof=min(1, count - 1))) / math.sqrt(count))
-        for kind, v in negative.items()
+        kind: (values.mean(), float(np.std(values, ddof=min(1, count - 1))) / math.sqrt(count))
+        for kind, values in negative.items()
     }
-    result = {
+    result: dict[str, Any] = {
         'D': D,
         'num_images': count,
         'noise_floor': 0.5 * math.log2(2 * math.pi * math.e * (pixels.HALF * schedule.S[0]) ** 2),
@@ -100,7 +122,6 @@ def bits_per_dim(schedule, image_shape, images, forward, reverse):
             result |= {f'log_z_{side}{way}': sign * log_z, f'log_z_{side}{way}_error': error}
             for kind, (mean, spread) in means.items():
                 result[f'{kind}_{side}{way}'] = float((mean + sign * log_z) / nats)
-                result[f'{kind}_{side}{way}_error'] = (
-                    None if error is None else math.hypot(spread, error) / nats
-                )
+                total = None if error is None else math.hypot(spread, error) / nats
+                result[f'{kind}_{side}{way}_error'] = total
     return result

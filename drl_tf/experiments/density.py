@@ -1,10 +1,12 @@
-"""The densities of the plane that a model has learnt (`--mode=density`): integrated, estimated by annealing,
-and drawn."""
+"""The densities of the plane that a model has learnt (`--mode=density`): integrated, annealed, and drawn."""
+
+from __future__ import annotations
 
 import itertools
 import math
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,22 +20,33 @@ from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges, partition
 from drl_tf.runs import checkpoint, pictures
 
-_AT_ONCE = 65_536
-_FINEST, _COARSEST = 0.01, 0.05
-_FRESH = 2**31 - 1  # A batch that no training reaches.
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.core.energy_model import EnergyModel
+
+LogDensity = Callable[[tf.Tensor], tf.Tensor]
+
+_AT_ONCE = 65_536  # Points that go through the network together.
+# Bounds of the spacing of a grid.
+_FINEST = 0.01
+_COARSEST = 0.05
+_FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
-_FIRST_STEP_SIZE, _MOST_ERRORS = 0.3, 3
-_BINS, _MOST_LEVELS = 80, 10
+_FIRST_STEP_SIZE = 0.3
+_MOST_ERRORS = 3  # We warn if annealing and quadrature are more standard errors apart.
+_BINS = 80
+_MOST_LEVELS = 10
 
 
 class Grid(NamedTuple):
     """A log density at the midpoints of equal squares that fill the plane within the wall.
 
     Attributes:
-      side: either coordinate of the midpoints, float64 [n].
+      side: coordinates of the midpoints along either axis, float64 [n].
       log_density: float64 [n, n], the second coordinate first.
       log_z: logarithm of its integral.
-      error: by how much that of a grid of twice the spacing differs from it at most.
+      error: the largest difference of `log_z` on a grid of twice the spacing.
     """
 
     side: np.ndarray
@@ -42,30 +55,39 @@ class Grid(NamedTuple):
     error: float
 
 
-def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
-    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it,
-    at every level.
+def density(
+    config: Config,
+    workdir: str,
+    num_samples: int,
+    num_chains: int,
+    ais_steps: int,
+    hmc_leapfrog: int,
+    weights: str = 'ema',
+    step: int | None = None,
+) -> dict[str, str]:
+    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it.
 
-    Of more than ten levels it does so at ten, which lie evenly in the logarithm of their noise.
+    It does so at all levels, or at ten of them, evenly spaced in the logarithm of their noise.
 
     Args:
-      config: a `Config` of a toy set.
-      workdir: the directory of the run.
+      config: a configuration of a toy dataset.
+      workdir: the run's directory.
       num_samples: points to draw.
-      num_chains, ais_steps, hmc_leapfrog: as in `likelihood.likelihood`, of the annealing.
+      num_chains, ais_steps, hmc_leapfrog: of the annealing, as in `likelihood.likelihood`.
       weights: 'ema' or 'raw'.
-      step: which checkpoint; the newest where None.
+      step: of the checkpoint; None takes the newest.
 
     Returns:
-      The figures, as {label: text}.
+      The figures: {label: text}.
 
     Raises:
       UserError: there is no sound checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32', sampling_levels=0), step)
-    schedule, seed = model.schedule, config.training.seed
+    schedule = model.schedule
+    seed = config.training.seed
 
-    def density_at(level):
+    def density_at(level: tf.Tensor) -> LogDensity:
         return model.density_at(level, weights)
 
     levels = shown_levels(schedule)
@@ -73,20 +95,13 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     estimates = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
-    likelihoods = {
-        t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels
-    }  # Of x_t, not of y_t.
-    stem = os.path.join(
-        workdir, 'density', f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
-    )
+    # Of x_t, not of y_t.
+    likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}
+    name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
+    stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
-    for t in (t for t in levels if abs(found[t]['differs_by_errors']) > _MOST_ERRORS):
-        logging.warning(
-            'level %d: annealing and quadrature are more than %d standard errors apart: raise --ais_steps',
-            t,
-            _MOST_ERRORS,
-        )
+    _warn_of_differences(found)
     effort = {
         'num_samples': num_samples,
         'num_chains': num_chains,
@@ -101,9 +116,18 @@ def density(config, workdir, num_samples, num_chains, ais_steps, hmc_leapfrog, w
     }
 
 
-def shown_levels(schedule):
-    """All levels from the top down, or ten that lie evenly in the logarithm of their noise; the top one and 0
-    are among them."""
+def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
+    """Warns of levels at which annealing and quadrature differ beyond their errors."""
+    for t, figures in found.items():
+        if abs(figures['differs_by_errors']) > _MOST_ERRORS:
+            message = (
+                'level %d: annealing and quadrature are over %d standard errors apart: raise --ais_steps'
+            )
+            logging.warning(message, t, _MOST_ERRORS)
+
+
+def shown_levels(schedule: Schedule) -> list[int]:
+    """All levels from the top down, or ten of them, evenly spaced in log noise, from the top one to 0."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -111,15 +135,12 @@ def shown_levels(schedule):
     return sorted({int(np.abs(np.log(noises / width)).argmin()) for width in wanted}, reverse=True)
 
 
-def quadrature(log_density, width):
+def quadrature(log_density: LogDensity, width: float) -> Grid:
     """Integrates a density over the plane within the wall by the midpoint rule.
 
     Args:
       log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
-      width: of what is finest in the density; half of it, from 0.01 to 0.05, is the spacing.
-
-    Returns:
-      A `Grid`.
+      width: of the finest structure in the density; the spacing is half of it, within 0.01 to 0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -135,46 +156,59 @@ def quadrature(log_density, width):
     return Grid(side, values, log_z, max(abs(other - log_z) for other in coarse))
 
 
-def _evaluate(log_density, points):
+def _evaluate(log_density: LogDensity, points: np.ndarray) -> np.ndarray:
     """The log density of points, float64 [n]."""
     log_density = tf.function(log_density, autograph=False)
     parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
     return np.concatenate([log_density(tf.constant(part)).numpy() for part in parts]).astype(np.float64)
 
 
-def _log_sum(values):
+def _log_sum(values: np.ndarray) -> float:
+    """The logarithm of the sum of exp(values)."""
     largest = values.max()
     return float(largest + math.log(np.exp(values - largest).sum()))
 
 
-def annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed):
-    """An `annealing.Estimate` of log Z of each level, from one run of chains from N(0, I) down to level 0."""
-    path, seed = bridges.spaced(schedule, ais_steps), noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
+def annealed(
+    schedule: Schedule,
+    density_at: Callable[[tf.Tensor], LogDensity],
+    num_chains: int,
+    ais_steps: int,
+    hmc_leapfrog: int,
+    seed: int,
+) -> dict[int, annealing.Estimate]:
+    """Estimates log Z of each level, from one run of chains from N(0, I) down to level 0."""
+    path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
-    y = bridges.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(seed, noise.PRIOR))
-    order, found = range(path.last + 1), {}
+    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
+    y = bridges.sample_normal([num_chains, *plane.IMAGE_SHAPE], noise.fold(folded, noise.PRIOR))
+    order = range(path.last + 1)
+    sizes = np.zeros(len(order))
+    found = {}
     with pictures.progress_bar(2 * path.last, 'annealing', unit=' transitions') as bar:
-        sizes = None
-        for done, so_far in annealing.pilot(annealer, order, y, _FIRST_STEP_SIZE, seed):
+        for done, so_far in annealing.pilot(annealer, order, y, _FIRST_STEP_SIZE, folded):
             sizes = so_far
             bar.update(1 if done else 0)
-        for position, state, _ in annealing.anneal(annealer, order, annealer.begin(0, y), sizes, seed):
+        for position, state, _ in annealing.anneal(annealer, order, annealer.begin(0, y), sizes, folded):
             bar.update(1)
             if path.beta[position] == 1:
                 found[int(path.level[position])] = annealing.estimate(state.log_weight)
     return found
 
 
-def _diffused(schedule, name, t, seed):
+def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
     """Fresh points at a level, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
     x = plane.points(name, seed, _FRESH, _NUM_FRESH)
     eps = noise.normal(noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.FORWARD, t), x.shape).numpy()
     return (schedule.m[t] * (schedule.A[t] * x + schedule.S[t] * eps)).astype(np.float32)
 
 
-def _sampled(model, levels, num_samples, weights):
+def _sampled(
+    model: EnergyModel, levels: Sequence[int], num_samples: int, weights: str
+) -> dict[int, np.ndarray]:
     """Progressive samples y_t = m_t x_t at some levels, from the top down: {t: float32 [n, 1, 1, 2]}."""
-    seed, found = noise.root(model.config.training.seed, noise.SAMPLING), {}
+    seed = noise.root(model.config.training.seed, noise.SAMPLING)
+    found = {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
     for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
         x = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, 0, weights, UNCONDITIONAL)
@@ -182,8 +216,8 @@ def _sampled(model, levels, num_samples, weights):
     return found
 
 
-def compared(grid, estimate, likelihood):
-    """Figures of a level, a dict ready for JSON."""
+def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
+    """The figures of a level, in types of JSON."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -199,25 +233,29 @@ def compared(grid, estimate, likelihood):
     }
 
 
-def said(found):
+def said(found: Mapping[str, Any]) -> str:
     """A line on a level."""
-    errors = found['differs_by_errors']
-    wall = (
-        f'; {found["near_wall"]:.0%} of it near the wall at {bridges.WALL}: it depends on where that stands'
-    )
-    return (
+    errors = abs(found['differs_by_errors'])
+    line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
         f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling: '
-        f'{abs(errors):.1f} standard errors '
-        f'apart{", more than " + str(_MOST_ERRORS) if abs(errors) > _MOST_ERRORS else ""}; log-likelihood '
-        'of fresh points '
-        f'{found["mean_log_density_of_fresh_points"]:.3f} nats{wall if found["near_wall"] > 0.005 else ""}'
+        f'{errors:.1f} standard errors apart'
     )
+    if errors > _MOST_ERRORS:
+        line += f', more than {_MOST_ERRORS}'
+    line += f'; log-likelihood of fresh points {found["mean_log_density_of_fresh_points"]:.3f} nats'
+    if found['near_wall'] > 0.005:
+        line += f'; {found["near_wall"]:.0%} of it near the wall at {bridges.WALL}: log Z depends on the wall'
+    return line
 
 
-def _draw(path, grids, samples, data):
-    """A column for each level, from the top down: the data with its noise, progressive samples, the
-    normalised density."""
+def _draw(
+    path: str,
+    grids: Mapping[int, Grid],
+    samples: Mapping[int, np.ndarray],
+    data: Mapping[int, np.ndarray],
+) -> None:
+    """Draws a column for each level, from the top down: noisy data, progressive samples, the density."""
     figure = Figure(figsize=(1.5 * len(grids) + 0.4, 4.9), layout='constrained')
     axes = figure.subplots(3, len(grids), squeeze=False)
     for column, t in zip(axes.T, grids, strict=True):

@@ -1,9 +1,13 @@
 """Bits per dimension of a trained model on held-out images, from both sides (`--mode=likelihood`)."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,64 +18,76 @@ from drl_tf.experiments import bridges, held_out, partition
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
 from drl_tf.runs import checkpoint, pictures, samples
 
-_NEAR_SHARE = 0.01
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.core.energy_model import EnergyModel
+
+LogDensity = Callable[[tf.Tensor], tf.Tensor]
+
+_IMAGES = 2  # Purpose of a seed: the noise of held-out images.
+_NEAR_SHARE = 0.01  # Bounds beyond which a note is written.
 _LOW_ACCEPTANCE = 0.4
 
 
-def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='ema', step=None):
-    """Estimates bits/dim of the test split: log p(y_0) = F(y_0, 0) - log Z_0, log Z_0 from both sides;
-    written as JSON too.
+def likelihood(
+    config: Config,
+    workdir: str,
+    num_chains: int,
+    ais_steps: int,
+    hmc_leapfrog: int,
+    weights: str = 'ema',
+    step: int | None = None,
+) -> dict[str, str]:
+    """Estimates bits/dim of the test split, and writes them as JSON.
 
-    Forward chains go from N(0, I) through all levels to level 0; backward chains start at progressive samples
-    of the model that have made as many transitions on exp F(y, 0) as there are steps. Finished batches of
-    `sample_batch_size` chains stay: the same command goes on with those, also for a larger `num_chains`.
+    log p(y_0) = F(y_0, 0) - log Z_0, with log Z_0 from both sides. Forward chains go from N(0, I) through all
+    levels to level 0. Backward chains start at progressive samples of the model, after as many transitions on
+    exp F(y, 0) as there are annealing steps. Finished batches of `sample_batch_size` chains stay: the same
+    command continues with them, also for a larger `num_chains`.
 
     Args:
-      config: a `Config`; its seed, its K in drawing samples, and `num_real`, the images at most, count.
-      workdir: the directory of the run.
+      config: the configuration; what counts are its seed, its K for samples, and `num_real`, the number of
+        images at most.
+      workdir: the run's directory.
       num_chains: chains forward, and as many backward.
-      ais_steps: densities between N(0, I) and level 0, about; each level has one at least.
+      ais_steps: the approximate number of densities between N(0, I) and level 0, at least one a level.
       hmc_leapfrog: leapfrog steps of a transition.
       weights: 'ema' or 'raw'.
-      step: which checkpoint; the newest where None.
+      step: of the checkpoint; None takes the newest.
 
     Returns:
-      The figures, as {label: text}.
+      The figures: {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, the energies are not finite, or another process estimates the
-        same.
+      UserError: there is no sound checkpoint, the energies are not finite, or another process computes the
+        same estimate.
     """
-    model, step = checkpoint.load_model(
-        workdir, config.replace(precision='float32', final_denoise=False), step
-    )
+    exact = config.replace(precision='float32', final_denoise=False)
+    model, step = checkpoint.load_model(workdir, exact, step)
     path = bridges.spaced(model.schedule, ais_steps)
-    options = partition.Options(
-        num_chains, hmc_leapfrog, config.sampling.sample_batch_size, config.training.seed
-    )
+    seed = config.training.seed
+    options = partition.Options(num_chains, hmc_leapfrog, config.sampling.sample_batch_size, seed)
     settings = _settings(model, step, weights, options, ais_steps)
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{digest(json.dumps(settings, sort_keys=True))}'
-    directory, written = (
-        os.path.join(workdir, 'likelihood', end) for end in (name, f'{name}-{num_chains}.json')
-    )
+    directory = os.path.join(workdir, 'likelihood', name)
+    written = f'{directory}-{num_chains}.json'
 
-    def density_at(level):
+    def density_at(level: tf.Tensor) -> LogDensity:
         return model.density_at(level, weights)
 
     with held(directory, '--seed'):
         begin = time.monotonic()
         write_json(os.path.join(directory, 'settings.json'), settings)
         sides = partition.Partition(path, density_at, config.image_shape, options, directory)
-        low, high = _run(sides, model, weights, config.training.seed, path.last)
-        images = held_out.terms(
-            model.schedule, density_at, config, 'test', config.evaluation.num_real or None
-        )
-        seconds = {'seconds_of_this_command': time.monotonic() - begin}
+        low, high = _run(sides, model, weights, seed, path.last)
+        images = _held_out(model.schedule, density_at, config)
+        seconds = time.monotonic() - begin
         bits = bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate)
         result = {
             **settings,
             **_effort(path, num_chains, hmc_leapfrog),
-            **seconds,
+            'seconds_of_this_command': seconds,
             **bits,
             **_health(low, high),
         }
@@ -80,10 +96,12 @@ def likelihood(config, workdir, num_chains, ais_steps, hmc_leapfrog, weights='em
     return {**figures(result), 'likelihood': written}
 
 
-def _run(sides, model, weights, seed, long_run):
-    """Both `Side`s, with a bar of transitions."""
+def _run(
+    sides: partition.Partition, model: EnergyModel, weights: str, seed: int, long_run: int
+) -> tuple[partition.Side, partition.Side]:
+    """Runs the chains of both sides, with a progress bar."""
 
-    def drawn(first, count):
+    def drawn(first: int, count: int) -> tf.Tensor:
         x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights)[-1]
         return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
 
@@ -91,8 +109,8 @@ def _run(sides, model, weights, seed, long_run):
         return sides.forward(bar.update), sides.reverse(drawn, long_run, bar.update)
 
 
-def _effort(path, num_chains, num_leapfrog):
-    """What a chain along `bridges.Bridges` costs in either direction, pilots apart, ready for JSON."""
+def _effort(path: bridges.Bridges, num_chains: int, num_leapfrog: int) -> dict[str, int]:
+    """What a chain costs in either direction without the pilot run, in types of JSON."""
     last = path.last
     orders = {
         'forward': np.arange(1, last + 1),
@@ -105,15 +123,37 @@ def _effort(path, num_chains, num_leapfrog):
     return {'num_chains': num_chains, 'transitions': last, **gradients}
 
 
-def _health(low, high):
-    """How both `Side`s fared, ready for JSON."""
+def _health(low: partition.Side, high: partition.Side) -> dict[str, float]:
+    """Acceptance, and states near the wall, of both sides, in types of JSON."""
     sides = {'forward': low, 'reverse': high}
     acceptance = {f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in sides.items()}
     return {**acceptance, **{f'near_wall_{name}': side.near_wall for name, side in sides.items()}}
 
 
-def _notes(config, result):
-    """What must be known to read the figures."""
+def _held_out(
+    schedule: Schedule, density_at: Callable[[tf.Tensor], LogDensity], config: Config
+) -> dict[str, np.ndarray]:
+    """`terms_of_images` of the test split, each float64 [N]."""
+    data = config.data
+    limit = config.evaluation.num_real or None
+    total = min(pipeline.count_images(data, 'test'), limit or math.inf)
+    seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _IMAGES)
+    size = config.sampling.sample_batch_size
+    found: list[dict[str, np.ndarray]] = []
+    log_density = bridges.within_wall(density_at(tf.zeros([1], tf.int32)))
+    for part in pictures.progress(pipeline.image_batches(data, 'test', limit), total, 'held-out images'):
+        for first in range(0, len(part), size):
+            grey = part[first : first + size]
+            eps = noise.normal(seed, grey.shape, sum(len(terms['F']) for terms in found))
+            found.append(terms_of_images(schedule, log_density, grey, eps))
+    terms = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    if not np.isfinite(terms['F']).all():
+        raise UserError('the energy of a held-out image is not finite: use another checkpoint')
+    return terms
+
+
+def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
+    """What a reader of the figures must know."""
     notes = [
         'high is an estimate, not a bound: its chains start at long-run samples of the model, which are not '
         'exact'
@@ -125,12 +165,10 @@ def _notes(config, result):
     if config.data.num_classes:
         notes.append('of the model without a class')
     if max(result['near_wall_forward'], result['near_wall_reverse']) > _NEAR_SHARE:
-        notes.append(
-            f'states of level 0 are near the wall at {bridges.WALL:g}: log Z depends on where it stands'
-        )
+        notes.append(f'states of level 0 are near the wall at {bridges.WALL:g}: log Z depends on the wall')
     if min(result['effective_sample_size_low'], result['effective_sample_size_high']) < FEW_EFFECTIVE:
         notes.append(
-            'few chains carry the weight, so the error is not known; raise --ais_steps or --hmc_leapfrog'
+            'few chains carry the weight, so the error is unknown; raise --ais_steps or --hmc_leapfrog'
         )
     if min(result['acceptance_forward'], result['acceptance_reverse']) < _LOW_ACCEPTANCE:
         notes.append('chains hardly move: the figures say little; raise --ais_steps')
@@ -139,42 +177,45 @@ def _notes(config, result):
     return notes
 
 
-def figures(result):
-    """The main figures, as {label: text}."""
+def figures(result: Mapping[str, Any]) -> dict[str, str]:
+    """The main figures: {label: text}."""
 
-    def number(name, digits):
+    def number(name: str, digits: str) -> str:
         error = result[f'{name}_error']
-        return f'{result[name]:{digits}}' + ('' if error is None else f' ± {error:.2g}')
+        if error is None:
+            return f'{result[name]:{digits}}'
+        return f'{result[name]:{digits}} ± {error:.2g}'
 
-    def both(kind, way=''):
-        return (
-            f'{number(f"{kind}_low{way}", ".4g")} (low) to {number(f"{kind}_high{way}", ".4g")} (high) '
-            'bits/dim'
-        )
+    def both(kind: str, way: str = '') -> str:
+        low = number(f'{kind}_low{way}', '.4g')
+        high = number(f'{kind}_high{way}', '.4g')
+        return f'{low} (low) to {high} (high) bits/dim'
 
-    def log_z(side):
+    def log_z(side: str) -> str:
         size = f'{result[f"effective_sample_size_{side}"]:.3g} of {result["num_chains"]} chains effective'
         return f'{number(f"log_z_{side}", ".2f")} nats, {size}'
 
-    def shares(name, digits):
+    def shares(name: str, digits: str) -> str:
         return ', '.join(f'{result[f"{name}_{side}"]:{digits}} {side}' for side in ('forward', 'reverse'))
 
     return {
         'density of x_0': f'{both("density")}; D = {result["D"]}, noise floor {result["noise_floor"]:.2f}',
-        'by mean of log w': f'{both("density", "_mean_log")}: looser, with errors that are known',
+        'by mean of log w': f'{both("density", "_mean_log")}: looser, with reliable errors',
         'grey levels': f'a bound, {both("discrete")}',
         'log Z_0, forward': f'{log_z("low")}; a lower bound in expectation',
         'log Z_0, reverse': f'{log_z("high")}',
         'acceptance': shares('acceptance', '.2f'),
         'images': f'{result["num_images"]:,} of the test split',
-        'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 (beyond 0.95 of |y| = '
-        f'{bridges.WALL:g})',
+        'near the wall': f'{shares("near_wall", ".0%")}, of the states of level 0 '
+        f'(beyond 0.95 of |y| = {bridges.WALL:g})',
         **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }
 
 
-def _settings(model, step, weights, options, ais_steps):
-    """All that decides the numbers but for the number of chains, as JSON has it."""
+def _settings(
+    model: EnergyModel, step: int, weights: str, options: partition.Options, ais_steps: int
+) -> dict[str, Any]:
+    """All that decides the figures except the number of chains, in types of JSON."""
     values = dataclasses.asdict(options)
     del values['num_chains']
     sampling = {
@@ -182,20 +223,14 @@ def _settings(model, step, weights, options, ais_steps):
         for name, value in dataclasses.asdict(model.config.sampling).items()
         if name != 'sample_batch_size'
     }
-    mine = {
+    settings = {
         'step': step,
         'weights': weights,
         'weights_sha256': samples.fingerprint(model, weights),
         'ais_steps': ais_steps,
+        **values,
+        'mcmc_steps': model.config.diffusion.mcmc_steps,
+        **sampling,
+        'wall': bridges.WALL,
     }
-    return json.loads(
-        json.dumps(
-            {
-                **mine,
-                **values,
-                'mcmc_steps': model.config.diffusion.mcmc_steps,
-                **sampling,
-                'wall': bridges.WALL,
-            }
-        )
-    )
+    return json.loads(json.dumps(settings))

@@ -1,8 +1,11 @@
-"""What is said and shown of long-run chains: strips of states, traces of the energy, diagnoses, Fréchet
-distances."""
+"""The report on long-run chains: strips of states, traces of the energy, diagnostics, Fréchet distances."""
+
+from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,150 +20,159 @@ from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.experiments import chains
 from drl_tf.runs import pictures
 
-_STRIP_IMAGES, _POINTS = 6, 200
-_LINEAR = 10  # Nats; further from 0 the axis of energies is logarithmic.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from drl_tf.config.config import Config
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.experiments.long_run import Plan
+    from drl_tf.experiments.long_run_chains import Level
+
+_STRIP_IMAGES = 6
+_POINTS = 200  # Points of a curve.
+_LINEAR = 10  # Nats: beyond this the axis of energies is logarithmic.
 _COLOURS = ('tab:blue', 'tab:orange')
+_ACCEPTANCES = (0.6, 0.9)  # Outside these we warn.
 
 
-def write(config, root, plan, levels, kinds):
+def write(
+    config: Config, root: str, plan: Plan, levels: Sequence[Level], kinds: Sequence[str]
+) -> dict[str, str]:
     """Writes strips, figure and metrics of the chains of some levels.
 
     Args:
-      config: a `Config`.
-      root: the directory for them.
-      plan: a `long_run.Plan`.
-      levels: `long_run.Level`s.
-      kinds: names of the two halves of their chains.
+      config: the configuration of the model.
+      root: the directory for the files.
+      plan: what was run.
+      levels: the chains.
+      kinds: names of the two halves of the chains.
 
     Returns:
-      Where things are, as {label: text}.
+      A line on each level, and what was written: {label: text}.
     """
     found = {}
     for level in levels:
         strip = os.path.join(root, f'strip-level{level.t:03d}.png')
         pictures.save_png(strip, _strip(level), [str(step) for step in level.steps()])
         found[level.t] = {**_diagnosed(level, plan), **_distances(config, root, level, kinds)}
-    paths = {name: os.path.join(root, name) for name in ('long_run.png', 'metrics.json', 'metrics.csv')}
-    write_json(
-        paths['metrics.json'],
-        {'levels': found, 'energy': 'minus log p(y_t | x_{t+1}) up to a constant, in nats'},
-    )
-    _write_table(paths['metrics.csv'], levels, found, kinds)
-    _draw(paths['long_run.png'], levels, found, kinds)
-    said = {f'level {t}': _said(one, kinds) for t, one in found.items()}
+    figure = os.path.join(root, 'long_run.png')
+    metrics = os.path.join(root, 'metrics.json')
+    energy = 'minus log p(y_t | x_{t+1}) up to a constant, in nats'
+    write_json(metrics, {'levels': found, 'energy': energy})
+    _write_table(os.path.join(root, 'metrics.csv'), levels, found, kinds)
+    _draw(figure, levels, found, kinds)
     return {
-        **said,
-        'figure': paths['long_run.png'],
+        **{f'level {t}': _said(one, kinds) for t, one in found.items()},
+        'figure': figure,
         'strips': os.path.join(root, 'strip-level*.png'),
-        'metrics': paths['metrics.json'],
+        'metrics': metrics,
     }
 
 
-def halves(level, array):
-    """The chains of each kind, [..., 2 n, ...] along the last axis -> [..., 2, n]."""
+def halves(level: Level, array: np.ndarray) -> np.ndarray:
+    """Splits chains by kind along the last axis: [..., 2 n] -> [..., 2, n]."""
     return array.reshape(*array.shape[:-1], 2, -1)
 
 
-def _strip(level):
-    """Rows of images, the columns states after 0, 1, 3, 10, .. transitions and the last: half from x_{t+1},
-    half from the data.
+def _strip(level: Level) -> np.ndarray:
+    """A grid: rows of images, columns of states after 0, 1, 3, 10, .. transitions and the last.
 
-    Points are a cloud for each column, a row for each kind.
+    The upper half of the rows starts from x_{t+1}, the lower half from the data. Points have a cloud for each
+    column and a row for each kind.
     """
     parts = [np.split(states, 2) for states in level.states().values()]
     rows = [pictures.trajectory([part[kind] for part in parts], _STRIP_IMAGES) for kind in range(2)]
     return np.concatenate(rows)
 
 
-def _diagnosed(level, plan):
-    """What the chains say of themselves after the burn-in."""
-    said = {'transitions': level.done, 'of': plan.steps, 'burn_in': plan.burn_in, 'diverged': level.diverged}
-    said |= {'step_size': chains.step_size(level.results)}
-    if level.diverged or not level.done:
-        return said
-    energies, accepted = (halves(level, array)[plan.burn_in :] for array in level.files.trace(level.done))
-    said |= {
-        name: value if np.isfinite(value) else None
-        for name, value in chains.diagnose(energies, accepted).items()
+def _diagnosed(level: Level, plan: Plan) -> dict[str, Any]:
+    """Diagnostics of the chains after the burn-in."""
+    found: dict[str, Any] = {
+        'transitions': level.done,
+        'of': plan.steps,
+        'burn_in': plan.burn_in,
+        'diverged': level.diverged,
+        'step_size': chains.step_size(level.results),
     }
+    if level.diverged or not level.done:
+        return found
+    energies, accepted = (halves(level, array)[plan.burn_in :] for array in level.files.trace(level.done))
+    for name, value in chains.diagnose(energies, accepted).items():
+        found[name] = value if np.isfinite(value) else None
     if plan.method == 'langevin':
-        said.pop('acceptance', None)
-    low, high = 0.6, 0.9
-    if 'acceptance' in said and not low <= said['acceptance'] <= high:
-        logging.warning(
-            'level %d: acceptance %.2f is not within %g and %g: raise --chain_burn_in',
-            level.t,
-            said['acceptance'],
-            low,
-            high,
-        )
-    return said
+        found.pop('acceptance', None)
+    low, high = _ACCEPTANCES
+    if 'acceptance' in found and not low <= found['acceptance'] <= high:
+        message = 'level %d: acceptance %.2f is not between %g and %g: raise --chain_burn_in'
+        logging.warning(message, level.t, found['acceptance'], low, high)
+    return found
 
 
-def seed_of(config):
-    """The seed of long-run chains, int32 [2], apart from all others of the run."""
+def seed_of(config: Config) -> tf.Tensor:
+    """The seed of long-run chains, int32 [2], unlike all others of the run."""
     return noise.fold(noise.root(config.training.seed, noise.LONG_RUN), 0)
 
 
 class Diffused:
-    """Makes x_t of real images."""
+    """Turns batches of real images into x_t; `words` describes the change."""
 
-    def __init__(self, schedule, t, seed):
-        self.schedule, self.t, self.seed, self.words = (
-            schedule,
-            t,
-            noise.fold(seed, noise.FORWARD, t),
-            f'as x_{t}',
-        )
+    def __init__(self, schedule: Schedule, t: int, seed: tf.Tensor):
+        self.schedule = schedule
+        self.t = t
+        self.seed = noise.fold(seed, noise.FORWARD, t)
+        self.words = f'as x_{t}'
 
-    def __call__(self, batches):
+    def __call__(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         first = 0
         for images in batches:
             x = pixels.from_levels(tf.cast(images, tf.float32))
-            eps, level = noise.normal(self.seed, tf.shape(x), first), tf.fill([len(x)], self.t)
-            yield pixels.to_uint8(
-                diffusion.at(self.schedule.A, level) * x + diffusion.at(self.schedule.S, level) * eps
-            )
+            eps = noise.normal(self.seed, tf.shape(x), first)
+            level = tf.fill([len(x)], self.t)
+            x_t = diffusion.at(self.schedule.A, level) * x + diffusion.at(self.schedule.S, level) * eps
+            yield pixels.to_uint8(x_t)
             first += len(images)
 
 
-def _distances(config, root, level, kinds):
-    """Fréchet distances of the states of either kind from real images at the same noise, {'frechet': {kind:
-    {step: number}}, ..}.
+def _distances(config: Config, root: str, level: Level, kinds: Sequence[str]) -> dict[str, Any]:
+    """Fréchet distances of the states of each kind from real images at the same noise.
 
-    Nothing where the images have no features.
+    Returns:
+      {'frechet_distance': {kind: {step: number}}, 'extractor': name}; empty if the images have no features.
     """
     if config.planar:
         return {}
     diffused = Diffused(level.sampler.model.schedule, level.t, seed_of(config))
+    parts = os.path.join(root, f'parts{level.t:03d}')
     try:
-        evaluator = Evaluator(
-            config.replace(stats_file=''), os.path.join(root, f'parts{level.t:03d}'), diffused
-        )
+        evaluator = Evaluator(config.replace(stats_file=''), parts, diffused)
     except UserError as error:
         logging.warning('no Fréchet distances: %s', error)
         return {}
-    distances = {kind: {} for kind in kinds}
+    distances: dict[str, dict[int, float]] = {kind: {} for kind in kinds}
     for step, both in level.states().items():
         for kind, states in zip(kinds, np.split(both, 2), strict=True):
             if np.isfinite(states).all():
                 distances[kind][step] = evaluator.distance([pixels.to_uint8(states)])
     features = len(evaluator.real.mean)
-    if len(both) // 2 <= features:
-        logging.warning('level %d: %d chains of either kind, no more than the %d features: the distances '
-                        'are mostly bias and compare '
-                        'with each other alone; raise '
-                        '--num_chains', level.t, len(both) // 2, features)  # fmt: skip
+    count = len(both) // 2
+    if count <= features:
+        logging.warning(
+            'level %d: %d chains of each kind are no more than the %d features: the distances are mostly '
+            'bias, compare them only with each other; raise --num_chains',
+            level.t,
+            count,
+            features,
+        )
     return {'frechet_distance': distances, 'extractor': evaluator.extractor.name}
 
 
-def _write_table(path, levels, found, kinds):
-    """A row for each level, kind and step whose states were kept."""
+def _write_table(path: str, levels: Sequence[Level], found: Mapping[int, Any], kinds: Sequence[str]) -> None:
+    """Writes a CSV file with a row for each level, kind and step with a snapshot."""
     with written_aside(path) as file:
         writer = csv.writer(file)
         writer.writerow(['level', 'start', 'transitions', 'mean_energy', 'frechet_distance'])
         for level in levels:
-            energies = halves(level, level.files.trace(level.done)[0]) if level.done else None
+            energies = halves(level, level.files.trace(level.done)[0]) if level.done else np.zeros([0, 2, 0])
             for index, kind in enumerate(kinds):
                 distances = found[level.t].get('frechet_distance', {}).get(kind, {})
                 for step in level.steps():
@@ -168,12 +180,11 @@ def _write_table(path, levels, found, kinds):
                     writer.writerow([level.t, kind, step, energy, distances.get(step, '')])
 
 
-def _draw(path, levels, found, kinds):
-    """A row for each level: energies against transitions, median and the middle 80 % of the chains; Fréchet
-    distances.
+def _draw(path: str, levels: Sequence[Level], found: Mapping[int, Any], kinds: Sequence[str]) -> None:
+    """Draws a row for each level: energies, and Fréchet distances, over transitions.
 
-    Energies differ between images by far more than a chain moves: each is from the mean over the last half of
-    its own chain.
+    Of the energies it shows the median and the middle 80 % of the chains. Energies differ between images by
+    far more than a chain moves, so each is relative to the mean over the last half of its chain.
     """
     columns = 2 if any('frechet_distance' in one for one in found.values()) else 1
     figure = Figure(figsize=(4.5 * columns, 2.8 * len(levels)), layout='constrained')
@@ -188,21 +199,27 @@ def _draw(path, levels, found, kinds):
             title=f'level {level.t}: energy less the mean of its last half',
         )
         row[0].set_yscale('symlog', linthresh=_LINEAR)
-        for kind, colour in zip(kinds, _COLOURS, strict=True):
-            distances = found[level.t].get('frechet_distance', {}).get(kind)
-            if distances:
-                row[1].plot(
-                    list(distances), list(distances.values()), marker='o', color=colour, label=f'from {kind}'
-                )
-                title = f'Fréchet distance ({found[level.t]["extractor"]})'
-                row[1].set(xscale='symlog', xlabel='transitions', title=title)
-                row[1].set_ylim(0, 1.1 * max(row[1].dataLim.y1, 1e-3))
-                row[1].legend()
+        if columns == 2:
+            _draw_distances(row[1], found[level.t], kinds)
     with written_aside(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=110)
 
 
-def draw_energies(axes, energies, kinds):
+def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    """Draws the Fréchet distances of a level; leaves the axes empty if it has none."""
+    for kind, colour in zip(kinds, _COLOURS, strict=True):
+        distances = found.get('frechet_distance', {}).get(kind)
+        if distances:
+            numbers = list(distances.values())
+            axes.plot(list(distances), numbers, marker='o', color=colour, label=f'from {kind}')
+            title = f'Fréchet distance ({found["extractor"]})'
+            axes.set(xscale='symlog', xlabel='transitions', title=title)
+            axes.set_ylim(0, 1.1 * max(axes.dataLim.y1, 1e-3))
+            axes.legend()
+
+
+def draw_energies(axes: Axes, energies: np.ndarray, kinds: Sequence[str]) -> None:
+    """Draws energies, [transitions, 2, n], without those of transitions that are not finite."""
     energies = energies[np.isfinite(energies).all(axis=(1, 2))]
     if not len(energies):
         return
@@ -215,25 +232,22 @@ def draw_energies(axes, energies, kinds):
     axes.legend()
 
 
-def _said(one, kinds):
+def _said(one: Mapping[str, Any], kinds: Sequence[str]) -> str:
     """A line on one level."""
-    words = [f'{one["transitions"]:,} of {max(one["of"], one["transitions"]):,} transitions']
+    done = one['transitions']
+    words = [f'{done:,} of {max(one["of"], done):,} transitions']
     if one['diverged']:
         words.append('diverged (non-finite)')
     if 'acceptance' in one:
         words.append(f'acceptance {one["acceptance"]:.2f}')
     if one.get('r_hat_max') and one['ess_median']:
         words.append(f'split R-hat {one["r_hat_median"]:.3f} (median), {one["r_hat_max"]:.3f} (largest)')
-        words.append(
-            f'effective sample size {one["ess_median"]:.0f} of {one["transitions"] - one["burn_in"]:,} '
-            '(median)'
-        )
+        counted = f'{one["ess_median"]:.0f} of {done - one["burn_in"]:,} (median)'
+        words.append(f'effective sample size {counted}')
+    elif not one['diverged'] and 'r_hat_max' in one:
+        words.append('some chains never moved')
     elif not one['diverged']:
-        words.append(
-            'some chains never moved'
-            if 'r_hat_max' in one
-            else 'too few after the burn-in to tell how they mix'
-        )
+        words.append('too few after the burn-in to tell how they mix')
     for kind in kinds:
         distances = list(one.get('frechet_distance', {}).get(kind, {}).values())
         if distances:

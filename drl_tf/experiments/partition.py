@@ -1,10 +1,16 @@
-"""log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling through all levels, over
-any log densities: along the densities of `bridges`.
+"""log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling along `bridges`.
+
+It works on any log densities.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import functools
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,22 +22,29 @@ from drl_tf.core import noise
 from drl_tf.experiments import annealing
 from drl_tf.experiments.bridges import WALL, mirrored, sample_normal
 
+if TYPE_CHECKING:
+    from drl_tf.experiments.bridges import Bridges, LogDensity
+
+Start = Callable[[int, int], tf.Tensor]
+Advance = Callable[[int], Any]
+
 NEAR = 0.95 * WALL
-_PILOT_CHAINS, _FIRST_STEP_SIZE = 8, 0.3
+_PILOT_CHAINS = 8
+_FIRST_STEP_SIZE = 0.3
 _START, _PILOT, _FORWARD, _REVERSE = range(4)
-_OF_PILOTS = 2**30  # Index of the first chain of a pilot run, beyond those that count.
-SAVE_EVERY = 30.0
+_OF_PILOTS = 2**30  # Index of the first chain of a pilot run, beyond those of the estimate.
+SAVE_EVERY = 30.0  # Seconds.
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How much is spent on an estimate.
+    """The effort of an estimate.
 
     Attributes:
       num_chains: chains forward, and as many backward.
       num_leapfrog: leapfrog steps of a transition.
       at_once: chains that run together.
-      seed: int.
+      seed: any int.
     """
 
     num_chains: int
@@ -41,117 +54,122 @@ class Options:
 
 
 class Partition:
-    """Estimates log Z_0 from both sides, and goes on where it was interrupted.
+    """Estimates log Z_0 from both sides; it can be interrupted.
 
-    Chains run in batches, each with a file of its own in `directory`, written again and again; a damaged one
-    begins anew.
+    Chains run in batches. Each saves its state to a file in `directory` from time to time; a batch whose file
+    is damaged starts again.
 
     Args:
-      path: `Bridges`.
+      path: the densities.
       density_at: as in `Bridges.density_of`.
       image_shape: [H, W, C].
-      options: an `Options`.
-      directory: for the files; whatever decides the numbers must be in its name.
+      options: the effort.
+      directory: for the files; its name must contain all that decides the numbers.
     """
 
-    def __init__(self, path, density_at, image_shape, options, directory):
-        self.path, self.image_shape, self.options, self.directory = (
-            path,
-            tuple(image_shape),
-            options,
-            directory,
-        )
+    def __init__(
+        self,
+        path: Bridges,
+        density_at: Callable[[tf.Tensor], LogDensity],
+        image_shape: Sequence[int],
+        options: Options,
+        directory: str,
+    ):
+        self.path = path
+        self.image_shape = tuple(image_shape)
+        self.options = options
+        self.directory = directory
         self.annealer = annealing.Annealer(path.density_of(density_at), options.num_leapfrog)
         self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
-    def num_steps(self, long_run):
-        """Transitions of all chains together, pilots included."""
-        chains, last = self.options.num_chains, self.path.last
+    def num_steps(self, long_run: int) -> int:
+        """Transitions of all chains together, with pilot runs."""
+        chains = self.options.num_chains
+        last = self.path.last
         return 2 * self._pilot_chains * last + chains * (2 * last + long_run)
 
     @property
-    def _pilot_chains(self):
+    def _pilot_chains(self) -> int:
         return min(_PILOT_CHAINS, self.options.at_once)
 
-    def forward(self, advance):
-        """From N(0, I) to level 0.
+    def forward(self, advance: Advance) -> Side:
+        """Anneals from N(0, I) to level 0.
 
         Args:
           advance: called with the number of transitions since the last call.
 
         Returns:
-          A `Side`: its estimate is below log Z_0 in expectation.
+          A side; the expectation of its estimate is below log Z_0.
         """
 
-        def start(first, count):
+        def start(first: int, count: int) -> tf.Tensor:
             return sample_normal([count, *self.image_shape], noise.fold(self.seed, _FORWARD, _START, first))
 
         return self._side('forward', _FORWARD, 0, start, advance)
 
-    def reverse(self, samples, long_run, advance):
-        """From samples of exp F(y, 0) to N(0, I).
+    def reverse(self, samples: Start, long_run: int, advance: Advance) -> Side:
+        """Anneals from samples of exp F(y, 0) to N(0, I).
 
         Args:
-          samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32 [count,
-            H, W, C].
-          long_run: transitions of HMC on exp F(y, 0) that they make before.
+          samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32
+            [count, H, W, C].
+          long_run: transitions of HMC on exp F(y, 0) before the annealing.
           advance: as in `forward`.
 
         Returns:
-          A `Side`: minus its estimate is above log Z_0 in expectation if the samples are exact, else it is an
-            estimate.
+          A side; the expectation of minus its estimate is above log Z_0 if the samples are exact.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 
-    def _side(self, name, purpose, long_run, start, advance):
-        way = list(range(self.path.last + 1))[:: -1 if purpose == _REVERSE else 1]
-        order, parts = [way[0]] * long_run + way, []
+    def _side(self, name: str, purpose: int, long_run: int, start: Start, advance: Advance) -> Side:
+        way = list(range(self.path.last + 1))
+        if purpose == _REVERSE:
+            way.reverse()
+        order = [way[0]] * long_run + way
+        parts = []
         step_sizes = self._step_sizes(name, way, noise.fold(self.seed, _PILOT, purpose), start, advance)
         for first in range(0, self.options.num_chains, self.options.at_once):
             count = min(self.options.at_once, self.options.num_chains - first)
             file = os.path.join(self.directory, f'{name}-{first:05d}-{count}.npz')
             seed = noise.fold(self.seed, purpose, first)
-            parts.append(
-                self._batch(
-                    file,
-                    order,
-                    lambda first=first, count=count: start(first, count),
-                    count,
-                    seed,
-                    step_sizes,
-                    advance,
-                )
-            )
+            begin = functools.partial(start, first, count)
+            parts.append(self._batch(file, order, begin, count, seed, step_sizes, advance))
         acceptance = np.mean([part['acceptance'] for part in parts], axis=0)
-        near = np.average(
-            [part['near'] for part in parts], weights=[len(part['log_weight']) for part in parts]
-        )
+        sizes = [len(part['log_weight']) for part in parts]
+        near = np.average([part['near'] for part in parts], weights=sizes)
         estimate = annealing.estimate(np.concatenate([part['log_weight'] for part in parts]))
         return Side(estimate, acceptance, float(near) / order.count(self.path.last))
 
-    def _step_sizes(self, name, way, seed, start, advance):
-        """Those of all densities, from a pilot run along their way whose weights are not used; `advance` as
-        in `forward`."""
-        file, count, last = (
-            os.path.join(self.directory, f'{name}-pilot.npz'),
-            self._pilot_chains,
-            self.path.last,
-        )
+    def _step_sizes(
+        self, name: str, way: Sequence[int], seed: tf.Tensor, start: Start, advance: Advance
+    ) -> np.ndarray:
+        """The step sizes of all densities, from a pilot run along `way`."""
+        file = os.path.join(self.directory, f'{name}-pilot.npz')
+        count = self._pilot_chains
+        last = self.path.last
         stored = _load(file, {'step_sizes': (last + 1,)})
         if stored:
             advance(count * last)
             return stored['step_sizes']
         step_sizes = np.zeros(last + 1)
-        for done, found in annealing.pilot(
-            self.annealer, way, start(_OF_PILOTS, count), _FIRST_STEP_SIZE, seed
-        ):
+        y = start(_OF_PILOTS, count)
+        for done, found in annealing.pilot(self.annealer, way, y, _FIRST_STEP_SIZE, seed):
             advance(count if done else 0)
             step_sizes = found
         save(file, {'step_sizes': step_sizes})
         return step_sizes
 
-    def _batch(self, file, order, start, count, seed, step_sizes, advance):
-        """What is stored of a batch of chains at the end of their way, once they are there."""
+    def _batch(
+        self,
+        file: str,
+        order: Sequence[int],
+        start: Callable[[], tf.Tensor],
+        count: int,
+        seed: tf.Tensor,
+        step_sizes: np.ndarray,
+        advance: Advance,
+    ) -> dict[str, Any]:
+        """Runs a batch of chains to the end of `order`, or continues it; returns the content of its file."""
         last = len(order) - 1
         stored = _load(file, _shapes(count, self.image_shape, last))
         if stored is None:
@@ -161,9 +179,8 @@ class Partition:
         first = annealing.State(*(tf.constant(stored[name]) for name in annealing.State._fields))
         advance(count * int(stored['done']))
         saved = time.monotonic()
-        for done, state, accepted in annealing.anneal(
-            self.annealer, order, first, step_sizes, seed, int(stored['done'])
-        ):
+        steps = annealing.anneal(self.annealer, order, first, step_sizes, seed, int(stored['done']))
+        for done, state, accepted in steps:
             stored['acceptance'][done - 1] = accepted
             stored['near'] += _near(state) if order[done] == self.path.last else 0.0
             advance(count)
@@ -180,13 +197,13 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """What chains of one direction found.
+    """The result of the chains of one direction.
 
     Attributes:
-      estimate: an `annealing.Estimate`.
-      acceptance: mean probability of acceptance of each transition, float64 [transitions].
-      near_wall: share of the states of exp F(y, 0) with a number within 5 % of the wall: forward where the
-        chains end, backward where they start and during their long run.
+      estimate: of the logarithm of the ratio of partition functions.
+      acceptance: mean acceptance probability of each transition, float64 [transitions].
+      near_wall: share of the states of exp F(y, 0) with a number within 5 % of the wall: forward at the end
+        of the chains, backward at their start and during their long run.
     """
 
     estimate: annealing.Estimate
@@ -194,19 +211,18 @@ class Side:
     near_wall: float
 
 
-def _near(state):
-    """Share of the chains of an `annealing.State` that are near the wall."""
-    return float(
-        tf.reduce_mean(tf.cast(tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3]) > NEAR, tf.float32))
-    )
+def _near(state: annealing.State) -> float:
+    """Share of the chains that are near the wall."""
+    farthest = tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3])
+    return float(tf.reduce_mean(tf.cast(farthest > NEAR, tf.float32)))
 
 
-def _arrays(state):
+def _arrays(state: annealing.State) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in state._asdict().items()}
 
 
-def _shapes(count, image_shape, last):
-    """The shapes of what a batch's file holds."""
+def _shapes(count: int, image_shape: tuple[int, ...], last: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays in a batch's file."""
     return {
         'y': (count, *image_shape),
         'log_density': (count,),
@@ -217,14 +233,14 @@ def _shapes(count, image_shape, last):
     }
 
 
-def save(path, arrays):
+def save(path: str, arrays: Mapping[str, Any]) -> None:
+    """Writes a `.npz` file, which appears when it is complete."""
     with written_aside(path, 'wb') as file:
         np.savez(file, **arrays)
 
 
-def _load(path, shapes):
-    """The arrays of a file, which zip holds against checksums; None where there is no file, with a warning
-    where it is damaged."""
+def _load(path: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """Reads a file, whose checksums zip verifies; None if it is missing or, with a warning, damaged."""
     if not os.path.exists(path):
         return None
     try:
@@ -232,8 +248,8 @@ def _load(path, shapes):
             arrays = dict(file)
         found = {name: array.shape for name, array in arrays.items()}
         if found != shapes:
-            raise ValueError(f'arrays {found}, not {shapes}')
+            raise ValueError(f'it holds arrays {found}, not {shapes}')
         return arrays
     except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
-        logging.warning('%s is damaged (%s): its chains begin anew', path, one_line(error))
+        logging.warning('%s is damaged (%s): starting its chains again', path, one_line(error))
         return None

@@ -1,4 +1,6 @@
-"""Quality of a trained model against one sampling option: the number of network evaluations, or guidance."""
+"""Scores a trained model over values of one sampling option: network evaluations, or guidance."""
+
+from __future__ import annotations
 
 import csv
 import dataclasses
@@ -6,6 +8,8 @@ import functools
 import math
 import os
 import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
 from drl_tf.config import combinations
@@ -16,6 +20,9 @@ from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.runs import checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.runs.request import SampleRequest
 GUIDANCE = (0.0, 0.5, 1.0, 2.0, 3.0)
 EVALUATIONS = (18, 30, 48, 90, 180)
 _GRID_IMAGES = 100
@@ -27,36 +34,37 @@ class _Swept:
 
     Attributes:
       mode: 'steps' or 'guidance'.
-      name: of the column of its values.
-      axis: of the plot.
-      variants: {value: the options of the configuration that it changes}.
+      name: column of the values in the table.
+      axis: label of the x axis.
+      variants: {value: the options that it changes}.
     """
 
     mode: str
     name: str
     axis: str
-    variants: dict
+    variants: dict[float, dict[str, Any]]
 
 
-def sweep_steps(config, workdir, request):
-    """Scores samples made with fewer or more Langevin steps, K = evaluations / T, the total time kept by q^2
-    = (mean K_train) / K.
+def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
+    """Scores samples with fewer or more Langevin steps, K = evaluations / T.
 
-    With many levels T, the rows are at K = 1, 2, .. instead. Where K is 0, with fewer levels.
+    The step scale q keeps the total time: q^2 = (mean K_train) / K. With many levels the rows are at K = 1,
+    2, .. instead. If K is 0, the rows have fewer levels.
 
     Args:
-      config: a `Config`; the K of training is that of the run.
-      workdir: the directory of the run.
-      request: a `SampleRequest`: what to draw for each K.
+      config: the configuration; K_train is that of the run.
+      workdir: the run's directory.
+      request: what to draw for each row.
 
     Returns:
-      Where things are, as {label: text}, to the chief; None to other workers.
+      On the chief, what was written: {label: path}. On other workers None.
 
     Raises:
-      UserError: the extractor does not apply, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no sound checkpoint.
     """
     levels = config.diffusion.num_levels
     trained = sum(configuration.load(workdir).steps_by_level)
+    variants: dict[float, dict[str, Any]]
     if trained:
         variants = {
             levels * K: dict(mcmc_steps=(K,), step_scale=math.sqrt(trained / (levels * K)))
@@ -71,7 +79,7 @@ def sweep_steps(config, workdir, request):
     return _sweep(config, workdir, swept, request)
 
 
-def steps_of_level(levels):
+def steps_of_level(levels: int) -> list[int]:
     """K of each row, ascending: about evaluations / T, at least 1, and more than in the row before."""
     steps = [0]
     for evaluations in EVALUATIONS:
@@ -79,27 +87,26 @@ def steps_of_level(levels):
     return steps[1:]
 
 
-def sweep_guidance(config, workdir, request):
-    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; takes, returns and raises what
-    `sweep_steps` does."""
+def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
+    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; otherwise as `sweep_steps`."""
     combinations.check_guidance(config)
-    variants = {w: dict(guidance=w) for w in GUIDANCE}
+    variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
     swept = _Swept('guidance', 'guidance', 'guidance w', variants)
     return _sweep(config, workdir, swept, request)
 
 
-def _sweep(config, workdir, swept, request):
-    """Scores every variant of the configuration; writes a grid for each, a CSV and a plot.
+def _sweep(config: Config, workdir: str, swept: _Swept, request: SampleRequest) -> dict[str, str] | None:
+    """Scores every variant; writes a grid for each, a table and a plot.
 
-    Given enough samples, the plot shows the scores of parts as large as the held-out split, which compare
-    with the floor.
+    Given enough samples, the plot shows the scores of parts of the held-out split's size, which compare with
+    the floor.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
     evaluator = Evaluator(config, parts, workdir=workdir)
-    rows = []
+    rows: list[dict[str, Any]] = []
 
-    def show(drawn, value, changes, found):
+    def show(drawn: str, value: float, changes: dict[str, Any], found: dict[str, Any]) -> None:
         images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
         captions = pictures.turn_captions(len(images), config.data.num_classes)
         pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
@@ -112,7 +119,7 @@ def _sweep(config, workdir, swept, request):
             model, step = checkpoint.load_model(workdir, config.replace(**changes), request.step)
         mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
         root = os.path.join(directory, file_stem(config, workdir, mine))
-        drawn = os.path.join(root, f'{value}')
+        drawn = os.path.join(root, str(value))
         drawing.draw(model, drawn, mine)
         found = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
         workers.by_chief(functools.partial(show, drawn, value, changes, found))
@@ -120,17 +127,19 @@ def _sweep(config, workdir, swept, request):
     return workers.by_chief(lambda: _written(root, rows, evaluator, swept))
 
 
-def _written(root, rows, evaluator, swept):
+def _written(
+    root: str, rows: Sequence[Mapping[str, Any]], evaluator: Evaluator, swept: _Swept
+) -> dict[str, str]:
     """Writes the table and the plot; returns where they are."""
-    path = os.path.join(root, 'scores.csv')
-    with written_aside(path) as file:
+    table = os.path.join(root, 'scores.csv')
+    plot = os.path.join(root, 'scores.png')
+    with written_aside(table) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
-    floor = {'floor': [row['floor'] for row in rows]} if 'floor' in rows[0] else {}
-    curves = {f'Fréchet distance ({evaluator.extractor.name})': distances, **floor}
-    pictures.save_curves(
-        os.path.join(root, 'scores.png'), swept.axis, [row[swept.name] for row in rows], curves
-    )
-    return {f'scores by {swept.name}': path, 'plot': os.path.join(root, 'scores.png'), 'grids': root}
+    curves = {f'Fréchet distance ({evaluator.extractor.name})': distances}
+    if 'floor' in rows[0]:
+        curves['floor'] = [row['floor'] for row in rows]
+    pictures.save_curves(plot, swept.axis, [row[swept.name] for row in rows], curves)
+    return {f'scores by {swept.name}': table, 'plot': plot, 'grids': root}

@@ -1,9 +1,15 @@
-"""Reads checkpoints of the authors' TensorFlow code (object-based `tf.train.Checkpoint`) and infers the
-network in them."""
+"""Reads checkpoints of the authors' TensorFlow code and infers their network.
+
+The checkpoints are object-based ones of `tf.train.Checkpoint`.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import os
 import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,17 +18,16 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.config.config import Training
 from drl_tf.config.option_fields import text
 
-ORIGIN = 'official.json'  # Of a run, where its network comes from.
-_VALUE, _SLOT = '/.ATTRIBUTES/VARIABLE_VALUE', '/.OPTIMIZER_SLOT/'
+ORIGIN = 'official.json'  # File in a run's workdir: where its network comes from.
+_VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
+_SLOT = '/.OPTIMIZER_SLOT/'
 _BLOCK = re.compile(r'res_levels/(\d+)/(\d+)/')
-_UNUSED = ('moving_mean', 'moving_variance')  # Batch normalisation takes the statistics of the batch, always.
+_UNUSED = ('moving_mean', 'moving_variance')  # Batch normalisation always uses the batch's statistics.
 _UNTOLD = 'group or instance'
-_NO_ACT = 'lrelu'  # As the final activation: the authors' code computes it and goes on without it.
-_NAMED = 5  # Variables at most that a message names of a kind.
+_NO_ACT = 'lrelu'  # As final activation: the authors' code computes it, then ignores the result.
+_NAMED = 5  # How many variables of a kind a message names.
 _LAST_SIZE = 4  # Pixels at the last resolution of all of the authors' networks.
-_DATASETS = {
-    (32, 3): 'cifar10'
-}  # By image size and channels; any other network's images are the user's to name.
+_DATASETS = {(32, 3): 'cifar10'}  # By image size and channels; for others the user names the dataset.
 _FIXED = {
     'recipe': 't6',
     'schedule': 't6',
@@ -42,17 +47,19 @@ class Variables:
       weights: 'model_ema' or 'model' (the raw ones).
 
     Attributes:
-      shapes: {name below the network, such as 'conv2d_in/conv/w': shape}.
+      shapes: {name in the network, such as 'conv2d_in/conv/w': shape}.
 
     Raises:
-      UserError: there is no such checkpoint, it is damaged, or there is no such network in it.
+      UserError: the checkpoint is missing or damaged, or does not hold the network.
     """
 
-    def __init__(self, prefix, weights='model_ema'):
-        self.prefix, self.root = prefix.removesuffix('.index'), f'{weights}/net/'
+    def __init__(self, prefix: str, weights: str = 'model_ema'):
+        self.prefix = prefix.removesuffix('.index')
+        self.root = f'{weights}/net/'
         if not os.path.isfile(f'{self.prefix}.index'):
             raise UserError(
-                f'--official_checkpoint={prefix}: there is no {self.prefix}.index; give the path of that file'
+                f'--official_checkpoint={prefix}: {self.prefix}.index does not exist; give the path of that '
+                'file'
             )
         with _readable(self.prefix):
             self.reader = tf.train.load_checkpoint(self.prefix)
@@ -71,16 +78,17 @@ class Variables:
             raise UserError(self._no_network(of_networks or found, weights))
         self.shapes = {name: shape for name, shape in names.items() if not _is_left_over(name, names)}
 
-    def _no_network(self, keys, weights):
+    def _no_network(self, keys: Collection[str], weights: str) -> str:
+        """The error message for a checkpoint without the network."""
         other = 'model' if weights == 'model_ema' else 'model_ema'
         if any(key.startswith(f'{other}/net/') for key in keys):
             return f'{self.prefix} has no {weights}/net: give --official_weights={other}'
         return (
-            f"{self.prefix} is not of the authors' code: it holds {_listed(keys)}, nothing below "
+            f"{self.prefix} is not from the authors' code: it holds {_listed(keys)}, and nothing below "
             'model_ema/net or model/net'
         )
 
-    def read(self, name):
+    def read(self, name: str) -> np.ndarray:
         """The value of a variable, float32.
 
         Raises:
@@ -94,26 +102,30 @@ class Variables:
             )
         return value
 
-    def verify(self):
-        """Reads all that the checkpoint holds, whatever it belongs to: each value has a checksum.
+    def verify(self) -> None:
+        """Reads every value in the checkpoint, the network's or not: TensorFlow verifies their checksums.
 
         Raises:
-          UserError: something is damaged.
+          UserError: a value is damaged.
         """
         with _readable(self.prefix):
             for key in self.reader.get_variable_to_shape_map():
                 self.reader.get_tensor(key)
 
-    def iteration(self):
-        """The authors' counter of training iterations; None where there is none."""
+    def iteration(self) -> int | None:
+        """The authors' counter of training iterations; None if it is missing."""
         key = f'i_iter_var{_VALUE}'
         if not self.reader.has_tensor(key):
             return None
         with _readable(self.prefix):
             return int(self.reader.get_tensor(key))
 
-    def kernel_shape(self, path):
-        """Shape of the kernel of a convolution, [3, 3, in, out]."""
+    def kernel_shape(self, path: str) -> tuple[int, ...]:
+        """Shape of a convolution's kernel, [3, 3, in, out].
+
+        Raises:
+          UserError: the kernel is missing, or has another rank.
+        """
         shape = self.shapes.get(f'{path}/w') or self.shapes.get(f'{path}/W')
         if shape is None:
             raise UserError(f'{self.prefix} lacks {self.root}{path}/w (or W)')
@@ -123,8 +135,8 @@ class Variables:
             )
         return shape
 
-    def compare(self, expected):
-        """Holds names and shapes against those that a network has, {name: shape}.
+    def compare(self, expected: Mapping[str, tuple[int, ...]]) -> None:
+        """Compares names and shapes with those of a network, {name: shape}.
 
         Raises:
           UserError: they differ; the message names the variables.
@@ -142,66 +154,67 @@ class Variables:
         if missing:
             problems.append(f'lacks {_listed(self.root + name for name in missing)}')
         if spare:
-            problems.append(f'holds {_listed(self.root + name for name in spare)}, which no such network has')
+            names = _listed(self.root + name for name in spare)
+            problems.append(f'holds {names}, which this network does not have')
         if other:
             problems.append(f'holds {_listed(other)}')
         if problems:
-            hint = (
-                ' (is --image_size right? Attention is at 16 px)'
-                if 'attn_s/' in ' '.join([*missing, *spare, *other])
-                else ''
-            )
+            concerns_attention = any('attn_s/' in text for text in (*missing, *spare, *other))
+            hint = ' (is --image_size right? Attention is at 16 px)' if concerns_attention else ''
             raise UserError(f'{self.prefix} {", ".join(problems)}{hint}')
 
 
 @contextlib.contextmanager
-def _readable(prefix):
-    """Has what TensorFlow's reader raises name the checkpoint, in a `UserError`."""
+def _readable(prefix: str) -> Iterator[None]:
+    """Context manager: turns errors of TensorFlow's reader into a `UserError` that names the checkpoint."""
     try:
         yield
     except (tf.errors.OpError, ValueError, TypeError, IndexError, RuntimeError, OSError) as error:
         raise UserError(
-            f'{prefix} is damaged, or no checkpoint of TensorFlow ({one_line(error)}): fetch it again'
+            f'{prefix} is damaged, or not a TensorFlow checkpoint ({one_line(error)}): download it again'
         ) from error
 
 
-def _is_left_over(name, names):
-    """Whether a variable is the normalised copy that is beside a raw kernel, 'layer/W' beside 'w'."""
+def _is_left_over(name: str, names: Collection[str]) -> bool:
+    """Whether a variable is 'layer/W', the normalised copy of a raw kernel 'w'."""
     return name.endswith('/layer/W') and name.removesuffix('layer/W') + 'w' in names
 
 
-def _listed(names):
-    """The first few of some names, and how many there are."""
-    names = sorted(names)
-    return ', '.join(names[:_NAMED]) + (f' and {len(names) - _NAMED} more' if len(names) > _NAMED else '')
+def _listed(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    ordered = sorted(names)
+    listed = ', '.join(ordered[:_NAMED])
+    if len(ordered) > _NAMED:
+        listed += f' and {len(ordered) - _NAMED} more'
+    return listed
 
 
-def infer(variables):
-    """The architecture of a network, as far as its variables tell.
-
-    Args:
-      variables: a `Variables`.
+def infer(variables: Variables) -> dict[str, Any]:
+    """Infers a network's architecture from its variables.
 
     Returns:
-      {name of an option: value}; 'norm' may be 'group or instance', and 'conv_shortcut' is left out where no
-      block changes the number of channels.
+      {option: value}. 'norm' may be 'group or instance', which cannot be told apart. 'conv_shortcut' is
+      missing if no block changes the number of channels.
 
     Raises:
-      UserError: a kernel that tells is missing, or the channels are no multiples.
+      UserError: a needed kernel is missing, or the channels are not multiples of the first ones.
     """
-    names, prefix = variables.shapes, variables.prefix
+    names = variables.shapes
+    prefix = variables.prefix
     _, _, image_channels, channels = variables.kernel_shape('conv2d_in/conv')
     if image_channels not in (1, 3):
-        raise UserError(f'{prefix} has a network for images of {image_channels} channels, not of 1 or 3')
-    blocks = [tuple(map(int, match.groups())) for match in map(_BLOCK.match, names) if match] or [(0, 0)]
+        raise UserError(f'{prefix} has a network for images of {image_channels} channels, not 1 or 3')
+    matches = filter(None, map(_BLOCK.match, names))
+    blocks = [tuple(map(int, match.groups())) for match in matches] or [(0, 0)]
     levels, num_res_blocks = (1 + max(indices) for indices in zip(*blocks, strict=True))
     widths = [variables.kernel_shape(f'res_levels/{level}/0/conv2d_1/conv')[-1] for level in range(levels)]
     if any(width % channels for width in widths):
         raise UserError(
-            f'{prefix} has resolutions of {text(tuple(widths))} channels, which are no multiples of '
+            f'{prefix} has resolutions of {text(tuple(widths))} channels, which are not multiples of '
             f'{channels}'
         )
-    shortcuts = {kind: any(f'/{kind}_shortcut/' in name for name in names) for kind in ('conv2d', 'nin')}
+    has_conv_shortcut = any('/conv2d_shortcut/' in name for name in names)
+    has_shortcut = has_conv_shortcut or any('/nin_shortcut/' in name for name in names)
     return {
         'image_channels': image_channels,
         'channels': channels,
@@ -210,13 +223,14 @@ def infer(variables):
         'attention': any(name.startswith('attn_s/') for name in names),
         'norm': _norm(names, channels),
         'conv_downsample': any(name.startswith('downsample_s/') for name in names),
-        **({'conv_shortcut': shortcuts['conv2d']} if any(shortcuts.values()) else {}),
+        **({'conv_shortcut': has_conv_shortcut} if has_shortcut else {}),
         'gain': any(re.search(r'/conv2d_2/conv/(layer/)?g$', name) for name in names),
         'spectral_norm': any(name.endswith('/sn_u') for name in names),
     }
 
 
-def _norm(names, channels):
+def _norm(names: Collection[str], channels: int) -> str:
+    """The kind of normalisation, or 'group or instance'."""
     of_norm = [name for name in names if re.search(r'/normalize(_[12])?/norm/', name)]
     if not of_norm:
         return 'none'
@@ -225,22 +239,20 @@ def _norm(names, channels):
     return 'instance' if channels % 32 else _UNTOLD
 
 
-def options(prefix, weights, given):
-    """The options of a run with the network of a checkpoint, but for those that the user gave and that are
-    theirs to choose.
+def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run with a checkpoint's network.
 
     Args:
       prefix: path of the checkpoint, with or without `.index`.
       weights: 'model_ema' or 'model' (the raw ones).
-      given: {name: value}, options that the user gave.
+      given: {option: value} that the user gave.
 
     Returns:
-      {name: value}: what the variables tell, what the authors' code has always, and defaults: an image size
-      with 4 px at the last resolution, as in all of the authors' networks, a dataset, float32, and no
-      dataset's own bound of the loss.
+      {option: value}: what the variables tell and what the authors' code always does; and, unless given,
+      an image size with 4 px at the last resolution, a dataset, float32, and the general bound of the loss.
 
     Raises:
-      UserError: the checkpoint cannot be read, what was given contradicts it, or what it does not tell was
+      UserError: the checkpoint cannot be read, contradicts the given options, or leaves one open that was
         not given.
     """
     variables = Variables(prefix, weights)
@@ -248,7 +260,7 @@ def options(prefix, weights, given):
     if found['norm'] == _UNTOLD:
         if given.get('norm') not in ('group', 'instance'):
             raise UserError(
-                f'{variables.prefix} has {_UNTOLD} normalisation, whose variables are alike: give '
+                f'{variables.prefix} has {_UNTOLD} normalisation, which have the same variables: give '
                 '--norm=group or --norm=instance'
             )
         found['norm'] = given['norm']
@@ -259,7 +271,7 @@ def options(prefix, weights, given):
     ]
     if contrary:
         raise UserError(
-            f'the network in {variables.prefix} is not of {", ".join(contrary)}: drop these flags'
+            f'the network in {variables.prefix} contradicts {", ".join(contrary)}: drop these flags'
         )
     size = given.get('image_size') or _LAST_SIZE * 2 ** (len(found['channel_mult']) - 1)
     found['image_size'] = size

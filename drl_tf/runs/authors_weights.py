@@ -1,23 +1,33 @@
-"""Assigns the weights in a checkpoint of the authors' code to a network of the same architecture."""
+"""Loads a checkpoint of the authors' code into a network of the same architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from drl_tf.core.networks.energy import Block
 from drl_tf.core.networks.layers import Attention, Downsample, Normalisation
 from drl_tf.runs.authors_checkpoint import Variables
 
+if TYPE_CHECKING:
+    import keras
 
-def load_weights(network, prefix, weights='model_ema'):
+    from drl_tf.core.networks.energy import EnergyNetwork
+
+
+def load_weights(network: EnergyNetwork, prefix: str, weights: str = 'model_ema') -> int | None:
     """Assigns a checkpoint's weights, and its stored u, to a network of the same architecture.
 
     Args:
-      network: an `EnergyNetwork`.
+      network: the network to fill.
       prefix: path of the checkpoint, with or without `.index`.
       weights: 'model_ema' or 'model' (the raw ones).
 
     Returns:
-      The authors' counter of training iterations, an int; None where there is none.
+      The authors' counter of training iterations; None if it is missing.
 
     Raises:
-      UserError: there is no such checkpoint, it is damaged, or its variables are not those of the network.
+      UserError: the checkpoint is missing, damaged, or does not fit the network.
     """
     variables = Variables(prefix, weights)
     mine = {
@@ -32,7 +42,7 @@ def load_weights(network, prefix, weights='model_ema'):
     return variables.iteration()
 
 
-def _variable_keys(layer):
+def _variable_keys(layer: keras.layers.Layer) -> list[tuple[keras.Variable, str]]:
     """Pairs of a layer's variables and their names in the authors' checkpoints."""
     if isinstance(layer, Normalisation):
         return [(layer.scale, 'gamma'), (layer.offset, 'beta')]
@@ -43,12 +53,12 @@ def _variable_keys(layer):
     return [pair for pair in pairs if pair[0] is not None]
 
 
-def _layer_paths(network):
+def _layer_paths(network: EnergyNetwork) -> Iterator[tuple[str, keras.layers.Layer]]:
     """Yields (path in the checkpoint, layer) for every layer of the network that has variables."""
     yield 'conv2d_in/conv', network.conv_in
     for index, layer in enumerate((network.time1, network.time2, network.time_out)):
         yield f'temb_dense_{index}/dense', layer
-    resolution, block, attention = 0, 0, 0
+    resolution = block = attention = 0
     for stage in network.stages:
         if isinstance(stage, Block):
             yield from _of_block(f'res_levels/{resolution}/{block}', stage)
@@ -59,10 +69,11 @@ def _layer_paths(network):
         elif isinstance(stage, Downsample):
             if stage.conv:
                 yield f'downsample_s/{resolution}/conv2d/conv', stage.conv
-            resolution, block = resolution + 1, 0
+            resolution += 1
+            block = 0
 
 
-def _of_block(root, block):
+def _of_block(root: str, block: Block) -> Iterator[tuple[str, keras.layers.Layer]]:
     for name, norm in (('normalize_1', block.norm1), ('normalize_2', block.norm2)):
         if isinstance(norm, Normalisation):
             yield f'{root}/{name}/norm', norm
@@ -70,13 +81,11 @@ def _of_block(root, block):
     yield f'{root}/conv2d_2/conv', block.conv2
     yield f'{root}/dense/dense', block.time
     if block.shortcut:
-        yield (
-            f'{root}/{"conv2d_shortcut/conv" if block.shortcut.kernel_size else "nin_shortcut/nin"}',
-            block.shortcut,
-        )
+        name = 'conv2d_shortcut/conv' if block.shortcut.kernel_size else 'nin_shortcut/nin'
+        yield f'{root}/{name}', block.shortcut
 
 
-def _of_attention(root, attention):
+def _of_attention(root: str, attention: Attention) -> Iterator[tuple[str, keras.layers.Layer]]:
     if isinstance(attention.norm, Normalisation):
         yield f'{root}/normalize/norm', attention.norm
     for name, layer in zip(('nin_q', 'nin_k', 'nin_v', 'nin_proj_out'), attention.affines(), strict=True):

@@ -1,9 +1,12 @@
-"""Checkpoints of a run: `checkpoints/<step>/` in the workdir, sealed with checksums, written aside and
-renamed."""
+"""Checkpoints of a run in `<workdir>/checkpoints/<step>/`, sealed with checksums."""
+
+from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import logging
@@ -16,47 +19,48 @@ from drl_tf.core.models import build_model
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import exported
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.model import RecoveryLikelihood
+
 _KEEP = 3
 _SURROUNDINGS = 'surroundings.json'
-_BEST, _BEST_SCORE = 'best', 'best.json'
+_BEST = 'best'
+_BEST_SCORE = 'best.json'
 
 
-def directory(workdir):
+def directory(workdir: str) -> str:
     """Where a run keeps its checkpoints."""
     return os.path.join(workdir, 'checkpoints')
 
 
-def steps(workdir):
-    """Steps of the checkpoints of a run, sound or not, oldest first."""
+def steps(workdir: str) -> list[int]:
+    """Steps of a run's checkpoints, damaged ones included, oldest first."""
     if not os.path.isdir(directory(workdir)):
         return []
     return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
 
 
-def newest_step(workdir):
-    """Step of the newest checkpoint, or of the exported model that a workdir uses; None without either."""
+def newest_step(workdir: str) -> int | None:
+    """Step of the newest checkpoint, or of the exported model that a workdir uses; None if it has neither."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
     return max(steps(workdir), default=None)
 
 
-def fingerprint(workdir, step):
-    """What tells the weights of a step from all others: SHA-256 of their manifest; '' where there is none."""
-    path = exported.source(workdir) or (find(workdir, step) if step is not None else '')
-    path = os.path.join(path, seal.MANIFEST)
-    if not os.path.exists(path):
+def fingerprint(workdir: str, step: int | None) -> str:
+    """SHA-256 of a checkpoint's manifest, which identifies its weights; '' if there is no manifest."""
+    source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
+    manifest = os.path.join(source, seal.MANIFEST)
+    if not os.path.exists(manifest):
         return ''
-    with open(path, 'rb') as file:
+    with open(manifest, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def best_step(workdir):
-    """Step of the checkpoint that `keep_best` kept last.
-
-    Raises:
-      UserError: there is none.
-    """
+def best_step(workdir: str) -> int:
+    """Step of the checkpoint that `keep_best` kept last; raises UserError if there is none."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -65,12 +69,8 @@ def best_step(workdir):
     return best['step']
 
 
-def best_score(workdir):
-    """What `keep_best` noted last, a dict; None where there is nothing.
-
-    Raises:
-      UserError: the note is damaged.
-    """
+def best_score(workdir: str) -> dict[str, Any] | None:
+    """The note that `keep_best` wrote last, None if there is none; raises UserError if it is damaged."""
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
         return None
@@ -81,15 +81,19 @@ def best_score(workdir):
         raise UserError(f'{path} is damaged ({error}): remove it') from error
 
 
-def keep_best(workdir, step, note):
-    """Keeps the checkpoint of a step beyond those that follow, in `best/`, instead of the one that was there.
+def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
+    """Copies a checkpoint to `best/`, replacing the one there, so that later checkpoints do not evict it.
 
     Args:
-      workdir: the directory of the run.
-      step: which checkpoint.
-      note: dict, ready for JSON, of what it is best in.
+      workdir: the run's directory.
+      step: of the checkpoint.
+      note: why it is the best; values that JSON can hold.
+
+    Raises:
+      UserError: the copy could not be written.
     """
-    kept, former = os.path.join(workdir, _BEST, f'{step:08d}'), best_score(workdir)
+    kept = os.path.join(workdir, _BEST, f'{step:08d}')
+    former = best_score(workdir)
     aside = f'{kept}.writing'
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -97,7 +101,7 @@ def keep_best(workdir, step, note):
     except (OSError, shutil.Error) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
-            f'{kept} could not be written ({one_line(error)}): put that right, and the same command goes on'
+            f'{kept} could not be written ({one_line(error)}): fix that and run the same command again'
         ) from error
     shutil.rmtree(kept, ignore_errors=True)
     os.replace(aside, kept)
@@ -106,28 +110,28 @@ def keep_best(workdir, step, note):
         shutil.rmtree(os.path.join(workdir, _BEST, f'{former["step"]:08d}'), ignore_errors=True)
 
 
-def put_best_aside(workdir):
-    """Moves what `keep_best` kept to a new directory beside it, and returns that."""
+def put_best_aside(workdir: str) -> str | None:
+    """Moves the content of `best/` to a new directory beside it, and returns that."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
-def save(model, workdir):
-    """Writes weights, u, averages, optimizers, step, sums for the log, configuration and surroundings; keeps
-    the last three checkpoints.
+def save(model: RecoveryLikelihood, workdir: str) -> None:
+    """Writes a checkpoint under another name, renames it when complete, and keeps only the last three.
 
     Args:
-      model: a compiled `RecoveryLikelihood` whose optimizer is built.
-      workdir: the directory of the run.
+      model: a compiled model whose optimizer is built.
+      workdir: the run's directory.
 
     Raises:
-      UserError: it could not be written, for want of room or of rights; the older ones are as they were.
+      UserError: it could not be written; the older checkpoints are unharmed.
     """
-    step, state = model.step, _state(model, workers.count() > 1)
+    step = model.step
+    state = _state(model, workers.count() > 1)
     workers.by_chief(lambda: _write(state, model.config, workdir, step))
 
 
-def _write(state, config, workdir, step):
-    """Writes a checkpoint, and removes those that are not kept."""
+def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) -> None:
+    """Writes a checkpoint, then deletes those that are too old."""
     final = _path(workdir, step)
     aside = os.path.join(directory(workdir), f'writing-{step}')
     try:
@@ -144,57 +148,60 @@ def _write(state, config, workdir, step):
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
             f'checkpoint {final} could not be written ({one_line(error)}): the older ones are sound; '
-            'put that right, and the same command goes on from them'
+            'fix that, and the same command continues from them'
         ) from error
     for old in steps(workdir)[:-_KEEP]:
         shutil.rmtree(_path(workdir, old))
 
 
-def restore(model, workdir, step=None):
-    """Reads a checkpoint into a model, with its optimizers where the model is compiled.
+def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) -> int:
+    """Reads a checkpoint into a model; into its optimizers too if the model is compiled.
 
     Args:
-      model: a `RecoveryLikelihood`.
-      workdir: the directory of a run.
-      step: which checkpoint; where None the newest sound one, with a warning for each that is not.
+      model: the model to fill.
+      workdir: a run's directory.
+      step: of the checkpoint; None takes the newest sound one, with a warning for each that is damaged.
 
     Returns:
       The checkpoint's step.
 
     Raises:
-      UserError: there is no such checkpoint, it is damaged (or, for None, all are), or it belongs to another
-        architecture.
+      UserError: there is no such checkpoint, it is damaged (for None: all are), or its architecture differs.
     """
     found = workers.told_by_chief(lambda: _restore_sound(model, workdir, step))
-    workers.everywhere(lambda: workers.is_chief() or _restore(model, find(workdir, found)))
+
+    def follow_chief() -> None:
+        if not workers.is_chief():
+            _restore(model, find(workdir, found))
+
+    workers.everywhere(follow_chief)
     return found
 
 
-def _restore_sound(model, workdir, step):
+def _restore_sound(model: RecoveryLikelihood, workdir: str, step: int | None) -> int:
     """Reads the checkpoint of a step, or for None the newest sound one; returns its step."""
-    present, best = steps(workdir), best_score(workdir)
-    if best and step == best['step']:
+    present = steps(workdir)
+    best = best_score(workdir)
+    if step is not None and best and step == best['step']:
         present.append(step)
     if not present:
         raise UserError(f'--workdir={workdir} holds no checkpoint: train there first')
     if step is not None and step not in present:
-        raise UserError(
-            f'--checkpoint_step={step} is not among the checkpoints of {workdir}: '
-            f'{", ".join(map(str, present))}'
-        )
-    candidates = present[::-1] if step is None else [step]
+        listed = ', '.join(map(str, present))
+        raise UserError(f'--checkpoint_step={step} is not among the checkpoints of {workdir}: {listed}')
+    *candidates, last = present[::-1] if step is None else [step]
     for candidate in candidates:
         try:
             _restore(model, find(workdir, candidate))
             return candidate
         except UserError as error:
-            if candidate == candidates[-1]:
-                raise
-            logging.warning('%s; going back to the one before it', error)
+            logging.warning('%s; trying the one before it', error)
+    _restore(model, find(workdir, last))
+    return last
 
 
-def _restore(model, path):
-    """Reads one checkpoint, once its files are found to be those that were written."""
+def _restore(model: RecoveryLikelihood, path: str) -> None:
+    """Verifies the files of one checkpoint, then reads it into the model."""
     seal.verify(
         path, ['state.index', 'config.json'], 'checkpoint', 'remove it, or give an older --checkpoint_step'
     )
@@ -203,15 +210,14 @@ def _restore(model, path):
         status.assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
         raise UserError(
-            f'checkpoint {path} is of another architecture than the config.json of its run '
+            f'checkpoint {path} does not fit the architecture in the config.json of its run '
             f'({one_line(error)})'
         ) from error
     status.expect_partial()
 
 
-def changed_surroundings(workdir, step, deterministic):
-    """What the bits of a run depend on and differs from where a checkpoint was written, as texts 'what: here,
-    there'."""
+def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
+    """Changes since a checkpoint in what a run's bits depend on, as texts 'name value here, value there'."""
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []
@@ -224,31 +230,37 @@ def changed_surroundings(workdir, step, deterministic):
     ]
 
 
-def set_aside_after(workdir, step, reason):
-    """Renames the checkpoints after a step to `<reason>-<step>`, out of the way of those to come."""
+def set_aside_after(workdir: str, step: int, reason: str) -> None:
+    """Renames the checkpoints after a step to `<reason>-<step>`: new ones will take their names."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(_path(workdir, unwanted), aside)
 
 
-def load_model(workdir, config=None, step=None):
-    """Rebuilds the trained model of a run, its averaged weights ready for use.
+def load_model(
+    workdir: str, config: Config | None = None, step: int | None = None
+) -> tuple[RecoveryLikelihood, int]:
+    """Rebuilds a trained model, its averaged weights ready for use.
 
-    At step 0 nothing is averaged yet: what a run begins with, such as imported weights, keeps its u.
+    A checkpoint at step 0 holds what the run began with, such as imported weights, and keeps its u.
 
     Args:
-      workdir: the directory of the run; or one of an exported model, or that uses one (see `exported`).
-      config: the configuration to use; the stored one where None.
-      step: which checkpoint; the newest sound one where None.
+      workdir: the directory of a run, of an exported model, or one that uses an exported model.
+      config: the configuration to use; None takes the stored one.
+      step: of the checkpoint; None takes the newest sound one.
 
     Returns:
-      The `RecoveryLikelihood` and the checkpoint's step.
+      The model and the checkpoint's step.
 
     Raises:
-      UserError: as in `config.load`, `restore` and `exported.restore`.
+      UserError: as `config.load`, `restore` and `exported.restore`.
+
+    Example:
+      model, step = load_model('runs/digits')
     """
-    model, source = build_model(config or configuration.load(workdir)), exported.source(workdir)
+    model = build_model(config or configuration.load(workdir))
+    source = exported.source(workdir)
     if source:
         return model, exported.restore(model, source, step)
     step = restore(model, workdir, step)
@@ -257,31 +269,32 @@ def load_model(workdir, config=None, step=None):
     return model, step
 
 
-def _path(workdir, step):
+def _path(workdir: str, step: int) -> str:
     return os.path.join(directory(workdir), f'{step:08d}')
 
 
-def find(workdir, step):
-    """Directory of the checkpoint of a step: among the last ones, or where the best one is kept."""
-    path, kept = _path(workdir, step), os.path.join(workdir, _BEST, f'{step:08d}')
+def find(workdir: str, step: int) -> str:
+    """Directory of a step's checkpoint: among the last ones, else in `best/`."""
+    path = _path(workdir, step)
+    kept = os.path.join(workdir, _BEST, f'{step:08d}')
     return kept if os.path.exists(kept) and not os.path.exists(path) else path
 
 
-def _state(model, as_read=False):
-    """All that a run is made of, by name. (Keras layers in lists are not tracked by `tf.train.Checkpoint` on
-    their own.)
+def _state(model: RecoveryLikelihood, as_read: bool = False) -> tf.train.Checkpoint:
+    """All that a run must restore, by name: `tf.train.Checkpoint` does not track Keras layers in lists.
 
     Args:
-      model: a `RecoveryLikelihood`.
-      as_read: whether sums that the workers hold in parts are read now, by all of them, so that one of them
-        can write the state.
+      model: the model.
+      as_read: whether to sum the means for the log over the workers now. Each worker holds a part of them,
+        so all must take part; then the chief can write the state alone.
     """
-    variables = {network.name: network.weights for pair in model.averages for network in pair}
+    groups = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:
-        variables.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})
-    state = {part: {variable.path: variable.value for variable in group} for part, group in variables.items()}
-    if model.compiled:
-        sums = model.level_sums() if as_read else {}
-        variables = [variable for mean in model.level_means.values() for variable in mean.variables]
-        state['level_means'] = {v.path: tf.Variable(sums[v.path]) if as_read else v.value for v in variables}
+        groups.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})
+        groups['level_means'] = [
+            variable for mean in model.level_means.values() for variable in mean.variables
+        ]
+    state = {part: {variable.path: variable.value for variable in group} for part, group in groups.items()}
+    if model.compiled and as_read:
+        state['level_means'] = {path: tf.Variable(total) for path, total in model.level_sums().items()}
     return tf.train.Checkpoint(**state)

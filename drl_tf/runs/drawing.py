@@ -1,8 +1,11 @@
 """Draws sets of samples into shards, on all replicas; an interruption costs at most one shard."""
 
+from __future__ import annotations
+
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,26 +14,36 @@ from drl_tf.core import noise
 from drl_tf.distributed import workers
 from drl_tf.runs import pictures, samples
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def draw(model, directory, request, after_part=lambda: None, source=''):
-    """Draws a set of samples into a directory, or what is missing or damaged there; one run at a time.
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.runs.request import SampleRequest
 
-    Each shard is written aside and renamed. `samples.json` says what decides the pixels. Samples of anything
-    else are put aside, in `<directory>.1` and so on. Another batch size or number of replicas goes on with
-    the same shards.
+
+def draw(
+    model: EnergyModel,
+    directory: str,
+    request: SampleRequest,
+    after_part: Callable[[], None] = lambda: None,
+    source: str = '',
+) -> list[tf.Tensor] | None:
+    """Draws a set of samples into a directory, or the shards that are missing or damaged there.
+
+    `samples.json` records the settings that decide the pixels. A set with other settings is moved to
+    `<directory>.1` and so on. A changed batch size or number of replicas continues the same shards.
 
     Args:
-      model: a `RecoveryLikelihood`; it samples on the replicas of the strategy that it was built under.
+      model: samples on the replicas of the strategy that it was built under.
       directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C];
         points: float32), `first` and `seed`.
-      request: a `SampleRequest` with a step.
-      after_part: called after each part of the levels of a batch; what it raises ends the drawing, and the
-        finished shards stay.
-      source: fingerprint of the checkpoint, which is noted with the set.
+      request: what to draw; its step is set.
+      after_part: called several times a batch; what it raises ends the drawing, and finished shards stay.
+      source: fingerprint of the checkpoint, recorded with the set.
 
     Returns:
-      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C], where they were drawn now;
-      else None.
+      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C]; None if their shard was
+      there already.
 
     Raises:
       UserError: another run draws there, or the samples are not finite.
@@ -46,7 +59,7 @@ def draw(model, directory, request, after_part=lambda: None, source=''):
         with pictures.progress_bar(request.count, 'sampling', done, silent=not workers.is_chief()) as bar:
             walked = pictures.in_whole_steps(bar)
 
-            def show(count):
+            def show(count: float) -> None:
                 walked(count)
                 after_part()
 
@@ -60,19 +73,15 @@ def draw(model, directory, request, after_part=lambda: None, source=''):
     return trajectory and _of_first_replica(model, trajectory)
 
 
-def _of_first_replica(model, states):
+def _of_first_replica(model: EnergyModel, states: Sequence[Any]) -> list[tf.Tensor]:
     return [model.distribute_strategy.experimental_local_results(state)[0] for state in states]
 
 
-def batches(model, request) -> Iterator[np.ndarray]:
+def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
     """Draws images a batch at a time, a part of it on each replica.
 
-    Args:
-      model: a `RecoveryLikelihood`.
-      request: a `SampleRequest`.
-
     Yields:
-      uint8 [n, H, W, C]; points of the plane, which have no grey levels, float32.
+      uint8 [n, H, W, C]; points of the plane float32.
 
     Raises:
       UserError: the samples are not finite.
@@ -81,23 +90,38 @@ def batches(model, request) -> Iterator[np.ndarray]:
         yield images
 
 
-def trajectory(model, request):
-    """The states [x_T, ..., x_0] of a few images, each float32 [n, H, W, C], drawn on one replica."""
+def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
+    """Draws a few images on one replica: their states [x_T, ..., x_0], each float32 [n, H, W, C]."""
     seed = noise.root(request.seed, noise.SAMPLING)
     return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
 
 
-def _share(model, num_samples):
-    """How many images a replica draws at once: as few batches as possible, all of one size."""
+def _share(model: EnergyModel, num_samples: int) -> int:
+    """How many images a replica draws at once: the fewest batches, all of one size."""
     batches_needed = math.ceil(num_samples / model.config.sampling.sample_batch_size)
     return math.ceil(num_samples / (batches_needed * model.distribute_strategy.num_replicas_in_sync))
 
 
-def sampled(model, share, request, after_part=lambda count: None):
-    """Yields the images of each batch, as `batches`, and its states, [x_T, ..., x_0], a part on each replica.
+def sampled(
+    model: EnergyModel,
+    share: int,
+    request: SampleRequest,
+    after_part: Callable[[float], None] = lambda count: None,
+) -> Iterator[tuple[np.ndarray, list[Any]]]:
+    """Draws images a batch at a time, with their states.
 
-    `after_part` is called after each part of the levels of a batch, with the number of images that the levels
-    walked since the last call amount to.
+    Args:
+      model: the model.
+      share: how many images a replica draws at once.
+      request: what to draw.
+      after_part: called several times a batch with the progress since the last call: images times the share
+        of the levels that they have passed.
+
+    Yields:
+      The images, as `batches`, and the states [x_T, ..., x_0], each with a part on each replica.
+
+    Raises:
+      UserError: the samples are not finite.
     """
     strategy = model.distribute_strategy
     seed = noise.root(request.seed, noise.SAMPLING)
@@ -108,7 +132,7 @@ def sampled(model, share, request, after_part=lambda count: None):
         count = min(batch, last - start)
         terms = _together(strategy, [_terms(model, request.part(mine, share)) for mine in firsts])
 
-        def walked(levels, count=count):
+        def walked(levels: float, count: int = count) -> None:
             after_part(levels * count)
 
         mine = workers.of_each(strategy, firsts)
@@ -122,12 +146,12 @@ def sampled(model, share, request, after_part=lambda count: None):
         yield pictures.kept(images[: last - start]), states
 
 
-def _terms(model, request):
+def _terms(model: EnergyModel, request: SampleRequest) -> tuple[tuple[tf.Tensor | None, float], ...]:
     return request.terms(model.config.data.num_classes)
 
 
-def _together(strategy, parts):
-    """The terms of all replicas in one structure: the weights are the same, the labels differ."""
+def _together(strategy: tf.distribute.Strategy, parts: Sequence[Any]) -> tuple[tuple[Any, float], ...]:
+    """Merges the replicas' guidance: each replica has its own labels, the weights are the same."""
     terms = [zip(*term, strict=True) for term in zip(*parts, strict=True)]
     return tuple(
         (None if labels[0] is None else workers.of_each(strategy, labels), weights[0])

@@ -1,13 +1,15 @@
-"""Exported models, those that come with the package among them: they can be read like runs.
+"""Exported models, including those that come with the package, used like runs.
 
-`saved_models/<name>/<version>/` holds a SavedModel and, beside it, `config.json` and a seal. A model is built
-from the configuration and takes its weights from the SavedModel's variables, so that it can do all that a
-trained one can. A workdir that uses an exported model holds its configuration and, in `model.json`, where it
-is.
+`saved_models/<name>/<version>/` holds a SavedModel with `config.json` and a seal. We build a model from the
+configuration and fill it from the SavedModel's variables, so it can do all that a trained model can. A
+workdir that uses an exported model holds its configuration, and its path in `model.json`.
 """
+
+from __future__ import annotations
 
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 import drl_tf
 from drl_tf.base import seal
@@ -16,92 +18,102 @@ from drl_tf.base.files import read_json, write_json
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+
 DESCRIPTION = os.path.join('assets.extra', 'drl_tf.json')
 CARD = 'README.md'
-IN_A_RUN = 'saved_model'  # Where a workdir keeps the exports of its run.
+IN_A_RUN = 'saved_model'  # Directory of a run's own exports, in its workdir.
 _LINK = 'model.json'
-_REMEDY = 'remove it, and export it again or take another version'
-_SAVED_MODEL, _VARIABLES = 'saved_model.pb', os.path.join('variables', 'variables')
+_REMEDY = 'remove it, then export it again or use another version'
+_SAVED_MODEL = 'saved_model.pb'
+_VARIABLES = os.path.join('variables', 'variables')
 
 
-def names():
-    """The models that come with the package, sorted."""
+def names() -> list[str]:
+    """Names of the models that come with the package, sorted."""
     root = shipped_models()
-    return sorted(path.name for path in root.iterdir() if _versions(path)) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return sorted(path.name for path in root.iterdir() if _versions(path))
 
 
-def shipped_models():
-    """`saved_models/`, which the package has as `drl_tf/saved_models`."""
+def shipped_models() -> pathlib.Path:
+    """The directory `drl_tf/saved_models`."""
     return pathlib.Path(drl_tf.__file__).parent / 'saved_models'
 
 
-def find(model, flag='--model'):
+def find(model: str, flag: str = '--model') -> str:
     """The version folder of an exported model.
 
     Args:
-      model: the name of one that comes with the package, its newest version; or a directory: a version
-        folder, or one of versions.
-      flag: what asked for it, for the message.
+      model: the name of a model that comes with the package, or a directory: a version folder, or one that
+        holds version folders. The newest version is taken.
+      flag: the option to name in the error message.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no such model.
+
+    Example:
+      find('digits')  # '.../saved_models/digits/1'
     """
     if model in names() and os.sep not in model:
         directory = str(shipped_models() / model)
     elif os.path.isdir(model):
         directory = model
     else:
-        shipped = (
-            f'one of {", ".join(names())}'
-            if names()
-            else 'a name (but no model comes with this installation)'
-        )
+        shipped = 'a name (but no model comes with this installation)'
+        if names():
+            shipped = f'one of {", ".join(names())}'
         raise UserError(f'{flag}={model} must be {shipped}, or the directory of an exported model')
     if _is_version(directory):
         return directory
     versions = _versions(directory)
     if not versions:
         raise UserError(
-            f'{flag}={model} holds no exported model: give the folder that --mode=export named, or a run as '
-            '--workdir'
+            f'{flag}={model} holds no exported model: give the folder that --mode=export printed, or give a '
+            'run as --workdir'
         )
     return os.path.join(directory, max(versions, key=int))
 
 
-def readable(model, flag):
-    """A directory that can be read like a run: that of one, or, by `find`, the version folder of an exported
-    model."""
-    return model if os.path.exists(os.path.join(model, configuration.FILE_NAME)) else find(model, flag)
+def readable(model: str, flag: str) -> str:
+    """A directory to read as a run: that of a run itself, else the version folder that `find` finds."""
+    if os.path.exists(os.path.join(model, configuration.FILE_NAME)):
+        return model
+    return find(model, flag)
 
 
-def _is_version(directory):
-    return os.path.exists(os.path.join(directory, _SAVED_MODEL)) or os.path.exists(
-        os.path.join(directory, DESCRIPTION)
-    )
+def _is_version(directory: str) -> bool:
+    """Whether a directory is a version folder, damaged ones included."""
+    return any(os.path.exists(os.path.join(directory, name)) for name in (_SAVED_MODEL, DESCRIPTION))
 
 
-def _versions(directory):
-    """Names of the version folders of a directory."""
-    return (
-        [path.name for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()]
-        if os.path.isdir(directory)
-        else []
-    )
+def _versions(directory: str | os.PathLike) -> list[str]:
+    """Names of the version folders in a directory."""
+    if not os.path.isdir(directory):
+        return []
+    return [path.name for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()]
 
 
-def name_of(version):
-    """What a model is called: the directory of its versions, or the run that holds this."""
+def name_of(version: str) -> str:
+    """A model's name: the directory that holds its versions, or the run that holds that."""
     parent = os.path.dirname(os.path.abspath(version))
     run, name = os.path.split(parent)
     return os.path.basename(run) if name == IN_A_RUN else name
 
 
-def source(workdir):
-    """The version folder that the weights of a workdir are in: itself, or what its `model.json` names; None
-    for a run.
+def source(workdir: str) -> str | None:
+    """The version folder that a workdir takes its weights from: itself, or the one in its `model.json`.
+
+    Returns:
+      The folder; None for a run.
 
     Raises:
-      UserError: that file is damaged, or names no directory.
+      UserError: `model.json` is damaged, or names no directory.
     """
     if _is_version(workdir):
         return workdir
@@ -111,59 +123,59 @@ def source(workdir):
     try:
         version = read_json(path)['model']
         if not os.path.isdir(version):
-            raise ValueError(f'{version} is no directory')
+            raise ValueError(f'{version} is not a directory')
         return version
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f'{path} names no exported model ({one_line(error)}): give --model again, which writes it anew'
+            f'{path} names no exported model ({one_line(error)}): give --model to write it again'
         ) from error
 
 
-def load_config(version):
-    """The configuration of an exported model, which computes in float32 whatever it was trained in.
+def load_config(version: str) -> Config:
+    """The configuration of an exported model, in float32 whatever the training used.
 
     Raises:
-      UserError: it is damaged, or not whole.
+      UserError: the exported model is damaged or incomplete.
     """
     _verify(version)
     return configuration.load(version).replace(precision='float32')
 
 
-def _verify(version):
-    """Raises UserError where a version folder is damaged, or not whole."""
+def _verify(version: str) -> None:
+    """Raises UserError if a version folder is damaged or incomplete."""
     needed = (configuration.FILE_NAME, DESCRIPTION, _SAVED_MODEL, f'{_VARIABLES}.index')
     if not os.path.exists(os.path.join(version, seal.MANIFEST)):
-        raise UserError(f'{version} is no whole export, or one of an earlier version: {_REMEDY}')
+        raise UserError(f'{version} is an incomplete export, or from an older drl_tf: {_REMEDY}')
     seal.verify(version, needed, 'exported model', _REMEDY, more_allowed=True)
 
 
-def check_link(workdir):
-    """Raises UserError where a workdir holds a run, and so cannot use an exported model."""
+def check_link(workdir: str) -> None:
+    """Raises UserError if a workdir holds a run of its own, so that it cannot use an exported model."""
     holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
     if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
 
 
-def link(version, workdir):
-    """Has a workdir use an exported model, as if it had been trained there.
+def link(version: str, workdir: str) -> None:
+    """Makes a workdir use an exported model, as if the model had been trained there.
 
     Args:
       version: a version folder.
-      workdir: a directory, made where need be, that holds no run.
+      workdir: a directory, created if need be, that holds no run.
 
     Raises:
-      UserError: it holds one, or the exported model is damaged.
+      UserError: the workdir holds a run, or the exported model is damaged.
     """
     check_link(workdir)
     write_json(os.path.join(workdir, _LINK), {'model': os.path.abspath(version)})
     load_config(version).save(workdir)
 
 
-def named_weights(model, weights):
-    """The variables of one set of weights, {network: {path within it: variable}}.
+def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Variable]]:
+    """The variables of one set of weights, {network: {path in the network: variable}}.
 
     Args:
-      model: a `RecoveryLikelihood`.
+      model: the model.
       weights: 'ema' or 'raw'.
     """
     chosen = {raw.name: Weights(weights).of(average, raw) for average, raw in model.averages}
@@ -173,43 +185,43 @@ def named_weights(model, weights):
     }
 
 
-def step_of(version):
-    """Step of the checkpoint that an exported model was made of; None where its description is damaged."""
+def step_of(version: str) -> int | None:
+    """Step of the checkpoint that was exported; None if the description is damaged."""
     try:
         return read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     except (OSError, ValueError, KeyError):
         return None
 
 
-def restore(model, version, step=None):
-    """Reads the weights of an exported model, which then are both the averaged and the raw ones; u is as it
-    was exported.
+def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
+    """Reads an exported model's weights, and its u, into both the averaged and the raw networks.
 
     Args:
-      model: a `RecoveryLikelihood`.
+      model: the model to fill.
       version: a version folder.
-      step: which checkpoint it was made of; None for any.
+      step: of the checkpoint that must have been exported; None for any.
 
     Returns:
-      The step of the checkpoint that it was made of.
+      The step of the checkpoint that was exported.
 
     Raises:
-      UserError: it is damaged, not whole, or was made of another step.
+      UserError: the export is damaged, incomplete, or of another step.
     """
-    import tensorflow as tf  # Here alone, so that names are found without it.
+    import tensorflow as tf  # Imported late, so that looking up names does not need it.
 
     _verify(version)
     found = read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     if step not in (None, found):
-        raise UserError(f'--checkpoint_step={step}: {version} was made of step {found} alone; drop the flag')
+        raise UserError(f'--checkpoint_step={step}: {version} has only step {found}; drop the flag')
     try:
-        status = tf.train.Checkpoint(exported_weights=named_weights(model, 'ema')).read(
-            os.path.join(version, _VARIABLES)
-        )
+        checkpoint = tf.train.Checkpoint(exported_weights=named_weights(model, 'ema'))
+        status = checkpoint.read(os.path.join(version, _VARIABLES))
         status.assert_existing_objects_matched().expect_partial()
     except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
-        what = f'is of another architecture than its {configuration.FILE_NAME} says ({one_line(error)})'
-        raise UserError(f'{version} {what}: {_REMEDY}') from error
+        raise UserError(
+            f'{version} does not fit the architecture in its {configuration.FILE_NAME} ({one_line(error)}): '
+            f'{_REMEDY}'
+        ) from error
     for average, raw in model.averages:
         raw.set_weights(average.get_weights())
     return found

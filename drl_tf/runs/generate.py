@@ -1,7 +1,11 @@
-"""Sampling from a trained model into files."""
+"""Writes samples of a trained model into files."""
+
+from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import combinations
@@ -9,32 +13,43 @@ from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import set_name
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.runs.request import SampleRequest
 _TRAJECTORY_ROWS = 8
 _GRID_IMAGES = 400
 
 
-def generate(config, workdir, request, output_dir='', save_images=False):
-    """Samples a trained model: a grid of the first images and a trajectory as PNG, all images in shards.
+def generate(
+    config: Config, workdir: str, request: SampleRequest, output_dir: str = '', save_images: bool = False
+) -> dict[str, str] | None:
+    """Samples a trained model: all images as shards, a grid and a trajectory of the first ones as PNG.
 
-    A call that finds everything there draws nothing and loads no model.
+    If all of it exists already, draws nothing and loads no model.
 
     Args:
-      config: a `Config`; its K, noise scale and batch size are those of the sampling.
-      workdir: the directory of the run, which may be read-only where `output_dir` is given.
-      request: a `SampleRequest`.
-      output_dir: where the files go; `<workdir>/samples` where empty.
-      save_images: whether each image is written as a PNG file too.
+      config: the configuration to sample with: K, noise scale, batch size.
+      workdir: the run's directory; may be read-only if `output_dir` is given.
+      request: what to draw.
+      output_dir: where the files go; '' for `<workdir>/samples`.
+      save_images: whether to write each image as a PNG file too.
 
     Returns:
-      Where things are, as {label: text}, to the chief; None to other workers.
+      On the chief, what was written: {label: path}. On other workers None.
 
     Raises:
-      UserError: there is no sound checkpoint, or no such class, or the samples are not finite.
+      UserError: there is no sound checkpoint, a class does not exist, or the samples are not finite.
+
+    Example:
+      generate(config, 'runs/digits', SampleRequest.of(config, 64))
     """
     combinations.check_classes(config, request.labels)
     if save_images and config.planar:
         raise UserError(
-            f'--save_images is for images, and --dataset={config.data.dataset} has points: drop it'
+            f'--save_images needs images, but --dataset={config.data.dataset} has points: drop the flag'
         )
     directory = output_dir or os.path.join(workdir, 'samples')
     found = workers.told_by_chief(lambda: _finished(config, workdir, request, directory, save_images))
@@ -49,8 +64,10 @@ def generate(config, workdir, request, output_dir='', save_images=False):
     return workers.by_chief(lambda: _show(model, root, request, states, save_images))
 
 
-def _finished(config, workdir, request, directory, save_images):
-    """Where things are, if a former call has drawn all of them from this very checkpoint; else None."""
+def _finished(
+    config: Config, workdir: str, request: SampleRequest, directory: str, save_images: bool
+) -> dict[str, str] | None:
+    """As `_places`, if an earlier call wrote everything from this very checkpoint; else None."""
     step = checkpoint.newest_step(workdir) if request.step is None else request.step
     source = checkpoint.fingerprint(workdir, step)
     request = dataclasses.replace(request, step=step)
@@ -62,12 +79,12 @@ def _finished(config, workdir, request, directory, save_images):
         return None
     if save_images and len(os.listdir(places['images'])) < request.count:
         return None
-    print('all of it was drawn before', flush=True)
+    print('all samples were drawn before', flush=True)
     return places
 
 
-def _places(root, request, save_images):
-    """Where things are, as {label: path}."""
+def _places(root: str, request: SampleRequest, save_images: bool) -> dict[str, str]:
+    """What `generate` writes: {label: path}."""
     single = {'images': f'{root}-images'} if save_images else {}
     return {
         'grid': f'{root}.png',
@@ -77,8 +94,14 @@ def _places(root, request, save_images):
     }
 
 
-def _show(model, root, request, states, save_images):
-    """Writes the grid and the trajectory of a set, and single images if asked; returns where they are."""
+def _show(
+    model: EnergyModel,
+    root: str,
+    request: SampleRequest,
+    states: Sequence[tf.Tensor] | None,
+    save_images: bool,
+) -> dict[str, str]:
+    """Writes the grid and the trajectory of a set, and single images if asked; returns `_places`."""
     config = model.config
     most_rows = config.sampling.sample_batch_size if config.planar else _TRAJECTORY_ROWS
     rows = min(request.count, most_rows)

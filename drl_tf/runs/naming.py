@@ -1,19 +1,26 @@
-"""Names of files that tell what was sampled."""
+"""File names that tell what was sampled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from drl_tf.base.files import digest
 from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
 
-_LONGEST = 150  # A file name has 255 bytes at most, and endings such as -trajectory.png.writing follow.
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.runs.request import SampleRequest
+_LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory.png.writing follow.
 
 
-def file_stem(config, workdir, request):
-    """The step, the weights, how many, the seed, and what differs from the configuration of the run.
+def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
+    """A name made of the step, the weights, the count, the seed, and the options that differ from the run's.
 
     Args:
-      config: the `Config` of the sampling.
-      workdir: the directory of the run.
-      request: a `SampleRequest` with a step.
+      config: the configuration to sample with.
+      workdir: the run's directory.
+      request: what to draw; its step is set.
     """
     pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
     free = ('sampling', 'always')
@@ -28,13 +35,13 @@ def file_stem(config, workdir, request):
     return _short('-'.join(parts))
 
 
-def _short(name):
-    """A long name cut, with a hash of the whole in the place of the rest."""
+def _short(name: str) -> str:
+    """Cuts a long name and appends a hash of the whole."""
     return name if len(name) <= _LONGEST else f'{name[:_LONGEST]}-{digest(name)}'
 
 
-def set_name(config, workdir, request):
-    """The name of a set of samples: `file_stem`, then the classes and the first image that were chosen."""
+def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
+    """The name of a set of samples: `file_stem`, then the requested classes and first image."""
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
         pairs = zip(request.labels, request.label_weights, strict=True)

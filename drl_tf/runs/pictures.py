@@ -1,9 +1,13 @@
-"""What the user is shown: grids of images and of trajectories, curves, and how far work has come."""
+"""Pictures and progress for the user: grids of images and trajectories, curves, bars, progress bars."""
+
+from __future__ import annotations
 
 import itertools
 import math
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -14,25 +18,30 @@ from drl_tf.base import pixels
 from drl_tf.base.files import written_aside
 from drl_tf.data import plane
 
-HEADER = 16
-_SIDE = 24
-_SMALLEST_SIDE = 512
-_MOST_ROWS = 16
+HEADER = 16  # Pixels: height of a line of text.
+_SIDE = 24  # Pixels: width of the texts left of the rows.
+_SMALLEST_SIDE = 512  # Pixels: smaller pictures are enlarged.
+_MOST_ROWS = 16  # Up to this many classes have a row each.
 _CLASS_COLUMNS = 10
-_CLOUD_SIDE, _CLOUD_EDGE = 128, 1.5
+_CLOUD_SIDE = 128  # Pixels.
+_CLOUD_EDGE = 1.5  # A cloud shows [-1.5, 1.5] squared.
 
 
-def kept(images):
-    """Images in [-1, 1], float32 [n, H, W, C], as files hold them: uint8; points of the plane stay floats."""
+def kept(images: Any) -> np.ndarray:
+    """Images as they are stored: uint8; points of the plane stay float32.
+
+    Args:
+      images: float32 [n, H, W, C] in [-1, 1].
+    """
     return np.asarray(images) if _are_points(images) else pixels.to_uint8(images)
 
 
-def _are_points(images):
+def _are_points(images: Any) -> bool:
     return tuple(images.shape[1:]) == plane.IMAGE_SHAPE
 
 
-def cloud(points):
-    """A picture of points of the plane, [-1.5, 1.5] squared, brighter where more of them are.
+def cloud(points: Any) -> np.ndarray:
+    """A picture of points of the plane in [-1.5, 1.5] squared, brighter where there are more.
 
     Args:
       points: float32 [n, 1, 1, 2].
@@ -46,11 +55,11 @@ def cloud(points):
     return np.round(255 * np.sqrt(counts / max(counts.max(), 1))).astype(np.uint8)[..., None]
 
 
-def square(images):
-    """All images in rows, about as many as columns, black behind the last.
+def square(images: np.ndarray) -> np.ndarray:
+    """Arranges images in about as many rows as columns, with black cells at the end.
 
     Args:
-      images: [n, H, W, C]; points, float32 [n, 1, 1, 2], are one cell, their `cloud`.
+      images: [n, H, W, C]; points, float32 [n, 1, 1, 2], become one cell, their `cloud`.
 
     Returns:
       [rows, columns, H, W, C].
@@ -62,28 +71,28 @@ def square(images):
     return _in_rows(images, fitting[0] if fitting else root)
 
 
-def _in_rows(images, columns):
+def _in_rows(images: np.ndarray, columns: int) -> np.ndarray:
     rows = -(-len(images) // columns)
     missing = np.zeros((rows * columns - len(images), *images.shape[1:]), images.dtype)
     return np.concatenate([images, missing]).reshape(rows, columns, *images.shape[1:])
 
 
-def grid(images, num_classes=0):
-    """As `square`; a row of up to 10 images for each of at most 16 classes that take turns."""
+def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
+    """As `square`, but with a row of up to 10 images for each class if at most 16 classes take turns."""
     if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)
     return _in_rows(images[: _CLASS_COLUMNS * num_classes], num_classes).swapaxes(0, 1)
 
 
-def class_captions(classes, num_classes=0):
-    """The class of each cell of `grid`, for `save_png`.
+def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]:
+    """The class of each cell of `grid`, as keyword arguments of `save_png`.
 
     Args:
       classes: of the images, from 0, int [n].
       num_classes: as in `grid`.
 
     Returns:
-      {'side': texts} where a row has one class, {'captions': rows of texts} elsewhere.
+      {'side': a text for each row} if each row has one class, else {'captions': rows of texts}.
     """
     cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
     texts = [[str(label - 1) if label else '' for label in row] for row in cells]
@@ -92,26 +101,34 @@ def class_captions(classes, num_classes=0):
     return {'captions': texts}
 
 
-def turn_captions(count, num_classes):
-    """As `class_captions`, of images whose classes take turns; {} without classes."""
-    return class_captions(np.arange(count) % num_classes, num_classes) if num_classes else {}
+def turn_captions(count: int, num_classes: int) -> dict[str, list]:
+    """As `class_captions` of `count` images whose classes take turns; {} without classes."""
+    if not num_classes:
+        return {}
+    return class_captions(np.arange(count) % num_classes, num_classes)
 
 
-def tile(cells):
-    """One picture of a grid of images: uint8 [rows, columns, H, W, C] -> [rows * H, columns * W, C]."""
+def tile(cells: np.ndarray) -> np.ndarray:
+    """Joins a grid of images into one: uint8 [rows, columns, H, W, C] -> [rows * H, columns * W, C]."""
     rows, columns, height, width, channels = cells.shape
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
-def save_png(path, cells, header=(), side=(), captions=()):
-    """Writes a grid as PNG, aside and renamed; small pictures are enlarged by whole pixels.
+def save_png(
+    path: str,
+    cells: np.ndarray,
+    header: Sequence[str] = (),
+    side: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
+) -> None:
+    """Writes a grid as PNG. Small pictures are enlarged by a whole factor.
 
     Args:
-      path: the file.
+      path: the file, which appears when it is complete.
       cells: uint8 [rows, columns, H, W, C].
-      header: a text above each column; empty for none. Lines of text are `HEADER` pixels high.
+      header: a text above each column; empty for none.
       side: a text left of each row; empty for none.
-      captions: for each row a text above each of its cells; empty for none.
+      captions: for each row, a text above each of its cells; empty for none.
     """
     rows, columns, height, width, _ = cells.shape
     scale = max(1, -(-_SMALLEST_SIDE // max(rows * height, columns * width)))
@@ -120,11 +137,10 @@ def save_png(path, cells, header=(), side=(), captions=()):
     picture = tile(np.pad(cells, ((0, 0), (0, 0), (above, 0), (0, 0), (0, 0))))
     left = _SIDE if side else 0
     top = HEADER if header else 0
-    picture = np.pad(picture, ((top, 0), (left, 0), (0, 0)))
-    picture = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    draw = ImageDraw.Draw(picture)
+    image = _to_pil(np.pad(picture, ((top, 0), (left, 0), (0, 0))))
+    draw = ImageDraw.Draw(image)
 
-    def write(text, row, column):
+    def write(text: str, row: int, column: int) -> None:
         """Centres a text in the line above a cell."""
         x = left + (column + 0.5) * scale * width - draw.textlength(text) / 2
         draw.text((x, row * (scale * height + above) + 2), text, fill='white')
@@ -138,15 +154,20 @@ def save_png(path, cells, header=(), side=(), captions=()):
         for column, text in enumerate(texts):
             write(text, row, column)
     with written_aside(path, 'wb') as file:
-        picture.save(file, format='png')
+        image.save(file, format='png')
 
 
-def save_each(directory, batches, first=0):
-    """Writes each image as `<index>.png`, six digits or more, into a directory.
+def _to_pil(image: np.ndarray) -> Image.Image:
+    """uint8 [H, W, C] of 1 or 3 channels as a PIL image."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> None:
+    """Writes each image as `<index>.png`, with six digits or more.
 
     Args:
-      directory: made where need be.
-      batches: iterable of uint8 [n, H, W, C].
+      directory: created if need be.
+      batches: uint8 [n, H, W, C] each.
       first: index of the first image.
     """
     os.makedirs(directory, exist_ok=True)
@@ -154,20 +175,20 @@ def save_each(directory, batches, first=0):
         save_image(os.path.join(directory, f'{index:06d}.png'), image)
 
 
-def save_image(path, image):
-    """Writes one image, uint8 [H, W, C] of 1 or 3 channels, as PNG, aside and renamed."""
+def save_image(path: str, image: np.ndarray) -> None:
+    """Writes one image, uint8 [H, W, C] of 1 or 3 channels, as PNG."""
     with written_aside(path, 'wb') as file:
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, format='png')
+        _to_pil(image).save(file, format='png')
 
 
-def save_curves(path, axis, x, curves):
+def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
     """Plots curves over a common axis into a PNG.
 
     Args:
       path: the file.
-      axis: what x is.
-      x: positions, a list of numbers.
-      curves: {label: list of numbers as long as x}.
+      axis: label of the x axis.
+      x: positions.
+      curves: {label: numbers, one for each position}.
     """
     figure = Figure(figsize=(5, 3.5), layout='constrained')
     axes = figure.subplots()
@@ -179,17 +200,18 @@ def save_curves(path, axis, x, curves):
         figure.savefig(file, format='png', dpi=120)
 
 
-def save_bars(path, axis, bars, floor=None):
-    """Draws a bar for each of some numbers into a PNG.
+def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: float | None = None) -> None:
+    """Draws labelled bars into a PNG.
 
     Args:
       path: the file.
-      axis: what the numbers are.
-      bars: {label: number}, from the top down; None for no bar beside the label.
-      floor: a number to compare with, a dashed line; None for none.
+      axis: label of the x axis.
+      bars: {label: number}, from the top down; None draws the label without a bar.
+      floor: a number to compare with, drawn as a dashed line; None for none.
     """
     figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
-    axes, lengths = figure.subplots(), [number or 0 for number in bars.values()]
+    axes = figure.subplots()
+    lengths = [number or 0 for number in bars.values()]
     drawn = axes.barh(list(bars), lengths)
     axes.bar_label(drawn, ['' if number is None else f'{number:.3g}' for number in bars.values()], padding=3)
     if floor is not None:
@@ -201,12 +223,12 @@ def save_bars(path, axis, bars, floor=None):
         figure.savefig(file, format='png', dpi=120)
 
 
-def trajectory(states, count):
-    """A row per image and a column per noise level, from x_T to x_0.
+def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
+    """The cells of a grid with a row for each image and a column for each noise level, from x_T to x_0.
 
     Args:
       states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
-      count: rows; points are all in one.
+      count: number of rows; points are all in one row.
 
     Returns:
       uint8 [count, T + 1, H, W, C].
@@ -216,11 +238,10 @@ def trajectory(states, count):
     return np.stack([pixels.to_uint8(state[:count]) for state in states], axis=1)
 
 
-def progress_bar(total, what, done=0, silent=False, unit=' images'):
-    """A bar of images or of another unit, with its rate a second.
-
-    On a terminal it moves every second, in a log there is a line every half minute.
-    """
+def progress_bar(
+    total: float, what: str, done: float = 0, silent: bool = False, unit: str = ' images'
+) -> tqdm.tqdm:
+    """A progress bar: on a terminal it moves every second, in a log it writes a line every half minute."""
     return tqdm.tqdm(
         total=total,
         initial=done,
@@ -233,11 +254,11 @@ def progress_bar(total, what, done=0, silent=False, unit=' images'):
     )
 
 
-def in_whole_steps(bar):
-    """A function that moves a bar by fractions, which it shows rounded down."""
+def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
+    """A function that advances a bar by fractions; the bar shows them rounded down."""
     reached = bar.n
 
-    def move(amount):
+    def move(amount: float) -> None:
         nonlocal reached
         reached += amount
         bar.update(int(reached + 1e-6) - bar.n)
@@ -245,8 +266,8 @@ def in_whole_steps(bar):
     return move
 
 
-def progress(batches, total, what):
-    """Yields batches of images, and shows how many of them were taken."""
+def progress(batches: Iterable[np.ndarray], total: float, what: str) -> Iterator[np.ndarray]:
+    """Yields batches of images and shows how many were taken."""
     with progress_bar(total, what) as bar:
         for batch in batches:
             yield batch

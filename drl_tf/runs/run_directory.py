@@ -1,15 +1,20 @@
-"""A run as a directory: its configuration, checkpoints, rollbacks, logs and pictures.
+"""A run's directory: its configuration, checkpoints, rollbacks, logs and pictures.
 
-Nothing here knows of several workers: where there are some, the chief alone has the `Run` (see
+This module knows nothing of distribution: with several workers, only the chief holds the `Run` (see
 `workers.OnChief`).
 """
+
+from __future__ import annotations
 
 import functools
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -18,50 +23,66 @@ from drl_tf.base.files import LOCK, named, put_aside, read_json, write_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import checkpoint, exported, pictures, step_log
 
-METRICS, SCORES = 'metrics.jsonl', 'evaluations.jsonl'
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+METRICS = 'metrics.jsonl'
+SCORES = 'evaluations.jsonl'
 _ROLLBACKS = 'rollbacks.json'
-_COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these do not compare.
+_COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these cannot be compared.
 
 
 class Run:
-    """Reads and writes what a run keeps in its workdir.
+    """Reads and writes the files of a run.
 
     Args:
-      workdir: the directory.
+      workdir: the run's directory.
     """
 
-    def __init__(self, workdir):
+    def __init__(self, workdir: str):
         self.workdir = workdir
 
-    def path(self, name):
+    def path(self, name: str) -> str:
+        """Path of a file in the workdir."""
         return os.path.join(self.workdir, name)
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """Steps of the checkpoints, oldest first."""
         return checkpoint.steps(self.workdir)
 
-    def has_weights(self):
-        """Whether there are weights to start another run from."""
+    def has_weights(self) -> bool:
+        """Whether another run can start from the weights here."""
         return bool(self.steps() or exported.source(self.workdir))
 
-    def put_aside(self, init_from):
-        """Moves the run to a directory beside it, and returns that; None where the workdir is empty."""
+    def put_aside(self, init_from: str) -> str | None:
+        """Moves the run to a new directory beside it, for --restart.
+
+        Args:
+          init_from: --init_from, the directory that the new run takes its weights from; '' for none.
+
+        Returns:
+          The new directory; None if the workdir is empty.
+
+        Raises:
+          UserError: `init_from` is this directory, or this directory holds files but no run.
+        """
         workdir = self.workdir
         if init_from and os.path.realpath(init_from) == os.path.realpath(workdir):
             raise UserError(
-                f'--restart with --init_from={init_from}, the same directory: give another --workdir'
+                f'--restart would move --init_from={init_from}, the same directory: give another --workdir'
             )
         others = set(os.listdir(workdir)) - {LOCK, 'config.json', 'checkpoints'}
         if others and not os.path.exists(self.path('config.json')) and not self.steps():
-            raise UserError(
-                f'--workdir={workdir} holds no run but {", ".join(sorted(others))[:100]}: give another for '
-                '--restart'
-            )
+            names = ', '.join(sorted(others))[:100]
+            raise UserError(f'--workdir={workdir} holds no run but {names}: give another for --restart')
         return put_aside(workdir)
 
-    def compare(self, config):
-        """Refuses another configuration than that of the run that was begun here; says which harmless options
-        differ."""
+    def compare(self, config: Config) -> None:
+        """Checks that a configuration may continue this run; prints the options that changed harmlessly.
+
+        Raises:
+          UserError: the workdir uses an exported model, or its run has another configuration.
+        """
         workdir = self.workdir
         if exported.source(workdir):
             raise UserError(
@@ -70,7 +91,8 @@ class Run:
             )
         if not self.steps():
             return
-        stored, harmless = configuration.load(workdir), ('resume', 'always', 'scores')
+        stored = configuration.load(workdir)
+        harmless = ('resume', 'always', 'scores')
         differences = config.differences(stored, lambda field: field.metadata['changes'] not in harmless)
         if differences:
             raise UserError(
@@ -81,29 +103,39 @@ class Run:
         if changes:
             print(f'changed: {"; ".join(changes)}')
 
-    def save_config(self, config):
+    def save_config(self, config: Config) -> None:
+        """Writes `config.json`."""
         config.save(self.workdir)
 
-    def set_aside_after(self, step, reason):
+    def set_aside_after(self, step: int, reason: str) -> None:
+        """As `checkpoint.set_aside_after`."""
         checkpoint.set_aside_after(self.workdir, step, reason)
 
-    def changed_surroundings(self, step, deterministic):
+    def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
         """As `checkpoint.changed_surroundings`."""
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
-    def step_back(self, rollbacks, step):
-        """Notes a further rollback, to the newest checkpoint.
+    def step_back(self, rollbacks: Sequence[int], step: int) -> None:
+        """Records a divergence, so that the next run rolls back to the newest checkpoint.
 
-        Where an earlier rollback came after that checkpoint already, it leads to divergence again: it is put
-        aside, and the rollback is to the one before.
+        If the run has diverged from that checkpoint before, sets it aside: the rollback then goes to the one
+        before it.
+
+        Args:
+          rollbacks: steps at which the run diverged before.
+          step: the step at which it diverged now.
         """
         present = checkpoint.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
             checkpoint.set_aside_after(self.workdir, present[-2], 'diverged')
         write_json(self.path(_ROLLBACKS), [*rollbacks, step])
 
-    def rollbacks(self):
-        """The steps at which the run diverged so far, with which a rerun draws and learns as the run did."""
+    def rollbacks(self) -> list[int]:
+        """Steps at which the run has diverged so far; they decide the seed and the learning rate of a rerun.
+
+        Raises:
+          UserError: their file is damaged.
+        """
         path = self.path(_ROLLBACKS)
         if not os.path.exists(path):
             return []
@@ -114,19 +146,26 @@ class Run:
                 f'{path} is damaged ({error}): remove it to train with full learning rates, or --restart'
             ) from error
 
-    def write_json(self, name, value):
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes a value as JSON into the workdir."""
         write_json(self.path(name), value)
 
-    def drop_lines_after(self, name, step):
+    def drop_lines_after(self, name: str, step: int) -> None:
         """Removes the lines of later steps from a log."""
         step_log.drop_after(self.path(name), step)
 
-    def last_line(self, name):
-        """The step of the last line of a log; 0 where there is none."""
+    def last_line(self, name: str) -> float:
+        """The last step in a log; 0 if the log is missing or empty."""
         return step_log.last_step(self.path(name))
 
-    def append(self, name, line, prefix=''):
-        """Appends a line, a dict with 'step', to a log, and its numbers to TensorBoard."""
+    def append(self, name: str, line: Mapping[str, Any], prefix: str = '') -> None:
+        """Appends a line to a log and writes its numbers to TensorBoard.
+
+        Args:
+          name: of the log file.
+          line: values that JSON can hold, among them 'step'.
+          prefix: of the names in TensorBoard.
+        """
         with named(self.path(name)), open(self.path(name), 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
         with self._tensorboard.as_default(step=line['step']):
@@ -134,8 +173,14 @@ class Run:
                 tf.summary.scalar(prefix + label, value)
             self._tensorboard.flush()
 
-    def save_grid(self, step, cells, captions):
-        """Writes a grid of images, uint8 [rows, columns, H, W, C], as PNG and for TensorBoard."""
+    def save_grid(self, step: int, cells: np.ndarray, captions: Mapping[str, Any]) -> None:
+        """Writes a grid of images as PNG and to TensorBoard.
+
+        Args:
+          step: of training.
+          cells: uint8 [rows, columns, H, W, C].
+          captions: keyword arguments of `pictures.save_png`.
+        """
         path = self.path(os.path.join('samples', f'{step:08d}.png'))
         pictures.save_png(path, cells, **captions)
         with self._tensorboard.as_default(step=step):
@@ -143,25 +188,24 @@ class Run:
             self._tensorboard.flush()
 
     @functools.cached_property
-    def _tensorboard(self):
+    def _tensorboard(self) -> tf.summary.SummaryWriter:
         return tf.summary.create_file_writer(self.path('tensorboard'))
 
-    def keep_score(self, step, score, name, samples):
-        """Notes a score, keeps its checkpoint where it is the best, and removes the samples.
+    def keep_score(self, step: int, score: Mapping[str, Any], name: str, samples: str) -> None:
+        """Logs a score, keeps its checkpoint if it is the best so far, and deletes the samples.
 
         Args:
           step: of the checkpoint.
           score: a result of `metrics.score.score`.
-          name: the entry that decides, the lower the better.
-          samples: name of the directory of the samples.
+          name: the entry that decides which is best; lower is better.
+          samples: name of the samples' directory.
         """
         self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)
         self.append(SCORES, {'step': step, 'time': time.time(), **score}, 'evaluation/')
         shutil.rmtree(self.path(samples))
 
-    def _keep_best(self, step, measure, name):
-        """Keeps the checkpoint where it is the best of its kind of score; the best one of another kind is put
-        aside."""
+    def _keep_best(self, step: int, measure: Mapping[str, Any], name: str) -> None:
+        """Keeps the checkpoint if it is the best so far; sets aside a best one that is not comparable."""
         best = checkpoint.best_score(self.workdir)
         if best and (
             not isinstance(best.get(name), (int, float))
@@ -169,15 +213,16 @@ class Run:
         ):
             aside = checkpoint.put_best_aside(self.workdir)
             logging.warning(
-                'the best checkpoint so far, of other samples or real images, is now in %s', aside
+                'the best checkpoint so far was scored on other samples or real images: it is now in %s',
+                aside,
             )
             best = None
         if best is None or measure[name] < best[name]:
             checkpoint.keep_best(self.workdir, step, measure)
 
 
-def _scalars(line):
-    """Flattens a line of the log into (name, number), one per level where a value has one."""
+def _scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields (name, number) for TensorBoard; a list of one number per level becomes name/0, name/1, ..."""
     for name, value in line.items():
         if isinstance(value, list):
             yield from ((f'{name}/{t}', number) for t, number in enumerate(value) if number is not None)

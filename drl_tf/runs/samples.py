@@ -1,4 +1,6 @@
-"""Sets of samples on disk, in shards: what is there, what is missing, and reading them."""
+"""Sets of samples on disk, in shards: finds what is missing, writes and reads them."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -8,8 +10,8 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -20,51 +22,65 @@ from drl_tf.core.weights import Weights
 from drl_tf.data import image_files
 from drl_tf.runs import pictures
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.runs.request import SampleRequest
+
 DESCRIPTION = 'samples.json'
-MOST_IMAGES, _MOST_BYTES, _MOST_SHARDS = 1024, 2**26, 2**20
+# The most that a shard holds, and the most shards of a set.
+MOST_IMAGES = 1024
+_MOST_BYTES = 2**26
+_MOST_SHARDS = 2**20
 
 
 class Shard(NamedTuple):
-    """Where images `first`, `first` + 1, ... are."""
+    """The file that holds images `first`, `first` + 1, ..."""
 
     path: str
     first: int
-    count: int
+    count: int  # type: ignore[assignment]  # Hides `tuple.count`.
 
 
-def count(path):
-    """How many images there are at what `read` reads; raises UserError as it does."""
+def count(path: str) -> int:
+    """How many images `read` yields from a path; raises UserError as `read`."""
     return _describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
-def read(path, image_shape) -> Iterator[np.ndarray]:
-    """Reads images of one size, a part at a time, in order.
+def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
+    """Reads images of one size in order, a batch at a time.
 
     Args:
       path: a directory that `draw` wrote, or what `data.image_files` reads: a `.npz` or `.npy` file, or a
         directory of pictures.
-      image_shape: [H, W, C] that they must have.
+      image_shape: the expected [H, W, C].
 
     Yields:
-      uint8 [n, H, W, C]; points of the plane, float32.
+      uint8 [n, H, W, C]; points of the plane float32.
 
     Raises:
-      UserError: there is nothing, not all of a set, something damaged, or images of another kind.
+      UserError: there are no images, the set is incomplete, a file is damaged, or the images are of another
+        kind.
+
+    Example:
+      for images in samples.read('runs/digits/samples/00060000-ema-64-seed0', (28, 28, 1)): ...
     """
     return _read(path, image_shape) if _is_set(path) else image_files.read(path, image_shape)
 
 
-def first_images(path, image_shape, count):
-    """The first `count` images of what `read` reads, or all where there are fewer; as `read`."""
+def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
+    """The first `count` images, or all if there are fewer; arguments and errors as `read`."""
     images = []
-    for part in read(path, image_shape):
-        images.append(part[: count - sum(map(len, images))])
-        if sum(map(len, images)) == count:
+    wanted = count
+    for batch in read(path, image_shape):
+        images.append(batch[:wanted])
+        wanted -= len(images[-1])
+        if not wanted:
             break
     return np.concatenate(images)
 
 
-def _read(directory, image_shape):
+def _read(directory: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     described = _describe(directory)
     settings = described['settings']
     if settings['image_shape'] != list(image_shape):
@@ -75,27 +91,27 @@ def _read(directory, image_shape):
     missing = [shard.path for shard in shards if not os.path.exists(shard.path)]
     if missing:
         raise UserError(
-            f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run the command '
-            'that draws them'
+            f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run again the '
+            'command that drew it'
         )
     for shard in shards:
         try:
             yield _load(shard, settings)
         except Exception as error:
             raise UserError(
-                f'{shard.path} is damaged ({one_line(error)}): run the command that drew it again'
+                f'{shard.path} is damaged ({one_line(error)}): run again the command that drew it'
             ) from error
 
 
-def _is_set(path):
-    """Whether a directory holds a set of ours, or the remains of one."""
+def _is_set(path: str) -> bool:
+    """Whether a directory holds a set that `draw` wrote, or what remains of one."""
     if not os.path.isdir(path):
         return False
     return any(name == DESCRIPTION or fnmatch.fnmatch(name, 'images-*-of-*.npz') for name in os.listdir(path))
 
 
-def _describe(directory):
-    """What `samples.json` says: the settings, and how many images a shard holds."""
+def _describe(directory: str) -> dict[str, Any]:
+    """The content of `samples.json`: the settings, and how many images a shard holds."""
     path = os.path.join(directory, DESCRIPTION)
     try:
         described = read_json(path)
@@ -107,18 +123,19 @@ def _describe(directory):
         ) from error
 
 
-def _check_described(described):
-    """Raises ValueError or KeyError for what no `samples.json` says."""
-    settings, size = described['settings'], described['images_per_shard']
+def _check_described(described: Mapping[str, Any]) -> None:
+    """Raises ValueError, KeyError or TypeError if `samples.json` holds values that it cannot hold."""
+    settings = described['settings']
+    size = described['images_per_shard']
     numbers = [size, *(settings[name] for name in ('first', 'num_samples', 'seed')), *settings['image_shape']]
     if any(type(number) is not int or number < 0 for number in numbers):
-        raise ValueError('a number is no whole number from 0 up')
+        raise ValueError('a count is not a whole number from 0')
     if not 0 < settings['num_samples'] <= size * _MOST_SHARDS:
         raise ValueError(f'num_samples {settings["num_samples"]} in shards of {size}')
 
 
-def is_finished(directory, config, request, source):
-    """Whether a directory holds a whole set, drawn from the checkpoint with the fingerprint `source`."""
+def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
+    """Whether a directory holds the whole requested set, drawn from the checkpoint with this fingerprint."""
     try:
         described = _describe(directory)
     except UserError:
@@ -130,8 +147,18 @@ def is_finished(directory, config, request, source):
     return all(_is_sound(shard, settings) for shard in _shards(directory, described))
 
 
-def missing(directory, settings, batch, source=''):
-    """The shards that are still to be drawn; `source` is noted as the checkpoint that they come from."""
+def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str = '') -> list[Shard]:
+    """Begins or continues a set in a directory.
+
+    Args:
+      directory: of the set; a set with other settings there is moved beside it.
+      settings: as `settings_of`.
+      batch: how many images are drawn at once; a new set's shards hold a multiple of it.
+      source: fingerprint of the checkpoint, to record; '' records none.
+
+    Returns:
+      The shards that are missing or damaged.
+    """
     return [
         shard
         for shard in _shards(directory, _begun(directory, settings, batch, source))
@@ -139,14 +166,14 @@ def missing(directory, settings, batch, source=''):
     ]
 
 
-def write(shard, images, seed):
-    """Writes the images of a shard, a list of batches, aside and renamed."""
+def write(shard: Shard, images: Sequence[np.ndarray], seed: int) -> None:
+    """Writes a shard from batches of its images; the file appears when it is complete."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
 
 
-def _begun(directory, settings, batch, source):
-    """What `samples.json` says once it says these settings; whatever else is there is put aside."""
+def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str) -> dict[str, Any]:
+    """The content of `samples.json` for these settings, written if need be; moves any other set aside."""
     described = None
     if os.path.exists(os.path.join(directory, DESCRIPTION)):
         with contextlib.suppress(UserError):
@@ -158,10 +185,11 @@ def _begun(directory, settings, batch, source):
         return described
     kept = put_aside(directory)
     if kept:
-        changed = [
-            name for name, value in settings.items() if described and described['settings'].get(name) != value
-        ]
-        reason = f'of other settings ({", ".join(changed)})' if changed else f'without a sound {DESCRIPTION}'
+        former = described['settings'] if described else settings
+        changed = [name for name, value in settings.items() if former.get(name) != value]
+        reason = (
+            f'with other settings ({", ".join(changed)})' if changed else f'without a sound {DESCRIPTION}'
+        )
         logging.warning('%s held samples %s: they are now in %s', directory, reason, kept)
     most = min(MOST_IMAGES, _MOST_BYTES // math.prod(settings['image_shape']))
     described = {'settings': settings, 'images_per_shard': batch * max(1, most // batch)}
@@ -171,13 +199,13 @@ def _begun(directory, settings, batch, source):
     return described
 
 
-def settings_of(model, request):
-    """All that decides the pixels of a `SampleRequest`, as JSON has it."""
+def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
+    """All that decides the pixels of a set, in types of JSON."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
-def _asked(config, request):
-    """As `settings_of`, but for the weights."""
+def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
+    """As `settings_of`, without the hash of the weights."""
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
     options = {
         name: value
@@ -203,20 +231,22 @@ def _asked(config, request):
     return json.loads(json.dumps({**options, **mine}))
 
 
-def fingerprint(model, weights):
-    """SHA-256 of the weights in use; u follows from them."""
+def fingerprint(model: EnergyModel, weights: str) -> str:
+    """SHA-256 of the weights, 'ema' or 'raw'; without u, which follows from them."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
             if variable.name != 'u':
-                digest.update(np.ascontiguousarray(variable.value.numpy()))
+                digest.update(np.ascontiguousarray(variable.value.numpy()).data)
     return digest.hexdigest()
 
 
-def _shards(directory, described):
-    """The shards of a whole set."""
-    settings, size = described['settings'], described['images_per_shard']
-    first, last = settings['first'], settings['first'] + settings['num_samples']
+def _shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
+    """The shards of a complete set."""
+    settings = described['settings']
+    size = described['images_per_shard']
+    first = settings['first']
+    last = first + settings['num_samples']
     starts = range(first, last, size)
     names = [f'images-{index:05d}-of-{len(starts):05d}.npz' for index in range(len(starts))]
     return [
@@ -225,30 +255,28 @@ def _shards(directory, described):
     ]
 
 
-def _is_sound(shard, settings):
-    """Whether a shard need not be drawn; a damaged one is named in a warning."""
+def _is_sound(shard: Shard, settings: Mapping[str, Any]) -> bool:
+    """Whether a shard is complete; warns if it is damaged."""
     if not os.path.exists(shard.path):
         return False
     try:
         _load(shard, settings)
         return True
     except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
-        logging.warning('%s is damaged (%s): drawn again', shard.path, one_line(error))
+        logging.warning('%s is damaged (%s): drawing it again', shard.path, one_line(error))
         return False
 
 
-def _load(shard, settings):
-    """The images of a shard, once its checksums and contents are found right."""
+def _load(shard: Shard, settings: Mapping[str, Any]) -> np.ndarray:
+    """Reads the images of a shard; raises an error of any kind if its checksums or contents are wrong."""
+    most = shard.count * math.prod(settings['image_shape']) + _MOST_BYTES
     with zipfile.ZipFile(shard.path) as archive:
-        if (
-            sum(member.file_size for member in archive.infolist())
-            > shard.count * math.prod(settings['image_shape']) + _MOST_BYTES
-        ):
+        if sum(member.file_size for member in archive.infolist()) > most:
             raise ValueError('longer than its images')
         members = (archive.open(f'{name}.npy') for name in ('images', 'first', 'seed'))
         images, first, seed = (np.lib.format.read_array(member, allow_pickle=False) for member in members)
     kind = pictures.kept(np.zeros([1, *settings['image_shape']], np.float32)).dtype
     wanted = ((shard.count, *settings['image_shape']), kind, shard.first, settings['seed'])
     if (images.shape, images.dtype, first, seed) != wanted:
-        raise ValueError('other images than its name says')
+        raise ValueError('holds other images than its name says')
     return images

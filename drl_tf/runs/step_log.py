@@ -1,4 +1,4 @@
-"""Logs of a run: files of JSON lines, each of a training step."""
+"""Logs of a run: files with one JSON object a line, each with its training step."""
 
 import json
 import math
@@ -9,8 +9,8 @@ from absl import logging
 from drl_tf.base.files import written_aside
 
 
-def drop_after(path, step):
-    """Removes the lines of later steps from a log, which a run that was interrupted has left there."""
+def drop_after(path: str, step: int) -> None:
+    """Removes the lines of later steps, which an interrupted run has left."""
     if os.path.exists(path):
         with open(path, encoding='utf-8', errors='replace') as file:
             kept = [line for line in file if _step_of(line) <= step]
@@ -18,17 +18,17 @@ def drop_after(path, step):
             file.writelines(kept)
 
 
-def _step_of(line):
-    """The step of a line of the log; infinite where the line is damaged."""
+def _step_of(line: str) -> float:
+    """The step of a line; infinite if the line is damaged."""
     try:
         return int(json.loads(line)['step']) if line.endswith('\n') else math.inf
     except (ValueError, KeyError, TypeError, RecursionError):
-        logging.warning('a damaged line of the metrics log is dropped: %.80r', line)
+        logging.warning('dropping a damaged line of the metrics log: %.80r', line)
         return math.inf
 
 
-def last_step(path):
-    """The step of the last line; 0 where there is none."""
+def last_step(path: str) -> float:
+    """The last step in a log; 0 if the log is missing or empty."""
     if not os.path.exists(path):
         return 0
     with open(path, encoding='utf-8', errors='replace') as file:

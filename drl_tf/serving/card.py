@@ -1,8 +1,11 @@
-"""The model card of an exported model: what it is, of what and how it was made, how good it is, what it is
-not for."""
+"""The model card of an exported model: its data, training, scores, limits and use."""
+
+from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
 from drl_tf.config.config import Sampling
@@ -10,25 +13,29 @@ from drl_tf.config.option_fields import text
 from drl_tf.data import dataset_table
 from drl_tf.runs import exported
 
-_NOT_OF_THE_RECIPE = ('data_dir', 'manual_dir')
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.config.options import Diffusion
+    from drl_tf.core.energy_model import EnergyModel
+
+_LOCAL_PATHS = ('data_dir', 'manual_dir')
 _TITLES = {
     'floor': 'floor: the distance of held-out real images',
-    'class_agreement': 'samples taken for the class that was asked for',
+    'class_agreement': 'samples that a classifier assigns to the requested class',
 }
 
 
-def write_flags(path, config):
-    """Writes every option that training reads as a flagfile, so that it gives the same run whatever the
-    presets say.
+def write_flags(path: str, config: Config) -> None:
+    """Writes every option of the training as a flagfile, which gives the same run even if presets change.
 
     Args:
       path: the file.
-      config: a `Config`.
+      config: the configuration of the run.
     """
     lines = [f'# All options of the run. Command: python run.py --flagfile={os.path.basename(path)}']
     scoring = {field.name for field in dataclasses.fields(config.evaluation)}
     for field, value in config.options():
-        if field.name in scoring or field.name in _NOT_OF_THE_RECIPE:
+        if field.name in scoring or field.name in _LOCAL_PATHS:
             continue
         if isinstance(value, bool):
             lines.append(f'--{"" if value else "no"}{field.name}')
@@ -38,33 +45,38 @@ def write_flags(path, config):
         file.write('\n'.join(lines) + '\n')
 
 
-def write(path, final, model, config, step, max_samples, weights, known):
+def write(
+    path: str,
+    final: str,
+    model: EnergyModel,
+    config: Config,
+    step: int,
+    max_samples: int,
+    weights: str,
+    known: Mapping[str, Any],
+) -> None:
     """Writes a card as Markdown.
 
     Args:
       path: the file.
       final: the version folder that it will be in.
-      model: a `RecoveryLikelihood`.
-      config: its `Config`.
+      model: the exported model.
+      config: its configuration.
       step: how many steps it was trained.
-      max_samples: the largest number of images of one request.
+      max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
-      known: what `provenance.history` gave.
+      known: as `provenance.history`.
     """
+    scores = _density(known['density']) or [
+        *_scores(known['evaluations']),
+        *_likelihood(known['likelihood']),
+    ]
     sections = [
         f'# {exported.name_of(final)}, version {os.path.basename(final)}',
         _summary(config),
         *_section('Data', _data(config, known)),
         *_section('Training', _training(model, config, step, weights, known, final)),
-        *_section(
-            'Scores',
-            _density(known['density'])
-            or [
-                *_scores(known['evaluations']),
-                *_likelihood(known['likelihood']),
-                *_direct(known['direct']),
-            ],
-        ),
+        *_section('Scores', scores),
         *_section('Limits', _limits(config, max_samples, known['fitted_steps'])),
         *_section('Use', _use(final)),
     ]
@@ -72,97 +84,97 @@ def write(path, final, model, config, step, max_samples, weights, known):
         file.write('\n\n'.join(sections) + '\n')
 
 
-def _section(title, lines):
+def _section(title: str, lines: Sequence[str]) -> tuple[str, str]:
     return f'## {title}', '\n'.join(lines)
 
 
-def _summary(config):
-    size, channels = config.data.image_size, config.data.image_channels
+def _summary(config: Config) -> str:
+    data = config.data
+    what = 'points of the plane'
+    if not config.planar:
+        what = f'{data.image_size} x {data.image_size} pixels, {data.image_channels} channel(s)'
+        if data.num_classes:
+            what += f', conditional on {data.num_classes} classes'
     kind = 'diffusion recovery likelihood'
     if config.diffusion.initializer:
-        kind = 'cooperative diffusion recovery likelihood'
-    if config.network.energy == 'preconditioned':
-        kind = 'score matching of normalised energies at all noise levels'
-    classes = f', conditional on {config.data.num_classes} classes' if config.data.num_classes else ''
-    what = (
-        'points of the plane' if config.planar else f'{size} x {size} pixels, {channels} channel(s){classes}'
-    )
-    return f'An energy-based model of `{config.data.dataset}`, {what}, by {kind}.'
+        kind = f'cooperative {kind}'
+    return f'An energy-based model of `{data.dataset}`, {what}, by {kind}.'
 
 
-def _data(config, known):
+def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
     spec = dataset_table.find_spec(config.data.dataset)
-    terms = '' if config.planar else ' The weights were made from them: their terms may bind you too.'
-    imported = (
-        "- The authors' checkpoint does not say what it was trained on; that is what was given, or "
-        'supposed, when it was imported.'
-    )
-    fitted = '- What `Model.fit` was given besides is not known here.'
-    return [
+    terms = '' if config.planar else ' The weights were trained on them: their terms may bind you too.'
+    lines = [
         f'- What: {spec.note or config.data.dataset}; the training split '
         f'(`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
-        *([imported] if known['origin'] else []),
-        *([fitted] if known['fitted_steps'] else []),
     ]
+    if known['origin']:
+        lines.append(
+            "- The authors' checkpoint does not say what it was trained on; the dataset above was given, or "
+            'assumed, at the import.'
+        )
+    if known['fitted_steps']:
+        lines.append('- `Model.fit` trained it on further images, which are not known here.')
+    return lines
 
 
-def _training(model, config, step, weights, known, final):
+def _training(
+    model: EnergyModel, config: Config, step: int, weights: str, known: Mapping[str, Any], final: str
+) -> list[str]:
     parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
     return [
         *_begun(known['origin']),
-        f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, K = '
-        f'{text(config.diffusion.mcmc_steps)}.',
+        f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, '
+        f'K = {text(config.diffusion.mcmc_steps)}.',
         f'- Parameters: {parameters}.',
         *_steps(config, step, weights, known, os.path.join(final, 'train.flags')),
     ]
 
 
-def _steps(config, step, weights, known, flags):
-    """What is known of the steps: all of a run, of one that began with an import those after it; of
-    `Model.fit` how many."""
+def _steps(config: Config, step: int, weights: str, known: Mapping[str, Any], flags: str) -> list[str]:
+    """The training steps, as far as known: those of the run, since the import, or of `Model.fit`."""
     options = config.training
     fitted = known['fitted_steps']
     used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
     if fitted:
-        last = f'- Weights: {used}, of step {step:,}, the last {fitted:,} of which `Model.fit` took '
-        last += 'in Python, on images that it was given.'
-        return [last, f'- Options: `{flags}` holds those of the run before; it does not give this model.']
+        return [
+            f'- Weights: {used}, of step {step:,}; `Model.fit` took the last {fitted:,} steps in Python, on '
+            'images that it was given.',
+            f'- Options: `{flags}` holds those of the run before; they do not reproduce this model.',
+        ]
     if known['origin'] and not step:
-        return ['- Weights: those that were imported; nothing was trained since.']
-    time, since = (
-        f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'not known',
-        ' since the import' if known['origin'] else '',
-    )
-    command = f'- Command: `python run.py --flagfile={flags}`, which holds every option.'
-    goes_on = f'- Options: `{flags}` holds those of the steps since the import; it does not give this model.'
+        return ['- Weights: as imported; not trained since.']
+    source = f'- Command: `python run.py --flagfile={flags}`, which holds every option.'
+    since = ''
+    if known['origin']:
+        source = f'- Options: `{flags}` holds those since the import; they do not reproduce this model.'
+        since = ' since the import'
+    time = f'{known["seconds"] / 60:,.1f} minutes' if known['seconds'] else 'unknown'
     return [
         f'- Weights: {used}, of step {step:,} of {options.train_steps:,}; batches of {options.batch_size}; '
         f'seed {options.seed}.',
-        goes_on if known['origin'] else command,
-        f'- Time in training{since}: {time}, on {known["device"] or "a device that is not known"}.',
+        source,
+        f'- Time in training{since}: {time}, on {known["device"] or "an unknown device"}.',
     ]
 
 
-def _begun(origin):
-    """What stands before the steps of a run that began with an imported network."""
+def _begun(origin: Mapping[str, Any]) -> list[str]:
+    """The lines on an imported network; none for other runs."""
     if not origin:
         return []
     iteration = origin.get('iteration')
-    trained = (
-        f'{iteration:,} iterations'
-        if isinstance(iteration, int)
-        else 'a number of iterations that is not known'
-    )
+    trained = f'{iteration:,} iterations' if isinstance(iteration, int) else 'an unknown number of iterations'
     which = f'`{origin.get("official_weights")}` of `{origin.get("official_checkpoint")}`'
     return [f"- Begun with {which}, which the authors' code trained for {trained}; steps count from there."]
 
 
-def _scores(evaluations):
+def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table for each result."""
     if not evaluations:
         return ['None: this step was not evaluated before it was exported.']
-    settings, lines = {field.name for field in dataclasses.fields(Sampling)}, []
+    settings = {field.name for field in dataclasses.fields(Sampling)}
+    lines = []
     for result in evaluations:
         of = f'features of {result.get("extractor")} ({result.get("extractor_hash")})'
         lines += [
@@ -175,12 +187,14 @@ def _scores(evaluations):
             name: value for name, value in result.items() if isinstance(value, float) and name not in settings
         }
         lines += [f'| {_TITLES.get(name, name)} | {value:.4g} |' for name, value in numbers.items()]
-        lines += ['', *([f'Warning: {result["warning"]}.', ''] if result.get('warning') else [])]
+        lines.append('')
+        if result.get('warning'):
+            lines += [f'Warning: {result["warning"]}.', '']
     return lines[:-1]
 
 
-def _likelihood(result):
-    """What annealed importance sampling said."""
+def _likelihood(result: Mapping[str, Any] | None) -> list[str]:
+    """The result of annealed importance sampling."""
     if not result:
         return []
     low, high = (
@@ -192,47 +206,34 @@ def _likelihood(result):
     return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
 
 
-def _direct(result):
-    """What the normalised energies said without annealing."""
-    if not result:
-        return []
-    of = ' and '.join(
-        f'{result[split]["density_bennett"]:.4g} of {result[split]["num_images"]:,} {split} images'
-        for split in ('test', 'train')
-    )
-    return ['', f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.']
-
-
-def _density(result):
-    """What integration and annealing said of points."""
+def _density(result: Mapping[str, Any] | None) -> list[str]:
+    """The results of quadrature and annealing for points."""
     if not result:
         return []
     found = result['levels']['0']
     return [
         '- Mean log-likelihood of fresh points under level 0: '
         f'{found["mean_log_density_of_fresh_points"]:.3f} nats.',
-        f'- log Z_0: {found["log_z_quadrature"]:.4f} by quadrature, {found["log_z_annealed"]:.4f} ± '
-        f'{found["standard_error"]:.2g} by '
-        f'annealed importance sampling ({result["num_chains"]:,} chains).',
+        f'- log Z_0: {found["log_z_quadrature"]:.4f} by quadrature, '
+        f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling '
+        f'({result["num_chains"]:,} chains).',
     ]
 
 
-def _limits(config, max_samples, fitted_steps):
-    alone = '' if config.planar else f' at {config.data.image_size} pixels'
-    fitted = ', and what it was fitted to,' if fitted_steps else ''
+def _limits(config: Config, max_samples: int, fitted_steps: int) -> list[str]:
+    size = '' if config.planar else f' at {config.data.image_size} pixels'
+    fitted = ' and the images of `Model.fit`' if fitted_steps else ''
     what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
     return [
-        f'- It knows `{config.data.dataset}`{alone}{fitted} alone. It gives an energy for whatever has that '
-        f'shape: for other {what} it is '
-        'an extrapolation.',
+        f'- It has only seen `{config.data.dataset}`{size}{fitted}. It gives an energy for anything of that '
+        f'shape: for other {what} this is an extrapolation.',
         f'- Samples are those of {_chains(config.diffusion)}, not of the exact density.',
-        '- Energies are -F in nats up to a constant of each level: compare them at one level alone.',
-        f'- One request holds at most {max_samples:,} images. Image i depends on (seed, i), up to '
-        f'{rounding}.',
+        '- Energies are -F in nats up to a constant of each level: compare them only within a level.',
+        f'- A request holds at most {max_samples:,} images. Image i depends on (seed, i), up to {rounding}.',
     ]
 
 
-def _chains(diffusion):
+def _chains(diffusion: Diffusion) -> str:
     if any(diffusion.mcmc_steps):
         return f'chains of K = {text(diffusion.mcmc_steps)} Langevin steps, which do not mix'
     if diffusion.proposal == 'tweedie':
@@ -240,11 +241,11 @@ def _chains(diffusion):
     return 'normal approximations, level by level'
 
 
-def _use(final):
+def _use(final: str) -> list[str]:
     name = exported.name_of(final)
     return [
         f'    python run.py --mode=sample --model={final}',
         '',
-        'As a SavedModel: signatures and serving are in docs/serving.md; TensorFlow Serving takes '
-        f'`{name}/` as it is.',
+        f'As a SavedModel: TensorFlow Serving takes `{name}/` as it is; docs/serving.md describes the '
+        'signatures.',
     ]

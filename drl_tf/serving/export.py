@@ -1,8 +1,12 @@
-"""SavedModels that TensorFlow Serving and any TensorFlow process can load without this package."""
+"""Exports SavedModels that TensorFlow Serving and any TensorFlow process load without this package."""
+
+from __future__ import annotations
 
 import dataclasses
 import os
 import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -17,119 +21,139 @@ from drl_tf.runs import checkpoint, exported
 from drl_tf.serving import card, provenance, warmup
 from drl_tf.serving.signatures import Export
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+
 _ASIDE = 'writing'
-_MOST_IMAGES, REQUEST_BYTES = 1024, 4 * 2**30
+_MOST_IMAGES = 1024
+REQUEST_BYTES = 4 * 2**30
 
 
-def export(config, workdir, directory, max_samples, weights='ema', step=None):
-    """Writes a run as the next version of a SavedModel.
+def export(
+    config: Config,
+    workdir: str,
+    directory: str,
+    max_samples: int,
+    weights: str = 'ema',
+    step: int | None = None,
+) -> dict[str, str]:
+    """Exports a run as the next version of a SavedModel.
 
     Args:
-      config: a `Config`; its K and noise scale are those of the signatures.
-      workdir: the directory of the run.
-      directory: parent of the integer version folders.
-      max_samples: the largest number of images of one request, which are one batch; 0 takes 1,024, or as many
-        as a gradient in 4 GiB has.
+      config: the configuration to export with: K, noise scale.
+      workdir: the run's directory.
+      directory: holds the integer version folders.
+      max_samples: the largest number of images in a request, which are one batch; 0 takes 1,024, or fewer if
+        their gradient would need more than 4 GiB.
       weights: 'ema' or 'raw'.
-      step: which checkpoint; the newest where None.
+      step: of the checkpoint; None takes the newest.
 
     Returns:
-      Where things are, as {label: text}.
+      What was written: {label: path}.
 
     Raises:
       UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
         exported or written.
+
+    Example:
+      export(config, 'runs/digits', 'exports/digits', max_samples=64)
     """
     check(config, directory)
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
-    return write(
-        model, config, step, directory, max_samples, weights, provenance.history(workdir, step, weights)
-    )
+    history = provenance.history(workdir, step, weights)
+    return write(model, config, step, directory, max_samples, weights, history)
 
 
-def check(config, directory):
-    """Raises UserError for what cannot be exported, or not there."""
+def check(config: Config, directory: str) -> None:
+    """Raises UserError if the model cannot be exported, or the directory not written."""
     combinations.check_exportable(config)
     check_writable(directory, '--export_dir')
 
 
-def write(model, config, step, directory, max_samples, weights='ema', history=provenance.NOTHING):
-    """Writes a model as the next version of a SavedModel, aside and renamed: a server that looks there sees
-    it whole.
+def write(
+    model: EnergyModel,
+    config: Config,
+    step: int,
+    directory: str,
+    max_samples: int,
+    weights: str = 'ema',
+    history: Mapping[str, Any] = provenance.NOTHING,
+) -> dict[str, str]:
+    """Writes a model as the next version of a SavedModel, which a server sees only when it is complete.
 
     Args:
-      model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
-      config: the `Config` of its run.
+      model: a float32 model, built outside any strategy, its u converged.
+      config: the configuration of its run.
       step: how many steps it was trained.
       directory, max_samples, weights: as in `export`.
-      history: what is known of its training, for the card, and of log Z, for the signature `log_likelihood`;
-        see `provenance.history`.
+      history: as `provenance.history`: its training, for the card, and log Z, for the signature
+        `log_likelihood`.
 
     Returns:
-      Where things are, as {label: text}.
+      What was written: {label: path}.
 
     Raises:
-      UserError: it could not be written; the versions that are there are as they were.
+      UserError: it could not be written; the existing versions are unharmed.
     """
-    log_z, max_samples = _log_z(history), max_samples or most_images(model)
+    log_z = _log_z(history)
+    max_samples = max_samples or most_images(model)
     with held(directory, '--export_dir'):
         versions = [int(name) for name in os.listdir(directory) if name.isdecimal()]
-        final, aside = (
-            os.path.join(directory, str(max(versions, default=0) + 1)),
-            os.path.join(directory, _ASIDE),
-        )
+        final = os.path.join(directory, str(max(versions, default=0) + 1))
+        aside = os.path.join(directory, _ASIDE)
         try:
             shutil.rmtree(aside, ignore_errors=True)
             module = Export(model, max_samples, weights, log_z)
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
-            _describe(
-                aside,
-                config,
-                step,
-                weights,
-                max_samples,
-                log_z,
-                {name: history[name] for name in provenance.BEGINNING},
-            )
+            beginning = {name: history[name] for name in provenance.BEGINNING}
+            _describe(aside, config, step, weights, max_samples, log_z, beginning)
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)
-            card.write(
-                os.path.join(aside, exported.CARD), final, model, config, step, max_samples, weights, history
-            )
+            card_file = os.path.join(aside, exported.CARD)
+            card.write(card_file, final, model, config, step, max_samples, weights, history)
             os.replace(aside, final)
             sync(directory)
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
-                f'{final} could not be written ({one_line(error)}): put that right, and give the command '
-                'again'
+                f'{final} could not be written ({one_line(error)}): fix that and run the command again'
             ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return {'SavedModel': final, 'model card': os.path.join(final, exported.CARD)}
 
 
-def most_images(model):
-    """How many images a request may have where nothing is said."""
+def most_images(model: EnergyModel) -> int:
+    """The default for the largest number of images in a request."""
     return max(1, min(_MOST_IMAGES, int(REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 
 
-def _log_z(history):
-    """log Z_0 from two sides, a list in order: annealing either way, for points quadrature and annealing, or
-    both ways of `core.heights`; None where it is not known."""
-    known = history['likelihood']
-    points = history['density']
-    if history['direct']:
-        return sorted(estimate['log_z'][0] for estimate in history['direct']['heights'].values())
-    if points:
-        level = points['levels']['0']
+def _log_z(history: Mapping[str, Any]) -> list[float] | None:
+    """Two estimates of log Z_0, in order: annealing from both sides, or for points quadrature and annealing.
+
+    None if there are none.
+    """
+    likelihood = history['likelihood']
+    density = history['density']
+    if density:
+        level = density['levels']['0']
         return sorted([level['log_z_quadrature'], level['log_z_annealed']])
-    return known and sorted([known['log_z_low'], known['log_z_high']])
+    if likelihood:
+        return sorted([likelihood['log_z_low'], likelihood['log_z_high']])
+    return None
 
 
-def _describe(path, config, step, weights, max_samples, log_z, beginning):
-    """Notes what was exported: the configuration without paths of this machine, and in `assets.extra/` what a
-    client may ask."""
+def _describe(
+    path: str,
+    config: Config,
+    step: int,
+    weights: str,
+    max_samples: int,
+    log_z: Sequence[float] | None,
+    beginning: Mapping[str, Any],
+) -> None:
+    """Writes the configuration without local paths, and in `assets.extra/` what a client needs to know."""
     portable = dataclasses.replace(config.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
     portable.save(path)
     card.write_flags(os.path.join(path, 'train.flags'), portable)

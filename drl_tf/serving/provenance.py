@@ -1,15 +1,18 @@
-"""What a run's files say of how its model was made and of its scores, for the model card."""
+"""What a run's files tell of its training and its scores, for the model card."""
+
+from __future__ import annotations
 
 import glob
 import json
 import os
+from typing import Any
 
 from drl_tf.base.files import read_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
-BEGINNING = {'origin': {}, 'fitted_steps': 0}
-NOTHING = {
+BEGINNING: dict[str, Any] = {'origin': {}, 'fitted_steps': 0}
+NOTHING: dict[str, Any] = {
     'seconds': None,
     'device': None,
     'evaluations': [],
@@ -20,21 +23,21 @@ NOTHING = {
 }
 
 
-def history(workdir, step, weights):
-    """What a run's files say of its training and its scores, for `write`.
+def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
+    """What a run's files tell of its training and its scores.
 
     Args:
-      workdir: the directory of the run.
-      step: the checkpoint that is exported.
+      workdir: the run's directory.
+      step: the exported checkpoint.
       weights: 'ema' or 'raw'.
 
     Returns:
-      dict of 'seconds' in training up to the step, 'device', what `beginning` gives and, of that step and
-      those weights, 'evaluations', a list of results, 'likelihood', the result of the most annealing,
-      'direct', that without annealing, and 'density', that of points; what is not known is None or empty.
+      A dict of 'seconds' of training up to the step; 'device'; the entries of `beginning`; and for this step
+      and these weights 'evaluations', a list of results, 'likelihood', the result with the most annealing,
+      and 'density', that of points. Unknown values are None or empty.
     """
 
-    def results(directory):
+    def results(directory: str) -> list[dict[str, Any]]:
         paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
         return [
             result
@@ -42,11 +45,8 @@ def history(workdir, step, weights):
             if (result.get('step'), result.get('weights')) == (step, weights)
         ]
 
-    likelihoods = [
-        result
-        for result in results('likelihood')
-        if {'log_z_low', 'log_z_high', 'transitions', 'num_chains'} <= result.keys()
-    ]
+    needed = {'log_z_low', 'log_z_high', 'transitions', 'num_chains'}
+    likelihoods = [result for result in results('likelihood') if needed <= result.keys()]
     likelihood = max(
         likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
     )
@@ -67,52 +67,49 @@ def history(workdir, step, weights):
     return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
 
 
-def beginning(workdir):
+def beginning(workdir: str) -> dict[str, Any]:
     """Provenance of a model: import and fine-tuning.
 
     Args:
-      workdir: the directory of a run, or of an exported model, or one that uses one.
+      workdir: the directory of a run, of an exported model, or one that uses an exported model.
 
     Returns:
-      dict of 'origin', of a network that was imported (see `training.import_official`), else empty, and
-      'fitted_steps', how many `Model.fit` took in Python.
+      A dict of 'origin', what `training.import_official` recorded of an imported network (else empty), and
+      'fitted_steps', how many steps `Model.fit` took in Python.
     """
     version = exported.source(workdir)
     if version:
         described = _read(os.path.join(version, exported.DESCRIPTION))
         return {name: described.get(name, nothing) for name, nothing in BEGINNING.items()}
-    origin = _read(os.path.join(workdir, authors_checkpoint.ORIGIN))
-    return {
-        **BEGINNING,
-        'origin': {
-            name: os.path.basename(value) if isinstance(value, str) else value
-            for name, value in origin.items()
-        },
+    recorded = _read(os.path.join(workdir, authors_checkpoint.ORIGIN))
+    origin = {
+        name: os.path.basename(value) if isinstance(value, str) else value for name, value in recorded.items()
     }
+    return {**BEGINNING, 'origin': origin}
 
 
-def _read(path):
-    """What a JSON file holds; empty where it is missing or damaged."""
+def _read(path: str) -> dict[str, Any]:
+    """The content of a JSON file; empty if it is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):
         return {}
 
 
-def _seconds(workdir, step):
-    """Seconds that training took up to a step, by its log; None where there is none."""
-    path, total, last = os.path.join(workdir, 'metrics.jsonl'), 0.0, 0
+def _seconds(workdir: str, step: int) -> float | None:
+    """Seconds of training up to a step, by the run's log; None if the log is missing or damaged."""
+    path = os.path.join(workdir, 'metrics.jsonl')
     if not os.path.exists(path):
         return None
     batch = configuration.load(workdir).training.batch_size
+    total = 0.0
+    last = 0
     try:
         with open(path, encoding='utf-8') as file:
             for line in map(json.loads, file):
                 if line['step'] <= step:
-                    total, last = (
-                        total + (line['step'] - last) * batch / line['images_per_second'],
-                        line['step'],
-                    )
+                    total += (line['step'] - last) * batch / line['images_per_second']
+                    last = line['step']
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         return None
     return total

@@ -1,154 +1,196 @@
-"""What a SavedModel answers: its signatures, over the weights of a model. Wrong requests end in an error,
-found in the graph."""
+"""The signatures of a SavedModel, over the weights of a model. The graph itself checks every request."""
+
+from __future__ import annotations
 
 import functools
 import math
-import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from drl_tf.base import pixels
 from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.runs import exported
+from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+
+_Outputs = dict[str, tf.Tensor]
+_Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an input.
 
 
 class Export(tf.Module):
     """The signatures over the weights of a float32 model.
 
-    `sample`, `energy` and `denoise`; for models with classes `sample_class` and `energy_class` (the others
-    then know no class); `log_likelihood` where log Z is known. Each also with PNG files instead of arrays, as
-    `sample_bytes` and so on, but for points.
+    All models have `sample`, `energy` and `denoise`. Models with classes also have `sample_class` and
+    `energy_class`; the first three are then unconditional. Models whose log Z is known have
+    `log_likelihood`. Except for points, each also exists with PNG files in place of arrays: `sample_bytes`
+    and so on.
 
     Args:
-      model: a float32 `RecoveryLikelihood`, built outside any strategy, its u converged.
-      max_samples: the largest number of images of one request.
+      model: a float32 model, built outside any strategy, its u converged.
+      max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
-      log_z: bounds of log Z_0, (low, high) in nats; None where they are not known.
+      log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
+
+    Example:
+      module = Export(model, max_samples=64)
+      tf.saved_model.save(module, directory, signatures=module.signatures())
     """
 
-    def __init__(self, model, max_samples, weights='ema', log_z=None):
+    def __init__(
+        self,
+        model: EnergyModel,
+        max_samples: int,
+        weights: str = 'ema',
+        log_z: Sequence[float] | None = None,
+    ):
         super().__init__()
         self._model_of = lambda: model  # Not an attribute, so that only the weights in use are saved.
-        self._max_samples, self._weights, self._log_z = max_samples, weights, log_z
-        self._function_of = functools.cache(_on_its_own)
+        self._max_samples = max_samples
+        self._weights = weights
+        self._log_z = log_z
+        self._function_of = functools.cache(_not_inlined)
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
-    def _model(self):
+    def _model(self) -> EnergyModel:
         return self._model_of()
 
-    def signatures(self):
-        """{name: concrete function}, as `tf.saved_model.save` takes them."""
-        image, level, one_seed = (
-            self._model.config.image_shape,
-            ('level', [None], tf.int32),
-            ('seed', [2], tf.int32),
-        )
-        images, files = ('images', [None, *image], tf.float32), ('images_bytes', [None], tf.string)
-        labels, guidance = ('labels', [None], tf.int32), ('guidance', [], tf.float32)
-        inputs = {
-            self.sample: (one_seed, ('num_samples', [], tf.int32)),
+    def signatures(self) -> dict[str, Any]:
+        """{name: concrete function}, for `tf.saved_model.save`."""
+        config = self._model.config
+        seed: _Spec = ('seed', [2], tf.int32)
+        num_samples: _Spec = ('num_samples', [], tf.int32)
+        images: _Spec = ('images', [None, *config.image_shape], tf.float32)
+        files: _Spec = ('images_bytes', [None], tf.string)
+        level: _Spec = ('level', [None], tf.int32)
+        labels: _Spec = ('labels', [None], tf.int32)
+        guidance: _Spec = ('guidance', [], tf.float32)
+        inputs: dict[Callable[..., _Outputs], tuple[_Spec, ...]] = {
+            self.sample: (seed, num_samples),
             self.energy: (images, level),
-            self.denoise: (images, level, one_seed),
+            self.denoise: (images, level, seed),
         }
-        if self._model.config.data.num_classes:
-            inputs |= {
-                self.sample_class: (one_seed, labels, guidance),
-                self.energy_class: (images, level, labels, guidance),
-            }
+        if config.data.num_classes:
+            inputs[self.sample_class] = (seed, labels, guidance)
+            inputs[self.energy_class] = (images, level, labels, guidance)
         if self._log_z:
             inputs[self.log_likelihood] = (images,)
         found = {}
         for function, specs in inputs.items():
             found[function.__name__] = _traced(function, specs)
-            if self._model.config.planar:
-                continue
-            found[f'{function.__name__}_bytes'] = _traced(
-                self._with_files(function), [files if spec is images else spec for spec in specs]
-            )
+            if not config.planar:
+                with_files = [files if spec is images else spec for spec in specs]
+                found[f'{function.__name__}_bytes'] = _traced(self._with_files(function), with_files)
         return {'serving_default': found['sample'], **found}
 
-    def _with_files(self, function):
-        """A signature that takes and gives PNG files where another has arrays."""
+    def _with_files(self, function: Callable[..., _Outputs]) -> Callable[..., _Outputs]:
+        """Makes a signature of arrays into one of PNG files."""
 
-        def answer(**inputs):
+        def answer(**inputs: tf.Tensor) -> _Outputs:
             if 'images_bytes' in inputs:
-                inputs['images'] = self._entering(function, inputs.pop('images_bytes'), inputs.get('level'))
+                inputs['images'] = self._from_png(function, inputs.pop('images_bytes'), inputs.get('level'))
             outputs = function(**inputs)
             images = outputs.pop('images', None)
-            return (
-                outputs
-                if images is None
-                else {**outputs, 'images_bytes': tf.io.encode_png(_grey_levels(images))}
-            )
+            if images is not None:
+                outputs['images_bytes'] = tf.io.encode_png(grey_levels(images))
+            return outputs
 
         return answer
 
-    def _entering(self, function, files, level):
-        """What a signature takes for clean images x: m_t A_t x for energies, A_0 x for densities; noisy ones
-        enter as they are."""
+    def _from_png(
+        self, function: Callable[..., _Outputs], files: tf.Tensor, level: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Decodes PNG files and scales them to what a signature takes.
+
+        The files of `denoise` hold noisy images, which stay as they are. The other signatures get clean
+        images x: energies take m_t A_t x, densities A_0 x.
+        """
         schedule = self._model.schedule
-        with tf.control_dependencies(_within(tf.size(files), 1, self._max_samples, 'the number of images')):
+        with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
         if function == self.denoise:
             return x
         if level is None:
             return schedule.A[0].astype('float32') * x
-        with tf.control_dependencies(self._about_level(level, x)):
+        with tf.control_dependencies(self._level_checks(level, x)):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
-    def sample(self, seed, num_samples):
-        """seed int32 [2], num_samples int32 [] -> images uint8 [n, H, W, C] (points: float32); image i
-        depends on (seed, i) alone."""
-        seed, num_samples = _shaped(seed, 2), _shaped(num_samples)
-        with tf.control_dependencies(_within(num_samples, 1, self._max_samples, 'num_samples')):
+    def sample(self, seed: tf.Tensor, num_samples: tf.Tensor) -> _Outputs:
+        """Draws images; image i depends on (seed, i) alone.
+
+        Args:
+          seed: int32 [2].
+          num_samples: n, int32 [].
+
+        Returns:
+          'images', uint8 [n, H, W, C]; points float32.
+        """
+        seed = shaped(seed, 2)
+        num_samples = shaped(num_samples)
+        with tf.control_dependencies(within(num_samples, 1, self._max_samples, 'num_samples')):
             num_samples = tf.identity(num_samples)
         return self._images(num_samples, seed, UNCONDITIONAL)
 
-    def sample_class(self, seed, labels, guidance):
-        """As `sample`, image i of class labels[i] (int32 [n], from 0; -1 is no class), guided by w, float32
-        []."""
-        seed, labels, guidance = _shaped(seed, 2), _shaped(labels, None), _shaped(guidance)
-        with tf.control_dependencies(
-            _within(tf.shape(labels)[0], 1, self._max_samples, 'the number of labels')
-        ):
-            terms = self._guided(labels, guidance)
-        return self._images(tf.shape(labels)[0], seed, terms)
+    def sample_class(self, seed: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor) -> _Outputs:
+        """As `sample`, with a class for each image.
 
-    def _guided(self, labels, guidance):
-        """Terms of labels int32 [n] from 0 (-1 is no class) and w, once they are found right."""
+        Args:
+          seed: int32 [2].
+          labels: int32 [n], from 0; -1 is no class.
+          guidance: w, float32 [].
+        """
+        seed = shaped(seed, 2)
+        labels = shaped(labels, None)
+        guidance = shaped(guidance)
+        num_samples = tf.shape(labels)[0]
+        with tf.control_dependencies(within(num_samples, 1, self._max_samples, 'the number of labels')):
+            terms = self._guided(labels, guidance)
+        return self._images(num_samples, seed, terms)
+
+    def _guided(self, labels: tf.Tensor, guidance: tf.Tensor) -> tuple[tuple[tf.Tensor, Any], ...]:
+        """Checks labels, int32 [n] from 0 (-1 is no class), and w; returns the (labels, weight) pairs."""
         checks = [
-            *_within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
-            *_within(guidance, *GUIDANCE_BOUNDS, 'guidance'),
+            *within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
+            *within(guidance, *GUIDANCE_BOUNDS, 'guidance'),
         ]
         with tf.control_dependencies(checks):
             return guided(network_labels(labels), guidance)
 
-    def _images(self, num_samples, seed, terms):
-        x = self._model.sample(num_samples, seed, weights=self._weights, terms=terms, run=self._apart)[-1]
-        x = tf.debugging.assert_all_finite(x, 'the samples are not finite')
-        return {'images': x if self._model.config.planar else _grey_levels(x)}
+    def _images(self, num_samples: tf.Tensor, seed: tf.Tensor, terms: Any) -> _Outputs:
+        states = self._model.sample(
+            num_samples, seed, weights=self._weights, terms=terms, run=self._call_shared
+        )
+        x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
+        return {'images': x if self._model.config.planar else grey_levels(x)}
 
-    def _apart(self, function, arguments):
-        """Calls a function that stays one in the graph: all levels share it, and a server makes it ready
-        once, not once a level."""
+    def _call_shared(self, function: Any, arguments: tuple) -> Any:
+        """Calls a function that all levels share in the graph, so that a server optimises it once."""
         return self._function_of(function)(*arguments)
 
-    def energy(self, images, level):
-        """y_t float32 [n, H, W, C], level int32 [n] -> network_output f and energy -F (nats), both float32
-        [n].
+    def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
+        """The energy of noisy images.
 
-        A clean image x enters level t as m_t A_t x.
+        Args:
+          images: y_t, float32 [n, H, W, C]; for a clean image x, m_t A_t x.
+          level: t, int32 [n].
+
+        Returns:
+          'network_output', f, and 'energy', -F in nats, each float32 [n].
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
 
-    def energy_class(self, images, level, labels, guidance):
-        """As `energy`, each image under its class, labels int32 [n] from 0 (-1 is no class), guided by w,
-        float32 []."""
-        labels, guidance = _shaped(labels, None), _shaped(guidance)
+    def energy_class(
+        self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
+    ) -> _Outputs:
+        """As `energy`, with a class for each image: `labels` and `guidance` as in `sample_class`."""
+        labels = shaped(labels, None)
+        guidance = shaped(guidance)
         images, level = self._checked(images, level)
         same = tf.debugging.assert_equal(
             tf.shape(images)[0], tf.shape(labels)[0], 'images and labels must have equal lengths'
@@ -157,21 +199,26 @@ class Export(tf.Module):
             terms = self._guided(labels, guidance)
         return self._energies(images, level, terms)
 
-    def log_likelihood(self, images):
-        """x_0 float32 [n, H, W, C] -> low and high, bounds of log p(x_0) in nats, float32 [n].
+    def log_likelihood(self, images: tf.Tensor) -> _Outputs:
+        """Bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
 
-        log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C. A clean image x enters as A_0 x.
+        Args:
+          images: x_0, float32 [n, H, W, C]; for a clean image x, A_0 x.
+
+        Returns:
+          'low' and 'high' in nats, each float32 [n].
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
-        schedule, (low, high) = self._model.schedule, self._log_z
-        log_m = math.prod(self._model.config.image_shape) * math.log(schedule.m[0])
-        log_density = -self._energies(tf.cast(schedule.m[0], tf.float32) * images, level, UNCONDITIONAL)[
-            'energy'
-        ]
+        assert self._log_z, '`signatures` offers this one only if log Z is known'
+        low, high = self._log_z
+        m = self._model.schedule.m[0]
+        log_m = math.prod(self._model.config.image_shape) * math.log(m)
+        energy = self._energies(tf.cast(m, tf.float32) * images, level, UNCONDITIONAL)['energy']
+        log_density = -energy
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
-    def _energies(self, images, level, terms):
+    def _energies(self, images: tf.Tensor, level: tf.Tensor, terms: Any) -> _Outputs:
         log_density = self._model.density_at(level, self._weights, terms)(images)
         variance = tf.gather(tf.constant(1 / self._model.precision, tf.float32), level)
         log_density = tf.debugging.assert_all_finite(
@@ -179,94 +226,51 @@ class Export(tf.Module):
         )
         return {'network_output': log_density * variance, 'energy': -log_density}
 
-    def denoise(self, images, level, seed):
-        """x_{t+1} float32 [n, H, W, C], level int32 [n], seed int32 [2] -> images, x_t after K Langevin
-        steps."""
-        images, level = self._checked(images, level)
-        x = self._apart(
-            self._model.denoise, (images, level, _shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
-        )
-        return {
-            'images': tf.debugging.assert_all_finite(
-                x, 'the images are not finite: those of the request must be smaller'
-            )
-        }
+    def denoise(self, images: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> _Outputs:
+        """Draws x_t given x_{t+1}, by K Langevin steps.
 
-    def _checked(self, images, level):
-        """The inputs, once they are found right."""
-        images, level = _shaped(images, None, *self._model.config.image_shape), _shaped(level, None)
+        Args:
+          images: x_{t+1}, float32 [n, H, W, C].
+          level: t, int32 [n].
+          seed: int32 [2].
+
+        Returns:
+          'images', x_t, like `images`.
+        """
+        images, level = self._checked(images, level)
+        arguments = (images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
+        x = self._call_shared(self._model.denoise, arguments)
+        message = 'the images are not finite: those of the request must be smaller'
+        return {'images': tf.debugging.assert_all_finite(x, message)}
+
+    def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images and levels of a request, checked."""
+        images = shaped(images, None, *self._model.config.image_shape)
+        level = shaped(level, None)
         checks = [
-            *self._about_level(level, images),
-            *_within(tf.shape(images)[0], 1, self._max_samples, 'the number of images'),
+            *self._level_checks(level, images),
+            *within(tf.shape(images)[0], 1, self._max_samples, 'the number of images'),
             tf.debugging.assert_all_finite(images, 'images must be finite'),
         ]
         with tf.control_dependencies(checks):
             return tf.identity(images), tf.identity(level)
 
-    def _about_level(self, level, images):
-        """Checks in the graph that there is a level for each image."""
+    def _level_checks(self, level: tf.Tensor, images: tf.Tensor) -> list[tf.Operation]:
+        """Assertions in the graph that each image has a level."""
         return [
             tf.debugging.assert_equal(
                 tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'
             ),
-            *_within(level, 0, self._model.schedule.num_levels - 1, 'level'),
+            *within(level, 0, self._model.schedule.num_levels - 1, 'level'),
         ]
 
 
-def _on_its_own(function):
-    """A `tf.function` again, but one that is not copied into its callers when a graph is made ready to
-    run."""
+def _not_inlined(function: Any) -> Any:
+    """Copies a `tf.function` into one that TensorFlow does not inline into its callers."""
     return tf.function(function.python_function, autograph=False, experimental_attributes={'_noinline': True})
 
 
-def _traced(function, specs):
-    """The concrete function of inputs that are (name, shape, type)."""
+def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:
+    """Traces a signature for these inputs into a concrete function."""
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)
-
-
-def decode_png(files, image_shape):
-    """PNG files as images in [-1, 1]; grey and colour become what the model has, transparency is dropped.
-
-    Args:
-      files: string [n].
-      image_shape: (H, W, C) that they must have; no file of another size is decoded.
-
-    Returns:
-      float32 [n, H, W, C].
-
-    Raises:
-      tf.errors.InvalidArgumentError: a file is no PNG, damaged, or of another size.
-    """
-    height, width, channels = image_shape
-    begin = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', width, height)
-    files = _shaped(files, None)
-    begins = tf.reduce_all(tf.equal(tf.strings.substr(files, 0, len(begin)), begin))
-    right = tf.debugging.Assert(begins, [f'images_bytes must be PNG files of {width} x {height} pixels'])
-    with tf.control_dependencies([right]):
-        files = tf.identity(files)
-    spec = tf.TensorSpec([None, None, channels], tf.uint8)
-    grey_levels = tf.map_fn(lambda file: tf.io.decode_png(file, channels), files, fn_output_signature=spec)
-    return _shaped(pixels.from_levels(tf.cast(grey_levels, tf.float32)), None, *image_shape)
-
-
-def _grey_levels(images):
-    """uint8 of images in [-1, 1] (values outside are clipped); those that are uint8 stay as they are."""
-    if images.dtype == tf.uint8:
-        return images
-    return tf.cast(tf.clip_by_value(tf.round((images + 1) * pixels.HALF), 0, 255), tf.uint8)
-
-
-def _shaped(value, *shape):
-    """The value, found in the graph to be of a shape: loaders do not hold requests against the shapes of a
-    signature."""
-    return tf.ensure_shape(value, shape)
-
-
-def _within(value, low, high, name):
-    """Checks in the graph that a tensor lies within bounds; NaN does not."""
-    limits = f'{name} must be from {low} to {high}'
-    low, high = tf.cast(low, value.dtype), tf.cast(high, value.dtype)
-    return tf.debugging.assert_greater_equal(value, low, limits), tf.debugging.assert_less_equal(
-        value, high, limits
-    )

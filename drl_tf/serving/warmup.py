@@ -1,19 +1,22 @@
-"""Warm-up requests, which TensorFlow Serving replays while it loads a version, so that no client waits for
-the first of its kind.
+"""Warm-up requests, one for each signature: TensorFlow Serving replays them while it loads a version, so that
+no client waits for the first request of a kind.
 
-The file is a TFRecord of `PredictionLog`, of which a request fills these fields (prediction_log.proto,
+The file is a TFRecord of `PredictionLog` messages. A request fills these fields (prediction_log.proto,
 predict.proto, model.proto):
 
-    PredictionLog.predict_log = 6 > PredictLog.request = 1 > PredictRequest.model_spec = 1 >
-    ModelSpec.signature_name = 3
-                                                             PredictRequest.inputs = 2, a map: key = 1, value
-                                                             = 2 (TensorProto)
+    PredictionLog.predict_log = 6 > PredictLog.request = 1 >
+        PredictRequest.model_spec = 1 > ModelSpec.signature_name = 3
+        PredictRequest.inputs = 2, a map: key = 1, value = 2 (TensorProto)
 
-They are written here as protobuf lays them out, a tag, a length and the content, so that an export needs no
+We encode them by hand (a tag, a length, the content), so that an export does not need
 tensorflow-serving-api.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +25,7 @@ FILE_NAME = 'tf_serving_warmup_requests'
 _GREY = 127
 
 
-def write(directory, signatures, image_shape):
+def write(directory: str, signatures: Mapping[str, Any], image_shape: Sequence[int]) -> None:
     """Writes a request of one image for each signature.
 
     Args:
@@ -36,15 +39,12 @@ def write(directory, signatures, image_shape):
             file.write(record(name, {spec.name: _example(spec, image_shape) for spec in specs}))
 
 
-def record(signature, inputs):
-    """A `PredictionLog` of a request.
+def record(signature: str, inputs: Mapping[str, Any]) -> bytes:
+    """Serialises a request as a `PredictionLog`.
 
     Args:
       signature: its name.
       inputs: {name: array}.
-
-    Returns:
-      The serialised message.
     """
     fields = [_field(1, _field(3, signature.encode()))]
     for key, value in inputs.items():
@@ -53,17 +53,18 @@ def record(signature, inputs):
     return _field(6, _field(1, b''.join(fields)))
 
 
-def _field(number, content):
+def _field(number: int, content: bytes) -> bytes:
     """A field of bytes, or of a message, in protobuf's encoding."""
-    length, varint = len(content), []
+    length = len(content)
+    varint = []
     while length > 127:
         varint.append(length & 127 | 128)
         length >>= 7
     return bytes([number << 3 | 2, *varint, length]) + content
 
 
-def _example(spec, image_shape):
-    """A value that every signature takes: one grey image, level 0, class 0."""
+def _example(spec: tf.TensorSpec, image_shape: Sequence[int]) -> np.ndarray | np.generic:
+    """A value that every signature accepts: one grey image, level 0, class 0."""
     if spec.dtype == tf.string:
         return np.array([tf.io.encode_png(np.full(image_shape, _GREY, np.uint8)).numpy()])
     if spec.name == 'num_samples':

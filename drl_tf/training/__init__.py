@@ -1,1 +1,1 @@
-"""Training: Keras fit, resumed from the last checkpoint, and its callbacks."""
+"""Training: Keras `fit`, resumed from the last checkpoint, and its callbacks."""

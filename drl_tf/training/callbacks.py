@@ -1,5 +1,9 @@
-"""What happens during training besides the steps: each action is called with (step, logs) and does one
-thing."""
+"""What training does besides its steps. Each action is called with (step, logs) and does one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -9,16 +13,29 @@ from drl_tf.training.metrics_log import MetricsLog
 from drl_tf.training.scores import Scores
 from drl_tf.training.stopping import stop_on_divergence
 
+if TYPE_CHECKING:
+    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.training.progress import Stopwatch
+    from drl_tf.training.stopping import StopAtEnd
+    from drl_tf.training.train import Task
+
+Action = Callable[[int, Any], None]
+
 
 class Periodic(keras.callbacks.Callback):
-    """Calls `action(step, logs)` after every `every` steps, after the last one and, with `at_stop`, where
-    training ends before it.
+    """Calls an action after every `every` steps and after the last one.
 
-    Steps are counted here from `first_step`: to ask the device would be to wait for it. Where a call of Keras
-    is of several steps, their number divides `every`.
+    It counts steps itself, since asking the device would mean waiting for it. If Keras runs several steps in
+    a call, their number divides `every`.
+
+    Args:
+      every: steps between calls.
+      first_step, last_step: where training begins and ends.
+      action: called with (step, logs).
+      at_stop: whether to call it also when training stops before the last step.
     """
 
-    def __init__(self, every, first_step, last_step, action, at_stop=True):
+    def __init__(self, every: int, first_step: int, last_step: int, action: Action, at_stop: bool = True):
         super().__init__()
         self.every = every
         self.first_step = first_step
@@ -26,30 +43,33 @@ class Periodic(keras.callbacks.Callback):
         self.action = action
         self.at_stop = at_stop
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         step = self.first_step + batch + 1
         if step % self.every == 0 or step == self.last_step or (self.at_stop and self.model.stop_training):
             self.action(step, logs)
 
 
-def in_order(model, task, step, end, watch):
-    """The callbacks of a run from a step on: note whether to stop, end before anything is written from a bad
-    state, time, log, draw, save, score.
+def in_order(
+    model: RecoveryLikelihood, task: Task, step: int, end: StopAtEnd, watch: tuple[Stopwatch, int]
+) -> list[keras.callbacks.Callback]:
+    """The callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score.
 
-    The log, whose means the checkpoints carry on, has no line for a step where training was merely
-    interrupted.
+    The check comes before anything is written. If training stops early, there is no line in the log: the
+    checkpoint carries the means on.
 
     Args:
-      model: a compiled `RecoveryLikelihood`.
-      task: a `train.Task`.
+      model: a compiled model.
+      task: what to train.
       step: where training begins.
-      end: a `StopAtEnd`.
-      watch: a `Stopwatch`, and the steps between looks at what the device found.
+      end: the callback that stops training.
+      watch: the stopwatch, and the steps between checks for divergence.
     """
-    config, options, (stopwatch, look_every) = model.config, model.config.training, watch
+    config = model.config
+    options = config.training
+    stopwatch, look_every = watch
     run = task.run
 
-    def periodic(every, action, at_stop=True):
+    def periodic(every: int, action: Action, at_stop: bool = True) -> Periodic:
         return Periodic(every, step, options.train_steps, action, at_stop)
 
     actions = [

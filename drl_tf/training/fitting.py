@@ -1,4 +1,9 @@
-"""Training on images of one's own in Python: what `drl_tf.load(..).fit` does."""
+"""Training on the user's own images in Python: what `drl_tf.load(..).fit` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -8,31 +13,34 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import DivergenceError, UserError
 from drl_tf.training.optimizers import compile_model
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.model import RecoveryLikelihood
 _LEARNING_RATES = (1e-8, 1)
 
 
 class Fitting:
-    """Goes on training a model; its optimizers go on where the settings are those of the call before.
+    """Continues to train a model; its optimizers continue too if the settings are those of the last call.
 
     Args:
-      model: a `RecoveryLikelihood`.
+      model: the model.
 
     Attributes:
       recipe: the training options of the run that the model comes from.
       steps: how many steps all calls took together.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: RecoveryLikelihood):
         self.model = model
         self.recipe = model.config.training
         self.steps = 0
-        self._settings = None
+        self._settings: tuple[int, float] | None = None
 
-    def batch_size(self, batch_size, count):
-        """Images per step, a multiple of the microbatches of the run; the run's own where None.
+    def batch_size(self, batch_size: int | None, count: int) -> int:
+        """Checks a number of images per step; None takes the run's.
 
         Raises:
-          UserError: it is no whole number from 1 to `count`, or no such multiple.
+          UserError: it is not a whole number from 1 to `count`, or not a multiple of the run's microbatches.
         """
         parts = self.recipe.microbatches
         if batch_size is None:
@@ -44,25 +52,27 @@ class Fitting:
             )
         return batch_size
 
-    def learning_rate(self, learning_rate):
-        """A learning rate, the run's where None; raises UserError for one out of bounds."""
+    def learning_rate(self, learning_rate: float | None) -> float:
+        """Checks a learning rate; None takes the run's. Raises UserError if it is out of bounds."""
         learning_rate = self.recipe.learning_rate if learning_rate is None else learning_rate
         return arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
 
-    def fit(self, data, count, batch_size, learning_rate, **options):
+    def fit(
+        self, data: Any, count: int, batch_size: int, learning_rate: float, **options: Any
+    ) -> keras.callbacks.History:
         """Runs Keras `fit`.
 
         Args:
-          data: float32 [count, H, W, C] in [-1, 1], or the pair of these and labels from 1.
-          count: how many images.
-          batch_size, learning_rate: as the methods of these names give them.
+          data: float32 [count, H, W, C] in [-1, 1], or a pair of these and labels from 1.
+          count: number of images.
+          batch_size, learning_rate: checked by the methods of these names.
           **options: epochs, verbose and callbacks, as in Keras.
 
         Returns:
-          The Keras `History` with means over each epoch.
+          The Keras `History`, with means over each epoch.
 
         Raises:
-          DivergenceError: the energies ran away; weights and step are as they were before.
+          DivergenceError: the energies diverged; weights and step are what they were before.
         """
         config = self.model.config
         self._compile(batch_size, learning_rate)
@@ -79,8 +89,8 @@ class Fitting:
         finally:
             self.steps += self.model.step - step
 
-    def _compile(self, batch_size, learning_rate):
-        """Makes the model ready to train, one step in each call, so that an epoch ends where it should."""
+    def _compile(self, batch_size: int, learning_rate: float) -> None:
+        """Compiles the model for one step in each call, so that an epoch ends at its last step."""
         if self._settings == (batch_size, learning_rate):
             return
         self.model.config = self.model.config.replace(
@@ -89,8 +99,8 @@ class Fitting:
         compile_model(self.model)
         self._settings = (batch_size, learning_rate)
 
-    def _go_back(self, config, step, weights):
-        """Restores a state, with optimizers that start anew: what they averaged was on its way out too."""
+    def _go_back(self, config: Config, step: int, weights: Sequence[Sequence[list]]) -> None:
+        """Restores a state, but resets the optimizers: their averages had begun to diverge too."""
         for pair, former in zip(self.model.averages, weights, strict=True):
             for network, values in zip(pair, former, strict=True):
                 network.set_weights(values)
@@ -101,28 +111,29 @@ class Fitting:
 
 
 class _StopOnDivergence(keras.callbacks.Callback):
-    """Raises `DivergenceError` after an epoch in which the energies ran away."""
+    """Raises `DivergenceError` after an epoch in which the energies diverged."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         bad = int(self.model.first_bad_step.read_value())
         if bad >= 0:
-            remedy = 'lower learning_rate, or take more images'
-            raise DivergenceError(f'the energies ran away at step {bad} of this training: {remedy}', bad)
+            remedy = 'lower learning_rate, or train on more images'
+            raise DivergenceError(f'the energies diverged at step {bad} of this training: {remedy}', bad)
 
 
 class _EpochMeans(keras.callbacks.Callback):
-    """Gives the callbacks after it means over an epoch; Keras would give the values of the last step."""
+    """Gives the callbacks after it the means over an epoch; Keras would give the values of the last step."""
 
-    async_safe = True  # It makes no step wait for the device.
+    async_safe = True  # Tells Keras that no step must wait for the device.
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.seen = []
+    def on_epoch_begin(self, epoch: int | None, logs: Any = None) -> None:
+        self.seen: list[dict[str, float]] = []
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.seen.append(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs.update({name: float(np.mean([step[name] for step in self.seen])) for name in self.seen[0]})
+    def on_epoch_end(self, epoch: int | None, logs: Any = None) -> None:
+        means = {name: float(np.mean([step[name] for step in self.seen])) for name in self.seen[0]}
+        logs.update(means)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.on_epoch_end(None, logs)

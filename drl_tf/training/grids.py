@@ -1,28 +1,41 @@
 """Grids of images that training writes: of the data, and of samples."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from drl_tf.runs import drawing, pictures
 from drl_tf.runs.request import SampleRequest
 
-_GRID_IMAGES, _GRID_POINTS = 100, 4096
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from drl_tf.config.config import Config
+    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.runs.run_directory import Run
+
+_GRID_IMAGES = 100
+_GRID_POINTS = 4096
 
 
-def grid_images(config):
+def grid_images(config: Config) -> int:
     """How many images a grid shows."""
     return _GRID_POINTS if config.planar else _GRID_IMAGES
 
 
-def data_grid(batches, config):
-    """Images that the model learns from, as a grid."""
+def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
+    """A grid of images that the model learns from, uint8 [rows, columns, H, W, C]."""
     images = batches.map(lambda images, *labels: images).unbatch().take(grid_images(config))
     return pictures.square(pictures.kept(np.stack(list(images))))
 
 
-def sample_grid(model, run):
-    """An action that writes `samples/<step>.png` from the averaged weights."""
+def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
+    """An action that writes `samples/<step>.png`, drawn with the averaged weights."""
 
-    def write(step, logs):
+    def write(step: int, logs: Any) -> None:
         with model.converged_average():
             request = SampleRequest.of(model.config, grid_images(model.config))
             images = np.concatenate(list(drawing.batches(model, request)))

@@ -1,6 +1,9 @@
-"""A run that begins with a network of the authors' code."""
+"""Begins a run with a network of the authors' code."""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import write_json
@@ -9,19 +12,23 @@ from drl_tf.distributed import workers
 from drl_tf.runs import authors_checkpoint, authors_weights, checkpoint
 from drl_tf.training.optimizers import compiled_model
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
 
-def import_official(config, workdir, prefix, weights='model_ema'):
-    """Begins a run with a network of the authors' code, which is what it trains and what it averages; its
-    optimizer is fresh.
+
+def import_official(config: Config, workdir: str, prefix: str, weights: str = 'model_ema') -> dict[str, str]:
+    """Begins a run with a network of the authors' code.
+
+    Its weights become both the raw and the averaged ones, at step 0, with a fresh optimizer.
 
     Args:
-      config: a `Config` with the options of that network, see `authors_checkpoint.options`.
+      config: the configuration, with the options of that network; see `authors_checkpoint.options`.
       workdir: a directory that holds no run.
       prefix: path of the authors' checkpoint, with or without `.index`.
       weights: 'model_ema' or 'model' (the raw ones).
 
     Returns:
-      What there is, as {label: text}.
+      What was imported: {label: text}.
 
     Raises:
       UserError: the workdir holds a run or is in use, or the checkpoint is damaged or of another network.
@@ -42,12 +49,16 @@ def import_official(config, workdir, prefix, weights='model_ema'):
             'iteration': iteration,
         }
         write_json(os.path.join(workdir, authors_checkpoint.ORIGIN), origin)
-    data, network = config.data, config.network
+    data = config.data
+    network = config.network
+    imported = f'{weights} of {prefix}'
+    if iteration is not None:
+        imported += f', at iteration {iteration:,}'
     return {
-        'imported': f'{weights} of {prefix}' + ('' if iteration is None else f', at iteration {iteration:,}'),
+        'imported': imported,
         'network': f'{model.network.count_params():,} weights for {data.image_size} px, '
         f'{data.image_channels} channels',
-        'taken to be': f'--act={network.act} --final_act={network.final_act} '
+        'assumed': f'--act={network.act} --final_act={network.final_act} '
         f'--num_levels={config.diffusion.num_levels}',
         'run': f'{workdir}, at step 0 with a fresh optimizer; its dataset is {data.dataset}',
     }

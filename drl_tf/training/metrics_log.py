@@ -1,24 +1,33 @@
-"""The log of a run: a line of `metrics.jsonl` every so many steps, and the same numbers for TensorBoard."""
+"""The log of a run: lines of `metrics.jsonl`, and the same numbers for TensorBoard."""
+
+from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drl_tf.runs.run_directory import METRICS
 
+if TYPE_CHECKING:
+    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.runs.run_directory import Run
 
-def _number(value):
-    """A number for JSON, which has no NaN: None where it is not finite."""
+
+def _number(value: float) -> float | None:
+    """A number for JSON: None for NaN and infinities, which JSON lacks."""
     return float(value) if math.isfinite(value) else None
 
 
-def numbers(logs):
+def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
+    """The logs of a step as numbers for JSON."""
     return {name: _number(value) for name, value in logs.items()}
 
 
-def by_level(model):
-    """{'level_<name>': [mean of each level, or None]} since the sums were last reset."""
+def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
+    """The means since the sums were last reset: {'level_<name>': mean of each level, or None}."""
     sums = model.level_sums()
     with np.errstate(invalid='ignore'):
         means = {
@@ -30,18 +39,19 @@ def by_level(model):
 class MetricsLog:
     """An action that appends a line to `metrics.jsonl` and scalars to TensorBoard.
 
-    Lines of steps after `first_step`, from a run that was interrupted, are dropped first.
+    On creation it drops the lines of steps after `first_step`, which an interrupted run has left.
     """
 
-    def __init__(self, model, run, first_step):
+    def __init__(self, model: RecoveryLikelihood, run: Run, first_step: int):
         self.model = model
         self.run = run
         self.batch_size = model.config.training.batch_size
         run.drop_lines_after(METRICS, first_step)
         self.last = (first_step, time.monotonic())
 
-    def __call__(self, step, logs):
-        (last_step, last_time), now = self.last, time.monotonic()
+    def __call__(self, step: int, logs: Mapping[str, float]) -> None:
+        last_step, last_time = self.last
+        now = time.monotonic()
         if step == last_step:
             return
         self.last = (step, now)

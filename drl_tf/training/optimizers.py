@@ -1,4 +1,8 @@
-"""The optimizers of a model: Adam, whose learning rate warms up and falls with each rollback."""
+"""The optimizers of a model: Adam; the learning rate warms up, and falls with each rollback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import math
 
@@ -9,52 +13,45 @@ from drl_tf.core.models import build_model
 from drl_tf.core.optimizer import SummedAdam
 from drl_tf.distributed import devices
 
-_LAST_RATE = 0.01
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.model import RecoveryLikelihood
 
 
-class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `steps`, `ahead` of which count as done; then stays, or falls.
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done, then stays."""
 
-    With `decay_steps` the rate falls from the first step on, by half a cosine, to a hundredth at that step.
-    """
-
-    def __init__(self, peak, steps, ahead=1, decay_steps=0):
+    def __init__(self, peak: float, steps: int, ahead: int = 1):
         self.peak = peak
         self.steps = steps
         self.ahead = ahead
-        self.decay_steps = decay_steps
 
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        rate = self.peak * tf.minimum(1.0, (step + self.ahead) / max(1, self.steps))
-        if not self.decay_steps:
-            return rate
-        share = tf.minimum(1.0, step / self.decay_steps)
-        return rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + tf.cos(math.pi * share)) / 2)
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + self.ahead) / max(1, self.steps))
 
-    def get_config(self):
-        return {
-            'peak': self.peak,
-            'steps': self.steps,
-            'ahead': self.ahead,
-            'decay_steps': self.decay_steps,
-        }
+    def get_config(self) -> dict[str, Any]:
+        return {'peak': self.peak, 'steps': self.steps, 'ahead': self.ahead}
 
 
-def compiled_model(config, attempt=0):
-    """The model of a configuration with its optimizers, ready for `fit` or for a checkpoint; its weights
-    start from the seed."""
+def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
+    """Builds a model, its weights from the seed, with its optimizers: ready for `fit` or a checkpoint.
+
+    Args:
+      config: the configuration.
+      attempt: how many rollbacks there were.
+    """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
 
 
-def compile_model(model):
-    """Gives a model the optimizers of its configuration, which start anew, and returns it.
+def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
+    """Gives a model fresh optimizers, and returns the model.
 
-    Each of the rollbacks that its attempt stands for has lowered the learning rates. The initializer's
-    warm-up starts a twentieth of the way up (the paper: (n + 500) / 10,000).
+    Each rollback before its attempt lowers the learning rates. The initializer's warm-up starts a twentieth
+    of the way up (the paper: (n + 500) / 10,000).
     """
-    config, options = model.config, model.config.training
+    config = model.config
+    options = config.training
     scale = options.rollback_factor**model.attempt
     rate = WarmupAndDecay(
         scale * options.learning_rate, options.warmup_steps, decay_steps=options.decay_steps

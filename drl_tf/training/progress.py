@@ -1,53 +1,68 @@
-"""How far training is: a bar with rate and time left, and the time spent in steps."""
+"""Progress of training: a bar with rate and time left, and the time spent in steps."""
+
+from __future__ import annotations
 
 import math
 import sys
 import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tqdm
 
 from drl_tf.distributed import workers
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.training.stopping import TimeLimit
 _BAR = '{desc}{percentage:3.0f}%|{bar:20}|'
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Time spent in training steps, but for the first, which compiles; its place is behind the callback that
-    waits for the device.
+    """Measures the time in training steps without the first, which compiles.
+
+    It must come after the callback that waits for the device.
 
     Attributes:
-      seconds: float.
+      seconds: the time so far.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
-        self.begin = None
+        self.begin: float | None = None
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self.begin = time.monotonic() if batch else None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.begin:
             self.seconds += time.monotonic() - self.begin
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Context manager and callback: shows the steps done, images a second, time left, and the loss every
-    `look_every` steps, when it is there without waiting.
+    """Context manager and callback: a bar with the steps done, images per second, time left, and the loss.
 
-    The first step compiles: until it is done the bar says so. Rate and time left are of the steps since.
+    It reads the loss every `look_every` steps, when it need not wait for the device. During the first step,
+    which compiles, it says so. Rate and time left are computed from the steps after that.
 
     Args:
-      config: a `Config`.
+      config: the configuration.
       first_step: where training begins.
       look_every: steps between looks at the loss.
-      time_limit: a `TimeLimit`, where training ends if that is before the last step.
-      clock: callable, seconds.
+      time_limit: may end training before the last step.
+      clock: callable that returns the time in seconds.
     """
 
-    def __init__(self, config, first_step, look_every, time_limit, clock=time.monotonic):
+    def __init__(
+        self,
+        config: Config,
+        first_step: int,
+        look_every: int,
+        time_limit: TimeLimit,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         super().__init__()
         self.options = config.training
         self.first_step = first_step
@@ -55,11 +70,11 @@ class ProgressBar(keras.callbacks.Callback):
         self.time_limit = time_limit
         self.clock = clock
         self.begin = clock()
-        self.compiled = None  # Step and time at the end of the first call, from which the rate counts.
+        self.compiled: tuple[int, float] | None = None  # Step and time at which the first call ended.
         self.loss = ''
-        self.bar = None
+        self.bar: Any = None
 
-    def __enter__(self):
+    def __enter__(self) -> ProgressBar:
         batch = self.options.batch_size
         self.bar = tqdm.tqdm(
             total=self.options.train_steps * batch,
@@ -71,24 +86,25 @@ class ProgressBar(keras.callbacks.Callback):
         )
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         self.bar.set_description_str('compiling ')
 
-    def on_train_batch_end(self, batch, logs=None):
-        step, now = self.first_step + batch + 1, self.clock()
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        step = self.first_step + batch + 1
+        now = self.clock()
         self.compiled = self.compiled or (step, now)
         if step % self.look_every == 0:
             self.loss = f', loss {logs["loss"]:.4f}'
         self.bar.set_description_str(f'step {step:,} ', refresh=False)
-        self.bar.bar_format = f'{_BAR} {self._times(step, now)}{self.loss}'
+        self.bar.bar_format = f'{_BAR} {self._times(step, now, self.compiled)}{self.loss}'
         self.bar.update(step * self.options.batch_size - self.bar.n)
 
-    def _times(self, step, now):
-        """Rate, time done and time left, in words; sets the bar's end to where the time limit comes."""
-        first, begin = self.compiled
+    def _times(self, step: int, now: float, compiled: tuple[int, float]) -> str:
+        """Rate, time done and time left in words; also sets the bar's end to where the time limit comes."""
+        first, begin = compiled
         done = f'{tqdm.tqdm.format_interval(now - self.begin)} done'
         if step == first or now <= begin:
             return done
@@ -99,4 +115,5 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.total = last * self.options.batch_size
         left = tqdm.tqdm.format_interval((last - step) * seconds)
         rate = self.options.batch_size / seconds
-        return f'{rate:{",.0f" if rate >= 100 else ".3g"}} images/s, {done}, {left} left'
+        shown = f'{rate:,.0f}' if rate >= 100 else f'{rate:.3g}'
+        return f'{shown} images/s, {done}, {left} left'

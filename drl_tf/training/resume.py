@@ -1,6 +1,9 @@
-"""Where training starts: from the last checkpoint of the workdir, from another run's weights, or at 0."""
+"""Where training starts: at the last checkpoint of the workdir, with another run's weights, or at 0."""
+
+from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from absl import logging
 
@@ -10,31 +13,29 @@ from drl_tf.core.weights import Weights
 from drl_tf.data import pipeline
 from drl_tf.runs import checkpoint
 
+if TYPE_CHECKING:
+    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.runs.run_directory import Run
 
-def data_scale(data, workdir, init_from):
-    """Mean of each channel and deviation of the images, which preconditioned energies are built on.
-
-    They are those of the run in the workdir, else those of `init_from`, else measured.
-
-    Args:
-      data: a `Data` that lacks them.
-      workdir: the directory of the run.
-      init_from: as in `train`.
-    """
-    for source in (workdir, init_from):
-        if source and configuration.exists(source):
-            found = configuration.load(source).data
-            return found.data_mean, found.data_std
-    return pipeline.mean_and_std(data)
+# Options of the networks that do not decide their weights' shapes or meaning.
+_FREE = {
+    'dropout',
+    'initializer_dropout',
+    'initializer_learning_rate',
+    'initializer_level_weight',
+    'initializer_data_share',
+}
 
 
-def starting_step(model, run, workdir, init_from, weights):
-    """Restores the last checkpoint, or takes another run's weights, or starts at 0.
+def starting_step(
+    model: RecoveryLikelihood, run: Run, workdir: str, init_from: str | None, weights: str
+) -> int:
+    """Restores the last checkpoint, or takes another run's weights; returns the step to start from.
 
     Args:
-      model: a compiled `RecoveryLikelihood`.
-      run: the `Run`, on the chief.
-      workdir: its directory.
+      model: a compiled model.
+      run: the run's directory, on the chief.
+      workdir: its path.
       init_from, weights: as in `train`.
     """
     config = model.config
@@ -44,30 +45,21 @@ def starting_step(model, run, workdir, init_from, weights):
         print(f'resuming at step {step}')
         changed = run.changed_surroundings(step, config.training.deterministic)
         if changed:
-            logging.warning(
-                'this run will not end with the bits of an uninterrupted one: %s', '; '.join(changed)
-            )
+            listed = '; '.join(changed)
+            logging.warning('this run will not be bit-identical to an uninterrupted one: %s', listed)
         return step
     if init_from:
         _take_weights(model, init_from, weights)
     return 0
 
 
-def _take_weights(model, init_from, weights):
-    """Gives a model the weights of another run, averaged or raw."""
+def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> None:
+    """Copies the weights of another run, averaged or raw, into a model."""
     config = model.config
     other = configuration.load(init_from)
-    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer', 'data_mean', 'data_std'}
-    of_network |= {
-        field.name for group in (config.network, config.initializer) for field in dataclasses.fields(group)
-    }
-    of_network -= {
-        'dropout',
-        'initializer_dropout',
-        'initializer_learning_rate',
-        'initializer_level_weight',
-        'initializer_data_share',
-    }
+    fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
+    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
+    of_network |= {field.name for field in fields} - _FREE
     differences = config.differences(other, lambda field: field.name in of_network)
     if differences:
         raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}')

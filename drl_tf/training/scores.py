@@ -1,23 +1,33 @@
-"""Scores of samples while training, and the checkpoint of the best one."""
+"""Scores of samples during training, and the checkpoint of the best one."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.runs import checkpoint, drawing, samples
 from drl_tf.runs.request import SampleRequest
 from drl_tf.runs.run_directory import SCORES
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.runs.run_directory import Run
+    from drl_tf.training.stopping import StopAtEnd
+
 
 class Scores:
-    """An action that scores samples of the averaged weights, and keeps the checkpoint of the lowest Fréchet
-    distance.
+    """An action that scores samples of the averaged weights and keeps the best checkpoint.
 
-    Each score is a line of `evaluations.jsonl`; lines of steps after `first_step` are dropped first, as in
-    `MetricsLog`. A signal ends the run between two parts of the sampling: the step is saved, the samples
-    stay, and it is scored when the run goes on.
+    The best is that of the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`; on creation,
+    lines of steps after `first_step` are dropped. A signal ends the run during the sampling or the scoring:
+    the step is saved, the samples stay, and the score is finished when the run resumes.
     """
 
-    def __init__(self, model, run, workdir, first_step, end):
+    def __init__(self, model: RecoveryLikelihood, run: Run, workdir: str, first_step: int, end: StopAtEnd):
         self.model = model
         self.run = run
         self.workdir = workdir
@@ -26,22 +36,21 @@ class Scores:
         self.evaluator = Evaluator(model.config, os.path.join(workdir, 'evaluation', 'parts'))
         run.drop_lines_after(SCORES, first_step)
 
-    def catch_up(self, step):
-        """Scores the step that training goes on from, where that was due and was interrupted."""
-        due = step and (
-            step % self.options.evaluate_every == 0 or step == self.model.config.training.train_steps
-        )
+    def catch_up(self, step: int) -> None:
+        """Scores the step that training resumes from, if that was due and was interrupted."""
+        is_last = step == self.model.config.training.train_steps
+        due = step and (is_last or step % self.options.evaluate_every == 0)
         if due and self.run.last_line(SCORES) < step:
             self(step)
 
-    def __call__(self, step, logs=None):
+    def __call__(self, step: int, logs: Any = None) -> None:
         if step not in self.run.steps():
             checkpoint.save(self.model, self.workdir)
         drawn = os.path.join('evaluation', f'samples-{step:08d}')
         score = self._score(os.path.join(self.workdir, drawn), step)
         self.run.keep_score(step, score, self.evaluator.name, drawn)
 
-    def _score(self, root, step):
+    def _score(self, root: str, step: int) -> dict[str, Any]:
         """Draws samples of the averaged weights into a directory, and scores them."""
         request = SampleRequest.of(self.model.config, self.options.evaluate_samples, step=step)
         with self.model.converged_average():
@@ -49,7 +58,8 @@ class Scores:
         batches = self._until_signal(samples.read(root, self.model.config.image_shape), step)
         return self.evaluator.score(batches, self.options.evaluate_samples, labelled=True)
 
-    def _until_signal(self, batches, step):
+    def _until_signal(self, batches: Iterable[np.ndarray], step: int) -> Iterator[np.ndarray]:
+        """Yields batches; a signal ends the run between two of them."""
         for batch in batches:
             self.end.raise_if_asked(step)
             yield batch

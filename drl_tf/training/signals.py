@@ -1,33 +1,37 @@
-"""SIGINT and SIGTERM during training: noted, so that the step at hand is finished and saved."""
+"""SIGINT and SIGTERM during training: recorded, so that training can finish and save its step."""
+
+from __future__ import annotations
 
 import signal
 import threading
+from types import FrameType
+from typing import Any
 
 
 class Signals:
-    """Context manager: a first SIGINT or SIGTERM is noted, a second ends the process at once.
+    """Context manager: records a first SIGINT or SIGTERM; a second one ends the process at once.
 
-    At the end of the block the signals do what they did before.
+    At the end of the block the former handlers are restored.
 
     Attributes:
-      number: the signal that came to this process, or None.
+      number: the signal that this process got, or None.
     """
 
-    def __init__(self):
-        self.number = None
-        self._former = {}
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._former: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._former[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         for number, former in self._former.items():
             signal.signal(number, former)
 
-    def _note(self, number, frame):
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -1,8 +1,12 @@
-"""Why training ends: the last step, a time limit, a signal, or energies that ran away."""
+"""What ends training: the last step, a time limit, a signal, or divergence."""
+
+from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -10,39 +14,52 @@ from drl_tf.base.errors import DivergenceError, Interrupted
 from drl_tf.distributed import workers
 from drl_tf.training.metrics_log import by_level, numbers
 
+if TYPE_CHECKING:
+    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.runs.run_directory import Run
+    from drl_tf.training.signals import Signals
+
 
 class TimeLimit:
-    """Seconds from the first call of `is_up` after which it says True; 0 is no limit."""
+    """A time limit that starts with the first call of `is_up`.
 
-    def __init__(self, seconds, clock=time.monotonic):
+    Args:
+      seconds: the limit; 0 for none.
+      clock: callable that returns the time in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
         self.seconds = seconds
         self.clock = clock
-        self.start = None
+        self.start: float | None = None
 
-    def is_up(self):
+    def is_up(self) -> bool:
+        """Whether the time is up."""
         self.start = self.start or self.clock()
         return bool(self.seconds) and self.left() < 0
 
-    def left(self):
-        """Seconds that are left; all of them before the first call of `is_up`."""
+    def left(self) -> float:
+        """Seconds left; all of them before the first call of `is_up`."""
         return self.seconds - (self.clock() - self.start if self.start else 0)
 
 
 class StopAtEnd(keras.callbacks.Callback):
-    """Ends training after the last step, when its time is up, or on a signal.
+    """Ends training after the last step, when the time is up, or on a signal.
 
-    The steps at hand are finished and saved. Several workers ask each other every `ask_every` steps, so that
-    all of them end at the same one, whichever got the signal. (The handler that tf.distribute has for this
-    needs workers that are within one step of each other, and knows SIGTERM alone.)
+    The steps of the current call are finished and saved. Several workers exchange their state every
+    `ask_every` steps, so that all of them end at the same step, whichever got the signal. (tf.distribute's
+    own handler needs workers that are within one step of each other, and handles only SIGTERM.)
 
     Args:
       first_step, last_step: where training begins and ends.
-      time_limit: a `TimeLimit`.
-      signals: the `signals.Signals` of this worker.
-      ask_every: steps between the questions; one worker looks after each.
+      time_limit: the time limit.
+      signals: the signals of this worker.
+      ask_every: steps between exchanges; a single worker checks after each step.
     """
 
-    def __init__(self, first_step, last_step, time_limit, signals, ask_every):
+    def __init__(
+        self, first_step: int, last_step: int, time_limit: TimeLimit, signals: Signals, ask_every: int
+    ):
         super().__init__()
         self.first_step = first_step
         self.last_step = last_step
@@ -50,44 +67,45 @@ class StopAtEnd(keras.callbacks.Callback):
         self.signals = signals
         self.ask_every = 1 if workers.count() == 1 else ask_every
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         step = self.first_step + batch + 1
         if step >= self.last_step or (step % self.ask_every == 0 and self._is_any_asked()):
             self.model.stop_training = True
 
-    def _is_any_asked(self):
+    def _is_any_asked(self) -> bool:
         return any(workers.exchange(self.time_limit.is_up() or bool(self.signals.number)))
 
-    def raise_if_asked(self, step):
-        """Raises the error that ends a run on the signal that came to any worker, once a step is saved."""
+    def raise_if_asked(self, step: int) -> None:
+        """Raises `Interrupted` if any worker got a signal; call it once the step is saved."""
         number = next(filter(None, workers.exchange(self.signals.number)), None)
         if number:
             name = signal.Signals(number).name
             raise Interrupted(
-                f'{name} came: saved at step {step}, where the same command (without --restart) goes on',
+                f'{name} came: saved at step {step}; the same command (without --restart) continues there',
                 number,
             )
 
 
-def stop_on_divergence(model, run, workdir):
-    """An action that raises `DivergenceError` where there was a bad step, see
-    `RecoveryLikelihood.first_bad_step`.
+def stop_on_divergence(
+    model: RecoveryLikelihood, run: Run, workdir: str
+) -> Callable[[int, Mapping[str, float]], None]:
+    """An action that raises `DivergenceError` after a bad step (`RecoveryLikelihood.first_bad_step`).
 
-    What the levels looked like since the last line of the log is then in `diverged-<step>.json`.
+    It first writes the levels' means since the last line of the log to `diverged-<step>.json`.
     """
 
-    def check(step, logs):
+    def check(step: int, logs: Mapping[str, float]) -> None:
         bad = workers.told_by_chief(lambda: int(model.first_bad_step.read_value()))
         if bad < 0:
             return
-        name, options = f'diverged-{bad}.json', model.config.training
+        name = f'diverged-{bad}.json'
         seen = {'step': bad, 'seen_at': step, **numbers(logs), **by_level(model)}
         run.write_json(name, seen)
         raise DivergenceError(
-            f'the energies ran away at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, gradient norm '
-            f'{logs["gradient_norm"]:.4g}, '
-            f'--max_loss={options.max_loss:g}; {os.path.join(workdir, name)}): start a new --workdir with a '
-            'lower --learning_rate, --clip_norm=1, --shared_noise or a larger --energy_l2',
+            f'the energies diverged at step {bad} (seen at {step}: loss {logs["loss"]:.4g}, '
+            f'gradient norm {logs["gradient_norm"]:.4g}, --max_loss={model.config.training.max_loss:g}; '
+            f'{os.path.join(workdir, name)}): start a new --workdir with a lower --learning_rate, '
+            '--clip_norm=1, --shared_noise or a larger --energy_l2',
             bad,
         )
 

@@ -1,10 +1,14 @@
 """Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import math
 import os
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import logging
@@ -22,39 +26,50 @@ from drl_tf.training.progress import ProgressBar, Stopwatch
 from drl_tf.training.signals import Signals
 from drl_tf.training.stopping import StopAtEnd, TimeLimit
 
-_LOOK_EVERY = 10  # Steps between checks for divergence; nothing is written before the check of its step.
+if TYPE_CHECKING:
+    from drl_tf.config.options import Training
+    from drl_tf.core.model import RecoveryLikelihood
+
+_LOOK_EVERY = 10  # Steps between checks for divergence; a step is checked before anything of it is written.
 
 
-def train(config, workdir, init_from=None, weights='ema', restart=False):
-    """Trains a model, or goes on training it. One run at a time has the workdir; of its workers the chief
-    alone writes there.
+def train(
+    config: Config,
+    workdir: str,
+    init_from: str | None = None,
+    weights: str = 'ema',
+    restart: bool = False,
+) -> dict[str, str]:
+    """Trains a model, or resumes its training.
+
+    Only one run at a time may use a workdir; with several workers the chief alone writes there.
 
     Args:
-      config: a `Config`.
+      config: the configuration.
       workdir: where checkpoints, samples and logs go; a run that is there is resumed.
-      init_from: the workdir of another run whose weights a new run starts from.
+      init_from: the workdir of another run, whose weights a new run starts from.
       weights: which of its weights, 'ema' or 'raw'.
-      restart: puts a run that is there aside, as <workdir>.1 and so on, and begins anew.
+      restart: whether to move a run that is there to <workdir>.1 and so on, and begin a new one.
 
     Returns:
-      Where things are, as {label: text}.
+      What was written: {label: text}.
 
     Raises:
-      UserError: the workdir holds a run of another configuration or is in use, or `init_from` does not fit.
-      DivergenceError: the loss is not finite or ran away.
-      Interrupted: a signal came; the step at hand is done and saved.
+      UserError: the workdir is in use or holds a run of another configuration, or `init_from` does not fit.
+      DivergenceError: the loss is not finite, or too large.
+      Interrupted: a signal came; the step was finished and saved.
+
+    Example:
+      train(config, 'runs/digits')
     """
     workers.chief_first(lambda: pipeline.prepare(config.data))
     if init_from and not workers.OnChief(lambda: Run(init_from)).has_weights():
         raise UserError(f'--init_from={init_from} holds no trained run')
     with workers.held(workdir):
-        run = workers.OnChief(lambda: Run(workdir))
+        run: Any = workers.OnChief(lambda: Run(workdir))  # Has the methods of `Run`.
         kept = restart and run.put_aside(init_from)
         if kept:
-            print(f'the run that was in {workdir} is now in {kept}')
-        if config.network.energy == 'preconditioned' and not config.data.data_std:
-            mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
-            config = config.replace(data_mean=tuple(mean), data_std=std)
+            print(f'moved the run in {workdir} to {kept}')
         return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 
 
@@ -63,9 +78,9 @@ class Task:
     """What to train, and where.
 
     Attributes:
-      config: a `Config`.
-      workdir: the directory of the run.
-      run: the `Run` there, which the chief has.
+      config: the configuration.
+      workdir: the run's directory.
+      run: reads and writes that directory, on the chief.
       init_from, weights: as in `train`.
     """
 
@@ -76,21 +91,22 @@ class Task:
     weights: str
 
 
-def _train_with_rollbacks(task):
-    """Trains until an attempt ends, or `max_rollbacks` are used up.
+def _train_with_rollbacks(task: Task) -> dict[str, str]:
+    """Trains until an attempt succeeds, or `max_rollbacks` are used up.
 
-    Each attempt builds the model anew and restores the last checkpoint.
+    Each attempt rebuilds the model and restores the last checkpoint.
     """
-    options, rollbacks = task.config.training, task.run.rollbacks()
-    begin, time_limit, stopwatch = time.monotonic(), TimeLimit(options.max_minutes * 60), Stopwatch()
+    options = task.config.training
+    rollbacks = task.run.rollbacks()
+    begin = time.monotonic()
+    time_limit = TimeLimit(options.max_minutes * 60)
+    stopwatch = Stopwatch()
     while True:
         try:
             places = _attempt(task, len(rollbacks), time_limit, stopwatch)
             total = time.monotonic() - begin
-            return {
-                **places,
-                'time': f'{total:,.0f} s, {stopwatch.seconds / total:.0%} of it in training steps',
-            }
+            share = stopwatch.seconds / total
+            return {**places, 'time': f'{total:,.0f} s, {share:.0%} of it in training steps'}
         except DivergenceError as error:
             if len(rollbacks) >= options.max_rollbacks:
                 raise DivergenceError(f'{error} (rolled back {len(rollbacks)} times)', error.step) from error
@@ -98,14 +114,16 @@ def _train_with_rollbacks(task):
             rollbacks = [*rollbacks, error.step]
             scale = options.rollback_factor ** len(rollbacks)
             logging.warning(
-                f'the energies ran away at step {error.step}: rollback {len(rollbacks)}, learning rates '
+                f'the energies diverged at step {error.step}: rollback {len(rollbacks)}, learning rates '
                 f'times {scale:g}'
             )
 
 
-def _attempt(task, attempt, time_limit, stopwatch):
-    """Builds the model and trains it from where the workdir stands to its end."""
-    config, workdir, options = task.config, task.workdir, task.config.training
+def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwatch) -> dict[str, str]:
+    """Builds the model, and trains it from the last checkpoint of the workdir to the end."""
+    config = task.config
+    workdir = task.workdir
+    options = config.training
     _check_batch_size(options)
     task.run.compare(config)
     with devices.strategy().scope():
@@ -113,8 +131,8 @@ def _attempt(task, attempt, time_limit, stopwatch):
         step = resume.starting_step(model, task.run, workdir, task.init_from, task.weights)
     if step % options.steps_per_execution:
         raise UserError(
-            f'--steps_per_execution={options.steps_per_execution} must divide {step}, the step where '
-            f'{workdir} goes on'
+            f'--steps_per_execution={options.steps_per_execution} must divide {step}, the step that '
+            f'{workdir} resumes from'
         )
     images = training_batches(config, step)
     task.run.save_config(config)
@@ -135,17 +153,24 @@ def _attempt(task, attempt, time_limit, stopwatch):
     }
 
 
-def _check_batch_size(options):
-    """Raises UserError where the devices cannot share a batch."""
-    replicas, parts = devices.strategy().num_replicas_in_sync, options.microbatches
+def _check_batch_size(options: Training) -> None:
+    """Raises UserError if the devices cannot share a batch evenly."""
+    replicas = devices.strategy().num_replicas_in_sync
+    parts = options.microbatches
     if options.batch_size % (replicas * parts):
         each = f', times --microbatches={parts}' if parts > 1 else ''
-        raise UserError(f'--batch_size={options.batch_size} must divide by the {replicas} devices{each}')
+        raise UserError(
+            f'--batch_size={options.batch_size} must be a multiple of the {replicas} devices{each}'
+        )
 
 
-def _fit(task, model, images, step, clocks):
-    """Runs Keras `fit`; raises `Interrupted`, with where to go on, when a signal ended it."""
-    config, options, (time_limit, stopwatch) = task.config, task.config.training, clocks
+def _fit(
+    task: Task, model: RecoveryLikelihood, images: Any, step: int, clocks: tuple[TimeLimit, Stopwatch]
+) -> None:
+    """Runs Keras `fit`; raises `Interrupted` after a signal."""
+    config = task.config
+    options = config.training
+    time_limit, stopwatch = clocks
     look_every = math.gcd(
         _LOOK_EVERY,
         options.log_every,
@@ -168,13 +193,12 @@ def _fit(task, model, images, step, clocks):
 
 
 @contextlib.contextmanager
-def _as_user_error(config):
-    """Raises UserError for a file of the dataset that is damaged."""
+def _as_user_error(config: Config) -> Iterator[None]:
+    """Context manager: raises UserError for a damaged file of the dataset."""
     try:
         yield
     except tf.errors.DataLossError as error:
         raise UserError(
-            f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and '
-            'prepare it again; '
-            'the same command then goes on from the last checkpoint'
+            f'--dataset={config.data.dataset} has a damaged file ({one_line(error)}): remove and prepare it '
+            'again; the same command then continues from the last checkpoint'
         ) from error

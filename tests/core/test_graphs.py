@@ -55,7 +55,7 @@ def test_every_period_divides_by_the_steps_of_a_call(capsys, tiny_run):
     line = refused(
         capsys, *TINY, *periods, f'--workdir={tiny_run}', '--train_steps=60', '--steps_per_execution=5'
     )
-    assert '--steps_per_execution=5 must divide 32, the step where' in line
+    assert '--steps_per_execution=5 must divide 32, the step that' in line
 
 
 TWO_REPLICAS = """

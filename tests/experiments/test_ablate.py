@@ -90,7 +90,7 @@ def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
     code, out, err = call(capsys, *arguments)
     assert code == 0, err
     assert done == [f'{tmp_path}/w/few', 'interruption', f'{tmp_path}/w/DSM', f'{tmp_path}/w/runs_away']
-    assert 'few is finished' in out and 'ran away at step' in caplog.text
+    assert 'few is finished' in out and 'diverged at step' in caplog.text
     with open(tmp_path / 'w' / 'ablation.csv', encoding='utf-8') as file:
         few, dsm, away = csv.DictReader(file)
     assert (few['T'], few['K'], few['training_images'], few['step'], dsm['objective'], dsm['T']) == (

@@ -76,7 +76,7 @@ def test_what_is_said_and_left(whole):
     workdir, out = whole
     assert (
         'at levels 0, 3' in out
-        and '62 transitions at all levels are to be made, 124 gradients of 8 images' in out
+        and '62 transitions over all levels, 124 gradients of 8 images' in out
         and 'minutes' in out
     )
     root = workdir / 'long_run' / ROOT_NAME
@@ -159,7 +159,7 @@ def test_chains_that_go_on_end_as_others(capsys, whole, copy):
     for steps in (4, 17, 31):
         code, out, err = call(capsys, *CHAINS, f'--workdir={copy}', f'--chain_steps={steps}')
         assert code == 0, err
-    assert '28 transitions at all levels' in out
+    assert '28 transitions over all levels' in out
     assert_same(copy, whole[0])
     before = (copy / 'long_run' / ROOT_NAME / 'metrics.json').read_text()
     assert 'cost' not in call(capsys, *CHAINS, f'--workdir={copy}', '--chain_steps=31')[1]

@@ -51,9 +51,9 @@ def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
     plain = checkpoint.load_model
     monkeypatch.setattr(checkpoint, 'load_model', lambda *a, **k: loaded.append(a) or plain(*a, **k))
     again = sample(*options)
-    assert not loaded and again[-4:] == first[-4:] and 'all of it was drawn before' in again
+    assert not loaded and again[-4:] == first[-4:] and 'all samples were drawn before' in again
     os.remove(first[-4].split()[-1])
-    assert 'all of it was drawn before' not in sample(*options) and len(loaded) == 1
+    assert 'all samples were drawn before' not in sample(*options) and len(loaded) == 1
     os.remove(next(pathlib.Path(first[-2].split()[-1]).iterdir()))
     sample(*options)
     sample(*options, '--seed=5')
@@ -64,7 +64,7 @@ def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tiny_run, tmp_
     sample(f'--output_dir={tmp_path}/out')
     plain = checkpoint.fingerprint
     monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
-    assert 'all of it was drawn before' not in sample(f'--output_dir={tmp_path}/out')
+    assert 'all samples were drawn before' not in sample(f'--output_dir={tmp_path}/out')
 
 
 def test_single_images_of_other_weights_are_written_anew(sample, tmp_path, monkeypatch):
@@ -91,4 +91,4 @@ def test_an_exported_model_is_read_where_it_lies(capsys, tmp_path, monkeypatch):
 
 def test_points_are_no_pictures(capsys, tmp_path):
     options = ['--mode=sample', '--model=toy_checkerboard', f'--workdir={tmp_path}/w', '--save_images']
-    assert '--save_images is for images' in refused(capsys, *options)
+    assert '--save_images needs images' in refused(capsys, *options)

@@ -115,9 +115,9 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     version = pathlib.Path(model.export(tmp_path / 'fitted'))
     text = (version / 'README.md').read_text()
     for words in (
-        'of step 9, the last 5 of which `Model.fit` took in Python',
-        'does not give this model',
-        'given besides is not known',
+        'of step 9; `Model.fit` took the last 5 steps in Python',
+        'do not reproduce this model',
+        'further images, which are not known here',
     ):
         assert words in text, words
     assert not [words for words in OF_A_RUN if words in text], text
@@ -143,7 +143,7 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
         'Begun with `model_ema` of `ckpt`',
         '1,000 iterations; steps count',
         'step 4 of 4',
-        'the steps since the import; it',
+        'those since the import; they',
     ):
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text

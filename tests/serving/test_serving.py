@@ -19,7 +19,8 @@ from tensorflow_serving.config import model_server_config_pb2
 import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.serving import export
-from drl_tf.serving.signatures import Export, decode_png
+from drl_tf.serving.requests import decode_png
+from drl_tf.serving.signatures import Export
 from drl_tf.tools import model_server_models
 from drl_tf.tools.model_server_models import request_of
 

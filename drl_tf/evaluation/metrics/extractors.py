@@ -1,5 +1,7 @@
-"""Networks whose features images are compared in: the digits classifier, Inception, EfficientNet-Lite0, or
-the user's own."""
+"""Networks that give the features which scores compare: the digits classifier, Inception, EfficientNet-Lite0,
+or the user's own."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
@@ -9,6 +11,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -25,12 +28,21 @@ from drl_tf.data import downloads
 from drl_tf.distributed import spread
 from drl_tf.evaluation.metrics import digits_classifier, efficientnet_lite, tfgan
 
-_SHIPPED = {'digits_classifier': digits_classifier, 'efficientnet_lite0': efficientnet_lite}
+if TYPE_CHECKING:
+    from drl_tf.config.options import Data
+
+Network = Callable[[tf.Tensor], Any]
+Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+
+_SHIPPED: dict[str, Any] = {'digits_classifier': digits_classifier, 'efficientnet_lite0': efficientnet_lite}
 _BATCH = 100
-INCEPTION_FEATURES, _INCEPTION_CLASSES, _INCEPTION_CONVOLUTIONS = 2048, 1008, 94
-_CERTAIN = 0.1
+INCEPTION_FEATURES = 2048
+_INCEPTION_CLASSES = 1008
+_INCEPTION_CONVOLUTIONS = 94
+_CERTAIN = 0.1  # The least probability of the photograph's class.
 _STAND_IN = 'stand_in_for_inception'
-_FEATURES, _LOGITS = ('pool_3', 'features'), 'logits'
+_FEATURES = ('pool_3', 'features')
+_LOGITS = 'logits'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,37 +50,41 @@ class Extractor:
     """A network that turns images into features.
 
     Attributes:
-      name: for the names of scores.
-      weights_hash: the first 12 hexadecimal digits of the SHA-256 of its weights; scores under different
-        hashes do not compare.
-      resize: how images get its size, in words.
+      name: part of the names of scores.
+      weights_hash: the first 12 hexadecimal digits of the SHA-256 of its weights; scores by different hashes
+        cannot be compared.
+      resize: how images are resized for it, in words.
       run: callable, uint8 [n, H, W, C] -> features float32 [n, d], and logits float32 [n, classes] or None.
-      inception: 'standard', in whose features alone distances are called FID and KID and whose logits alone
-        give the Inception score; 'stand-in' for a network given in its place; '' for others.
+      inception: 'standard' for the network of FID, KID and Inception score; 'stand-in' for one given in its
+        place; '' for others.
       datasets: those whose classes the logits are.
     """
 
     name: str
     weights_hash: str
     resize: str
-    run: Callable
+    run: Run
     inception: str = ''
     datasets: tuple[str, ...] = ()
 
 
-def load(data, name='', inception=''):
-    """The extractor of that name.
+def load(data: Data, name: str = '', inception: str = '') -> Extractor:
+    """Loads an extractor.
 
     Args:
-      data: a resolved `config.Data`.
-      name: one of `EXTRACTORS`; the directory of a SavedModel or a `.keras` file, whose model takes float32
-        [n, h, w, 3] in [-1, 1] and returns features [n, ...], or a dict of `features` (or `pool_3`) and,
-        maybe, `logits`; '' takes the digits classifier for digits and Inception for all others.
+      data: resolved options of the dataset.
+      name: one of `EXTRACTORS`, or a network of the user's: the directory of a SavedModel or a `.keras` file.
+        Such a model takes float32 [n, h, w, 3] in [-1, 1]; it returns features [n, ...], or a dict of
+        `features` (or `pool_3`) and maybe `logits`. '' takes the digits classifier for digits, and Inception
+        for all other datasets.
       inception: directory of Inception as a SavedModel; '' takes it from TF-Hub.
 
     Raises:
-      UserError: there is no such network, it cannot be reached or does not give features, or it takes other
-        images.
+      UserError: the network does not exist, cannot be reached, gives no features, or takes other images.
+
+    Example:
+      extractor = load(config.data)
+      features, logits = extractor.run(images)  # uint8 [n, H, W, C]
     """
     combinations.check_extractor(data, name, inception)
     name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
@@ -77,75 +93,66 @@ def load(data, name='', inception=''):
     if name in _SHIPPED:
         network = _SHIPPED[name]
         run = _runner(network.load(), network.preprocess, f'--extractor={name}')
-        return Extractor(
-            name,
-            network.weights_hash(),
-            network.RESIZE,
-            run,
-            datasets=DIGITS if name == 'digits_classifier' else (),
-        )
+        datasets = DIGITS if name == 'digits_classifier' else ()
+        return Extractor(name, network.weights_hash(), network.RESIZE, run, datasets=datasets)
     function, shape = _keras_model(name) if os.path.isfile(name) else _saved_model(name, '--extractor')
     size = _side(shape, name)
     resize = f'bilinear to {size} px, antialiased' if size else 'none'
     label = re.sub(r'\W', '_', os.path.splitext(os.path.basename(os.path.normpath(name)))[0])
     label = f'own_{label}' if label in (*EXTRACTORS, _STAND_IN) else label
-    return Extractor(
-        label,
-        contents_hash(name),
-        resize,
-        _runner(function, functools.partial(_colour, size=size), f'--extractor={name}'),
-    )
+    run = _runner(function, functools.partial(_colour, size=size), f'--extractor={name}')
+    return Extractor(label, contents_hash(name), resize, run)
 
 
-def _inception(path):
-    """Inception of TF-Hub's tensorflow/tfgan/eval/inception/1, by its handle or from a directory.
+def _inception(path: str) -> Extractor:
+    """TF-Hub's tensorflow/tfgan/eval/inception/1, by its handle or from a directory.
 
-    A network that is not seen to be Inception, by its number of convolutions (in a directory) and by what it
-    takes a photograph for, is used all the same, with a warning, but its distances are not called FID.
+    A network that does not prove to be Inception, by its number of convolutions (in a directory) and by how
+    it classifies a photograph, is used with a warning, and its distances are not called FID.
     """
     evaluation = tfgan.evaluation()
-    handle, size = evaluation.INCEPTION_TFHUB, evaluation.INCEPTION_DEFAULT_IMAGE_SIZE
-    source = path or from_hub(handle)
+    size = evaluation.INCEPTION_DEFAULT_IMAGE_SIZE
+    source = path or from_hub(evaluation.INCEPTION_TFHUB)
     function, shape = _saved_model(source, '--inception')
     if shape[1:3] not in ([None, None], [size, size]):
         raise UserError(
-            f'--inception={source} takes {shape}, but must take images of {size} px: give another directory'
+            f'--inception={source} takes {shape}, not images of {size} px: give another directory'
         )
     run = _runner(function, functools.partial(_colour, size=size, antialias=False), f'--inception={source}')
     features, logits = run(np.zeros([1, 32, 32, 3], np.uint8))
     if features.shape[1] != INCEPTION_FEATURES or logits is None or logits.shape[1] != _INCEPTION_CLASSES:
         raise UserError(
-            f'--inception={source} must return pool_3 [n, {INCEPTION_FEATURES}] and logits [n, '
-            f'{_INCEPTION_CLASSES}]'
+            f'--inception={source} must return pool_3 [n, {INCEPTION_FEATURES}] and '
+            f'logits [n, {_INCEPTION_CLASSES}]'
         )
-    has_layers = not path or _convolutions(function, size) == _INCEPTION_CONVOLUTIONS
+    has_layers = not path or _count_convolutions(function, size) == _INCEPTION_CONVOLUTIONS
     standard = has_layers and recognises(run)
     if not standard:
-        what = 'knows no photograph: its weights are not trained' if has_layers else 'has other layers'
-        logging.warning(
-            '%s is not the standard Inception (it %s): no score is called FID, KID or Inception score',
-            source,
-            what,
-        )
+        what = 'has other layers'
+        if has_layers:
+            what = 'does not recognise a photograph: its weights are not trained'
+        message = '%s is not the standard Inception (it %s): no score is called FID, KID or Inception score'
+        logging.warning(message, source, what)
     name, kind = ('inception', 'standard') if standard else (_STAND_IN, 'stand-in')
-    return Extractor(
-        name, contents_hash(source), f'bilinear to {size} px, corners as in TensorFlow 1', run, kind
-    )
+    resize = f'bilinear to {size} px, corners as in TensorFlow 1'
+    return Extractor(name, contents_hash(source), resize, run, kind)
 
 
-def from_hub(handle):
-    """Directory of a network of TF-Hub: from its cache, or downloaded to where it keeps it, once it is whole
-    and loads."""
+def from_hub(handle: str) -> str:
+    """Directory of a TF-Hub network in its cache; a download appears there once it is whole and loads."""
     from tensorflow_hub import resolver
 
-    cache, name = resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest()
-    cached, url = os.path.join(cache, name), f'{handle}?tf-hub-format=compressed'
+    cache = resolver.tfhub_cache_dir(use_temp=True)
+    name = hashlib.sha1(handle.encode()).hexdigest()
+    cached = os.path.join(cache, name)
+    url = f'{handle}?tf-hub-format=compressed'
     if os.path.isdir(cached) and os.listdir(cached):
         return cached
     try:
         os.makedirs(cache, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f'{name}.', dir=cache) as aside:
-            archive, network = os.path.join(aside, 'inception.tar.gz'), os.path.join(aside, 'network')
+            archive = os.path.join(aside, 'inception.tar.gz')
+            network = os.path.join(aside, 'network')
             downloads.download(url, archive)
             with tarfile.open(archive) as packed:
                 packed.extractall(network, filter='data')
@@ -154,60 +161,56 @@ def from_hub(handle):
     except Exception as error:  # Servers, archives and disks fail in errors of many kinds.
         if os.path.isdir(cached) and os.listdir(cached):  # Another process was faster.
             return cached
-        reason = (
-            error
-            if isinstance(error, UserError)
-            else f'what {url} brings could not be unpacked and loaded ({one_line(error)})'
-        )
-        by_hand = (
-            'fetch it by other means, unpack it in a directory and give --inception=DIR, or another '
-            '--extractor'
-        )
-        raise UserError(f'--extractor=inception is not in {cached}, and {reason}: {by_hand}') from error
+        reason = f'the download of {url} could not be unpacked and loaded ({one_line(error)})'
+        if isinstance(error, UserError):
+            reason = str(error)
+        raise UserError(
+            f'--extractor=inception is not in {cached}, and {reason}: download it by other means, unpack it '
+            'in a directory and give --inception=DIR, or give another --extractor'
+        ) from error
     return cached
 
 
-def _saved_model(path, flag):
-    """A callable, float32 images -> whatever the SavedModel returns, and the shape that it declares for
-    them."""
+def _saved_model(path: str, flag: str) -> tuple[Network, tf.TensorShape]:
+    """Loads a SavedModel: a callable of float32 images, and the shape that it declares for them."""
     try:
         loaded = tf.saved_model.load(path)
-    except Exception as error:  # Whatever is wrong with the files: the parsers raise their own kinds.
+    except Exception as error:  # The parsers raise errors of many kinds on damaged files.
         raise UserError(
-            f'{flag}={path} is no sound SavedModel ({one_line(error)}): give another directory'
+            f'{flag}={path} is not a sound SavedModel ({one_line(error)}): give another directory'
         ) from error
     if callable(loaded):
         (images, *_), _ = loaded.__call__.concrete_functions[0].structured_input_signature
         return loaded, images.shape
     signatures = loaded.signatures
     if 'serving_default' not in signatures and len(signatures) != 1:
+        listed = ', '.join(signatures) or 'none'
         raise UserError(
-            f'{flag}={path} can be neither called nor served: its signatures are '
-            f'{", ".join(signatures) or "none"}'
+            f'{flag}={path} cannot be called and has no serving_default: its signatures are {listed}'
         )
     signature = signatures.get('serving_default') or next(iter(signatures.values()))
     (argument, images), *_ = signature.structured_input_signature[1].items()
 
-    def serve(images, kept=loaded):
-        del kept  # A signature lives no longer than its model.
+    def serve(images: tf.Tensor, kept: Any = loaded) -> Any:
+        del kept  # The default keeps the model alive, which its signature needs.
         return signature(**{argument: images})
 
     return serve, images.shape
 
 
-def _keras_model(path):
-    """As `_saved_model`, of a .keras file; one that would run code of its own is refused."""
+def _keras_model(path: str) -> tuple[Network, tf.TensorShape]:
+    """As `_saved_model`, for a .keras file; refuses one that would run its own code."""
     try:
         model = keras.saving.load_model(path, compile=False)
         return model, tf.TensorShape(model.input_shape)
     except Exception as error:
         raise UserError(
-            f'--extractor={path} is no sound Keras model ({one_line(error)}): give another file'
+            f'--extractor={path} is not a sound Keras model ({one_line(error)}): give another file'
         ) from error
 
 
-def _side(shape, name):
-    """Height and width of the images that a network declares; None for any."""
+def _side(shape: tf.TensorShape, name: str) -> int | None:
+    """Height and width that a network declares for its images; None for any."""
     if shape.rank != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise UserError(
             f'--extractor={name} takes {shape}, not square colour images [n, h, h, 3]: give another network'
@@ -215,9 +218,8 @@ def _side(shape, name):
     return shape[1]
 
 
-def _colour(images, size, antialias=True):
-    """uint8 [n, H, W, 1 or 3] to float32 [n, size, size, 3] in [-1, 1]; without antialiasing the corners are
-    those of TensorFlow 1."""
+def _colour(images: tf.Tensor, size: int | None, antialias: bool = True) -> tf.Tensor:
+    """uint8 [n, H, W, 1 or 3] -> float32 [n, size, size, 3]; with corners as in TensorFlow 1 if aliased."""
     images = tf.cast(images, tf.float32)
     images = tf.image.grayscale_to_rgb(images) if images.shape[-1] == 1 else images
     if size and antialias:
@@ -227,16 +229,16 @@ def _colour(images, size, antialias=True):
     return pixels.from_levels(images)
 
 
-def _runner(network, preprocess, flag):
-    """Runs a network over uint8 images, a batch at a time on each replica of this process; see
-    `Extractor.run`."""
+def _runner(network: Network, preprocess: Callable[[tf.Tensor], tf.Tensor], flag: str) -> Run:
+    """Makes `Extractor.run`: a batch at a time on each replica of this process."""
     function = tf.function(
         lambda images: _features_and_logits(network(images), flag), autograph=False, reduce_retracing=True
     )
-    run_classifier, batch = tfgan.evaluation().run_classifier_fn, _BATCH * spread.replicas()
+    run_classifier = tfgan.evaluation().run_classifier_fn
+    batch = _BATCH * spread.replicas()
     of_batch = spread.over_replicas(lambda images: run_classifier(preprocess(images), function))
 
-    def run(images):
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         starts = range(0, len(images), batch)
         features, logits = zip(*(of_batch(images[i : i + batch]) for i in starts), strict=True)
         return np.concatenate(features), None if logits[0] is None else np.concatenate(logits)
@@ -244,49 +246,49 @@ def _runner(network, preprocess, flag):
     return run
 
 
-def _features_and_logits(outputs, flag):
-    """Features [n, d] and logits [n, classes] or None, of what a network returns."""
+def _features_and_logits(outputs: Any, flag: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Features [n, d], and logits [n, classes] or None, from the outputs of a network."""
     if not isinstance(outputs, dict) or len(outputs) == 1:
         outputs = {_FEATURES[0]: tf.nest.flatten(outputs)[0]}
     features = next((outputs[name] for name in _FEATURES if name in outputs), None)
     if features is None:
         raise UserError(f'{flag} returns {", ".join(outputs)}: {" or ".join(_FEATURES)} is not among them')
-    parts = (features, outputs.get(_LOGITS))
-    return tuple(
-        None if part is None else tf.reshape(tf.cast(part, tf.float32), [tf.shape(part)[0], -1])
-        for part in parts
-    )
+    logits = outputs.get(_LOGITS)
+    return _flat(features), None if logits is None else _flat(logits)
 
 
-def recognises(run):
-    """Whether the logits of a network take a photograph and its mirror image, but not noise, for the same,
-    with some certainty.
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """Anything [n, ...] as float32 [n, d]."""
+    return tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1])
 
-    A network with random weights does not. The photograph is the portrait that matplotlib ships.
 
-    Args:
-      run: as in `Extractor`.
+def recognises(run: Run) -> bool:
+    """Whether a network's weights are trained.
+
+    It must give a photograph (the portrait that matplotlib ships) and its mirror image the same class, with
+    some certainty, and noise another one.
     """
-    with Image.open(cbook.get_sample_data('grace_hopper.jpg')) as picture:
+    portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
+    with Image.open(portrait_file) as picture:
         photograph = np.asarray(picture.convert('RGB').resize((299, 299)))
     noise = np.random.default_rng(0).integers(0, 256, photograph.shape, np.uint8)
     _, logits = run(np.stack([photograph, photograph[:, ::-1], noise]))
-    (portrait, mirrored, other), chances = logits.argmax(axis=1), tf.nn.softmax(logits).numpy().max(axis=1)
+    assert logits is not None
+    portrait, mirrored, other = logits.argmax(axis=1)
+    chances = tf.nn.softmax(logits).numpy().max(axis=1)
     return bool(portrait == mirrored != other and min(chances[:2]) > _CERTAIN)
 
 
-def _convolutions(function, size):
-    """How many convolutions the largest function within a network has."""
-    graph = (
-        tf.function(function).get_concrete_function(tf.TensorSpec([None, size, size, 3])).graph.as_graph_def()
-    )
+def _count_convolutions(function: Network, size: int) -> int:
+    """Number of convolutions in the largest function of a network."""
+    concrete = tf.function(function).get_concrete_function(tf.TensorSpec([None, size, size, 3]))
+    graph = concrete.graph.as_graph_def()
     bodies = [graph.node, *(body.node_def for body in graph.library.function)]
     return max(sum(node.op == 'Conv2D' for node in body) for body in bodies)
 
 
-def contents_hash(path):
-    """The first 12 hexadecimal digits of the SHA-256 of a file, or of all files below a directory in the
-    order of their paths."""
+def contents_hash(path: str) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of a file, or of all files in a directory by path."""
     paths = [path]
     if os.path.isdir(path):
         paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names)

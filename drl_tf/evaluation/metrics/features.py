@@ -1,15 +1,21 @@
-"""What every score asks of the features it is given."""
+"""Checks of the features that scores are computed from."""
+
+from typing import Any
 
 import numpy as np
 
 from drl_tf.base.errors import UserError
 
 
-def checked(features, what='features'):
-    """The features as a numpy array [N, d] of their own dtype.
+def checked(features: Any, what: str = 'features') -> np.ndarray:
+    """Features as a NumPy array [N, d] of their own dtype.
+
+    Args:
+      features: anything that NumPy makes an array of.
+      what: their name in the error message.
 
     Raises:
-      UserError: they are not [N, d] with d at least 1, or not finite.
+      UserError: they are not float [N, d] with d at least 1, or not finite.
     """
     features = np.asarray(features)
     if features.ndim != 2 or not features.shape[1] or not np.issubdtype(features.dtype, np.floating):
@@ -19,16 +25,17 @@ def checked(features, what='features'):
     return features
 
 
-def checked_pair(real, fake, at_least):
-    """The features of real and of generated images as numpy arrays [N, d] and [M, d].
+def checked_pair(real: Any, fake: Any, at_least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of real and of generated images as NumPy arrays [N, d] and [M, d].
 
     Raises:
-      UserError: as `checked`; or the two differ in d, or N or M is below `at_least`.
+      UserError: as `checked`; or they differ in d, or N or M is below `at_least`.
     """
-    real, fake = checked(real, 'features of real images'), checked(fake, 'features of generated images')
+    real = checked(real, 'features of real images')
+    fake = checked(fake, 'features of generated images')
     if real.shape[1] != fake.shape[1] or min(len(real), len(fake)) < at_least:
         raise UserError(
-            f'features of shapes {list(real.shape)} and {list(fake.shape)} must be [N, d] and [M, d] of one '
-            f'd, N and M at least {at_least}'
+            f'features of shapes {list(real.shape)} and {list(fake.shape)} must be [N, d] and [M, d] with '
+            f'the same d, and N and M at least {at_least}'
         )
     return real, fake

@@ -1,4 +1,6 @@
-"""The kernel distance (KID, where the features are Inception's) between two sets of features."""
+"""The kernel distance between two sets of features; with Inception's features it is KID."""
+
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,26 +12,24 @@ _BLOCK_SIZE = 1000
 _LEAST_BLOCKS = 10
 
 
-def kernel_distance(real, fake, seed=0):
-    """Unbiased estimate of the squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3, in
-    float64.
+def kernel_distance(real: Any, fake: Any, seed: int = 0) -> tuple[float, float]:
+    """Unbiased estimate of the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3, in float64.
 
-    The mean over blocks of at most 1,000 features of either set, which tensorflow-gan computes. There are at
-    least 10 blocks, so that their standard error can be told; a set so much larger than the other that blocks
-    would be left with less than 2 of the smaller is used in part. See Binkowski et al., "Demystifying MMD
-    GANs", https://arxiv.org/abs/1801.01401, section 4.
+    It is tensorflow-gan's mean over blocks of at most 1,000 features of either set. There are at least 10
+    blocks, for a standard error. A set is used in part if it is so much larger than the other that blocks
+    would have fewer than 2 features of the smaller one. See Binkowski et al., "Demystifying MMD GANs",
+    https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
       real: features, float [N, d], N at least 20.
       fake: features, float [M, d], M at least 20.
-      seed: of the order in which features fall into blocks, int.
+      seed: of the assignment of features to blocks.
 
     Returns:
-      The estimate, a float that is negative by chance where there is no distance; and its standard error, a
-      float.
+      The estimate, which can be slightly negative, and its standard error.
 
     Raises:
-      UserError: the shapes do not go together, a feature is not finite, or a set is too small.
+      UserError: the shapes do not fit together, a feature is not finite, or a set is too small.
     """
     real, fake = checked_pair(real, fake, at_least=2 * _LEAST_BLOCKS)
     smaller, larger = sorted([len(real), len(fake)])

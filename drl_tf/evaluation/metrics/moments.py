@@ -1,5 +1,7 @@
 """Mean and covariance of features that come in batches."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from drl_tf.base.errors import UserError
@@ -7,57 +9,64 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 class Moments:
-    """Mean and unbiased covariance in one pass, in float64, whatever the batches.
+    """Mean and unbiased covariance in one pass, in float64.
 
-    Sets of n and n' features with means m and m' merge as S + S' + (m - m')(m - m')^T n n' / (n + n'), S
-    being the sum of the outer products of what differs from the mean: nothing large is subtracted from
-    something large. See Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
-    Sample Variances", 1979, equation 2.1.
+    With S the sum of the outer products of the deviations from the mean, sets of n and n' features with means
+    m and m' merge as S + S' + (m - m')(m - m')^T n n' / (n + n'), without subtracting large numbers. See
+    Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
+    1979, equation 2.1.
 
     Args:
-      dimensions: d, int.
+      dimensions: d.
 
     Attributes:
-      count: how many features there were, int.
-      mean: m, float64 [d]; zeros where there were none.
+      count: number of features.
+      mean: m, float64 [d]; zeros without features.
       scatter: S, float64 [d, d].
+
+    Example:
+      moments = Moments(64)
+      for batch in batches:  # float [n, 64]
+        moments.update(batch)
+      moments.covariance
     """
 
-    def __init__(self, dimensions):
+    def __init__(self, dimensions: int):
         self.count = 0
         self.mean = np.zeros(dimensions)
         self.scatter = np.zeros([dimensions, dimensions])
 
     @classmethod
-    def of(cls, features):
-        """The moments of all features at once, float [n, d]; raises UserError as `update`."""
+    def of(cls, features: np.ndarray) -> Moments:
+        """The moments of features, float [n, d]; raises UserError as `update`."""
         moments = cls(features.shape[1])
         moments.update(features)
         return moments
 
-    def update(self, features):
-        """Takes in features, float [n, d].
+    def update(self, features: np.ndarray) -> None:
+        """Adds features, float [n, d].
 
         Raises:
-          UserError: they are of another shape or not finite; the moments are then what they were.
+          UserError: they have another shape or are not finite; the moments are then unchanged.
         """
         features = checked(features).astype(np.float64)
         batch = Moments(features.shape[1])
         if len(features):
-            batch.count, batch.mean = len(features), features.mean(axis=0)
+            batch.count = len(features)
+            batch.mean = features.mean(axis=0)
             features -= batch.mean
             batch.scatter = features.T @ features
         self.merge(batch)
 
-    def merge(self, other):
-        """Takes in what another `Moments` of the same dimensions has seen.
+    def merge(self, other: Moments) -> None:
+        """Adds the features of another `Moments`.
 
         Raises:
           UserError: the dimensions differ.
         """
         if other.mean.shape != self.mean.shape:
             raise UserError(
-                f'features of {len(other.mean)} dimensions do not go with those of {len(self.mean)}'
+                f'features of {len(other.mean)} dimensions cannot be merged with those of {len(self.mean)}'
             )
         count = self.count + other.count
         if not other.count:
@@ -68,11 +77,11 @@ class Moments:
         self.count = count
 
     @property
-    def covariance(self):
-        """Unbiased, float64 [d, d].
+    def covariance(self) -> np.ndarray:
+        """Unbiased covariance, float64 [d, d].
 
         Raises:
-          UserError: there were fewer than 2 features.
+          UserError: there are fewer than 2 features.
         """
         if self.count < 2:
             raise UserError(f'{self.count} images have no covariance: at least 2 are needed')

@@ -1,55 +1,64 @@
-"""Precision, recall, density and coverage: how the nearest neighbours of real and of generated features lie
-to each other."""
+"""Precision, recall, density and coverage, from nearest neighbours among real and generated features."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from drl_tf.evaluation.metrics.features import checked_pair
 
-ROWS, COLUMNS = 1024, 4096
+# Distances are computed in blocks of this size.
+ROWS = 1024
+COLUMNS = 4096
 
 
-def neighbour_scores(real, fake, k=3, density_k=5):
-    """How much of the generated images is real-like (precision, density) and of the real ones is generated
-    (recall, coverage).
+def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> dict[str, float]:
+    """How realistic the generated images are (precision, density), and how well they cover the real ones.
 
-    With r_k(x) the distance of x to its k-th nearest neighbour in its own set, itself excluded:
+    With x real, y generated, and r_k(x) the distance of x to its k-th nearest neighbour in its own set:
 
-      precision = share of y with |x - y| <= r_k(x) for some x        recall = share of x with |x - y| <=
-      r_k(y) for some y density = mean over y of #{x: |x - y| < r_k(x)} / k             coverage = share of x
-      with |x - y| < r_k(x) for some y
+      precision = share of y with |x - y| <= r_k(x) for some x
+      recall = share of x with |x - y| <= r_k(y) for some y
+      density = mean over y of #{x: |x - y| < r_k(x)} / k
+      coverage = share of x with |x - y| < r_k(x) for some y
 
-    where x is real and y generated. Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall
-    Metric for Assessing Generative Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and
-    coverage: Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models",
-    https://arxiv.org/abs/2002.09797, equations 3 and 5. All depend on N and M: compare only scores of equally
-    large sets. Time grows with (N + M)^2 d; distances are float64 and are computed in blocks of up to 200 MB.
+    All depend on N and M: compare only sets of equal size. Time grows with (N + M)^2 d. Distances are
+    float64, in blocks of up to 200 MB.
+
+    Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative
+    Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and coverage: Naeem et al.,
+    "Reliable Fidelity and Diversity Metrics for Generative Models", https://arxiv.org/abs/2002.09797,
+    equations 3 and 5.
 
     Args:
       real: features x, float [N, d].
       fake: features y, float [M, d].
-      k: of precision and recall, int.
-      density_k: of density and coverage, int.
+      k: of precision and recall.
+      density_k: of density and coverage.
 
     Returns:
-      dict of the floats 'precision', 'recall', 'density' and 'coverage', in [0, 1] but for density, which can
+      A dict of 'precision', 'recall', 'density' and 'coverage'; all in [0, 1] except density, which can
       exceed 1.
 
     Raises:
-      UserError: the shapes do not go together, a feature is not finite, or a set has no more features than k
-        or density_k.
+      UserError: the shapes do not fit together, a feature is not finite, or a set has no more features than
+        k or density_k.
     """
     real, fake = checked_pair(real, fake, at_least=max(k, density_k) + 1)
     centre = real.mean(axis=0, dtype=np.float64)
     nearest = _nearest(real, centre, max(k, density_k))
-    real_radii, density_radii = nearest[:, k - 1], nearest[:, density_k - 1]
+    real_radii = nearest[:, k - 1]
+    density_radii = nearest[:, density_k - 1]
     fake_radii = _nearest(fake, centre, k)[:, k - 1]
-    precise, recalled = np.zeros(len(fake), bool), np.zeros(len(real), bool)
-    inside, covered = 0, np.zeros(len(real), bool)
+    precise = np.zeros(len(fake), bool)
+    recalled = np.zeros(len(real), bool)
+    covered = np.zeros(len(real), bool)
+    inside = 0
     for rows, columns, distances in _tiles(real, fake, centre):
         precise[columns] |= (distances <= real_radii[rows, None]).any(axis=0)
         recalled[rows] |= (distances <= fake_radii[columns]).any(axis=1)
         within = distances < density_radii[rows, None]
-        inside += np.count_nonzero(within)
+        inside += int(np.count_nonzero(within))
         covered[rows] |= within.any(axis=1)
     return {
         'precision': float(precise.mean()),
@@ -59,8 +68,8 @@ def neighbour_scores(real, fake, k=3, density_k=5):
     }
 
 
-def _nearest(features, centre, k):
-    """Squared distances to the k nearest others, ascending, float64 [N, k]."""
+def _nearest(features: np.ndarray, centre: np.ndarray, k: int) -> np.ndarray:
+    """Squared distances of each feature to the k nearest others, ascending, float64 [N, k]."""
     nearest = np.full([len(features), k], np.inf)
     for rows, columns, distances in _tiles(features, features, centre):
         own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
@@ -70,12 +79,12 @@ def _nearest(features, centre, k):
     return nearest
 
 
-def _tiles(first, second, centre):
-    """Yields a slice of `first`, one of `second`, and the squared distances between the two, float64 [rows,
-    columns].
+def _tiles(
+    first: np.ndarray, second: np.ndarray, centre: np.ndarray
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yields a slice of `first`, one of `second`, and their squared distances, float64 [rows, columns].
 
-    The features are taken from their centre before they are multiplied, lest the difference of large numbers
-    be lost.
+    The features are centred first, since x.x - 2 x.y + y.y of large numbers would cancel.
     """
     for start in range(0, len(second), COLUMNS):
         columns = slice(start, min(start + COLUMNS, len(second)))

@@ -1,18 +1,22 @@
-"""Tensors from the files that PyTorch wrote before version 1.6, without PyTorch and without running what a
-pickle may ask for."""
+"""Reads tensors from files that PyTorch wrote before version 1.6, without PyTorch.
+
+No code that a pickle may name is run.
+"""
 
 import collections
 import dataclasses
 import pickle
 import struct
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from drl_tf.base.errors import UserError
 
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
 
-# What pickles and numpy raise of bytes that are not what they should be.
+# What pickle and NumPy raise on damaged bytes.
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -28,8 +32,10 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """Where a tensor lies: storage (key, dtype), offset in elements, shape, strides in elements; the rest
-    says how to train it."""
+    """Where a tensor lies: its storage (key, dtype), offset in elements, shape, and strides in elements.
+
+    The two last fields are those that PyTorch trains it with.
+    """
 
     storage: tuple[str, np.dtype]
     offset: int
@@ -48,36 +54,32 @@ _NAMES = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows ordered dicts, tensors and storages, and refuses every other name."""
+    """Knows ordered dicts, tensors and storages; refuses every other name."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f'it asks for {module}.{name}')
         return _NAMES[module, name]
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: Any) -> tuple[str, np.dtype]:
         kind, dtype, key, _device, _size, _view = pid
         if kind != 'storage' or not isinstance(dtype, np.dtype):
             raise pickle.UnpicklingError(f'it holds a {kind} of {dtype}')
         return key, dtype
 
 
-def read(path):
-    """The tensors of a state dict, as `torch.save` wrote it before version 1.6.
+def read(path: str) -> dict[str, np.ndarray]:
+    """Reads a state dict that `torch.save` wrote before version 1.6.
 
-    Such a file is five pickles (a magic number, the protocol's version, facts about the machine, the state
+    Such a file holds five pickles (a magic number, the protocol's version, facts about the machine, the state
     dict with references to storages, the keys of the storages), then each storage in the order of the keys:
     its length, int64, and its elements.
 
-    Args:
-      path: the file.
-
     Returns:
-      dict of names to numpy arrays.
+      {name: array}.
 
     Raises:
-      UserError: the file cannot be read, is damaged, is of another format, or its pickles ask for anything
-        but tensors.
+      UserError: the file cannot be read, is damaged, is of another format, or names anything but tensors.
     """
     try:
         with open(path, 'rb') as file:
@@ -88,21 +90,16 @@ def read(path):
             storages = {key: _storage(file, dtypes[key]) for key in keys}
         return {name: _array(tensor, storages[tensor.storage[0]]) for name, tensor in tensors.items()}
     except (OSError, pickle.PickleError, *_DAMAGE) as error:
-        raise UserError(f'{path} holds no weights that can be read ({error})') from error
+        raise UserError(f'{path} holds no readable weights ({error})') from error
 
 
-def _storage(file, dtype):
+def _storage(file: BinaryIO, dtype: np.dtype) -> np.ndarray:
     (count,) = struct.unpack('<q', file.read(8))
     return np.frombuffer(file.read(count * dtype.itemsize), dtype)
 
 
-def _array(tensor, storage):
-    """The tensor's view of its storage; numpy refuses one that goes beyond it."""
+def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
+    """A tensor as a view of its storage; NumPy refuses one that goes beyond it."""
     size = storage.itemsize
-    return np.ndarray(
-        tensor.shape,
-        storage.dtype,
-        storage,
-        tensor.offset * size,
-        [stride * size for stride in tensor.strides],
-    )
+    strides = [stride * size for stride in tensor.strides]
+    return np.ndarray(tensor.shape, storage.dtype, storage.data, tensor.offset * size, strides)

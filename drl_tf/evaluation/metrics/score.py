@@ -1,5 +1,10 @@
 """Scores of a set of generated images."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from absl import logging
 
@@ -10,68 +15,79 @@ from drl_tf.evaluation.metrics.moments import Moments
 from drl_tf.evaluation.metrics.neighbours import neighbour_scores
 from drl_tf.evaluation.metrics.statistics import summarise
 
+if TYPE_CHECKING:
+    from drl_tf.evaluation.metrics.extractors import Extractor
+    from drl_tf.evaluation.metrics.statistics import Statistics
 KEPT_FEATURES = 10_000
-_PARTS = 4
-_FEWEST = 20
+_PARTS = 4  # At most this many parts are compared with the floor.
+_FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
-def names(extractor):
-    """What scores are called in the features of a network.
+def names(extractor: Extractor) -> dict[str, str]:
+    """Names of the scores by an extractor.
 
     Returns:
-      dict with the keys 'frechet', 'kernel' and 'classifier': the standard Inception has FID, KID and
-        Inception score.
+      A dict with the keys 'frechet', 'kernel' and 'classifier'. Only the standard Inception has FID, KID and
+      Inception score.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
-    of = extractor.name
     return {
-        'frechet': f'frechet_distance_{of}',
-        'kernel': f'kernel_distance_{of}',
-        'classifier': f'classifier_score_{of}',
+        'frechet': f'frechet_distance_{extractor.name}',
+        'kernel': f'kernel_distance_{extractor.name}',
+        'classifier': f'classifier_score_{extractor.name}',
     }
 
 
-def score(extractor, samples, real, floor=None, labels=None, part=None):
-    """How far generated images are from real ones.
+def score(
+    extractor: Extractor,
+    samples: Iterable[np.ndarray],
+    real: Statistics,
+    floor: Statistics | None = None,
+    labels: np.ndarray | None = None,
+    part: str | None = None,
+) -> dict[str, Any]:
+    """Scores how close generated images are to real ones.
 
-    Numbers compare only with those of the same extractor and weights, image size, number of samples and real
-    images.
+    Compare numbers only for the same extractor and weights, image size, number of samples and real images.
 
     Args:
-      extractor: an `extractors.Extractor`.
-      samples: iterable of generated images, uint8 [n, H, W, C].
-      real: the `Statistics` of the real images.
-      floor: `Statistics` of real images that are not among those, with their features, or None: what a
-        perfect generator of as many samples would get.
-      labels: the class that each sample should have, int [n]; None where that is open or the extractor knows
-        no such classes.
-      part: as in `statistics.summarise`, of the samples.
+      extractor: the network that gives the features.
+      samples: generated images, uint8 [n, H, W, C] each.
+      real: statistics of the real images.
+      floor: statistics of held-out real images, with their features: the distance that a perfect generator
+        would get with as many samples. None for none.
+      labels: the class that each sample should have, int [n]; None if there is none, or the extractor does
+        not know the classes.
+      part: as in `statistics.summarise`, for the samples.
 
     Returns:
-      dict, ready for JSON. By the names of `names`: the Fréchet distance; its 'floor' and, with at least as
-      many samples as the floor has images, '<name>_held_out_size', the mean over at most 4 parts of that
-      size, which compares with the floor; where features of the real images are kept, the kernel distance and
-      its '_error', 'precision' and 'recall' (k = 3), 'density' and 'coverage' (k = 5), in at most 10,000
-      features on either side; where the extractor classifies, the classifier score and its '_deviation' over
-      10 splits and, where its classes are those of the images, 'predicted_classes' (the share of samples
-      taken for each) and, with `labels`, 'class_agreement'. Then 'num_samples', 'num_real', 'num_held_out',
-      'extractor', 'extractor_hash', 'resize', 'real' (what the real images are) and 'warning' (a sentence, or
-      None).
+      A dict in types of JSON, with the names of `names`:
+
+      - the Fréchet distance; its 'floor'; and with enough samples '<name>_held_out_size', the mean over at
+        most 4 parts of the floor's size, which compares with the floor;
+      - if features of the real images were kept: the kernel distance and its '_error', 'precision' and
+        'recall' (k = 3), 'density' and 'coverage' (k = 5), over at most 10,000 features of either set;
+      - if the extractor classifies: the classifier score and its '_deviation' over 10 splits; if its classes
+        are those of the images, 'predicted_classes', the share of samples in each; with `labels`,
+        'class_agreement';
+      - 'num_samples', 'num_real', 'num_held_out', 'extractor', 'extractor_hash', 'resize', 'real' (a
+        description of the real images) and 'warning' (a sentence, or None).
 
     Raises:
       UserError: there are fewer than 2 samples, or a feature is not finite.
     """
-    name, held_out = names(extractor), floor.count if floor else 0
-    fake, logits = summarise(
-        extractor, samples, 'the samples', max(KEPT_FEATURES, _PARTS * held_out), True, part
-    )
-    result = {name['frechet']: _frechet(real, fake)}
+    name = names(extractor)
+    held_out = floor.count if floor else 0
+    keep = max(KEPT_FEATURES, _PARTS * held_out)
+    fake, logits = summarise(extractor, samples, 'the samples', keep, True, part)
+    result: dict[str, Any] = {name['frechet']: _frechet(real, fake)}
     if floor:
         result['floor'] = _frechet(real, floor)
         ends = range(held_out, min(fake.count, _PARTS * held_out) + 1, held_out)
         parts = [_frechet(real, Moments.of(fake.features[end - held_out : end])) for end in ends]
-        result |= {f'{name["frechet"]}_held_out_size': float(np.mean(parts))} if parts else {}
+        if parts:
+            result[f'{name["frechet"]}_held_out_size'] = float(np.mean(parts))
     if min(len(real.features), fake.count) >= _FEWEST:
         result |= _of_features(name, real.features[:KEPT_FEATURES], fake.features[:KEPT_FEATURES])
     if logits is not None:
@@ -89,19 +105,22 @@ def score(extractor, samples, real, floor=None, labels=None, part=None):
     }
 
 
-def _frechet(real, fake):
+def _frechet(real: Statistics, fake: Statistics | Moments) -> float:
     return frechet_distance_from_moments(real.mean, real.covariance, fake.mean, fake.covariance)
 
 
-def _of_features(name, real, fake):
+def _of_features(name: dict[str, str], real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
     """Scores that need the features themselves."""
     distance, error = kernel_distance(real, fake)
     return {name['kernel']: distance, f'{name["kernel"]}_error': error, **neighbour_scores(real, fake)}
 
 
-def _of_logits(name, logits, labels, datasets):
+def _of_logits(
+    name: dict[str, str], logits: np.ndarray, labels: np.ndarray | None, datasets: Sequence[str]
+) -> dict[str, Any]:
     """Scores that need classes."""
-    result, classes = {}, logits.argmax(axis=1)
+    result: dict[str, Any] = {}
+    classes = logits.argmax(axis=1)
     if len(logits) >= _FEWEST:
         mean, deviation = classifier_score(logits)
         result |= {name['classifier']: mean, f'{name["classifier"]}_deviation': deviation}
@@ -112,9 +131,8 @@ def _of_logits(name, logits, labels, datasets):
     return result
 
 
-def _warning(count, dimensions):
-    """Says, and logs, that there are too few images for the covariance of their features to have full rank;
-    else None."""
+def _warning(count: int, dimensions: int) -> str | None:
+    """Logs and returns a warning if there are too few images for a covariance of full rank; else None."""
     if count > dimensions:
         return None
     warning = f'{count} images are no more than the {dimensions} features: the distance is mostly bias'

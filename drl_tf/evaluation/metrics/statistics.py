@@ -1,5 +1,4 @@
-"""What scores need to know of the real images: mean and covariance of their features, and the features where
-they are kept."""
+"""Statistics of a set of images: mean and covariance of their features, and some of the features."""
 
 import dataclasses
 import hashlib
@@ -7,36 +6,40 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import written_aside
-from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES
+from drl_tf.evaluation.metrics.extractors import INCEPTION_FEATURES, Extractor
 from drl_tf.evaluation.metrics.moments import Moments
 
-_AUTHORS = 'pool_3'
-MAX_BYTES = 2**32
-SAVE_SECONDS, SAVE_TIMES = 60, 20
-_ANOTHER = 'make it anew with --mode=stats'
+_AUTHORS = 'pool_3'  # The array in a file of activations by the authors of the paper.
+MAX_BYTES = 2**32  # The largest file of statistics, unpacked.
+# A pass is saved after so many seconds, or this multiple of the time that the last save took.
+SAVE_SECONDS = 60
+SAVE_TIMES = 20
+_ANOTHER = 'make it again with --mode=stats'
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Features of a set of images, summed up.
+    """Statistics of the features of a set of images.
 
     Attributes:
       mean: float64 [d].
       covariance: unbiased, float64 [d, d].
       count: number of images.
-      features: float32 [n, d] of the first n images; n = 0 where none were kept.
+      features: float32 [n, d] of the first n images; n is 0 if none were kept.
       extractor: name of the network.
-      extractor_hash: of its weights; '' where the file does not say.
-      resize: how images got the network's size.
-      images: what the images are, in words.
+      extractor_hash: of its weights; '' if unknown.
+      resize: how images were resized for the network.
+      images: description of the images.
       fingerprint: the first 12 hexadecimal digits of the SHA-256 of their pixels.
-      dataset, split, image_size, image_channels: of the images; '' and 0 where that is not known.
+      dataset, split, image_size, image_channels: of the images; '' and 0 if unknown.
     """
 
     mean: np.ndarray
@@ -53,80 +56,94 @@ class Statistics:
     image_size: int = 0
     image_channels: int = 0
 
-    def save(self, path):
-        """Writes a `.npz` file, aside and renamed."""
+    def save(self, path: str) -> None:
+        """Writes a `.npz` file, which appears when it is complete."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+        arrays: dict[str, Any] = {
+            name: value for name, value in fields.items() if isinstance(value, np.ndarray)
+        }
         words = {name: value for name, value in fields.items() if name not in arrays}
         with written_aside(path, 'wb') as file:
             np.savez(file, description=json.dumps(words), **arrays)
 
 
 class _Pass:
-    """What was seen of some images, kept in a file from minute to minute: an interruption costs no more than
-    that.
+    """A pass over images that can be interrupted: its sums are saved to a file about every minute.
 
     Args:
-      path: of the file; None keeps nothing.
-      what: all that the sums depend on besides the images; a file of anything else is passed over.
-      keep: of how many images features are kept.
+      path: the file; None saves nothing.
+      what: all that the sums depend on besides the images; a file with another value is ignored.
+      keep: the features of this many images are kept.
     """
 
-    def __init__(self, path, what, keep):
-        self.path, self.what, self.keep = path, json.dumps(what), keep
-        self.moments, self.features, self.logits, self.due = None, [], [], time.monotonic() + SAVE_SECONDS
-        self.digest, self.taken_up, self.digest_taken_up = hashlib.sha256(), 0, ''
+    def __init__(self, path: str | None, what: Any, keep: int):
+        self.path = path
+        self.what = json.dumps(what)
+        self.keep = keep
+        self.moments: Moments | None = None
+        self.features: list[np.ndarray] = []
+        self.logits: list[np.ndarray] = []
+        self.digest = hashlib.sha256()
+        self.resumed_count = 0
+        self.resumed_digest = ''
+        self.due = time.monotonic() + SAVE_SECONDS
         if path and os.path.exists(path):
-            self._take_up()
+            self._resume(path)
 
     @property
-    def count(self):
+    def count(self) -> int:
+        """How many images were seen."""
         return self.moments.count if self.moments else 0
 
-    def _take_up(self):
+    def _resume(self, path: str) -> None:
+        """Reads the file of an interrupted pass, unless it belongs to another one or is damaged."""
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with np.load(path, allow_pickle=False) as file:
                 if str(file['what']) != self.what:
                     return
                 moments = Moments(len(file['mean']))
-                moments.count, moments.mean, moments.scatter = (
-                    int(file['count']),
-                    file['mean'],
-                    file['scatter'],
-                )
-                features, logits, digest = file['features'], file['logits'], str(file['digest'])
+                moments.count = int(file['count'])
+                moments.mean = file['mean']
+                moments.scatter = file['scatter']
+                features = file['features']
+                logits = file['logits']
+                digest = str(file['digest'])
         except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
             logging.warning(
-                '%s is damaged (%s): the pass over the images begins anew', self.path, one_line(error)
+                '%s is damaged (%s): starting the pass over the images again', path, one_line(error)
             )
             return
-        self.moments, self.features, self.logits = moments, [features], [logits] if len(logits) else []
-        self.taken_up, self.digest_taken_up = moments.count, digest
+        self.moments = moments
+        self.features = [features]
+        self.logits = [logits] if len(logits) else []
+        self.resumed_count = moments.count
+        self.resumed_digest = digest
 
-    def new(self, batches):
-        """Yields what was not seen before; raises UserError if the images that were seen have changed, or
-        some of them are gone."""
+    def new(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the images that an interrupted pass has not seen; raises UserError if the others changed."""
         passed = 0
         for batch in batches:
-            seen = max(0, self.taken_up - passed)
-            self.digest.update(np.ascontiguousarray(batch[:seen]))
+            seen = max(0, self.resumed_count - passed)
+            self.digest.update(np.ascontiguousarray(batch[:seen]).data)
             passed += len(batch)
-            if seen and passed >= self.taken_up and self.digest.hexdigest() != self.digest_taken_up:
+            if seen and passed >= self.resumed_count and self.digest.hexdigest() != self.resumed_digest:
                 self._refuse()
             if len(batch) > seen:
-                self.digest.update(np.ascontiguousarray(batch[seen:]))
+                self.digest.update(np.ascontiguousarray(batch[seen:]).data)
                 yield batch[seen:]
-        if passed < self.taken_up:
+        if passed < self.resumed_count:
             self._refuse()
 
-    def _refuse(self):
-        """Removes the file, and raises the UserError that says so."""
+    def _refuse(self) -> None:
+        """Removes the file and raises a UserError that says so."""
+        assert self.path
         os.remove(self.path)
         raise UserError(
-            f'{self.path} is of other images than there are now: it is removed, run the same command again'
+            f'{self.path} is of other images than there are now: it was removed, run the same command again'
         )
 
-    def update(self, features, logits):
+    def update(self, features: np.ndarray, logits: np.ndarray | None) -> None:
+        """Adds a batch, and saves the file if that is due."""
         self.moments = self.moments or Moments(features.shape[1])
         if self.count < self.keep or not self.features:
             self.features.append(features[: max(0, self.keep - self.count)].copy())
@@ -136,81 +153,94 @@ class _Pass:
         if time.monotonic() > self.due:
             self.save()
 
-    def save(self):
-        """Writes the file; the next time is due when that has taken a small part of the time since."""
-        if not self.path:
+    def save(self) -> None:
+        """Writes the file, and decides when the next time is due."""
+        if not self.path or not self.moments:
             return
-        begin, self.features = time.monotonic(), [np.concatenate(self.features)]
+        begin = time.monotonic()
+        self.features = [np.concatenate(self.features)]
         self.logits = [np.concatenate(self.logits)] if self.logits else []
-        logits = self.logits[0] if self.logits else np.zeros([0, 0])
-        moments = self.moments
-        arrays = dict(
-            count=moments.count,
-            mean=moments.mean,
-            scatter=moments.scatter,
-            features=self.features[0],
-            logits=logits,
-        )
         with written_aside(self.path, 'wb') as file:
-            np.savez(file, what=self.what, digest=self.digest.hexdigest(), **arrays)
+            np.savez(
+                file,
+                what=self.what,
+                digest=self.digest.hexdigest(),
+                count=self.moments.count,
+                mean=self.moments.mean,
+                scatter=self.moments.scatter,
+                features=self.features[0],
+                logits=self.logits[0] if self.logits else np.zeros([0, 0]),
+            )
         now = time.monotonic()
         self.due = now + max(SAVE_SECONDS, SAVE_TIMES * (now - begin))
 
 
-def summarise(extractor, batches, images, keep=0, classify=False, part=None):
-    """Statistics of images in one pass, whose memory grows with nothing but the features and logits that are
-    kept.
+def summarise(
+    extractor: Extractor,
+    batches: Iterable[np.ndarray],
+    images: str,
+    keep: int = 0,
+    classify: bool = False,
+    part: str | None = None,
+) -> tuple[Statistics, np.ndarray | None]:
+    """Computes statistics of images in one pass; only kept features and logits take memory.
 
     Args:
-      extractor: an `extractors.Extractor`.
-      batches: iterable of uint8 [n, H, W, C].
-      images: what the images are, in words.
-      keep: of how many images, from the first, features are kept.
-      classify: whether logits are kept, of all images.
-      part: a file that holds what was seen, every minute and at the end; a pass that was interrupted goes on
-        with it. None: none.
+      extractor: the network that gives the features.
+      batches: uint8 [n, H, W, C] each.
+      images: description of the images.
+      keep: the features of the first `keep` images are kept.
+      classify: whether to keep the logits of all images.
+      part: a file for the pass so far, written about every minute and at the end; an interrupted pass
+        continues from it. None for none.
 
     Returns:
-      The `Statistics`, and the logits, float32 [N, classes], or None.
+      The statistics, and the logits, float32 [N, classes], or None.
 
     Raises:
-      UserError: there are fewer than 2 images, a feature is not finite, or the images are others than before
-        an interruption.
+      UserError: there are fewer than 2 images, a feature is not finite, or the images have changed since an
+        interruption.
     """
-    seen = _Pass(
-        part, [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify], keep
-    )
+    what = [images, extractor.name, extractor.weights_hash, extractor.resize, keep, classify]
+    seen = _Pass(part, what, keep)
     for batch in seen.new(batches):
         features, logits = extractor.run(batch)
         seen.update(features, logits if classify else None)
-    if seen.count < 2:
+    if seen.moments is None or seen.count < 2:
         raise UserError(f'{images}: {seen.count} images are too few for statistics: give at least 2')
-    if seen.count > seen.taken_up:
+    if seen.count > seen.resumed_count:
         seen.save()
     statistics = Statistics(
-        seen.moments.mean, seen.moments.covariance, seen.count, np.concatenate(seen.features),
-        extractor.name, extractor.weights_hash, extractor.resize, images, seen.digest.hexdigest()[:12],
-    )  # fmt: skip
+        mean=seen.moments.mean,
+        covariance=seen.moments.covariance,
+        count=seen.count,
+        features=np.concatenate(seen.features),
+        extractor=extractor.name,
+        extractor_hash=extractor.weights_hash,
+        resize=extractor.resize,
+        images=images,
+        fingerprint=seen.digest.hexdigest()[:12],
+    )
     return statistics, np.concatenate(seen.logits) if seen.logits else None
 
 
-def load(path, extractor):
+def load(path: str, extractor: Extractor) -> Statistics:
     """Reads statistics of real images.
 
     Args:
-      path: a file of `Statistics.save`, or a `.npz` file with the activations `pool_3` [N, 2048], as the
-        authors of the paper have.
-      extractor: the `extractors.Extractor` that they must be of.
+      path: a file of `Statistics.save`, or a `.npz` file with activations `pool_3` [N, 2048] of Inception, as
+        the authors of the paper published.
+      extractor: the network that the statistics must be of.
 
     Raises:
-      UserError: there is no such file, or it is damaged, or of another extractor.
+      UserError: the file is missing, damaged, or of another extractor.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f'more than {MAX_BYTES:,} bytes')
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
+            arrays: dict[str, Any] = {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged files.
         raise UserError(f'--stats_file={path} cannot be read ({one_line(error)}): {_ANOTHER}') from error
     if _AUTHORS in arrays:
@@ -220,58 +250,51 @@ def load(path, extractor):
         _check(statistics)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f'--stats_file={path} holds no statistics ({one_line(error)}): {_ANOTHER}') from error
-    theirs, mine = (statistics.extractor, statistics.extractor_hash), (extractor.name, extractor.weights_hash)
-    if theirs != mine or statistics.resize != extractor.resize:
+    theirs = f'{statistics.extractor} ({statistics.extractor_hash}, {statistics.resize})'
+    mine = f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'
+    if theirs != mine:
         raise UserError(
-            f'--stats_file={path} is of the extractor {theirs[0]} ({theirs[1]}, {statistics.resize}), the '
-            f'scores are of {mine[0]} '
-            f'({mine[1]}, {extractor.resize}): {_ANOTHER} and this extractor'
+            f'--stats_file={path} is of the extractor {theirs}, the scores are of {mine}: {_ANOTHER} and '
+            'this extractor'
         )
     return statistics
 
 
-def _check(statistics):
-    """Raises ValueError for what no statistics are."""
-    arrays = statistics.mean, statistics.covariance, statistics.features
+def _check(statistics: Statistics) -> None:
+    """Raises ValueError or AttributeError if the values are not those of any set of images."""
+    covariance = statistics.covariance
+    arrays = (statistics.mean, covariance, statistics.features)
     width = statistics.mean.size
-    if [array.shape for array in arrays] != [(width,), (width, width), (len(arrays[2]), width)]:
-        raise ValueError(
-            f'mean, covariance and features of shapes {", ".join(str(list(array.shape)) for array in arrays)}'
-        )
+    if [array.shape for array in arrays] != [(width,), (width, width), (len(statistics.features), width)]:
+        shapes = ', '.join(str(list(array.shape)) for array in arrays)
+        raise ValueError(f'mean, covariance and features have shapes {shapes}')
     if not all(array.dtype.kind == 'f' and np.isfinite(array).all() for array in arrays):
         raise ValueError('mean, covariance and features are not all finite numbers')
-    if (
-        not np.allclose(statistics.covariance, statistics.covariance.T)
-        or (np.diag(statistics.covariance) < 0).any()
-    ):
-        raise ValueError('covariance is none')
+    if not np.allclose(covariance, covariance.T) or (np.diag(covariance) < 0).any():
+        raise ValueError('covariance is not symmetric, or has a negative diagonal')
     if type(statistics.count) is not int or statistics.count < max(2, len(statistics.features)):
         raise ValueError(f'count is {statistics.count}')
     fields = {field.name: field.type for field in dataclasses.fields(statistics) if field.type in (str, int)}
     if not all(type(getattr(statistics, name)) is kind for name, kind in fields.items()):
-        raise ValueError(f'not all of {", ".join(fields)} are of their kind')
+        raise ValueError(f'not all of {", ".join(fields)} are of the right type')
 
 
-def _of_activations(path, activations, extractor):
-    """Statistics of the standard Inception's activations [N, 2048] in a file that does not say more."""
+def _of_activations(path: str, activations: np.ndarray, extractor: Extractor) -> Statistics:
+    """Statistics of activations [N, 2048] of the standard Inception, from a file that names no network."""
     if extractor.inception != 'standard':
         raise UserError(
             f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: '
             f'{_ANOTHER}'
         )
-    if (
-        activations.ndim != 2
-        or activations.dtype.kind != 'f'
-        or activations.shape[1] != INCEPTION_FEATURES
-        or len(activations) < 2
-    ):
+    shape = activations.shape
+    has_features = len(shape) == 2 and shape[1] == INCEPTION_FEATURES
+    if not has_features or activations.dtype.kind != 'f' or len(activations) < 2:
         raise UserError(
-            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not '
+            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(shape)}, not '
             f'float [N, {INCEPTION_FEATURES}]'
         )
     if not np.isfinite(activations).all():
         raise UserError(f'--stats_file={path} holds {_AUTHORS} that are not all finite: {_ANOTHER}')
     unstated = dataclasses.replace(extractor, weights_hash='', run=lambda features: (features, None))
-    return summarise(
-        unstated, [activations], f'{_AUTHORS} in {path}, which does not name its network', len(activations)
-    )[0]
+    images = f'{_AUTHORS} in {path}, which does not name its network'
+    return summarise(unstated, [activations], images, len(activations))[0]

@@ -1,5 +1,4 @@
-"""tensorflow-gan's evaluation functions, imported without its top-level package, which needs the removed
-`tf.estimator`."""
+"""tensorflow-gan's evaluation functions, without its top-level package, which needs `tf.estimator`."""
 
 import functools
 import importlib
@@ -7,22 +6,22 @@ import importlib.util
 import os
 import sys
 import types
+from typing import Any
 
 from drl_tf.base.errors import UserError
 
 
 @functools.cache
-def evaluation():
+def evaluation() -> Any:
     """The module `tensorflow_gan.python.eval`.
 
-    Its two parent packages are stood in for by empty ones that know only where the files lie, and that are
-    gone again once the module is imported.
+    While it is imported, empty packages that know only their folders stand in for its two parents.
 
     Raises:
       UserError: tensorflow-gan is not installed.
     """
     spec = importlib.util.find_spec('tensorflow_gan')
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise UserError('the package tensorflow-gan is not installed: pip install tensorflow-gan')
     root = spec.submodule_search_locations[0]
     folders = {'tensorflow_gan': root, 'tensorflow_gan.python': os.path.join(root, 'python')}

@@ -73,7 +73,7 @@ def test_only_a_network_with_the_layers_of_inception_that_knows_a_photograph_is_
     )
     assert (
         score.names(extractors.load(COLOUR, inception=alike)) == plain
-        and 'knows no photograph' in caplog.text
+        and 'does not recognise a photograph' in caplog.text
     )
     monkeypatch.setattr(extractors, 'recognises', lambda run: True)
     assert score.names(extractors.load(COLOUR, inception=network)) == plain
@@ -140,16 +140,16 @@ def test_what_is_no_extractor_is_refused(tmp_path, network):
     for options, words in [
         (dict(name='no/such/net'), 'must be one of'),
         (dict(name=grey), 'not square colour images'),
-        (dict(name=code), 'no sound Keras model'),
-        (dict(name=str(tmp_path / 'text.keras')), 'no sound Keras model'),
-        (dict(name=str(tmp_path / 'empty')), 'no sound SavedModel'),
+        (dict(name=code), 'not a sound Keras model'),
+        (dict(name=str(tmp_path / 'text.keras')), 'not a sound Keras model'),
+        (dict(name=str(tmp_path / 'empty')), 'not a sound SavedModel'),
         (dict(inception=str(tmp_path / 'empty')), '--inception='),
         (dict(inception=network, name='digits_classifier'), 'goes with --extractor=inception'),
         (dict(name='digits_classifier'), 'takes grey images'),
     ]:
         with pytest.raises(UserError, match=words):
             extractors.load(COLOUR, **options)
-    for name, words in [(flat, 'must take images of 299 px'), (narrow, 'must return pool_3')]:
+    for name, words in [(flat, 'not images of 299 px'), (narrow, 'must return pool_3')]:
         keras.saving.load_model(name).export(tmp_path / 'exported', verbose=False)
         with pytest.raises(UserError, match=words):
             extractors.load(COLOUR, inception=str(tmp_path / 'exported'))

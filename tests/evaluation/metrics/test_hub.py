@@ -60,7 +60,7 @@ def refused(handle, cache):
     assert not list(cache.iterdir())
     beginning, end = (
         f'--extractor=inception is not in {cache / name(handle)}, and ',
-        '--inception=DIR, or another --extractor',
+        '--inception=DIR, or give another --extractor',
     )
     message = str(error.value)
     assert message.startswith(beginning) and message.endswith(end) and '\n' not in message
@@ -108,7 +108,7 @@ def test_an_answer_without_the_whole_file_is_said_in_one_line(server, cache, beh
 def test_what_is_no_network_is_not_kept(server, cache, spoil):
     server.content = spoil(server.content)
     assert re.match(
-        r'what http.* brings could not be unpacked and loaded \(\w+: .*\): ', refused(server.url, cache)
+        r'the download of http.* could not be unpacked and loaded \(\w+: .*\): ', refused(server.url, cache)
     )
 
 

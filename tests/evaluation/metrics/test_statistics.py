@@ -194,6 +194,6 @@ def test_a_pass_that_ends_before_what_was_seen_is_refused(tmp_path, images):
     """40 of 50 images are left: no mean of the 50 is given out for theirs."""
     part = str(tmp_path / 'part.npz')
     statistics.summarise(PLAIN, [images], 'pictures', part=part)
-    with pytest.raises(UserError, match='of other images than there are now: it is removed'):
+    with pytest.raises(UserError, match='of other images than there are now: it was removed'):
         statistics.summarise(PLAIN, [images[:40]], 'pictures', part=part)
     assert statistics.summarise(PLAIN, [images[:40]], 'pictures', part=part)[0].count == 40

@@ -1,0 +1,148 @@
+"""The long-run chains of a model: its graphs, and the chains of each level."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from drl_tf.core import diffusion, noise
+from drl_tf.core.guidance import UNCONDITIONAL, guided
+from drl_tf.core.sampling import conditional
+from drl_tf.data import pipeline
+from drl_tf.experiments import chains, long_run_report
+from drl_tf.experiments.long_run_files import ChainFiles
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.experiments.long_run import Plan
+
+_PILOT = 2  # Transitions whose time is measured.
+
+
+class Sampler:
+    """The graphs of a model's chains, shared by all levels.
+
+    Args:
+      model: the model.
+      plan: what to run.
+      weights: 'ema' or 'raw'.
+    """
+
+    def __init__(self, model: EnergyModel, plan: Plan, weights: str):
+        self.model = model
+        self.plan = plan
+        self.weights = weights
+        config = model.config
+        self.seed = long_run_report.seed_of(config)
+        batch = next(iter(pipeline.training_images(config.data, plan.num_images, config.training.seed)))
+        self.labels: tf.Tensor | None
+        self.images, self.labels = batch if config.data.num_classes else (batch, None)
+        self.start = tf.function(self._start, autograph=False)
+        self.advance = tf.function(self._advance, autograph=False)
+
+    def pairs(self, level: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """x_{t+1} of each chain and its start, both float32 [2 n, H, W, C]: first the starts at x_{t+1}, then
+        those at the data."""
+        seed = noise.fold(self.seed, level)
+        schedule = self.model.schedule
+        t = tf.fill([len(self.images)], level)
+        shape = tf.shape(self.images)
+        eps = [noise.normal(noise.fold(seed, noise.FORWARD, index), shape) for index in range(2)]
+        x_t, x_next = diffusion.forward_pair(schedule, self.images, t, *eps)
+        return tf.concat([x_next, x_next], 0), tf.concat([x_next, schedule.m[level] * x_t], 0)
+
+    def _kernel(self, x_next: tf.Tensor, level: tf.Tensor) -> Any:
+        guidance = self.model.config.sampling.guidance
+        terms = UNCONDITIONAL if self.labels is None else guided(tf.tile(self.labels, [2]), guidance)
+        log_density = self.model.density_at(level, self.weights, terms)
+        log_prob = conditional(self.model.schedule, log_density, x_next, level)
+        delta = diffusion.per_image(self.model.schedule.delta, level[0])
+        return chains.kernel(log_prob, self.plan.method, delta, self.plan.leapfrogs, self.plan.burn_in)
+
+    def _start(self, y: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> Any:
+        return self._kernel(x_next, level).bootstrap_results(y)
+
+    def _advance(
+        self,
+        y: tf.Tensor,
+        results: Any,
+        x_next: tf.Tensor,
+        level: tf.Tensor,
+        first: tf.Tensor,
+        count: tf.Tensor,
+    ) -> tuple:
+        seed = noise.fold(self.seed, level[0], noise.LANGEVIN)
+        return chains.advance(self._kernel(x_next, level), y, results, seed, first, count)
+
+
+class Level:
+    """The chains of one level, kept on disk as they run.
+
+    Args:
+      sampler: runs the chains.
+      t: the level.
+      directory: for their files.
+
+    Attributes:
+      done: how many transitions were made.
+      diverged: whether a state became non-finite, which uncorrected chains can.
+    """
+
+    def __init__(self, sampler: Sampler, t: int, directory: str):
+        self.sampler = sampler
+        self.t = t
+        self.files = ChainFiles(directory)
+        self.x_next, self.y = sampler.pairs(t)
+        self.level = tf.fill([len(self.y)], t)
+        self.results = sampler.start(self.y, self.x_next, self.level)
+        self.done, state = self.files.restore([self.y, *tf.nest.flatten(self.results)])
+        self.y, *flat = state
+        self.results = tf.nest.pack_sequence_as(self.results, flat)
+        self.diverged = not np.isfinite(self.y).all()
+        if not self.done:
+            self.files.write_snapshot(0, self.x())
+
+    def x(self) -> np.ndarray:
+        """x_t = y / m_t of the current states, float32 [2 n, H, W, C]."""
+        return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
+
+    def steps(self) -> list[int]:
+        """Numbers of transitions of all snapshots and of the current states, in order."""
+        return sorted({*self.files.snapshots(), self.done})
+
+    def states(self) -> dict[int, np.ndarray]:
+        """{transitions: the states after them, as `x`}, for `steps`."""
+        return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
+
+    def seconds_per_transition(self) -> float:
+        """Measures transitions, whose result is dropped, after one that builds the graph."""
+        for count in (1, _PILOT):
+            begin = time.monotonic()
+            self._after(count)
+        return (time.monotonic() - begin) / _PILOT
+
+    def _after(self, count: int) -> tuple:
+        """The current states after `count` transitions, as `chains.advance`."""
+        return self.sampler.advance(
+            self.y, self.results, self.x_next, self.level, tf.constant(self.done), tf.constant(count)
+        )
+
+    def advance(self, most: int, last: int) -> int:
+        """Makes transitions up to the next snapshot, at most `most`, not beyond `last`; returns how many."""
+        stops = [step for step in (*chains.log_spaced(last), last) if step > self.done]
+        count = min(most, stops[0] - self.done)
+        self.y, self.results, energies, accepted = self._after(count)
+        self.files.write_trace(self.done, energies.numpy(), accepted.numpy())
+        self.done += count
+        if self.done in chains.log_spaced(self.done):
+            self.files.write_snapshot(self.done, self.x())
+        self.files.write_state(self.done, [self.y, *tf.nest.flatten(self.results)])
+        self.diverged = not np.isfinite(self.y).all()
+        if self.diverged:
+            message = 'the chains of level %d diverged (non-finite) in transition %d: they end here'
+            logging.warning(message, self.t, self.done)
+        return count

@@ -1,0 +1,58 @@
+"""Reads requests to a SavedModel and checks them, in the graph."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from drl_tf.base import pixels
+
+
+def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
+    """Decodes PNG files into images in [-1, 1].
+
+    Grey and colour are converted to what the model has; transparency is dropped.
+
+    Args:
+      files: string [n].
+      image_shape: (H, W, C); files of another size are refused before they are decoded.
+
+    Returns:
+      float32 [n, H, W, C].
+
+    Raises:
+      tf.errors.InvalidArgumentError: a file is not a PNG, damaged, or of another size.
+    """
+    height, width, channels = image_shape
+    begin = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', width, height)
+    files = shaped(files, None)
+    begins = tf.reduce_all(tf.equal(tf.strings.substr(files, 0, len(begin)), begin))
+    right = tf.debugging.Assert(begins, [f'images_bytes must be PNG files of {width} x {height} pixels'])
+    with tf.control_dependencies([right]):
+        files = tf.identity(files)
+    spec = tf.TensorSpec([None, None, channels], tf.uint8)
+    grey_levels = tf.map_fn(lambda file: tf.io.decode_png(file, channels), files, fn_output_signature=spec)
+    return shaped(pixels.from_levels(tf.cast(grey_levels, tf.float32)), None, *image_shape)
+
+
+def grey_levels(images: tf.Tensor) -> tf.Tensor:
+    """Images in [-1, 1] as uint8, values outside clipped; images that are uint8 stay as they are."""
+    if images.dtype == tf.uint8:
+        return images
+    return tf.cast(tf.clip_by_value(tf.round((images + 1) * pixels.HALF), 0, 255), tf.uint8)
+
+
+def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:
+    """Checks a shape in the graph: loaders do not check requests against the shapes of a signature."""
+    return tf.ensure_shape(value, shape)
+
+
+def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Operation, tf.Operation]:
+    """Assertions in the graph that a tensor lies within bounds; NaN fails."""
+    message = f'{name} must be from {low} to {high}'
+    return (
+        tf.debugging.assert_greater_equal(value, tf.cast(low, value.dtype), message),
+        tf.debugging.assert_less_equal(value, tf.cast(high, value.dtype), message),
+    )
