@@ -36,7 +36,9 @@ def load(model, precision='float32'):
         is_export = exported.source(directory) == directory
         config = exported.load_config(directory) if is_export else configuration.load(directory)
         config = config.replace(precision=devices.resolve_precision(precision))
-        return Model(*checkpoint.load_model(directory, config), provenance.beginning(directory))
+        loaded, step = checkpoint.load_model(directory, config)
+        known = provenance.history(directory, step, 'ema')
+        return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
 
 class Model:
@@ -141,6 +143,61 @@ class Model:
             lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
         )
 
+    def log_prob(self, images, level=0, labels=None):
+        """log p(A_t x) in nats of clean images x, by energies whose heights are known.
+
+        It is one forward pass. An image at the mode, such as a black one for digits, may be denser than any
+        real image: to tell whether an image is one of the data, see `typicality`.
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C].
+          level: noise level of all images, or of each ([n]), from 0 to T - 1.
+          labels: as in `sample`; None is no class.
+
+        Returns:
+          float32 [n].
+
+        Raises:
+          UserError: the heights are not known, or an argument is of another shape or out of its range.
+
+        Example:
+          drl_tf.load('digits').log_prob(images)
+        """
+        log_z = np.float32(self._heights()['log_z'])
+        x = self._clean(images)
+        level = self._level(level, len(x))
+        D = np.prod(self.image_shape)
+        log_m = np.float32(D * np.log(self.model.schedule.m))
+        return -self.energy(images, level, labels) + log_m[level] - log_z[level]
+
+    def typicality(self, images):
+        """How far the log density of an image is from those of training images, in their deviations.
+
+        Both too low and too high count: noise is too unlikely, an empty image too likely.
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C].
+
+        Returns:
+          |log p(A_0 x) - mean| / deviation, float32 [n]: about 1 for real images, more for others.
+
+        Raises:
+          UserError: as for `log_prob`.
+
+        Example:
+          unusual = drl_tf.load('digits').typicality(images) > 3
+        """
+        heights = self._heights()
+        return np.abs(self.log_prob(images) - heights['typical_mean']) / heights['typical_std']
+
+    def _heights(self):
+        heights = self._beginning['heights']
+        if heights is None:
+            raise UserError(
+                'the heights of the energies are not known: run --mode=likelihood --method=direct'
+            )
+        return heights
+
     def denoise(self, images, level=0, seed=0, labels=None, guidance=0.0):
         """Draws x_t given x_{t+1}, by K Langevin steps.
 
@@ -209,7 +266,11 @@ class Model:
         finally:
             taken = self._fitting.steps - before
             self.step += taken
-            self._beginning = {**self._beginning, 'fitted_steps': self._beginning['fitted_steps'] + taken}
+            self._beginning = {
+                **self._beginning,
+                'fitted_steps': self._beginning['fitted_steps'] + taken,
+                'heights': None if taken else self._beginning['heights'],
+            }
             self.model.ema_network.converge_u()
 
     def export(self, directory, max_samples=None):

@@ -7,6 +7,7 @@ import math
 import os
 
 import numpy as np
+import tensorflow as tf
 
 from drl_tf.base import pixels
 from drl_tf.base.files import digest, write_json
@@ -47,9 +48,16 @@ def likelihood(config, workdir, weights='ema', step=None):
         'weights_sha256': samples.fingerprint(model, weights),
         'seed': config.training.seed,
     }
-    found = _heights(model, config, weights)
+    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', _IMAGES)))
+    images = pixels.from_levels(images.astype(np.float32))
+    found = _heights(model, config, weights, images)
     bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
-    result = {**settings, 'heights': {name: dataclasses.asdict(e) for name, e in found.items()}, **bits}
+    result = {
+        **settings,
+        'heights': {name: dataclasses.asdict(estimate) for name, estimate in found.items()},
+        'summary': _summary(model, config, weights, images, found['bennett']),
+        **bits,
+    }
     result = json.loads(json.dumps(result, default=list))
     name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
     written = os.path.join(workdir, 'likelihood', name)
@@ -57,14 +65,30 @@ def likelihood(config, workdir, weights='ema', step=None):
     return {**figures(result), 'likelihood': written}
 
 
-def _heights(model, config, weights):
+def _heights(model, config, weights, images):
     """log Z of every level by both ways."""
-    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', _IMAGES)))
-    images = np.float32(pixels.from_levels(images.astype(np.float64)))
     seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _HEIGHTS)
     measured = Heights(model, weights, seed, config.sampling.sample_batch_size)
     with pictures.progress_bar(len(measured.angles), 'heights', unit=' levels') as bar:
         return measured.measure(images, lambda: bar.update(1))
+
+
+def _summary(model, config, weights, images, estimate):
+    """What `Model.log_prob` and `Model.typicality` need: log Z of each noise, and the mean and deviation of
+    log p(A_0 x) of training images."""
+    angle = np.float32(model.schedule.angle[0])
+    size = config.sampling.sample_batch_size
+    parts = [
+        model.log_prob_at(tf.fill([len(part)], angle), weights)(model.schedule.A[0].astype('float32') * part)
+        for part in (images[first : first + size] for first in range(0, len(images), size))
+    ]
+    log_prob = np.concatenate(parts).astype(np.float64) - estimate.log_z[0]
+    return {
+        'log_z': estimate.log_z,
+        'log_z_error': estimate.error,
+        'typical_mean': float(log_prob.mean()),
+        'typical_std': float(log_prob.std()),
+    }
 
 
 def _bits(model, config, weights, split, found):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import math
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -17,20 +16,36 @@ if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.core.model import RecoveryLikelihood
 
+_LAST_RATE = 0.01
 
-class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done, then stays."""
 
-    def __init__(self, peak: float, steps: int, ahead: int = 1):
+class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done; then stays, or falls.
+
+    With `decay_steps` the rate falls from the first step on, by half a cosine, to a hundredth at that step.
+    """
+
+    def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
         self.peak = peak
         self.steps = steps
         self.ahead = ahead
+        self.decay_steps = decay_steps
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + self.ahead) / max(1, self.steps))
+        step = tf.cast(step, tf.float32)
+        rate = self.peak * tf.minimum(1.0, (step + self.ahead) / max(1, self.steps))
+        if not self.decay_steps:
+            return rate
+        share = tf.minimum(1.0, step / self.decay_steps)
+        return rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + tf.cos(math.pi * share)) / 2)
 
     def get_config(self) -> dict[str, Any]:
-        return {'peak': self.peak, 'steps': self.steps, 'ahead': self.ahead}
+        return {
+            'peak': self.peak,
+            'steps': self.steps,
+            'ahead': self.ahead,
+            'decay_steps': self.decay_steps,
+        }
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import TINY, call, refused, sampled
 
+import drl_tf
+from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.data import pipeline
 from drl_tf.runs import checkpoint
@@ -97,6 +99,26 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, tmp_path
     log_z = sorted(estimate['log_z'][0] for estimate in (integration, bennett))
     np.testing.assert_allclose(found['low'], log_prob - log_z[1], rtol=1e-4)
     np.testing.assert_allclose(found['high'], log_prob - log_z[0], rtol=1e-4)
+
+
+def test_log_prob_and_typicality_in_python(run, tmp_path):
+    """An export carries the heights on; real images are typical, noise and empty images are not."""
+    workdir, _ = run
+    model = drl_tf.load(workdir)
+    images = pipeline.load_images(model.config.data, 'test', 40)
+    found = model.log_prob(images, level=1)
+    exported = drl_tf.load(model.export(tmp_path / 'm'))
+    np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
+    direct = model.model.log_prob_at(tf.fill([40], np.float32(model.model.schedule.angle[1])))
+    x = np.float32(model.model.schedule.A[1]) * np.float32(images / 127.5 - 1)
+    heights = json.loads(next((workdir / 'likelihood').glob('*direct*.json')).read_text())['heights']
+    np.testing.assert_allclose(found, direct(x) - heights['bennett']['log_z'][1], rtol=1e-5)
+    assert 0.3 < model.typicality(images).mean() < 3
+    noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    assert model.typicality(noise).min() > 5
+    model.fit(images, epochs=1, verbose=0)
+    with pytest.raises(UserError, match='heights of the energies are not known'):
+        model.log_prob(images)
 
 
 def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
