@@ -91,11 +91,14 @@ def svg():
     graph = imports()
     place = places(graph)
     height = max(y for _, y in place.values()) + HEIGHT / 2 + 2
-    lines = [_arrow(place[folder], place[other]) for folder in graph for other in sorted(arrows(graph)[folder])]
+    lines = [
+        _arrow(place[folder], place[other]) for folder in graph for other in sorted(arrows(graph)[folder])
+    ]
     boxes = [_box(folder, *place[folder]) for folder in graph]
-    head = '<marker id="head" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     return (
-        f'<svg class="folders" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="Folders of the package '
-        f'and what they import" xmlns="http://www.w3.org/2000/svg"><defs>{head}<path d="M0 0L8 4L0 8z"/>'
-        f'</marker></defs><g class="arrows">{"".join(lines)}</g>{"".join(boxes)}</svg>'
+        '<svg class="folders" xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'aria-label="Folders of the package and what they import" viewBox="0 0 {WIDTH} {height:g}">'
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>'
+        f'<g class="arrows">{"".join(lines)}</g>{"".join(boxes)}</svg>'
     )

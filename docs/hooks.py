@@ -1,5 +1,5 @@
-"""What `mkdocs.yml` calls while it builds the site: pages made from files outside `docs/` and from the options,
-and the picture of the folders."""
+"""What `mkdocs.yml` calls to build the site: pages of files outside `docs/` and of the options, and the picture
+of the folders."""
 
 import dataclasses
 import pathlib
