@@ -1,5 +1,4 @@
-"""What `mkdocs.yml` calls to build the site: pages of files outside `docs/` and of the options, and the picture
-of the folders."""
+"""What `mkdocs.yml` calls: pages of files outside `docs/` and of the options, and the folders' picture."""
 
 import dataclasses
 import pathlib

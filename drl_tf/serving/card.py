@@ -97,9 +97,17 @@ def _data(config, known):
         f'- What: {spec.note or config.data.dataset}; the training split '
         f'(`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
+        f'- Licence of the weights: {_licence(known["origin"])}',
         *([imported] if known['origin'] else []),
         *([fitted] if known['fitted_steps'] else []),
     ]
+
+
+def _licence(origin):
+    """The licence of the weights: ours, unless somebody else made what they began with."""
+    if origin:
+        return 'that of the imported checkpoint, which does not say it.'
+    return 'Apache-2.0, as the program, unless whoever trained them says otherwise here.'
 
 
 def _training(model, config, step, weights, known, final):
