@@ -5,7 +5,7 @@ import html
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'drl_tf'
-WIDTH, BOX, HEIGHT, STOREY = 600, 150, 46, 92
+WIDTH, BOX, HEIGHT, STOREY = 480, 140, 46, 92
 
 
 def imports():

@@ -58,7 +58,7 @@ def test_every_dataset_is_in_the_table():
 def printed():
     """The commands `python run.py ..` of all pages, as lists of words."""
     for page in PAGES:
-        for line in text(page).splitlines():
+        for line in text(page).replace('\\\n', ' ').splitlines():
             if re.match(r' {4}(python run.py|drl-tf) ', line) and '[' not in line:
                 yield shlex.split(line, comments=True)[2:]
 
