@@ -4,7 +4,7 @@ DEMO = runs/demo
 # Two test processes; `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 
 # Trains on handwritten digits for five minutes, samples, measures and exports.
 demo: .venv/ready
@@ -22,10 +22,18 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site, in site/; a broken link or a warning is an error.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site
 
 .venv/ready: setup.cfg
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@

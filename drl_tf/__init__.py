@@ -16,6 +16,13 @@ def load(model, precision='float32'):
 
     Raises:
       drl_tf.base.errors.UserError: there is no such model, or it is damaged.
+
+    Examples:
+      >>> model = drl_tf.load('digits')
+      >>> images = model.sample(4, seed=1, labels=3)        # uint8 [4, 16, 16, 1]
+      >>> energies = model.energy(images, labels=3)         # float32 [4], in nats
+      >>> images.shape, energies.shape
+      ((4, 16, 16, 1), (4,))
     """
     from drl_tf import api
 

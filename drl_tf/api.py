@@ -1,5 +1,4 @@
-"""A trained model in Python: `drl_tf.load(name_or_directory)` gives a `Model` to sample, score, denoise with,
-train on and export.
+"""A trained model in Python: `drl_tf.load` gives a `Model` that samples, scores, denoises, trains, exports.
 
 Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1,
 1, 2]. What is given back is NumPy.
@@ -29,7 +28,7 @@ _MOST_IMAGES = 2**30
 
 
 def load(model, precision='float32'):
-    """As `drl_tf.load`."""
+    """The same as `drl_tf.load`."""
     path = arguments.path('model', model, 'a path, or the name of a model')
     with arguments.named(workdir='model'):
         directory = exported.readable(path, 'model')
@@ -56,14 +55,9 @@ class Model:
 
     def __init__(self, model, step, beginning=provenance.BEGINNING):
         self.model, self.step, self._beginning = model, step, beginning
-        self._energy = tf.function(
-            lambda y, level, terms: model.density_at(level, terms=terms)(y),
-            autograph=False,
-            reduce_retracing=True,
-        )
-        self._function_of = functools.cache(
-            lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
-        )
+        options = dict(autograph=False, reduce_retracing=True)
+        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), **options)
+        self._function_of = functools.cache(lambda function: tf.function(function.python_function, **options))
         self._fitting = Fitting(model)
 
     @property
@@ -91,10 +85,8 @@ class Model:
 
         Args:
           num_samples: n, how many images, from 1.
-          seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level of
-            rounding.
-          labels: for models with classes: one class from 0 for all images, or one for each ([n]); -1 is no
-            class. None takes the classes in turn.
+          seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level.
+          labels: one class from 0 for all images, or one for each ([n]); -1 is no class, None all in turn.
           guidance: w, -1 to 20, of F = (1 + w) F(class) - w F(no class); the configuration's where None.
           first: index of the first image.
 
@@ -103,6 +95,10 @@ class Model:
 
         Raises:
           UserError: an argument is out of its range, or the samples are not finite.
+
+        Examples:
+          >>> drl_tf.load('digits').sample(2, labels=3, guidance=0.5).shape
+          (2, 16, 16, 1)
         """
         n = arguments.number('num_samples', num_samples, 1, _MOST_IMAGES)
         seed = arguments.number('seed', seed, 0)
@@ -115,10 +111,8 @@ class Model:
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
-            x = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)[
-                -1
-            ].numpy()
-            drawn.append(x[: n - start])
+            states = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)
+            drawn.append(states[-1].numpy()[: n - start])
         return pictures.kept(_finite(np.concatenate(drawn)))
 
     def energy(self, images, level=0, labels=None, guidance=0.0):
@@ -127,14 +121,17 @@ class Model:
         Args:
           images: uint8 or float within [-1, 1], [n, H, W, C].
           level: t of all images, or of each ([n]), from 0 to T - 1.
-          labels: as in `sample`; None is no class.
-          guidance: as in `sample`.
+          labels, guidance: as in `sample`; labels=None is no class.
 
         Returns:
           float32 [n], in nats.
 
         Raises:
           UserError: an argument is of another shape or out of its range.
+
+        Examples:
+          >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
+          (2,)
         """
         x = self._clean(images)
         level, schedule = self._level(level, len(x)), self.model.schedule
@@ -212,21 +209,18 @@ class Model:
 
         Raises:
           UserError: an argument is of another shape or out of its range, or the images are not finite.
+
+        Examples:
+          >>> drl_tf.load('digits').denoise(np.zeros([2, 16, 16, 1])).dtype
+          dtype('float32')
         """
         x_next = self._images(images)
         level = self._level(level, len(x_next))
         seed = arguments.number('seed', seed, 0)
 
         def answer(rows, terms):
-            inputs = (
-                tf.constant(x_next[rows]),
-                level[rows],
-                _seed(seed),
-                tf.constant(rows.start),
-                'ema',
-                terms,
-            )
-            return self._run(self.model.denoise, inputs)
+            x, first = tf.constant(x_next[rows]), tf.constant(rows.start)
+            return self._run(self.model.denoise, (x, level[rows], _seed(seed), first, 'ema', terms))
 
         return _finite(self._in_parts(answer, len(x_next), labels, guidance))
 
@@ -244,12 +238,17 @@ class Model:
           verbose, callbacks: as in Keras.
 
         Returns:
-          The Keras `History`: of each epoch the means over its images of the losses, over its steps of the
-            gradient's norm.
+          The Keras `History`: means over each epoch of the losses and of the gradient's norm.
 
         Raises:
           UserError: an argument is of another shape or out of its range.
           DivergenceError: the energies ran away; the model is as it was before.
+
+        Examples:
+          >>> model = drl_tf.load('digits')
+          >>> history = model.fit(model.sample(32), labels=np.arange(32) % 10, batch_size=16, verbose=0)
+          >>> model.step
+          5302
         """
         x = self._clean(images)
         if self.num_classes and labels is None:
@@ -278,14 +277,17 @@ class Model:
 
         Args:
           directory: parent of the integer version folders; the next one is made.
-          max_samples: the largest number of images of one request; None takes 1,024, or as many as a gradient
-            in 4 GiB has.
+          max_samples: images of one request at most; None: 1,024, or as many as a gradient in 4 GiB has.
 
         Returns:
           The path of the version folder.
 
         Raises:
           UserError: it cannot be exported or written.
+
+        Examples:
+          >>> drl_tf.load('digits').export('saved_models/mine')
+          'saved_models/mine/1'
         """
         directory = arguments.path('directory', directory)
         max_samples = 0 if max_samples is None else arguments.number('max_samples', max_samples, 1)
@@ -342,9 +344,9 @@ class Model:
         """As `_images`, of images that carry no noise; points may be anywhere."""
         x = self._images(images)
         if not self.config.planar and np.abs(x).max() > _LARGEST_VALUE:
+            reach = f'{np.abs(x).max():.4g}'
             raise UserError(
-                f'images reach {np.abs(x).max():.4g}: floats must be within [-1, 1] (x / 127.5 - 1), or '
-                'give uint8'
+                f'images reach {reach}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8'
             )
         return x
 

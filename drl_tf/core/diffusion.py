@@ -24,6 +24,13 @@ class Schedule:
       time: what the networks are told of each noise level, float64 [T + 1].
       levels: which levels of the trained schedule these are, int32 [T]; all of them in a schedule that is not
         strided.
+
+    Examples:
+      >>> schedule = t6()
+      >>> x = tf.zeros([2, 8, 8, 1])
+      >>> y_pos = at(schedule.m, tf.constant([0, 5])) * x          # y_t = m_t x_t
+      >>> schedule.delta.shape, schedule.loss_weight[0].item()
+      ((6,), 1.0)
     """
 
     s: np.ndarray
@@ -94,6 +101,10 @@ class Schedule:
 
         Returns:
           A `Schedule` of `count` levels, each conditional or not as it was.
+
+        Examples:
+          >>> t1k().strided(5).levels.tolist()
+          [0, 199, 399, 599, 799]
         """
         if count in (0, self.num_levels):
             return self
@@ -114,6 +125,11 @@ def t6(num_levels=6, b2=2e-4):
 
     Returns:
       A `Schedule` whose top level is marginal; the networks are told t.
+
+    Examples:
+      >>> schedule = t6()
+      >>> schedule.num_levels, schedule.A.round(3).tolist()
+      (6, [1.0, 0.946, 0.81, 0.628, 0.44, 0.279, 0.006])
     """
     kept = np.cumprod(np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)))
     stride = 1000 // (2 * (num_levels - 1)) if num_levels > 1 else 0
@@ -133,6 +149,10 @@ def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
 
     Returns:
       A `Schedule` whose top level is marginal; the networks are told 1000 atan(exp(-log-SNR / 2)) / (pi / 2).
+
+    Examples:
+      >>> cosine().A.round(3).tolist()
+      [1.0, 0.968, 0.876, 0.732, 0.542, 0.32, 0.078]
     """
     b = np.arctan(np.exp(-largest / 2))
     a = np.arctan(np.exp(-smallest / 2)) - b
@@ -152,6 +172,11 @@ def t1k(num_levels=999, b2=2e-4):
     Returns:
       A `Schedule`; sampling starts from N(0, I) in place of x_T, in which 0.006 of the image is left. The
       networks are told the index of each noise.
+
+    Examples:
+      >>> schedule = t1k(100)
+      >>> schedule.num_levels, schedule.conditional.min().item()
+      (100, 1.0)
     """
     kept = np.round(np.linspace(0, 999, num_levels + 1)).astype(int)
     A = np.cumprod(np.sqrt(1 - np.linspace(1e-4, 0.02, 1000)))[kept]
@@ -175,12 +200,22 @@ def _added_noise(A):
 
 def per_image(values, level):
     """Picks each image's value of a per-level constant, float [T] or [T + 1], at `level` int32 [B]: float32
-    [B]."""
+    [B].
+
+    Examples:
+      >>> per_image([0.1, 0.2, 0.3], tf.constant([2, 0])).numpy()
+      array([0.3, 0.1], dtype=float32)
+    """
     return tf.gather(tf.constant(values, tf.float32), level)
 
 
 def at(values, level):
-    """As `per_image`, but float32 [B, 1, 1, 1], which multiplies images."""
+    """As `per_image`, but float32 [B, 1, 1, 1], which multiplies images.
+
+    Examples:
+      >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
+      TensorShape([2, 1, 1, 1])
+    """
     return per_image(values, level)[:, None, None, None]
 
 
@@ -196,6 +231,12 @@ def forward_pair(schedule, x, level, noise, noise_next):
 
     Returns:
       x_t and x_{t+1}, float32 [B, H, W, C].
+
+    Examples:
+      >>> x, eps = tf.ones([2, 8, 8, 1]), tf.zeros([2, 8, 8, 1])
+      >>> x_t, x_next = forward_pair(t6(), x, tf.constant([0, 3]), eps, eps)
+      >>> x_next[:, 0, 0, 0].numpy().round(3)
+      array([0.946, 0.44 ], dtype=float32)
     """
     A, S = schedule.A, schedule.S
     x_t = at(A, level) * x + at(S, level) * noise
@@ -214,6 +255,14 @@ def posterior_mean(schedule, x, x_next, level):
 
     Returns:
       Like `x`. The noise of `forward_pair` may have been shared: only the marginals of x_{t+1} matter.
+
+    Examples:
+      Where x_{t+1} holds no noise, it is A_t x.
+
+      >>> schedule, x, level = t6(), tf.ones([1, 8, 8, 1]), tf.constant([3])
+      >>> x_next = at(schedule.A, level + 1) * x
+      >>> (posterior_mean(schedule, x, x_next, level)[0, 0, 0, 0].numpy() / schedule.A[3]).round(5).item()
+      1.0
     """
     A, S, s, a = schedule.A[:-1], schedule.S, schedule.s[1:], schedule.a[1:]
     return at(A * s**2 / S[1:] ** 2, level) * x + at(a * S[:-1] ** 2 / S[1:] ** 2, level) * x_next

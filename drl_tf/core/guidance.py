@@ -13,6 +13,10 @@ def network_labels(classes):
 
     Returns:
       Like `classes`.
+
+    Examples:
+      >>> network_labels(3)
+      4
     """
     return classes + 1
 
@@ -26,6 +30,10 @@ def guided(labels, guidance=0.0):
 
     Returns:
       Pairs (labels, weight) for the methods of `EnergyModel`; the weights sum to 1.
+
+    Examples:
+      >>> [(labels.numpy().tolist(), weight) for labels, weight in guided(tf.constant([4, 4]), 0.5)]
+      [([4, 4], 1.5), ([0, 0], -0.5)]
     """
     if isinstance(guidance, float) and guidance == 0:
         return ((labels, 1.0),)
@@ -41,5 +49,10 @@ def composed(labels, weights):
 
     Returns:
       As `guided`.
+
+    Examples:
+      >>> terms = composed([tf.constant([4]), tf.constant([9])], [1.0, 1.0])
+      >>> [(labels.numpy().tolist(), weight) for labels, weight in terms]
+      [([4], 1.0), ([9], 1.0), ([0], -1.0)]
     """
     return (*zip(labels, weights, strict=True), (tf.zeros_like(labels[0]), 1 - sum(weights)))

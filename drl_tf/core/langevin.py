@@ -4,7 +4,12 @@ import tensorflow as tf
 
 
 def value_gradient(log_prob, y):
-    """Gradient of log_prob, summed over the batch, at `y`."""
+    """Gradient of log_prob, summed over the batch, at `y`.
+
+    Examples:
+      >>> value_gradient(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).numpy()
+      array([-1., -2.], dtype=float32)
+    """
     with tf.GradientTape() as tape:
         tape.watch(y)
         value = log_prob(y)
@@ -29,6 +34,13 @@ def langevin(log_prob, y, step_size, num_steps, noise):
 
     Returns:
       The state after K steps and the gradient of the last of them, both like `y` (zeros where K = 0).
+
+    Examples:
+      Five steps on a standard normal density, with the noise left out: each multiplies y by 1 - 0.1^2 / 2.
+
+      >>> y, gradient = langevin(lambda y: -(y**2) / 2, tf.ones([2]), 0.1, 5, lambda k: tf.zeros([2]))
+      >>> y.numpy().round(4)
+      array([0.9752, 0.9752], dtype=float32)
     """
 
     def step(k, y, last_gradient):

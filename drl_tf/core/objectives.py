@@ -19,6 +19,12 @@ def contrastive(schedule, f_pos, f_neg, level):
 
     Returns:
       float32 [B].
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> f_pos, f_neg = tf.constant([1.0]), tf.constant([3.0])
+      >>> contrastive(diffusion.t6(), f_pos, f_neg, level=tf.constant([0])).numpy()
+      array([2.], dtype=float32)
     """
     return per_image(schedule.loss_weight, level) * (f_neg - f_pos)
 
@@ -42,6 +48,15 @@ def denoising(schedule, log_density, x, x_next, level):
 
     Returns:
       The loss, float32 [B], and grad F(x_{t+1}, t), like `x`.
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> schedule, level, x = diffusion.t1k(), tf.constant([10]), tf.zeros([1, 8, 8, 1])
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> losses, gradient = denoising(schedule, standard_normal, x, x + 0.1, level)
+      >>> gradient[0, 0, 0].numpy()
+      array([-0.1], dtype=float32)
     """
     gradient = value_gradient(log_density, x_next)
     s, S, A = schedule.s[1:], schedule.S, schedule.A[1:]
@@ -110,6 +125,11 @@ def initializer(start, proposal, y_mean, y_neg, data_share):
 
     Returns:
       float32 [B].
+
+    Examples:
+      >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
+      >>> initializer(start=zeros, proposal=zeros, y_mean=ones, y_neg=2 * ones, data_share=0.5).numpy()
+      array([10.], dtype=float32)
     """
 
     def distance(target, guess):

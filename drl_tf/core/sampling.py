@@ -28,6 +28,13 @@ def conditional(schedule, log_density, x_next, level):
 
     Returns:
       A callable as `log_density`.
+
+    Examples:
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> x_next, level = tf.ones([1, 2, 2, 1]), tf.constant([0])
+      >>> conditional(diffusion.t6(), standard_normal, x_next, level)(x_next).numpy()
+      array([-2.], dtype=float32)
     """
     tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
     return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
@@ -46,6 +53,17 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
+
+    Examples:
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> x_next, level = tf.zeros([2, 4, 4, 1]), tf.constant([0, 3])
+      >>> step_noise = lambda k: noise.normal(noise.fold([0, 0], k), [2, 4, 4, 1])
+      >>> y, gradient = conditional_chain(
+      ...     diffusion.t6(), standard_normal, x_next, x_next, level, 30, step_noise
+      ... )
+      >>> y.shape
+      TensorShape([2, 4, 4, 1])
     """
     if num_steps is None:
         return start, tf.zeros_like(start)
@@ -68,6 +86,14 @@ def normal_approximation(schedule, log_density, x_next, level, noise):
 
     Returns:
       y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
+
+    Examples:
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> schedule, x_next, level = diffusion.t1k(), tf.ones([1, 2, 2, 1]), tf.constant([500])
+      >>> y, gradient = normal_approximation(schedule, standard_normal, x_next, level, tf.zeros([1, 2, 2, 1]))
+      >>> y[0, 0, 0].numpy().round(3), (1 - schedule.s[501] ** 2).round(3).item()
+      (array([0.99], dtype=float32), 0.99)
     """
     gradient = value_gradient(log_density, x_next)
     s = at(schedule.s[1:], level)
@@ -87,6 +113,17 @@ class Sampler:
       noise_scale: multiple of the Langevin noise.
       step_scale: q, by which the noise is multiplied; the drift is by q^2.
       first: index of the first image; image i depends on (seed, first + i) alone.
+
+    Examples:
+      Where the density at every level is standard normal, so are the samples.
+
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> sampler = Sampler(diffusion.t1k(), density_at=lambda level: standard_normal)
+      >>> x_T = noise.normal([0, 1], [64, 4, 4, 1])
+      >>> x_0 = sampler.descend(x_T, tf.constant(999), tf.constant(0), [0, 2])
+      >>> tf.math.reduce_std(x_0).numpy().round(1).item()
+      1.0
     """
 
     schedule: diffusion.Schedule
@@ -107,6 +144,11 @@ class Sampler:
 
         Returns:
           x_t, like `x_next`.
+
+        Examples:
+          >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
+          >>> sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1]).shape
+          TensorShape([2, 8, 8, 1])
         """
 
         def step_noise(k):
@@ -143,6 +185,11 @@ class Sampler:
 
         Returns:
           x_low, like `x`.
+
+        Examples:
+          >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
+          >>> sampler.descend(tf.zeros([2, 8, 8, 1]), tf.constant(3), tf.constant(0), [0, 1]).shape
+          TensorShape([2, 8, 8, 1])
         """
 
         def step(t, x):
@@ -184,6 +231,15 @@ def tweedie(schedule, log_density, x_0):
 
     Returns:
       x, float32 [B, H, W, C].
+
+    Examples:
+      Of white noise all is noise: what is left of the image is A_0 x_0.
+
+      >>> schedule = diffusion.t6()
+      >>> standard_normal = lambda y: -tf.reduce_sum((y / schedule.m[0]) ** 2, [1, 2, 3]) / 2
+      >>> x = tweedie(schedule, standard_normal, tf.ones([1, 2, 2, 1]))
+      >>> x[0, 0, 0].numpy().round(5), schedule.A[0].round(5).item()
+      (array([0.99995], dtype=float32), 0.99995)
     """
     gradient = value_gradient(lambda x: log_density(schedule.m[0] * x), x_0)
     return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]
@@ -199,6 +255,14 @@ def on_walk(trained, walk, density_at):
 
     Returns:
       As `density_at`, for levels of `walk` and its own m.
+
+    Examples:
+      >>> trained = diffusion.t1k()
+      >>> density_at = lambda level: lambda y: -tf.reduce_sum(y**2, [1, 2, 3]) / 2
+      >>> walk = trained.strided(50)
+      >>> sampler = Sampler(walk, on_walk(trained, walk, density_at))
+      >>> sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1]).shape
+      TensorShape([2, 8, 8, 1])
     """
 
     def density(level):
@@ -221,6 +285,11 @@ def progressive(descend, x, num_levels, after_part=lambda share: None):
     Returns:
       States from x_T to x_0, tensors like `x`: all T + 1, or nine of them where there are more than 32
       levels.
+
+    Examples:
+      >>> states = progressive(lambda x, high, low: x / 2, tf.ones([1, 2, 2, 1]), num_levels=6)
+      >>> len(states), states[-1][0, 0, 0, 0].numpy().item()
+      (7, 0.015625)
     """
     bounds = np.linspace(num_levels, 0, min(num_levels, _MOST_PARTS) + 1).round().astype(int).tolist()
     stride, states = 1 if num_levels <= _MOST_PARTS else _MOST_PARTS // (_MOST_STATES - 1), [x]

