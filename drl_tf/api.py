@@ -13,17 +13,16 @@ import tensorflow as tf
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
-from drl_tf.config.options import GUIDANCE_BOUNDS
-from drl_tf.core import noise
 from drl_tf.core.diffusion import at
-from drl_tf.core.guidance import guided, network_labels
+from drl_tf.core.guidance import network_labels
 from drl_tf.core.models import build_model
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
+from drl_tf.runs.heights import Heights
+from drl_tf.runs.inputs import Inputs, finite
 from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
-_LARGEST_VALUE = 1.001
 _MOST_IMAGES = 2**30
 
 
@@ -54,11 +53,14 @@ class Model:
     """
 
     def __init__(self, model, step, beginning=provenance.BEGINNING):
-        self.model, self.step, self._beginning = model, step, beginning
+        self.model = model
+        self.step = step
+        self._beginning = beginning
         options = dict(autograph=False, reduce_retracing=True)
         self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), **options)
         self._function_of = functools.cache(lambda function: tf.function(function.python_function, **options))
         self._fitting = Fitting(model)
+        self._inputs = Inputs(model.config)
 
     @property
     def config(self):
@@ -101,19 +103,20 @@ class Model:
           (2, 16, 16, 1)
         """
         n = arguments.number('num_samples', num_samples, 1, _MOST_IMAGES)
-        seed = arguments.number('seed', seed, 0)
+        seed = self._inputs.seed(seed)
         size = min(n, self.config.sampling.sample_batch_size)
         first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
         if labels is None and self.num_classes:
             labels = np.arange(first, first + n) % self.num_classes
         guidance = self.config.sampling.guidance if guidance is None else guidance
-        labels, drawn = self._labels(labels, n), []
+        labels = self._inputs.labels(labels, n)
+        drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
-            terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
-            states = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)
+            terms, begin = self._inputs.terms(part, size, guidance), tf.constant(first + start)
+            states = self.model.sample(tf.constant(size), seed, begin, terms=terms, run=self._run)
             drawn.append(states[-1].numpy()[: n - start])
-        return pictures.kept(_finite(np.concatenate(drawn)))
+        return pictures.kept(finite(np.concatenate(drawn)))
 
     def energy(self, images, level=0, labels=None, guidance=0.0):
         """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.
@@ -133,67 +136,46 @@ class Model:
           >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
           (2,)
         """
-        x = self._clean(images)
-        level, schedule = self._level(level, len(x)), self.model.schedule
+        x = self._inputs.clean(images)
+        level, schedule = self._inputs.level(level, len(x)), self.model.schedule
         y = at(schedule.m * schedule.A[:-1], level) * x
         return self._in_parts(
             lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
         )
 
     def log_prob(self, images, level=0, labels=None):
-        """log p(A_t x) in nats of clean images x, by energies whose heights are known.
+        """log p(A_t x) in nats of clean images x, by energies whose heights are known: one forward pass.
 
-        It is one forward pass. An image at the mode, such as a black one for digits, may be denser than any
-        real image: to tell whether an image is one of the data, see `typicality`.
+        A black image may be denser than any digit: whether an image is one of the data, `typicality` tells.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
-          level: noise level of all images, or of each ([n]), from 0 to T - 1.
+          images, level: as in `energy`.
           labels: as in `sample`; None is no class.
 
         Returns:
           float32 [n].
 
         Raises:
-          UserError: the heights are not known, or an argument is of another shape or out of its range.
-
-        Example:
-          drl_tf.load('digits').log_prob(images)
+          UserError: the heights are not known, or as for `energy`.
         """
-        log_z = np.float32(self._heights()['log_z'])
-        x = self._clean(images)
-        level = self._level(level, len(x))
-        D = np.prod(self.image_shape)
-        log_m = np.float32(D * np.log(self.model.schedule.m))
-        return -self.energy(images, level, labels) + log_m[level] - log_z[level]
+        heights = Heights.known(self._beginning['heights'])
+        energies = self.energy(images, level, labels)
+        level = self._inputs.level(level, len(energies))
+        return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images):
-        """How far the log density of an image is from those of training images, in their deviations.
+        """How far the log densities of images are from those of training images, in their deviations.
 
-        Both too low and too high count: noise is too unlikely, an empty image too likely.
+        Both sides count: noise is too unlikely, an empty image too likely.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
+          images: as in `energy`.
 
         Returns:
           |log p(A_0 x) - mean| / deviation, float32 [n]: about 1 for real images, more for others.
-
-        Raises:
-          UserError: as for `log_prob`.
-
-        Example:
-          unusual = drl_tf.load('digits').typicality(images) > 3
         """
-        heights = self._heights()
-        return np.abs(self.log_prob(images) - heights['typical_mean']) / heights['typical_std']
-
-    def _heights(self):
-        heights = self._beginning['heights']
-        if heights is None:
-            raise UserError(
-                'the heights of the energies are not known: run --mode=likelihood --method=direct'
-            )
-        return heights
+        heights = Heights.known(self._beginning['heights'])
+        return np.abs(self.log_prob(images) - heights.typical_mean) / heights.typical_std
 
     def denoise(self, images, level=0, seed=0, labels=None, guidance=0.0):
         """Draws x_t given x_{t+1}, by K Langevin steps.
@@ -214,15 +196,15 @@ class Model:
           >>> drl_tf.load('digits').denoise(np.zeros([2, 16, 16, 1])).dtype
           dtype('float32')
         """
-        x_next = self._images(images)
-        level = self._level(level, len(x_next))
-        seed = arguments.number('seed', seed, 0)
+        x_next = self._inputs.images(images)
+        level = self._inputs.level(level, len(x_next))
+        seed = self._inputs.seed(seed)
 
         def answer(rows, terms):
             x, first = tf.constant(x_next[rows]), tf.constant(rows.start)
-            return self._run(self.model.denoise, (x, level[rows], _seed(seed), first, 'ema', terms))
+            return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms))
 
-        return _finite(self._in_parts(answer, len(x_next), labels, guidance))
+        return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
     def fit(
         self, images, labels=None, epochs=1, batch_size=None, learning_rate=None, verbose='auto', callbacks=()
@@ -250,10 +232,10 @@ class Model:
           >>> model.step
           5302
         """
-        x = self._clean(images)
+        x = self._inputs.clean(images)
         if self.num_classes and labels is None:
             raise UserError('labels must be given: the model has classes (-1 is no class)')
-        labels = self._labels(labels, len(x))
+        labels = self._inputs.labels(labels, len(x))
         batch_size = self._fitting.batch_size(batch_size, len(x))
         epochs = arguments.number('epochs', epochs, 1)
         learning_rate = self._fitting.learning_rate(learning_rate)
@@ -308,54 +290,11 @@ class Model:
 
     def _in_parts(self, answer, count, labels, guidance):
         """The answers to slices of rows and their terms, as one array."""
-        labels, size = self._labels(labels, count), self.config.sampling.sample_batch_size
-        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
-        return np.concatenate([
-            answer(rows, self._terms(None if labels is None else labels[rows],
-            rows.stop - rows.start, guidance)) for rows in parts
-        ])  # fmt: skip
-
-    def _terms(self, labels, count, guidance):
-        """What is summed for classes from 0, int32 [n], or None."""
-        guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
-        if not self.num_classes:
-            if guidance:
-                raise UserError(f'guidance={guidance}: the model has no classes')
-            return guided(None)
-        labels = np.full(count, -1, np.int32) if labels is None else labels
-        return guided(tf.constant(network_labels(labels)), guidance)
-
-    def _labels(self, labels, count):
-        """Classes of images, int32 [count] from 0, or None."""
-        if labels is None:
-            return None
-        if not self.num_classes:
-            raise UserError('labels: the model has no classes')
-        return arguments.each('labels', labels, count, -1, self.num_classes - 1)
-
-    def _level(self, level, count):
-        return tf.constant(arguments.each('level', level, count, 0, self.num_levels - 1))
-
-    def _images(self, images):
-        """Images as float32 [n, H, W, C], once they are found right."""
-        return arguments.images('images', images, self.image_shape)
-
-    def _clean(self, images):
-        """As `_images`, of images that carry no noise; points may be anywhere."""
-        x = self._images(images)
-        if not self.config.planar and np.abs(x).max() > _LARGEST_VALUE:
-            reach = f'{np.abs(x).max():.4g}'
-            raise UserError(
-                f'images reach {reach}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8'
-            )
-        return x
-
-
-def _seed(seed):
-    return tf.constant(noise.root(seed, noise.SAMPLING))
-
-
-def _finite(images):
-    if not np.isfinite(images).all():
-        raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
-    return images
+        labels = self._inputs.labels(labels, count)
+        size = self.config.sampling.sample_batch_size
+        answers = []
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            part = None if labels is None else labels[rows]
+            answers.append(answer(rows, self._inputs.terms(part, rows.stop - start, guidance)))
+        return np.concatenate(answers)

@@ -66,7 +66,9 @@ class Diffusion:
         choices=('t6', 't1k', 'cdrl', 'preconditioned'),
     )
     schedule: str = option(
-        't6', 'Noise levels: t6, t1k, or the cosine log-SNR of cdrl.', choices=('t6', 't1k', 'cosine')
+        't6',
+        'Noise levels: t6, t1k, the cosine log-SNR of cdrl, or those of Karras et al. (karras).',
+        choices=('t6', 't1k', 'cosine', 'karras'),
     )
     num_levels: int = option(6, 'Noise levels, each with its energy (T).', low=1, high=999)
     b2: float = option(

@@ -183,7 +183,32 @@ def t1k(num_levels=999, b2=2e-4):
     return _from_signal(A, b2, kept.astype(float), conditional_top=True)
 
 
-SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine}
+def karras(num_levels=6, b2=4e-4, smallest=0.0074, largest=12.8, rho=5.0):
+    """The noise levels of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
+
+    Few steps then go where images take shape; the ends are those of `cosine`.
+
+    Args:
+      num_levels: T.
+      b2: see `Schedule`.
+      smallest: sigma = S / A of x_0.
+      largest: sigma of x_T.
+      rho: from 1 on; the larger, the more of the levels have little noise.
+
+    Returns:
+      A `Schedule` whose top level is marginal; the networks are told as in `cosine`.
+
+    Examples:
+      >>> schedule = karras()
+      >>> (schedule.S / schedule.A)[[0, 3, 6]].round(4).tolist()
+      [0.0074, 1.1039, 12.8]
+    """
+    low, high = smallest ** (1 / rho), largest ** (1 / rho)
+    sigma = (low + (high - low) * np.linspace(0, 1, num_levels + 1)) ** rho
+    return _from_signal((1 + sigma**2) ** -0.5, b2, 1000 * np.arctan(sigma) / (np.pi / 2))
+
+
+SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}
 
 
 def _from_signal(A, b2, time, conditional_top=False):

@@ -80,6 +80,11 @@ def score_matching(score, noise, angle, std):
 
     Returns:
       float32 [B].
+
+    Examples:
+      >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
+      >>> score_matching(zeros, ones, angle=tf.constant([np.pi / 4]), std=1.0).numpy().round(3)
+      array([2.], dtype=float32)
     """
     weight = 1 + (tf.tan(angle) / std) ** 2
     S = tf.sin(angle)[:, None, None, None]
@@ -100,6 +105,12 @@ def time_score(slope, x_clean, noise, angle, std):
     Returns:
       (slope - target)^2 / (2 D (A / S)^2 + D d^2), float32 [B]: the variances of the two terms of the target
       where noise is low and where it is high, so that no level outweighs the others.
+
+    Examples:
+      >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
+      >>> angle = tf.constant([np.pi / 4])
+      >>> time_score(tf.constant([2.0]), zeros, ones, angle, std=1.0).numpy().round(3)
+      array([0.333], dtype=float32)
     """
     D = noise.shape[1:].num_elements()
     cotangent = 1 / tf.tan(angle)

@@ -215,6 +215,12 @@ def posterior_proposal(schedule, score, x_next, level, noise):
 
     Returns:
       y_t and its mean, like `x_next`.
+
+    Examples:
+      >>> schedule, x_next, level = diffusion.karras(), tf.ones([1, 2, 2, 1]), tf.constant([2])
+      >>> y, mean = posterior_proposal(schedule, -x_next, x_next, level, tf.zeros([1, 2, 2, 1]))
+      >>> bool(tf.reduce_all(y == mean)), y.shape
+      (True, TensorShape([1, 2, 2, 1]))
     """
     x = (x_next + at(schedule.S**2, level + 1) * score) / at(schedule.A, level + 1)
     mean = at(schedule.m, level) * diffusion.posterior_mean(schedule, x, x_next, level)

@@ -16,6 +16,7 @@ from drl_tf.data import pipeline
 from drl_tf.experiments import held_out
 from drl_tf.experiments.heights import Heights
 from drl_tf.runs import checkpoint, pictures, samples
+from drl_tf.runs.heights import Heights as KnownHeights
 
 _HEIGHTS = 1
 _IMAGES = 1000  # For the constants; also how many training images are weighed beside the test split.
@@ -55,7 +56,7 @@ def likelihood(config, workdir, weights='ema', step=None):
     result = {
         **settings,
         'heights': {name: dataclasses.asdict(estimate) for name, estimate in found.items()},
-        'summary': _summary(model, config, weights, images, found['bennett']),
+        'summary': _summary(model, config, weights, images, found),
         **bits,
     }
     result = json.loads(json.dumps(result, default=list))
@@ -73,9 +74,10 @@ def _heights(model, config, weights, images):
         return measured.measure(images, lambda: bar.update(1))
 
 
-def _summary(model, config, weights, images, estimate):
+def _summary(model, config, weights, images, found):
     """What `Model.log_prob` and `Model.typicality` need: log Z of each noise, and the mean and deviation of
     log p(A_0 x) of training images."""
+    estimate = found['bennett']
     angle = np.float32(model.schedule.angle[0])
     size = config.sampling.sample_batch_size
     parts = [
@@ -83,12 +85,14 @@ def _summary(model, config, weights, images, estimate):
         for part in (images[first : first + size] for first in range(0, len(images), size))
     ]
     log_prob = np.concatenate(parts).astype(np.float64) - estimate.log_z[0]
-    return {
-        'log_z': estimate.log_z,
-        'log_z_error': estimate.error,
-        'typical_mean': float(log_prob.mean()),
-        'typical_std': float(log_prob.std()),
-    }
+    heights = KnownHeights(
+        log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
+        log_z=list(estimate.log_z),
+        log_z_error=list(estimate.error),
+        typical_mean=float(log_prob.mean()),
+        typical_std=float(log_prob.std()),
+    )
+    return dataclasses.asdict(heights)
 
 
 def _bits(model, config, weights, split, found):

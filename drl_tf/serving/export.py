@@ -135,9 +135,9 @@ def _log_z(history: Mapping[str, Any]) -> list[float] | None:
     They are integration along the levels and Bennett's ratio, annealing from both sides, or for points
     quadrature and annealing.
     """
-    direct = history['direct']
-    if direct:
-        return sorted(estimate['log_z'][0] for estimate in direct['heights'].values())
+    heights = history['heights']
+    if heights:
+        return heights['log_z_0']
     likelihood = history['likelihood']
     density = history['density']
     if density:
