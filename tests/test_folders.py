@@ -21,7 +21,7 @@ FLOORS = [
 ]
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 # Folders whose public functions, methods and dataclass fields all have type hints.
-TYPED = ('base', 'cli', 'distributed', 'data', 'tools', 'planning')
+TYPED = ('base', 'cli', 'config', 'core', 'distributed', 'data', 'tools', 'planning')
 
 
 def modules():
