@@ -123,8 +123,7 @@ def _check_resolutions(config: Config) -> None:
         halvings = len(mult) - 1
         if size % 2**halvings:
             raise UserError(
-                f'--image_size={size} must be a multiple of 2^{halvings}: --{name} halves the image {halvings} '
-                'times'
+                f'--image_size={size} must be a multiple of 2^{halvings}: --{name} halves it {halvings} times'
             )
     if size % 2 and not config.planar:
         raise UserError(f'--image_size={size} must be even')
