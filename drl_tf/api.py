@@ -6,27 +6,32 @@ Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points o
 
 import dataclasses
 import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
-from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import network_labels
+from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.core.models import build_model
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
-from drl_tf.runs.heights import Heights
-from drl_tf.runs.inputs import Inputs, finite
+from drl_tf.runs.inputs import finite
+from drl_tf.runs.scoring import Scoring
 from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
 _MOST_IMAGES = 2**30
 
 
-def load(model, precision='float32'):
+def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
     """The same as `drl_tf.load`."""
     path = arguments.path('model', model, 'a path, or the name of a model')
     with arguments.named(workdir='model'):
@@ -39,7 +44,7 @@ def load(model, precision='float32'):
         return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
 
-class Model:
+class Model(Scoring):
     """A trained model: averaged weights are what it samples and scores with.
 
     Args:
@@ -52,37 +57,25 @@ class Model:
       step: how many steps it was trained, an int.
     """
 
-    def __init__(self, model, step, beginning=provenance.BEGINNING):
-        self.model = model
+    def __init__(
+        self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any] = provenance.BEGINNING
+    ):
+        super().__init__(model, beginning['heights'])
         self.step = step
         self._beginning = beginning
-        options = dict(autograph=False, reduce_retracing=True)
-        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), **options)
-        self._function_of = functools.cache(lambda function: tf.function(function.python_function, **options))
+        self._function_of = functools.cache(
+            lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
+        )
         self._fitting = Fitting(model)
-        self._inputs = Inputs(model.config)
 
-    @property
-    def config(self):
-        """The `Config` of the run."""
-        return self.model.config
-
-    @property
-    def image_shape(self):
-        """(H, W, C)."""
-        return self.config.image_shape
-
-    @property
-    def num_classes(self):
-        """How many classes the model knows; 0 for none."""
-        return self.config.data.num_classes
-
-    @property
-    def num_levels(self):
-        """T, the number of noise levels."""
-        return self.config.diffusion.num_levels
-
-    def sample(self, num_samples=16, seed=0, labels=None, guidance=None, first=0):
+    def sample(
+        self,
+        num_samples: int = 16,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float | None = None,
+        first: int = 0,
+    ) -> np.ndarray:
         """Draws images.
 
         Args:
@@ -118,66 +111,14 @@ class Model:
             drawn.append(states[-1].numpy()[: n - start])
         return pictures.kept(finite(np.concatenate(drawn)))
 
-    def energy(self, images, level=0, labels=None, guidance=0.0):
-        """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.
-
-        Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
-          level: t of all images, or of each ([n]), from 0 to T - 1.
-          labels, guidance: as in `sample`; labels=None is no class.
-
-        Returns:
-          float32 [n], in nats.
-
-        Raises:
-          UserError: an argument is of another shape or out of its range.
-
-        Examples:
-          >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
-          (2,)
-        """
-        x = self._inputs.clean(images)
-        level, schedule = self._inputs.level(level, len(x)), self.model.schedule
-        y = at(schedule.m * schedule.A[:-1], level) * x
-        return self._in_parts(
-            lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
-        )
-
-    def log_prob(self, images, level=0, labels=None):
-        """log p(A_t x) in nats of clean images x, by energies whose heights are known: one forward pass.
-
-        A black image may be denser than any digit: whether an image is one of the data, `typicality` tells.
-
-        Args:
-          images, level: as in `energy`.
-          labels: as in `sample`; None is no class.
-
-        Returns:
-          float32 [n].
-
-        Raises:
-          UserError: the heights are not known, or as for `energy`.
-        """
-        heights = Heights.known(self._beginning['heights'])
-        energies = self.energy(images, level, labels)
-        level = self._inputs.level(level, len(energies))
-        return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
-
-    def typicality(self, images):
-        """How far the log densities of images are from those of training images, in their deviations.
-
-        Both sides count: noise is too unlikely, an empty image too likely.
-
-        Args:
-          images: as in `energy`.
-
-        Returns:
-          |log p(A_0 x) - mean| / deviation, float32 [n]: about 1 for real images, more for others.
-        """
-        heights = Heights.known(self._beginning['heights'])
-        return np.abs(self.log_prob(images) - heights.typical_mean) / heights.typical_std
-
-    def denoise(self, images, level=0, seed=0, labels=None, guidance=0.0):
+    def denoise(
+        self,
+        images: ArrayLike,
+        level: ArrayLike = 0,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
         """Draws x_t given x_{t+1}, by K Langevin steps.
 
         Args:
@@ -207,8 +148,15 @@ class Model:
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
     def fit(
-        self, images, labels=None, epochs=1, batch_size=None, learning_rate=None, verbose='auto', callbacks=()
-    ):
+        self,
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        verbose: str | int = 'auto',
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> keras.callbacks.History:
         """Goes on training, on images of your own; the averages follow.
 
         Args:
@@ -250,11 +198,12 @@ class Model:
             self._beginning = {
                 **self._beginning,
                 'fitted_steps': self._beginning['fitted_steps'] + taken,
-                'heights': None if taken else self._beginning['heights'],
+                'heights': None if taken else self._heights,
             }
+            self._heights = self._beginning['heights']
             self.model.ema_network.converge_u()
 
-    def export(self, directory, max_samples=None):
+    def export(self, directory: str | os.PathLike, max_samples: int | None = None) -> str:
         """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `drl_tf.load`.
 
         Args:
@@ -287,14 +236,3 @@ class Model:
     def _run(self, function, inputs):
         """Calls a function of the model as one that takes any number of images."""
         return self._function_of(function)(*inputs)
-
-    def _in_parts(self, answer, count, labels, guidance):
-        """The answers to slices of rows and their terms, as one array."""
-        labels = self._inputs.labels(labels, count)
-        size = self.config.sampling.sample_batch_size
-        answers = []
-        for start in range(0, count, size):
-            rows = slice(start, min(start + size, count))
-            part = None if labels is None else labels[rows]
-            answers.append(answer(rows, self._inputs.terms(part, rows.stop - start, guidance)))
-        return np.concatenate(answers)

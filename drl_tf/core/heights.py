@@ -1,8 +1,8 @@
-"""Constants that turn energies into normalised log densities, from samples of the data at many noise levels.
+"""Estimates log Z, which turns energies into normalised log densities, from noisy data at many noise levels.
 
-F(x; level) = log p(x; level) + log Z(level). Score matching teaches the slopes of F in x and leaves log Z
-open. Two estimates find it from noisy data, which are samples of p: thermodynamic integration of d log Z =
-E_p[dF] along the levels, and Bennett's acceptance ratio between neighbouring levels.
+F(x; level) = log p(x; level) + log Z(level). Score matching fits the gradient of F in x, which leaves log Z
+undetermined. Noisy data are samples of p, and give two estimates: thermodynamic integration of d log Z =
+E_p[dF] over the levels, and Bennett's acceptance ratio (1976) between neighbouring levels.
 """
 
 import dataclasses
@@ -15,26 +15,26 @@ _BISECTIONS = 60
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Estimate:
-    """log Z at each noise level of a grid, against that of the top one.
+    """log Z at each noise level of a grid, relative to the top level.
 
     Attributes:
-      log_z: nats, float64 [N], 0 at the end.
-      error: standard error of each, float64 [N].
+      log_z: in nats, float64 [N]; the last one is 0.
+      error: standard errors, float64 [N].
     """
 
     log_z: np.ndarray
     error: np.ndarray
 
 
-def grid(angles, spacing):
-    """Noise levels between given ones, evenly spaced in log-SNR = -2 log tan(angle).
+def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
 
     Args:
-      angles: noise levels, rising, float64 [T + 1].
-      spacing: largest step of the log-SNR.
+      angles: noise levels, ascending, float64 [T + 1].
+      spacing: largest step in log-SNR.
 
     Returns:
-      The angles of the grid, float64 [N], and where in it the given ones are, int [T + 1].
+      The angles of the grid, float64 [N], and the indices of the given levels in it, int [T + 1].
     """
     log_snr = -2 * np.log(np.tan(angles))
     counts = np.maximum(1, np.ceil(-np.diff(log_snr) / spacing).astype(int))
@@ -46,15 +46,15 @@ def grid(angles, spacing):
     return np.arctan(np.exp(-every / 2)), np.append(0, np.cumsum(counts))
 
 
-def integrated(angles, slopes):
-    """Thermodynamic integration, by the trapezoid rule in log-SNR.
+def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
+    """Thermodynamic integration by the trapezoid rule in log-SNR.
 
     Args:
       angles: the grid, float64 [N].
-      slopes: dF / d angle of noisy data at each level, float64 [N, n].
+      slopes: dF / d angle of n noisy images at each level, float64 [N, n].
 
     Returns:
-      An `Estimate`.
+      log Z and its standard errors over the images.
     """
     log_snr = -2 * np.log(np.tan(angles))
     slopes = slopes * (np.sin(angles) * np.cos(angles) / 2)[:, None]  # d angle = -sin cos / 2 d log-SNR.
@@ -64,8 +64,8 @@ def integrated(angles, slopes):
     return Estimate(sums.mean(axis=1), sums.std(axis=1) / np.sqrt(slopes.shape[1]))
 
 
-def bennett(forward, reverse):
-    """Bennett's acceptance ratio (1976): log Z_1 - log Z_0 of two densities exp F_i / Z_i.
+def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
+    """Bennett's acceptance ratio (1976): log Z_1 - log Z_0 of two densities exp(F_i) / Z_i.
 
     Args:
       forward: F_1(x) - F_0(x) of n samples of p_0, float64 [n].
@@ -73,8 +73,12 @@ def bennett(forward, reverse):
 
     Returns:
       The difference in nats.
-    """
 
+    Example:
+      x = np.random.default_rng(0).normal(size=1000)  # Of exp(-x^2 / 2).
+      y = x / 2  # Of exp(-2 y^2).
+      bennett(-1.5 * x**2, 1.5 * y**2)  # About -log 2.
+    """
     low = -1 - max(np.abs(forward).max(), np.abs(reverse).max())
     high = -low
     for _ in range(_BISECTIONS):
@@ -86,18 +90,19 @@ def bennett(forward, reverse):
     return (low + high) / 2
 
 
-def bridged(forward, reverse):
-    """`bennett` between all neighbours of a grid.
+def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
+    """Sums `bennett` between neighbouring levels of a grid.
 
     Args:
-      forward: F at the next level minus F, of noisy data of each level but the last, float64 [N - 1, n].
-      reverse: F at the level before minus F, of each but the first, float64 [N - 1, n].
+      forward: F at the next level minus F, of noisy data of each level except the last, float64 [N - 1, n].
+      reverse: F at the previous level minus F, of each level except the first, float64 [N - 1, n].
 
     Returns:
-      An `Estimate`; its errors are the spread over ten parts of the images, which all levels share.
+      log Z, and its standard errors from the spread over ten parts of the images. All levels use the same
+      images.
     """
 
-    def log_z(images):
+    def log_z(images: slice | np.ndarray) -> np.ndarray:
         rises = [bennett(up[images], down[images]) for up, down in zip(forward, reverse, strict=True)]
         return np.append(-np.cumsum(rises[::-1])[::-1], 0.0)
 
@@ -105,5 +110,5 @@ def bridged(forward, reverse):
     return Estimate(log_z(slice(None)), parts.std(axis=0, ddof=1) / np.sqrt(_PARTS))
 
 
-def _sigmoid(x):
+def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(x / 2))

@@ -1,20 +1,26 @@
-"""The model of a configuration."""
+"""Builds the model of a configuration."""
+
+from typing import Any
 
 from drl_tf.core.cooperative import CooperativeRecoveryLikelihood
 from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.core.score_matching import ScoreMatching
 
 
-def build_model(config, attempt=0):
-    """The model that a configuration describes, untrained.
+def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
+    """Builds the untrained model of a configuration.
 
     Args:
-      config: as for `EnergyModel`.
+      config: a `config.Config`.
       attempt: as for `RecoveryLikelihood`.
 
     Returns:
-      A `RecoveryLikelihood`: cooperative where it has an initializer, a `ScoreMatching` where its energies
-      are preconditioned.
+      A `CooperativeRecoveryLikelihood` if the configuration has an initializer, a `ScoreMatching` if its
+      energies are preconditioned, else a `RecoveryLikelihood`.
+
+    Example:
+      model = build_model(config)
+      states = model.sample(16, [0, 1])
     """
     if config.diffusion.initializer:
         return CooperativeRecoveryLikelihood(config, attempt)

@@ -1,34 +1,43 @@
-"""Score matching of preconditioned energies at all noise levels."""
+"""Trains preconditioned energies by score matching at all noise levels."""
 
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import noise, objectives, preconditioning
+from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import per_image
 from drl_tf.core.level_mean import rms
 from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.noise import Dropout, Seed
+from drl_tf.core.updates import LossesAndGradients
 
 
 class ScoreMatching(RecoveryLikelihood):
-    """A `RecoveryLikelihood` whose energies are log densities and learn by denoising score matching.
+    """A `RecoveryLikelihood` whose energies are log densities, trained by denoising score matching.
 
-    All T + 1 noises have an energy, that of x_T too. With `time_score` the energies learn their heights as
-    well.
+    All T + 1 noises have an energy, x_T included. The option `time_score` adds a loss on the derivative of
+    log p in the noise level (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310).
+
+    Args:
+      config: as for `EnergyModel`; its energies are preconditioned.
+      attempt: as for `RecoveryLikelihood`.
     """
 
     @property
-    def num_noises(self):
-        """T + 1."""
+    def num_noises(self) -> int:
+        """T + 1: training reports on x_T too."""
         return self.schedule.num_levels + 1
 
-    def noted(self):
-        return ('loss', 'gradient_norm', *(['time_score'] if self.config.training.time_score else []))
+    def noted(self) -> tuple[str, ...]:
+        """Names what training reports of each noise level."""
+        names = ('loss', 'gradient_norm')
+        return (*names, 'time_score') if self.config.training.time_score else names
 
-    def draw_levels(self, seed):
-        """Noise levels of the images of the global batch, stratified: the T + 1 of the walk, or any.
+    def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws stratified noise levels for the global batch: the T + 1 of the schedule, or any between.
 
         Returns:
-          The nearest noise of the walk, int32 [B], and the angle, float32 [B].
+          The nearest noise of the schedule, int32 [B], and the angle, float32 [B].
         """
         options = self.config.training
         angles = self.schedule.angle
@@ -40,11 +49,13 @@ class ScoreMatching(RecoveryLikelihood):
         between = np.float32((angles[1:] + angles[:-1]) / 2)
         return tf.searchsorted(between, angle), angle
 
-    def losses_and_gradients(self, batch):
-        """The losses of a `Batch` and their gradients; see `RecoveryLikelihood`."""
+    def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
+        """Returns the losses of a batch and their gradients; see `RecoveryLikelihood`."""
         options = self.config.training
         eps = batch.noise(noise.FORWARD, 0)
-        A, S = (f(batch.angle)[:, None, None, None] for f in (tf.cos, tf.sin))
+        angle = tf.reshape(batch.angle, [-1, 1, 1, 1])
+        A = tf.cos(angle)
+        S = tf.sin(angle)
         x = A * batch.images + S * eps
         dropout = self.dropout_of(batch.seed, batch.first)
         with tf.GradientTape() as tape:
@@ -60,9 +71,15 @@ class ScoreMatching(RecoveryLikelihood):
         self.note(batch.level, *noted)
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
 
-    def _derivatives(self, x, angle, labels, dropout):
-        """Of log p(x): grad in x, like `x`, and the derivative in the angle, float32 [B]; None where no loss
-        asks for it."""
+    def _derivatives(
+        self, x: tf.Tensor, angle: tf.Tensor, labels: tf.Tensor | None, dropout: Dropout | None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Differentiates log p(x).
+
+        Returns:
+          The gradient in x, like `x`, and the derivative in the angle, float32 [B], or None without a
+          `time_score` loss.
+        """
         with tf.GradientTape() as tape:
             tape.watch((x, angle))
             prepared = self.network.prepare(preconditioning.time_of(angle), labels)
@@ -71,8 +88,8 @@ class ScoreMatching(RecoveryLikelihood):
             return tape.gradient(log_prob, (x, angle))
         return tape.gradient(log_prob, x), None
 
-    def _weight_of_heights(self):
-        """0 while the slopes are learnt, then that of the configuration."""
+    def _weight_of_heights(self) -> tf.Tensor:
+        """Returns the weight of the time score loss, float32 []: 0 in the first `heights_after` steps."""
         options = self.config.training
         begun = self.optimizer.iterations.value >= options.heights_after
         return tf.where(begun, options.time_score, 0.0)

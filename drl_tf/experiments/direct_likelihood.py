@@ -76,15 +76,17 @@ def _heights(model, config, weights, images):
 
 def _summary(model, config, weights, images, found):
     """What `Model.log_prob` and `Model.typicality` need: log Z of each noise, and the mean and deviation of
-    log p(A_0 x) of training images."""
+    log p of training images at the scoring level."""
     estimate = found['bennett']
-    angle = np.float32(model.schedule.angle[0])
+    level = model.scoring_level
+    A = np.float32(model.schedule.A[level])
+    angle = np.float32(model.schedule.angle[level])
     size = config.sampling.sample_batch_size
     parts = [
-        model.log_prob_at(tf.fill([len(part)], angle), weights)(model.schedule.A[0].astype('float32') * part)
+        model.log_prob_at(tf.fill([len(part)], angle), weights)(A * part)
         for part in (images[first : first + size] for first in range(0, len(images), size))
     ]
-    log_prob = np.concatenate(parts).astype(np.float64) - estimate.log_z[0]
+    log_prob = np.concatenate(parts).astype(np.float64) - estimate.log_z[level]
     heights = KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
         log_z=list(estimate.log_z),

@@ -23,7 +23,7 @@ class Heights:
       log_z_0: two estimates of log Z of x_0, in order.
       log_z: log Z of each noise level by Bennett's ratio, [T + 1] in nats.
       log_z_error: their standard errors.
-      typical_mean: mean of log p(A_0 x) over training images x.
+      typical_mean: mean of log p over training images without noise, at the scoring level.
       typical_std: its standard deviation.
     """
 

@@ -11,7 +11,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core import noise
-from drl_tf.core.guidance import guided, network_labels
+from drl_tf.core.guidance import Terms, guided, network_labels
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -31,7 +31,7 @@ class Inputs:
     def __init__(self, config: Config):
         self.config = config
 
-    def terms(self, labels: np.ndarray | None, count: int, guidance: float) -> tuple:
+    def terms(self, labels: np.ndarray | None, count: int, guidance: float) -> Terms:
         """Guidance terms for classes from 0, int32 [count], or None."""
         guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.config.data.num_classes:
@@ -53,8 +53,9 @@ class Inputs:
         """The seed of samples, int32 [2]."""
         return tf.constant(noise.root(arguments.number('seed', seed, 0), noise.SAMPLING))
 
-    def level(self, level: Any, count: int) -> np.ndarray:
+    def level(self, level: Any, count: int, default: int = 0) -> np.ndarray:
         """Noise levels of images, int32 [count]."""
+        level = default if level is None else level
         return arguments.each('level', level, count, 0, self.config.diffusion.num_levels - 1)
 
     def images(self, images: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from helpers.small_models import CLASSES
 from helpers.small_models import COOPERATIVE as OPTIONS
 
-from drl_tf.core import diffusion, noise, objectives, sampling
+from drl_tf.core import denoising, diffusion, noise, objectives, sampling
 from drl_tf.core.batch import Batch
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
 from drl_tf.core.langevin import value_gradient
@@ -158,7 +158,7 @@ def test_tweedie_is_exact_on_a_gaussian():
         return -tf.reduce_sum((y / m - A * mean) ** 2, axis=[1, 2, 3]) / (2 * marginal)
 
     expected = mean + A * variance * (y() - A * mean) / marginal
-    np.testing.assert_allclose(sampling.tweedie(schedule, log_density, y()), expected, atol=1e-5)
+    np.testing.assert_allclose(denoising.tweedie(schedule, log_density, y()), expected, atol=1e-5)
 
 
 def test_final_denoise_is_the_last_step():

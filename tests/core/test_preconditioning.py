@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from helpers.small_models import PRECONDITIONED
 
-from drl_tf.core import diffusion, noise, objectives, sampling
+from drl_tf.core import denoising, diffusion, noise, objectives
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.langevin import value_gradient
 
@@ -93,7 +93,7 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
     )
     variance = SCHEDULE.A[level + 1] ** 2 * STD**2 + SCHEDULE.S[level + 1] ** 2
     eps = np.float32(rng.normal(size=clean.shape))
-    y, mean = sampling.posterior_proposal(SCHEDULE, -x_next / variance, x_next, tf.fill([count], level), eps)
+    y, mean = denoising.posterior_proposal(SCHEDULE, -x_next / variance, x_next, tf.fill([count], level), eps)
     y_t = SCHEDULE.m[level] * x_t.numpy().ravel()
     slope, intercept = np.polyfit(x_next.numpy().ravel(), y_t, 1)
     np.testing.assert_allclose(mean.numpy().ravel(), slope * x_next.numpy().ravel() + intercept, atol=0.05)
