@@ -1,10 +1,14 @@
 """Bits per dimension without annealing, by energies that are normalised (`--mode=likelihood
 --method=direct`)."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +22,14 @@ from drl_tf.experiments.heights import Heights
 from drl_tf.runs import checkpoint, pictures, samples
 from drl_tf.runs.heights import Heights as KnownHeights
 
-_HEIGHTS = 1
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+_HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
 _IMAGES = 1000  # For the constants; also how many training images are weighed beside the test split.
 
 
-def likelihood(config, workdir, weights='ema', step=None):
+def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
     """Bits/dim of the test split and of training images by log p(x_0) = F - log Z_0, one forward pass an
     image.
 
@@ -118,7 +125,7 @@ def _bits(model, config, weights, split, found):
     return bits
 
 
-def figures(result):
+def figures(result: Mapping[str, Any]) -> dict[str, str]:
     """The main figures, as {label: text}."""
 
     def both(split, kind):

@@ -1,10 +1,18 @@
 """Heights of preconditioned energies: log Z at every noise level, from noisy training images."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import heights, noise
 from drl_tf.core.guidance import UNCONDITIONAL
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
 
 _SPACING = 0.25  # Of the log-SNR: neighbours overlap well in the networks' own coordinates.
 
@@ -20,7 +28,14 @@ class Heights:
       spacing: of the log-SNR in the grid, at most.
     """
 
-    def __init__(self, model, weights, seed, batch_size, spacing=_SPACING):
+    def __init__(
+        self,
+        model: EnergyModel,
+        weights: str,
+        seed: tf.Tensor,
+        batch_size: int,
+        spacing: float = _SPACING,
+    ):
         self.model = model
         self.weights = weights
         self.seed = seed
@@ -28,7 +43,9 @@ class Heights:
         self.angles, self.places = heights.grid(model.schedule.angle, spacing)
         self._energies = tf.function(self._compute, autograph=False, reduce_retracing=True)
 
-    def measure(self, images, after_level=lambda: None):
+    def measure(
+        self, images: np.ndarray, after_level: Callable[[], object] = lambda: None
+    ) -> dict[str, heights.Estimate]:
         """Both estimates.
 
         Args:

@@ -1,6 +1,10 @@
 """Images of a split under the energies of level 0."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +16,21 @@ from drl_tf.experiments import bridges
 from drl_tf.experiments.bits_per_dim import terms_of_images
 from drl_tf.runs import pictures
 
-_IMAGES = 2
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.core.langevin import LogDensity
+
+_IMAGES = 2  # Purpose of a seed: the noise of the images.
 
 
-def terms(schedule, density_at, config, split, limit):
+def terms(
+    schedule: Schedule,
+    density_at: Callable[[tf.Tensor], LogDensity],
+    config: Config,
+    split: str,
+    limit: int | None,
+) -> dict[str, np.ndarray]:
     """What the likelihood of the images of a split is made of, but for log Z_0.
 
     Args:
