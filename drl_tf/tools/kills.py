@@ -31,7 +31,7 @@ OPTIONS = [
     '--batch_size=8', '--learning_rate=1e-3', '--warmup_steps=0', '--precision=float32',
     '--max_minutes=0', '--sample_batch_size=16', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=2',
     '--initializer_channels=8', '--initializer_mult=1', '--noinitializer_attention', '--max_loss=1000',
-    '--grid_every=1000', '--checkpoint_every=2', '--log_every=3', '--evaluate_every=25',
+    '--grid_every=0', '--checkpoint_every=2', '--log_every=3', '--evaluate_every=25',
     '--evaluate_samples=32', '--num_real=80', f'--train_steps={STEPS}',
 ]  # fmt: skip
 _CLOCK = ('time', 'images_per_second')

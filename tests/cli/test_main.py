@@ -94,7 +94,7 @@ def test_devices_of_a_dry_run(capsys):
 def test_a_dry_run_is_readable_and_speaks_of_the_devices_asked_for(capsys):
     code, mine, _ = call(capsys, '--dry_run', *TINY)
     assert code == 0 and 'precision: float32' in mine and 'TPU' not in mine and '{' not in mine
-    assert ' batch_size=8 ' in mine and ' channel_mult=1,2 ' in mine
+    assert ' batch_size=8 ' in mine and ' channel_mult=1 ' in mine
     large = [
         '--dataset=celeb_a_hq',
         '--image_size=256',
@@ -202,9 +202,10 @@ def test_the_run_leaves_what_it_promises(tiny_run):
         '00000024',
         '00000032',
     ]
-    assert {'data.png', '00000016.png', '00000032.png'} <= {
+    grids = {f'{step:08d}.png' for step in range(33)} & {
         path.name for path in (tiny_run / 'samples').iterdir()
     }
+    assert grids == {'00000008.png', '00000016.png'}
     assert Image.open(tiny_run / 'samples' / 'data.png').size == (640, 640)
     lines = [json.loads(line) for line in (tiny_run / 'metrics.jsonl').read_text().splitlines()]
     assert [line['step'] for line in lines] == [8, 16, 24, 32]

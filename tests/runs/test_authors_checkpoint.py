@@ -154,7 +154,7 @@ LEARN = [
     '--batch_size=8',
     '--mcmc_steps=2',
     '--log_every=1',
-    '--grid_every=100',
+    '--grid_every=0',
 ]
 
 

@@ -63,6 +63,10 @@ def test_a_model_that_is_named_samples_what_its_run_samples(capsys, shipped, exp
     assert json.loads((shipped / 'w' / 'model.json').read_text())['model'] == str(
         shipped / 'package' / 'saved_models' / 'digits' / '1'
     )
+    # The model is gone, or elsewhere.
+    (shipped / 'package').rename(shipped / 'elsewhere')
+    assert '--model' in refused(capsys, '--mode=sample', '--workdir=runs/model_digits')
+    assert len(sampled(capsys, '--model=elsewhere/saved_models/digits')) == 7
 
 
 def test_the_newest_version_is_taken(shipped):
@@ -138,13 +142,6 @@ def test_damage_is_named(capsys, shipped, name, damage):
         file.unlink()
     line = refused(capsys, '--mode=sample', '--model=digits')
     assert 'digits/1' in line and (name in line or name == 'manifest.json') and 'export it again' in line
-
-
-def test_a_workdir_whose_model_is_gone(capsys, shipped):
-    assert len(sampled(capsys, '--model=digits')) == 7
-    (shipped / 'package').rename(shipped / 'elsewhere')
-    assert '--model' in refused(capsys, '--mode=sample', '--workdir=runs/model_digits')
-    assert len(sampled(capsys, '--model=elsewhere/saved_models/digits')) == 7
 
 
 def test_an_exported_model_is_exported_again(capsys, shipped, expected):

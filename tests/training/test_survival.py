@@ -18,8 +18,6 @@ from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.runs import drawing, generate
 from drl_tf.tools import kills
 
-SMALLER = [*TINY, '--channel_mult=1']
-
 
 def test_damaged_workdir(capsys, tiny_run, tmp_path):
     """Another architecture's checkpoint, a truncated one, a damaged configuration, a step that is not
@@ -75,7 +73,7 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
     command = [
         sys.executable,
         'run.py',
-        *SMALLER,
+        *TINY,
         f'--workdir={tmp_path}/w',
         '--train_steps=100000',
         '--checkpoint_every=100000',
@@ -200,7 +198,7 @@ def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
     assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
 
 
-RUN_AWAY = [*SMALLER, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
+RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
 
 
 def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
@@ -275,7 +273,7 @@ def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
         return tf.where(bad, float('nan'), losses), *rest
 
     monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', broken)
-    assert call(capsys, *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
+    assert call(capsys, *TINY, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
     assert json.loads((tmp_path / 'w' / 'rollbacks.json').read_text()) == [11]
     record = json.loads((tmp_path / 'w' / 'diverged-11.json').read_text())
     assert (record['step'], record['seen_at']) == (11, 12) and None in record['level_loss']
@@ -294,7 +292,7 @@ def test_a_checkpoint_that_cannot_be_written_whole(capsys, tiny_run, tmp_path):
     and the run goes on later."""
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
-    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34', '--grid_every=1000']
+    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34']
     before = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
