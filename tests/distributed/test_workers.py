@@ -71,8 +71,8 @@ def wait_for(condition, processes):
 
 
 def test_two_workers_are_one_run(capsys, tmp_path):
-    """The loss, gradient norm and weights of 20 steps with clipping, the scores within training, the samples and
-    their scores; one writes."""
+    """The loss, gradient norm and weights of 20 steps with clipping, the scores within training, the samples
+    and their scores; one writes."""
     options = [
         *OPTIONS,
         '--recipe=cdrl',
