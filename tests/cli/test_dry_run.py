@@ -21,19 +21,16 @@ def dry_run(capsys, *arguments):
 def test_presets_then_command_line(capsys):
     """X.flags, then X_<size>.flags, then the command line."""
     paper, cost = dry_run(capsys, '--dataset=lsun_church')
-    large, _ = dry_run(capsys, '--dataset=lsun_church', '--image_size=128', '--batch_size=3')
+    large = parsing.configuration_of(['--dataset=lsun_church', '--image_size=128', '--batch_size=3'])
     assert (
         paper['data']['image_size'],
         paper['training']['batch_size'],
         paper['training']['adam_beta1'],
     ) == (64, 128, 0.9)
     assert paper['network']['channel_mult'] == [1, 2, 2, 2, 4] and 19.1e6 < cost['parameters'] < 19.3e6
-    assert (
-        large['data']['image_size'],
-        large['training']['batch_size'],
-        large['training']['adam_beta1'],
-    ) == (128, 3, 0.5)
-    assert large['network']['channel_mult'] == [1, 2, 2, 2, 4, 4]
+    training = large.training
+    assert (large.data.image_size, training.batch_size, training.adam_beta1) == (128, 3, 0.5)
+    assert large.network.channel_mult == (1, 2, 2, 2, 4, 4)
 
 
 def test_flops(capsys):
