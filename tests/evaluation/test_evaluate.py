@@ -51,7 +51,7 @@ def test_digits_are_scored_by_their_classifier(capsys, tiny_run):
         score['kernel_distance_digits_classifier'] > 10 * score['kernel_distance_digits_classifier_error'] > 0
     )
     assert score['extractor'] == 'digits_classifier' and score['resize'] and score['warning'] is None
-    assert all(score[name] < 0.1 for name in ('precision', 'recall', 'coverage'))
+    assert score['precision'] < 0.3 and max(score['recall'], score['coverage']) < 0.1
 
 
 def test_seeds_give_mean_and_deviation_and_no_sample_is_drawn_twice(capsys, tiny_run):
@@ -81,6 +81,7 @@ def test_real_digits_from_a_file_and_from_pictures_are_at_the_floor(capsys, tmp_
     assert len([*tmp_path.glob('real.npz-digits_classifier-*.json')]) == 1 and not [*tmp_path.glob('*.parts')]
 
 
+@pytest.mark.slow
 def test_a_network_in_the_place_of_inception(capsys, tiny_run, inception):
     """The whole path, with the outputs of Inception; but what is not Inception is never called FID."""
     arguments = [
@@ -114,8 +115,8 @@ def test_inception_is_called_fid(capsys, tmp_path, held_out, monkeypatch):
 
 def test_evaluations_that_differ_have_files_that_differ(capsys, tiny_run):
     arguments = ['--mode=evaluate', f'--workdir={tiny_run}', '--num_samples=24']
-    different = [[], ['--num_real=500'], ['--evaluation_seeds=1,2'], ['--evaluation_seeds=1,3']]
-    paths = {scores(capsys, *arguments, *options)[0].split()[-1] for options in different}
+    different = ['--num_real=100', '--num_real=90', '--evaluation_seeds=1,2', '--evaluation_seeds=1,3']
+    paths = {scores(capsys, *arguments, '--num_real=100', option)[0].split()[-1] for option in different}
     assert len(paths) == 4 and not [*tiny_run.glob('evaluation/*.parts')]
 
 

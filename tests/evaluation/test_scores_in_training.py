@@ -26,7 +26,7 @@ def scored_run(tmp_path_factory):
     """The workdir of a run that is scored at steps 4, 8 and 10, and its command."""
     workdir = tmp_path_factory.mktemp('runs') / 'scored'
     every = ['--evaluate_every=4', '--evaluate_samples=24', '--checkpoint_every=1', '--train_steps=10']
-    every.append('--num_real=200')
+    every += ['--num_real=200', '--max_loss=1000']
     command = ['run.py', *TINY, '--num_levels=2', '--mcmc_steps=1', *every, f'--workdir={workdir}']
     assert main(command) == 0
     return workdir, command
