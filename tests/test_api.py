@@ -193,6 +193,7 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
             assert [epoch[name] for epoch in seen.epochs] == values and seen.end[name] == values[-1]
 
 
+@pytest.mark.slow
 def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
     """Exports are float32, whatever they were trained in, also where their workdir is used again, unless a
     command asks otherwise."""

@@ -98,6 +98,7 @@ def test_a_network_in_the_place_of_inception(capsys, tiny_run, inception):
     assert 1 <= score['classifier_score_stand_in_for_inception'] <= 1008
 
 
+@pytest.mark.slow
 def test_inception_is_called_fid(capsys, tmp_path, held_out, monkeypatch):
     monkeypatch.setattr(extractors, 'recognises', lambda run: True)
     path = stand_in.save(tmp_path / 'alike', convolutions=stand_in.CONVOLUTIONS)

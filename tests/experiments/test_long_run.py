@@ -165,6 +165,7 @@ def test_chains_that_go_on_end_as_others(capsys, whole, copy):
     assert (copy / 'long_run' / ROOT_NAME / 'metrics.json').read_text() == before
 
 
+@pytest.mark.slow
 def test_a_signal_costs_at_most_a_chunk(capsys, whole, copy):
     """And the chains of another process have the same bits."""
     command = [sys.executable, 'run.py', *CHAINS, f'--workdir={copy}', '--chain_steps=1000000']

@@ -39,6 +39,7 @@ ARCHITECTURES = {
     '128 px': Architecture(channels=4, mult=(1, 2, 2, 2, 4, 4), size=128),
     '256 px': Architecture(channels=4, mult=(1, 1, 2, 2, 2, 4, 4), size=256),
 }
+LARGE = ('64 px', '128 px', '256 px')
 LEVEL = np.int32([0, 2, 5])
 
 
@@ -69,7 +70,9 @@ def energies_of(model, size, weights='ema'):
     return model.density_at(LEVEL, weights)(tf.constant(images(size))) * delta**2
 
 
-@pytest.mark.parametrize('name', ARCHITECTURES)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in ARCHITECTURES]
+)
 def test_every_architecture_computes_what_it_did(capsys, tmp_path, name):
     """From a u that has not converged, by one power iteration; the network trained further is the same."""
     arch = ARCHITECTURES[name]

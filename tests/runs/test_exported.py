@@ -145,6 +145,7 @@ def test_damage_is_named(capsys, shipped, name, damage):
     assert 'digits/1' in line and (name in line or name == 'manifest.json') and 'export it again' in line
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_exported_again(capsys, shipped, expected):
     code, _, err = call(capsys, '--mode=export', '--model=digits', '--export_dir=again', '--max_samples=3')
     assert code == 0, err
@@ -154,6 +155,7 @@ def test_an_exported_model_is_exported_again(capsys, shipped, expected):
     assert np.abs(sampled(capsys, '--model=again') - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_an_installed_package_brings_its_models(small_export, tmp_path):
     """A wheel with the small model in `saved_models/` is unpacked; from anywhere, its command samples by
     name."""
