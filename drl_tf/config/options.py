@@ -157,7 +157,7 @@ class Training:
     checkpoint_every: int = option(
         1000, 'Steps between checkpoints; the last 3 are kept.', low=1, changes='resume'
     )
-    grid_every: int = option(5000, 'Steps between sample grids.', low=1, changes='resume')
+    grid_every: int = option(5000, 'Steps between sample grids; 0 draws none.', low=0, changes='resume')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ OPTIONS = [
     '--initializer_mult=1',
     '--noinitializer_attention',
     '--max_loss=1000',
-    '--grid_every=1000',
+    '--grid_every=0',
     '--checkpoint_every=2',
     '--log_every=3',
     '--evaluate_every=25',

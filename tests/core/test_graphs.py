@@ -20,7 +20,6 @@ OPTIONS = [
     '--evaluate_every=0',
     '--log_every=4',
     '--checkpoint_every=4',
-    '--grid_every=12',
 ]
 
 

@@ -153,6 +153,7 @@ print(json.dumps([change(model, start).tolist(), {name: float(value) for name, v
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_steps_of_one():
     """Same global batch: the same noise for each image, the same loss and clipped update; by `fit` and step
     by step."""
