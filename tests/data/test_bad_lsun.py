@@ -11,7 +11,7 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import dataset_table, lmdb_files, tfds_datasets
+from drl_tf.data import dataset_table, lmdb_files, lsun_shards, tfds_datasets
 from drl_tf.tools.photographs import encoded, end_process, photographs, write_lmdb
 
 COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
@@ -94,7 +94,7 @@ def test_an_lmdb_of_which_more_than_one_percent_is_broken_is_refused(tmp_path):
     write_many(tmp_path / 'manual/airplane', 395, broken_files())
     message = refused(data_of(tmp_path, 'lsun_airplane'))
     assert (
-        f'{tmp_path / "manual/airplane/data.mdb"} is damaged: 4 of its 399 pictures, or more, do not decode'
+        f'{tmp_path / "manual/airplane/data.mdb"} is damaged: at least 4 of its 399 pictures do not decode'
         in message
     )
 

@@ -53,13 +53,13 @@ def changed(name, value):
     (without('res_levels/1/0/dense/dense/w'), 'lacks model_ema/net/res_levels/1/0/dense/dense/w'),
     (renamed('res_levels/0/0/conv2d_1/conv/w', 'res_levels/0/1/conv2d_1/conv/w'),
     'lacks model_ema/net/res_levels/0/0/conv2d_1/conv/w'),
-    (reshaped('resample/w', 3), 'holds model_ema/net/resample/w, which no such network has'),
+    (reshaped('resample/w', 3), 'holds model_ema/net/resample/w, which this network does not have'),
     (reshaped('downsample_s/1/conv2d/conv/w', 3, 3, 16, 16),
     'holds model_ema/net/downsample_s/1/conv2d/conv/w'),
     (reshaped('temb_dense_0/dense/w', 8, 30), r'temb_dense_0/dense/w of shape \[8, 30\], not \[8, 32\]'),
     (reshaped('conv2d_in/conv/w', 3, 3, 4, 8), 'images of 4 channels'),
     (reshaped('conv2d_in/conv/w', 27, 8), r'conv2d_in/conv has shape \[27, 8\]'),
-    (reshaped('res_levels/1/0/conv2d_1/conv/w', 3, 3, 8, 12), '8,12 channels, which are no multiples of 8'),
+    (reshaped('res_levels/1/0/conv2d_1/conv/w', 3, 3, 8, 12), '8,12 channels, which are not multiples of 8'),
     (changed('conv2d_in/conv/layer/b', np.nan), 'conv2d_in/conv/layer/b is not float32 and finite'),
     (lambda weights: weights.update({'conv2d_in/conv/sn_u': np.ones([1, 8])}), 'conv2d_in/conv/sn_u is not '
                                                                                'float32 and finite'),
@@ -78,21 +78,21 @@ def test_another_network_is_refused_by_name(tmp_path, capsys, change, message):
     ({'model': SMALL}, [], 'has no model_ema/net: give --official_weights=model'),
     ({'model_ema': SMALL}, ['--official_weights=model'], 'has no model/net: give '
                                                          '--official_weights=model_ema'),
-    ({'generator': SMALL}, [], "is not of the authors' code: it holds generator/net/conv2d_in/conv/layer/W"),
-    ({'model_ema': SMALL}, ['--channels=16', '--nogain'], r'is not of --channels=16 \(it has 8\), '
+    ({'generator': SMALL}, [], "not from the authors' code: it holds generator/net/conv2d_in/conv/layer/W"),
+    ({'model_ema': SMALL}, ['--channels=16', '--nogain'], r'contradicts --channels=16 \(it has 8\), '
                                                           r'--gain=False \(it has True\): drop'),
-    ({'model_ema': SMALL}, ['--recipe=cdrl'], r'is not of --recipe=cdrl \(it has t6\)'),
+    ({'model_ema': SMALL}, ['--recipe=cdrl'], r'contradicts --recipe=cdrl \(it has t6\)'),
     ({'model_ema': SMALL}, ['--image_size=33'], '--image_size=33 must'),
     ({'model_ema': SMALL}, ['--image_size=64', '--dataset=cifar10', '--num_classes=10'], '--num_classes=10'),
-    ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'begins a run itself: drop '
+    ({'model_ema': SMALL}, ['--mode=import_official,train', '--restart'], 'starts a run itself: drop '
                                                                           '--restart'),
-    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'begins a run itself: drop '
+    ({'model_ema': SMALL}, ['--mode=import_official,sample', '--model=digits'], 'starts a run itself: drop '
                                                                                 '--model'),
     ({'model_ema': SMALL}, ['--final_act=tanh'], '--final_act=tanh must be one of relu, swish, identity'),
     ({'model_ema': dataclasses.replace(SMALL, channels=32, norm='group')}, [], 'give --norm=group or '
                                                                                '--norm=instance'),
-    ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'], r'not of --norm=batch '
-                                                                                   r'\(it has instance\)'),
+    ({'model_ema': dataclasses.replace(SMALL, norm='instance')}, ['--norm=batch'],
+     r'contradicts --norm=batch \(it has instance\)'),
     ({'model_ema': dataclasses.replace(SMALL, attention=True)}, ['--image_size=16'],
      r'attn_s/16/0/nin_k/nin/W of shape \[16, 16\], not \[8, 8\].*is --image_size right'),
     ({'model_ema': dataclasses.replace(SMALL, attention=True)}, ['--image_size=8'],
@@ -116,7 +116,7 @@ def test_what_is_needed_is_asked_for(tmp_path, capsys):
     line = refused(
         capsys, '--mode=import_official', f'--workdir={tmp_path}', f'--official_checkpoint={FIXTURE}'
     )
-    assert f'there is no {FIXTURE}.index' in line
+    assert f'{FIXTURE}.index does not exist' in line
 
 
 @pytest.mark.parametrize('name', ['ckpt-iter12345.index', 'ckpt-iter12345.data-00000-of-00001'])
@@ -155,7 +155,7 @@ def test_a_truncated_file_is_one_line(tmp_path, capsys, name):
         shutil.copy(path, tmp_path)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
     where = (f'--official_checkpoint={tmp_path / OFFICIAL.name}', f'--workdir={tmp_path / "run"}')
-    assert 'is damaged, or no checkpoint of TensorFlow' in refused(capsys, '--mode=import_official', *where)
+    assert 'is damaged, or not a TensorFlow checkpoint' in refused(capsys, '--mode=import_official', *where)
     (tmp_path / name).unlink()
     assert f'{tmp_path / OFFICIAL.name}' in refused(capsys, '--mode=import_official', *where)
     assert not (tmp_path / 'run').exists()

@@ -18,7 +18,7 @@ def test_divergence_stops_the_run(capsys, tmp_path):
     bad."""
     arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--max_rollbacks=1', '--rollback_factor=0.9']
     line = refused(capsys, *arguments, code=3)
-    assert 'ran away at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
+    assert 'diverged at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
     steps = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
     assert len(steps) == 1
     (record, *_) = (tmp_path / 'w').glob('diverged-*.json')
