@@ -18,7 +18,7 @@ from helpers.tiny import TINY
 from drl_tf.cli.main import main as command_line
 
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
-RECIPES = ('t6', 'cdrl', 't1k')
+RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned')
 STEPS = 4
 _REQUESTS = {
     'energy': ('images', 'level'),
@@ -33,7 +33,8 @@ _OF_CLASSES = {
 
 def train(recipe, workdir, steps):
     """Trains the small run up to a step; its next command, with more steps, goes on from there."""
-    classes, mcmc_steps = 10 if recipe == 'cdrl' else 0, 0 if recipe == 't1k' else 2
+    classes = 10 if recipe in ('cdrl', 'preconditioned') else 0
+    mcmc_steps = 2 if recipe in ('t6', 'cdrl') else 0
     options = [
         *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--num_levels=2',
         f'--mcmc_steps={mcmc_steps}', '--initializer_channels=8', '--initializer_mult=1',
