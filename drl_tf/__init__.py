@@ -1,9 +1,17 @@
 """Energy-based models of images by diffusion recovery likelihood (Gao et al., ICLR 2021)."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drl_tf import api
+
 __version__ = '0.1.0'
 
 
-def load(model, precision='float32'):
+def load(model: str | os.PathLike, precision: str = 'float32') -> api.Model:
     """Loads a trained model; see `drl_tf.api.Model` for what it can do.
 
     Args:
@@ -24,6 +32,6 @@ def load(model, precision='float32'):
       >>> images.shape, energies.shape
       ((4, 16, 16, 1), (4,))
     """
-    from drl_tf import api
+    from drl_tf import api as interface
 
-    return api.load(model, precision)
+    return interface.load(model, precision)

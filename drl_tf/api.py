@@ -6,28 +6,32 @@ Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points o
 
 import dataclasses
 import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
-from drl_tf.config.options import GUIDANCE_BOUNDS
-from drl_tf.core import noise
-from drl_tf.core.cooperative import build_model
-from drl_tf.core.diffusion import at
-from drl_tf.core.guidance import guided, network_labels
+from drl_tf.core.guidance import network_labels
+from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.models import build_model
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
+from drl_tf.runs.inputs import finite
+from drl_tf.runs.scoring import Scoring
 from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
-_LARGEST_VALUE = 1.001
 _MOST_IMAGES = 2**30
 
 
-def load(model, precision='float32'):
+def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
     """The same as `drl_tf.load`."""
     path = arguments.path('model', model, 'a path, or the name of a model')
     with arguments.named(workdir='model'):
@@ -35,10 +39,12 @@ def load(model, precision='float32'):
         is_export = exported.source(directory) == directory
         config = exported.load_config(directory) if is_export else configuration.load(directory)
         config = config.replace(precision=devices.resolve_precision(precision))
-        return Model(*checkpoint.load_model(directory, config), provenance.beginning(directory))
+        loaded, step = checkpoint.load_model(directory, config)
+        known = provenance.history(directory, step, 'ema')
+        return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
 
-class Model:
+class Model(Scoring):
     """A trained model: averaged weights are what it samples and scores with.
 
     Args:
@@ -51,34 +57,25 @@ class Model:
       step: how many steps it was trained, an int.
     """
 
-    def __init__(self, model, step, beginning=provenance.BEGINNING):
-        self.model, self.step, self._beginning = model, step, beginning
-        options = dict(autograph=False, reduce_retracing=True)
-        self._energy = tf.function(lambda y, level, terms: model.density_at(level, terms=terms)(y), **options)
-        self._function_of = functools.cache(lambda function: tf.function(function.python_function, **options))
+    def __init__(
+        self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any] = provenance.BEGINNING
+    ):
+        super().__init__(model, beginning['heights'])
+        self.step = step
+        self._beginning = beginning
+        self._function_of = functools.cache(
+            lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
+        )
         self._fitting = Fitting(model)
 
-    @property
-    def config(self):
-        """The `Config` of the run."""
-        return self.model.config
-
-    @property
-    def image_shape(self):
-        """(H, W, C)."""
-        return self.config.image_shape
-
-    @property
-    def num_classes(self):
-        """How many classes the model knows; 0 for none."""
-        return self.config.data.num_classes
-
-    @property
-    def num_levels(self):
-        """T, the number of noise levels."""
-        return self.config.diffusion.num_levels
-
-    def sample(self, num_samples=16, seed=0, labels=None, guidance=None, first=0):
+    def sample(
+        self,
+        num_samples: int = 16,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float | None = None,
+        first: int = 0,
+    ) -> np.ndarray:
         """Draws images.
 
         Args:
@@ -99,46 +96,29 @@ class Model:
           (2, 16, 16, 1)
         """
         n = arguments.number('num_samples', num_samples, 1, _MOST_IMAGES)
-        seed = arguments.number('seed', seed, 0)
+        seed = self._inputs.seed(seed)
         size = min(n, self.config.sampling.sample_batch_size)
         first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
         if labels is None and self.num_classes:
             labels = np.arange(first, first + n) % self.num_classes
         guidance = self.config.sampling.guidance if guidance is None else guidance
-        labels, drawn = self._labels(labels, n), []
+        labels = self._inputs.labels(labels, n)
+        drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
-            terms, begin = self._terms(part, size, guidance), tf.constant(first + start)
-            states = self.model.sample(tf.constant(size), _seed(seed), begin, terms=terms, run=self._run)
+            terms, begin = self._inputs.terms(part, size, guidance), tf.constant(first + start)
+            states = self.model.sample(tf.constant(size), seed, begin, terms=terms, run=self._run)
             drawn.append(states[-1].numpy()[: n - start])
-        return pictures.kept(_finite(np.concatenate(drawn)))
+        return pictures.kept(finite(np.concatenate(drawn)))
 
-    def energy(self, images, level=0, labels=None, guidance=0.0):
-        """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.
-
-        Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
-          level: t of all images, or of each ([n]), from 0 to T - 1.
-          labels, guidance: as in `sample`; labels=None is no class.
-
-        Returns:
-          float32 [n], in nats.
-
-        Raises:
-          UserError: an argument is of another shape or out of its range.
-
-        Examples:
-          >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
-          (2,)
-        """
-        x = self._clean(images)
-        level, schedule = self._level(level, len(x)), self.model.schedule
-        y = at(schedule.m * schedule.A[:-1], level) * x
-        return self._in_parts(
-            lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
-        )
-
-    def denoise(self, images, level=0, seed=0, labels=None, guidance=0.0):
+    def denoise(
+        self,
+        images: ArrayLike,
+        level: ArrayLike = 0,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
         """Draws x_t given x_{t+1}, by K Langevin steps.
 
         Args:
@@ -157,19 +137,26 @@ class Model:
           >>> drl_tf.load('digits').denoise(np.zeros([2, 16, 16, 1])).dtype
           dtype('float32')
         """
-        x_next = self._images(images)
-        level = self._level(level, len(x_next))
-        seed = arguments.number('seed', seed, 0)
+        x_next = self._inputs.images(images)
+        level = self._inputs.level(level, len(x_next))
+        seed = self._inputs.seed(seed)
 
         def answer(rows, terms):
             x, first = tf.constant(x_next[rows]), tf.constant(rows.start)
-            return self._run(self.model.denoise, (x, level[rows], _seed(seed), first, 'ema', terms))
+            return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms))
 
-        return _finite(self._in_parts(answer, len(x_next), labels, guidance))
+        return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
     def fit(
-        self, images, labels=None, epochs=1, batch_size=None, learning_rate=None, verbose='auto', callbacks=()
-    ):
+        self,
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        verbose: str | int = 'auto',
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> keras.callbacks.History:
         """Goes on training, on images of your own; the averages follow.
 
         Args:
@@ -193,10 +180,10 @@ class Model:
           >>> model.step
           5302
         """
-        x = self._clean(images)
+        x = self._inputs.clean(images)
         if self.num_classes and labels is None:
             raise UserError('labels must be given: the model has classes (-1 is no class)')
-        labels = self._labels(labels, len(x))
+        labels = self._inputs.labels(labels, len(x))
         batch_size = self._fitting.batch_size(batch_size, len(x))
         epochs = arguments.number('epochs', epochs, 1)
         learning_rate = self._fitting.learning_rate(learning_rate)
@@ -208,10 +195,15 @@ class Model:
         finally:
             taken = self._fitting.steps - before
             self.step += taken
-            self._beginning = {**self._beginning, 'fitted_steps': self._beginning['fitted_steps'] + taken}
+            self._beginning = {
+                **self._beginning,
+                'fitted_steps': self._beginning['fitted_steps'] + taken,
+                'heights': None if taken else self._heights,
+            }
+            self._heights = self._beginning['heights']
             self.model.ema_network.converge_u()
 
-    def export(self, directory, max_samples=None):
+    def export(self, directory: str | os.PathLike, max_samples: int | None = None) -> str:
         """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `drl_tf.load`.
 
         Args:
@@ -244,57 +236,3 @@ class Model:
     def _run(self, function, inputs):
         """Calls a function of the model as one that takes any number of images."""
         return self._function_of(function)(*inputs)
-
-    def _in_parts(self, answer, count, labels, guidance):
-        """The answers to slices of rows and their terms, as one array."""
-        labels, size = self._labels(labels, count), self.config.sampling.sample_batch_size
-        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
-        return np.concatenate([
-            answer(rows, self._terms(None if labels is None else labels[rows],
-            rows.stop - rows.start, guidance)) for rows in parts
-        ])  # fmt: skip
-
-    def _terms(self, labels, count, guidance):
-        """What is summed for classes from 0, int32 [n], or None."""
-        guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
-        if not self.num_classes:
-            if guidance:
-                raise UserError(f'guidance={guidance}: the model has no classes')
-            return guided(None)
-        labels = np.full(count, -1, np.int32) if labels is None else labels
-        return guided(tf.constant(network_labels(labels)), guidance)
-
-    def _labels(self, labels, count):
-        """Classes of images, int32 [count] from 0, or None."""
-        if labels is None:
-            return None
-        if not self.num_classes:
-            raise UserError('labels: the model has no classes')
-        return arguments.each('labels', labels, count, -1, self.num_classes - 1)
-
-    def _level(self, level, count):
-        return tf.constant(arguments.each('level', level, count, 0, self.num_levels - 1))
-
-    def _images(self, images):
-        """Images as float32 [n, H, W, C], once they are found right."""
-        return arguments.images('images', images, self.image_shape)
-
-    def _clean(self, images):
-        """As `_images`, of images that carry no noise; points may be anywhere."""
-        x = self._images(images)
-        if not self.config.planar and np.abs(x).max() > _LARGEST_VALUE:
-            reach = f'{np.abs(x).max():.4g}'
-            raise UserError(
-                f'images reach {reach}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8'
-            )
-        return x
-
-
-def _seed(seed):
-    return tf.constant(noise.root(seed, noise.SAMPLING))
-
-
-def _finite(images):
-    if not np.isfinite(images).all():
-        raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
-    return images

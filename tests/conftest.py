@@ -24,12 +24,12 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope='session')
 def tiny_run(tmp_path_factory):
-    """The workdir of a run of 32 steps, made by two commands."""
+    """The workdir of a run of 32 steps, made by two commands, of which the first one draws grids."""
     workdir = tmp_path_factory.mktemp('runs') / 'tiny'
     command = ['run.py', *TINY, f'--workdir={workdir}']
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        for steps in (16, 32):
-            assert main([*command, f'--train_steps={steps}']) == 0
+        for steps, grid_every in ((16, 8), (32, 0)):
+            assert main([*command, f'--train_steps={steps}', f'--grid_every={grid_every}']) == 0
     assert 'resuming at step 16' in out.getvalue()
     return workdir
 

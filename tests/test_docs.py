@@ -15,7 +15,7 @@ from drl_tf.cli.command_options import MODES
 from drl_tf.data.dataset_table import DATASETS
 
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
-PAPERS = ('diffusion', 'guidance', 'langevin', 'objectives', 'sampling')
+PAPERS = ('denoising', 'diffusion', 'guidance', 'langevin', 'objectives', 'sampling')
 
 
 def text(page):

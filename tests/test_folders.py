@@ -21,7 +21,6 @@ FLOORS = [
 ]
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 # Folders whose public functions, methods and dataclass fields all have type hints.
-TYPED = ('base', 'cli', 'distributed', 'data', 'tools', 'planning')
 
 
 def modules():
@@ -136,7 +135,8 @@ def without_hints(function):
     arguments += filter(None, (signature.vararg, signature.kwarg))
     names = [argument.arg for argument in arguments if argument.annotation is None]
     missing = [name for name in names if name not in ('self', 'cls')]
-    return missing if function.returns else [*missing, 'return']
+    returns = function.returns or function.name == '__init__'
+    return missing if returns else [*missing, 'return']
 
 
 def fields_without_hints(tree):
@@ -163,9 +163,8 @@ def test_missing_type_hints_are_found():
 def test_public_functions_have_type_hints():
     missing = []
     for path, tree in modules().items():
-        if folder_of(path) in TYPED:
-            for function in public_functions(tree):
-                if names := without_hints(function):
-                    missing.append(f'{path}: {function.name} lacks hints of {", ".join(names)}')
-            missing += [f'{path}: {field} lacks a hint' for field in fields_without_hints(tree)]
+        for function in public_functions(tree):
+            if names := without_hints(function):
+                missing.append(f'{path}: {function.name} lacks hints of {", ".join(names)}')
+        missing += [f'{path}: {field} lacks a hint' for field in fields_without_hints(tree)]
     assert not missing

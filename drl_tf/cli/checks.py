@@ -201,6 +201,8 @@ def _check_energies(command: Command, config: Config) -> None:
         )
     for mode in {'likelihood', 'long_run'} & set(command.mode):
         combinations.check_energies(config, mode)
+    if 'likelihood' in command.mode:
+        combinations.check_likelihood(config, command.method)
 
 
 def _check_inputs(command: Command, config: Config) -> None:

@@ -81,6 +81,12 @@ class Command:
     evaluation_seeds: tuple[int, ...] = option(
         (), 'Seeds to evaluate with; several give a mean and a standard deviation.', low=0, high=2**31 - 1
     )
+    method: str = option(
+        '',
+        'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
+        '(direct; the default where levels are continuous).',
+        choices=('', 'ais', 'direct'),
+    )
     num_chains: int = option(
         0,
         'Number of chains. 0: 64 forward and 64 backward in --mode=likelihood, 1,000 in density, 100 from '

@@ -13,6 +13,8 @@ from drl_tf.cli.command_options import (
     num_scored,
     reads_export,
 )
+from drl_tf.config import combinations
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import cluster, devices, workers
@@ -50,6 +52,14 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
                 result = FUNCTIONS[mode](command, config, workdir) or {}
                 for label, words in result.items():
                     print(f'{label:17} {words}', flush=True)
+                if mode == 'train':
+                    config = _as_trained(config, workdir)
+
+
+def _as_trained(config: Config, workdir: str) -> Config:
+    """A configuration with the mean and deviation of the images that training measured."""
+    data = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir).data))
+    return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'])
 
 
 def _print_precision(command: Command, config: Config) -> None:
@@ -115,10 +125,12 @@ def _evaluate(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _likelihood(command: Command, config: Config, workdir: str) -> Result:
-    from drl_tf.experiments import likelihood
+    from drl_tf.experiments import direct_likelihood, likelihood
 
-    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
     step = _step(command, workdir)
+    if (command.method or combinations.likelihood_method(config)) == 'direct':
+        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, command.weights, step))
+    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
     return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 

@@ -117,7 +117,9 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     if not (command.workdir or version):
         modes = ','.join(modes_of_a_run(command))
         raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')
-    workdir = command.workdir or os.path.join('runs', f'model_{exported.name_of(version)}')
+    workdir = command.workdir
+    if version and not workdir:
+        workdir = os.path.join('runs', f'model_{exported.name_of(version)}')
     stored = exported.load_config(version) if version else configuration.load(workdir)
     fields = [field for field, _ in stored.options()]
     config = stored.replace(**_given(fields, values))

@@ -1,1 +1,1 @@
-"""The options of a run: their bounds, their help texts, and which of them go together."""
+"""The options of a run: bounds, defaults, help texts, and the combinations that are refused."""

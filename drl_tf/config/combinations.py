@@ -1,38 +1,68 @@
-"""Options that do not go together."""
+"""Refuses options that do not go together."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
 from drl_tf.config.option_fields import text
 from drl_tf.config.options import DIGITS, EXTRACTORS
 
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.config.model_options import Network
+    from drl_tf.config.options import Data, Training
 
-def check(config):
-    """Raises UserError where two options of a `Config`, each within its bounds, contradict each other."""
+
+def check(config: Config) -> None:
+    """Raises UserError if two options contradict each other; their bounds are checked elsewhere."""
     if config.planar:
         _check_planar(config)
+    _check_resolutions(config)
     _check_networks(config)
     _check_levels(config)
     _check_objective(config)
     _check_steps(config)
 
 
-def check_energies(config, mode):
-    """Raises UserError for modes that need an image to have an energy of its own."""
+def likelihood_method(config: Config) -> str:
+    """Returns the default of --method: 'direct' or 'ais'."""
+    return 'direct' if config.training.levels == 'continuous' else 'ais'
+
+
+def check_likelihood(config: Config, method: str) -> None:
+    """Raises UserError if --method=direct cannot compute log Z of the model."""
+    if method != 'direct':
+        return
+    if config.network.energy != 'preconditioned':
+        raise UserError('--method=direct needs --energy=preconditioned: give --method=ais')
+    if config.training.levels != 'continuous':
+        raise UserError(
+            f'--method=direct needs energies between the noise levels; --levels={config.training.levels} '
+            'trained none: give --method=ais, or train with --levels=continuous'
+        )
+
+
+def check_energies(config: Config, mode: str) -> None:
+    """Raises UserError if the energy of an image depends on the other images of its batch."""
     if config.network.norm == 'batch':
         raise UserError(
             f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm'
         )
 
 
-def check_exportable(config):
-    """Raises UserError for a model that a server cannot answer requests with."""
+def check_exportable(config: Config) -> None:
+    """Raises UserError if a server could not answer requests with the model."""
     if config.network.norm == 'batch':
-        raise UserError('--norm=batch cannot be exported: an image would depend on the others of its request')
+        raise UserError(
+            '--norm=batch cannot be exported: each image would depend on the other images of its request'
+        )
 
 
-def check_classes(config, classes):
-    """Raises UserError where the model has no such classes."""
+def check_classes(config: Config, classes: Iterable[int]) -> None:
+    """Raises UserError if the model lacks one of the classes, each from 0."""
     count = config.data.num_classes
     for wanted in classes:
         if not count:
@@ -41,27 +71,27 @@ def check_classes(config, classes):
             raise UserError(f'--labels={wanted} must be from 0 to {count - 1}')
 
 
-def check_replicas(config, replicas):
-    """Raises UserError for a model whose images cannot be shared out among several replicas."""
+def check_replicas(config: Config, replicas: int) -> None:
+    """Raises UserError if the images of a batch cannot be split among this many replicas."""
     if replicas > 1 and config.network.norm == 'batch':
         raise UserError(
-            f'--norm=batch ties the images of a batch together, which {replicas} devices would share: give '
+            f'--norm=batch ties the images of a batch together, so {replicas} devices cannot share it: give '
             '--strategy=one, or train with another --norm'
         )
 
 
-def check_guidance(config):
-    """Raises UserError where guidance is swept and the model has no classes."""
+def check_guidance(config: Config) -> None:
+    """Raises UserError if --mode=sweep_guidance has no classes to guide towards."""
     if not config.data.num_classes:
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
 
 
-def check_extractor(data, name, inception):
-    """Raises UserError for an extractor that is none, or not for these images.
+def check_extractor(data: Data, name: str, inception: str) -> None:
+    """Raises UserError if an extractor does not exist or does not fit the images.
 
     Args:
-      data: a resolved `Data`.
-      name: of the extractor, or its path; '' for the default.
+      data: options with all defaults filled in.
+      name: name or path of the extractor; '' is the default of the dataset.
       inception: directory of Inception, or ''.
     """
     name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
@@ -73,8 +103,8 @@ def check_extractor(data, name, inception):
         raise UserError(f'--inception={inception} must be the directory of a SavedModel')
     if name == 'digits_classifier' and data.image_channels != 1:
         raise UserError(
-            f'--extractor={name} takes grey images, not those of {data.image_channels} channels: give '
-            'another --extractor'
+            f'--extractor={name} takes grey images; these have {data.image_channels} channels: give another '
+            '--extractor'
         )
     if name not in EXTRACTORS and not os.path.exists(name):
         raise UserError(
@@ -83,138 +113,176 @@ def check_extractor(data, name, inception):
         )
 
 
-def _check_networks(config):
-    """Raises UserError for what the networks cannot be built of."""
+def _check_resolutions(config: Config) -> None:
+    """Raises UserError if the networks cannot halve the images as often as they should."""
     size = config.data.image_size
-    for name, mult in (
-        ('channel_mult', config.network.channel_mult),
-        ('initializer_mult', config.initializer.initializer_mult),
-    ):
+    multiples = {'channel_mult': config.network.channel_mult}
+    if config.diffusion.initializer:
+        multiples['initializer_mult'] = config.initializer.initializer_mult
+    for name, mult in multiples.items():
         halvings = len(mult) - 1
-        if size % 2**halvings and (name == 'channel_mult' or config.diffusion.initializer):
+        if size % 2**halvings:
             raise UserError(
-                f'--image_size={size} must divide by 2^{halvings} for the {halvings + 1} resolutions of '
-                f'--{name}'
+                f'--image_size={size} must be a multiple of 2^{halvings}: --{name} halves it {halvings} times'
             )
     if size % 2 and not config.planar:
         raise UserError(f'--image_size={size} must be even')
-    if config.network.channels % 2:
+
+
+def _check_networks(config: Config) -> None:
+    """Raises UserError if the networks cannot be built or sampled from."""
+    channels = config.network.channels
+    if channels % 2:
         raise UserError(
-            f'--channels={config.network.channels} must be even: the time embedding has as many sines as '
-            'cosines'
+            f'--channels={channels} must be even: half of the time embedding are sines, half are cosines'
         )
     if config.initializer.initializer_channels % 4:
-        raise UserError(f'--initializer_channels={config.initializer.initializer_channels} must divide by 4')
+        raise UserError(
+            f'--initializer_channels={config.initializer.initializer_channels} must be a multiple of 4'
+        )
     if config.sampling.guidance and not config.data.num_classes:
         raise UserError(
             f'--guidance={config.sampling.guidance}: the model has no classes; train one with '
             '--num_classes=-1'
         )
     if len(config.diffusion.mcmc_steps) not in (1, config.diffusion.num_levels):
-        given, levels = text(config.diffusion.mcmc_steps), config.diffusion.num_levels
-        raise UserError(f'--mcmc_steps={given} must be one number, or one for each of --num_levels={levels}')
-    if config.network.norm == 'group' and config.network.channels % 32:
-        raise UserError(f'--channels={config.network.channels} must divide by 32 for --norm=group')
+        raise UserError(
+            f'--mcmc_steps={text(config.diffusion.mcmc_steps)} must be one number, or one for each of '
+            f'--num_levels={config.diffusion.num_levels}'
+        )
+    if config.network.norm == 'group' and channels % 32:
+        raise UserError(f'--channels={channels} must be a multiple of 32 for --norm=group')
 
 
-def _check_planar(config):
-    """Raises UserError for what only networks of images read."""
+def _check_planar(config: Config) -> None:
+    """Raises UserError if a model of points has options of images."""
+    dataset = config.data.dataset
     defaults = type(config.network)()
     for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
         if getattr(config.network, name) != getattr(defaults, name):
-            raise UserError(
-                f'--{name} is for networks of images, not for --dataset={config.data.dataset}: drop it'
-            )
+            raise UserError(f'--{name} is for networks of images, not for --dataset={dataset}: drop it')
     if len(config.network.channel_mult) > 1:
         raise UserError(
-            f'--channel_mult={text(config.network.channel_mult)} must be one number for '
-            f'--dataset={config.data.dataset}'
+            f'--channel_mult={text(config.network.channel_mult)} must be one number for --dataset={dataset}'
         )
     if config.diffusion.initializer:
         raise UserError(
-            f'--initializer is a network of images, not for --dataset={config.data.dataset}: give --recipe=t6'
+            f'--initializer is a network of images, not for --dataset={dataset}: give --recipe=t6'
         )
 
 
-def _check_levels(config):
-    """Raises UserError for what the schedule, K and the levels that are visited do not allow each other."""
-    options, steps, visited = (
-        config.diffusion,
-        text(config.diffusion.mcmc_steps),
-        config.sampling.sampling_levels,
-    )
+def _check_levels(config: Config) -> None:
+    """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
+    options = config.diffusion
+    visited = config.sampling.sampling_levels
     if options.schedule == 't6' and options.num_levels > 500:
         raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
     if visited > options.num_levels:
         raise UserError(f'--sampling_levels={visited} must be at most --num_levels={options.num_levels}')
     if visited not in (0, options.num_levels) and options.initializer:
         raise UserError(
-            f'--sampling_levels={visited}: the initializer proposes from one level to the next; drop one of '
-            'the two'
+            f'--sampling_levels={visited} skips levels, but --initializer proposes only from one level to '
+            'the next: drop one of the two'
         )
-    if all(options.mcmc_steps):
+    if options.proposal == 'tweedie':
+        if options.initializer:
+            raise UserError('--proposal=tweedie replaces --initializer: drop one of the two')
         return
+    if not all(options.mcmc_steps):
+        _check_without_chains(config)
+
+
+def _check_without_chains(config: Config) -> None:
+    """Raises UserError if K = 0, the normal approximation, does not go with the other options."""
+    options = config.diffusion
     if any(options.mcmc_steps):
-        raise UserError(f'--mcmc_steps={steps} must be 0 at all levels, or at none')
+        raise UserError(f'--mcmc_steps={text(options.mcmc_steps)} must be 0 at all levels, or at none')
     if options.schedule != 't1k':
         raise UserError(
-            f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is tethered to nothing'
+            f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is not conditional'
         )
     if options.initializer:
-        raise UserError('--mcmc_steps=0 leaves --initializer without a chain to start: drop one of the two')
+        raise UserError('--mcmc_steps=0 has no chains for --initializer to start: drop one of the two')
     if config.sampling.step_scale != 1:
         raise UserError(
-            f'--step_scale={config.sampling.step_scale} is for Langevin steps; --mcmc_steps=0 has none'
+            f'--step_scale={config.sampling.step_scale} scales Langevin steps; --mcmc_steps=0 has none: '
+            'drop one of the two'
         )
 
 
-def _check_objective(config):
-    """Raises UserError for what denoising score matching cannot be combined with."""
-    options, network = config.training, config.network
+def _check_objective(config: Config) -> None:
+    """Raises UserError if the objective does not go with the other options."""
+    options = config.training
+    _check_preconditioned(options, config.network)
     if options.objective != 'dsm':
         return
-    if network.act == 'lrelu':
-        raise UserError(
-            '--objective=dsm needs --act=swish: the second derivative of lrelu is zero almost everywhere'
-        )
+    _check_second_derivatives(options, config.network)
     if options.shared_noise:
         raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise (--noshared_noise)')
     if config.diffusion.schedule != 't1k':
         raise UserError(
-            f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is '
-            'tethered to nothing'
+            f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is not '
+            'conditional'
         )
     if config.diffusion.initializer:
         raise UserError(
-            '--objective=dsm runs no chains, from whose ends --initializer learns: drop one of the two'
+            '--initializer learns from chains, and --objective=dsm runs none: drop one of the two'
         )
     if options.energy_l2:
         raise UserError(
-            f'--energy_l2={options.energy_l2:g} steadies the contrastive loss; --objective=dsm needs it to '
+            f'--energy_l2={options.energy_l2:g} is for --objective=contrastive; --objective=dsm needs it to '
             'be 0'
+        )
+
+
+def _check_preconditioned(options: Training, network: Network) -> None:
+    """Raises UserError if preconditioned energies and score matching are not used together."""
+    matches_scores = options.objective == 'score_matching'
+    if matches_scores != (network.energy == 'preconditioned'):
+        raise UserError(
+            f'--energy={network.energy} does not go with --objective={options.objective}: '
+            '--energy=preconditioned and --objective=score_matching need each other'
+        )
+    if network.network == 'unet' and network.energy != 'preconditioned':
+        raise UserError('--network=unet needs --energy=preconditioned')
+    if options.time_score and not matches_scores:
+        raise UserError(f'--time_score={options.time_score:g} needs --objective=score_matching')
+    if matches_scores:
+        _check_second_derivatives(options, network)
+
+
+def _check_second_derivatives(options: Training, network: Network) -> None:
+    """Raises UserError if score matching, which takes the gradient of a gradient, cannot take it."""
+    if network.act == 'lrelu' and network.network == 'resnet':
+        raise UserError(
+            f'--objective={options.objective} needs --act=swish: the second derivative of lrelu is zero '
+            'almost everywhere'
         )
     if options.remat:
         raise UserError(
-            '--remat recomputes for one gradient, --objective=dsm takes a gradient of a gradient: drop one '
-            'of the two'
+            f'--remat gives first derivatives only, and --objective={options.objective} needs second ones: '
+            'drop one of the two'
         )
 
 
-def _check_steps(config):
-    """Raises UserError where the steps cannot be taken in parts, or several at a time."""
-    options, parts = config.training, config.training.microbatches
+def _check_steps(config: Config) -> None:
+    """Raises UserError if steps cannot be split into microbatches, or taken several at a time."""
+    options = config.training
+    parts = options.microbatches
     if options.batch_size % parts:
-        raise UserError(f'--batch_size={options.batch_size} must divide by --microbatches={parts}')
+        raise UserError(f'--batch_size={options.batch_size} must be a multiple of --microbatches={parts}')
     if parts > 1 and config.network.norm == 'batch':
         raise UserError(
             f'--norm=batch ties the images of a batch together: it needs --microbatches=1, not {parts}'
         )
     periods = {
-        name: getattr(options, name)
-        for name in ('train_steps', 'log_every', 'checkpoint_every', 'grid_every')
+        'train_steps': options.train_steps,
+        'log_every': options.log_every,
+        'checkpoint_every': options.checkpoint_every,
+        'grid_every': options.grid_every,
+        'evaluate_every': config.evaluation.evaluate_every,
     }
-    for name, steps in {**periods, 'evaluate_every': config.evaluation.evaluate_every}.items():
-        if steps % options.steps_per_execution:
-            raise UserError(
-                f'--{name}={steps} must divide by --steps_per_execution={options.steps_per_execution}'
-            )
+    at_once = options.steps_per_execution
+    for name, steps in periods.items():
+        if steps % at_once:
+            raise UserError(f'--{name}={steps} must be a multiple of --steps_per_execution={at_once}')

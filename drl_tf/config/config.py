@@ -3,24 +3,30 @@
 import dataclasses
 import glob
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import logging
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
 from drl_tf.config import combinations
+from drl_tf.config.model_options import Diffusion, Initializer, Network
 from drl_tf.config.option_fields import check, text
-from drl_tf.config.options import Data, Diffusion, Evaluation, Initializer, Network, Sampling, Training
+from drl_tf.config.options import Data, Evaluation, Sampling, Training
 
 FILE_NAME = 'config.json'
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything a run is a function of, by group.
+    """All options that a run is a function of, by group.
 
     Raises:
-      UserError: an option is out of its bounds, or two do not go together.
+      UserError: an option is out of bounds, or two do not go together.
+
+    Example:
+      Config().replace(image_size=16, image_channels=1, batch_size=64)
     """
 
     data: Data = dataclasses.field(default_factory=Data)
@@ -31,7 +37,7 @@ class Config:
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for group in groups():
             check(getattr(self, group.name))
         if self.diffusion.energy_scale == 'auto':
@@ -40,30 +46,37 @@ class Config:
         combinations.check(self)
 
     @property
-    def image_shape(self):
-        """[H, W, C] of one image."""
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
         return (self.data.image_size, self.data.image_size, self.data.image_channels)
 
     @property
-    def planar(self):
-        """Whether the images are points of the plane, see `data.plane`."""
+    def planar(self) -> bool:
+        """Whether the images are points of the plane, stored as images of one pixel with two channels."""
         return self.image_shape == (1, 1, 2)
 
     @property
-    def steps_by_level(self):
-        """K of each level, list of T ints."""
+    def steps_by_level(self) -> list[int]:
+        """K at each of the T levels."""
         steps = self.diffusion.mcmc_steps
-        return list(steps) * (self.diffusion.num_levels if len(steps) == 1 else 1)
+        if len(steps) == 1:
+            return list(steps) * self.diffusion.num_levels
+        return list(steps)
 
-    def options(self):
+    def options(self) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
         """Yields (field, value) for every option of every group."""
         for group in groups():
             values = getattr(self, group.name)
             for field in dataclasses.fields(values):
                 yield field, getattr(values, field.name)
 
-    def replace(self, **values):
-        """A copy with the named options changed, whichever group they are in."""
+    def replace(self, **values: Any) -> 'Config':
+        """Returns a copy with the named options changed, whatever their groups.
+
+        Raises:
+          TypeError: there is no such option.
+          UserError: as for `Config`.
+        """
         changed = {}
         for group in groups():
             old = getattr(self, group.name)
@@ -77,15 +90,15 @@ class Config:
             raise TypeError(f'no such option: {", ".join(values)}')
         return Config(**changed)
 
-    def differences(self, other, compared):
-        """The options that differ between two runs, side by side.
+    def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
+        """Lists the options in which two configurations differ.
 
         Args:
-          other: a `Config`.
-          compared: callable, dataclass field -> whether a difference in it counts.
+          other: the other configuration.
+          compared: selects the options to compare, by their dataclass fields.
 
         Returns:
-          A list of texts '--option=mine here, theirs there'.
+          Texts such as '--batch_size=64 here, 32 there', where `here` is this configuration.
         """
         pairs = zip(self.options(), other.options(), strict=True)
         return [
@@ -94,34 +107,33 @@ class Config:
             if mine != theirs and compared(field)
         ]
 
-    def save(self, workdir):
-        """Writes `config.json`, aside and renamed."""
+    def save(self, workdir: str | os.PathLike[str]) -> None:
+        """Writes `config.json` atomically."""
         write_json(os.path.join(workdir, FILE_NAME), dataclasses.asdict(self))
 
 
-def groups():
-    """The dataclass fields of `Config`, one per group of options."""
+def exists(workdir: str | os.PathLike[str]) -> bool:
+    """Returns whether a directory holds the configuration of a run."""
+    return os.path.exists(os.path.join(workdir, FILE_NAME))
+
+
+def groups() -> tuple[Any, ...]:
+    """Returns the dataclass fields of `Config`, one per group of options."""
     return dataclasses.fields(Config)
 
 
-def load(workdir):
-    """Reads the configuration of a run; where its file is damaged, the copy in its newest checkpoint, with a
-    warning.
+def load(workdir: str | os.PathLike[str]) -> Config:
+    """Reads the configuration of a run.
+
+    If the file is damaged, the copy in the newest checkpoint replaces it, with a warning.
 
     Args:
-      workdir: the directory of the run.
+      workdir: directory of the run.
 
     Raises:
-      UserError: there is no such directory or file, it and all copies are damaged, or it agrees with no copy.
+      UserError: the file does not exist; it and all copies are damaged; or it agrees with no copy.
     """
-    copies = sorted(
-        glob.glob(os.path.join(glob.escape(workdir), 'checkpoints', '[0-9]*', FILE_NAME)), reverse=True
-    )
-    paths = [path for path in (os.path.join(workdir, FILE_NAME), *copies) if os.path.exists(path)]
-    if not paths:
-        raise UserError(
-            f'--workdir={workdir} holds no {FILE_NAME}: give the directory of a run that was trained'
-        )
+    paths = _paths(workdir)
     sound, problems = {}, []
     for path in paths:
         try:
@@ -132,7 +144,7 @@ def load(workdir):
         raise problems[-1]
     (path, config), *others = sound.items()
     if path != paths[0]:
-        logging.warning('%s; taking the copy in the newest checkpoint', problems[0])
+        logging.warning('%s; using the copy in the newest checkpoint', problems[0])
         return config
     differing = [
         config.differences(other, lambda field: field.metadata['changes'] in ('never', 'sampling'))
@@ -146,10 +158,28 @@ def load(workdir):
     return config
 
 
-def _read(path):
+def _paths(workdir: str | os.PathLike[str]) -> list[str]:
+    """Returns the paths of `config.json` and of its copies in the checkpoints, newest first.
+
+    Raises:
+      UserError: there is none.
+    """
+    own = os.path.join(workdir, FILE_NAME)
+    pattern = os.path.join(glob.escape(os.fspath(workdir)), 'checkpoints', '[0-9]*', FILE_NAME)
+    copies = sorted(glob.glob(pattern), reverse=True)
+    paths = [path for path in (own, *copies) if os.path.exists(path)]
+    if not paths:
+        raise UserError(
+            f'--workdir={workdir} holds no {FILE_NAME}: give the directory of a run that was trained'
+        )
+    return paths
+
+
+def _read(path: str) -> Config:
+    """Reads a configuration; raises UserError if the file is damaged."""
     try:
         stored = {'evaluation': {}, **read_json(path)}
-        types = {group.name: group.type for group in groups()}
+        types: dict[str, Any] = {group.name: group.type for group in groups()}
         if stored.keys() != types.keys():
             raise ValueError(f'unknown or missing: {", ".join(sorted(stored.keys() ^ types.keys()))}')
         return Config(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
@@ -157,5 +187,6 @@ def _read(path):
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 
 
-def _tuples(values):
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Turns lists, which JSON has in place of tuples, back into tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

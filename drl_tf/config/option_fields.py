@@ -1,57 +1,91 @@
-"""Options: dataclass fields that know their bounds and their help text; the command line is made from
-them."""
+"""Options: dataclass fields with bounds and a help text, from which the command line is made."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
 import typing
+from collections.abc import Sequence
+from typing import Any
 
 from drl_tf.base.errors import UserError
 
-NAMES = {
-    bool: 'switch', int: 'whole number', float: 'number', str: 'text',
-    tuple[int, ...]: 'whole numbers', tuple[float, ...]: 'numbers', tuple[str, ...]: 'names',
-}  # fmt: skip
+# What the help calls the type of an option.
+NAMES: dict[Any, str] = {
+    bool: 'switch',
+    int: 'whole number',
+    float: 'number',
+    str: 'text',
+    tuple[int, ...]: 'whole numbers',
+    tuple[float, ...]: 'numbers',
+    tuple[str, ...]: 'names',
+}
 _LARGEST = {int: 2**31 - 1, float: 3e38}  # What int32 and float32 hold.
 
 
-def option(default, help_text, *, low=None, high=None, choices=None, changes='never'):
-    """A dataclass field with what the command line and the validation need: bounds are inclusive."""
-    metadata = dict(help=help_text, low=low, high=high, choices=choices, changes=changes)
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] | None = None,
+    changes: str = 'never',
+) -> Any:
+    """A dataclass field that the command line offers and `check` validates.
+
+    Args:
+      default: also the value that the help shows.
+      help_text: one or two sentences.
+      low: smallest value, None for no bound; of each number, if there are several.
+      high: largest value, likewise.
+      choices: the values that are allowed, None for all.
+      changes: where the value may differ from that of the run; see `options`.
+
+    Example:
+      channels: int = option(128, 'Channels at the first resolution.', low=4, high=1024)
+    """
+    metadata = {'help': help_text, 'low': low, 'high': high, 'choices': choices, 'changes': changes}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def text(value):
-    """A value as the command line takes it."""
+def text(value: Any) -> str:
+    """Writes a value as the command line takes it."""
     return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def kind(field):
-    """What an option takes, for the help: for example 'whole number, 1 to 500; default 6'."""
-    metadata, default = field.metadata, field.default
+def kind(field: dataclasses.Field[Any]) -> str:
+    """Describes the values of an option for the help, such as 'whole number, 1 to 500; default 6'."""
+    metadata = field.metadata
     said = NAMES[field.type]
     if metadata['choices']:
         said = ' | '.join(str(choice) for choice in metadata['choices'] if choice != '')
     low, high = metadata['low'], metadata['high']
     if low is not None:
-        said += f', {low} to {high}' if high is not None else f', at least {low}'
-    return f'{said}; default {text(default)}' if text(default) else said
+        said += f', at least {low}' if high is None else f', {low} to {high}'
+    default = text(field.default)
+    return f'{said}; default {default}' if default else said
 
 
-def check(group):
-    """Holds every option of a group against its type, bounds and choices."""
+def check(group: Any) -> None:
+    """Checks every option of a group, a dataclass of options, against its type, bounds and choices.
+
+    Raises:
+      UserError: names the first option that fails.
+    """
     for field in dataclasses.fields(group):
         _check(field, getattr(group, field.name))
 
 
-def _check(field, value):
-    """Holds one option against its type, bounds and choices."""
-    bounds = field.metadata
-    kind = typing.get_origin(field.type) or field.type
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raises UserError if the value of an option has another type, is out of bounds or not a choice."""
+    kind: Any = typing.get_origin(field.type) or field.type
     if not _is_of(value, kind):
         raise UserError(f'--{field.name}={value} must be of type {kind.__name__}')
-    if bounds['choices'] is not None and value not in bounds['choices']:
-        choices = ', '.join(str(choice) for choice in bounds['choices'] if choice != '')
-        raise UserError(f'--{field.name}={value} must be one of {choices}')
+    choices = field.metadata['choices']
+    if choices is not None and value not in choices:
+        names = ', '.join(str(choice) for choice in choices if choice != '')
+        raise UserError(f'--{field.name}={value} must be one of {names}')
     element = typing.get_args(field.type)[0] if kind is tuple else kind
     for part in value if kind is tuple else (value,):
         if not _is_of(part, element):
@@ -63,18 +97,20 @@ def _check(field, value):
         elif element is not bool:
             _check_number(field, value, part, _LARGEST[element])
     if kind is tuple and not value and field.default:
-        raise UserError(f'--{field.name} must name at least one number')
+        raise UserError(f'--{field.name} is empty: give at least one value')
 
 
-def _is_of(value, kind):
-    """Whether a value is of a type: whole numbers are numbers too, switches are no numbers."""
-    return isinstance(value, (float, int) if kind is float else kind) and (
-        kind is bool or not isinstance(value, bool)
-    )
+def _is_of(value: Any, kind: type) -> bool:
+    """Returns whether a value has a type. An int is a float too; a bool is no number."""
+    if kind is bool:
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, (float, int) if kind is float else kind)
 
 
-def _check_text(name, value):
-    """Texts become names of files, which must be writable as UTF-8 and without NUL."""
+def _check_text(name: str, value: str) -> None:
+    """Raises UserError if a text cannot be part of a file name: it is not UTF-8, or contains NUL."""
     try:
         sound = b'\0' not in value.encode('utf-8')
     except UnicodeEncodeError:
@@ -83,10 +119,21 @@ def _check_text(name, value):
         raise UserError(f'--{name}={value!r} must be UTF-8 text without NUL: rename what it stands for')
 
 
-def _check_number(field, value, number, largest):
-    """Holds a number, alone or of several, against its bounds and what can be computed with."""
-    low, high = field.metadata['low'], field.metadata['high']
-    low, high = -largest if low is None else low, largest if high is None else high
+def _check_number(field: dataclasses.Field[Any], value: Any, number: float, largest: float) -> None:
+    """Raises UserError if a number is out of bounds or not finite.
+
+    Args:
+      field: the option.
+      value: its value, the number or a tuple with it.
+      number: what to check.
+      largest: largest magnitude that the type can hold.
+    """
+    low = field.metadata['low']
+    if low is None:
+        low = -largest
+    high = field.metadata['high']
+    if high is None:
+        high = largest
     if isinstance(number, float) and not math.isfinite(number):
         raise UserError(f'--{field.name}={text(value)} must be finite')
     if number < low:

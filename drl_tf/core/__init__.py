@@ -1,2 +1,1 @@
-"""The method of the papers: energies, noise levels, Langevin dynamics, losses and the Keras model that joins
-them."""
+"""The method of the papers: energies, noise schedules, Langevin dynamics, losses and the Keras models."""

@@ -1,56 +1,96 @@
 """Cooperative recovery likelihood: a second network proposes where the chains start (CDRL, ICLR 2024)."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import noise, objectives
-from drl_tf.core.diffusion import at, per_image, posterior_mean
+from drl_tf.core.batch import Batch
+from drl_tf.core.diffusion import Schedule, at, per_image, posterior_mean
+from drl_tf.core.guidance import Terms
 from drl_tf.core.level_mean import LevelMean
 from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.core.networks.initializer import Initializer
+from drl_tf.core.networks.unet import Initializer, Size
+from drl_tf.core.noise import Seed
+from drl_tf.core.updates import Learner, LossesAndGradients
 from drl_tf.core.weights import Weights
 
 
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z.
 
-    The tether stays at x_{t+1}. The initializer g learns from where the chains end. Its own
-    optimizer, `initializer_optimizer`, is set before training (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2).
+    The tether stays at x_{t+1}. The initializer g learns from the ends of the chains (Zhu, Xie, Wu, Gao,
+    ICLR 2024, section 3.2). Set its optimizer, `initializer_optimizer`, before training.
+
+    Args:
+      config: as for `EnergyModel`.
+      attempt: as for `RecoveryLikelihood`.
     """
 
-    def __init__(self, config, attempt=0):
+    def __init__(self, config: Any, attempt: int = 0) -> None:
         super().__init__(config, attempt)
-        networks = self._with_average(Initializer, config.initializer, 'initializer')
-        self.initializer, self.ema_initializer = networks
+        options = config.initializer
+        size = Size(
+            channels=options.initializer_channels,
+            mult=options.initializer_mult,
+            blocks=options.initializer_blocks,
+            attention=options.initializer_attention,
+            dropout=options.initializer_dropout,
+        )
+
+        def make(name: str) -> Initializer:
+            return Initializer(
+                size, config.image_shape, config.data.num_classes, dtype=self.network_dtype, name=name
+            )
+
+        self.initializer, self.ema_initializer = self._with_average(make, 'initializer')
         self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
         mean = LevelMean(self.schedule.num_levels, name='initializer_loss')
         self.level_means = {**self.level_means, 'initializer_loss': mean}
 
     @property
-    def learners(self):
+    def learners(self) -> dict[str, Learner]:
+        """As in `RecoveryLikelihood`, with the initializer."""
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
-    @property
-    def proposal_std(self):
-        """sqrt(beta~_{t+1}) m_t with beta~_{t+1} = (1 - A_t^2) / (1 - A_{t+1}^2) s_{t+1}^2, float64 [T]."""
-        S = self.schedule.S
-        return S[:-1] / S[1:] * self.schedule.s[1:] * self.schedule.m
-
-    def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
-        """y^0 and its mean g, float32 [B, H, W, C]; g sums the same terms as the energy."""
+    def chain_start(
+        self,
+        x_next: tf.Tensor,
+        level: tf.Tensor,
+        seed: Seed,
+        first: int | tf.Tensor,
+        weights: str,
+        terms: Terms,
+        training: bool = False,
+        walk: Schedule | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns y^0 and its mean g, float32 [B, H, W, C]; g is summed over the same terms as the energy."""
         network = Weights(weights).of(self.ema_initializer, self.initializer)
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
-        options = dict(dropout=dropout, remat=training and self.config.training.remat)
+        remat = training and self.config.training.remat
         time = per_image(self.schedule.time, level + 1)
-        mean = tf.add_n([weight * network(x_next, time, labels, **options) for labels, weight in terms])
-        return mean + at(self.proposal_std, level) * noise.normal(seed, tf.shape(x_next), first), mean
+        mean = tf.add_n(
+            [weight * network(x_next, time, labels, dropout=dropout, remat=remat) for labels, weight in terms]
+        )
+        z = noise.normal(seed, tf.shape(x_next), first)
+        return mean + at(self.schedule.posterior_std, level) * z, mean
 
-    def start_gradients(self, tape, batch, start, proposal, x_next, y_neg):
-        """The loss of the initializer, `objectives.initializer`, and its gradients."""
+    def start_gradients(
+        self,
+        tape: tf.GradientTape,
+        batch: Batch,
+        start: tf.Tensor,
+        proposal: tf.Tensor,
+        x_next: tf.Tensor,
+        y_neg: tf.Tensor,
+    ) -> LossesAndGradients:
+        """Returns the loss of the initializer, `objectives.initializer`, and its gradients."""
         options = self.config.initializer
         schedule = self.schedule
-        by_noise = options.initializer_level_weight
-        weight = schedule.s[1:] ** -2 if by_noise else np.ones(schedule.num_levels)
+        weight = np.ones(schedule.num_levels)
+        if options.initializer_level_weight:
+            weight = schedule.s[1:] ** -2
         x_mean = posterior_mean(schedule, batch.images, x_next, batch.level)
         y_mean = at(schedule.m, batch.level) * x_mean
         with tape:
@@ -59,9 +99,3 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         self.level_means['initializer_loss'].update_state(losses, batch.level)
         return {'initializer_loss': (loss, tape.gradient(loss, self.initializer.trainable_variables))}
-
-
-def build_model(config, attempt=0):
-    """The model of a configuration, cooperative where it has an initializer; see `RecoveryLikelihood`."""
-    model_class = CooperativeRecoveryLikelihood if config.diffusion.initializer else RecoveryLikelihood
-    return model_class(config, attempt)

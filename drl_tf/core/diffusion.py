@@ -1,10 +1,10 @@
 """Noise schedules and the forward process (paper, section 3.1): float64 maths, no network.
 
-EBMs stand at levels t = 0..T-1 and there are T+1 noises s_0..s_T:
+There are T+1 noises s_0..s_T, and an EBM at each level t = 0..T-1:
 
     x_0     = a_0 x + s_0 eps,    x_{t+1} = a_{t+1} x_t + s_{t+1} eps',    a = sqrt(1 - s^2)
     x_t     = A_t x + S_t eps     (marginally)
-    y_t     = m_t x_t             the variable that the EBM at level t is defined on
+    y_t     = m_t x_t             the variable of the EBM at level t
 """
 
 import dataclasses
@@ -15,15 +15,14 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Schedule:
-    """Noise levels and the step sizes that belong to them.
+    """Noise levels and their step sizes.
 
     Attributes:
       s: noise added at each step, float64 [T + 1].
-      conditional: r_t, 1 where the EBM is tethered to x_{t+1} and 0 where it is marginal, float64 [T].
-      b2: square of the step-size factor, which belongs to the recipe.
-      time: what the networks are told of each noise level, float64 [T + 1].
-      levels: which levels of the trained schedule these are, int32 [T]; all of them in a schedule that is not
-        strided.
+      conditional: r_t, float64 [T]: 1 if the EBM is tethered to x_{t+1}, 0 if it is marginal.
+      b2: square of the step size factor.
+      time: input that tells the networks the noise level, float64 [T + 1].
+      levels: index of each level in the trained schedule, int32 [T]; 0..T-1 unless the schedule is strided.
 
     Examples:
       >>> schedule = t6()
@@ -40,53 +39,63 @@ class Schedule:
     levels: np.ndarray
 
     @property
-    def num_levels(self):
+    def num_levels(self) -> int:
         """T."""
         return len(self.s) - 1
 
     @property
-    def a(self):
+    def a(self) -> np.ndarray:
         """sqrt(1 - s^2), float64 [T + 1]."""
         return np.sqrt(1 - self.s**2)
 
     @property
-    def A(self):
-        """Share of the image left in x_t, float64 [T + 1]."""
+    def A(self) -> np.ndarray:
+        """Factor of the image in x_t, float64 [T + 1]."""
         return np.cumprod(self.a)
 
     @property
-    def S(self):
+    def S(self) -> np.ndarray:
         """Standard deviation of the noise in x_t, float64 [T + 1]."""
         return np.sqrt(1 - self.A**2)
 
     @property
-    def m(self):
-        """y_t = m_t x_t, float64 [T]."""
+    def angle(self) -> np.ndarray:
+        """Noise levels as angles: A = cos(angle), S = sin(angle), float64 [T + 1]."""
+        return np.arctan2(self.S, self.A)
+
+    @property
+    def posterior_std(self) -> np.ndarray:
+        """Deviation of y_t given x and x_{t+1}: m_t sqrt(beta~_{t+1}) (Ho et al. 2020), float64 [T]."""
+        return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
+
+    @property
+    def m(self) -> np.ndarray:
+        """m_t of y_t = m_t x_t, float64 [T]."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
-    def delta(self):
-        """Langevin step size, delta_t^2 = b2 (S_t / S_0) s_{t+1}^2, float64 [T]."""
+    def delta(self) -> np.ndarray:
+        """Langevin step size: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2, float64 [T]."""
         return np.sqrt(self.b2 * self.S[:-1] / self.S[0]) * self.s[1:]
 
     @property
-    def loss_weight(self):
+    def loss_weight(self) -> np.ndarray:
         """s_1 / s_{t+1}, float64 [T]."""
         return self.s[1] / self.s[1:]
 
-    def strided(self, count):
-        """The schedule of a walk that visits some of the levels, evenly spaced, the lowest among them.
+    def strided(self, count: int) -> 'Schedule':
+        """Returns the schedule of a walk over `count` evenly spaced levels, the lowest among them.
 
-        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. That is exact, as is each
-        F(., t) that was exact. What gets worse: with K = 0 the normal approximation, whose error grows with
-        s^2; with K > 0 the chains, whose step sizes follow the larger s but whose energies were fitted near
-        the tethers of single steps.
+        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. Merging is exact, and so
+        is each F(., t) that was exact before. Two approximations get worse. With K = 0, the error of the
+        normal approximation grows with s^2. With K > 0, the step sizes follow the larger s, but the energies
+        were fitted near the tethers of single steps.
 
         Args:
-          count: how many of the T levels, from 1; T, or 0, is all.
+          count: number of levels, from 1 to T; 0 is all T.
 
         Returns:
-          A `Schedule` of `count` levels, each conditional or not as it was.
+          A `Schedule` of `count` levels, each conditional if it was.
 
         Examples:
           >>> t1k().strided(5).levels.tolist()
@@ -100,17 +109,17 @@ class Schedule:
         return Schedule(s, self.conditional[levels], self.b2, self.time[noises], self.levels[levels])
 
 
-def t6(num_levels=6, b2=2e-4):
-    """The paper's schedule: cumulated noise of 1,000 linear betas, at evenly spaced indices and the last one.
+def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
+    """The paper's schedule: 1,000 linear betas, cumulated and taken at evenly spaced indices and the last.
 
-    The share of the image left in x_T is A_T = 0.00635, which sampling takes for 0: it starts from N(0, I).
+    A_T is 0.00635; sampling neglects it and starts from N(0, I).
 
     Args:
-      num_levels: T, from 1 to 500; the paper has 6.
-      b2: see `Schedule`; the paper has 2e-4.
+      num_levels: T, from 1 to 500; 6 in the paper.
+      b2: as in `Schedule`; 2e-4 in the paper.
 
     Returns:
-      A `Schedule` whose top level is marginal; the networks are told t.
+      A `Schedule` whose top level is marginal. The networks get t as time.
 
     Examples:
       >>> schedule = t6()
@@ -123,18 +132,18 @@ def t6(num_levels=6, b2=2e-4):
     return _from_signal(A, b2, np.arange(num_levels + 1.0))
 
 
-def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
-    """The schedule of cooperative recovery likelihood (Zhu et al., ICLR 2024): a log-SNR of -2 log tan(a u +
-    b), u from 0 to 1.
+def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest: float = -5.1) -> Schedule:
+    """The schedule of CDRL (Zhu et al., ICLR 2024): log-SNR -2 log tan(a u + b), with u from 0 to 1.
 
     Args:
-      num_levels: T; the paper has 6.
-      b2: see `Schedule`; the paper has 4e-4.
+      num_levels: T; 6 in the paper.
+      b2: as in `Schedule`; 4e-4 in the paper.
       largest: log-SNR of x_0.
       smallest: log-SNR of x_T.
 
     Returns:
-      A `Schedule` whose top level is marginal; the networks are told 1000 atan(exp(-log-SNR / 2)) / (pi / 2).
+      A `Schedule` whose top level is marginal. The networks get 1000 atan(exp(-log-SNR / 2)) / (pi / 2) as
+      time.
 
     Examples:
       >>> cosine().A.round(3).tolist()
@@ -147,17 +156,17 @@ def cosine(num_levels=6, b2=4e-4, largest=9.8, smallest=-5.1):
     return _from_signal(A, b2, 1000 * np.arctan(np.exp(-log_snr / 2)) / (np.pi / 2))
 
 
-def t1k(num_levels=999, b2=2e-4):
-    """The schedule of the paper's T = 1000 setting: 1,000 noises of linear s^2, every EBM conditional, also
-    the top one.
+def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
+    """The schedule of the paper's T = 1000: 1,000 noises with linear s^2, and every EBM conditional.
+
+    A_T is 0.006; sampling neglects it and starts from N(0, I).
 
     Args:
       num_levels: T, from 1 to 999; fewer than 999 are evenly spaced among these.
-      b2: see `Schedule`.
+      b2: as in `Schedule`.
 
     Returns:
-      A `Schedule`; sampling starts from N(0, I) in place of x_T, in which 0.006 of the image is left. The
-      networks are told the index of each noise.
+      A `Schedule`. The networks get the index of the noise among the 1,000 as time.
 
     Examples:
       >>> schedule = t1k(100)
@@ -169,24 +178,52 @@ def t1k(num_levels=999, b2=2e-4):
     return _from_signal(A, b2, kept.astype(float), conditional_top=True)
 
 
-SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine}
+def karras(
+    num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 5.0
+) -> Schedule:
+    """The noise levels of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
+
+    Args:
+      num_levels: T.
+      b2: as in `Schedule`.
+      smallest, largest: sigma = S / A of x_0 and of x_T, as in `cosine`.
+      rho: from 1 on; the larger, the more of the levels have little noise.
+
+    Returns:
+      A `Schedule` whose top level is marginal; the time is as in `cosine`.
+
+    Examples:
+      >>> schedule = karras()
+      >>> (schedule.S / schedule.A)[[0, 3, 6]].round(4).tolist()
+      [0.0074, 1.1039, 12.8]
+    """
+    sigma = np.linspace(smallest ** (1 / rho), largest ** (1 / rho), num_levels + 1) ** rho
+    return _from_signal((1 + sigma**2) ** -0.5, b2, 1000 * np.arctan(sigma) / (np.pi / 2))
 
 
-def _from_signal(A, b2, time, conditional_top=False):
-    """A schedule of conditional levels, below a marginal one or not, from the share of the image left at each
-    noise."""
+SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}
+
+
+def _from_signal(A: np.ndarray, b2: float, time: np.ndarray, conditional_top: bool = False) -> Schedule:
+    """Makes a schedule from the factor A of the image at each noise; only the top level may be marginal."""
     conditional = np.append(np.ones(len(A) - 2), float(conditional_top))
     return Schedule(_added_noise(A), conditional, b2, time, np.arange(len(A) - 1, dtype=np.int32))
 
 
-def _added_noise(A):
-    """s of each step, from the share of the image left after it."""
+def _added_noise(A: np.ndarray) -> np.ndarray:
+    """Returns s of each step, given the factor A of the image after it."""
     return np.sqrt(1 - (A / np.append(1.0, A[:-1])) ** 2)
 
 
-def per_image(values, level):
-    """Picks each image's value of a per-level constant, float [T] or [T + 1], at `level` int32 [B]: float32
-    [B].
+def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
+    """Looks up the constant of each image's level.
+
+    Args:
+      values: one constant per level, float [T] or [T + 1].
+      level: int32 [B].
+
+    Returns:
+      float32 [B].
 
     Examples:
       >>> per_image([0.1, 0.2, 0.3], tf.constant([2, 0])).numpy()
@@ -195,8 +232,8 @@ def per_image(values, level):
     return tf.gather(tf.constant(values, tf.float32), level)
 
 
-def at(values, level):
-    """As `per_image`, but float32 [B, 1, 1, 1], which multiplies images.
+def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
+    """As `per_image`, but float32 [B, 1, 1, 1], to multiply images.
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
@@ -205,15 +242,18 @@ def at(values, level):
     return per_image(values, level)[:, None, None, None]
 
 
-def forward_pair(schedule, x, level, noise, noise_next):
-    """Draws (x_t, x_{t+1}) given images.
+def forward_pair(
+    schedule: Schedule, x: tf.Tensor, level: tf.Tensor, noise: tf.Tensor, noise_next: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Diffuses images to (x_t, x_{t+1}).
 
     Args:
-      schedule: a `Schedule`.
+      schedule: noise levels.
       x: images in [-1, 1], float32 [B, H, W, C].
       level: t of each image, int32 [B].
       noise: standard normal noise of x_t, like `x`.
-      noise_next: noise of the step to x_{t+1}, like `x`; None shares `noise` (only the marginals are kept).
+      noise_next: noise of the step to x_{t+1}, like `x`; None reuses `noise`, which keeps only the marginals
+        right.
 
     Returns:
       x_t and x_{t+1}, float32 [B, H, W, C].
@@ -224,23 +264,28 @@ def forward_pair(schedule, x, level, noise, noise_next):
       >>> x_next[:, 0, 0, 0].numpy().round(3)
       array([0.946, 0.44 ], dtype=float32)
     """
-    A, S = schedule.A, schedule.S
+    A = schedule.A
+    S = schedule.S
     x_t = at(A, level) * x + at(S, level) * noise
     if noise_next is None:
         return x_t, at(A, level + 1) * x + at(S, level + 1) * noise
     return x_t, at(schedule.a, level + 1) * x_t + at(schedule.s, level + 1) * noise_next
 
 
-def posterior_mean(schedule, x, x_next, level):
-    """E[x_t | x, x_{t+1}] = (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2 (Ho et al. 2020, equation
-    7).
+def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+    """E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
+
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. It depends on the marginals of x_{t+1} alone,
+    so the two noises of `forward_pair` may be the same.
 
     Args:
-      schedule, x, level: as in `forward_pair`.
+      schedule: noise levels.
+      x: images in [-1, 1], float32 [B, H, W, C].
       x_next: x_{t+1}, like `x`.
+      level: t of each image, int32 [B].
 
     Returns:
-      Like `x`. The noise of `forward_pair` may have been shared: only the marginals of x_{t+1} matter.
+      Like `x`.
 
     Examples:
       Where x_{t+1} holds no noise, it is A_t x.
@@ -250,5 +295,6 @@ def posterior_mean(schedule, x, x_next, level):
       >>> (posterior_mean(schedule, x, x_next, level)[0, 0, 0, 0].numpy() / schedule.A[3]).round(5).item()
       1.0
     """
-    A, S, s, a = schedule.A[:-1], schedule.S, schedule.s[1:], schedule.a[1:]
+    A, S = schedule.A[:-1], schedule.S
+    s, a = schedule.s[1:], schedule.a[1:]
     return at(A * s**2 / S[1:] ** 2, level) * x + at(a * S[:-1] ** 2 / S[1:] ** 2, level) * x_next

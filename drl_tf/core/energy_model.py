@@ -1,37 +1,44 @@
-"""An energy at each noise level: log densities, and sampling from noise to image (paper, Algorithm 2)."""
+"""The Keras model of the energies: log densities, and sampling from noise to image (paper, Algorithm 2)."""
 
 import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, graphs, noise, sampling
-from drl_tf.core.diffusion import per_image
-from drl_tf.core.guidance import UNCONDITIONAL
-from drl_tf.core.networks.energy import EnergyNetwork
-from drl_tf.core.networks.mlp import MLPNetwork
+from drl_tf.core import denoising, diffusion, graphs, noise, preconditioning, sampling
+from drl_tf.core.diffusion import Schedule, at, per_image
+from drl_tf.core.energy_networks import energy_network
+from drl_tf.core.guidance import UNCONDITIONAL, Terms
+from drl_tf.core.langevin import LogDensity, value_gradient
+from drl_tf.core.noise import Seed
 from drl_tf.core.weights import Weights
 
-
-def _call(function, arguments):
-    return function(*arguments)
+_GRAIN = 0.03
 
 
 class EnergyModel(keras.Model):
-    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, or f / s_{t+1}^2.
+    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a preconditioned F.
 
     Args:
-      config: a `config.Config`; sampling takes K and noise scale from it. The networks compute in bfloat16
-        where its precision says so, else in float32.
+      config: a `config.Config`. Its precision is that of the networks: bfloat16, or else float32.
 
     Attributes:
-      schedule: the `diffusion.Schedule` of the levels that have an energy.
-      walk: that of the levels that sampling visits.
-      precision: F / f of each level, float64 [T].
-      averages: pairs of networks, the one with averaged weights first.
+      schedule: levels that have an energy.
+      walk: levels that sampling visits.
+      precision: F / f of each level, float64 [T]; 1 for preconditioned energies.
+      preconditioned: whether F is a normalised log density, at all T + 1 noise levels.
+      averages: pairs of networks; the first has averaged weights.
+
+    Example:
+      model = EnergyModel(config)
+      states = model.sample(16, seed=[0, 1])
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
         make_schedule = diffusion.SCHEDULES[config.diffusion.schedule]
@@ -39,25 +46,45 @@ class EnergyModel(keras.Model):
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         by_noise = config.diffusion.energy_scale == 'noise'
         self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
+        self.preconditioned = config.network.energy == 'preconditioned'
+        if self.preconditioned:
+            self.precision = np.ones(self.schedule.num_levels)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
-        network_class = MLPNetwork if config.planar else EnergyNetwork
-        self.network, self.ema_network = self._with_average(network_class, config.network, 'network')
+        self.network, self.ema_network = self._with_average(self._energy_network, 'network')
         self.averages = [(self.ema_network, self.network)]
         self.built = True
 
-    def _with_average(self, network_class, options, name):
-        """A network and the one that holds its averaged weights, equal at the start."""
-        shape, classes = self.config.image_shape, self.config.data.num_classes
-        network, average = (
-            network_class(options, shape, classes, dtype=self.network_dtype, name=n)
-            for n in (name, f'ema_{name}')
-        )
+    def _energy_network(self, name: str) -> Any:
+        return energy_network(self.config, name, self.network_dtype)
+
+    def _with_average(self, make: Callable[[str], Any], name: str) -> tuple[Any, Any]:
+        """Makes a network, and a second one for its averaged weights; they are equal at first.
+
+        Args:
+          make: callable, name -> network.
+          name: name of the network; the averaged one has the prefix `ema_`.
+        """
+        network = make(name)
+        average = make(f'ema_{name}')
         average.trainable = False
         average.set_weights(network.get_weights())
         return network, average
 
-    def density_at(self, level, weights='ema', terms=UNCONDITIONAL):
-        """The log density of each image at its own level.
+    @property
+    def scoring_level(self) -> int:
+        """The level whose log density ranks images best: 0, or for preconditioned energies the lowest with
+        sigma from 0.03 on (below, the grain of an image outweighs its shape)."""
+        if not self.preconditioned:
+            return 0
+        sigma = self.schedule.S[:-1] / self.schedule.A[:-1]
+        return int(np.argmax(sigma >= _GRAIN))
+
+    def network_of(self, weights: str) -> Any:
+        """Returns the network with the weights 'ema' or 'raw'."""
+        return Weights(weights).of(self.ema_network, self.network)
+
+    def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
+        """Returns the log density of images, each at its own level.
 
         Args:
           level: t, int32 [B].
@@ -67,46 +94,137 @@ class EnergyModel(keras.Model):
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
         """
-        network = Weights(weights).of(self.ema_network, self.network)
+        if self.preconditioned:
+            return self._normalised_at(self.schedule, level, weights, terms)
+        network = self.network_of(weights)
         time = per_image(self.schedule.time, level)
         precision = per_image(self.precision, level)
         parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
         return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
-    def chain_start(self, x_next, level, seed, first, weights, terms, training=False):
-        """Where the chains start and the mean of that proposal, float32 [B, H, W, C]: both x_{t+1}."""
-        del level, seed, first, weights, terms, training
-        return x_next, x_next
+    def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
+        """As `density_at` on the levels of a walk: log p(y_t) = log p(x_t) - D log m_t with y_t = m_t x_t."""
+        log_prob = self.log_prob_at(per_image(walk.angle, level), weights, terms)
+        m = at(walk.m, level)
+        log_m = per_image(math.prod(self.config.image_shape) * np.log(walk.m), level)
+        return lambda y: log_prob(y / m) - log_m
+
+    def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
+        """Returns the log density of noisy images at any noise level; for preconditioned energies only.
+
+        Args:
+          angle: noise level of each image as in `Schedule.angle`, float32 [B].
+          weights: 'ema' or 'raw'.
+          terms: guidance, as in `density_at`.
+
+        Returns:
+          A callable, x float32 [B, H, W, C] -> log p(x) in nats, float32 [B].
+        """
+        network = self.network_of(weights)
+        time = preconditioning.time_of(angle)
+        parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
+        return lambda x: tf.add_n([weight * network(x, prepared) for weight, prepared in parts])
+
+    def chain_start(
+        self,
+        x_next: tf.Tensor,
+        level: tf.Tensor,
+        seed: Seed,
+        first: int | tf.Tensor,
+        weights: str,
+        terms: Terms,
+        training: bool = False,
+        walk: Schedule | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns where the chains start, y^0, and the mean of y^0.
+
+        Args:
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t in the walk, int32 [B].
+          seed: int32 [2].
+          first: index of the first image.
+          weights: 'ema' or 'raw'.
+          terms: guidance, as in `density_at`.
+          training: whether to use dropout.
+          walk: schedule that `level` refers to; None is `self.schedule`.
+
+        Returns:
+          Two tensors like `x_next`: x_{t+1} twice, or those of `denoising.posterior_proposal`.
+        """
+        del training
+        if self.config.diffusion.proposal == 'x_next':
+            return x_next, x_next
+        walk = walk or self.schedule
+        eps = noise.normal(seed, tf.shape(x_next), first)
+        score = self._score(walk, x_next, level + 1, weights, terms)
+        return denoising.posterior_proposal(walk, score, x_next, level, eps)
+
+    def _score(self, walk: Schedule, x: tf.Tensor, index: tf.Tensor, weights: str, terms: Terms) -> tf.Tensor:
+        """Returns grad log p(x) at noise `index`, int32 [B] from 0 to T, of a walk."""
+        if self.preconditioned:
+            return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
+        below = tf.minimum(index, walk.num_levels - 1)
+        density_at = sampling.on_walk(
+            self.schedule, walk, lambda level: self.density_at(level, weights, terms)
+        )
+        log_density = density_at(below)
+        score = value_gradient(lambda x: log_density(at(walk.m, below) * x), x)
+        # The top noise has no energy: x_T is white noise, whose score is -x.
+        return tf.where((index > below)[:, None, None, None], -x, score)
 
     @graphs.graph
-    def denoise(self, x_next, level, seed, first=0, weights='ema', terms=UNCONDITIONAL):
-        """Draws x_t given x_{t+1}, each image at its own trained level; see `sampling.Sampler.recover`."""
+    def denoise(
+        self,
+        x_next: tf.Tensor,
+        level: tf.Tensor,
+        seed: Seed,
+        first: int | tf.Tensor = 0,
+        weights: str = 'ema',
+        terms: Terms = UNCONDITIONAL,
+    ) -> tf.Tensor:
+        """Draws x_t given x_{t+1}, each image at its own level; see `sampling.Sampler.recover`."""
         return self._sampler(self.schedule, first, weights, terms).recover(x_next, level, seed)
 
     @graphs.graph
-    def prior(self, num_images, seed, first):
-        """x_T, white noise."""
+    def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
+        """Draws x_T, white noise."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @graphs.graph
-    def walk_levels(self, x, high, low, seed, first, weights, terms):
-        """Goes from x_high down to x_low, levels of the walk; see `sampling.Sampler.descend`."""
+    def walk_levels(
+        self,
+        x: tf.Tensor,
+        high: tf.Tensor,
+        low: tf.Tensor,
+        seed: Seed,
+        first: int | tf.Tensor,
+        weights: str,
+        terms: Terms,
+    ) -> tf.Tensor:
+        """Goes from x_high down to x_low on the levels of the walk; see `sampling.Sampler.descend`."""
         return self._sampler(self.walk, first, weights, terms).descend(x, high, low, seed)
 
-    def _sampler(self, walk, first, weights, terms):
-        """Algorithm 2 over the levels of a walk."""
+    def _sampler(
+        self, walk: Schedule, first: int | tf.Tensor, weights: str, terms: Terms
+    ) -> sampling.Sampler:
+        """Returns Algorithm 2 on the levels of a walk."""
 
-        def start_at(x_next, level, seed):
+        def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
-            return self.chain_start(x_next, level, seed, first, weights, terms)[0]
+            return self.chain_start(x_next, level, seed, first, weights, terms, walk=walk)[0]
 
-        def density_at(level):
+        def trained_at(level: tf.Tensor) -> LogDensity:
             return self.density_at(level, weights, terms)
+
+        def density_at(level: tf.Tensor) -> LogDensity:
+            if self.preconditioned:
+                return self._normalised_at(walk, level, weights, terms)
+            return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
         options = self.config.sampling
         return sampling.Sampler(
             schedule=walk,
-            density_at=sampling.on_walk(self.schedule, walk, density_at),
+            density_at=density_at,
             start_at=start_at,
             steps_at=lambda level: self.steps_at(tf.gather(walk.levels, level)),
             noise_scale=options.noise_scale,
@@ -114,48 +232,52 @@ class EnergyModel(keras.Model):
             first=first,
         )
 
-    def steps_at(self, level):
-        """K of each image, int32 [B]; the int 0 for the normal approximation."""
+    def steps_at(self, level: tf.Tensor) -> int | tf.Tensor | None:
+        """Returns K of each image, int32 [B].
+
+        If K is 0 at all levels: the int 0 for the normal approximation, or None to end at the proposal.
+        """
         steps = self.config.steps_by_level
-        return tf.gather(steps, level) if any(steps) else 0
+        if any(steps):
+            return tf.gather(steps, level)
+        return 0 if self.config.diffusion.proposal == 'x_next' else None
 
     @graphs.graph
-    def final_denoise(self, x_0, weights='ema', terms=UNCONDITIONAL):
-        """The mean of the clean image given x_0; see `sampling.tweedie`."""
+    def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
+        """Returns the mean of the clean image given x_0; see `denoising.tweedie`."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
-        return sampling.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
+        return denoising.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
     def sample(
         self,
-        num_images,
-        seed,
-        first=0,
-        weights='ema',
-        terms=UNCONDITIONAL,
-        run=_call,
-        after_part=lambda share: None,
-    ):
-        """Progressive sampling from white noise (paper, Algorithm 2).
+        num_images: int,
+        seed: Seed,
+        first: Any = 0,
+        weights: str = 'ema',
+        terms: Terms = UNCONDITIONAL,
+        run: Callable[[Callable[..., Any], tuple[Any, ...]], Any] = lambda function, args: function(*args),
+        after_part: Callable[[float], object] = lambda share: None,
+    ) -> list[Any]:
+        """Samples images progressively from white noise (paper, Algorithm 2).
 
         Args:
           num_images: n.
           seed: int32 [2].
-          first: index of the first image; image i depends on (seed, first + i) alone.
+          first: index of the first image; image i depends on (seed, first + i) only.
           weights: 'ema' or 'raw'.
-          terms: for models with classes, what is summed; see `guidance.guided` and `guidance.composed`.
-          run: callable, (function, arguments) -> its result, such as the `run` of a `tf.distribute.Strategy`:
-            each replica then draws n images, and `first` and the labels may hold a value for each.
+          terms: guidance, as in `density_at`.
+          run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
+            Each replica then draws n images; `first` and the labels may hold one value per replica.
           after_part: as in `sampling.progressive`.
 
         Returns:
-          States from x_T to x_0, tensors float32 [n, H, W, C]: all T + 1, or nine of them where T is large;
-          with `final_denoise` the last one is the clean image.
+          States from x_T to x_0, float32 [n, H, W, C]: all T + 1, or nine of them if T is over 32. With the
+          option `final_denoise` the last one is the clean image.
         """
 
-        def descend(x, high, low):
-            return run(
-                self.walk_levels, (x, tf.constant(high), tf.constant(low), seed, first, weights, terms)
-            )
+        def descend(x: Any, high: int, low: int) -> Any:
+            levels = (tf.constant(high), tf.constant(low))
+            return run(self.walk_levels, (x, *levels, seed, first, weights, terms))
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
         trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part)
@@ -164,8 +286,8 @@ class EnergyModel(keras.Model):
         return trajectory
 
     @contextlib.contextmanager
-    def converged_average(self):
-        """Context manager: u of the averaged weights is iterated to convergence, and restored at the end."""
+    def converged_average(self) -> Iterator[None]:
+        """Context manager: iterates u of the averaged weights to convergence, and restores it at the end."""
         layers = self.ema_network.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.ema_network.converge_u()

@@ -1,45 +1,47 @@
-"""How the model's methods become graphs, and how Keras `fit` runs training steps where its own way does not
-do."""
+"""Compiles the model's methods, and replaces Keras' training function where it fails."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
 
-def graph(method):
-    """A `tf.function` whose Python is taken as it is; its own `autograph=False` does not go with the `run` of
-    a strategy."""
+def graph(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a method with `tf.function` without AutoGraph.
+
+    `tf.function(autograph=False)` itself does not work with a strategy's `run`.
+    """
     return tf.function(tf.autograph.experimental.do_not_convert(method))
 
 
-def train_function(model, steps):
-    """What `fit` calls with an iterator over batches, for models of one or several replicas.
+def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
+    """Returns the function that `fit` calls with an iterator over batches.
 
-    Keras' loop over several steps fails on several replicas; Keras has XLA compile what a TPU compiles by
-    itself; and it would average each number of the log over several workers, along an axis that a scalar
+    Keras' own has three faults. Its loop over several steps fails on several replicas. It has XLA compile
+    what a TPU compiles by itself. It averages each logged number over workers along an axis that a scalar
     lacks.
 
     Args:
       model: a compiled `RecoveryLikelihood`.
-      steps: how many are taken in a call.
+      steps: steps per call.
 
     Returns:
-      None where Keras' own function does; else a callable, iterator -> the log of the last step, {name:
-      float32 []}.
+      None if Keras' own works; else a callable, iterator -> log of the last step, {name: float32 []}.
     """
-    strategy, logged = model.distribute_strategy, (*model.learners, 'gradient_norm')
+    strategy = model.distribute_strategy
+    logged = (*model.learners, 'gradient_norm')
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     if steps == 1 and not on_tpu and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return None
-    step = (
-        tf.function(model.train_step, jit_compile=True)
-        if model.jit_compile and not on_tpu
-        else model.train_step
-    )
+    step = model.train_step
+    if model.jit_compile and not on_tpu:
+        step = tf.function(step, jit_compile=True)
 
-    def one(iterator):
+    def one(iterator: Iterator[Any]) -> dict[str, tf.Tensor]:
         logs = strategy.run(step, (next(iterator),))
         return {name: strategy.experimental_local_results(logs[name])[0] for name in logged}
 
-    def several(iterator):
+    def several(iterator: Iterator[Any]) -> dict[str, tf.Tensor]:
         logs = {name: tf.zeros([]) for name in logged}
         for _ in tf.range(steps):
             logs = one(iterator)

@@ -1,10 +1,16 @@
 """Langevin dynamics on any log density (paper, equation 14)."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import tensorflow as tf
 
+# y, float32 [B, ...] -> log density of each, float32 [B].
+LogDensity: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
-def value_gradient(log_prob, y):
-    """Gradient of log_prob, summed over the batch, at `y`.
+
+def value_gradient(log_prob: LogDensity, y: tf.Tensor) -> tf.Tensor:
+    """Returns the gradient of log_prob, summed over the batch, at `y`; like `y`.
 
     Examples:
       >>> value_gradient(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).numpy()
@@ -16,24 +22,30 @@ def value_gradient(log_prob, y):
     return tape.gradient(value, y)
 
 
-def langevin(log_prob, y, step_size, num_steps, noise):
+def langevin(
+    log_prob: LogDensity,
+    y: tf.Tensor,
+    step_size: float | tf.Tensor,
+    num_steps: int | tf.Tensor,
+    noise: Callable[[tf.Tensor], tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs the chain
 
         y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
 
-    with one gradient a step. There is no accept/reject: on a log density of precision l the stationary
-    variance is 1 / (l (1 - delta^2 l / 4)), not 1 / l.
+    with one gradient per step. Steps are not accepted or rejected: on a Gaussian of precision l the
+    stationary variance is 1 / (l (1 - delta^2 l / 4)), not 1 / l.
 
     Args:
-      log_prob: callable, y -> log density up to a constant, float32 [B].
-      y: where the chain starts, float32 [B, ...].
+      log_prob: log density up to a constant.
+      y: start of the chain, float32 [B, ...].
       step_size: delta, float32, broadcast against `y`.
-      num_steps: K, int32, broadcast against `y`: the loop runs to the largest and an image stays where its
-        own K ended.
-      noise: callable, k -> noise of step k, like `y` (already scaled where it is not standard).
+      num_steps: K, int32, broadcast against `y`. The loop runs to the largest K; an image stops moving after
+        its own K.
+      noise: callable, k -> noise of step k, like `y`; any factor of the noise is included.
 
     Returns:
-      The state after K steps and the gradient of the last of them, both like `y` (zeros where K = 0).
+      The state after K steps and the gradient of the last step, both like `y`; the gradient is 0 if K = 0.
 
     Examples:
       Five steps on a standard normal density, with the noise left out: each multiplies y by 1 - 0.1^2 / 2.
@@ -43,7 +55,7 @@ def langevin(log_prob, y, step_size, num_steps, noise):
       array([0.9752, 0.9752], dtype=float32)
     """
 
-    def step(k, y, last_gradient):
+    def step(k: tf.Tensor, y: tf.Tensor, last_gradient: tf.Tensor) -> tuple[tf.Tensor, ...]:
         gradient = value_gradient(log_prob, y)
         moved = y + step_size**2 / 2 * gradient + step_size * noise(k)
         return k + 1, tf.where(k < num_steps, moved, y), tf.where(k < num_steps, gradient, last_gradient)

@@ -1,4 +1,7 @@
-"""What training reports of each noise level."""
+"""What training logs for each noise level."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -7,27 +10,43 @@ _MOST_BANDS = 20
 
 
 class LevelMean(keras.metrics.Metric):
-    """Mean of a value per image over the images of each level, float32 [T] (NaN where a level had none).
+    """Mean of a value over the images of each level.
 
-    More than 20 levels are taken together in 20 bands of neighbours.
+    More than 20 levels are averaged in 20 bands of neighbouring levels.
+
+    Args:
+      num_levels: T.
     """
 
-    def __init__(self, num_levels, **kwargs):
+    def __init__(self, num_levels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_levels, bands = num_levels, min(num_levels, _MOST_BANDS)
+        self.num_levels = num_levels
+        bands = min(num_levels, _MOST_BANDS)
         self.total = self.add_variable((bands,), 'zeros', name='total')
         self.count = self.add_variable((bands,), 'zeros', name='count')
 
-    def update_state(self, values, level):
+    def update_state(self, values: tf.Tensor, level: tf.Tensor) -> None:
+        """Adds the values of images, float32 [B], at their levels, int32 [B]."""
         bands = self.total.shape[0]
         band = level * bands // self.num_levels
         self.total.assign_add(tf.math.unsorted_segment_sum(values, band, bands))
         self.count.assign_add(tf.math.unsorted_segment_sum(tf.ones_like(values), band, bands))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
+        """Returns the means, float32 [min(T, 20)]; NaN for a level that had no images."""
         return self.total / self.count
 
 
-def rms(x):
-    """Root mean square over the pixels of each image."""
+def rms(x: tf.Tensor) -> tf.Tensor:
+    """Root mean square over the pixels of each image: float32 [B, H, W, C] -> [B]."""
     return tf.sqrt(tf.reduce_mean(x**2, axis=[1, 2, 3]))
+
+
+def summed_over_replicas(variables: Sequence[Any], strategy: tf.distribute.Strategy) -> list[tf.Tensor]:
+    """Sums each variable, of which every replica has its own value, over all replicas of all workers."""
+
+    def of_replica() -> list[tf.Tensor]:
+        values = [variable.value + 0 for variable in variables]
+        return tf.distribute.get_replica_context().all_reduce('sum', values)
+
+    return [strategy.experimental_local_results(total)[0] for total in strategy.run(of_replica)]

@@ -1,28 +1,35 @@
-"""Gradient accumulation: sums over a batch of which one part at a time is in memory."""
+"""Gradient accumulation: sums over a batch, with one part of it in memory at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 
-def summed(function, batch, num_parts, nothing):
-    """Adds up what a function gives for consecutive parts of a batch.
+def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
+    """Sums what a function returns for consecutive parts of a batch.
 
     Args:
-      function: callable, (index of the first image of the part, *its rows of `batch`) -> a structure of sums
-        over its images.
-      batch: tensors [B, ...], or None, which stays None.
-      num_parts: M, which divides B.
+      function: callable, (index of the first image of the part, *rows of each tensor) -> nested structure of
+        sums over these images.
+      batch: tensors [B, ...], or None, which is passed on.
+      num_parts: M, a divisor of B.
       nothing: zero accumulator, a structure like the sum.
 
     Returns:
-      The structure for the whole batch; the memory of a loop over M parts of B / M images each.
+      The structure for the whole batch. A loop computes it, M parts of B / M images each.
     """
     if num_parts == 1:
         return function(0, *batch)
     size = batch[0].shape[0] // num_parts
-    parts = [rows if rows is None else tf.reshape(rows, [num_parts, size, *rows.shape[1:]]) for rows in batch]
 
-    def add(index, total):
-        more = function(index * size, *(rows if rows is None else rows[index] for rows in parts))
+    def split(rows: tf.Tensor | None) -> tf.Tensor | None:
+        return None if rows is None else tf.reshape(rows, [num_parts, size, *rows.shape[1:]])
+
+    parts = [split(rows) for rows in batch]
+
+    def add(index: tf.Tensor, total: Any) -> tuple[tf.Tensor, Any]:
+        more = function(index * size, *(None if rows is None else rows[index] for rows in parts))
         return index + 1, tf.nest.map_structure(tf.add, total, more)
 
     return tf.while_loop(

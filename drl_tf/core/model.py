@@ -1,147 +1,143 @@
 """Training by recovery likelihood: the Keras model and its training step (paper, Algorithm 1)."""
 
-import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling
+from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling, updates
+from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
-from drl_tf.core.level_mean import LevelMean, rms
+from drl_tf.core.level_mean import LevelMean, rms, summed_over_replicas
+from drl_tf.core.noise import Dropout, Seed
+from drl_tf.core.updates import Learner, LossesAndGradients
 
+_SCORE_MEANS = ('loss', 'gradient_norm')
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Batch:
-    """Consecutive images of a step.
-
-    Attributes:
-      images: float32 [B, H, W, C] in [-1, 1].
-      level: t of each, int32 [B].
-      labels: classes from 1, 0 for none, int32 [B]; None where the model has no classes.
-      seed: of the step, int32 [2].
-      first: index of the first image in the global batch.
-    """
-
-    images: Any
-    level: Any
-    labels: Any
-    seed: Any
-    first: Any
-
-    def noise(self, *purpose):
-        """Standard normal noise for a purpose, like `images`."""
-        return noise.normal(noise.fold(self.seed, *purpose), tf.shape(self.images), self.first)
-
-    @property
-    def terms(self):
-        """The energy of each image under its own class."""
-        return ((self.labels, 1.0),)
-
-
 class RecoveryLikelihood(EnergyModel):
-    """An `EnergyModel` that learns by recovery likelihood, or by denoising score matching.
+    """An `EnergyModel` trained by recovery likelihood, or by denoising score matching.
 
-    Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1]. A model with classes
-    takes pairs (images, labels), int32 [B] from 1 (0 is no class).
+    Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1]. If the model has classes,
+    on pairs (images, labels), with int32 [B] labels from 1 (0 is no class).
 
     Args:
       config: as for `EnergyModel`.
       attempt: how often training was rolled back; each attempt draws other noise.
 
     Attributes:
-      first_bad_step: the first step with a loss, gradient or weight that was not finite or a loss beyond
-        `max_loss`, int64 []; -1 where there was none. From it on the averages stand still.
+      first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss over
+        `max_loss`, int64 []; -1 if there was none. The averages stop moving at this step.
       level_means: {name: `LevelMean`} of what training reports.
     """
 
-    def __init__(self, config, attempt=0):
+    def __init__(self, config: Any, attempt: int = 0) -> None:
         super().__init__(config)
         self.attempt = attempt
-        alike = dict(
+        self.first_bad_step = tf.Variable(
+            -1,
+            dtype=tf.int64,
+            trainable=False,
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
-        self.first_bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, **alike)
-        matches_scores = config.training.objective == 'dsm'
-        self._noted = ('loss', 'gradient_norm') if matches_scores else _CONTRASTIVE_MEANS
-        self.level_means = {name: LevelMean(self.schedule.num_levels, name=name) for name in self._noted}
+        self._noted = self.noted()
+        self.level_means = {name: LevelMean(self.num_noises, name=name) for name in self._noted}
 
     @property
-    def step(self):
-        """How many steps were taken, an int; every replica has the same."""
+    def num_noises(self) -> int:
+        """Number of noise levels that training reports on: T."""
+        return self.schedule.num_levels
+
+    def noted(self) -> tuple[str, ...]:
+        """Names what training reports of each noise level."""
+        return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
+
+    def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
+        """Returns the losses of a batch and their gradients.
+
+        A loss is the sum over the images of the batch / size of the global batch.
+        """
+        return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
+
+    @property
+    def step(self) -> int:
+        """Number of steps taken."""
         return int(self.optimizer.iterations.value.read_value())
 
     @property
-    def learners(self):
-        """{name of a loss: (the network that learns from it, its optimizer)}, once the model is compiled."""
+    def learners(self) -> dict[str, Learner]:
+        """{name of a loss: (network that learns from it, its optimizer)} of the compiled model."""
         return {'loss': (self.network, self.optimizer)}
 
     @property
-    def optimizers(self):
+    def optimizers(self) -> list[Any]:
         """All optimizers of the compiled model."""
         return [optimizer for _, optimizer in self.learners.values()]
 
-    def train_step(self, data):
-        """One step of Algorithm 1, or of denoising score matching, on a replica's share of the batch."""
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Takes a step of Algorithm 1, or of score matching, on a replica's share of the batch.
+
+        Returns:
+          What `fit` logs: the losses, summed over the replicas, and the norm of the gradient.
+        """
         options = self.config.training
         replica = tf.distribute.get_replica_context()
         batch = self._batch(data, replica.replica_id_in_sync_group)
-        losses_and_gradients = self._match_scores if options.objective == 'dsm' else self._contrast
 
-        def of_part(begin, images, level, labels):
-            return losses_and_gradients(Batch(images, level, labels, batch.seed, batch.first + begin))
+        def of_part(begin: int | tf.Tensor, *rows: tf.Tensor) -> LossesAndGradients:
+            images, level, labels, angle = rows
+            first = batch.first + begin
+            return self.losses_and_gradients(Batch(images, level, labels, batch.seed, first, angle))
 
         # Losses and gradients, one microbatch at a time.
-        rows = (batch.images, batch.level, batch.labels)
-        learnt = microbatches.summed(of_part, rows, options.microbatches, self._no_gradients())
+        rows = (batch.images, batch.level, batch.labels, batch.angle)
+        learnt = microbatches.summed(of_part, rows, options.microbatches, updates.no_gradients(self.learners))
 
-        # u of spectral normalisation moves once a step; then the weights, then their averages.
+        # u of spectral normalisation moves once per step; then the weights, then their averages.
         self.network.update_u()
         norms = {}
         for name, (network, optimizer) in self.learners.items():
-            norms[name] = self._update(learnt[name][1], network, optimizer)
+            norms[name] = updates.apply_summed(learnt[name][1], network, optimizer, options.clip_norm)
         losses = {name: replica.all_reduce('sum', loss) for name, (loss, _) in learnt.items()}
-        self._average(self._note_soundness(losses['loss'], *norms.values(), *losses.values()))
+        sound = self._note_soundness(losses['loss'], *norms.values(), *losses.values())
+        updates.move_averages(self.averages, self.optimizer.iterations.value, options.ema_decay, sound)
         return {**losses, 'gradient_norm': norms['loss']}
 
-    def _batch(self, data, replica):
-        """The images of a replica, each with a level t ~ U{0..T-1}; some labels are hidden."""
+    def _batch(self, data: Any, replica: tf.Tensor) -> Batch:
+        """Returns the images of a replica, each with a random level; some labels are hidden."""
         images, labels = data if self.config.data.num_classes else (data, None)
         options = self.config.training
         size = images.shape[0]
         first = replica * size
-        seed = noise.fold(
-            noise.root(options.seed, noise.TRAINING), self.attempt, self.optimizer.iterations.value
-        )
-        levels = noise.levels(seed, self.schedule.num_levels, options.batch_size)
+        root = noise.root(options.seed, noise.TRAINING)
+        seed = noise.fold(root, self.attempt, self.optimizer.iterations.value)
+        levels, angles = self.draw_levels(seed)
         if labels is not None:
             hidden = noise.dropped(seed, options.label_dropout, options.batch_size)
             labels = tf.where(tf.slice(hidden, [first], [size]), 0, labels)
-        return Batch(images, tf.slice(levels, [first], [size]), labels, seed, first)
+        level, angle = (tf.slice(values, [first], [size]) for values in (levels, angles))
+        return Batch(images, level, labels, seed, first, angle)
 
-    def _no_gradients(self):
-        """Zero accumulators of the losses and gradients."""
-        networks = {name: network for name, (network, _) in self.learners.items()}
-        return {
-            name: (0.0, [tf.zeros(v.shape) for v in network.trainable_variables])
-            for name, network in networks.items()
-        }
-
-    def _contrast(self, batch):
-        """Algorithm 1: the contrastive loss of a batch and its gradients.
+    def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws noise levels of the images of the global batch, t ~ U{0..T-1}.
 
         Returns:
-          {name of a loss: (its sum over the batch / size of the global batch, gradients)}.
+          t, int32 [B], and its angle, float32 [B].
         """
+        levels = noise.levels(seed, self.num_noises, self.config.training.batch_size)
+        return levels, per_image(self.schedule.angle, levels)
+
+    def _contrast(self, batch: Batch) -> LossesAndGradients:
+        """Algorithm 1: the contrastive loss and its gradients."""
         # Positive pairs (x_t, x_{t+1}) by the forward process; y+ = m_t x_t.
         x_t, x_next = self._forward_pair(batch)
         y_pos = at(self.schedule.m, batch.level) * x_t
 
-        # Negatives y-: K Langevin steps on p(y | x_{t+1}), from x_{t+1} or from the initializer's proposal.
+        # Negatives y-: K Langevin steps on p(y | x_{t+1}), from x_{t+1} or from a proposal.
         with tf.GradientTape() as start_tape:
             seed = noise.fold(batch.seed, noise.START)
             start, proposal = self.chain_start(
@@ -149,46 +145,53 @@ class RecoveryLikelihood(EnergyModel):
             )
         y_neg, chain_gradient = self._chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
 
-        # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2, through the weights alone.
+        # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2, not through y- and y+.
         options = self.config.training
-        dropout = self._dropout(batch.seed, batch.first, options.batch_size + batch.first)
+        dropout = self.dropout_of(batch.seed, batch.first, options.batch_size + batch.first)
         with tf.GradientTape() as tape:
             losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, batch.level, batch.labels, dropout)
             energy_l2 = options.energy_l2 * (f_pos**2 + f_neg**2) / 2
             loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
-        self._note(batch.level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
+        self.note(batch.level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
         others = self.start_gradients(start_tape, batch, start, proposal, x_next, y_neg)
         return {'loss': (loss, gradients), **others}
 
-    def _match_scores(self, batch):
-        """As `_contrast`, but the loss of denoising score matching: no chains."""
+    def _match_scores(self, batch: Batch) -> LossesAndGradients:
+        """The loss of denoising score matching, without chains, and its gradients."""
         _, x_next = self._forward_pair(batch)
         time = per_image(self.schedule.time, batch.level)
         precision = per_image(self.precision, batch.level)
-        dropout = self._dropout(batch.seed, batch.first)
+        dropout = self.dropout_of(batch.seed, batch.first)
         with tf.GradientTape() as tape:
             prepared = self.network.prepare(time, batch.labels)
 
-            def log_density(y):
+            def log_density(y: tf.Tensor) -> tf.Tensor:
                 return precision * self.network(y, prepared, dropout=dropout)
 
             losses, gradient = objectives.denoising(
                 self.schedule, log_density, batch.images, x_next, batch.level
             )
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
-        self._note(batch.level, losses, rms(gradient))
+        self.note(batch.level, losses, rms(gradient))
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
 
-    def contrastive_loss(self, y_pos, y_neg, level, labels=None, dropout=None):
-        """(s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
+    def contrastive_loss(
+        self,
+        y_pos: tf.Tensor,
+        y_neg: tf.Tensor,
+        level: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        dropout: Dropout | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
 
         Args:
           y_pos: data y+ = m_t x_t, float32 [B, H, W, C].
-          y_neg: states of the chains, like `y_pos`.
+          y_neg: final states of the chains, like `y_pos`.
           level: t, int32 [B].
-          labels: classes, int32 [B], where the model has them.
-          dropout: a `noise.Dropout` for both; None drops nothing.
+          labels: classes, int32 [B]; None if the model has none.
+          dropout: of `y_pos` and `y_neg` alike; None for no dropout.
 
         Returns:
           The loss, f(y+, t) and f(y-, t), each float32 [B].
@@ -201,17 +204,25 @@ class RecoveryLikelihood(EnergyModel):
         f_pos, f_neg = tf.split(f, 2)
         return objectives.contrastive(self.schedule, f_pos, f_neg, level), f_pos, f_neg
 
-    def _forward_pair(self, batch):
-        """x_t and x_{t+1}, of one noise for both with `shared_noise`."""
+    def _forward_pair(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Diffuses the images to x_t and x_{t+1}; with `shared_noise`, both have the same noise."""
         eps = batch.noise(noise.FORWARD, 0)
         eps_next = None if self.config.training.shared_noise else batch.noise(noise.FORWARD, 1)
         return diffusion.forward_pair(self.schedule, batch.images, batch.level, eps, eps_next)
 
     @graphs.graph
-    def _chain(self, start, x_next, level, seed, first, labels):
-        """K Langevin steps of the raw weights, with noise of full scale; the last state and gradient."""
+    def _chain(
+        self,
+        start: tf.Tensor,
+        x_next: tf.Tensor,
+        level: tf.Tensor,
+        seed: Seed,
+        first: int | tf.Tensor,
+        labels: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Runs K Langevin steps with raw weights and unscaled noise; returns the last state and gradient."""
 
-        def step_noise(k):
+        def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
         log_density = self.density_at(level, 'raw', ((labels, 1.0),))
@@ -219,81 +230,71 @@ class RecoveryLikelihood(EnergyModel):
             self.schedule, log_density, start, x_next, level, self.steps_at(level), step_noise
         )
 
-    def start_gradients(self, tape, batch, start, proposal, x_next, y_neg):
-        """The loss of what proposed `start`, with its gradients; none where the chains start at x_{t+1}."""
+    def start_gradients(
+        self,
+        tape: tf.GradientTape,
+        batch: Batch,
+        start: tf.Tensor,
+        proposal: tf.Tensor,
+        x_next: tf.Tensor,
+        y_neg: tf.Tensor,
+    ) -> LossesAndGradients:
+        """Returns the loss of the network that proposed `start`, with its gradients; here there is none."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
-    def _dropout(self, seed, *firsts):
-        """For parts of a batch, each with the index of its first image; None where nothing is dropped."""
-        return noise.Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
+    def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
+        """Returns the dropout for parts of a batch, given the index of the first image of each; or None."""
+        if not self.config.network.dropout:
+            return None
+        return Dropout(noise.fold(seed, noise.DROPOUT), firsts)
 
-    def _note(self, level, *values):
-        """Adds the values of each image to the means of their levels."""
+    def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
+        """Adds what `noted` names, float32 [B] each, to the means of the levels, int32 [B]."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
-    def _update(self, gradients, network, optimizer):
-        """Sums the gradients over the replicas, clips them, steps the optimizer; returns the norm before
-        clipping."""
-        replica = tf.distribute.get_replica_context()
-        gradients = replica.all_reduce('sum', gradients)
-        norm = tf.linalg.global_norm(gradients)
-        if self.config.training.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.config.training.clip_norm, norm)
-        optimizer.apply(gradients, network.trainable_variables)
-        return norm
+    def _note_soundness(self, loss: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
+        """Updates `first_bad_step` on the device.
 
-    def _note_soundness(self, loss, *values):
-        """Notes the first step whose loss, values or weights are not finite, or whose loss is out of bounds.
+        A step is bad if its loss, values or weights are not finite, or its loss exceeds `max_loss`.
 
         Returns:
-          Whether there was none so far, bool []; it is found on the device.
+          Whether there was no bad step so far, bool [].
         """
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
-        summed = math.prod(self.config.image_shape) if self.config.training.objective == 'dsm' else 1
-        good = tf.reduce_all(finite) & (tf.abs(loss) <= self.config.training.max_loss * summed)
+        max_loss = self.config.training.max_loss
+        if self.config.training.objective == 'dsm':  # Its loss is summed over the pixels.
+            max_loss *= math.prod(self.config.image_shape)
+        good = tf.reduce_all(finite) & (tf.abs(loss) <= max_loss)
         step = tf.cast(self.optimizer.iterations.value, tf.int64)
         first = tf.where((self.first_bad_step < 0) & ~good, step, self.first_bad_step)
         self.first_bad_step.assign(first)
         return first < 0
 
-    def _average(self, sound):
-        """Moves the averaged weights, u included, where all was sound."""
-        n = tf.cast(self.optimizer.iterations.value, tf.float32)
-        decay = tf.minimum(self.config.training.ema_decay, (1 + n) / (10 + n))
-        for average_network, network in self.averages:
-            for average, weight in zip(average_network.weights, network.weights, strict=True):
-                average.assign(tf.where(sound, decay * average + (1 - decay) * weight, average))
+    def level_sums(self) -> dict[str, np.ndarray]:
+        """Returns the sums behind `level_means` over all replicas, {path of the variable: float32 [T]}.
 
-    def level_sums(self):
-        """What `level_means` have summed over all replicas, {path of the variable: float32 [T]}; all workers
-        ask at once."""
+        All workers must call this at the same time.
+        """
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
     @graphs.graph
-    def _level_sums(self):
+    def _level_sums(self) -> list[tf.Tensor]:
         variables = [variable for mean in self.level_means.values() for variable in mean.variables]
+        return summed_over_replicas(variables, self.distribute_strategy)
 
-        def of_replica():
-            return tf.distribute.get_replica_context().all_reduce(
-                'sum', [variable.value + 0 for variable in variables]
-            )
-
-        return [
-            self.distribute_strategy.experimental_local_results(total)[0]
-            for total in self.distribute_strategy.run(of_replica)
-        ]
-
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         """Uses our train function where Keras' fails: several steps on several replicas, workers, TPUs."""
         super().make_train_function(force)
-        self.train_function = graphs.train_function(self, self.steps_per_execution) or self.train_function
+        ours = graphs.train_function(self, self.steps_per_execution)
+        if ours is not None:
+            self.train_function = ours
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """No-op: the weights exist already. (Keras would average a batch of classes over the replicas.)"""
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         """No-op: means are reset when they are logged, so that they survive a resume."""

@@ -1,42 +1,51 @@
 """Random draws as a function of (seed, purpose, step, level) and of the index of the image.
 
-Image i gets the same noise in a batch of any size and on any number of replicas: the counter-based Philox
-generator starts at the counter of image i. (Under XLA the draws are as random, but other ones.)
+Image i gets the same noise in batches of any size and on any number of replicas: the counter-based Philox
+generator starts at the counter of image i. XLA draws other numbers.
 """
 
 import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
-# Roots beside the seed of a run, one for each user of randomness, and purposes within one.
+# int32 [2].
+Seed: TypeAlias = tf.Tensor | list[int]
+# Users of randomness in a run, then the purposes of one user.
 TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
 FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 
 
-def root(seed, user):
-    """The seed of one user of randomness, such as `SAMPLING`, in a run with `seed`: int32 [2] as a list."""
+def root(seed: int, user: int) -> list[int]:
+    """Returns the seed, int32 [2], of one user of randomness, such as `SAMPLING`, in a run."""
     return [seed, user]
 
 
-def fold(seed, *numbers):
-    """A seed (int32 [2]) made from another and any integers: the purpose, the step, the level."""
+def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
+    """Derives a seed, int32 [2], from another and from integers such as purpose, step and level.
+
+    Example:
+      fold(root(0, SAMPLING), LANGEVIN, step)
+    """
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
     return seed
 
 
-def normal(seed, shape, first=0):
-    """Standard normal noise for images `first`, `first` + 1, ...
+def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor = 0) -> tf.Tensor:
+    """Draws standard normal noise for images `first`, `first` + 1, ...
 
     Args:
       seed: int32 [2].
       shape: [n, H, W, C].
-      first: index of the first image, int.
+      first: index of the first image.
 
     Returns:
-      float32 of `shape`; row i depends on (seed, first + i) alone.
+      float32 [n, H, W, C]; row i depends on (seed, first + i) only.
     """
     size = tf.reduce_prod(shape[1:])
     counts_per_image = -(-size // _NUMBERS_PER_COUNT)
@@ -46,41 +55,76 @@ def normal(seed, shape, first=0):
     return tf.reshape(numbers[:, :size], shape)
 
 
-def _at_image(seed, counts_per_image, first):
-    """Key and counter of the Philox generator of image `first`."""
+def _at_image(
+    seed: Seed, counts_per_image: int | tf.Tensor, first: int | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns key and counter of the Philox generator of image `first`."""
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
     offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
     return key, counter + tf.stack([offset, tf.zeros([], tf.uint64)])
 
 
-def levels(seed, num_levels, batch_size):
-    """Levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size]."""
+def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
+    """Draws levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size]."""
     return tf.random.stateless_uniform([batch_size], fold(seed, LEVEL), 0, num_levels, tf.int32)
 
 
-def dropped(seed, rate, batch_size):
-    """Which images of the global batch lose their label, bool [batch_size]."""
+def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
+    """Draws evenly spaced numbers in [0, 1) with a random offset, float32 [batch_size].
+
+    There is one for each image of the global batch.
+    """
+    start = tf.random.stateless_uniform([], fold(seed, LEVEL))
+    return (start + tf.range(batch_size, dtype=tf.float32) / batch_size) % 1
+
+
+def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Maps uniform numbers to noise levels between two angles.
+
+    Even indices are uniform in the angle, odd ones in the log-SNR. Uniform in the angle, hardly any level
+    would be near the low end; uniform in the log-SNR, few would be where images take shape.
+
+    Args:
+      u: uniform in [0, 1), float32 [B].
+      low: smallest angle, above 0.
+      high: largest angle, below pi / 2.
+
+    Returns:
+      Angles, float32 [B].
+    """
+    linear = low + (high - low) * u
+    log_low = math.log(math.tan(low))
+    log_high = math.log(math.tan(high))
+    log_tan = log_low + (log_high - log_low) * u
+    return tf.where(tf.range(tf.size(u)) % 2 == 0, linear, tf.atan(tf.exp(log_tan)))
+
+
+def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
+    """Draws which images of the global batch lose their label, bool [batch_size]."""
     return tf.random.stateless_uniform([batch_size], fold(seed, LABEL)) < rate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dropout:
-    """Which activations are dropped, a function of the seed and of the index of the image.
+    """Dropout whose mask is a function of the seed and of the index of the image.
 
     Attributes:
       seed: int32 [2].
-      firsts: the batch is made of as many equal parts; index of the first image of each.
+      firsts: index of the first image of each part; the batch consists of equal parts.
+
+    Example:
+      Dropout(seed).fold(layer)(h, 0.1)
     """
 
-    seed: tf.Tensor
-    firsts: tuple = (0,)
+    seed: Seed
+    firsts: tuple[int | tf.Tensor, ...] = (0,)
 
-    def fold(self, number):
-        """Another one for each layer of a network."""
+    def fold(self, number: int) -> 'Dropout':
+        """Derives the dropout of one layer of a network."""
         return Dropout(fold(self.seed, number), self.firsts)
 
-    def __call__(self, h, rate):
-        """Drops a share of the activations of h, float [n, H, W, C], and scales the others up."""
+    def __call__(self, h: tf.Tensor, rate: float) -> tf.Tensor:
+        """Sets a share of the activations h, float [n, H, W, C], to 0 and divides the others by 1 - rate."""
         shape = h.shape[1:]
         counts = -(-shape.num_elements() // _NUMBERS_PER_COUNT)
         size = [tf.shape(h)[0] // len(self.firsts), counts * _NUMBERS_PER_COUNT]

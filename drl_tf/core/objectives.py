@@ -1,20 +1,20 @@
-"""Losses, one number for each image; no networks, no chains (paper, Algorithm 1 and equation 20)."""
+"""Losses, one number per image; no networks, no chains (paper, Algorithm 1 and equation 20)."""
 
 import tensorflow as tf
 
-from drl_tf.core.diffusion import at, per_image
-from drl_tf.core.langevin import value_gradient
+from drl_tf.core.diffusion import Schedule, at, per_image
+from drl_tf.core.langevin import LogDensity, value_gradient
 
 
-def contrastive(schedule, f_pos, f_neg, level):
+def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Recovery likelihood: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
 
-    Its gradient in the weights is that of -log p(y+ | x_{t+1}) at the weight of the level.
+    Its gradient in the weights estimates that of -log p(y+ | x_{t+1}), times a weight per level.
 
     Args:
-      schedule: a `diffusion.Schedule`.
-      f_pos: network outputs of data y+ = m_t x_t, float32 [B].
-      f_neg: those of the states y- of the chains, float32 [B].
+      schedule: noise levels.
+      f_pos: network outputs for data y+ = m_t x_t, float32 [B].
+      f_neg: network outputs for the final states y- of the chains, float32 [B].
       level: t, int32 [B].
 
     Returns:
@@ -29,19 +29,24 @@ def contrastive(schedule, f_pos, f_neg, level):
     return per_image(schedule.loss_weight, level) * (f_neg - f_pos)
 
 
-def denoising(schedule, log_density, x, x_next, level):
+def denoising(
+    schedule: Schedule, log_density: LogDensity, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Denoising score matching: E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F)|^2 / (2 s_{t+1}^2) | x, x_{t+1} ].
 
-    F and its gradient are taken at x_{t+1}; the square is summed over the pixels. This is -log of the density
-    of `sampling.normal_approximation` at y_t = m_t x_t, up to a constant. The mean over y_t has a closed
-    form: s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2. Its
-    minimum is the same, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F, and it has a hundredth of the noise where s
-    is small.
+    F and its gradient are evaluated at x_{t+1}; the square is summed over the pixels. Up to a constant, the
+    term in the mean is -log of the density of `sampling.normal_approximation` at y_t = m_t x_t. The mean over
+    y_t has a closed form:
+
+        s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
+
+    Its minimum is the same, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F. Where s is small, it has a hundredth of
+    the noise.
 
     Args:
-      schedule: a `diffusion.Schedule` whose levels are all conditional (m_t = a_{t+1}).
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B]; the activations within
-        it need second derivatives.
+      schedule: noise levels, all conditional (m_t = a_{t+1}).
+      log_density: y -> F(y, t) of each image at its own level, float32 [B]; its activations need second
+        derivatives.
       x: clean images, float32 [B, H, W, C].
       x_next: x_{t+1}, like `x`.
       level: t, int32 [B].
@@ -59,23 +64,89 @@ def denoising(schedule, log_density, x, x_next, level):
       array([-0.1], dtype=float32)
     """
     gradient = value_gradient(log_density, x_next)
-    s, S, A = schedule.s[1:], schedule.S, schedule.A[1:]
+    s = schedule.s[1:]
+    S = schedule.S
+    A = schedule.A[1:]
     score = (at(A, level) * x - x_next) * at(S[1:] ** -2, level)
-    left = at((schedule.m * S[:-1] / S[1:]) ** 2, level)
-    return tf.reduce_sum(at(s**2, level) * (score - gradient) ** 2 + left, axis=[1, 2, 3]) / 2, gradient
+    variance = at((schedule.m * S[:-1] / S[1:]) ** 2, level)
+    squares = at(s**2, level) * (score - gradient) ** 2 + variance
+    return tf.reduce_sum(squares, axis=[1, 2, 3]) / 2, gradient
 
 
-def initializer(start, proposal, y_mean, y_neg, data_share):
-    """(1 - share) |y^K - y^0|^2 + share |E[y_t | x, x_{t+1}] - g|^2, taught to g alone (CDRL, section 3.2).
+def score_matching(score: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: float) -> tf.Tensor:
+    """Denoising score matching of x = A x_clean + S eps (EDM: Karras et al., NeurIPS 2022, section 5).
 
-    The minimum of the second term is E[y_t | x_{t+1}]; a known x would leave the variance beta~_{t+1} around
-    it.
+    The loss is the mean over the pixels of ((D(x) - x_clean) / c_out)^2, where D(x) is the denoised image by
+    Tweedie's formula. With D pixels it is (1 + sigma^2 / d^2) |eps + S score|^2 / D. The score of Gaussian
+    data has loss 1 at every level.
 
     Args:
-      start: y^0 = g + noise, where the chains started, float32 [B, H, W, C].
-      proposal: g.
+      score: grad log p(x) of the model, float32 [B, H, W, C].
+      noise: eps, like `score`.
+      angle: noise level of each image, A = cos(angle), S = sin(angle), float32 [B].
+      std: d, standard deviation of the data.
+
+    Returns:
+      float32 [B].
+
+    Examples:
+      >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
+      >>> score_matching(zeros, ones, angle=tf.constant([np.pi / 4]), std=1.0).numpy().round(3)
+      array([2.], dtype=float32)
+    """
+    weight = 1 + (tf.tan(angle) / std) ** 2
+    S = tf.sin(angle)[:, None, None, None]
+    return weight * tf.reduce_mean((noise + S * score) ** 2, axis=[1, 2, 3])
+
+
+def time_score(
+    slope: tf.Tensor, x_clean: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: float
+) -> tf.Tensor:
+    """Matches d log p(x) / d angle, so that energies of different levels become comparable.
+
+    Given x, the derivative is the mean of the target (A / S) (|eps|^2 - D) - <eps, x_clean>, with D pixels
+    (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310). The loss is (slope - target)^2 / (2 D (A / S)^2
+    + D d^2). The two terms of the denominator are the variances of those of the target, the first at low
+    noise, the second at high noise, so that no level outweighs the others.
+
+    Args:
+      slope: the model's derivative of log p(x) in the angle at fixed x, float32 [B].
+      x_clean: clean images, float32 [B, H, W, C].
+      noise: eps, like `x_clean`.
+      angle: noise level of each image, float32 [B].
+      std: d, standard deviation of the data.
+
+    Returns:
+      float32 [B].
+
+    Examples:
+      >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
+      >>> angle = tf.constant([np.pi / 4])
+      >>> time_score(tf.constant([2.0]), zeros, ones, angle, std=1.0).numpy().round(3)
+      array([0.333], dtype=float32)
+    """
+    D = noise.shape[1:].num_elements()
+    cotangent = 1 / tf.tan(angle)
+    over_pixels = [1, 2, 3]
+    square = tf.reduce_sum(noise**2, over_pixels)
+    product = tf.reduce_sum(noise * x_clean, over_pixels)
+    target = cotangent * (square - D) - product
+    return (slope - target) ** 2 / (D * (2 * cotangent**2 + std**2))
+
+
+def initializer(
+    start: tf.Tensor, proposal: tf.Tensor, y_mean: tf.Tensor, y_neg: tf.Tensor, data_share: float
+) -> tf.Tensor:
+    """Loss of the initializer g: (1 - share) |y^K - y^0|^2 + share |E[y_t | x, x_{t+1}] - g|^2.
+
+    The first term is that of CDRL, section 3.2. The second is minimal at g = E[y_t | x_{t+1}]. The gradient
+    goes through g only.
+
+    Args:
+      start: y^0 = g + noise, the start of the chains, float32 [B, H, W, C].
+      proposal: g, like `start`.
       y_mean: E[y_t | x, x_{t+1}], like `start`.
-      y_neg: y^K, where the chains ended, like `start`.
+      y_neg: y^K, the end of the chains, like `start`.
       data_share: share of the second term, 0 to 1.
 
     Returns:
@@ -87,7 +158,7 @@ def initializer(start, proposal, y_mean, y_neg, data_share):
       array([10.], dtype=float32)
     """
 
-    def distance(target, guess):
+    def distance(target: tf.Tensor, guess: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum((tf.stop_gradient(target) - guess) ** 2, axis=[1, 2, 3])
 
     return (1 - data_share) * distance(y_neg, start) + data_share * distance(y_mean, proposal)

@@ -1,14 +1,19 @@
-"""Adam for gradients that the training step has summed over the replicas itself, in order to clip them."""
+"""Adam for gradients that are already summed over the replicas.
+
+The training step sums them itself, because it clips the sum.
+"""
+
+from typing import Any
 
 import keras
 
 
 class SummedAdam(keras.optimizers.Adam):
-    """Keras' Adam without its own all-reduce: `apply` takes gradients that all replicas share already.
+    """Keras' Adam without its all-reduce; all replicas call `apply` with the same gradients.
 
     Example:
       SummedAdam(1e-4).apply(replica_context.all_reduce('sum', gradients), variables)
     """
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars

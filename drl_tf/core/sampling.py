@@ -1,35 +1,43 @@
-"""Sampling by recovery likelihood (paper, Algorithm 2), over any log density."""
+"""Sampling by recovery likelihood (paper, Algorithm 2), for any log density."""
 
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, noise
-from drl_tf.core.diffusion import at
-from drl_tf.core.langevin import langevin, value_gradient
+from drl_tf.core import noise
+from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.langevin import LogDensity, langevin, value_gradient
+from drl_tf.core.noise import Seed
 
-_MOST_PARTS, _MOST_STATES = 32, 9
+_MOST_PARTS = 32
+_MOST_STATES = 9
+# Level t of each image, int32 [B] -> y -> F(y, t), float32 [B].
+DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
+Noise: TypeAlias = Callable[[int | tf.Tensor], tf.Tensor]
 
 
-def conditional(schedule, log_density, x_next, level):
-    """The log density of y_t given x_{t+1}, F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2), up to a constant.
+def conditional(
+    schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor
+) -> LogDensity:
+    """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
 
-    r_t is 0 at a top level that is marginal: x_{t+1} then has no influence.
+    At a marginal top level r_t is 0, and x_{t+1} has no influence.
 
     Args:
-      schedule: a `diffusion.Schedule`.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      schedule: noise levels.
+      log_density: y -> F(y, t) of each image at its own level.
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
 
     Returns:
-      A callable as `log_density`.
+      A callable like `log_density`.
 
     Examples:
+      >>> from drl_tf.core import diffusion
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> x_next, level = tf.ones([1, 2, 2, 1]), tf.constant([0])
@@ -40,20 +48,34 @@ def conditional(schedule, log_density, x_next, level):
     return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
 
 
-def conditional_chain(schedule, log_density, start, x_next, level, num_steps, step_noise, step_scale=1.0):
-    """K Langevin steps on `conditional`.
+def conditional_chain(
+    schedule: Schedule,
+    log_density: LogDensity,
+    start: tf.Tensor,
+    x_next: tf.Tensor,
+    level: tf.Tensor,
+    num_steps: int | tf.Tensor | None,
+    step_noise: Noise,
+    step_scale: float = 1.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs K Langevin steps on `conditional`.
 
     Args:
-      schedule, log_density, x_next, level: as in `conditional`.
-      start: where the chains start, like `x_next`.
-      num_steps: K, int, or int32 [B], one for each image; the int 0 draws from the `normal_approximation`.
+      schedule: noise levels.
+      log_density: y -> F(y, t) of each image at its own level.
+      start: start of the chains, like `x_next`.
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      num_steps: K, one int, or int32 [B]. The int 0 draws from the `normal_approximation` instead; None
+        stays at `start`.
       step_noise: callable, k -> noise of step k, like `start`.
-      step_scale: q, by which the noise is multiplied; the drift is by q^2.
+      step_scale: q; the noise is multiplied by q, the drift by q^2.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
 
     Examples:
+      >>> from drl_tf.core import diffusion
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> x_next, level = tf.zeros([2, 4, 4, 1]), tf.constant([0, 3])
@@ -64,6 +86,8 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
       >>> y.shape
       TensorShape([2, 4, 4, 1])
     """
+    if num_steps is None:
+        return start, tf.zeros_like(start)
     if isinstance(num_steps, int) and num_steps == 0:
         return normal_approximation(schedule, log_density, x_next, level, step_noise(0))
     log_conditional = conditional(schedule, log_density, x_next, level)
@@ -71,20 +95,27 @@ def conditional_chain(schedule, log_density, start, x_next, level, num_steps, st
     return langevin(log_conditional, start, step_scale * at(schedule.delta, level), steps, step_noise)
 
 
-def normal_approximation(schedule, log_density, x_next, level, noise):
-    """The first-order approximation of p(y | x_{t+1}), y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t),
-    s_{t+1}^2 I) (paper, T = 1000).
+def normal_approximation(
+    schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws from the first-order approximation of p(y | x_{t+1}) (paper, T = 1000):
 
-    The exact conditional differs: for a quadratic F of precision l its variance is s^2 / (1 + s^2 l).
+        y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
+
+    It is not exact: for a quadratic F of precision l the variance of p is s^2 / (1 + s^2 l).
 
     Args:
-      schedule, log_density, x_next, level: as in `conditional_chain`.
+      schedule: noise levels.
+      log_density: y -> F(y, t) of each image at its own level.
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
       noise: standard normal noise, like `x_next`.
 
     Returns:
       y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
 
     Examples:
+      >>> from drl_tf.core import diffusion
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> schedule, x_next, level = diffusion.t1k(), tf.ones([1, 2, 2, 1]), tf.constant([500])
@@ -99,20 +130,21 @@ def normal_approximation(schedule, log_density, x_next, level, noise):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampler:
-    """Algorithm 2: from noise to an image, one level at a time.
+    """Algorithm 2: goes from noise to image, one level at a time.
 
     Attributes:
-      schedule: the `diffusion.Schedule` of the levels that are visited.
-      density_at: callable, level t int32 [B] -> log density, y -> F(y, t) float32 [B].
-      start_at: callable, (x_{t+1}, t, seed) -> y^0, where the chains start.
-      steps_at: callable, t -> K, int or int32 [B]; the int 0 draws from the `normal_approximation`.
-      noise_scale: multiple of the Langevin noise.
-      step_scale: q, by which the noise is multiplied; the drift is by q^2.
-      first: index of the first image; image i depends on (seed, first + i) alone.
+      schedule: noise levels to visit.
+      density_at: callable, t int32 [B] -> log density, y -> F(y, t) float32 [B].
+      start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains.
+      steps_at: callable, t -> K, as `num_steps` of `conditional_chain`.
+      noise_scale: factor of the Langevin noise.
+      step_scale: q; the noise is multiplied by q, the drift by q^2.
+      first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
       Where the density at every level is standard normal, so are the samples.
 
+      >>> from drl_tf.core import diffusion
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> sampler = Sampler(diffusion.t1k(), density_at=lambda level: standard_normal)
@@ -122,15 +154,15 @@ class Sampler:
       1.0
     """
 
-    schedule: diffusion.Schedule
-    density_at: Callable
-    start_at: Callable = lambda x_next, level, seed: x_next
-    steps_at: Callable = lambda level: 0
+    schedule: Schedule
+    density_at: DensityAt
+    start_at: Callable[[tf.Tensor, tf.Tensor, Seed], tf.Tensor] = lambda x_next, level, seed: x_next
+    steps_at: Callable[[tf.Tensor], int | tf.Tensor | None] = lambda level: 0
     noise_scale: float = 1.0
     step_scale: float = 1.0
-    first: Any = 0
+    first: int | tf.Tensor = 0
 
-    def recover(self, x_next, level, seed):
+    def recover(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
         """Draws x_t given x_{t+1}.
 
         Args:
@@ -142,17 +174,17 @@ class Sampler:
           x_t, like `x_next`.
 
         Examples:
+          >>> from drl_tf.core import diffusion
           >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
           >>> sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1]).shape
           TensorShape([2, 8, 8, 1])
         """
 
-        def step_noise(k):
-            return self.noise_scale * noise.normal(
-                noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), self.first
-            )
+        def step_noise(k: int | tf.Tensor) -> tf.Tensor:
+            step_seed = noise.fold(seed, noise.LANGEVIN, k)
+            return self.noise_scale * noise.normal(step_seed, tf.shape(x_next), self.first)
 
-        # The chain starts at y^0: x_{t+1}, or what the initializer proposes.
+        # The chain starts at y^0: x_{t+1}, or a proposal.
         log_density = self.density_at(level)
         start = self.start_at(x_next, level, seed)
 
@@ -171,24 +203,26 @@ class Sampler:
         # Back from y_t = m_t x_t.
         return y / at(self.schedule.m, level)
 
-    def descend(self, x, high, low, seed):
-        """Goes from x_high down to x_low in one loop: its graph and memory do not grow with the levels.
+    def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Goes from x_high down to x_low in one loop, whose graph and memory do not grow with the levels.
 
         Args:
           x: x_high, float32 [B, H, W, C].
-          high, low: int32 [].
+          high: level at the start, int32 [].
+          low: level at the end, int32 [].
           seed: int32 [2].
 
         Returns:
           x_low, like `x`.
 
         Examples:
+          >>> from drl_tf.core import diffusion
           >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
           >>> sampler.descend(tf.zeros([2, 8, 8, 1]), tf.constant(3), tf.constant(0), [0, 1]).shape
           TensorShape([2, 8, 8, 1])
         """
 
-        def step(t, x):
+        def step(t: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             level = tf.fill([tf.shape(x)[0]], t - 1)
             lower = self.recover(x, level, noise.fold(seed, noise.LANGEVIN, t - 1))
             return t - 1, tf.ensure_shape(lower, x.shape)
@@ -196,42 +230,19 @@ class Sampler:
         return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
 
 
-def tweedie(schedule, log_density, x_0):
-    """The mean of the clean image given x_0: (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
+def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> DensityAt:
+    """Converts log densities at trained levels to log densities at the levels of a walk.
 
     Args:
-      schedule: a `diffusion.Schedule`.
-      log_density: callable, y -> F(y, 0), float32 [B].
-      x_0: float32 [B, H, W, C].
+      trained: schedule of the energies.
+      walk: `trained.strided(count)`.
+      density_at: callable, level of `trained` int32 [B] -> log density, y_t = m_t x_t -> F(y_t, t).
 
     Returns:
-      x, float32 [B, H, W, C].
+      Like `density_at`, but with levels and m_t of `walk`.
 
     Examples:
-      Of white noise all is noise: what is left of the image is A_0 x_0.
-
-      >>> schedule = diffusion.t6()
-      >>> standard_normal = lambda y: -tf.reduce_sum((y / schedule.m[0]) ** 2, [1, 2, 3]) / 2
-      >>> x = tweedie(schedule, standard_normal, tf.ones([1, 2, 2, 1]))
-      >>> x[0, 0, 0].numpy().round(5), schedule.A[0].round(5).item()
-      (array([0.99995], dtype=float32), 0.99995)
-    """
-    gradient = value_gradient(lambda x: log_density(schedule.m[0] * x), x_0)
-    return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]
-
-
-def on_walk(trained, walk, density_at):
-    """The log densities that the levels of a walk have.
-
-    Args:
-      trained: the `diffusion.Schedule` of the energies.
-      walk: a `diffusion.Schedule`, `trained.strided(count)`.
-      density_at: callable, level of `trained` int32 [B] -> callable, y_t = m_t x_t -> F(y_t, t).
-
-    Returns:
-      As `density_at`, for levels of `walk` and its own m.
-
-    Examples:
+      >>> from drl_tf.core import diffusion
       >>> trained = diffusion.t1k()
       >>> density_at = lambda level: lambda y: -tf.reduce_sum(y**2, [1, 2, 3]) / 2
       >>> walk = trained.strided(50)
@@ -240,7 +251,7 @@ def on_walk(trained, walk, density_at):
       TensorShape([2, 8, 8, 1])
     """
 
-    def density(level):
+    def density(level: tf.Tensor) -> LogDensity:
         log_density = density_at(tf.gather(walk.levels, level))
         scale = at(trained.m[walk.levels] / walk.m, level)
         return lambda y: log_density(scale * y)
@@ -248,26 +259,32 @@ def on_walk(trained, walk, density_at):
     return density
 
 
-def progressive(descend, x, num_levels, after_part=lambda share: None):
-    """Goes from x_T down to x_0: level by level where there are few, else in 32 parts.
+def progressive(
+    descend: Callable[[Any, int, int], Any],
+    x: Any,
+    num_levels: int,
+    after_part: Callable[[float], object] = lambda share: None,
+) -> list[Any]:
+    """Goes from x_T down to x_0: level by level up to 32 levels, else in 32 parts.
 
     Args:
-      descend: callable, (x_high, high int, low int) -> x_low.
+      descend: callable, (x_high, high, low) -> x_low.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
-      after_part: called with the share of the levels that was walked since the last call.
+      after_part: called after each part with its share of the levels, 0 to 1.
 
     Returns:
-      States from x_T to x_0, tensors like `x`: all T + 1, or nine of them where there are more than 32
-      levels.
+      States from x_T to x_0, tensors like `x`: all T + 1 if T is at most 32, else nine of them.
 
     Examples:
+      >>> from drl_tf.core import diffusion
       >>> states = progressive(lambda x, high, low: x / 2, tf.ones([1, 2, 2, 1]), num_levels=6)
       >>> len(states), states[-1][0, 0, 0, 0].numpy().item()
       (7, 0.015625)
     """
     bounds = np.linspace(num_levels, 0, min(num_levels, _MOST_PARTS) + 1).round().astype(int).tolist()
-    stride, states = 1 if num_levels <= _MOST_PARTS else _MOST_PARTS // (_MOST_STATES - 1), [x]
+    stride = 1 if num_levels <= _MOST_PARTS else _MOST_PARTS // (_MOST_STATES - 1)
+    states = [x]
     for part, (high, low) in enumerate(itertools.pairwise(bounds), 1):
         x = descend(x, high, low)
         after_part((high - low) / num_levels)

@@ -1,10 +1,11 @@
 """Which weights of a model are in use."""
 
 import enum
+from typing import Any
 
 
 class Weights(enum.StrEnum):
-    """Averaged weights, which sample and score, or the raw ones, which train; equal to 'ema' and 'raw'.
+    """Averaged weights ('ema'), which sample and score, or raw weights ('raw'), which train.
 
     Example:
       Weights('ema').of(model.ema_network, model.network)
@@ -13,6 +14,6 @@ class Weights(enum.StrEnum):
     EMA = 'ema'
     RAW = 'raw'
 
-    def of(self, average, raw):
-        """The one of a pair that these weights are."""
+    def of(self, average: Any, raw: Any) -> Any:
+        """Returns `average` for 'ema', `raw` for 'raw'."""
         return average if self is Weights.EMA else raw

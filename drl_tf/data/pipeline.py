@@ -16,6 +16,7 @@ from drl_tf.data.dataset_spec import DatasetSpec
 
 _THREADS = len(os.sched_getaffinity(0))
 _PART = 1000
+_POINTS = 100_000
 
 
 def prepare(data: config.Data) -> None:
@@ -126,6 +127,32 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
         yield everything[first : first + _PART]
+
+
+def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
+    """Measures the training images in [-1, 1], or points of the plane, to six digits.
+
+    Returns:
+      The mean of each channel, and the standard deviation of all pixels around it.
+
+    Raises:
+      UserError: as for `training_images`.
+    """
+    data = dataset_table.resolve(data)
+    if dataset_table.find_spec(data.dataset).source == 'toy':
+        parts = iter([plane.points(data.dataset, 0, 0, _POINTS)])
+    else:
+        parts = (pixels.from_levels(np.float64(part)) for part in image_batches(data, 'train'))
+    count = 0
+    total = np.zeros(data.image_channels)
+    squares = np.zeros(data.image_channels)
+    for part in parts:
+        count += part[..., 0].size
+        total += part.sum(axis=(0, 1, 2), dtype=np.float64)
+        squares += np.square(part, dtype=np.float64).sum(axis=(0, 1, 2))
+    mean = total / count
+    std = np.sqrt(np.mean(squares / count - mean**2))
+    return tuple(round(float(value), 6) for value in mean), round(float(std), 6)
 
 
 def count_images(data: config.Data, split: str) -> int:

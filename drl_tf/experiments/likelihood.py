@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,22 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.base.errors import UserError
 from drl_tf.base.files import digest, held, write_json
 from drl_tf.core import noise
-from drl_tf.data import pipeline
-from drl_tf.experiments import bridges, partition
-from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim, terms_of_images
+from drl_tf.experiments import bridges, held_out, partition
+from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
 from drl_tf.runs import checkpoint, pictures, samples
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.diffusion import Schedule
     from drl_tf.core.energy_model import EnergyModel
 
 LogDensity = Callable[[tf.Tensor], tf.Tensor]
 
-_IMAGES = 2  # Purpose of a seed: the noise of held-out images.
 _NEAR_SHARE = 0.01  # Bounds beyond which a note is written.
 _LOW_ACCEPTANCE = 0.4
 
@@ -84,7 +79,8 @@ def likelihood(
         write_json(os.path.join(directory, 'settings.json'), settings)
         sides = partition.Partition(path, density_at, config.image_shape, options, directory)
         low, high = _run(sides, model, weights, seed, path.last)
-        images = _held_out(model.schedule, density_at, config)
+        limit = config.evaluation.num_real or None
+        images = held_out.terms(model.schedule, density_at, config, 'test', limit)
         seconds = time.monotonic() - begin
         bits = bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate)
         result = {
@@ -133,35 +129,13 @@ def _health(low: partition.Side, high: partition.Side) -> dict[str, float]:
     return {**acceptance, **{f'near_wall_{name}': side.near_wall for name, side in sides.items()}}
 
 
-def _held_out(
-    schedule: Schedule, density_at: Callable[[tf.Tensor], LogDensity], config: Config
-) -> dict[str, np.ndarray]:
-    """`terms_of_images` of the test split, each float64 [N]."""
-    data = config.data
-    limit = config.evaluation.num_real or None
-    total = min(pipeline.count_images(data, 'test'), limit or math.inf)
-    seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _IMAGES)
-    size = config.sampling.sample_batch_size
-    found: list[dict[str, np.ndarray]] = []
-    log_density = bridges.within_wall(density_at(tf.zeros([1], tf.int32)))
-    for part in pictures.progress(pipeline.image_batches(data, 'test', limit), total, 'held-out images'):
-        for first in range(0, len(part), size):
-            grey = part[first : first + size]
-            eps = noise.normal(seed, grey.shape, sum(len(terms['F']) for terms in found))
-            found.append(terms_of_images(schedule, log_density, grey, eps))
-    terms = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    if not np.isfinite(terms['F']).all():
-        raise UserError('the energy of a held-out image is not finite: use another checkpoint')
-    return terms
-
-
 def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
     """What a reader of the figures must know."""
     notes = [
         'high is an estimate, not a bound: its chains start at long-run samples of the model, which are not '
         'exact'
     ]
-    if config.diffusion.schedule != 't1k':
+    if any(config.diffusion.mcmc_steps) and config.training.objective == 'contrastive':
         notes.append(
             'the energies were fitted to short chains that do not mix: these figures may mean nothing'
         )

@@ -18,10 +18,11 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     config = model.config
     options = config.training
     energy, chain, learning, start = _of_one_image(model)
-    steps = [max(1, count) for count in config.steps_by_level]
+    proposes = config.diffusion.proposal == 'tweedie'  # By a gradient.
+    steps = [count + 1 if proposes else max(1, count) for count in config.steps_by_level]
     gradients = sum(steps[level] for level in model.walk.levels)
     training = max(steps) * chain + 2 * learning + (3 + options.remat) * start
-    per_image = learning if options.objective == 'dsm' else training
+    per_image = training if options.objective == 'contrastive' else learning
     sampling = (gradients + config.diffusion.final_denoise) * chain + len(model.walk.levels) * start
     return {
         'parameters': model.network.count_params(),
@@ -56,7 +57,7 @@ def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
     def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            matches_scores = options.objective == 'dsm'
+            matches_scores = options.objective != 'contrastive'
             value = chain_step(y) if matches_scores else network(y, prepared, remat=options.remat)
         return tape.gradient(value, weights)
 

@@ -96,13 +96,13 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
     network = model.network
     shape = model.config.image_shape
     options = model.config.training
-    is_dsm = options.objective == 'dsm'
+    matches_scores = options.objective != 'contrastive'
     time, labels = _inputs()
 
     def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             prepared = network.prepare(time, labels)
-            if is_dsm:
+            if matches_scores:
                 f = value_gradient(lambda y: network(y, prepared), y)
             else:
                 f = network(y, prepared, remat=options.remat)
@@ -113,7 +113,7 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
             g = model.initializer(x, time, labels, remat=options.remat)
         return tape.gradient(g, model.initializer.trainable_variables)
 
-    if is_dsm:
+    if matches_scores:
         return peak(learning, shape)
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
     return max(start + chain_bytes_per_image(model), 2 * peak(learning, shape))

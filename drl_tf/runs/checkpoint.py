@@ -15,7 +15,7 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import put_aside, read_json, sync, write_json
 from drl_tf.config import config as configuration
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.models import build_model
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import exported
 

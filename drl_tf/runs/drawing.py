@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.guidance import Terms
     from drl_tf.runs.request import SampleRequest
 
 
@@ -146,7 +147,7 @@ def sampled(
         yield pictures.kept(images[: last - start]), states
 
 
-def _terms(model: EnergyModel, request: SampleRequest) -> tuple[tuple[tf.Tensor | None, float], ...]:
+def _terms(model: EnergyModel, request: SampleRequest) -> Terms:
     return request.terms(model.config.data.num_classes)
 
 

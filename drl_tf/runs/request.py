@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core.guidance import UNCONDITIONAL, composed, guided, network_labels
+from drl_tf.core.guidance import UNCONDITIONAL, Terms, composed, guided, network_labels
 from drl_tf.core.weights import Weights
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class SampleRequest:
         turn = np.asarray(self.labels or range(num_classes), np.int32)
         return turn[np.arange(self.first, self.first + self.count) % len(turn)]
 
-    def terms(self, num_classes: int) -> tuple[tuple[tf.Tensor | None, float], ...]:
+    def terms(self, num_classes: int) -> Terms:
         """Guidance of these images: (labels, weight) pairs, see `guidance`."""
         if self.label_weights:
             experts = [tf.fill([self.count], network_labels(label)) for label in self.labels]

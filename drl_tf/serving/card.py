@@ -15,7 +15,7 @@ from drl_tf.runs import exported
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.options import Diffusion
+    from drl_tf.config.model_options import Diffusion
     from drl_tf.core.energy_model import EnergyModel
 
 _LOCAL_PATHS = ('data_dir', 'manual_dir')
@@ -70,6 +70,7 @@ def write(
     scores = _density(known['density']) or [
         *_scores(known['evaluations']),
         *_likelihood(known['likelihood']),
+        *_direct(known['direct']),
     ]
     sections = [
         f'# {exported.name_of(final)}, version {os.path.basename(final)}',
@@ -98,6 +99,8 @@ def _summary(config: Config) -> str:
     kind = 'diffusion recovery likelihood'
     if config.diffusion.initializer:
         kind = f'cooperative {kind}'
+    if config.network.energy == 'preconditioned':
+        kind = 'score matching of normalised energies at all noise levels'
     return f'An energy-based model of `{data.dataset}`, {what}, by {kind}.'
 
 
@@ -214,6 +217,17 @@ def _likelihood(result: Mapping[str, Any] | None) -> list[str]:
     return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
 
 
+def _direct(result: Mapping[str, Any] | None) -> list[str]:
+    """The result of normalised energies, without annealing."""
+    if not result:
+        return []
+    of = ' and '.join(
+        f'{result[split]["density_bennett"]:.4g} of {result[split]["num_images"]:,} {split} images'
+        for split in ('test', 'train')
+    )
+    return ['', f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.']
+
+
 def _density(result: Mapping[str, Any] | None) -> list[str]:
     """The results of quadrature and annealing for points."""
     if not result:
@@ -244,6 +258,8 @@ def _limits(config: Config, max_samples: int, fitted_steps: int) -> list[str]:
 def _chains(diffusion: Diffusion) -> str:
     if any(diffusion.mcmc_steps):
         return f'chains of K = {text(diffusion.mcmc_steps)} Langevin steps, which do not mix'
+    if diffusion.proposal == 'tweedie':
+        return 'the proposals of its own energies, level by level'
     return 'normal approximations, level by level'
 
 

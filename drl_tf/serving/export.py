@@ -130,10 +130,14 @@ def most_images(model: EnergyModel) -> int:
 
 
 def _log_z(history: Mapping[str, Any]) -> list[float] | None:
-    """Two estimates of log Z_0, in order: annealing from both sides, or for points quadrature and annealing.
+    """Two estimates of log Z_0, in order; None if there are none.
 
-    None if there are none.
+    They are integration along the levels and Bennett's ratio, annealing from both sides, or for points
+    quadrature and annealing.
     """
+    heights = history['heights']
+    if heights:
+        return heights['log_z_0']
     likelihood = history['likelihood']
     density = history['density']
     if density:

@@ -11,12 +11,13 @@ from drl_tf.base.files import read_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
-BEGINNING: dict[str, Any] = {'origin': {}, 'fitted_steps': 0}
+BEGINNING: dict[str, Any] = {'origin': {}, 'fitted_steps': 0, 'heights': None}
 NOTHING: dict[str, Any] = {
     'seconds': None,
     'device': None,
     'evaluations': [],
     'likelihood': None,
+    'direct': None,
     'density': None,
     **BEGINNING,
 }
@@ -33,7 +34,7 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     Returns:
       A dict of 'seconds' of training up to the step; 'device'; the entries of `beginning`; and for this step
       and these weights 'evaluations', a list of results, 'likelihood', the result with the most annealing,
-      and 'density', that of points. Unknown values are None or empty.
+      'direct', the one without annealing, and 'density', that of points. Unknown values are None or empty.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:
@@ -49,13 +50,18 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     likelihood = max(
         likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
     )
+    direct = [result for result in results('likelihood') if result.get('method') == 'direct']
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
+    carried = beginning(workdir)
+    if direct:
+        carried['heights'] = direct[-1]['summary']
     found = {
         **NOTHING,
-        **beginning(workdir),
+        **carried,
         'evaluations': results('evaluation'),
         'likelihood': likelihood,
+        'direct': direct[-1] if direct else None,
         'density': density,
     }
     if exported.source(workdir):
@@ -71,8 +77,9 @@ def beginning(workdir: str) -> dict[str, Any]:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
 
     Returns:
-      A dict of 'origin', what `training.import_official` recorded of an imported network (else empty), and
-      'fitted_steps', how many steps `Model.fit` took in Python.
+      A dict of 'origin', what `training.import_official` recorded of an imported network (else empty);
+      'fitted_steps', how many steps `Model.fit` took in Python; and 'heights' of an exported model, as
+      `experiments.direct_likelihood` sums them up, or None.
     """
     version = exported.source(workdir)
     if version:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
-from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
+from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
 from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
 
@@ -152,7 +152,7 @@ class Export(tf.Module):
             terms = self._guided(labels, guidance)
         return self._images(num_samples, seed, terms)
 
-    def _guided(self, labels: tf.Tensor, guidance: tf.Tensor) -> tuple[tuple[tf.Tensor, Any], ...]:
+    def _guided(self, labels: tf.Tensor, guidance: tf.Tensor) -> Terms:
         """Checks labels, int32 [n] from 0 (-1 is no class), and w; returns the (labels, weight) pairs."""
         checks = [
             *within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),

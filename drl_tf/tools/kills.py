@@ -47,7 +47,7 @@ OPTIONS = [
     '--initializer_mult=1',
     '--noinitializer_attention',
     '--max_loss=1000',
-    '--grid_every=1000',
+    '--grid_every=0',
     '--checkpoint_every=2',
     '--log_every=3',
     '--evaluate_every=25',
@@ -76,7 +76,9 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
 
     The last line says which checkpoint is the best.
     """
-    reader = tf.train.load_checkpoint(os.path.join(checkpoint.directory(workdir), f'{step:08d}', 'state'))
+    reader = tf.train.load_checkpoint(
+        os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
+    )
     variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     logs = sorted(workdir.glob('*.jsonl'))
     lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
@@ -207,7 +209,7 @@ def _is_torn(workdir: pathlib.Path) -> bool:
 
 def _left_behind(workdir: pathlib.Path) -> str:
     """Describes what a killed run left."""
-    steps = checkpoint.steps(workdir)
+    steps = checkpoint.steps(str(workdir))
     torn = ', a half-written file' if _is_torn(workdir) else ''
     return f'newest checkpoint {steps[-1] if steps else "none"}{torn}'
 

@@ -77,9 +77,12 @@ def in_order(
         periodic(look_every, stop_on_divergence(model, run, task.workdir)),
         stopwatch,
         periodic(options.log_every, MetricsLog(model, run, step), at_stop=False),
-        periodic(options.grid_every, sample_grid(model, run)),
-        periodic(options.checkpoint_every, lambda step, logs: checkpoint.save(model, task.workdir)),
     ]
+    if options.grid_every:
+        actions.append(periodic(options.grid_every, sample_grid(model, run)))
+    actions.append(
+        periodic(options.checkpoint_every, lambda step, logs: checkpoint.save(model, task.workdir))
+    )
     if config.evaluation.evaluate_every:
         scores = Scores(model, run, task.workdir, step, end)
         scores.catch_up(step)

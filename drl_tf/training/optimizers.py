@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.models import build_model
 from drl_tf.core.optimizer import SummedAdam
 from drl_tf.distributed import devices
 
@@ -15,20 +16,36 @@ if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.core.model import RecoveryLikelihood
 
+_LAST_RATE = 0.01
 
-class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done, then stays."""
 
-    def __init__(self, peak: float, steps: int, ahead: int = 1):
+class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done; then stays, or falls.
+
+    With `decay_steps` the rate falls from the first step on, by half a cosine, to a hundredth at that step.
+    """
+
+    def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
         self.peak = peak
         self.steps = steps
         self.ahead = ahead
+        self.decay_steps = decay_steps
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return self.peak * tf.minimum(1.0, (tf.cast(step, tf.float32) + self.ahead) / max(1, self.steps))
+        step = tf.cast(step, tf.float32)
+        rate = self.peak * tf.minimum(1.0, (step + self.ahead) / max(1, self.steps))
+        if not self.decay_steps:
+            return rate
+        share = tf.minimum(1.0, step / self.decay_steps)
+        return rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + tf.cos(math.pi * share)) / 2)
 
     def get_config(self) -> dict[str, Any]:
-        return {'peak': self.peak, 'steps': self.steps, 'ahead': self.ahead}
+        return {
+            'peak': self.peak,
+            'steps': self.steps,
+            'ahead': self.ahead,
+            'decay_steps': self.decay_steps,
+        }
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
@@ -51,13 +68,16 @@ def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
     config = model.config
     options = config.training
     scale = options.rollback_factor**model.attempt
-    rate = LinearWarmup(scale * options.learning_rate, options.warmup_steps)
-    adam = SummedAdam(rate, beta_1=options.adam_beta1, name='adam')
+    rate = WarmupAndDecay(
+        scale * options.learning_rate, options.warmup_steps, decay_steps=options.decay_steps
+    )
+    adam = SummedAdam(rate, beta_1=options.adam_beta1, beta_2=options.adam_beta2, name='adam')
     model.compile(adam, jit_compile=devices.jit_compile(), steps_per_execution=options.steps_per_execution)
     model.optimizer.build(model.network.trainable_variables)
     if config.diffusion.initializer:
         peak = scale * config.initializer.initializer_learning_rate
-        rate = LinearWarmup(peak, options.warmup_steps, ahead=options.warmup_steps // 20 or 1)
+        ahead = options.warmup_steps // 20 or 1
+        rate = WarmupAndDecay(peak, options.warmup_steps, ahead, options.decay_steps)
         model.initializer_optimizer = SummedAdam(rate, name='initializer_adam')
         model.initializer_optimizer.build(model.initializer.trainable_variables)
     return model

@@ -10,9 +10,11 @@ from absl import logging
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.core.weights import Weights
+from drl_tf.data import pipeline
 from drl_tf.runs import checkpoint
 
 if TYPE_CHECKING:
+    from drl_tf.config.options import Data
     from drl_tf.core.model import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
 
@@ -24,6 +26,23 @@ _FREE = {
     'initializer_level_weight',
     'initializer_data_share',
 }
+
+
+def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
+    """Mean of each channel and deviation of the images, which preconditioned energies are built on.
+
+    They are those of the run in the workdir, else those of `init_from`, else measured.
+
+    Args:
+      data: options that lack them.
+      workdir: the run's directory.
+      init_from: as in `train`.
+    """
+    for source in (workdir, init_from):
+        if source and configuration.exists(source):
+            found = configuration.load(source).data
+            return found.data_mean, found.data_std
+    return pipeline.mean_and_std(data)
 
 
 def starting_step(
@@ -57,7 +76,7 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> No
     config = model.config
     other = configuration.load(init_from)
     fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
-    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer'}
+    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer', 'data_mean', 'data_std'}
     of_network |= {field.name for field in fields} - _FREE
     differences = config.differences(other, lambda field: field.name in of_network)
     if differences:

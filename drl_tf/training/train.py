@@ -70,6 +70,9 @@ def train(
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'moved the run in {workdir} to {kept}')
+        if config.network.energy == 'preconditioned' and not config.data.data_std:
+            mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
+            config = config.replace(data_mean=tuple(mean), data_std=std)
         return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 
 

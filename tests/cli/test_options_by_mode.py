@@ -25,10 +25,13 @@ NO_MATTER = {
     'sweep_guidance': {'guidance'},
 }
 SMALL = [
-    *TINY, '--image_size=8', '--channels=4', '--channel_mult=1', '--num_classes=-1', '--num_levels=2',
-    '--mcmc_steps=1', '--train_steps=1', '--steps_per_execution=1', '--grid_every=100',
+    *TINY, '--image_size=8', '--channels=4', '--num_classes=-1', '--num_levels=2', '--mcmc_steps=1',
+    '--train_steps=1', '--steps_per_execution=1',
 ]  # fmt: skip
-POINTS = ['--dataset=toy_two_moons', '--channels=8', '--num_levels=2', '--train_steps=1', '--batch_size=8']
+POINTS = [
+    '--dataset=toy_two_moons', '--channels=8', '--num_levels=2', '--train_steps=1', '--batch_size=8',
+    '--grid_every=0',
+]  # fmt: skip
 FEW = {
     'sample': ['--num_samples=2'],
     'compose': ['--num_samples=2'],

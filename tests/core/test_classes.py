@@ -18,7 +18,7 @@ from drl_tf.runs import checkpoint, pictures
 from drl_tf.runs.request import SampleRequest
 
 SMALL = [
-    *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2', '--channel_mult=1',
+    *TINY, '--recipe=cdrl', '--num_levels=2', '--num_classes=-1', '--mcmc_steps=2',
     '--initializer_channels=8',
     '--initializer_mult=1', '--initializer_blocks=1', '--noinitializer_attention', '--sample_batch_size=20',
     '--learning_rate=1e-2',
@@ -73,17 +73,13 @@ def test_a_row_of_the_grid_is_a_class():
 
 
 def test_sampling_by_class(workdir, capsys):
-    """Image i of class c is the same whether all classes take turns or c is asked for; guidance changes
-    it."""
+    """Image i of class c is the same whether all classes take turns, c is asked for, or it is composed of c
+    alone; guidance and a second class change it."""
     options = [], ['--labels=3'], ['--labels=3', '--guidance=3']
     turns, threes, guided_threes = (sample(capsys, workdir, *arguments) for arguments in options)
     assert np.abs(turns[3::10] - threes[3::10]).max() <= 1
     assert np.abs(turns[4::10] - threes[4::10]).max() > 1
     assert np.abs(threes - guided_threes).max() > 1
-
-
-def test_composition_of_one_class_is_that_class(workdir, capsys):
-    threes = sample(capsys, workdir, '--labels=3')
     composed, _ = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3')
     assert np.abs(composed - threes).max() <= 1
     other, directory = sampled(capsys, workdir, '--mode=compose', '--num_samples=20', '--labels=3,8')
@@ -109,6 +105,7 @@ def test_models_without_classes_say_so(tiny_run, capsys):
     assert 'no classes' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('mode', 'name', 'values', 'num_real'), [
     ('sweep_guidance', 'guidance', [0, 0.5, 1, 2, 3], 0),
     ('sweep_steps', 'evaluations', [18, 30, 48, 90, 180], 500),

@@ -1,5 +1,4 @@
-"""The cooperative recipe against closed forms: its schedule, its proposals, its loss, guidance and the
-Tweedie step."""
+"""The cooperative recipe against closed forms: its schedule, its proposals, its loss and the Tweedie step."""
 
 import functools
 
@@ -10,11 +9,11 @@ import tensorflow as tf
 from helpers.small_models import CLASSES
 from helpers.small_models import COOPERATIVE as OPTIONS
 
-from drl_tf.core import diffusion, noise, objectives, sampling
-from drl_tf.core.cooperative import build_model
-from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
+from drl_tf.core import denoising, diffusion, noise, objectives, sampling
+from drl_tf.core.batch import Batch
+from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.model import Batch
+from drl_tf.core.models import build_model
 from drl_tf.training.optimizers import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]
@@ -61,7 +60,7 @@ def test_proposal_is_the_forward_posterior_of_clean_pixels():
     model, schedule = new_model(OPTIONS), diffusion.cosine()
     a, s, S = schedule.a[1:], schedule.s[1:], schedule.S[:-1]
     posterior = 1 / (1 / S**2 + a**2 / s**2)
-    np.testing.assert_allclose(model.proposal_std, np.sqrt(posterior) * schedule.m, rtol=1e-9)
+    np.testing.assert_allclose(model.schedule.posterior_std, np.sqrt(posterior) * schedule.m, rtol=1e-9)
 
 
 def test_proposal_starts_at_the_noisy_image():
@@ -70,7 +69,7 @@ def test_proposal_starts_at_the_noisy_image():
     x_next, level = tf.zeros([size, 8, 8, 1]), tf.fill([size], 3)
     start, mean = model.chain_start(x_next, level, [1, 2], 0, 'raw', UNCONDITIONAL)
     np.testing.assert_array_equal(mean, x_next)
-    assert np.std(start) == pytest.approx(model.proposal_std[3], rel=0.01)
+    assert np.std(start) == pytest.approx(model.schedule.posterior_std[3], rel=0.01)
     assert np.mean(start) == pytest.approx(0, abs=0.01)
 
 
@@ -158,7 +157,7 @@ def test_tweedie_is_exact_on_a_gaussian():
         return -tf.reduce_sum((y / m - A * mean) ** 2, axis=[1, 2, 3]) / (2 * marginal)
 
     expected = mean + A * variance * (y() - A * mean) / marginal
-    np.testing.assert_allclose(sampling.tweedie(schedule, log_density, y()), expected, atol=1e-5)
+    np.testing.assert_allclose(denoising.tweedie(schedule, log_density, y()), expected, atol=1e-5)
 
 
 def test_final_denoise_is_the_last_step():
@@ -197,39 +196,7 @@ def test_the_chains_start_at_the_proposal():
     trained = compiled_model(OPTIONS.replace(b2=1e-8, batch_size=24))
     trained.network.time_out.kernel.assign(tf.zeros_like(trained.network.time_out.kernel))
     trained.train_step(tf.tile(y(), [8, 1, 1, 1]))
-    assert np.nanmax(trained.level_means['displacement'].result() / trained.proposal_std) < 0.05
-
-
-def density(model, terms):
-    return model.density_at(LEVEL, 'ema', terms)(y())
-
-
-def start(model, terms):
-    return model.chain_start(y(), LEVEL, [1, 2], 0, 'ema', terms)[1]
-
-
-@pytest.mark.parametrize(('guidance', 'weights'), [(0.0, (1, 0)), (-1.0, (0, 1)), (2.0, (3, -2))])
-@pytest.mark.parametrize('quantity', [density, start])
-def test_guidance(quantity, guidance, weights):
-    """f_w = (1 + w) f(class) - w f(no class), for the energy and for the proposal: 0 is conditional, -1
-    unconditional."""
-    model, labels = moved_model(CLASSES), tf.constant([1, 2, 3])
-    with_class, without = quantity(model, ((labels, 1.0),)), quantity(model, UNCONDITIONAL)
-    assert np.abs(with_class - without).max() > 1e-3
-    expected = weights[0] * with_class + weights[1] * without
-    np.testing.assert_allclose(
-        quantity(model, guided(labels, guidance)), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
-    )
-
-
-def test_composition_has_one_prior():
-    """F = F(none) + sum_i w_i (F(c_i) - F(none))."""
-    model, labels = moved_model(CLASSES), [tf.fill([3], 1), tf.fill([3], 3)]
-    first, second, none = (
-        density(model, terms) for terms in (guided(labels[0]), guided(labels[1]), UNCONDITIONAL)
-    )
-    expected = none + 0.5 * (first - none) + 2 * (second - none)
-    np.testing.assert_allclose(density(model, composed(labels, [0.5, 2.0])), expected, rtol=1e-3)
+    assert np.nanmax(trained.level_means['displacement'].result() / trained.schedule.posterior_std) < 0.05
 
 
 def test_both_networks_learn():
@@ -265,45 +232,3 @@ def test_dropped_labels_train_the_model_without_class(rate, trained):
 
 def test_labels_are_dropped_at_the_rate():
     assert np.mean(noise.dropped([1, 2], 0.1, 100_000)) == pytest.approx(0.1, abs=0.005)
-
-
-class GaussianClasses:
-    """Stands in for a network: f of class c is delta^2 times a Gaussian log density of the class's mean and
-    precision."""
-
-    def __init__(self, means, precisions, delta):
-        self.means, self.precisions, self.delta = tf.constant(means), tf.constant(precisions), delta
-
-    def prepare(self, time, labels):
-        return (tf.zeros(tf.shape(time), tf.int32) if labels is None else labels)[:, None, None, None]
-
-    def __call__(self, y, labels):
-        mean, precision = tf.gather(self.means, labels), tf.gather(self.precisions, labels)
-        return -0.5 * self.delta**2 * tf.reduce_sum(precision * (y - mean) ** 2, axis=[1, 2, 3])
-
-
-def test_composition_of_gaussians_samples_their_product():
-    """A long chain at the top level reaches the analytic product's mean and variance, up to the chain's known
-    bias."""
-    model, size = build_model(CLASSES), 2000
-    delta = model.schedule.delta[-1]
-    model.ema_network = GaussianClasses([0.0, 1.0, -0.5], [1.0, 4.0, 3.0], delta)
-    level = tf.fill([size], model.schedule.num_levels - 1)
-    terms = composed([tf.fill([size], 1), tf.fill([size], 2)], [1.0, 0.5])
-    start = noise.normal([1, 2], [size, 8, 8, 1])
-
-    def step_noise(k):
-        return noise.normal(noise.fold([3, 4], k), [size, 8, 8, 1])
-
-    @tf.function
-    def chain():
-        return sampling.conditional_chain(
-            model.schedule, model.density_at(level, 'ema', terms), start, start, level, 120, step_noise
-        )[0]
-
-    y = chain()
-    precision = 1 + (4 - 1) + 0.5 * (3 - 1)
-    mean = ((4 * 1.0 - 0) + 0.5 * (3 * -0.5 - 0)) / precision
-    variance = 1 / (precision * (1 - delta**2 * precision / 4))
-    np.testing.assert_allclose(np.mean(y), mean, atol=5 * np.sqrt(variance / np.size(y)))
-    np.testing.assert_allclose(np.var(y), variance, rtol=5 * np.sqrt(2 / np.size(y)))

@@ -88,7 +88,7 @@ def test_xla_compiles_the_step(options):
 @pytest.mark.parametrize(
     ('flags', 'part'),
     [
-        (['--microbatches=3'], '--batch_size=8 must divide by --microbatches=3'),
+        (['--microbatches=3'], '--batch_size=8 must be a multiple of --microbatches=3'),
         (
             ['--microbatches=2', '--norm=batch'],
             '--norm=batch ties the images of a batch together: it needs --microbatches=1',

@@ -9,7 +9,7 @@ from helpers.small_models import change, images, initial, trained
 from helpers.tiny import run
 
 from drl_tf.core import noise
-from drl_tf.training.optimizers import LinearWarmup
+from drl_tf.training.optimizers import WarmupAndDecay
 
 
 def test_first_adam_step_has_the_learning_rates_size():
@@ -18,9 +18,11 @@ def test_first_adam_step_has_the_learning_rates_size():
 
 
 def test_warmup_is_linear():
-    rates = [float(LinearWarmup(2.0, 4)(step)) for step in range(6)]
+    rates = [float(WarmupAndDecay(2.0, 4)(step)) for step in range(6)]
     np.testing.assert_allclose(rates, [0.5, 1, 1.5, 2, 2, 2])
-    assert float(LinearWarmup(1.0, 10_000, ahead=500)(0)) == pytest.approx(0.05)
+    assert float(WarmupAndDecay(1.0, 10_000, ahead=500)(0)) == pytest.approx(0.05)
+    falling = [float(WarmupAndDecay(2.0, 0, decay_steps=100)(step)) for step in (0, 50, 100, 200)]
+    np.testing.assert_allclose(falling, [2.0, 1.01, 0.02, 0.02], rtol=1e-6)
 
 
 def test_ema_with_its_warmup():
@@ -151,6 +153,7 @@ print(json.dumps([change(model, start).tolist(), {name: float(value) for name, v
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_steps_of_one():
     """Same global batch: the same noise for each image, the same loss and clipped update; by `fit` and step
     by step."""

@@ -70,27 +70,13 @@ def wait_for(condition, processes):
         time.sleep(0.05)
 
 
-def test_two_workers_take_the_steps_of_one(capsys, tmp_path):
-    """Loss, gradient norm and weights of 20 steps with clipping."""
-    options = [
-        *OPTIONS,
-        '--clip_norm=0.1',
-        '--train_steps=20',
-        '--checkpoint_every=10',
-        '--evaluate_every=0',
-        '--workdir',
-    ]
-    assert ended(tmp_path, start(tmp_path, *options, tmp_path / 'two')) == ([0, 0], [[], []])
-    assert call(capsys, *options, tmp_path / 'one')[0] == 0
-    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
-
-
 def test_two_workers_are_one_run(capsys, tmp_path):
-    """The loss, gradient norm and weights of 20 steps, the scores within training, the samples and their
-    scores; one writes."""
+    """The loss, gradient norm and weights of 20 steps with clipping, the scores within training, the samples
+    and their scores; one writes."""
     options = [
         *OPTIONS,
         '--recipe=cdrl',
+        '--clip_norm=0.1',
         '--num_classes=10',
         '--train_steps=20',
         '--checkpoint_every=10',
@@ -198,25 +184,16 @@ def test_a_run_of_two_survives_a_signal_and_a_kill(capsys, tmp_path):
     assert not list(workdir.rglob('*writing*')) and not list(tmp_path.glob('two.*'))
 
 
-@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_worker_that_waits_can_be_stopped(tmp_path, number, code):
+@pytest.mark.parametrize('index, number, code', [(0, signal.SIGTERM, 143), (1, signal.SIGINT, 130)])
+def test_a_worker_that_waits_can_be_stopped(tmp_path, index, number, code):
     """Alone, the chief and another end with one line."""
-    for index in (0, 1):
-        (process,) = start(tmp_path, *OPTIONS, f'--workdir={tmp_path}/w', only=index)
-        wait_for(
-            lambda index=index: (
-                'waiting for 2 workers at localhost:' in (tmp_path / f'out-{index}').read_text()
-            ),
-            [process],
-        )
-        process.send_signal(number)
-        assert process.wait(60) == code
-        errors = [
-            line
-            for line in (tmp_path / f'out-{index}').read_text().splitlines()
-            if 'error: ' in line or 'Traceback' in line
-        ]
-        assert len(errors) == 1 and f'{number.name} came while waiting for 2 workers' in errors[0]
+    (process,) = start(tmp_path, *OPTIONS, f'--workdir={tmp_path}/w', only=index)
+    out = tmp_path / f'out-{index}'
+    wait_for(lambda: 'waiting for 2 workers at localhost:' in out.read_text(), [process])
+    process.send_signal(number)
+    assert process.wait(60) == code
+    errors = [line for line in out.read_text().splitlines() if 'error: ' in line or 'Traceback' in line]
+    assert len(errors) == 1 and f'{number.name} came while waiting for 2 workers' in errors[0]
 
 
 def test_a_second_run_in_the_workdir_is_refused(tmp_path):

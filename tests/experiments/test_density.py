@@ -165,6 +165,7 @@ def test_density_mode(capsys, points_run, tmp_path):
         np.testing.assert_allclose(found[side], -energy - log_z + 2 * np.log(m_0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_export(capsys, points_run, tmp_path):
     assert call(capsys, '--mode=export', f'--workdir={points_run}', f'--export_dir={tmp_path}/saved')[0] == 0
     signatures = tf.saved_model.load(str(tmp_path / 'saved' / '1')).signatures

@@ -1,5 +1,7 @@
 """Bits per dimension against closed forms, and the mode on a tiny run."""
 
+import contextlib
+import io
 import json
 import logging
 import pathlib
@@ -10,6 +12,7 @@ import tensorflow as tf
 from helpers.gaussians import exact_density
 from helpers.tiny import TINY, call, refused
 
+from drl_tf.cli.main import main
 from drl_tf.core import diffusion, noise
 from drl_tf.experiments import bits_per_dim, bridges, partition
 from drl_tf.experiments.annealing import Estimate
@@ -149,8 +152,6 @@ def t1k_run(tmp_path_factory):
         '--train_steps=2',
         f'--workdir={workdir}',
     ]
-    from drl_tf.cli.main import main
-
     assert main(['run.py', *arguments]) == 0
     return workdir
 
@@ -165,15 +166,27 @@ QUICK = [
 ]
 
 
+@pytest.fixture(scope='module')
+def first(t1k_run):
+    """What the command finds in the run, and what it prints; batches of four and two chains stay there."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert main(['run.py', *QUICK, f'--workdir={t1k_run}']) == 0
+    return written(out.getvalue()), out.getvalue(), err.getvalue()
+
+
+def written(out):
+    return json.loads(pathlib.Path(out.split()[-1]).read_text())
+
+
 def figures(capsys, workdir, *arguments):
     code, out, err = call(capsys, *QUICK, f'--workdir={workdir}', *arguments)
     assert code == 0, err
-    with open(out.split()[-1], encoding='utf-8') as file:
-        return json.load(file), out, err
+    return written(out), out, err
 
 
-def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
-    result, out, err = figures(capsys, t1k_run)
+def test_the_mode_says_all_that_must_be_known(first):
+    result, out, err = first
     for word in ('density of x_0', 'grey levels', 'D = 16', 'noise floor '
                                                             '2.40', 'chains effective', 'an estimate, not a '
                                                                                         'bound',
@@ -188,19 +201,24 @@ def test_the_mode_says_all_that_must_be_known(capsys, t1k_run):
         assert 0 <= result[f'near_wall_{side}'] <= 1 and 0 < result[f'acceptance_{side}'] <= 1
 
 
-def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run, monkeypatch):
-    first, *_ = figures(capsys, t1k_run)
+def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run, first, monkeypatch):
     monkeypatch.setattr(partition, 'save', None)
     again, *_ = figures(capsys, t1k_run)
     time = 'seconds_of_this_command'
-    assert {**first, time: 0} == {**again, time: 0}
-    monkeypatch.undo()
-    other, *_ = figures(capsys, t1k_run, '--seed=1')
-    assert other['log_z_low'] != first['log_z_low']
+    assert {**first[0], time: 0} == {**again, time: 0}
+
+
+def test_another_seed_has_other_chains(capsys, t1k_run, first):
+    _, out, _ = figures(capsys, t1k_run, '--seed=1', '--num_chains=4')
+    weights = []
+    for text, count in ((first[1], 6), (out, 4)):
+        directory = pathlib.Path(text.split()[-1].removesuffix(f'-{count}.json'))
+        weights.append(np.load(directory / 'forward-00000-4.npz')['log_weight'])
+    assert len(weights[0]) == len(weights[1]) == 4 and not np.any(weights[0] == weights[1])
 
 
 def test_a_model_of_short_chains_or_classes_is_told(capsys, tiny_run):
-    _, out, _ = figures(capsys, tiny_run, '--num_chains=2', '--ais_steps=6')
+    _, out, _ = figures(capsys, tiny_run, '--num_chains=2', '--sample_batch_size=2', '--ais_steps=6')
     assert 'do not mix' in out
 
 
@@ -215,10 +233,9 @@ def test_what_the_mode_refuses(capsys, t1k_run, tmp_path):
     )
 
 
-def test_a_damaged_batch_of_chains_is_run_again(capsys, t1k_run, caplog):
-    first, out, _ = figures(capsys, t1k_run)
-    path = pathlib.Path(out.split()[-1].removesuffix('-6.json')) / 'forward-00004-2.npz'
+def test_a_damaged_batch_of_chains_is_run_again(capsys, t1k_run, first, caplog):
+    path = pathlib.Path(first[1].split()[-1].removesuffix('-6.json')) / 'forward-00004-2.npz'
     path.write_bytes(path.read_bytes()[:-7])
     with caplog.at_level(logging.WARNING):
         again, *_ = figures(capsys, t1k_run)
-    assert 'forward-00004-2.npz is damaged' in caplog.text and again['log_z_low'] == first['log_z_low']
+    assert 'forward-00004-2.npz is damaged' in caplog.text and again['log_z_low'] == first[0]['log_z_low']

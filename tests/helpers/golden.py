@@ -18,7 +18,7 @@ from helpers.tiny import TINY
 from drl_tf.cli.main import main as command_line
 
 DIRECTORY = pathlib.Path(__file__).parent.parent / 'golden'
-RECIPES = ('t6', 'cdrl', 't1k')
+RECIPES = ('t6', 'cdrl', 't1k', 'preconditioned')
 STEPS = 4
 _REQUESTS = {
     'energy': ('images', 'level'),
@@ -33,13 +33,13 @@ _OF_CLASSES = {
 
 def train(recipe, workdir, steps):
     """Trains the small run up to a step; its next command, with more steps, goes on from there."""
-    classes, mcmc_steps = 10 if recipe == 'cdrl' else 0, 0 if recipe == 't1k' else 2
+    classes = 10 if recipe in ('cdrl', 'preconditioned') else 0
+    mcmc_steps = 2 if recipe in ('t6', 'cdrl') else 0
     options = [
-        *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--channel_mult=1',
-        '--num_levels=2',
+        *TINY, f'--recipe={recipe}', '--image_size=8', f'--num_classes={classes}', '--num_levels=2',
         f'--mcmc_steps={mcmc_steps}', '--initializer_channels=8', '--initializer_mult=1',
         '--noinitializer_attention', '--max_loss=1000',
-        '--log_every=1', '--checkpoint_every=100', '--grid_every=100',
+        '--log_every=1', '--checkpoint_every=100',
     ]  # fmt: skip
     return command_line(['run.py', *options, f'--train_steps={steps}', f'--workdir={workdir}'])
 

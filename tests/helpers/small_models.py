@@ -26,6 +26,16 @@ COOPERATIVE = OPTIONS.replace(
     initializer_mult=(1, 2),
     initializer_blocks=1,
 )
+PRECONDITIONED = OPTIONS.replace(
+    schedule='cosine',
+    energy='preconditioned',
+    objective='score_matching',
+    proposal='tweedie',
+    mcmc_steps=(0,),
+    act='swish',
+    final_act='swish',
+    spectral_norm=False,
+)
 CLASSES = COOPERATIVE.replace(num_classes=3)
 
 

@@ -10,13 +10,13 @@ from drl_tf.cli.main import main
 from drl_tf.runs import samples
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-TINY_NETWORK = ['--channels=8', '--num_res_blocks=1', '--channel_mult=1,2']
+TINY_NETWORK = ['--channels=8', '--num_res_blocks=1', '--channel_mult=1']
 TINY = [
     '--dataset=digits', '--recipe=t6', '--image_size=16', '--num_classes=0', *TINY_NETWORK,
     '--mcmc_steps=3', '--batch_size=8',
     '--learning_rate=1e-3', '--warmup_steps=0', '--precision=float32', '--max_minutes=0', '--log_every=8',
     '--checkpoint_every=8',
-    '--grid_every=16', '--sample_batch_size=16',
+    '--grid_every=0', '--sample_batch_size=16',
 ]  # fmt: skip
 
 

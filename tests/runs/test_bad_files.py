@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
-from drl_tf.core.cooperative import build_model
+from drl_tf.core.models import build_model
 from drl_tf.data import image_files
 from drl_tf.evaluation.metrics import statistics
 from drl_tf.evaluation.metrics.extractors import Extractor
@@ -29,7 +29,7 @@ SHAPE = (2, 2, 1)
 PLAIN = Extractor(
     'plain', 'abcdef012345', 'none', lambda images: (images.reshape(len(images), -1).astype(np.float32), None)
 )
-TINIEST = ['--image_size=4', '--channels=4', '--channel_mult=1', '--num_levels=2', '--mcmc_steps=1']
+TINIEST = ['--image_size=4', '--channels=4', '--num_levels=2', '--mcmc_steps=1']
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +47,7 @@ def weights_of(model):
     return [weight.numpy() for pair in model.averages for network in pair for weight in network.weights]
 
 
-@tries(120)
+@tries(60)
 @given(data=st.data())
 def test_damaged_checkpoints(sealed, data):
     """Whatever file is damaged, lost or in another's place; what is there stays as it is."""

@@ -63,6 +63,12 @@ def test_a_model_that_is_named_samples_what_its_run_samples(capsys, shipped, exp
     assert json.loads((shipped / 'w' / 'model.json').read_text())['model'] == str(
         shipped / 'package' / 'saved_models' / 'digits' / '1'
     )
+    flags = f'--flagfile={shipped}/package/saved_models/digits/1/train.flags'
+    assert '--init_from' in refused(capsys, flags, '--workdir=runs/model_digits')
+    # The model is gone, or elsewhere.
+    (shipped / 'package').rename(shipped / 'elsewhere')
+    assert '--model' in refused(capsys, '--mode=sample', '--workdir=runs/model_digits')
+    assert len(sampled(capsys, '--model=elsewhere/saved_models/digits')) == 7
 
 
 def test_the_newest_version_is_taken(shipped):
@@ -84,14 +90,13 @@ def test_the_weights_are_those_of_the_checkpoint(small_export):
             np.testing.assert_array_equal(raw, expected)
 
 
-def test_a_run_starts_from_an_exported_model(capsys, shipped):
-    """By name, with the flags that the export wrote; and not in the workdir that uses it."""
+def test_a_run_starts_from_an_exported_model(capsys, shipped, expected):
+    """By name, with the flags that the export wrote."""
     flags = f'--flagfile={shipped}/package/saved_models/digits/1/train.flags'
     slow = ['--train_steps=1', '--learning_rate=1e-8', '--initializer_learning_rate=1e-8']
     code, out, err = call(capsys, flags, '--init_from=digits', *slow, f'--workdir={shipped}/new')
     assert code == 0 and 'starting from the ema weights' in out, err
-    assert np.abs(sampled(capsys, f'--workdir={shipped}/new') - sampled(capsys, '--model=digits')).mean() < 1
-    assert '--init_from' in refused(capsys, flags, '--workdir=runs/model_digits')
+    assert np.abs(sampled(capsys, f'--workdir={shipped}/new') - expected).mean() < 1
     assert 'one of digits' in refused(capsys, flags, '--init_from=numbers')
 
 
@@ -140,13 +145,7 @@ def test_damage_is_named(capsys, shipped, name, damage):
     assert 'digits/1' in line and (name in line or name == 'manifest.json') and 'export it again' in line
 
 
-def test_a_workdir_whose_model_is_gone(capsys, shipped):
-    assert len(sampled(capsys, '--model=digits')) == 7
-    (shipped / 'package').rename(shipped / 'elsewhere')
-    assert '--model' in refused(capsys, '--mode=sample', '--workdir=runs/model_digits')
-    assert len(sampled(capsys, '--model=elsewhere/saved_models/digits')) == 7
-
-
+@pytest.mark.slow
 def test_an_exported_model_is_exported_again(capsys, shipped, expected):
     code, _, err = call(capsys, '--mode=export', '--model=digits', '--export_dir=again', '--max_samples=3')
     assert code == 0, err
@@ -156,6 +155,7 @@ def test_an_exported_model_is_exported_again(capsys, shipped, expected):
     assert np.abs(sampled(capsys, '--model=again') - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_an_installed_package_brings_its_models(small_export, tmp_path):
     """A wheel with the small model in `saved_models/` is unpacked; from anywhere, its command samples by
     name."""

@@ -27,20 +27,17 @@ def sample(capsys, tiny_run):
     return run
 
 
-def test_single_images_are_those_of_the_set(sample, tmp_path):
+def test_single_images_are_those_of_the_set(sample, tiny_run, tmp_path):
+    """The run is read only, where the samples go elsewhere."""
+    before = sorted(tiny_run.rglob('*'))
     lines = sample(f'--output_dir={tmp_path}/out', '--save_images', '--first_sample=2')
+    assert sorted(tiny_run.rglob('*')) == before
+    assert sorted(path.suffix for path in (tmp_path / 'out').iterdir()) == ['', '', '.png', '.png']
     drawn = np.concatenate(list(samples.read(lines[-1].split()[-1], SHAPE)))
     files = sorted(pathlib.Path(lines[-2].split()[-1]).iterdir())
     assert [path.name for path in files] == [f'{index:06d}.png' for index in range(2, 6)]
     for path, image in zip(files, drawn, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), image[..., 0])
-
-
-def test_a_run_is_read_only_where_the_samples_go_elsewhere(sample, tiny_run, tmp_path):
-    before = sorted(tiny_run.rglob('*'))
-    sample(f'--output_dir={tmp_path}/out')
-    assert sorted(tiny_run.rglob('*')) == before
-    assert sorted(path.suffix for path in (tmp_path / 'out').iterdir()) == ['', '.png', '.png']
 
 
 def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
@@ -60,22 +57,15 @@ def test_a_repeated_call_loads_no_model(sample, tmp_path, monkeypatch):
     assert len(loaded) == 3
 
 
-def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tiny_run, tmp_path, monkeypatch):
-    sample(f'--output_dir={tmp_path}/out')
-    plain = checkpoint.fingerprint
-    monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
-    assert 'all samples were drawn before' not in sample(f'--output_dir={tmp_path}/out')
-
-
-def test_single_images_of_other_weights_are_written_anew(sample, tmp_path, monkeypatch):
-    """The directory has the name of the former set, and nothing of it stays."""
+def test_a_set_of_other_weights_is_not_taken_for_finished(sample, tmp_path, monkeypatch):
+    """The directory of single images has the name of the former set, and nothing of it stays."""
     options = [f'--output_dir={tmp_path}/out', '--save_images']
     lines = sample(*options)
     path = sorted(pathlib.Path(lines[-2].split()[-1]).iterdir())[0]
     Image.fromarray(np.zeros([16, 16], np.uint8)).save(path)
     plain = checkpoint.fingerprint
     monkeypatch.setattr(checkpoint, 'fingerprint', lambda *arguments: plain(*arguments)[::-1])
-    sample(*options)
+    assert 'all of it was drawn before' not in sample(*options)
     drawn = np.concatenate(list(samples.read(lines[-1].split()[-1], SHAPE)))
     np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn[0, ..., 0])
 
@@ -83,7 +73,7 @@ def test_single_images_of_other_weights_are_written_anew(sample, tmp_path, monke
 def test_an_exported_model_is_read_where_it_lies(capsys, tmp_path, monkeypatch):
     """No workdir is made where the samples go elsewhere."""
     monkeypatch.chdir(tmp_path)
-    options = ['--mode=sample', '--model=digits', '--num_samples=1', f'--output_dir={tmp_path}/out']
+    options = ['--mode=sample', '--model=toy_checkerboard', '--num_samples=1', f'--output_dir={tmp_path}/out']
     code, _, err = call(capsys, *options)
     assert code == 0, err
     assert [path.name for path in tmp_path.iterdir()] == ['out']

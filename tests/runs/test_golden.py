@@ -43,7 +43,9 @@ def test_the_saved_model_answers_as_it_did(recipe, expected):
 def test_the_checkpoint_gives_the_numbers_it_gave(recipe, expected):
     model, step = checkpoint.load_model(str(golden.DIRECTORY / recipe))
     assert step == golden.STEPS
-    assert_same_numbers(golden.answers(Export(model, 16).signatures()), expected)
+    export = Export(model, 16)
+    names = {name.partition(' ')[0] for name in expected} - {'losses'}
+    assert_same_numbers(golden.answers({name: getattr(export, name) for name in names}), expected)
 
 
 def test_training_goes_on_with_the_losses_it_had(recipe, expected, tmp_path):

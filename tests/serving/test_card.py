@@ -127,11 +127,13 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     assert configuration.load(str(version)).training == configuration.load(str(workdir)).training
 
 
-def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, workdir, tmp_path):
+def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, tmp_path):
     """So would that of its export again; the path of the checkpoint stays here.
 
     By default the export goes into the workdir; the model that comes with the package stays as it is.
     """
+    workdir = tmp_path / 'run'
+    shutil.copytree(golden.DIRECTORY / 't6', workdir, ignore=shutil.ignore_patterns('saved_model'))
     origin = {'official_checkpoint': '/home/someone/ckpt', 'official_weights': 'model_ema', 'iteration': 1000}
     (workdir / 'official.json').write_text(json.dumps(origin))
     shipped = exported.shipped_models() / 'digits'

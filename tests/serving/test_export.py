@@ -18,38 +18,31 @@ LOAD = """
 import sys
 import numpy as np, tensorflow as tf
 assert not any(name.startswith('drl_tf') for name in sys.modules)
-signatures = tf.saved_model.load(sys.argv[1]).signatures
-x = np.load(sys.argv[2])
-out = {}
-for name, keys in dict(sample=('seed', 'num_samples'), energy=('images', 'level'), denoise=('images', 'level',
-'seed')).items():
-    feed = {key: tf.constant(x[key]) for key in keys}
-    out.update({f'{name}_{key}': value.numpy() for key, value in signatures[name](**feed).items()})
-np.savez(sys.argv[3], **out)
-"""
+x, out = np.load(sys.argv[2]), {}
+inputs = dict(sample=('seed', 'num_samples'), energy=('images', 'level'), denoise=('images', 'level', 'seed'))
 
-LOAD_V1 = """
-import sys
-import numpy as np, tensorflow.compat.v1 as tf
-x = np.load(sys.argv[2])
-out = {}
-with tf.Session(graph=tf.Graph()) as session:
-    signatures = tf.saved_model.load(session, ['serve'], sys.argv[1]).signature_def
-    assert set(signatures) >= {'serving_default', 'sample', 'energy', 'denoise'}
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+for name, keys in inputs.items():
+    found = signatures[name](**{key: tf.constant(x[key]) for key in keys})
+    out.update({f'load/{name}_{key}': value.numpy() for key, value in found.items()})
+
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    signatures = tf.compat.v1.saved_model.load(session, ['serve'], sys.argv[1]).signature_def
+    assert set(signatures) >= {'serving_default', *inputs}
     assert list(signatures['serving_default'].outputs) == ['images']
-    for name in ('sample', 'energy', 'denoise'):
+    for name, keys in inputs.items():
+        assert set(signatures[name].inputs) == {*keys}
         feed = {tensor.name: x[key] for key, tensor in signatures[name].inputs.items()}
-        fetch = {f'{name}_{key}': tensor.name for key, tensor in signatures[name].outputs.items()}
+        fetch = {f'v1/{name}_{key}': tensor.name for key, tensor in signatures[name].outputs.items()}
         out.update(session.run(fetch, feed))
-    for key, value in dict(num_samples=np.int32(0)).items():
-        feed = {tensor.name: x[name] for name, tensor in signatures['sample'].inputs.items()}
-        feed[signatures['sample'].inputs[key].name] = value
-        try:
-            session.run(signatures['sample'].outputs['images'].name, feed)
-        except tf.errors.InvalidArgumentError as error:
-            assert 'num_samples must be from 1 to 50' in str(error)
-        else:
-            raise AssertionError('num_samples = 0 was taken')
+    feed = {tensor.name: x[key] for key, tensor in signatures['sample'].inputs.items()}
+    feed[signatures['sample'].inputs['num_samples'].name] = np.int32(0)
+    try:
+        session.run(signatures['sample'].outputs['images'].name, feed)
+    except tf.errors.InvalidArgumentError as error:
+        assert 'num_samples must be from 1 to 50' in str(error)
+    else:
+        raise AssertionError('num_samples = 0 was taken')
 np.savez(sys.argv[3], **out)
 """
 
@@ -90,12 +83,19 @@ def request_data():
     }
 
 
-@pytest.mark.parametrize('script', [LOAD, LOAD_V1], ids=['load', 'v1_session'])
-def test_clean_process_gives_the_values_of_this_one(exported, model, request_data, script, tmp_path):
-    np.savez(tmp_path / 'in.npz', **request_data)
-    done = run('-I', '-c', script, exported, tmp_path / 'in.npz', tmp_path / 'out.npz')
+@pytest.fixture(scope='module')
+def answers(exported, request_data, tmp_path_factory):
+    """Those of a process that has no drl_tf, {'<loader>/<signature>_<output>': array}."""
+    directory = tmp_path_factory.mktemp('answers')
+    np.savez(directory / 'in.npz', **request_data)
+    done = run('-I', '-c', LOAD, exported, directory / 'in.npz', directory / 'out.npz')
     assert done.returncode == 0, done.stderr
-    out = dict(np.load(tmp_path / 'out.npz'))
+    return dict(np.load(directory / 'out.npz'))
+
+
+@pytest.mark.parametrize('loader', ['load', 'v1'])
+def test_clean_process_gives_the_values_of_this_one(answers, model, request_data, loader):
+    out = {name.removeprefix(f'{loader}/'): value for name, value in answers.items()}
     images, level, seed = (tf.constant(request_data[name]) for name in ('images', 'level', 'seed'))
     log_density = model.density_at(level)(images).numpy()
     np.testing.assert_allclose(out['energy_energy'], -log_density, rtol=1e-4)

@@ -10,7 +10,6 @@ import json
 import re
 import shlex
 import shutil
-import struct
 import subprocess
 import sys
 
@@ -19,13 +18,11 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from google.protobuf import text_format
+from helpers.malformed import BAD, GOOD, body_of
 from helpers.serving import inputs, serving
 from helpers.tiny import ROOT, run
-from tensorflow_serving.apis import prediction_log_pb2, prediction_service_pb2_grpc
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from drl_tf.runs import exported
 from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
@@ -33,74 +30,6 @@ pytestmark = pytest.mark.slow
 DOCS = ROOT / 'docs'
 WARM_UP = 'assets.extra/tf_serving_warmup_requests'
 REAL = shutil.which('tensorflow_model_server')
-
-
-def damaged_png():
-    return tf.io.encode_png(np.zeros([8, 8, 1], np.uint8)).numpy()[:-20]
-
-
-def png_of(width, height):
-    """A file that says it is of a size, and holds nothing."""
-    return b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', width, height) + b'\x08\0\0\0\0'
-
-
-GOOD = {'signature_name': 'energy_bytes', 'inputs': {'images_bytes': ['8x8'], 'level': [1]}}
-IMAGE = [[[[0.0]] * 8] * 8]
-BAD = [
-    (b'', 400, ''),
-    (b'{', 400, ''),
-    (b'[' * 100_000, 400, ''),
-    (b'\xff\xfe', 400, ''),
-    ([], 400, ''),
-    ({}, 400, 'instances'),
-    ({'signature_name': 'paint', 'inputs': {}}, 400, 'paint'),
-    ({'signature_name': 7, 'inputs': {}}, 400, 'signature_name'),
-    ({'inputs': {'seed': [1, 2]}}, 400, 'num_samples'),
-    ({'inputs': {'seed': [1, 2], 'num_samples': 21}}, 400, 'num_samples must be from 1 to 20'),
-    ({'inputs': {'seed': [1, 2], 'num_samples': -1}}, 400, 'num_samples must be from 1 to 20'),
-    ({'inputs': {'seed': [1, 2], 'num_samples': 2**31}}, 400, ''),
-    ({'inputs': {'seed': [1, 2], 'num_samples': 1.5}}, 400, ''),
-    ({'inputs': {'seed': [1, 2, 3], 'num_samples': 1}}, 400, 'expected shape [2]'),
-    ({'inputs': {'seed': 'x', 'num_samples': 1}}, 400, ''),
-    ({'signature_name': 'sample_class', 'inputs': {'seed': [1, 2], 'labels': [10], 'guidance': 0}}, 400,
-    'labels must be from -1 to 9'),
-    ({'signature_name': 'sample_class', 'inputs': {'seed': [1, 2], 'labels': [1],
-    'guidance': float('nan')}}, 400, 'guidance must be'),
-    ({'signature_name': 'sample_class', 'inputs': {'seed': [1, 2], 'labels': [1], 'guidance': 1e9}}, 400,
-    'guidance must be'),
-    ({'signature_name': 'energy', 'inputs': {'images': IMAGE, 'level': [2]}}, 400, 'level must be from 0 to '
-                                                                                   '1'),
-    ({'signature_name': 'energy', 'inputs': {'images': IMAGE, 'level': [0, 1]}}, 400, 'equal lengths'),
-    ({'signature_name': 'energy', 'inputs': {'images': [[[[float('nan')]] * 8] * 8], 'level': [0]}}, 400,
-    'images must be finite'),
-    ({'signature_name': 'energy', 'inputs': {'images': [[[0.0]] * 8] * 8, 'level': [0]}}, 400,
-    'expected shape'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [{'b64': '?'}], 'level': [0]}}, 400,
-    'base64'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': ['no picture'], 'level': [0]}}, 400,
-    'PNG files of 8 x 8 pixels'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [b''], 'level': [0]}}, 400,
-    'PNG files of 8 x 8 pixels'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [png_of(60_000, 60_000)], 'level': [0]}},
-    400, 'PNG files of 8 x 8'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [png_of(8, 8)], 'level': [0]}}, 400,
-    'PNG'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [damaged_png()], 'level': [0]}}, 400,
-    'PNG'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [png_of(8, 8)] * 21, 'level': [0] * 21}},
-    400, 'must be from 1 to 20'),
-    ({'signature_name': 'energy_bytes', 'inputs': {'images_bytes': [], 'level': []}}, 400, ''),
-]  # fmt: skip
-
-
-def body_of(document):
-    """JSON of a request; bytes within it become base64."""
-    return (
-        document
-        if isinstance(document, bytes)
-        else json.dumps(document, default=lambda value: {'b64': base64.b64encode(value).decode()})
-    )
-
 
 STAND_IN = [sys.executable, '-m', 'drl_tf.tools.model_server']
 SERVERS = [
@@ -262,36 +191,6 @@ def test_the_printed_commands_work_as_printed(shipped, tmp_path):
     assert np.array(json.loads(said[6])['outputs']).shape == (1, 16, 16, 1)
 
 
-def test_the_printed_copy_for_batching_has_no_warm_up_requests(tmp_path):
-    """It is the model, and what most of the warm-up requests hold could not be put together along a first
-    axis."""
-    (tmp_path / 'docs').symlink_to(DOCS)
-    (tmp_path / 'saved_models').symlink_to(ROOT / 'saved_models')
-    for command in printed_commands('mkdir', 'cp', 'rm'):
-        subprocess.run(shlex.split(command), cwd=tmp_path, check=True)
-    original, copy = (
-        ROOT / 'saved_models' / 'digits' / '1',
-        tmp_path / 'runs' / 'served' / 'digits_scores' / '1',
-    )
-    files = {str(path.relative_to(original)) for path in original.rglob('*') if path.is_file()}
-    assert {str(path.relative_to(copy)) for path in copy.rglob('*') if path.is_file()} == (
-        files - {WARM_UP}
-    ) | {'batching_params.pbtxt'}
-    most = int(
-        re.search(r'max_batch_size \{ value: (\d+) \}', (copy / 'batching_params.pbtxt').read_text())[1]
-    )
-    assert 1 <= most <= json.loads((copy / 'assets.extra' / 'drl_tf.json').read_text())['max_samples']
-    records = [
-        prediction_log_pb2.PredictionLog.FromString(record.numpy())
-        for record in tf.data.TFRecordDataset(str(original / WARM_UP))
-    ]
-    shapes = [
-        [tf.make_ndarray(tensor).shape[:1] for tensor in record.predict_log.request.inputs.values()]
-        for record in records
-    ]
-    assert sum(len({*each}) > 1 for each in shapes) > len(records) / 2
-
-
 def test_the_client_says_what_is_wrong_in_one_line(served):
     rest = f'--rest=http://localhost:{served[1]}'
     for arguments, words in (
@@ -322,33 +221,6 @@ def test_the_status_over_grpc_is_that_over_rest(served):
     assert over_grpc.stdout == over_rest.stdout == 'version 2: AVAILABLE\nversion 1: AVAILABLE\n'
 
 
-@pytest.mark.parametrize(('arguments', 'words'), [
-    (['sample', '--labels=3,x'], '--labels: 3,x must be whole numbers, comma-separated'),
-    (['sample', '--labels=3,,8'], '--labels: 3,,8 must be'),
-    (['sample', '--labels='], '--labels'),
-    (['sample', '--guidance=0'], '--guidance needs --labels'),
-    (['sample', '--num=3', '--labels=1'], '--num and --labels'),
-    (['sample', '--level=0'], '--level is for energy, not for sample'),
-    (['sample', 'a.png'], 'files are for energy, not for sample'),
-    (['energy', '--seed=0', 'a.png'], '--seed is for sample, not for energy'),
-    (['energy'], 'energy needs PNG files'),
-    (['status', '--out=x'], '--out is for sample, not for status'),
-    (['--grpc=localhost:1', '--rest=http://localhost:1', 'status'], '--rest and --grpc'),
-    (['sample', '--num=x'], "--num: invalid int value: 'x'"),
-])  # fmt: skip
-def test_a_wrong_command_of_the_client_is_one_line(arguments, words):
-    assert words in refused_by_client(2, *arguments)
-
-
-def test_what_int32_does_not_hold_is_refused_over_grpc_too():
-    for arguments, words in (
-        (['--seed=4294967296'], 'seed: 4294967296 is no whole number from'),
-        ([f'--num={2**31}'], 'num_samples: 2147483648'),
-        ([f'--labels=1,{-(2**31) - 1}'], 'labels: -2147483649'),
-    ):
-        assert words in refused_by_client(1, '--grpc=localhost:1', 'sample', *arguments)
-
-
 def test_a_label_is_the_version_that_it_is_of(served):
     for label, code in (('stable', 200), ('canary', 200), ('beta', 400)):
         body = json.dumps({'inputs': {'seed': [0, 3], 'num_samples': 1}})
@@ -369,21 +241,3 @@ def test_a_label_and_a_model_of_the_shipped_config(shipped):
             f'http://localhost:{shipped[1]}/v1/models/{path}:predict', data=body, timeout=300
         )
         assert response.status_code == code, response.text
-
-
-def test_models_config_is_what_the_server_reads():
-    models = text_format.Parse(
-        CONFIG.read_text(), model_server_config_pb2.ModelServerConfig()
-    ).model_config_list.config
-    assert [model.name for model in models] == exported.names()
-    assert dict(models[0].version_labels) == {'stable': 1}
-
-
-def test_the_stand_in_does_not_open_without_a_base_path(tmp_path):
-    done = subprocess.run(
-        [*STAND_IN, '--model_name=digits', f'--model_base_path={tmp_path}/no'],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode and f'Could not find base path {tmp_path}/no for servable digits' in done.stderr

@@ -1,5 +1,4 @@
-"""What a run survives, through the command line: damaged files, signals, energies that run away, a full
-disk."""
+"""What a run survives, through the command line: damaged files, signals, a full disk."""
 
 import json
 import resource
@@ -11,14 +10,10 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.tiny import ROOT, TINY, call, refused
 
-from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.runs import drawing, generate
 from drl_tf.tools import kills
-
-SMALLER = [*TINY, '--channel_mult=1']
 
 
 def test_damaged_workdir(capsys, tiny_run, tmp_path):
@@ -68,14 +63,13 @@ def test_training_goes_back_to_a_sound_checkpoint(capsys, tiny_run, tmp_path):
     assert kept == ['00000016', '00000024', '00000026', 'damaged-32', 'damaged-99']
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_step(capsys, tmp_path, number):
+def test_a_signal_saves_the_step(capsys, tmp_path):
     """It ends the run with code 128 + number and a checkpoint, from which the same command goes on; until
     then no other run gets in."""
     command = [
         sys.executable,
         'run.py',
-        *SMALLER,
+        *TINY,
         f'--workdir={tmp_path}/w',
         '--train_steps=100000',
         '--checkpoint_every=100000',
@@ -84,11 +78,11 @@ def test_a_signal_saves_the_step(capsys, tmp_path, number):
         while not (tmp_path / 'w' / 'metrics.jsonl').exists():
             time.sleep(0.2)
         assert 'in use by another run' in refused(capsys, *TINY, f'--workdir={tmp_path}/w')
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGINT
     (saved,) = (tmp_path / 'w' / 'checkpoints').iterdir()
-    assert f'{number.name} came: saved at step {int(saved.name)}' in err
+    assert f'SIGINT came: saved at step {int(saved.name)}' in err
 
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
@@ -198,9 +192,6 @@ def test_restart_keeps_the_old_run(capsys, tiny_run, tmp_path):
     assert (tmp_path / 'w.1' / 'checkpoints' / '00000032').is_dir()
 
 
-RUN_AWAY = [*SMALLER, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
-
-
 def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
     """Not the run that it is to start from, nor a directory of other things."""
     (tmp_path / 'notes').mkdir()
@@ -216,72 +207,6 @@ def test_restart_moves_nothing_but_a_run(capsys, tiny_run, tmp_path):
     assert (tmp_path / 'w' / 'checkpoints' / '00000032').is_dir() and not (tmp_path / 'w.1').exists()
 
 
-def test_divergence_stops_the_run(capsys, tmp_path):
-    """After the rollbacks, with what the levels looked like; no checkpoint is of a step that was found
-    bad."""
-    arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--max_rollbacks=1', '--rollback_factor=0.9']
-    line = refused(capsys, *arguments, code=3)
-    assert 'diverged at step' in line and 'rolled back 1 times' in line and '--clip_norm' in line
-    steps = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
-    assert len(steps) == 1
-    (record, *_) = (tmp_path / 'w').glob('diverged-*.json')
-    assert len(json.loads(record.read_text())['level_f_pos']) == 6
-    assert not {f'{step:08d}' for step in steps} & {
-        path.name for path in (tmp_path / 'w').glob('checkpoints/*')
-    }
-
-
-@pytest.mark.slow
-def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
-    """A run that runs away from its last checkpoint again was on its way out by then: that one is put
-    aside."""
-    workdir = tmp_path / 'w'
-    shutil.copytree(tiny_run, workdir)
-    refused(
-        capsys,
-        *TINY,
-        f'--workdir={workdir}',
-        '--train_steps=40',
-        '--max_loss=1e-3',
-        '--max_rollbacks=2',
-        code=3,
-    )
-    assert len(json.loads((workdir / 'rollbacks.json').read_text())) == 2
-    kept = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
-    assert kept == ['00000016', '00000024', 'diverged-32']
-
-
-def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
-    """A learning rate of 1 runs away; the rollback makes it 1e-3, noted so that a rerun goes on with it."""
-    arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--rollback_factor=1e-3']
-    code, _, err = call(capsys, *arguments)
-    assert code == 0 and (tmp_path / 'w' / 'checkpoints' / '00000040').is_dir(), err
-    (step,) = json.loads((tmp_path / 'w' / 'rollbacks.json').read_text())
-    lines = [json.loads(line) for line in (tmp_path / 'w' / 'metrics.jsonl').read_text().splitlines()]
-    assert step < 40 and [line['step'] for line in lines] == [8, 16, 24, 32, 40]
-
-
-@pytest.mark.slow
-def test_nothing_that_is_not_finite_is_kept(capsys, tmp_path, monkeypatch):
-    """A NaN injected into the loss of step 11, at the first attempt alone: averages, checkpoints and log stay
-    finite, and it ends well."""
-    plain = RecoveryLikelihood.contrastive_loss
-
-    def broken(model, *arguments):
-        losses, *rest = plain(model, *arguments)
-        bad = (model.optimizer.iterations.value == 10) & (model.attempt == 0)
-        return tf.where(bad, float('nan'), losses), *rest
-
-    monkeypatch.setattr(RecoveryLikelihood, 'contrastive_loss', broken)
-    assert call(capsys, *SMALLER, f'--workdir={tmp_path}/w', '--train_steps=16', '--ema_decay=0.5')[0] == 0
-    assert json.loads((tmp_path / 'w' / 'rollbacks.json').read_text()) == [11]
-    record = json.loads((tmp_path / 'w' / 'diverged-11.json').read_text())
-    assert (record['step'], record['seen_at']) == (11, 12) and None in record['level_loss']
-    reader = tf.train.load_checkpoint(str(tmp_path / 'w' / 'checkpoints' / '00000016' / 'state'))
-    names = [name for name, dtype in reader.get_variable_to_dtype_map().items() if dtype.is_floating]
-    assert len(names) > 50 and all(np.isfinite(reader.get_tensor(name)).all() for name in names)
-
-
 def test_a_workdir_that_cannot_be_made(capsys, tmp_path):
     (tmp_path / 'file').write_text('')
     assert str(tmp_path / 'file') in refused(capsys, *TINY, f'--workdir={tmp_path}/file/w')
@@ -292,7 +217,7 @@ def test_a_checkpoint_that_cannot_be_written_whole(capsys, tiny_run, tmp_path):
     and the run goes on later."""
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
-    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34', '--grid_every=1000']
+    arguments = [*TINY, f'--workdir={workdir}', '--train_steps=34']
     before = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))

@@ -1,1 +1,1 @@
-"""Networks, which know nothing of noise schedules or training."""
+"""The networks; they do not depend on noise schedules or training."""

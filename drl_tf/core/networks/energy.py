@@ -1,5 +1,7 @@
-"""The energy network f(y, t) (paper, appendix): a residual network that halves the image, then a sum weighted
-by the time."""
+"""The energy network f(y, t) (paper, appendix): residual blocks, downsampling, and a sum weighted by time."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,10 +11,12 @@ from drl_tf.core.networks.layers import (
     Affine,
     Attention,
     Downsample,
+    SpectralLayers,
     normalisation,
-    recomputed,
     time_embedding,
 )
+from drl_tf.core.networks.recomputation import recomputed
+from drl_tf.core.noise import Dropout
 
 _ATTENTION_SIZE = 16
 
@@ -20,20 +24,27 @@ _ATTENTION_SIZE = 16
 class Block(keras.layers.Layer):
     """shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
 
-    The second convolution starts at zero and carries the gain; options say otherwise.
+    By default, conv2 starts at zero and has a gain.
+
+    Args:
+      options: a `config.Network`.
+      units: output channels.
+      window: height and width of the convolutions; None for dense layers.
     """
 
-    def __init__(self, options, units, window=3, **kwargs):
+    def __init__(self, options: Any, units: int, window: int | None = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.options, self.units, self.window = options, units, window
+        self.options = options
+        self.units = units
+        self.window = window
         self.act = ACTIVATIONS[options.act]
 
-    def build(self, input_shape):
-        options, dtype = self.options, self.dtype_policy
-        affine = dict(spectral_norm=options.spectral_norm, dtype=dtype)
-        self.norm1, self.norm2 = (
-            normalisation(options.norm, name=name, dtype=dtype) for name in ('norm1', 'norm2')
-        )
+    def build(self, input_shape: Any) -> None:
+        options = self.options
+        dtype = self.dtype_policy
+        affine = {'spectral_norm': options.spectral_norm, 'dtype': dtype}
+        self.norm1 = normalisation(options.norm, name='norm1', dtype=dtype)
+        self.norm2 = normalisation(options.norm, name='norm2', dtype=dtype)
         self.conv1 = Affine(self.units, self.window, name='conv1', **affine)
         self.conv2 = Affine(
             self.units,
@@ -56,62 +67,91 @@ class Block(keras.layers.Layer):
         self.conv2.build((*input_shape[:-1], self.units))
         self.time.build((None, 4 * options.channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
 
-    def prepare(self, temb):
+    def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
+        """Computes what does not depend on x, from the time embedding, float32 [B, 4 ch]."""
         shift = self.time(self.act(temb), self.time.prepare())
-        shift = self.act(shift) if self.options.time_act else shift
+        if self.options.time_act:
+            shift = self.act(shift)
         return {
             'conv1': self.conv1.prepare(),
             'shift': tf.cast(shift[:, None, None, :], self.compute_dtype),
             'conv2': self.conv2.prepare(),
-            'shortcut': self.shortcut and self.shortcut.prepare(),
+            'shortcut': None if self.shortcut is None else self.shortcut.prepare(),
         }
 
-    def call(self, x, prepared, dropout=None):
+    def call(self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None) -> tf.Tensor:
         h = self.conv1(self.act(self.norm1(x)), prepared['conv1']) + prepared['shift']
         h = self.act(self.norm2(h))
         if dropout is not None:
             h = dropout(h, self.options.dropout)
         h = self.conv2(h, prepared['conv2'])
-        return h + (self.shortcut(x, prepared['shortcut']) if self.shortcut else x)
+        if self.shortcut is None:
+            return h + x
+        return h + self.shortcut(x, prepared['shortcut'])
 
 
-class EnergyNetwork(keras.layers.Layer):
+class EnergyNetwork(SpectralLayers):
     """f(y, t), one number per image; the energy is -F = -f / delta_t^2.
 
     Args:
       options: a `config.Network`.
-      image_shape: (H, W, C), where H and W divide by 2^(resolutions - 1).
-      num_classes: classes of a conditional network, 0 for none.
-      dtype: 'float32' or 'mixed_bfloat16' (the time embedding, the final sum and the gradient in y stay
-        float32).
+      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
+      num_classes: number of classes; 0 for none.
+      starts_at_zero: whether f is zero before training.
+      dtype: 'float32' or 'mixed_bfloat16'. The time embedding, the final sum and the gradient in y are
+        float32 in both.
 
     Attributes:
-      window: height and width of its convolutions; None for dense layers.
+      window: height and width of the convolutions; None for dense layers.
+
+    Example:
+      f = EnergyNetwork(options, (32, 32, 3))
+      prepared = f.prepare(time)
+      f(y, prepared)
     """
 
-    window = 3
+    window: int | None = 3
 
-    def __init__(self, options, image_shape, num_classes=0, **kwargs):
+    def __init__(
+        self,
+        options: Any,
+        image_shape: tuple[int, int, int],
+        num_classes: int = 0,
+        starts_at_zero: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.options, self.num_classes = options, num_classes
-        self.act, self.final_act = ACTIVATIONS[options.act], ACTIVATIONS[options.final_act]
+        self.options = options
+        self.num_classes = num_classes
+        self.starts_at_zero = starts_at_zero
+        self.act = ACTIVATIONS[options.act]
+        self.final_act = ACTIVATIONS[options.final_act]
         self.build((None, *image_shape))
 
-    def build(self, input_shape):
-        options, ch = self.options, self.options.channels
-        time = dict(spectral_norm=options.spectral_norm, dtype='float32')
-        self.time1, self.time2 = Affine(4 * ch, name='time1', **time), Affine(4 * ch, name='time2', **time)
-        last = dict(spectral_norm=False, bias=options.output_bias, dtype='float32', name='time_out')
-        self.time_out = Affine(ch * options.channel_mult[-1], **last)
+    def build(self, input_shape: Any) -> None:
+        options = self.options
+        ch = options.channels
+        time = {'spectral_norm': options.spectral_norm, 'dtype': 'float32'}
+        self.time1 = Affine(4 * ch, name='time1', **time)
+        self.time2 = Affine(4 * ch, name='time2', **time)
+        self.time_out = Affine(
+            ch * options.channel_mult[-1],
+            spectral_norm=False,
+            bias=options.output_bias,
+            dtype='float32',
+            name='time_out',
+        )
         self.conv_in = Affine(
             ch, self.window, spectral_norm=options.spectral_norm, dtype=self.dtype_policy, name='conv_in'
         )
         self.time1.build((None, ch))
         self.time2.build((None, 4 * ch))
         self.time_out.build((None, 4 * ch))
+        if self.starts_at_zero:
+            self.time_out.kernel.assign(tf.zeros_like(self.time_out.kernel))
         self.conv_in.build(input_shape)
         if self.num_classes:
             self.label = Affine(4 * ch, name='label', **time)
@@ -123,10 +163,13 @@ class EnergyNetwork(keras.layers.Layer):
             shape = stage.compute_output_shape(shape)
             self.stages.append(stage)
 
-    def _make_stages(self, size):
-        """Yields blocks, attention and downsampling in order; each has `prepare(temb)` and `call(x, prepared,
-        dropout)`."""
-        options, dtype = self.options, self.dtype_policy
+    def _make_stages(self, size: int) -> Iterator[Any]:
+        """Yields the stages in order: blocks, attention and downsampling.
+
+        Each has `prepare(temb)` and `call(x, prepared, dropout)`.
+        """
+        options = self.options
+        dtype = self.dtype_policy
         for resolution, mult in enumerate(options.channel_mult):
             if resolution > 0:
                 yield Downsample(
@@ -146,20 +189,21 @@ class EnergyNetwork(keras.layers.Layer):
                 if options.attention and size >> resolution == _ATTENTION_SIZE:
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 
-    def prepare(self, time, labels=None):
-        """All that does not depend on y: normalised kernels, embeddings of time and class.
+    def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
+        """Computes what does not depend on y: normalised kernels, embeddings of time and class.
 
         Args:
-          time: what the network is told of each image's noise level (`Schedule.time`), [B].
-          labels: class of each image, int32 [B] from 1; 0, or None for all, is no class.
+          time: noise level of each image as in `Schedule.time`, [B].
+          labels: class of each image from 1, or 0 for no class, int32 [B]; None for no classes at all.
 
         Returns:
-          A structure of tensors for `call`.
+          The `prepared` of `call`.
         """
         temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())
         if self.num_classes:
-            labels = tf.zeros(tf.shape(time)[:1], tf.int32) if labels is None else labels
+            if labels is None:
+                labels = tf.zeros(tf.shape(time)[:1], tf.int32)
             temb += self.label(tf.one_hot(labels, self.num_classes + 1), self.label.prepare())
         return {
             'conv_in': self.conv_in.prepare(),
@@ -167,43 +211,27 @@ class EnergyNetwork(keras.layers.Layer):
             'weight': self.time_out(self.act(temb), self.time_out.prepare()),
         }
 
-    def call(self, y, prepared, dropout=None, remat=False):
-        """f(y, t), float32 [B], of y float32 [B, H, W, C].
+    def call(
+        self,
+        y: tf.Tensor,
+        prepared: dict[str, Any],
+        dropout: Dropout | None = None,
+        remat: bool = False,
+    ) -> tf.Tensor:
+        """Computes f(y, t).
 
-        Training alone has `dropout` (a `noise.Dropout`) and `remat`: the gradient computes the blocks again
-        instead of keeping what is inside them.
+        Args:
+          y: float32 [B, H, W, C].
+          prepared: what `prepare` returned.
+          dropout: for training; None for no dropout.
+          remat: for training: the gradient recomputes the blocks instead of storing their activations.
+
+        Returns:
+          float32 [B].
         """
         h = self.conv_in(tf.cast(y, self.compute_dtype), prepared['conv_in'])
         for index, (stage, ready) in enumerate(zip(self.stages, prepared['stages'], strict=True)):
             run = recomputed(stage) if remat and isinstance(stage, Block) else stage
-            h = run(h, ready, dropout=dropout and dropout.fold(index))
+            h = run(h, ready, dropout=None if dropout is None else dropout.fold(index))
         h = tf.reduce_sum(tf.cast(self.final_act(h), tf.float32), axis=[1, 2])
         return tf.reduce_sum(h * prepared['weight'], axis=1)
-
-    def normalised_layers(self):
-        """The layers that hold a u."""
-        return [
-            layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm
-        ]
-
-    def update_u(self):
-        """Stores u' after one power iteration in every spectrally normalised layer."""
-        for layer in self.normalised_layers():
-            layer.u.assign(layer.power_iteration()[1])
-
-    @tf.function(autograph=False)
-    def converge_u(self, tolerance=1e-6, max_iterations=1000):
-        """Iterates every u to convergence, as averaged weights need before use."""
-        for layer in self.normalised_layers():
-
-            def change(layer=layer):
-                before = tf.identity(layer.u.value)
-                layer.u.assign(layer.power_iteration()[1])
-                return tf.reduce_max(tf.abs(layer.u.value - before))
-
-            tf.while_loop(
-                lambda last: last > tolerance,
-                lambda _, change=change: [change()],
-                [1.0],
-                maximum_iterations=max_iterations,
-            )

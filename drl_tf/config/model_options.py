@@ -1,0 +1,120 @@
+"""The options of a model: networks, noise levels and chains. `options` holds the others."""
+
+import dataclasses
+
+from drl_tf.config.option_fields import option
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Energy network"""
+
+    energy: str = option(
+        'paper',
+        'F = f / delta_t^2 at T levels (paper), or log densities at all noise levels (preconditioned).',
+        choices=('paper', 'preconditioned'),
+    )
+    network: str = option(
+        'resnet',
+        "The paper's residual network, or <w, UNet(w)>, which needs --energy=preconditioned.",
+        choices=('resnet', 'unet'),
+    )
+    channels: int = option(128, 'Channels at the first resolution (ch).', low=4, high=1024)
+    channel_mult: tuple[int, ...] = option(
+        (1, 2, 2, 2),
+        'Factors of --channels at each resolution; the image is halved between them.',
+        low=1,
+        high=16,
+    )
+    num_res_blocks: int = option(2, 'Residual blocks at each resolution (N).', low=1, high=64)
+    attention: bool = option(False, 'Self-attention after each residual block at 16 px.')
+    act: str = option(
+        'lrelu', 'Activation inside the network; lrelu has slope 0.2.', choices=('lrelu', 'swish')
+    )
+    final_act: str = option(
+        'relu', 'Activation before the sum over space.', choices=('relu', 'swish', 'identity')
+    )
+    norm: str = option(
+        'none',
+        'Normalisation in the residual blocks; with batch, images depend on each other.',
+        choices=('none', 'batch', 'group', 'instance'),
+    )
+    conv_downsample: bool = option(
+        False, 'Halve the image with a 3x3 convolution of stride 2 instead of 2x2 average pooling.'
+    )
+    conv_shortcut: bool = option(
+        True, 'Use a 3x3 convolution as shortcut if a block changes the channels; off: 1x1.'
+    )
+    gain: bool = option(True, "Gain per channel after a block's second convolution.")
+    spectral_norm: bool = option(True, 'Spectral normalisation of the convolutions and dense layers.')
+    dropout: float = option(
+        0.0,
+        "Dropout rate before a block's second convolution, in training.",
+        low=0,
+        high=0.9,
+    )
+    zero_residual: bool = option(True, "Initialise a block's second convolution with zeros.")
+    time_act: bool = option(False, "Activation after a block's dense layer of the time embedding.")
+    output_bias: bool = option(True, 'Bias of the last dense layer.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Diffusion:
+    """Diffusion and Langevin dynamics"""
+
+    recipe: str = option(
+        't6',
+        'Preset: the first paper with 6 (t6) or 1,000 (t1k) noises, its cooperative successor (cdrl), or '
+        'energies that are log densities (preconditioned).',
+        choices=('t6', 't1k', 'cdrl', 'preconditioned'),
+    )
+    schedule: str = option(
+        't6',
+        'Noise levels: t6, t1k, the cosine log-SNR of cdrl, or those of Karras et al. (karras).',
+        choices=('t6', 't1k', 'cosine', 'karras'),
+    )
+    num_levels: int = option(6, 'Number of noise levels that have an energy (T).', low=1, high=999)
+    b2: float = option(
+        2e-4, 'Square b^2 of the step size factor: delta_t^2 = b^2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1
+    )
+    mcmc_steps: tuple[int, ...] = option(
+        (30,),
+        'Langevin steps K: one number, or one per level from 0 up; 0: the normal approximation.',
+        low=0,
+        changes='sampling',
+    )
+    energy_scale: str = option(
+        'auto',
+        'F = f / delta_t^2 (step) or f / s_{t+1}^2 (noise); auto: noise if K = 0, else step.',
+        choices=('auto', 'step', 'noise'),
+    )
+    initializer: bool = option(False, 'Start chains at the proposal of a second network instead of x_{t+1}.')
+    proposal: str = option(
+        'x_next',
+        'Start of the chains: x_{t+1}, or a proposal by the energy of the level above (tweedie).',
+        choices=('x_next', 'tweedie'),
+        changes='sampling',
+    )
+    final_denoise: bool = option(False, 'End sampling with one Tweedie denoising step.', changes='sampling')
+
+
+@dataclasses.dataclass(frozen=True)
+class Initializer:
+    """Initializer network (with --initializer)"""
+
+    initializer_channels: int = option(64, 'Channels at the first resolution.', low=8, high=1024)
+    initializer_mult: tuple[int, ...] = option(
+        (1, 1, 1), 'Factors of --initializer_channels at each resolution.', low=1, high=16
+    )
+    initializer_blocks: int = option(3, 'Residual blocks at each resolution.', low=1, high=64)
+    initializer_attention: bool = option(True, 'Self-attention at 8 and 16 px.')
+    initializer_dropout: float = option(0.1, 'Dropout rate in training.', low=0, high=0.9)
+    initializer_learning_rate: float = option(
+        1e-5, "Learning rate of the initializer's Adam after the warm-up.", low=1e-8, high=1
+    )
+    initializer_level_weight: bool = option(
+        False, 'Weight the loss of each level by 1 / s_{t+1}^2; off: all alike, as in the paper.'
+    )
+    initializer_data_share: float = option(
+        0.0, 'Weight of the data in the loss; the ends of the chains have the rest.', low=0, high=1
+    )

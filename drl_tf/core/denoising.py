@@ -1,0 +1,61 @@
+"""Denoising by Tweedie's formula, and what it proposes for the noise level below."""
+
+import tensorflow as tf
+
+from drl_tf.core import diffusion
+from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.langevin import LogDensity, value_gradient
+
+
+def posterior_proposal(
+    schedule: Schedule, score: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Proposes y_t = m_t x_t given x_{t+1} and its score.
+
+    Tweedie's formula gives the mean of the clean image, x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. The
+    proposal is drawn from the posterior of y_t given x^ and x_{t+1}. Its variance neglects the uncertainty
+    of x^.
+
+    Args:
+      schedule: noise levels.
+      score: grad log p of x_{t+1}, like `x_next`.
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      noise: standard normal noise, like `x_next`.
+
+    Returns:
+      y_t and its mean, like `x_next`.
+
+    Examples:
+      >>> schedule, x_next, level = diffusion.karras(), tf.ones([1, 2, 2, 1]), tf.constant([2])
+      >>> y, mean = posterior_proposal(schedule, -x_next, x_next, level, tf.zeros([1, 2, 2, 1]))
+      >>> bool(tf.reduce_all(y == mean)), y.shape
+      (True, TensorShape([1, 2, 2, 1]))
+    """
+    x = (x_next + at(schedule.S**2, level + 1) * score) / at(schedule.A, level + 1)
+    mean = at(schedule.m, level) * diffusion.posterior_mean(schedule, x, x_next, level)
+    return mean + at(schedule.posterior_std, level) * noise, mean
+
+
+def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of the clean image given x_0: (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
+
+    Args:
+      schedule: noise levels.
+      log_density: y -> F(y, 0), float32 [B].
+      x_0: float32 [B, H, W, C].
+
+    Returns:
+      x, float32 [B, H, W, C].
+
+    Examples:
+      Of white noise all is noise: what is left of the image is A_0 x_0.
+
+      >>> schedule = diffusion.t6()
+      >>> standard_normal = lambda y: -tf.reduce_sum((y / schedule.m[0]) ** 2, [1, 2, 3]) / 2
+      >>> x = tweedie(schedule, standard_normal, tf.ones([1, 2, 2, 1]))
+      >>> x[0, 0, 0].numpy().round(5), schedule.A[0].round(5).item()
+      (array([0.99995], dtype=float32), 0.99995)
+    """
+    gradient = value_gradient(lambda x: log_density(schedule.m[0] * x), x_0)
+    return (x_0 + schedule.S[0] ** 2 * gradient) / schedule.A[0]

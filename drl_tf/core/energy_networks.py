@@ -1,0 +1,46 @@
+"""Builds the network of the energies from a configuration."""
+
+from typing import Any
+
+from drl_tf.core.networks.energy import EnergyNetwork
+from drl_tf.core.networks.mlp import MLPNetwork
+from drl_tf.core.networks.unet import Size, UNetEnergy
+from drl_tf.core.preconditioning import PreconditionedEnergy
+
+
+def energy_network(config: Any, name: str, dtype: str) -> Any:
+    """Builds the network of f, or a `PreconditionedEnergy` if the energies are preconditioned.
+
+    Args:
+      config: a `config.Config`.
+      name: name of the network.
+      dtype: 'float32' or 'mixed_bfloat16'.
+    """
+    if config.network.energy != 'preconditioned':
+        return _inner(config, name, dtype)
+    data = config.data
+    return PreconditionedEnergy(
+        _inner(config, f'{name}_e', dtype, starts_at_zero=True),
+        config.image_shape,
+        data.data_mean or (0.0,),
+        data.data_std or 0.5,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _inner(config: Any, name: str, dtype: str, starts_at_zero: bool = False) -> Any:
+    """Builds the network of f, or of e in a preconditioned energy, which must be zero before training."""
+    options = config.network
+    inputs = (config.image_shape, config.data.num_classes)
+    if options.network == 'unet':
+        size = Size(
+            channels=options.channels,
+            mult=options.channel_mult,
+            blocks=options.num_res_blocks,
+            attention=options.attention,
+            dropout=options.dropout,
+        )
+        return UNetEnergy(size, *inputs, dtype=dtype, name=name)
+    network_class = MLPNetwork if config.planar else EnergyNetwork
+    return network_class(options, *inputs, starts_at_zero=starts_at_zero, dtype=dtype, name=name)

@@ -1,0 +1,29 @@
+"""Builds the model of a configuration."""
+
+from typing import Any
+
+from drl_tf.core.cooperative import CooperativeRecoveryLikelihood
+from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.score_matching import ScoreMatching
+
+
+def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
+    """Builds the untrained model of a configuration.
+
+    Args:
+      config: a `config.Config`.
+      attempt: as for `RecoveryLikelihood`.
+
+    Returns:
+      A `CooperativeRecoveryLikelihood` if the configuration has an initializer, a `ScoreMatching` if its
+      energies are preconditioned, else a `RecoveryLikelihood`.
+
+    Example:
+      model = build_model(config)
+      states = model.sample(16, [0, 1])
+    """
+    if config.diffusion.initializer:
+        return CooperativeRecoveryLikelihood(config, attempt)
+    if config.network.energy == 'preconditioned':
+        return ScoreMatching(config, attempt)
+    return RecoveryLikelihood(config, attempt)

@@ -1,0 +1,294 @@
+"""The UNet of cooperative recovery likelihood (Zhu et al., ICLR 2024, after Ho et al. 2020)."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from drl_tf.core.networks.layers import time_embedding
+from drl_tf.core.networks.recomputation import recomputed
+from drl_tf.core.noise import Dropout
+
+_ATTENTION_SIZES = (8, 16)
+
+
+def _group_norm(units: int, name: str, dtype: Any) -> keras.layers.Layer:
+    return keras.layers.GroupNormalization(math.gcd(32, units), epsilon=1e-5, name=name, dtype=dtype)
+
+
+def _conv(units: int, size: int, name: str, dtype: Any, **kwargs: Any) -> keras.layers.Layer:
+    return keras.layers.Conv2D(units, size, padding='same', name=name, dtype=dtype, **kwargs)
+
+
+class SelfAttention(keras.layers.Layer):
+    """Self-attention over space, x + project(softmax(q k^T C^-0.5) v); it starts as the identity."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        dtype = self.dtype_policy
+        self.norm = _group_norm(units, 'norm', dtype)
+        self.attention = keras.layers.Attention(dtype=dtype)
+        self.inputs = keras.layers.Dense(3 * units, name='inputs', dtype=dtype)
+        self.project = keras.layers.Dense(units, kernel_initializer='zeros', name='project', dtype=dtype)
+
+    def build(self, input_shape: Any) -> None:
+        for layer in (self.norm, self.inputs, self.project):
+            layer.build(input_shape)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        height, width, units = x.shape[1:]
+        inputs = tf.reshape(self.inputs(self.norm(x)), [-1, height * width, 3 * units])
+        query, key, value = tf.split(inputs, 3, axis=-1)
+        h = self.attention([query * units**-0.5, value, key])
+        return x + tf.reshape(self.project(h), tf.shape(x))
+
+
+class ResidualBlock(keras.layers.Layer):
+    """shortcut(x) + conv2(dropout(silu((1 + scale) * norm(conv1(silu(norm(x)))) + shift))).
+
+    A dense layer of the time embedding gives scale and shift.
+
+    Args:
+      inputs: input channels.
+      units: output channels.
+      dropout: share of activations dropped in training.
+      attention: whether self-attention follows.
+    """
+
+    def __init__(self, inputs: int, units: int, dropout: float, attention: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        dtype = self.dtype_policy
+        self.width = inputs
+        self.dropout = dropout
+        self.norm1 = _group_norm(inputs, 'norm1', dtype)
+        self.norm2 = _group_norm(units, 'norm2', dtype)
+        self.conv1 = _conv(units, 3, 'conv1', dtype)
+        self.conv2 = _conv(units, 3, 'conv2', dtype, kernel_initializer='zeros')
+        self.time = keras.layers.Dense(2 * units, name='time', dtype=dtype)
+        self.shortcut = None if inputs == units else _conv(units, 1, 'shortcut', dtype)
+        self.attention = SelfAttention(units, name='attention', dtype=dtype) if attention else None
+
+    def build(self, input_shape: Any, temb_shape: Any) -> None:
+        self.time.build(temb_shape)
+        for layer in (self.norm1, self.conv1, self.shortcut):
+            if layer is not None:
+                layer.build(input_shape)
+        for layer in (self.norm2, self.conv2, self.attention):
+            if layer is not None:
+                layer.build(self.conv1.compute_output_shape(input_shape))
+
+    def call(self, x: tf.Tensor, temb: tf.Tensor, dropout: Dropout | None = None) -> tf.Tensor:
+        scale, shift = tf.split(self.time(tf.nn.silu(temb))[:, None, None, :], 2, axis=-1)
+        h = self.conv1(tf.nn.silu(self.norm1(x)))
+        h = tf.nn.silu(self.norm2(h) * (1 + scale) + shift)
+        if dropout is not None:
+            h = dropout(h, self.dropout)
+        h = self.conv2(h) + (x if self.shortcut is None else self.shortcut(x))
+        return h if self.attention is None else self.attention(h)
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Size of a `UNet`.
+
+    Attributes:
+      channels: at the first resolution.
+      mult: factors of `channels` at each resolution; the image is halved between them.
+      blocks: residual blocks at each resolution.
+      attention: whether self-attention follows each block at 8 and 16 px.
+      dropout: share of activations dropped in training.
+    """
+
+    channels: int
+    mult: tuple[int, ...]
+    blocks: int
+    attention: bool
+    dropout: float
+
+
+class UNet(keras.layers.Layer):
+    """Maps a noisy image and its noise level to an image, which is zero before training.
+
+    Args:
+      size: channels, resolutions and blocks.
+      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
+      num_classes: number of classes; 0 for none.
+      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
+    """
+
+    def __init__(
+        self, size: Size, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.size = size
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        units = size.channels
+        self.time1 = keras.layers.Dense(4 * units, name='time1', dtype='float32')
+        self.time2 = keras.layers.Dense(4 * units, name='time2', dtype='float32')
+        self.label = keras.layers.Dense(4 * units, name='label', dtype='float32') if num_classes else None
+        self.conv_in = _conv(units, 3, 'conv_in', self.dtype_policy)
+        widths = [units, *self._add_down(units)]
+        self.middle = [
+            self._block(f'middle_{index}', widths[-1], widths[-1], self._pixels(-1)) for index in range(2)
+        ]
+        self._add_up(widths)
+        self.norm_out = _group_norm(units * size.mult[0], 'norm_out', self.dtype_policy)
+        self.conv_out = _conv(image_shape[-1], 3, 'conv_out', self.dtype_policy, kernel_initializer='zeros')
+        self.build([None, *image_shape])
+
+    def build(self, input_shape: Any) -> None:
+        channels = self.size.channels
+        temb_shape = [None, self.time2.units]
+        self.time1.build([None, channels])
+        self.time2.build(temb_shape)
+        if self.label:
+            self.label.build([None, self.num_classes + 1])
+        self.conv_in.build(input_shape)
+        for stage in (*self.down, *self.middle, *self.up):
+            if isinstance(stage, ResidualBlock):
+                stage.build([None, None, None, stage.width], temb_shape)
+            else:
+                stage.build([None, None, None, stage.filters])
+        for layer in (self.norm_out, self.conv_out):
+            layer.build([None, None, None, channels * self.size.mult[0]])
+
+    def _pixels(self, resolution: int) -> int:
+        """Returns the height of the images at a resolution; -1 is the last one."""
+        return self.image_shape[0] >> (resolution % len(self.size.mult))
+
+    def _block(self, name: str, inputs: int, units: int, pixels: int) -> ResidualBlock:
+        attention = self.size.attention and pixels in _ATTENTION_SIZES
+        return ResidualBlock(inputs, units, self.size.dropout, attention, name=name, dtype=self.dtype_policy)
+
+    def _add_down(self, width: int) -> Iterator[int]:
+        """Adds the stages on the way down; yields the number of channels after each."""
+        self.down: list[Any] = []
+        for index, mult in enumerate(self.size.mult):
+            if index > 0:
+                self.down.append(_conv(width, 3, f'downsample{index}', self.dtype_policy, strides=2))
+                yield width
+            for block in range(self.size.blocks):
+                units = mult * self.size.channels
+                self.down.append(self._block(f'down{index}_{block}', width, units, self._pixels(index)))
+                width = units
+                yield width
+
+    def _add_up(self, widths: list[int]) -> None:
+        """Adds the stages on the way up, given the channels of the skip connections."""
+        self.up: list[Any] = []
+        skips = list(widths)
+        width = skips[-1]
+        for index, mult in reversed(list(enumerate(self.size.mult))):
+            units = mult * self.size.channels
+            for block in range(self.size.blocks + 1):
+                inputs = width + skips.pop()
+                self.up.append(self._block(f'up{index}_{block}', inputs, units, self._pixels(index)))
+                width = units
+            if index > 0:
+                self.up.append(_conv(width, 3, f'upsample{index}', self.dtype_policy))
+
+    def call(
+        self,
+        x: tf.Tensor,
+        time: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        dropout: Dropout | None = None,
+        remat: bool = False,
+    ) -> tf.Tensor:
+        """Maps images to images.
+
+        Args:
+          x: float32 [B, H, W, C].
+          time: noise level of each image as in `Schedule.time`, [B].
+          labels: class of each image from 1, or 0 for no class, int32 [B]; None for no classes at all.
+          dropout: for training; None for no dropout.
+          remat: for training: the gradient recomputes the blocks instead of storing their activations.
+
+        Returns:
+          float32 [B, H, W, C].
+        """
+        numbers = itertools.count()
+
+        def run(block: ResidualBlock, h: tf.Tensor) -> tf.Tensor:
+            """Runs a residual block with a dropout of its own."""
+            layer = recomputed(block) if remat else block
+            return layer(h, temb, dropout=None if dropout is None else dropout.fold(next(numbers)))
+
+        temb = self._embedding(time, labels)
+        h = self.conv_in(tf.cast(x, self.compute_dtype))
+        skips = [h]
+        for stage in self.down:
+            h = run(stage, h) if isinstance(stage, ResidualBlock) else stage(h)
+            skips.append(h)
+        for stage in self.middle:
+            h = run(stage, h)
+        for stage in self.up:
+            if isinstance(stage, ResidualBlock):
+                h = run(stage, tf.concat([h, skips.pop()], axis=-1))
+            else:
+                h = stage(tf.repeat(tf.repeat(h, 2, axis=1), 2, axis=2))
+        return tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+
+    def _embedding(self, time: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        """Embeds time and class, [B, 4 channels] in the compute type."""
+        temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.size.channels))))
+        if self.label is not None:
+            if labels is None:
+                labels = tf.zeros(tf.shape(time)[:1], tf.int32)
+            temb += self.label(tf.one_hot(labels, self.num_classes + 1))
+        return tf.cast(temb, self.compute_dtype)
+
+
+class Initializer(UNet):
+    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t): proposes y_t, where the chain of level t starts."""
+
+    def call(
+        self,
+        x: tf.Tensor,
+        time: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        dropout: Dropout | None = None,
+        remat: bool = False,
+    ) -> tf.Tensor:
+        """As `UNet.call`."""
+        return x + super().call(x, time, labels, dropout, remat)
+
+
+class UNetEnergy(keras.layers.Layer):
+    """e(w, t) = <w, UNet(w, t)>, one number per image: zero before training.
+
+    It is called like an `energy.EnergyNetwork`.
+
+    Args:
+      size: of the `UNet`.
+      image_shape: (H, W, C), as for `UNet`.
+      num_classes: number of classes; 0 for none.
+      dtype: as for `UNet`.
+    """
+
+    def __init__(
+        self, size: Size, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.unet = UNet(size, image_shape, num_classes, dtype=self.dtype_policy, name='unet')
+        self.built = True
+
+    def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
+        """Returns the `prepared` of `call`: noise level and class of each image, as in `UNet.call`."""
+        return {'time': time, 'labels': labels}
+
+    def call(
+        self,
+        w: tf.Tensor,
+        prepared: dict[str, Any],
+        dropout: Dropout | None = None,
+        remat: bool = False,
+    ) -> tf.Tensor:
+        """Returns e, float32 [B], of w float32 [B, H, W, C]; the rest as in `UNet.call`."""
+        image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
+        return tf.reduce_sum(w * image, axis=[1, 2, 3])

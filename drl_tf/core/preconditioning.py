@@ -1,0 +1,109 @@
+"""Energies that are log densities at any noise level, preconditioned as in EDM (Karras et al., NeurIPS 2022).
+
+A noise level is an angle: x = A x_clean + S eps with A = cos(angle), S = sin(angle) and sigma = S / A. The
+data have mean mu, standard deviation d and D pixels. With z = x / A - mu and c_in = 1 / sqrt(sigma^2 + d^2),
+
+    log p(x) = -|z|^2 c_in^2 / 2 - (d / sigma) e(c_in z) + D log(c_in / A) - D/2 log(2 pi).
+
+The network e is zero before training; then this is the density of Gaussian data, exactly.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from drl_tf.core.networks.layers import SpectralLayers
+from drl_tf.core.noise import Dropout
+
+# With six levels, a sinusoid of the time embedding turns about once per level: it is smooth, yet tells the
+# levels apart.
+_TIME_OF_LOG_SIGMA = 4.0
+
+
+def time_of(angle: tf.Tensor) -> tf.Tensor:
+    """Returns the time input of the networks, 4 log sigma; like `angle`."""
+    return _TIME_OF_LOG_SIGMA * tf.math.log(tf.tan(angle))
+
+
+class PreconditionedEnergy(SpectralLayers):
+    """log p(x) in nats of noisy images x, each at its own noise level.
+
+    Args:
+      network: e, called like an `energy.EnergyNetwork`; zero before training.
+      image_shape: (H, W, C).
+      mean: mu, one number or one per channel.
+      std: d, above 0.
+
+    Example:
+      energy = PreconditionedEnergy(network, (16, 16, 1), mean=0.0, std=0.5)
+      log_prob = energy(x, energy.prepare(time_of(angle)))
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        image_shape: tuple[int, int, int],
+        mean: float | Sequence[float],
+        std: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.network = network
+        self._dimensions = math.prod(image_shape)
+        self.mean = mean
+        self.std = std
+        self.built = True
+
+    def whitened(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+        """Returns w = c_in z, the input of e, of noisy images x, [B, H, W, C], at noise levels [B]."""
+        return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
+
+    def unwhitened(self, w: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+        """Inverts `whitened`: returns the noisy images x of w."""
+        return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
+
+    def log_volume(self, angle: tf.Tensor) -> tf.Tensor:
+        """Returns log |dx / dw| = D log(A / c_in), [B]."""
+        return self._dimensions * tf.math.log(tf.cos(angle) / self._c_in(angle))
+
+    def gaussian(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+        """Returns log p(x), [B], for Gaussian data, N(mu, d^2 I)."""
+        return self._standard_normal(self.whitened(x, angle)) - self.log_volume(angle)
+
+    def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
+        """Computes what does not depend on the images.
+
+        Args:
+          time: noise levels as `time_of` returns them, [B].
+          labels: classes, int32 [B], as for `energy.EnergyNetwork.prepare`.
+
+        Returns:
+          The `prepared` of `call`.
+        """
+        return {
+            'angle': tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA)),
+            'network': self.network.prepare(time, labels),
+        }
+
+    def call(
+        self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
+    ) -> tf.Tensor:
+        """Returns log p(x), float32 [B], of x float32 [B, H, W, C]; the rest as in `energy.EnergyNetwork`."""
+        angle = prepared['angle']
+        w = self.whitened(x, angle)
+        e = self.network(w, prepared['network'], dropout=dropout, remat=remat)
+        return self._standard_normal(w) - self.log_volume(angle) - self.std / tf.tan(angle) * e
+
+    def _c_in(self, angle: tf.Tensor) -> tf.Tensor:
+        return tf.math.rsqrt(tf.tan(angle) ** 2 + self.std**2)
+
+    def _standard_normal(self, w: tf.Tensor) -> tf.Tensor:
+        """Returns log N(w; 0, I), [B]."""
+        return -tf.reduce_sum(w**2, axis=[1, 2, 3]) / 2 - self._dimensions / 2 * math.log(2 * math.pi)
+
+
+def _at(values: tf.Tensor) -> tf.Tensor:
+    """Reshapes one number per image, [B], to [B, 1, 1, 1]."""
+    return values[:, None, None, None]

@@ -1,0 +1,146 @@
+"""Bits per dimension without annealing, by energies that are normalised (`--mode=likelihood
+--method=direct`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.base import pixels
+from drl_tf.base.files import digest, write_json
+from drl_tf.core import noise
+from drl_tf.data import pipeline
+from drl_tf.experiments import held_out
+from drl_tf.experiments.heights import Heights
+from drl_tf.runs import checkpoint, pictures, samples
+from drl_tf.runs.heights import Heights as KnownHeights
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+_HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
+_IMAGES = 1000  # For the constants; also how many training images are weighed beside the test split.
+
+
+def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
+    """Bits/dim of the test split and of training images by log p(x_0) = F - log Z_0, one forward pass an
+    image.
+
+    log Z of every level is found from noisy training images, by thermodynamic integration and by Bennett's
+    acceptance ratio (see `core.heights`); both are kept, with their errors, in the run.
+
+    Args:
+      config: a `Config` of preconditioned energies; its seed and `num_real`, the images at most, count.
+      workdir: the directory of the run.
+      weights: 'ema' or 'raw'.
+      step: which checkpoint; the newest where None.
+
+    Returns:
+      The figures, as {label: text}.
+
+    Raises:
+      UserError: there is no sound checkpoint, or the energies are not finite.
+    """
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
+    settings = {
+        'method': 'direct',
+        'step': step,
+        'weights': weights,
+        'weights_sha256': samples.fingerprint(model, weights),
+        'seed': config.training.seed,
+    }
+    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', _IMAGES)))
+    images = pixels.from_levels(images.astype(np.float32))
+    found = _heights(model, config, weights, images)
+    bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
+    result = {
+        **settings,
+        'heights': {name: dataclasses.asdict(estimate) for name, estimate in found.items()},
+        'summary': _summary(model, config, weights, images, found),
+        **bits,
+    }
+    result = json.loads(json.dumps(result, default=list))
+    name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
+    written = os.path.join(workdir, 'likelihood', name)
+    write_json(written, result)
+    return {**figures(result), 'likelihood': written}
+
+
+def _heights(model, config, weights, images):
+    """log Z of every level by both ways."""
+    seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _HEIGHTS)
+    measured = Heights(model, weights, seed, config.sampling.sample_batch_size)
+    with pictures.progress_bar(len(measured.angles), 'heights', unit=' levels') as bar:
+        return measured.measure(images, lambda: bar.update(1))
+
+
+def _summary(model, config, weights, images, found):
+    """What `Model.log_prob` and `Model.typicality` need: log Z of each noise, and the mean and deviation of
+    log p of training images at the scoring level."""
+    estimate = found['bennett']
+    level = model.scoring_level
+    A = np.float32(model.schedule.A[level])
+    angle = np.float32(model.schedule.angle[level])
+    size = config.sampling.sample_batch_size
+    parts = [
+        model.log_prob_at(tf.fill([len(part)], angle), weights)(A * part)
+        for part in (images[first : first + size] for first in range(0, len(images), size))
+    ]
+    log_prob = np.concatenate(parts).astype(np.float64) - estimate.log_z[level]
+    heights = KnownHeights(
+        log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
+        log_z=list(estimate.log_z),
+        log_z_error=list(estimate.error),
+        typical_mean=float(log_prob.mean()),
+        typical_std=float(log_prob.std()),
+    )
+    return dataclasses.asdict(heights)
+
+
+def _bits(model, config, weights, split, found):
+    """Bits/dim of images of a split, by both constants, ready for JSON."""
+    limit = _IMAGES if split == 'train' else config.evaluation.num_real or None
+    terms = held_out.terms(
+        model.schedule, lambda level: model.density_at(level, weights), config, split, limit
+    )
+    D = math.prod(config.image_shape)
+    log_density = terms['F'] + D * math.log(model.schedule.m[0])
+    negative = {
+        'density': D * math.log(pixels.HALF) - log_density,
+        'discrete': terms['log_q'] - log_density - terms['log_P'],
+    }
+    bits = {'num_images': len(log_density)}
+    for name, estimate in found.items():
+        for kind, nats in negative.items():
+            error = math.hypot(np.std(nats) / math.sqrt(len(nats)), estimate.error[0])
+            bits[f'{kind}_{name}'] = float(np.mean(nats) + estimate.log_z[0]) / (D * math.log(2))
+            bits[f'{kind}_{name}_error'] = error / (D * math.log(2))
+    return bits
+
+
+def figures(result: Mapping[str, Any]) -> dict[str, str]:
+    """The main figures, as {label: text}."""
+
+    def both(split, kind):
+        return ', '.join(
+            f'{result[split][f"{kind}_{name}"]:.4g} ± {result[split][f"{kind}_{name}_error"]:.2g} ({name})'
+            for name in result['heights']
+        )
+
+    log_z = ', '.join(
+        f'{e["log_z"][0]:.2f} ± {e["error"][0]:.2g} ({name})' for name, e in result['heights'].items()
+    )
+    return {
+        'density of x_0': f'{both("test", "density")} bits/dim',
+        'images': f'{result["test"]["num_images"]:,} of the test split',
+        'of training images': f'{both("train", "density")} bits/dim',
+        'grey levels': f'a bound, {both("test", "discrete")} bits/dim',
+        'log Z_0': f'{log_z} nats',
+    }

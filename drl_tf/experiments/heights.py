@@ -1,0 +1,109 @@
+"""Heights of preconditioned energies: log Z at every noise level, from noisy training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core import heights, noise
+from drl_tf.core.guidance import UNCONDITIONAL
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+
+_SPACING = 0.25  # Of the log-SNR: neighbours overlap well in the networks' own coordinates.
+
+
+class Heights:
+    """Measures log Z of a model, F(x) = log p(x) + log Z, at the T + 1 noises of its schedule.
+
+    Args:
+      model: an `EnergyModel` with preconditioned energies, learnt at continuous levels.
+      weights: 'ema' or 'raw'.
+      seed: int32 [2].
+      batch_size: images at once.
+      spacing: of the log-SNR in the grid, at most.
+    """
+
+    def __init__(
+        self,
+        model: EnergyModel,
+        weights: str,
+        seed: tf.Tensor,
+        batch_size: int,
+        spacing: float = _SPACING,
+    ):
+        self.model = model
+        self.weights = weights
+        self.seed = seed
+        self.batch_size = batch_size
+        self.angles, self.places = heights.grid(model.schedule.angle, spacing)
+        self._energies = tf.function(self._compute, autograph=False, reduce_retracing=True)
+
+    def measure(
+        self, images: np.ndarray, after_level: Callable[[], object] = lambda: None
+    ) -> dict[str, heights.Estimate]:
+        """Both estimates.
+
+        Args:
+          images: clean training images in [-1, 1], float32 [n, H, W, C].
+          after_level: called after each level of the grid.
+
+        Returns:
+          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noises; 0 at the top is
+          N(A mu, A^2 d^2 + S^2), a Gaussian that white noise with so little of an image in it is.
+        """
+        found = []
+        for index in range(len(self.angles)):
+            found.append(self._at(index, images))
+            after_level()
+        slopes, above, below, log_ratio = (np.stack(part) for part in zip(*found, strict=True))
+        estimates = {
+            'integration': heights.integrated(self.angles, slopes),
+            'bennett': heights.bridged(above[:-1], below[1:]),
+        }
+        top, top_error = _mean(log_ratio[-1])
+        return {
+            name: heights.Estimate(
+                estimate.log_z[self.places] + top, np.hypot(estimate.error[self.places], top_error)
+            )
+            for name, estimate in estimates.items()
+        }
+
+    def _at(self, index, images):
+        """dF / d angle; F of the next and of the last level minus F, in the networks' coordinates; and F
+        minus the Gaussian's log density: each float64 [n]."""
+        last = len(self.angles) - 1
+        angles = np.float32(self.angles[[index, min(index + 1, last), max(index - 1, 0)]])
+        seed = noise.fold(self.seed, index)
+        parts = []
+        for first in range(0, len(images), self.batch_size):
+            clean = tf.constant(images[first : first + self.batch_size])
+            eps = noise.normal(seed, tf.shape(clean), first)
+            parts.append([part.numpy() for part in self._energies(clean, eps, angles)])
+        return [np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)]
+
+    def _compute(self, clean, eps, angles):
+        here, above, below = (tf.fill(tf.shape(clean)[:1], angles[index]) for index in range(3))
+        x = tf.cos(angles[0]) * clean + tf.sin(angles[0]) * eps
+        network = self.model.network_of(self.weights)
+        with tf.GradientTape() as tape:
+            tape.watch(here)
+            F = self.model.log_prob_at(here, self.weights, UNCONDITIONAL)(x)
+        w = network.whitened(x, here)
+        F_w = F + network.log_volume(here)
+        moved = [
+            self.model.log_prob_at(angle, self.weights, UNCONDITIONAL)(network.unwhitened(w, angle))
+            + network.log_volume(angle)
+            - F_w
+            for angle in (above, below)
+        ]
+        log_ratio = F - network.gaussian(x, here)
+        return tape.gradient(F, here), *moved, log_ratio
+
+
+def _mean(values):
+    return float(np.mean(values)), float(np.std(values) / np.sqrt(len(values)))

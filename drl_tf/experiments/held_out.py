@@ -1,0 +1,65 @@
+"""Images of a split under the energies of level 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.base.errors import UserError
+from drl_tf.core import noise
+from drl_tf.data import pipeline
+from drl_tf.experiments import bridges
+from drl_tf.experiments.bits_per_dim import terms_of_images
+from drl_tf.runs import pictures
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.core.langevin import LogDensity
+
+_IMAGES = 2  # Purpose of a seed: the noise of the images.
+
+
+def terms(
+    schedule: Schedule,
+    density_at: Callable[[tf.Tensor], LogDensity],
+    config: Config,
+    split: str,
+    limit: int | None,
+) -> dict[str, np.ndarray]:
+    """What the likelihood of the images of a split is made of, but for log Z_0.
+
+    Args:
+      schedule: a `diffusion.Schedule`.
+      density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
+      config: a `Config`; its seed and batch size of samples count.
+      split: 'train' or 'test'.
+      limit: the images at most, the first of the split; None for all.
+
+    Returns:
+      As `bits_per_dim.terms_of_images`, each an array float64 [N].
+
+    Raises:
+      UserError: the energy of an image is not finite.
+    """
+    data = config.data
+    size = config.sampling.sample_batch_size
+    total = min(pipeline.count_images(data, split), limit or math.inf)
+    seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _IMAGES)
+    log_density = bridges.within_wall(density_at(tf.zeros([1], tf.int32)))
+    found = []
+    count = 0
+    for part in pictures.progress(pipeline.image_batches(data, split, limit), total, f'{split} images'):
+        for first in range(0, len(part), size):
+            grey = part[first : first + size]
+            eps = noise.normal(seed, grey.shape, count)
+            found.append(terms_of_images(schedule, log_density, grey, eps))
+            count += len(grey)
+    joined = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    if not np.isfinite(joined['F']).all():
+        raise UserError(f'the energy of an image of the {split} split is not finite: use another checkpoint')
+    return joined

@@ -1,0 +1,57 @@
+"""The heights of a model's energies, as `--mode=likelihood --method=direct` found them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drl_tf.base.errors import UserError
+
+if TYPE_CHECKING:
+    from drl_tf.core.diffusion import Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Heights:
+    """What turns energies into log densities.
+
+    Attributes:
+      log_z_0: two estimates of log Z of x_0, in order.
+      log_z: log Z of each noise level by Bennett's ratio, [T + 1] in nats.
+      log_z_error: their standard errors.
+      typical_mean: mean of log p over training images without noise, at the scoring level.
+      typical_std: its standard deviation.
+    """
+
+    log_z_0: list[float]
+    log_z: list[float]
+    log_z_error: list[float]
+    typical_mean: float
+    typical_std: float
+
+    @classmethod
+    def known(cls, values: Mapping[str, Any] | None) -> Heights:
+        """The heights that a file holds; raises UserError where it holds none."""
+        if values is None:
+            raise UserError(
+                'the heights of the energies are not known: run --mode=likelihood --method=direct first'
+            )
+        return cls(**values)
+
+    def log_prob(
+        self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
+    ) -> np.ndarray:
+        """log p(x_t), float32 [n], of energies -F(y_t, t) with y_t = m_t x_t.
+
+        Args:
+          schedule: of the model.
+          image_shape: (H, W, C).
+          energies: float32 [n].
+          level: t of each, int32 [n].
+        """
+        log_volume = math.prod(image_shape) * np.log(schedule.m[level])
+        return (log_volume - np.array(self.log_z)[level] - energies).astype(np.float32)

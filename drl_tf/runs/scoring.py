@@ -1,0 +1,142 @@
+"""What a trained model says of images: energies and log densities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from drl_tf.core.diffusion import at
+from drl_tf.runs.heights import Heights
+from drl_tf.runs.inputs import Inputs
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+
+
+class Scoring:
+    """The part of `drl_tf.Model` that scores images.
+
+    Args:
+      model: the Keras model.
+      heights: of its energies, as `Heights.known` takes them, or None.
+    """
+
+    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None):
+        self.model = model
+        self._heights = heights
+        self._inputs = Inputs(model.config)
+        self._energy = tf.function(
+            lambda y, level, terms: model.density_at(level, terms=terms)(y),
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    @property
+    def config(self) -> Config:
+        """The `Config` of the run."""
+        return self.model.config
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.config.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the model knows; 0 for none."""
+        return self.config.data.num_classes
+
+    @property
+    def num_levels(self) -> int:
+        """T, the number of noise levels."""
+        return self.config.diffusion.num_levels
+
+    def energy(
+        self,
+        images: ArrayLike,
+        level: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
+        """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C].
+          level: t of all images, or of each ([n]), 0 to T - 1; None is the model's `scoring_level`.
+          labels, guidance: as in `sample`; labels=None is no class.
+
+        Returns:
+          float32 [n], in nats.
+
+        Raises:
+          UserError: an argument is of another shape or out of its range.
+
+        Examples:
+          >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
+          (2,)
+        """
+        x = self._inputs.clean(images)
+        level = self._inputs.level(level, len(x), self.model.scoring_level)
+        schedule = self.model.schedule
+        y = at(schedule.m * schedule.A[:-1], level) * x
+        return self._in_parts(
+            lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
+        )
+
+    def log_prob(
+        self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
+    ) -> np.ndarray:
+        """log p(A_t x) in nats of clean images x, by energies whose heights are known: one forward pass.
+
+        A black image may be denser than any digit: whether an image is one of the data, `typicality` tells.
+
+        Args:
+          images, level: as in `energy`.
+          labels: as in `sample`; None is no class.
+
+        Returns:
+          float32 [n].
+
+        Raises:
+          UserError: the heights are not known, or as for `energy`.
+        """
+        heights = Heights.known(self._heights)
+        energies = self.energy(images, level, labels)
+        level = self._inputs.level(level, len(energies), self.model.scoring_level)
+        return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
+
+    def typicality(self, images: ArrayLike) -> np.ndarray:
+        """How far the log densities of images are from those of training images, in their deviations.
+
+        Both sides count: noise is too unlikely, an empty image too likely.
+
+        Args:
+          images: as in `energy`.
+
+        Returns:
+          |log p - mean| / deviation, float32 [n]: about 1 for real images, more for others.
+        """
+        known = Heights.known(self._heights)
+        return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
+
+    def _in_parts(
+        self,
+        answer: Callable[[slice, Any], Any],
+        count: int,
+        labels: ArrayLike | None,
+        guidance: float,
+    ) -> np.ndarray:
+        """The answers to slices of rows and their terms, as one array."""
+        labels = self._inputs.labels(labels, count)
+        size = self.config.sampling.sample_batch_size
+        answers = []
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            part = None if labels is None else labels[rows]
+            answers.append(answer(rows, self._inputs.terms(part, rows.stop - start, guidance)))
+        return np.concatenate(answers)

@@ -1,0 +1,117 @@
+"""What a dry run prints: the configuration that presets and flags make, and what it costs."""
+
+import json
+
+import pytest
+from helpers.tiny import ROOT, TINY, call, refused
+
+from drl_tf.cli import parsing
+from drl_tf.config import config as configuration
+from drl_tf.data import dataset_table
+
+
+def dry_run(capsys, *arguments):
+    """Configuration and costs that --dry_run=json prints."""
+    code, out, err = call(capsys, '--dry_run=json', *arguments)
+    assert code == 0, err
+    found = json.loads(out)
+    return found['configuration'], {**found['cost'], 'precision': found['precision']}
+
+
+def test_presets_then_command_line(capsys):
+    """X.flags, then X_<size>.flags, then the command line."""
+    paper, cost = dry_run(capsys, '--dataset=lsun_church')
+    large = parsing.configuration_of(['--dataset=lsun_church', '--image_size=128', '--batch_size=3'])
+    assert (
+        paper['data']['image_size'],
+        paper['training']['batch_size'],
+        paper['training']['adam_beta1'],
+    ) == (64, 128, 0.9)
+    assert paper['network']['channel_mult'] == [1, 2, 2, 2, 4] and 19.1e6 < cost['parameters'] < 19.3e6
+    training = large.training
+    assert (large.data.image_size, training.batch_size, training.adam_beta1) == (128, 3, 0.5)
+    assert large.network.channel_mult == (1, 2, 2, 2, 4, 4)
+
+
+def test_flops(capsys):
+    """A training step is B (K Langevin steps + 2 parameter passes); convolutions alone give the energy's
+    count within 10 %."""
+    options = [
+        '--image_size=16',
+        '--channels=32',
+        '--channel_mult=1',
+        '--num_res_blocks=1',
+        '--batch_size=4',
+        '--mcmc_steps=5',
+    ]
+    _, cost = dry_run(capsys, *TINY, *options)
+    number = {label: count for label, count in cost.items() if label.startswith('FLOPs')}
+    convolutions = 2 * 16 * 16 * 9 * (1 * 32 + 2 * 32 * 32)
+    assert number['FLOPs of one energy'] == pytest.approx(convolutions, rel=0.1)
+    assert number['FLOPs of one Langevin step of an image'] == pytest.approx(2 * convolutions, rel=0.15)
+    assert number['FLOPs of a training step, per image'] == pytest.approx(
+        (5 * 2 + 2 * 3) * convolutions, rel=0.15
+    )
+    assert number['FLOPs of a training step'] == 4 * number['FLOPs of a training step, per image']
+    again = dry_run(capsys, *TINY, *options, '--remat')[1]['FLOPs of a training step, per image']
+    more = again - number['FLOPs of a training step, per image']
+    assert more == pytest.approx(2 * 2 * 16 * 16 * 9 * 2 * 32 * 32, rel=0.1)
+
+
+def test_devices_of_a_dry_run(capsys):
+    """They share the batch; arithmetic is that of the hardware asked for, memory is held against that of a
+    TPU."""
+    _, one = dry_run(capsys, *TINY, '--strategy=one')
+    _, tpu = dry_run(capsys, *TINY, '--tpu=NAME', '--dry_run_devices=8', '--precision=auto')
+    assert (one['devices'], tpu['devices'], tpu['precision']) == (1, 8, 'bfloat16')
+    step = 'FLOPs of a training step'
+    assert one[step] == tpu[step] == 8 * tpu[f'{step}, per device']
+    assert '--dry_run_devices' in refused(capsys, *TINY, '--dry_run', '--tpu=NAME')
+    assert 'is for --dry_run' in refused(capsys, *TINY, '--dry_run_devices=2')
+    assert 'does not go with' in refused(capsys, *TINY, '--dry_run', '--dry_run_devices=2', '--strategy=one')
+
+
+def test_a_dry_run_is_readable_and_speaks_of_the_devices_asked_for(capsys):
+    code, mine, _ = call(capsys, '--dry_run', *TINY)
+    assert code == 0 and 'precision: float32' in mine and 'TPU' not in mine and '{' not in mine
+    assert ' batch_size=8 ' in mine and ' channel_mult=1 ' in mine
+    large = [
+        '--dataset=celeb_a_hq',
+        '--image_size=256',
+        '--tpu=NAME',
+        '--dry_run_devices=1',
+    ]
+    _, out, _ = call(capsys, '--dry_run', *large)
+    (line,) = [line for line in out.splitlines() if 'TPU' in line]
+    needed = int(out.partition('bytes of a device: ')[2].split('\n')[0].replace(',', ''))
+    assert f': {needed / 2**34:.0%}' in line and needed > 2**34 and '--microbatches' in line
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
+def test_every_preset_is_valid(path):
+    """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command
+    is as printed."""
+    text, families = path.read_text(), {spec.presets: name for name, spec in dataset_table.DATASETS.items()}
+    families |= {name: name for name in dataset_table.DATASETS}
+    name, _, rest = path.stem.rpartition('_')
+    if name == 'recipe':
+        arguments = [f'--recipe={rest}', '--dataset=cifar10']
+    elif path.stem in families:
+        arguments = [f'--dataset={families[path.stem]}']
+    else:
+        assert name in families
+        arguments = [
+            f'--dataset={families[name]}',
+            f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}',
+        ]
+    assert text.startswith('#') and 'Command: python run.py' in text
+    config = parsing.configuration_of(arguments)
+    alone = parsing.parse(['run.py'], [path])
+    groups = [parsing.group_of(group.type, alone) for group in configuration.groups()]
+    mine = {name: value for group in groups for name, value in vars(group).items() if alone[name].present}
+    assert mine and mine.items() & {field.name: value for field, value in config.options()}.items()
+
+
+def test_flagfile(capsys, tmp_path):
+    (tmp_path / 'mine.flags').write_text('--batch_size=7\n')
+    assert dry_run(capsys, *TINY, f'--flagfile={tmp_path}/mine.flags')[0]['training']['batch_size'] == 7

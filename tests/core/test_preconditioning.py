@@ -1,0 +1,106 @@
+"""Preconditioned energies against Gaussian data, whose densities, scores and denoisers are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.small_models import PRECONDITIONED
+
+from drl_tf.core import denoising, diffusion, noise, objectives
+from drl_tf.core.energy_model import EnergyModel
+from drl_tf.core.langevin import value_gradient
+
+MEAN = (0.2, -0.1, 0.4)
+STD = 0.3
+SHAPE = (8, 8, 3)
+SCHEDULE = diffusion.cosine()
+
+
+def model(**options):
+    return EnergyModel(PRECONDITIONED.replace(image_channels=3, data_mean=MEAN, data_std=STD, **options))
+
+
+def noisy(level, count=6):
+    """Noisy Gaussian data, its noise and clean images."""
+    rng = np.random.default_rng(level)
+    clean = np.float32(MEAN + STD * rng.normal(size=[count, *SHAPE]))
+    eps = np.float32(rng.normal(size=clean.shape))
+    return np.float32(SCHEDULE.A[level] * clean + SCHEDULE.S[level] * eps), clean, eps
+
+
+@pytest.mark.parametrize('network', ['resnet', 'unet'])
+def test_before_training_it_is_the_density_of_gaussian_data(network):
+    """Value, score and Tweedie's denoiser, at every noise level, in float32."""
+    untrained = model(network=network)
+    for level in range(SCHEDULE.num_levels + 1):
+        A, S = SCHEDULE.A[level], SCHEDULE.S[level]
+        x, clean, eps = noisy(level)
+        angle = tf.fill([len(x)], np.float32(SCHEDULE.angle[level]))
+        log_prob = untrained.log_prob_at(angle, 'raw')
+        variance = A**2 * STD**2 + S**2
+        offset = np.float64(x) - A * np.float64(MEAN)
+        expected = -0.5 * np.sum(offset**2 / variance + np.log(2 * np.pi * variance), axis=(1, 2, 3))
+        np.testing.assert_allclose(log_prob(x), expected, rtol=1e-5)
+        score = value_gradient(log_prob, tf.constant(x)).numpy()
+        np.testing.assert_allclose(score, -offset / variance, rtol=1e-4, atol=1e-4)
+        posterior = MEAN + A * STD**2 / variance * offset
+        np.testing.assert_allclose((x + S**2 * score) / A, posterior, atol=1e-5 / A)
+        loss = objectives.score_matching(score, eps, angle, STD).numpy()
+        np.testing.assert_allclose(
+            loss, (1 + (S / A / STD) ** 2) * np.mean((eps + S * score) ** 2, axis=(1, 2, 3)), rtol=1e-4
+        )
+        denoised = (x + S**2 * score) / A
+        c_out = np.sqrt((S / A) ** 2 * STD**2 / ((S / A) ** 2 + STD**2))
+        np.testing.assert_allclose(
+            loss, np.mean(((denoised - clean) / c_out) ** 2, axis=(1, 2, 3)), rtol=2e-3
+        )
+
+
+def test_both_losses_have_a_target_of_variance_one():
+    """Of Gaussian data and their own density: each loss is 1 on average, at every level, and stationary."""
+    rng = np.random.default_rng(0)
+    clean = np.float32(STD * rng.normal(size=[4000, 4, 4, 1]))
+    eps = np.float32(rng.normal(size=clean.shape))
+    for level in range(SCHEDULE.num_levels + 1):
+        angle = tf.fill([len(clean)], np.float32(SCHEDULE.angle[level]))
+        log_variance = tf.Variable(np.float32(np.log(STD**2)))
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as tape:
+                tape.watch(angle)
+                A, S = (f(angle)[:, None, None, None] for f in (tf.cos, tf.sin))
+                x = tf.stop_gradient(A * clean + S * eps)
+                variance = A**2 * tf.exp(log_variance) + S**2
+                log_prob = -0.5 * tf.reduce_sum(x**2 / variance + tf.math.log(variance), axis=[1, 2, 3])
+            slope = tape.gradient(log_prob, angle)
+            slopes = objectives.score_matching(-x / variance, eps, angle, STD)
+            heights = objectives.time_score(slope, tf.constant(clean), tf.constant(eps), angle, STD)
+            losses = tf.stack([tf.reduce_mean(slopes), tf.reduce_mean(heights)])
+        assert losses[0].numpy() == pytest.approx(1, abs=0.03)
+        assert 0.1 < losses[1].numpy() < 1.2
+        np.testing.assert_allclose(outer.gradient(losses, log_variance), 0, atol=0.15)
+
+
+def test_its_proposal_has_the_mean_of_gaussian_conditionals():
+    """The variance is that of a posterior whose clean image is known."""
+    level, count = 3, 20000
+    rng = np.random.default_rng(1)
+    clean = STD * rng.normal(size=[count, 1, 1, 1])
+    x_t, x_next = diffusion.forward_pair(
+        SCHEDULE,
+        np.float32(clean),
+        tf.fill([count], level),
+        np.float32(rng.normal(size=clean.shape)),
+        np.float32(rng.normal(size=clean.shape)),
+    )
+    variance = SCHEDULE.A[level + 1] ** 2 * STD**2 + SCHEDULE.S[level + 1] ** 2
+    eps = np.float32(rng.normal(size=clean.shape))
+    y, mean = denoising.posterior_proposal(SCHEDULE, -x_next / variance, x_next, tf.fill([count], level), eps)
+    y_t = SCHEDULE.m[level] * x_t.numpy().ravel()
+    slope, intercept = np.polyfit(x_next.numpy().ravel(), y_t, 1)
+    np.testing.assert_allclose(mean.numpy().ravel(), slope * x_next.numpy().ravel() + intercept, atol=0.05)
+    np.testing.assert_allclose(np.std(y - mean), SCHEDULE.posterior_std[level], rtol=0.02)
+
+
+def test_levels_are_stratified():
+    u = np.sort(noise.stratified(tf.constant([3, 4]), 8).numpy())
+    np.testing.assert_allclose(np.diff(u), 1 / 8, atol=1e-6)
+    assert 0 <= u[0] < 1 / 8

@@ -1,0 +1,99 @@
+"""Wrong arguments of `drl_tf.load` and of what it gives: one line that names them."""
+
+import numpy as np
+import pytest
+from helpers import golden
+
+import drl_tf
+from drl_tf.base.errors import UserError
+from drl_tf.config import config as configuration
+
+IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
+LABELS = np.arange(20) % 10
+
+
+@pytest.fixture(scope='module')
+def model():
+    return drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
+
+
+@pytest.fixture(scope='module')
+def plain():
+    """One without classes."""
+    return drl_tf.load(golden.DIRECTORY / 't6')
+
+
+@pytest.mark.parametrize(('method', 'arguments', 'words'), [
+    ('sample', {'num_samples': 0}, 'num_samples=0 must be a whole number from 1'),
+    ('sample', {'num_samples': 2.5}, 'num_samples=2.5'),
+    ('sample', {'seed': -1}, 'seed=-1'),
+    ('sample', {'num_samples': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
+    ('sample', {'labels': 10}, 'from -1 to 9'),
+    ('sample', {'num_samples': True}, 'num_samples=True'),
+    ('sample', {'seed': 'x'}, 'seed=x'),
+    ('sample', {'num_samples': 2, 'first': 2**31 - 1},
+        'first=2147483647 must be a whole number from 0 to 2147483645'),
+    ('sample', {'num_samples': 20, 'first': 2**31 - 21}, 'first=2147483627'),
+    ('sample', {'first': None}, 'first=None'),
+    ('sample', {'num_samples': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
+    ('sample', {'guidance': 30}, 'guidance=30 must be a number from -1 to 20'),
+    ('sample', {'guidance': float('nan')}, 'guidance=nan'),
+    ('sample', {'guidance': 'much'}, 'guidance=much'),
+    ('energy', {'images': IMAGES, 'guidance': None}, 'guidance=None must be a number'),
+    ('denoise', {'images': IMAGES, 'guidance': None}, 'guidance=None must be a number'),
+    ('denoise', {'images': IMAGES, 'seed': 1.5}, 'seed=1.5'),
+    ('energy', {'images': None}, 'images of shape ()'),
+    ('energy', {'images': [[1.0], [1.0, 2.0]]}, 'images must be an array'),
+    ('energy', {'images': IMAGES, 'level': None}, 'level must be a whole number'),
+    ('energy', {'images': IMAGES[..., 0]}, 'must be [n, 8, 8, 1]'),
+    ('energy', {'images': IMAGES[:0]}, 'must be [n, 8, 8, 1] with n from 1'),
+    ('energy', {'images': IMAGES.astype(np.float32)}, 'images reach 255'),
+    ('energy', {'images': IMAGES.astype(np.int64)}, 'int64'),
+    ('energy', {'images': np.full([1, 8, 8, 1], np.nan)}, 'finite'),
+    ('energy', {'images': IMAGES, 'level': 2}, 'level must be from 0 to 1'),
+    ('energy', {'images': IMAGES, 'level': 0.5}, 'level must be a whole number'),
+    ('energy', {'images': IMAGES, 'level': [0, 1]}, 'one for each of the 20'),
+    ('denoise', {'images': np.full([1, 8, 8, 1], 3e38)}, 'not finite'),
+    ('fit', {'images': IMAGES}, 'labels must be given'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 21}, 'batch_size=21 must be a whole number '
+                                                                    'from 1 to 20'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'batch_size': 0}, 'batch_size=0 must be'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 0}, 'learning_rate=0 must be a number '
+                                                                      'from 1e-08 to 1'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'learning_rate': 'x'}, 'learning_rate=x must be'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'epochs': 0}, 'epochs=0 must be'),
+    ('export', {'directory': __file__}, f'directory={__file__} cannot be written to'),
+    ('export', {'directory': '/proc/x'}, 'directory=/proc/x cannot be written to'),
+    ('export', {'directory': ''}, 'directory= must be a path'),
+    ('export', {'directory': 3}, 'directory=3 must be a path'),
+    ('export', {'directory': 'nowhere', 'max_samples': 0}, 'max_samples=0 must be a whole number from 1'),
+])  # fmt: skip
+def test_wrong_arguments(model, method, arguments, words):
+    with pytest.raises(UserError) as error:
+        getattr(model, method)(**arguments)
+    assert words in str(error.value), error.value
+
+
+def test_classes_of_a_model_without_any(plain):
+    for wrong in (
+        lambda: plain.sample(2, labels=1),
+        lambda: plain.energy(IMAGES, labels=1),
+        lambda: plain.sample(2, guidance=1.0),
+    ):
+        with pytest.raises(UserError, match='no classes'):
+            wrong()
+    assert np.ptp(plain.sample(2)) > 0
+
+
+def test_a_run_without_checkpoints_is_named_as_the_argument(tmp_path):
+    configuration.load(str(golden.DIRECTORY / 't6')).save(str(tmp_path))
+    with pytest.raises(UserError, match=f'^model={tmp_path} holds no checkpoint'):
+        drl_tf.load(tmp_path)
+
+
+def test_what_is_no_model(tmp_path):
+    for name in ('nowhere', tmp_path, '', 3, None, b'digits'):
+        with pytest.raises(UserError, match=f'model={name}'):
+            drl_tf.load(name)
+    with pytest.raises(UserError, match='precision'):
+        drl_tf.load(golden.DIRECTORY / 't6', precision='float16')

@@ -1,0 +1,134 @@
+"""Runs of preconditioned energies through the command line: what training measures, keeps and hands on."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.tiny import TINY, call, refused, sampled
+
+import drl_tf
+from drl_tf.base.errors import UserError
+from drl_tf.config import config
+from drl_tf.data import pipeline
+from drl_tf.runs import checkpoint
+from drl_tf.tools import kills
+
+OPTIONS = [
+    *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--channel_mult'))),
+    '--recipe=preconditioned',
+    '--channel_mult=1',
+    '--num_levels=3',
+    '--levels=continuous',
+    '--time_score=0.05',
+    '--heights_after=2',
+]
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A run of 6 steps that was sampled by the same command, and its samples."""
+    from drl_tf.cli.main import main
+
+    workdir = tmp_path_factory.mktemp('preconditioned') / 'w'
+    options = [*OPTIONS, '--train_steps=6', '--log_every=4', '--checkpoint_every=3']
+    sampling = ['--num_samples=8', '--mode=train,sample']
+    assert main(['run.py', *options, f'--workdir={workdir}', *sampling]) == 0
+    return workdir, options
+
+
+def test_the_images_are_measured_once_and_kept(run):
+    """Their mean and deviation are in the configuration, of the run and of each checkpoint."""
+    workdir, _ = run
+    images = pipeline.load_images(config.load(workdir).data, 'train') / 127.5 - 1
+    for directory in (workdir, workdir / 'checkpoints' / '00000006'):
+        data = config.load(directory).data
+        np.testing.assert_allclose([*data.data_mean, data.data_std], [images.mean(), images.std()], atol=1e-6)
+
+
+def test_a_mode_after_training_has_the_model_that_was_trained(capsys, run):
+    """Sampling in the command that trained gives what sampling later gives."""
+    workdir, _ = run
+    (before,) = (workdir / 'samples').glob('*-seed0')
+    before = before.rename(workdir / 'before')
+    images, directory = sampled(capsys, workdir, '--mode=sample', '--num_samples=8')
+    first = {path.name: path.read_bytes() for path in before.glob('*.npz')}
+    second = {path.name: path.read_bytes() for path in directory.glob('*.npz')}
+    assert len(images) == 8 and first and first == second
+
+
+def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, run, tmp_path):
+    workdir, options = run
+    shutil.copytree(workdir, tmp_path / 'parts')
+    shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '00000006')
+    code, out, err = call(capsys, *options, f'--workdir={tmp_path}/parts')
+    assert code == 0 and 'resuming at step 3' in out, err
+    (whole, _), (parts, _) = (kills.state(path, step=6) for path in (workdir, tmp_path / 'parts'))
+    assert len(whole) > 50 and whole.keys() == parts.keys()
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
+
+
+def test_heights_are_taught_after_the_slopes(run):
+    """The log has a loss of each for all T + 1 noises; the time score counts from its step on."""
+    lines = [json.loads(line) for line in (run[0] / 'metrics.jsonl').read_text().splitlines()]
+    for line in lines:
+        assert len(line['level_loss']) == len(line['level_time_score']) == 4
+        assert line['loss'] > 0
+
+
+def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, tmp_path):
+    """Both constants agree, the file has them at all noises, and an export answers with them."""
+    workdir, _ = run
+    code, out, err = call(capsys, '--mode=likelihood', f'--workdir={workdir}', '--num_real=50')
+    assert code == 0, err
+    assert 'integration' in out and 'bennett' in out
+    result = json.loads(pathlib.Path(out.split()[-1]).read_text())
+    integration, bennett = (result['heights'][name] for name in ('integration', 'bennett'))
+    assert len(integration['log_z']) == len(bennett['error']) == 4
+    np.testing.assert_allclose(integration['log_z'], bennett['log_z'], atol=5)
+    code, out, err = call(capsys, '--mode=export', f'--workdir={workdir}', f'--export_dir={tmp_path}/m')
+    assert code == 0, err
+    signature = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['log_likelihood']
+    x = tf.constant(np.random.default_rng(0).normal(size=[2, 16, 16, 1]), tf.float32)
+    found = signature(x)
+    model, _ = checkpoint.load_model(workdir)
+    log_prob = model.log_prob_at(tf.fill([2], np.float32(model.schedule.angle[0])))(x)
+    log_z = sorted(estimate['log_z'][0] for estimate in (integration, bennett))
+    np.testing.assert_allclose(found['low'], log_prob - log_z[1], rtol=1e-4)
+    np.testing.assert_allclose(found['high'], log_prob - log_z[0], rtol=1e-4)
+
+
+def test_log_prob_and_typicality_in_python(run, tmp_path):
+    """An export carries the heights on; real images are typical, noise and empty images are not."""
+    workdir, _ = run
+    model = drl_tf.load(workdir)
+    images = pipeline.load_images(model.config.data, 'test', 40)
+    found = model.log_prob(images, level=1)
+    exported = drl_tf.load(model.export(tmp_path / 'm'))
+    np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
+    direct = model.model.log_prob_at(tf.fill([40], np.float32(model.model.schedule.angle[1])))
+    x = np.float32(model.model.schedule.A[1]) * np.float32(images / 127.5 - 1)
+    heights = json.loads(next((workdir / 'likelihood').glob('*direct*.json')).read_text())['heights']
+    np.testing.assert_allclose(found, direct(x) - heights['bennett']['log_z'][1], rtol=1e-5)
+    assert 0.3 < model.typicality(images).mean() < 3
+    noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    assert model.typicality(noise).min() > 5
+    model.fit(images, epochs=1, verbose=0)
+    with pytest.raises(UserError, match='heights of the energies are not known'):
+        model.log_prob(images)
+
+
+def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
+    new = [*OPTIONS, f'--workdir={tmp_path}/w']
+    assert 'need each other' in refused(capsys, *new, '--objective=dsm', '--act=swish')
+    assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
+    assert '--initializer' in refused(capsys, *new, '--initializer')
+    assert '--levels=walk' in refused(
+        capsys, *new, '--levels=walk', '--mode=train,likelihood', '--method=direct'
+    )
+    assert '--method=ais' in refused(
+        capsys, *TINY, f'--workdir={tmp_path}/t6', '--mode=train,likelihood', '--method=direct'
+    )
