@@ -179,7 +179,7 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
 
 
 def karras(
-    num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 5.0
+    num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 4.0
 ) -> Schedule:
     """The noise levels of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
 
@@ -195,7 +195,7 @@ def karras(
     Examples:
       >>> schedule = karras()
       >>> (schedule.S / schedule.A)[[0, 3, 6]].round(4).tolist()
-      [0.0074, 1.1039, 12.8]
+      [0.0074, 1.424, 12.8]
     """
     sigma = np.linspace(smallest ** (1 / rho), largest ** (1 / rho), num_levels + 1) ** rho
     return _from_signal((1 + sigma**2) ** -0.5, b2, 1000 * np.arctan(sigma) / (np.pi / 2))

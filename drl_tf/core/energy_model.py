@@ -17,7 +17,7 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
 from drl_tf.core.weights import Weights
 
-_GRAIN = 0.03
+_SCORING_SIGMA = 0.1
 
 
 class EnergyModel(keras.Model):
@@ -72,12 +72,12 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The level whose log density ranks images best: 0, or for preconditioned energies the lowest with
-        sigma from 0.03 on (below, the grain of an image outweighs its shape)."""
+        """The level whose log density ranks images best: 0, or for preconditioned energies that nearest to
+        sigma = 0.1, since below it the grain of an image outweighs its shape."""
         if not self.preconditioned:
             return 0
         sigma = self.schedule.S[:-1] / self.schedule.A[:-1]
-        return int(np.argmax(sigma >= _GRAIN))
+        return int(np.argmin(np.abs(np.log(sigma / _SCORING_SIGMA))))
 
     def network_of(self, weights: str) -> Any:
         """Returns the network with the weights 'ema' or 'raw'."""
