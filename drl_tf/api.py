@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
+from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import network_labels
-from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.core.models import build_model
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import devices
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.runs.inputs import finite

@@ -10,10 +10,10 @@ from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import Schedule, at, per_image, posterior_mean
 from drl_tf.core.guidance import Terms
 from drl_tf.core.level_mean import LevelMean
-from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.core.networks.unet import Initializer, Size
 from drl_tf.core.noise import Seed
-from drl_tf.core.updates import Learner, LossesAndGradients
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+from drl_tf.core.weight_updates import Learner, LossesAndGradients
 from drl_tf.core.weights import Weights
 
 

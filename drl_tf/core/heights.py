@@ -91,11 +91,11 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
 
 
 def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
-    """Sums `bennett` between neighbouring levels of a grid.
+    """Estimates log Z at every level of a grid, by `bennett` between neighbours.
 
     Args:
-      forward: F at the next level minus F, of noisy data of each level except the last, float64 [N - 1, n].
-      reverse: F at the previous level minus F, of each level except the first, float64 [N - 1, n].
+      forward: row i is F(x; i + 1) - F(x; i) of data x with the noise of level i, float64 [N - 1, n].
+      reverse: row i is F(x; i) - F(x; i + 1) of data x with the noise of level i + 1, float64 [N - 1, n].
 
     Returns:
       log Z, and its standard errors from the spread over ten parts of the images. All levels use the same

@@ -7,9 +7,9 @@ from drl_tf.core import noise, objectives, preconditioning
 from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import per_image
 from drl_tf.core.level_mean import rms
-from drl_tf.core.model import RecoveryLikelihood
 from drl_tf.core.noise import Dropout, Seed
-from drl_tf.core.updates import LossesAndGradients
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+from drl_tf.core.weight_updates import LossesAndGradients
 
 
 class ScoreMatching(RecoveryLikelihood):

@@ -107,13 +107,16 @@ class Evaluator:
         labelled: bool = False,
         part: str | None = None,
     ) -> dict[str, Any]:
-        """`metrics.score.score` of images.
+        """Scores images against the real ones.
 
         Args:
           batches: uint8 [n, H, W, C] each.
           num_samples: number of images.
-          labelled: whether the model's classes take turns in them.
+          labelled: whether the images come class by class in turn (0, 1, ..), so that agreement is measured.
           part: a file for the state of the pass, to continue from after an interruption; None for none.
+
+        Returns:
+          The dict of `metrics.score.score`.
         """
         data = self.config.data
         labels = None

@@ -138,7 +138,7 @@ def log_spaced(last: int) -> list[int]:
 
 
 def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
-    """Diagnostics of chains of one length.
+    """Convergence diagnostics of chains with N transitions each.
 
     Args:
       energies: minus their log densities after the burn-in, float32 [N, m, n]: m chains on each of n
@@ -146,10 +146,12 @@ def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
       accepted: bool like `energies`.
 
     Returns:
-      A dict, empty for fewer than 8 transitions: 'acceptance'; 'r_hat_median' and 'r_hat_max' over the
-      densities, of the energy (split R-hat: the square root of the potential scale reduction of Brooks and
-      Gelman 1998, over halves of chains; 1 if all agree); 'ess_median', the effective sample size of the
-      energy of a chain, and 'ess_total', that of all chains.
+      A dict, empty for fewer than 8 transitions:
+      'acceptance': share of accepted transitions.
+      'r_hat_median', 'r_hat_max': split R-hat of the energy, over the n densities (the square root of the
+        potential scale reduction of Brooks and Gelman 1998, over halves of chains; 1 if they agree).
+      'ess_median': effective sample size of the energy of a chain.
+      'ess_total': that of all chains.
     """
     energies = np.asarray(energies, np.float32)
     if len(energies) < _FEWEST:

@@ -80,7 +80,13 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """K of each row, ascending: about evaluations / T, at least 1, and more than in the row before."""
+    """K for each row of the sweep, one row for each number in `EVALUATIONS`.
+
+    It is round(evaluations / levels), but at least 1, and at least one more than in the row before.
+
+    Args:
+      levels: T.
+    """
     steps = [0]
     for evaluations in EVALUATIONS:
         steps.append(max(round(evaluations / levels), steps[-1] + 1))

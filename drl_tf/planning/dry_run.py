@@ -9,8 +9,8 @@ from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
-from drl_tf.core.model import RecoveryLikelihood
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import cluster, devices
 from drl_tf.planning import memory
 from drl_tf.planning.flops import cost

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
 def cost(model: RecoveryLikelihood) -> dict[str, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _IMAGES = 1009  # Batch of the traced graphs, a prime: it divides no other dimension.
 _FLOAT32 = 4

@@ -15,13 +15,13 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import put_aside, read_json, sync, write_json
 from drl_tf.config import config as configuration
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import exported
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _KEEP = 3
 _SURROUNDINGS = 'surroundings.json'

@@ -79,7 +79,7 @@ def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) ->
 
 def figures(config: Config) -> dict[str, int]:
     """Returns {name: number} of a step in bfloat16: images of the batch, its FLOPs, and sizes in bytes."""
-    from drl_tf.core.models import build_model
+    from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
     from drl_tf.planning.flops import cost
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drl_tf.cli import parsing
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
 from drl_tf.serving import export
 from drl_tf.tools.model_server_models import Version, request_of
 

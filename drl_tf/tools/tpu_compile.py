@@ -90,8 +90,8 @@ def lowered(config: Config, program: str) -> str:
 def _sampler(config: Config) -> Any:
     """Returns a function seed, int32 [2] -> n images; with classes it takes their labels, int32 [n], too."""
     from drl_tf.core import noise
+    from drl_tf.core.build_model import build_model
     from drl_tf.core.guidance import UNCONDITIONAL, guided
-    from drl_tf.core.models import build_model
 
     count = config.sampling.sample_batch_size
     model: Any = build_model(config)
@@ -108,7 +108,7 @@ def _sampler(config: Config) -> Any:
 def predicted(line: dict[str, Any]) -> int:
     """Returns the bytes per device that `--dry_run` predicts for an outcome of a training step."""
     from drl_tf.cli import parsing
-    from drl_tf.core.models import build_model
+    from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
 
     config = parsing.configuration_of(line['preset'].split())

@@ -14,7 +14,7 @@ from drl_tf.training.scores import Scores
 from drl_tf.training.stopping import stop_on_divergence
 
 if TYPE_CHECKING:
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.training.progress import Stopwatch
     from drl_tf.training.stopping import StopAtEnd
     from drl_tf.training.train import Task

@@ -15,7 +15,7 @@ from drl_tf.training.optimizers import compile_model
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 _LEARNING_RATES = (1e-8, 1)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from drl_tf.config.config import Config
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
 
 _GRID_IMAGES = 100

@@ -12,7 +12,7 @@ import numpy as np
 from drl_tf.runs.run_directory import METRICS
 
 if TYPE_CHECKING:
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
 from drl_tf.core.optimizer import SummedAdam
 from drl_tf.distributed import devices
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _LAST_RATE = 0.01
 

@@ -15,7 +15,7 @@ from drl_tf.runs import checkpoint
 
 if TYPE_CHECKING:
     from drl_tf.config.options import Data
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
 
 # Options of the networks that do not decide their weights' shapes or meaning.

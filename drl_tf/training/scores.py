@@ -14,7 +14,7 @@ from drl_tf.runs.run_directory import SCORES
 if TYPE_CHECKING:
     import numpy as np
 
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
     from drl_tf.training.stopping import StopAtEnd
 

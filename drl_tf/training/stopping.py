@@ -15,7 +15,7 @@ from drl_tf.distributed import workers
 from drl_tf.training.metrics_log import by_level, numbers
 
 if TYPE_CHECKING:
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
     from drl_tf.training.signals import Signals
 

@@ -28,7 +28,7 @@ from drl_tf.training.stopping import StopAtEnd, TimeLimit
 
 if TYPE_CHECKING:
     from drl_tf.config.options import Training
-    from drl_tf.core.model import RecoveryLikelihood
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _LOOK_EVERY = 10  # Steps between checks for divergence; a step is checked before anything of it is written.
 

@@ -11,9 +11,9 @@ from helpers.small_models import COOPERATIVE as OPTIONS
 
 from drl_tf.core import denoising, diffusion, noise, objectives, sampling
 from drl_tf.core.batch import Batch
+from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.models import build_model
 from drl_tf.training.optimizers import compiled_model
 
 LOG_SNR_PAPER = [9.8, 2.689, 1.197, 0.141, -0.876, -2.172, -5.1]

@@ -9,8 +9,8 @@ import tensorflow as tf
 from helpers.small_models import CLASSES
 
 from drl_tf.core import noise, sampling
+from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
-from drl_tf.core.models import build_model
 
 LEVEL = tf.constant([0, 2, 5])
 

@@ -7,8 +7,8 @@ from helpers.gaussians import exact_density, gaussian, recursion
 
 from drl_tf.config import config
 from drl_tf.core import diffusion, noise, sampling
+from drl_tf.core.build_model import build_model
 from drl_tf.core.langevin import langevin
-from drl_tf.core.models import build_model
 
 SEED = [7, 8]
 

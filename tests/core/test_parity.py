@@ -9,7 +9,7 @@ from drl_tf.config import config
 from drl_tf.core import sampling
 from drl_tf.core.diffusion import at
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.runs import authors_weights
 
 

@@ -10,7 +10,7 @@ from helpers.gaussians import exact_density, gaussian, recursion
 
 from drl_tf.config.config import Config
 from drl_tf.core import diffusion, noise, objectives, sampling
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
 
 SEED = [7, 8]
 MEAN, VARIANCE = 0.3, 0.25

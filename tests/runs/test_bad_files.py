@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
 from drl_tf.data import image_files
 from drl_tf.evaluation.metrics import statistics
 from drl_tf.evaluation.metrics.extractors import Extractor

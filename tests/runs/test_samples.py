@@ -13,7 +13,7 @@ from helpers.tiny import run
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import held
 from drl_tf.config.config import Config
-from drl_tf.core.models import build_model
+from drl_tf.core.build_model import build_model
 from drl_tf.runs import checkpoint, drawing, samples
 from drl_tf.runs.request import SampleRequest
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.tiny import TINY, call, refused
 
-from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 RUN_AWAY = [*TINY, '--learning_rate=1', '--train_steps=40', '--max_loss=50']
 

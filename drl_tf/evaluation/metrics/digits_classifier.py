@@ -106,7 +106,7 @@ def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
 
 
 class RandomResolution(keras.layers.Layer):
-    """In training, reduces every other image, at random, to the detail that it has at 16 or 8 px."""
+    """In training, reduces an image with probability 1/4 to the detail of 16 px, with 1/4 to that of 8 px."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)

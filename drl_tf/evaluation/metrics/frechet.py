@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of features, each described by a Gaussian."""
+"""The Fréchet distance of two sets of features, each described by a Gaussian: FID with those of Inception."""
 
 from typing import Any
 

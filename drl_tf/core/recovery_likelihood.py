@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling, updates
+from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling, weight_updates
 from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.level_mean import LevelMean, rms, summed_over_replicas
 from drl_tf.core.noise import Dropout, Seed
-from drl_tf.core.updates import Learner, LossesAndGradients
+from drl_tf.core.weight_updates import Learner, LossesAndGradients
 
 _SCORE_MEANS = ('loss', 'gradient_norm')
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
@@ -101,10 +101,10 @@ class RecoveryLikelihood(EnergyModel):
         self.network.update_u()
         norms = {}
         for name, (network, optimizer) in self.learners.items():
-            norms[name] = updates.apply_summed(learnt[name][1], network, optimizer, options.clip_norm)
+            norms[name] = weight_updates.apply_summed(learnt[name][1], network, optimizer, options.clip_norm)
         losses = {name: replica.all_reduce('sum', loss) for name, (loss, _) in learnt.items()}
         sound = self._note_soundness(losses['loss'], *norms.values(), *losses.values())
-        updates.move_averages(self.averages, self.optimizer.iterations.value, options.ema_decay, sound)
+        weight_updates.move_averages(self.averages, self.optimizer.iterations.value, options.ema_decay, sound)
         return {**losses, 'gradient_norm': norms['loss']}
 
     def _batch(self, data: Any, replica: tf.Tensor) -> Batch:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from drl_tf.core.cooperative import CooperativeRecoveryLikelihood
-from drl_tf.core.model import RecoveryLikelihood
+from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.score_matching import ScoreMatching
 
 
