@@ -95,7 +95,9 @@ class RecoveryLikelihood(EnergyModel):
 
         # Losses and gradients, one microbatch at a time.
         rows = (batch.images, batch.level, batch.labels, batch.angle)
-        learnt = microbatches.summed(of_part, rows, options.microbatches, updates.no_gradients(self.learners))
+        learnt = microbatches.summed(
+            of_part, rows, options.microbatches, weight_updates.no_gradients(self.learners)
+        )
 
         # u of spectral normalisation moves once per step; then the weights, then their averages.
         self.network.update_u()
