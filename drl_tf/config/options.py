@@ -1,7 +1,7 @@
 """The options of data, training, sampling and scores.
 
-`model_options` has those of the model, `cli.command_options` those of what to do, `distributed.cluster.Devices`
-those of devices; `cli.parsing` makes flags of all.
+`model_options` has those of the model, `cli.command_options` those of what to do, and
+`distributed.cluster.Devices` those of devices; `cli.parsing` makes flags of all.
 
 `changes` says where the value of an option may differ from the one stored with the run:
 

@@ -57,10 +57,7 @@ class RecoveryLikelihood(EnergyModel):
         return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns the losses of a batch and their gradients.
-
-        A loss is the sum over the images of the batch / size of the global batch.
-        """
+        """Returns the losses, summed over a batch / size of the global batch, and their gradients."""
         return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
 
     @property
@@ -95,9 +92,8 @@ class RecoveryLikelihood(EnergyModel):
 
         # Losses and gradients, one microbatch at a time.
         rows = (batch.images, batch.level, batch.labels, batch.angle)
-        learnt = microbatches.summed(
-            of_part, rows, options.microbatches, weight_updates.no_gradients(self.learners)
-        )
+        nothing = weight_updates.no_gradients(self.learners)
+        learnt = microbatches.summed(of_part, rows, options.microbatches, nothing)
 
         # u of spectral normalisation moves once per step; then the weights, then their averages.
         self.network.update_u()
