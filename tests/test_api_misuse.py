@@ -44,7 +44,6 @@ def plain():
     ('denoise', {'images': IMAGES, 'seed': 1.5}, 'seed=1.5'),
     ('energy', {'images': None}, 'images of shape ()'),
     ('energy', {'images': [[1.0], [1.0, 2.0]]}, 'images must be an array'),
-    ('energy', {'images': IMAGES, 'level': None}, 'level must be a whole number'),
     ('energy', {'images': IMAGES[..., 0]}, 'must be [n, 8, 8, 1]'),
     ('energy', {'images': IMAGES[:0]}, 'must be [n, 8, 8, 1] with n from 1'),
     ('energy', {'images': IMAGES.astype(np.float32)}, 'images reach 255'),
