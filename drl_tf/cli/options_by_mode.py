@@ -89,7 +89,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'proposal': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
+    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
     'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
