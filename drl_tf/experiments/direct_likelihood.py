@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
 _HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
-_IMAGES = 1000  # For the constants; also how many training images are weighed beside the test split.
+_IMAGES = 1000  # Training images at most, for the constants and to be weighed beside the test split.
 
 
 def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
@@ -56,7 +56,8 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
         'weights_sha256': samples.fingerprint(model, weights),
         'seed': config.training.seed,
     }
-    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', _IMAGES)))
+    count = min(_IMAGES, config.evaluation.num_real or _IMAGES)
+    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', count)))
     images = pixels.from_levels(images.astype(np.float32))
     found = _heights(model, config, weights, images)
     bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
@@ -106,7 +107,9 @@ def _summary(model, config, weights, images, found):
 
 def _bits(model, config, weights, split, found):
     """Bits/dim of images of a split, by both constants, ready for JSON."""
-    limit = _IMAGES if split == 'train' else config.evaluation.num_real or None
+    limit = config.evaluation.num_real or None
+    if split == 'train':
+        limit = min(_IMAGES, limit or _IMAGES)
     terms = held_out.terms(
         model.schedule, lambda level: model.density_at(level, weights), config, split, limit
     )

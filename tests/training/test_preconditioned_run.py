@@ -82,7 +82,7 @@ def test_heights_are_taught_after_the_slopes(run):
 def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, tmp_path):
     """Both constants agree, the file has them at all noises, and an export answers with them."""
     workdir, _ = run
-    code, out, err = call(capsys, '--mode=likelihood', f'--workdir={workdir}', '--num_real=50')
+    code, out, err = call(capsys, '--mode=likelihood', f'--workdir={workdir}', '--num_real=100')
     assert code == 0, err
     assert 'integration' in out and 'bennett' in out
     result = json.loads(pathlib.Path(out.split()[-1]).read_text())
