@@ -106,7 +106,8 @@ class Model(Scoring):
         drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
-            terms, begin = self._inputs.terms(part, size, guidance), tf.constant(first + start)
+            terms = self._inputs.terms(part, size, guidance)
+            begin = tf.constant(first + start)
             states = self.model.sample(tf.constant(size), seed, begin, terms=terms, run=self._run)
             drawn.append(states[-1].numpy()[: n - start])
         return pictures.kept(finite(np.concatenate(drawn)))
@@ -142,7 +143,8 @@ class Model(Scoring):
         seed = self._inputs.seed(seed)
 
         def answer(rows, terms):
-            x, first = tf.constant(x_next[rows]), tf.constant(rows.start)
+            x = tf.constant(x_next[rows])
+            first = tf.constant(rows.start)
             return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms))
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))

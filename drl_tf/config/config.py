@@ -134,7 +134,8 @@ def load(workdir: str | os.PathLike[str]) -> Config:
       UserError: the file does not exist; it and all copies are damaged; or it agrees with no copy.
     """
     paths = _paths(workdir)
-    sound, problems = {}, []
+    sound = {}
+    problems = []
     for path in paths:
         try:
             sound[path] = _read(path)

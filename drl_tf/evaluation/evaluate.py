@@ -135,6 +135,7 @@ def _more(seeds: Sequence[int]) -> str:
 
 def _against(evaluator: Evaluator) -> str:
     """A name that differs for another extractor or other real images."""
-    extractor, real = evaluator.extractor, evaluator.real
+    extractor = evaluator.extractor
+    real = evaluator.real
     decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]
     return f'{extractor.name}-{digest(json.dumps(decides))}'
