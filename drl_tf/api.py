@@ -180,7 +180,7 @@ class Model(Scoring):
           >>> model = drl_tf.load('digits')
           >>> history = model.fit(model.sample(32), labels=np.arange(32) % 10, batch_size=16, verbose=0)
           >>> model.step
-          5302
+          16002
         """
         x = self._inputs.clean(images)
         if self.num_classes and labels is None:

@@ -76,11 +76,15 @@ def expected(model, asked, log_z):
     found['serving_default'] = found['sample']
     if terms:
         found |= {'sample_class': sample(terms), 'energy_class': energy(asked['images'], terms)}
-    if log_z:
+
+    def log_likelihood(x_0):
         m_0 = schedule.m[0]
-        log_density = core.density_at(tf.zeros([size], tf.int32))(np.float32(m_0) * asked['images']).numpy()
-        log_density += np.log(m_0) * asked['images'][0].size
-        found['log_likelihood'] = {'low': log_density - max(log_z), 'high': log_density - min(log_z)}
+        log_density = core.density_at(tf.zeros([size], tf.int32))(np.float32(m_0 * x_0)).numpy()
+        log_density += np.log(m_0) * x_0[0].size
+        return {'low': log_density - max(log_z), 'high': log_density - min(log_z)}
+
+    if log_z:
+        found['log_likelihood'] = log_likelihood(asked['images'])
     if len(asked['images_bytes']):
         x = (
             np.stack([tf.io.decode_png(file).numpy() for file in asked['images_bytes']]) / np.float32(127.5)
@@ -88,6 +92,8 @@ def expected(model, asked, log_z):
         )
         y = at(schedule.m * schedule.A[:-1], level) * x
         found |= {'sample_bytes': found['sample'], 'energy_bytes': energy(y)}
+        if log_z:
+            found['log_likelihood_bytes'] = log_likelihood(schedule.A[0] * x)
         found['denoise_bytes'] = {'images': pixels.to_uint8(denoise(x)['images'])}
         if terms:
             found |= {'sample_class_bytes': found['sample_class'], 'energy_class_bytes': energy(y, terms)}
