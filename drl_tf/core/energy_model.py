@@ -102,6 +102,16 @@ class EnergyModel(keras.Model):
         parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
         return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
+    def _density_on(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
+        """As `density_at` on the levels of a walk."""
+        if self.preconditioned:
+            return self._normalised_at(walk, level, weights, terms)
+
+        def trained_at(level: tf.Tensor) -> LogDensity:
+            return self.density_at(level, weights, terms)
+
+        return sampling.on_walk(self.schedule, walk, trained_at)(level)
+
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """As `density_at` on the levels of a walk: log p(y_t) = log p(x_t) - D log m_t with y_t = m_t x_t."""
         log_prob = self.log_prob_at(per_image(walk.angle, level), weights, terms)
@@ -164,10 +174,7 @@ class EnergyModel(keras.Model):
         if self.preconditioned:
             return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
         below = tf.minimum(index, walk.num_levels - 1)
-        density_at = sampling.on_walk(
-            self.schedule, walk, lambda level: self.density_at(level, weights, terms)
-        )
-        log_density = density_at(below)
+        log_density = self._density_on(walk, below, weights, terms)
         score = value_gradient(lambda x: log_density(at(walk.m, below) * x), x)
         # The top noise has no energy: x_T is white noise, whose score is -x.
         return tf.where((index > below)[:, None, None, None], -x, score)
@@ -213,18 +220,10 @@ class EnergyModel(keras.Model):
             seed = noise.fold(seed, noise.START)
             return self.chain_start(x_next, level, seed, first, weights, terms, walk=walk)[0]
 
-        def trained_at(level: tf.Tensor) -> LogDensity:
-            return self.density_at(level, weights, terms)
-
-        def density_at(level: tf.Tensor) -> LogDensity:
-            if self.preconditioned:
-                return self._normalised_at(walk, level, weights, terms)
-            return sampling.on_walk(self.schedule, walk, trained_at)(level)
-
         options = self.config.sampling
         return sampling.Sampler(
             schedule=walk,
-            density_at=density_at,
+            density_at=lambda level: self._density_on(walk, level, weights, terms),
             start_at=start_at,
             steps_at=lambda level: self.steps_at(tf.gather(walk.levels, level)),
             noise_scale=options.noise_scale,

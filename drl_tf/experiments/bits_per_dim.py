@@ -67,6 +67,24 @@ def _normal_cdf(z: tf.Tensor) -> tf.Tensor:
     return 0.5 * tf.math.erfc(-z / math.sqrt(2))
 
 
+def negative_logs(
+    schedule: Schedule, image_shape: Sequence[int], images: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Nats of images but for log Z_0, float64 [n]: of the density of x_0, and of the bound for grey levels.
+
+    Its keys are 'density' and 'discrete'.
+
+    Args:
+      schedule, image_shape, images: as in `bits_per_dim`.
+    """
+    D = math.prod(image_shape)
+    log_density = images['F'] + D * math.log(schedule.m[0])
+    return {
+        'density': D * math.log(pixels.HALF) - log_density,
+        'discrete': images['log_q'] - log_density - images['log_P'],
+    }
+
+
 def bits_per_dim(
     schedule: Schedule,
     image_shape: Sequence[int],
@@ -96,12 +114,8 @@ def bits_per_dim(
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)
-    log_density = images['F'] + D * math.log(schedule.m[0])
-    negative = {
-        'density': D * math.log(pixels.HALF) - log_density,
-        'discrete': images['log_q'] - log_density - images['log_P'],
-    }
-    count = len(log_density)
+    negative = negative_logs(schedule, image_shape, images)
+    count = len(negative['density'])
     means = {
         kind: (values.mean(), float(np.std(values, ddof=min(1, count - 1))) / math.sqrt(count))
         for kind, values in negative.items()

@@ -18,6 +18,7 @@ from drl_tf.base.files import digest, write_json
 from drl_tf.core import noise
 from drl_tf.data import pipeline
 from drl_tf.experiments import held_out
+from drl_tf.experiments.bits_per_dim import negative_logs
 from drl_tf.experiments.heights import Heights
 from drl_tf.runs import checkpoint, pictures, samples
 from drl_tf.runs.heights import Heights as KnownHeights
@@ -114,12 +115,8 @@ def _bits(model, config, weights, split, found):
         model.schedule, lambda level: model.density_at(level, weights), config, split, limit
     )
     D = math.prod(config.image_shape)
-    log_density = terms['F'] + D * math.log(model.schedule.m[0])
-    negative = {
-        'density': D * math.log(pixels.HALF) - log_density,
-        'discrete': terms['log_q'] - log_density - terms['log_P'],
-    }
-    bits = {'num_images': len(log_density)}
+    negative = negative_logs(model.schedule, config.image_shape, terms)
+    bits = {'num_images': len(terms['F'])}
     for name, estimate in found.items():
         for kind, nats in negative.items():
             error = math.hypot(np.std(nats) / math.sqrt(len(nats)), estimate.error[0])
