@@ -1,8 +1,13 @@
-"""Small datasets in the real file format of tensorflow-datasets, made of the test's own pictures."""
+"""Datasets of several tests: small ones in the file format of tensorflow-datasets, and LSUN."""
+
+import concurrent.futures
 
 import pytest
+from helpers.lsun import COUNT, HELD_OUT, PER_SHARD
 
+from drl_tf.data import lmdb_files, lsun_shards
 from drl_tf.tools import tfds_files
+from drl_tf.tools.photographs import encoded, photographs, write_lmdb
 
 
 @pytest.fixture
@@ -10,3 +15,23 @@ def prepare(tmp_path):
     """A function that writes TFRecord files and metadata below `tmp_path` and returns the directory of the
     dataset there."""
     return lambda name, shards=1, **pictures: tfds_files.write(name, tmp_path, shards, **pictures)
+
+
+@pytest.fixture
+def small_scale(monkeypatch):
+    """Few pictures in a shard, and a thread in the place of the processes."""
+    monkeypatch.setattr(lsun_shards, 'PER_SHARD', PER_SHARD)
+    for module, name in ((lsun_shards, '_processes'), (lmdb_files, '_process')):
+        monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
+
+
+@pytest.fixture(scope='module')
+def photos():
+    return [encoded(picture) for picture in photographs(COUNT + HELD_OUT, side=140)]
+
+
+@pytest.fixture
+def manual(tmp_path, photos):
+    """LMDB directories of church_outdoor as the user unpacked them, and {key: file} of the first."""
+    write_lmdb(tmp_path / 'manual/church_outdoor_val_lmdb', photos[COUNT:])
+    return write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT])

@@ -1,67 +1,17 @@
 """Broken pictures and damaged LMDBs of LSUN: counted and left out, or refused in one line."""
 
-import concurrent.futures
 import io
-import pathlib
 
 import lmdb
 import pytest
-import tensorflow_datasets as tfds
+from helpers.lsun import data_of, records, refused
 from PIL import Image
 
 from drl_tf.base.errors import UserError
-from drl_tf.config import config
-from drl_tf.data import dataset_table, lmdb_files, lsun_shards, tfds_datasets
+from drl_tf.data import lmdb_files, lsun_shards, tfds_datasets
 from drl_tf.tools.photographs import encoded, end_process, photographs, write_lmdb
 
-COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
-
-
-@pytest.fixture(autouse=True)
-def small_scale(monkeypatch):
-    monkeypatch.setattr(lsun_shards, 'PER_SHARD', PER_SHARD)
-    for module, name in ((lsun_shards, '_processes'), (lmdb_files, '_process')):
-        monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
-
-
-@pytest.fixture(scope='module')
-def photos():
-    return [encoded(picture) for picture in photographs(COUNT + HELD_OUT, side=140)]
-
-
-@pytest.fixture
-def manual(tmp_path, photos):
-    """LMDB directories of church_outdoor as the user unpacked them, and {key: file} of the first."""
-    write_lmdb(tmp_path / 'manual/church_outdoor_val_lmdb', photos[COUNT:])
-    return write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT])
-
-
-def data_of(tmp_path, dataset='lsun_church', prepare_size=0, image_size=64):
-    return dataset_table.resolve(
-        config.Data(
-            dataset,
-            str(tmp_path / 'data'),
-            str(tmp_path / 'manual'),
-            prepare_size=prepare_size,
-            image_size=image_size,
-        )
-    )
-
-
-def records(builder, split):
-    """(id, encoded picture) of a split in the order of its files."""
-    examples = builder.as_dataset(
-        split=split, decoders={'image': tfds.decode.SkipDecoding()}, shuffle_files=False
-    )
-    return [(example['id'].decode(), example['image']) for example in examples.as_numpy_iterator()]
-
-
-def refused(data):
-    with pytest.raises(UserError) as error:
-        tfds_datasets.open_builder(data)
-    assert '\n' not in str(error.value)
-    assert not list(pathlib.Path(data.data_dir).glob('lsun/*/*/*.tfrecord*'))
-    return str(error.value)
+pytestmark = pytest.mark.usefixtures('small_scale')
 
 
 def write_many(directory, count, bad):

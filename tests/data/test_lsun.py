@@ -2,7 +2,6 @@
 tests/training/test_lsun_run.py starts."""
 
 import collections
-import concurrent.futures
 import hashlib
 import io
 import itertools
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from helpers.lsun import COUNT, HELD_OUT, data_of, records, refused
 from PIL import Image
 
 from drl_tf.base.errors import UserError
@@ -21,7 +21,6 @@ from drl_tf.data import (
     dataset_table,
     downloads,
     images,
-    lmdb_files,
     lsun,
     lsun_shards,
     pipeline,
@@ -29,54 +28,7 @@ from drl_tf.data import (
 )
 from drl_tf.tools.photographs import encoded, photographs, write_lmdb, zipped
 
-COUNT, HELD_OUT, PER_SHARD = 23, 4, 10
-
-
-@pytest.fixture(autouse=True)
-def small_scale(monkeypatch):
-    monkeypatch.setattr(lsun_shards, 'PER_SHARD', PER_SHARD)
-    for module, name in ((lsun_shards, '_processes'), (lmdb_files, '_process')):
-        monkeypatch.setattr(module, name, lambda: concurrent.futures.ThreadPoolExecutor(1))
-
-
-@pytest.fixture(scope='module')
-def photos():
-    return [encoded(picture) for picture in photographs(COUNT + HELD_OUT, side=140)]
-
-
-@pytest.fixture
-def manual(tmp_path, photos):
-    """LMDB directories of church_outdoor as the user unpacked them, and {key: file} of the first."""
-    write_lmdb(tmp_path / 'manual/church_outdoor_val_lmdb', photos[COUNT:])
-    return write_lmdb(tmp_path / 'manual/church_outdoor_train_lmdb', photos[:COUNT])
-
-
-def data_of(tmp_path, dataset='lsun_church', prepare_size=0, image_size=64):
-    return dataset_table.resolve(
-        config.Data(
-            dataset,
-            str(tmp_path / 'data'),
-            str(tmp_path / 'manual'),
-            prepare_size=prepare_size,
-            image_size=image_size,
-        )
-    )
-
-
-def records(builder, split):
-    """(id, encoded picture) of a split in the order of its files."""
-    examples = builder.as_dataset(
-        split=split, decoders={'image': tfds.decode.SkipDecoding()}, shuffle_files=False
-    )
-    return [(example['id'].decode(), example['image']) for example in examples.as_numpy_iterator()]
-
-
-def refused(data):
-    with pytest.raises(UserError) as error:
-        tfds_datasets.open_builder(data)
-    assert '\n' not in str(error.value)
-    assert not list(pathlib.Path(data.data_dir).glob('lsun/*/*/*.tfrecord*'))
-    return str(error.value)
+pytestmark = pytest.mark.usefixtures('small_scale')
 
 
 def test_published_files_are_kept_to_the_byte_and_spread_at_random_over_shards(tmp_path, manual):
