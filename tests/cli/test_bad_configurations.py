@@ -7,44 +7,13 @@ import shutil
 import tempfile
 
 import pytest
-from helpers.hostile import called, damaged, refusal, tries
+from helpers.hostile import called, damaged, is_typed, refusal, tries
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drl_tf.cli import modes
 from drl_tf.config import config as configuration
-from drl_tf.planning import dry_run
 
-
-@pytest.fixture(scope='module')
-def run_dir(tmp_path_factory):
-    """The workdir of a run as far as its configuration goes: `config.json` and the copy in its checkpoint."""
-    workdir = tmp_path_factory.mktemp('stored') / 'run'
-    digits = configuration.Config().replace(
-        dataset='digits', image_size=16, image_channels=1, num_classes=10, channel_mult=(1, 2)
-    )
-    digits.save(workdir)
-    digits.save(workdir / 'checkpoints' / '00000008')
-    return workdir
-
-
-@pytest.fixture(scope='module', autouse=True)
-def work():
-    """What the command line would begin to work on: a list of (command, configuration, workdir, devices),
-    instead of the work."""
-    begun = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
-        patch.setattr(dry_run, 'show', lambda *_, **__: None)
-        yield begun
-
-
-def is_typed(field, value):
-    """Whether a value is of the type of its option and can be computed with."""
-    kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
-    parts = value if isinstance(value, tuple) else (value,)
-    kinds, largest = {int: ({int}, 2**31 - 1), float: ({int, float}, 3.4e38)}.get(kind, ({kind}, None))
-    return all(type(part) in kinds and (largest is None or abs(part) <= largest) for part in parts)
+pytestmark = pytest.mark.usefixtures('work')
 
 
 JSON = st.recursive(

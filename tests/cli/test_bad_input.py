@@ -8,17 +8,18 @@ import tempfile
 
 import pytest
 from absl import flags
-from helpers.hostile import called, refusal, tries
+from helpers.hostile import called, is_typed, refusal, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drl_tf.cli import command_options, flagfiles, modes, parsing
+from drl_tf.cli import command_options, flagfiles, parsing
 from drl_tf.cli.command_options import MODES
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import config as configuration
 from drl_tf.config import option_fields
 from drl_tf.data import dataset_table
-from drl_tf.planning import dry_run
+
+pytestmark = pytest.mark.usefixtures('work')
 
 FIELDS = [field for group in parsing.option_groups() for field in dataclasses.fields(group)]
 NAMES = [field.name for field in FIELDS]
@@ -60,29 +61,6 @@ WORDS = st.one_of(
 )
 
 
-@pytest.fixture(scope='module')
-def run_dir(tmp_path_factory):
-    """The workdir of a run as far as its configuration goes: `config.json` and the copy in its checkpoint."""
-    workdir = tmp_path_factory.mktemp('stored') / 'run'
-    digits = configuration.Config().replace(
-        dataset='digits', image_size=16, image_channels=1, num_classes=10, channel_mult=(1, 2)
-    )
-    digits.save(workdir)
-    digits.save(workdir / 'checkpoints' / '00000008')
-    return workdir
-
-
-@pytest.fixture(scope='module', autouse=True)
-def work():
-    """What the command line would begin to work on: a list of (command, configuration, workdir, devices),
-    instead of the work."""
-    begun = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
-        patch.setattr(dry_run, 'show', lambda *_, **__: None)
-        yield begun
-
-
 def meant(field, text):
     """What a value on the command line stands for, or ValueError."""
     if field.type in (int, float):
@@ -91,14 +69,6 @@ def meant(field, text):
         return text
     kind = field.type.__args__[0]
     return tuple(map(kind, flags.ListParser().parse(text)))
-
-
-def is_typed(field, value):
-    """Whether a value is of the type of its option and can be computed with."""
-    kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
-    parts = value if isinstance(value, tuple) else (value,)
-    kinds, largest = {int: ({int}, 2**31 - 1), float: ({int, float}, 3.4e38)}.get(kind, ({kind}, None))
-    return all(type(part) in kinds and (largest is None or abs(part) <= largest) for part in parts)
 
 
 def arguments_around(name, run_dir):

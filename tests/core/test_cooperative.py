@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.small_models import CLASSES
+from helpers.small_models import CLASSES, moved_model, y
 from helpers.small_models import COOPERATIVE as OPTIONS
 
 from drl_tf.core import denoising, diffusion, noise, objectives, sampling
@@ -21,23 +21,7 @@ S_PAPER = [0.00745, 0.25226, 0.48170, 0.68176, 0.84024, 0.94749, 0.99697]
 LEVEL = tf.constant([0, 2, 5])
 
 
-def y():
-    return tf.random.stateless_normal([3, 8, 8, 1], [1, 2])
-
-
 new_model = functools.cache(build_model)
-
-
-@functools.cache
-def moved_model(options):
-    """A model whose weights are away from their start, where several layers are zero."""
-    keras.utils.set_random_seed(0)
-    model = build_model(options)
-    for pair in model.averages:
-        for network in pair:
-            for index, weight in enumerate(network.weights):
-                weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [3, index]))
-    return model
 
 
 def test_cosine_values():

@@ -2,11 +2,10 @@
 
 import functools
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.small_models import CLASSES
+from helpers.small_models import CLASSES, moved_model, y
 
 from drl_tf.core import noise, sampling
 from drl_tf.core.build_model import build_model
@@ -15,23 +14,7 @@ from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
 LEVEL = tf.constant([0, 2, 5])
 
 
-def y():
-    return tf.random.stateless_normal([3, 8, 8, 1], [1, 2])
-
-
 new_model = functools.cache(build_model)
-
-
-@functools.cache
-def moved_model(options):
-    """A model whose weights are away from their start, where several layers are zero."""
-    keras.utils.set_random_seed(0)
-    model = build_model(options)
-    for pair in model.averages:
-        for network in pair:
-            for index, weight in enumerate(network.weights):
-                weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [3, index]))
-    return model
 
 
 def density(model, terms):

@@ -1,35 +1,16 @@
 """Archives of CelebA-HQ, small and made here, through --manual_dir: taken whole, or refused in one line."""
 
-import io
 import re
 import struct
 import tarfile
 import zlib
 
 import pytest
+from helpers.archives import data_of, tar
 
 from drl_tf.base.errors import UserError
-from drl_tf.config import config
-from drl_tf.data import dataset_table, pipeline, tar_archives, tfds_datasets
+from drl_tf.data import pipeline, tar_archives, tfds_datasets
 from drl_tf.tools.photographs import encoded, photographs
-
-
-def tar(files, mode):
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode=mode) as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return content.getvalue()
-
-
-def data_of(dataset, tmp_path, **options):
-    return dataset_table.resolve(
-        config.Data(
-            dataset=dataset, data_dir=str(tmp_path / 'data'), manual_dir=str(tmp_path / 'manual'), **options
-        )
-    )
 
 
 @pytest.mark.parametrize('size', [128, 256])

@@ -6,7 +6,6 @@ import hashlib
 import io
 import pathlib
 import struct
-import tarfile
 import zipfile
 
 import numpy as np
@@ -14,23 +13,13 @@ import pytest
 import scipy.io
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from helpers.archives import data_of, tar
 
 from drl_tf.base.errors import UserError
-from drl_tf.config import config
 from drl_tf.data import dataset_table, downloads, images, pipeline, tfds_datasets
 from drl_tf.tools.photographs import encoded, photographs
 
 TRAIN, TEST = 6, 3
-
-
-def tar(files, mode):
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode=mode) as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return content.getvalue()
 
 
 def packed(files):
@@ -121,14 +110,6 @@ def put(archives, directory, builder, monkeypatch):
         (directory / name).write_bytes(content)
         info = tfds.download.checksums.UrlInfo(len(content), hashlib.sha256(content).hexdigest(), name)
         monkeypatch.setitem(builder.url_infos, urls[name], info)
-
-
-def data_of(dataset, tmp_path, **options):
-    return dataset_table.resolve(
-        config.Data(
-            dataset=dataset, data_dir=str(tmp_path / 'data'), manual_dir=str(tmp_path / 'manual'), **options
-        )
-    )
 
 
 @pytest.mark.parametrize(

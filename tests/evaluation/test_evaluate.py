@@ -1,40 +1,19 @@
 """Scores through the command line: of a run, and of samples made elsewhere."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 from helpers import stand_in
-from helpers.tiny import TINY, call, refused
+from helpers.tiny import TINY, refused, scores
 from PIL import Image
 
-from drl_tf.config.config import Data
-from drl_tf.data import pipeline
 from drl_tf.evaluation import evaluator
 from drl_tf.evaluation.metrics import extractors
 
 FRECHET = 'frechet_distance_digits_classifier'
 STAND_IN = 'frechet_distance_stand_in_for_inception'
 DIGITS = ['--dataset=digits', '--image_size=16', '--num_classes=0']
-
-
-@pytest.fixture(scope='module')
-def inception(tmp_path_factory):
-    return stand_in.save(tmp_path_factory.mktemp('networks') / 'inception')
-
-
-@pytest.fixture(scope='module')
-def held_out():
-    return pipeline.load_images(Data(image_size=16), 'test')
-
-
-def scores(capsys, *arguments):
-    """Output and written scores of a command."""
-    code, out, err = call(capsys, *arguments)
-    assert code == 0, err
-    with open(next(word for word in out.split() if word.endswith('.json')), encoding='utf-8') as file:
-        return out, json.load(file)
 
 
 def test_digits_are_scored_by_their_classifier(capsys, tiny_run):

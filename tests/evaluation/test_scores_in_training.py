@@ -4,21 +4,13 @@ import json
 import shutil
 
 import pytest
-from helpers.tiny import TINY, call, refused
+from helpers.tiny import TINY, call, refused, scores
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli.main import main
 from drl_tf.runs import checkpoint
 
 FRECHET = 'frechet_distance_digits_classifier'
-
-
-def scores(capsys, *arguments):
-    """Output and written scores of a command."""
-    code, out, err = call(capsys, *arguments)
-    assert code == 0, err
-    with open(next(word for word in out.split() if word.endswith('.json')), encoding='utf-8') as file:
-        return out, json.load(file)
 
 
 @pytest.fixture(scope='module')

@@ -6,34 +6,12 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from helpers import stand_in
-from helpers.tiny import call, refused
+from helpers.tiny import call, refused, scores
 from PIL import Image
-
-from drl_tf.config.config import Data
-from drl_tf.data import pipeline
 
 FRECHET = 'frechet_distance_digits_classifier'
 
 DIGITS = ['--dataset=digits', '--image_size=16', '--num_classes=0']
-
-
-@pytest.fixture(scope='module')
-def inception(tmp_path_factory):
-    return stand_in.save(tmp_path_factory.mktemp('networks') / 'inception')
-
-
-@pytest.fixture(scope='module')
-def held_out():
-    return pipeline.load_images(Data(image_size=16), 'test')
-
-
-def scores(capsys, *arguments):
-    """Output and written scores of a command."""
-    code, out, err = call(capsys, *arguments)
-    assert code == 0, err
-    with open(next(word for word in out.split() if word.endswith('.json')), encoding='utf-8') as file:
-        return out, json.load(file)
 
 
 def test_statistics_take_the_place_of_the_images(capsys, caplog, tiny_run, tmp_path):

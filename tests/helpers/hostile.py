@@ -71,3 +71,11 @@ def refusal(code, lines):
     assert (code, len(errors)) in ((0, 0), (2, 1)), (code, lines)
     assert not any('Traceback' in line or '\r' in line or len(line) > 2100 for line in lines), lines
     return errors[0] if errors else None
+
+
+def is_typed(field, value):
+    """Whether a value is of the type of its option and can be computed with."""
+    kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
+    parts = value if isinstance(value, tuple) else (value,)
+    kinds, largest = {int: ({int}, 2**31 - 1), float: ({int, float}, 3.4e38)}.get(kind, ({kind}, None))
+    return all(type(part) in kinds and (largest is None or abs(part) <= largest) for part in parts)

@@ -2,10 +2,12 @@
 
 import functools
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.config import config
+from drl_tf.core.build_model import build_model
 from drl_tf.training.optimizers import compiled_model
 
 OPTIONS = config.Config().replace(
@@ -78,3 +80,20 @@ def moved(steps, **changes):
     )
     model.fit(tf.data.Dataset.from_tensors(images(4)).repeat(), steps_per_epoch=3, verbose=0, shuffle=False)
     return change(model, initial(**options))
+
+
+def y():
+    """Noise in the shape of three images, float32 [3, 8, 8, 1]."""
+    return tf.random.stateless_normal([3, 8, 8, 1], [1, 2])
+
+
+@functools.cache
+def moved_model(options):
+    """A model whose weights are away from their start, where several layers are zero."""
+    keras.utils.set_random_seed(0)
+    model = build_model(options)
+    for pair in model.averages:
+        for network in pair:
+            for index, weight in enumerate(network.weights):
+                weight.assign(weight + 0.1 * tf.random.stateless_normal(weight.shape, [3, index]))
+    return model

@@ -1,5 +1,6 @@
 """The tiny run that everything else is tried on, and how the tests call the program."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -53,3 +54,11 @@ def refused(capsys, *arguments, code=2):
     lines = [line for line in err.splitlines() if line.startswith('error: ')]
     assert status == code and len(lines) == 1 and 'Traceback' not in err, err
     return lines[0]
+
+
+def scores(capsys, *arguments):
+    """Output and written scores of a command."""
+    code, out, err = call(capsys, *arguments)
+    assert code == 0, err
+    with open(next(word for word in out.split() if word.endswith('.json')), encoding='utf-8') as file:
+        return out, json.load(file)
