@@ -3,6 +3,7 @@ own."""
 
 import contextlib
 import pathlib
+import re
 import socket
 import subprocess
 import time
@@ -10,7 +11,9 @@ import time
 import numpy as np
 import requests
 import tensorflow as tf
-from helpers.tiny import ROOT
+from helpers.tiny import ROOT, run
+
+DOCS = ROOT / 'docs'
 
 
 def inputs(count, names):
@@ -59,3 +62,17 @@ def serving(command, log, **options):
             yield ports
         finally:
             process.terminate()
+
+
+def printed_commands(*programs):
+    """The commands of these programs in docs/serving.md."""
+    lines = (DOCS / 'serving.md').read_text().splitlines()
+    return [line.strip() for line in lines if re.match(rf'    ({"|".join(programs)}) ', line)]
+
+
+def refused_by_client(code, *arguments):
+    """The one line with which the client ends."""
+    done = run(DOCS / 'serving' / 'client.py', *arguments)
+    lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert done.returncode == code and len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
+    return lines[0]

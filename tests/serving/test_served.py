@@ -19,7 +19,7 @@ import pytest
 import requests
 import tensorflow as tf
 from helpers.malformed import BAD, GOOD, body_of
-from helpers.serving import inputs, serving
+from helpers.serving import DOCS, inputs, printed_commands, refused_by_client, serving
 from helpers.tiny import ROOT, run
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
@@ -27,7 +27,6 @@ from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
 
-DOCS = ROOT / 'docs'
 WARM_UP = 'assets.extra/tf_serving_warmup_requests'
 REAL = shutil.which('tensorflow_model_server')
 
@@ -159,12 +158,6 @@ def test_malformed_requests_over_grpc(served):
             assert stub.Predict(good, timeout=60).outputs['energy'] == first
 
 
-def printed_commands(*programs):
-    """The commands of these programs in docs/serving.md."""
-    lines = (DOCS / 'serving.md').read_text().splitlines()
-    return [line.strip() for line in lines if re.match(rf'    ({"|".join(programs)}) ', line)]
-
-
 def test_the_printed_commands_work_as_printed(shipped, tmp_path):
     """In order, in one directory, but for the ports."""
     (tmp_path / 'docs').symlink_to(DOCS)
@@ -203,14 +196,6 @@ def test_the_client_says_what_is_wrong_in_one_line(served):
         (['--rest=http://localhost:1', 'sample'], 'does not answer'),
     ):
         assert words in refused_by_client(1, *arguments)
-
-
-def refused_by_client(code, *arguments):
-    """The one line with which the client ends."""
-    done = run(DOCS / 'serving' / 'client.py', *arguments)
-    lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-    assert done.returncode == code and len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
-    return lines[0]
 
 
 def test_the_status_over_grpc_is_that_over_rest(served):

@@ -9,7 +9,8 @@ import sys
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from helpers.tiny import ROOT, run
+from helpers.serving import DOCS, printed_commands, refused_by_client
+from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -17,18 +18,11 @@ from drl_tf.runs import exported
 
 pytestmark = pytest.mark.slow
 
-DOCS = ROOT / 'docs'
 WARM_UP = 'assets.extra/tf_serving_warmup_requests'
 
 STAND_IN = [sys.executable, '-m', 'drl_tf.tools.model_server']
 
 CONFIG = DOCS / 'serving' / 'models.config'
-
-
-def printed_commands(*programs):
-    """The commands of these programs in docs/serving.md."""
-    lines = (DOCS / 'serving.md').read_text().splitlines()
-    return [line.strip() for line in lines if re.match(rf'    ({"|".join(programs)}) ', line)]
 
 
 def test_the_printed_copy_for_batching_has_no_warm_up_requests(tmp_path):
@@ -59,14 +53,6 @@ def test_the_printed_copy_for_batching_has_no_warm_up_requests(tmp_path):
         for record in records
     ]
     assert sum(len({*each}) > 1 for each in shapes) > len(records) / 2
-
-
-def refused_by_client(code, *arguments):
-    """The one line with which the client ends."""
-    done = run(DOCS / 'serving' / 'client.py', *arguments)
-    lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-    assert done.returncode == code and len(lines) == 1 and 'Traceback' not in done.stderr, done.stderr
-    return lines[0]
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [
