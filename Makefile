@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN = .venv/bin
 DEMO = runs/demo
 # Two test processes; `make test XDIST='-p no:xdist'` has one.
-XDIST ?= -n 2 --dist=loadfile
+XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-slow lint docs clean
 

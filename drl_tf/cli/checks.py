@@ -20,6 +20,7 @@ from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
+from drl_tf.experiments import ablation_rows
 
 _OF_IMAGES = ('stats', 'likelihood', *SCORED)
 _LOCAL = (
@@ -152,10 +153,8 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
-    if 'ablate' in modes and config.diffusion.recipe != 't6':
-        raise UserError(
-            f'--mode=ablate trains both t6 and t1k: give --recipe=t6, not {config.diffusion.recipe}'
-        )
+    if 'ablate' in modes:
+        ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     _check_inputs(command, config)
@@ -263,7 +262,6 @@ def check_work(command: Command, config: Config) -> None:
     """
     from drl_tf.distributed import devices
     from drl_tf.evaluation import evaluate, evaluator
-    from drl_tf.experiments import ablate
 
     if set(command.mode) - {'stats'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
@@ -273,5 +271,3 @@ def check_work(command: Command, config: Config) -> None:
         evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)
     if command.samples:
         evaluate.check_samples(config, command.samples)
-    if 'ablate' in command.mode:
-        ablate.configs_of(config)

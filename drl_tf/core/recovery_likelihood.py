@@ -172,7 +172,10 @@ class RecoveryLikelihood(EnergyModel):
             )
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         self.note(batch.level, losses, rms(gradient))
-        return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
+        # A bias that only moves the height of the energy has no part in its slope.
+        weights = [variable.value for variable in self.network.trainable_variables]
+        gradients = tape.gradient(loss, weights, unconnected_gradients='zero')
+        return {'loss': (loss, gradients)}
 
     def contrastive_loss(
         self,

@@ -51,6 +51,8 @@ def move_averages(
     """
     n = tf.cast(step, tf.float32)
     decay = tf.minimum(ema_decay, (1 + n) / (10 + n))
+    rate = 1 - decay
     for average_network, network in averages:
         for average, weight in zip(average_network.weights, network.weights, strict=True):
-            average.assign(tf.where(sound, decay * average + (1 - decay) * weight, average))
+            old = tf.convert_to_tensor(average)
+            average.assign(tf.where(sound, decay * old + rate * weight, old))

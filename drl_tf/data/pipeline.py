@@ -1,6 +1,5 @@
 """Images for training, in an endless order that the seed determines, and for evaluation."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +12,9 @@ from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
 from drl_tf.data import dataset_table, digits, folder, images, plane, tfds_datasets, tfds_reading
 from drl_tf.data.dataset_spec import DatasetSpec
+from drl_tf.data.tuning import THREADS, untuned
 
-_THREADS = len(os.sched_getaffinity(0))
+_BATCHES_AHEAD = 4
 _PART = 1000
 _POINTS = 100_000
 
@@ -80,14 +80,14 @@ def training_images(
 
     options = tf.data.Options()
     options.deterministic = True
-    options.threading.private_threadpool_size = _THREADS
+    options.threading.private_threadpool_size = THREADS
     at_once = at_once or len(range(batch_size)[rows])
     if spec.source == 'toy':
         batches = _endless_points(data.dataset, seed, first_step, batch_size, rows).rebatch(at_once)
     else:
         drawn = _endless_images(data, seed, batch_size, first_step, rows)
-        batches = drawn.map(finish, num_parallel_calls=_THREADS).batch(at_once, drop_remainder=True)
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+        batches = drawn.map(finish, num_parallel_calls=THREADS).batch(at_once, drop_remainder=True)
+    return untuned(batches.prefetch(_BATCHES_AHEAD).with_options(options))
 
 
 def load_images(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
@@ -217,7 +217,7 @@ def _endless_images(
         index = tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)
         return position, (everything[index], labels[index])
 
-    return positions.map(pick, num_parallel_calls=_THREADS)
+    return positions.map(pick, num_parallel_calls=THREADS)
 
 
 def _endless_points(name: str, seed: int, first_step: int, batch_size: int, rows: slice) -> tf.data.Dataset:

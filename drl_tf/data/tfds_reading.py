@@ -14,6 +14,7 @@ from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.data import images
 from drl_tf.data.tfds_datasets import unreadable
+from drl_tf.data.tuning import THREADS, untuned
 
 RECORDS_SHUFFLED = 4096
 _MOST_STRANDS = 16
@@ -51,10 +52,10 @@ def batches(
     reading = tfds.ReadConfig(try_autocache=False)
     pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
     resized = pictures.take(-1 if limit is None else limit).map(
-        lambda example: _image(example, builder, data), tf.data.AUTOTUNE
+        lambda example: _image(example, builder, data), THREADS
     )
     try:
-        yield from resized.batch(_BATCH).prefetch(1).as_numpy_iterator()
+        yield from untuned(resized.batch(_BATCH).prefetch(1)).as_numpy_iterator()
     except tf.errors.OpError as error:
         raise unreadable(os.fspath(builder.data_path), error) from error
 
@@ -64,7 +65,7 @@ def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
     decoders = tfds.decode.PartialDecoding({'label': True})
     reading = tfds.ReadConfig(try_autocache=False)
     examples = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
-    return np.fromiter((example['label'] for example in examples.as_numpy_iterator()), np.int32)
+    return np.fromiter((example['label'] for example in untuned(examples).as_numpy_iterator()), np.int32)
 
 
 def stream(
@@ -126,7 +127,7 @@ def stream(
     )
     if len(wanted) < num_read:
         records = records.batch(num_read).map(lambda batch: batch[skipped : skipped + len(wanted)]).unbatch()
-    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return records.map(decode, num_parallel_calls=THREADS)
 
 
 def _image(example: dict[str, tf.Tensor], builder: tfds.core.DatasetBuilder, data: config.Data) -> tf.Tensor:

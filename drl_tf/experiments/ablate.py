@@ -1,4 +1,4 @@
-"""The paper's ablation over T and K (`--mode=ablate`): each row is a run on the same number of images."""
+"""Ablations (`--mode=ablate`): each row of a table is a run, trained and scored once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.base.errors import DivergenceError
 from drl_tf.base.files import digest, held, read_json, write_json, written_aside
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import workers
 from drl_tf.evaluation import evaluate
+from drl_tf.experiments import direct_likelihood
+from drl_tf.experiments.ablation_rows import configs_of
 from drl_tf.runs import checkpoint, pictures
 from drl_tf.runs.request import SampleRequest
 from drl_tf.training import train
@@ -23,28 +25,6 @@ from drl_tf.training import train
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
-# The options of flags/recipe_t1k.flags, and those that undo what belongs to 't6'.
-_T1K: dict[str, Any] = dict(
-    recipe='t1k',
-    schedule='t1k',
-    num_levels=999,
-    mcmc_steps=(0,),
-    noise_scale=1.0,
-    act='swish',
-    final_act='swish',
-    energy_l2=0.0,
-    shared_noise=False,
-    energy_scale='auto',
-    precision='float32',
-)
-_T6: dict[str, Any] = dict(recipe='t6', schedule='t6')
-ROWS: dict[str, dict[str, Any]] = {
-    **{f'T6_K{K}': dict(_T6, num_levels=6, mcmc_steps=(K,)) for K in (10, 20, 30, 50)},
-    'T1000_K0': dict(_T1K, objective='contrastive'),
-    'T1000_K0_DSM': dict(_T1K, objective='dsm'),
-    # The bound of the loss for six levels is too tight for one.
-    'T1_K180': dict(_T6, num_levels=1, mcmc_steps=(180,), max_loss=1e3),
-}
 _DONE = 'row.json'
 
 
@@ -54,8 +34,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
     After each row it writes the table and the plot of all rows so far.
 
     Args:
-      config: a configuration of recipe 't6'; the rows change T, K and what belongs to T = 1000, and keep the
-        number of steps.
+      config: what all rows have in common; its recipe names the table, see `ablation_rows.configs_of`.
       workdir: a directory, in which each row has its own run.
       num_samples: how many images to score.
       weights: 'ema' or 'raw'.
@@ -73,21 +52,6 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
         found[name] = row(name, changed, os.path.join(workdir, name), num_samples, weights)
         places = workers.by_chief(lambda: _write(found, workdir))
     return places
-
-
-def configs_of(config: Config) -> dict[str, Config]:
-    """The configuration of each row, by name; raises UserError if one is not valid."""
-    if config.diffusion.recipe != 't6':
-        raise UserError(
-            f'--mode=ablate sets the recipe of each row: give --recipe=t6, not {config.diffusion.recipe}'
-        )
-    configs = {}
-    for name, changes in ROWS.items():
-        try:
-            configs[name] = config.replace(**{**changes, 'max_minutes': 0.0, 'evaluate_every': 0})
-        except UserError as error:
-            raise UserError(f'--mode=ablate, row {name}: {error}') from error
-    return configs
 
 
 def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
@@ -108,7 +72,8 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: str)
         print(f'{name} is finished: {path}')
         return stored
     training = trained(name, config, workdir)
-    found = {**wanted, **training, **scored(config, workdir, num_samples, weights)}
+    scores = scored(config, workdir, num_samples, weights)
+    found = {**wanted, **training, **scores, **weighed(config, workdir, weights)}
     workers.by_chief(lambda: write_json(path, found))
     return found
 
@@ -150,12 +115,26 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
     return workers.told_by_chief(lambda: _stored(places['evaluation']))
 
 
+def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
+    """Bits/dim of x_0 of a row's last checkpoint; empty unless its energies are log densities."""
+    if config.network.energy != 'preconditioned' or not workers.told_by_chief(
+        lambda: checkpoint.steps(workdir)
+    ):
+        return {}
+
+    def bits() -> float:
+        written = direct_likelihood.likelihood(config, workdir, weights)['likelihood']
+        return read_json(written)['test']['density_bennett']
+
+    return {'bits_per_dim': workers.told_by_chief(bits)}
+
+
 def _write(found: Mapping[str, dict[str, Any]], workdir: str) -> dict[str, str]:
     """Writes the table as CSV and Markdown, and the plot; returns where they are."""
     scored_row: dict[str, Any] = next((row for row in found.values() if 'extractor' in row), {})
     names = [key for key in scored_row if key.startswith(('frechet', 'fid'))]
     settings = ('row', 'T', 'K', 'objective', 'training_images', 'step', 'diverged_at')
-    known = (*settings, *names, 'floor', 'class_agreement')
+    known = (*settings, *names, 'floor', 'class_agreement', 'bits_per_dim')
     rows = [{key: row.get(key) for key in known} for row in found.values()]
     columns = [key for key in known if any(row[key] is not None for row in rows)]
     paths = {kind: os.path.join(workdir, f'ablation.{kind}') for kind in ('csv', 'md', 'png')}

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.data.tuning import untuned
 from drl_tf.training.optimizers import compile_model
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Fitting:
         config = self.model.config
         self._compile(batch_size, learning_rate)
         batches = tf.data.Dataset.from_tensor_slices(data).shuffle(count, self.recipe.seed)
-        batches = batches.repeat().batch(batch_size, drop_remainder=True)
+        batches = untuned(batches.repeat().batch(batch_size, drop_remainder=True))
         step = self.model.step
         weights = [[network.get_weights() for network in pair] for pair in self.model.averages]
         options['callbacks'] = [_StopOnDivergence(), _EpochMeans(), *options['callbacks']]

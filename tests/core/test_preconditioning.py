@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.small_models import PRECONDITIONED
+from helpers.small_models import PRECONDITIONED, images
 
 from drl_tf.core import denoising, diffusion, noise, objectives
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.langevin import value_gradient
+from drl_tf.training.optimizers import compiled_model
 
 MEAN = (0.2, -0.1, 0.4)
 STD = 0.3
@@ -104,3 +105,13 @@ def test_levels_are_stratified():
     u = np.sort(noise.stratified(tf.constant([3, 4]), 8).numpy())
     np.testing.assert_allclose(np.diff(u), 1 / 8, atol=1e-6)
     assert 0 <= u[0] < 1 / 8
+
+
+def test_a_bias_that_has_no_slope_stays():
+    """Behind a linear last activation, the last bias moves the height of the energy alone."""
+    config = PRECONDITIONED.replace(final_act='identity', data_mean=(0.0,), data_std=1.0)
+    untrained = compiled_model(config)
+    bias = untrained.network.trainable_variables[-1].numpy()
+    logs = untrained.train_step(images(config.training.batch_size))
+    assert np.isfinite(logs['loss'])
+    np.testing.assert_array_equal(untrained.network.trainable_variables[-1].numpy(), bias)

@@ -1,4 +1,4 @@
-"""The ablation over T and K: its rows are the paper's, and each is trained and scored once."""
+"""Ablations: the rows of the tables, and that each is trained and scored once."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 
 from drl_tf.base.errors import Interrupted, UserError
 from drl_tf.cli import parsing
-from drl_tf.experiments import ablate
+from drl_tf.experiments import ablate, ablation_rows
 from drl_tf.training import train
 
 FRECHET = 'frechet_distance_digits_classifier'
@@ -18,21 +18,21 @@ OPTIONS = [word for word in TINY if not word.startswith(('--mcmc_steps', '--max_
 FEW = ['--mode=ablate', *OPTIONS, '--channel_mult=1', '--train_steps=4', '--num_samples=24', '--max_loss=100']
 ROWS = {
     'few': dict(num_levels=2, mcmc_steps=(1,)),
-    'DSM': {**ablate.ROWS['T1000_K0_DSM'], 'num_levels': 3},
+    'DSM': {**ablation_rows.T_AND_K['T1000_K0_DSM'], 'num_levels': 3},
     'runs_away': dict(num_levels=2, mcmc_steps=(1,), max_loss=1e-3, max_rollbacks=0, checkpoint_every=1),
 }
 
 
 @pytest.fixture
 def few_rows(monkeypatch):
-    monkeypatch.setattr(ablate, 'ROWS', ROWS)
+    monkeypatch.setitem(ablation_rows.TABLES, 't6', ROWS)
 
 
 def test_rows_are_those_of_the_paper():
     """Every row goes with the preset of digits; T, K and objective; as many images; T = 1000 as its own
     recipe has it."""
     config = parsing.configuration_of(['--dataset=digits', '--recipe=t6'])
-    configs = ablate.configs_of(config)
+    configs = ablation_rows.configs_of(config)
     said = [
         (
             c.diffusion.num_levels,
@@ -67,6 +67,40 @@ def test_rows_are_those_of_the_paper():
             == dict((f.name, v) for f, v in mine.options())[name]
         ), name
     assert configs['T6_K30'].differences(config, lambda field: True) == []
+
+
+def test_rows_of_one_change_take_the_same_time():
+    """A UNet's step takes 9.5 times as long. Each row differs from the first in what its name says."""
+    config = parsing.configuration_of(['--dataset=digits', '--train_steps=2500', '--decay_steps=2500'])
+    configs = ablation_rows.configs_of(config)
+    default = configs.pop('default')
+    assert default.differences(config, lambda field: field.name != 'max_minutes') == []
+    steps = {name: c.training.train_steps for name, c in configs.items()}
+    assert steps.pop('unet') == configs['unet'].training.decay_steps == 263
+    assert set(steps.values()) == {2500} and configs['time_score'].training.heights_after == 1875
+    changed = {
+        name: {text.split('=')[0].strip('-') for text in c.differences(default, lambda field: True)}
+        - {'train_steps', 'decay_steps'}
+        for name, c in configs.items()
+    }
+    assert changed['spectral_norm'] in ({'spectral_norm'}, {'nospectral_norm'})
+    assert changed['unet'] == {'network'} and changed['linear_head'] == {'final_act'}
+    assert changed['x_next_K30'] == {'proposal', 'mcmc_steps'} and changed['no_classes'] == {'num_classes'}
+    assert configs['constant_rate'].training.decay_steps == 0
+
+
+@pytest.mark.slow
+def test_log_densities_are_weighed(capsys, monkeypatch, tmp_path):
+    rows = {'walk': dict(levels='walk')}
+    monkeypatch.setitem(ablation_rows.TABLES, 'preconditioned', rows)
+    few = ['--image_size=8', '--channels=8', '--channel_mult=1', '--train_steps=3', '--num_samples=24']
+    code, _, err = call(
+        capsys, '--mode=ablate', '--dataset=digits', *few, '--num_real=50', f'--workdir={tmp_path}/w'
+    )
+    assert code == 0, err
+    with open(tmp_path / 'w' / 'ablation.csv', encoding='utf-8') as file:
+        (row,) = csv.DictReader(file)
+    assert float(row['bits_per_dim']) > 0 and float(row[FRECHET]) > 0
 
 
 @pytest.mark.slow
@@ -130,7 +164,7 @@ def test_wrong_use(capsys, tmp_path):
             capsys, '--mode=ablate', '--dataset=digits', '--recipe=t6', option, f'--workdir={tmp_path}/w'
         )
         assert option in line and 'drop it' in line
-    assert 'give --recipe=t6' in refused(
+    assert '--recipe=t6 and --recipe=preconditioned, not cdrl' in refused(
         capsys, '--mode=ablate', '--dataset=digits', '--recipe=cdrl', f'--workdir={tmp_path}/w'
     )
     assert 'give it alone' in refused(
@@ -141,4 +175,4 @@ def test_wrong_use(capsys, tmp_path):
     )
     config = parsing.configuration_of(['--dataset=digits', '--recipe=t6'])
     with pytest.raises(UserError, match=r'row T1000_K0: --step_scale=0\.5'):
-        ablate.configs_of(config.replace(step_scale=0.5))
+        ablation_rows.configs_of(config.replace(step_scale=0.5))

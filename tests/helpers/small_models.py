@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from drl_tf.config import config
 from drl_tf.core.build_model import build_model
+from drl_tf.data.tuning import untuned
 from drl_tf.training.optimizers import compiled_model
 
 OPTIONS = config.Config().replace(
@@ -58,9 +59,14 @@ def trained(steps=1, **changes):
 def fitted(steps, **changes):
     """As `trained`, by Keras `fit`."""
     model = initial(**changes)
-    batch = tf.data.Dataset.from_tensors(images(model.config.training.batch_size)).repeat()
-    history = model.fit(batch, steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False)
+    history = model.fit(
+        _repeated(model.config.training.batch_size), steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False
+    )
     return model, {name: values[-1] for name, values in history.history.items()}
+
+
+def _repeated(batch_size):
+    return untuned(tf.data.Dataset.from_tensors(images(batch_size)).repeat())
 
 
 def initial(**changes):
@@ -78,7 +84,7 @@ def moved(steps, **changes):
     model = initial(
         steps_per_execution=steps, train_steps=3, log_every=3, checkpoint_every=3, grid_every=3, **options
     )
-    model.fit(tf.data.Dataset.from_tensors(images(4)).repeat(), steps_per_epoch=3, verbose=0, shuffle=False)
+    model.fit(_repeated(4), steps_per_epoch=3, verbose=0, shuffle=False)
     return change(model, initial(**options))
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from drl_tf.base import pixels
 from drl_tf.base.errors import UserError
 from drl_tf.data import digits
+from drl_tf.data.tuning import untuned
 
 IMAGE_SIZE = 32
 NUM_FEATURES = 64
@@ -78,12 +79,17 @@ def features(images: Any) -> np.ndarray:
     Raises:
       UserError: the images have another type or shape, or `load` failed.
     """
-    return load().predict(preprocess(images), batch_size=250, verbose=0)['features']
+    return _outputs(images)['features']
 
 
 def predict(images: Any) -> np.ndarray:
     """Probabilities of the ten digits, float32 [N, 10]; argument and errors as `features`."""
-    return tf.nn.softmax(load().predict(preprocess(images), batch_size=250, verbose=0)['logits']).numpy()
+    return tf.nn.softmax(_outputs(images)['logits']).numpy()
+
+
+def _outputs(images: Any) -> dict[str, np.ndarray]:
+    batches = tf.data.Dataset.from_tensor_slices(preprocess(images)).batch(250)
+    return load().predict(untuned(batches), verbose=0)
 
 
 def preprocess(images: Any) -> tf.Tensor:
