@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import contextlib
+import fcntl
 import gc
 import io
 import json
@@ -22,16 +23,30 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 20, 20)
 
 
+def made_once(tmp_path_factory, name, make):
+    """A copy of a directory that the first of the test processes makes and the others wait for."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if 'PYTEST_XDIST_WORKER' in os.environ else root
+    with open(root / f'{name}.lock', 'w', encoding='utf-8') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / name).exists():
+            make(root / f'{name}.part')
+            (root / f'{name}.part').rename(root / name)
+    return shutil.copytree(root / name, tmp_path_factory.mktemp(name) / name)
+
+
 @pytest.fixture(scope='session')
 def tiny_run(tmp_path_factory):
     """The workdir of a run of 32 steps, made by two commands, of which the first one draws grids."""
-    workdir = tmp_path_factory.mktemp('runs') / 'tiny'
-    command = ['run.py', *TINY, f'--workdir={workdir}']
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        for steps, grid_every in ((16, 8), (32, 0)):
-            assert main([*command, f'--train_steps={steps}', f'--grid_every={grid_every}']) == 0
-    assert 'resuming at step 16' in out.getvalue()
-    return workdir
+
+    def make(workdir):
+        command = ['run.py', *TINY, f'--workdir={workdir}']
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            for steps, grid_every in ((16, 8), (32, 0)):
+                assert main([*command, f'--train_steps={steps}', f'--grid_every={grid_every}']) == 0
+        assert 'resuming at step 16' in out.getvalue()
+
+    return made_once(tmp_path_factory, 'tiny', make)
 
 
 LIKELIHOOD = {
@@ -48,11 +63,13 @@ def small_export(tmp_path_factory):
 
     Its log Z_0 is made up: from 100.25 to 103.5.
     """
-    root = tmp_path_factory.mktemp('small')
-    shutil.copytree(golden.DIRECTORY / 'cdrl', root / 'run', ignore=shutil.ignore_patterns('saved_model'))
-    (root / 'run' / 'likelihood').mkdir()
-    (root / 'run' / 'likelihood' / '00000004-ema.json').write_text(json.dumps(LIKELIHOOD))
-    arguments = [f'--workdir={root}/run', f'--export_dir={root}/digits', '--max_samples=20']
-    with contextlib.redirect_stdout(io.StringIO()):
-        assert main(['run.py', '--mode=export', *arguments]) == 0
-    return root / 'digits' / '1'
+
+    def make(root):
+        shutil.copytree(golden.DIRECTORY / 'cdrl', root / 'run', ignore=shutil.ignore_patterns('saved_model'))
+        (root / 'run' / 'likelihood').mkdir()
+        (root / 'run' / 'likelihood' / '00000004-ema.json').write_text(json.dumps(LIKELIHOOD))
+        arguments = [f'--workdir={root}/run', f'--export_dir={root}/digits', '--max_samples=20']
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main(['run.py', '--mode=export', *arguments]) == 0
+
+    return made_once(tmp_path_factory, 'small', make) / 'digits' / '1'

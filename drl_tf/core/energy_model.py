@@ -256,6 +256,7 @@ class EnergyModel(keras.Model):
         terms: Terms = UNCONDITIONAL,
         run: Callable[[Callable[..., Any], tuple[Any, ...]], Any] = lambda function, args: function(*args),
         after_part: Callable[[float], object] = lambda share: None,
+        most_parts: int = sampling.MOST_PARTS,
     ) -> list[Any]:
         """Samples images progressively from white noise (paper, Algorithm 2).
 
@@ -267,11 +268,11 @@ class EnergyModel(keras.Model):
           terms: guidance, as in `density_at`.
           run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
             Each replica then draws n images; `first` and the labels may hold one value per replica.
-          after_part: as in `sampling.progressive`.
+          after_part, most_parts: as in `sampling.progressive`.
 
         Returns:
-          States from x_T to x_0, float32 [n, H, W, C]: all T + 1, or nine of them if T is over 32. With the
-          option `final_denoise` the last one is the clean image.
+          States from x_T to x_0, float32 [n, H, W, C], as in `sampling.progressive`. With the option
+          `final_denoise` the last one is the clean image.
         """
 
         def descend(x: Any, high: int, low: int) -> Any:
@@ -279,7 +280,7 @@ class EnergyModel(keras.Model):
             return run(self.walk_levels, (x, *levels, seed, first, weights, terms))
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
-        trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part)
+        trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part, most_parts)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory

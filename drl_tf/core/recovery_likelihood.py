@@ -172,10 +172,7 @@ class RecoveryLikelihood(EnergyModel):
             )
             loss = tf.reduce_sum(losses) / self.config.training.batch_size
         self.note(batch.level, losses, rms(gradient))
-        # A bias that only moves the height of the energy has no part in its slope.
-        weights = [variable.value for variable in self.network.trainable_variables]
-        gradients = tape.gradient(loss, weights, unconnected_gradients='zero')
-        return {'loss': (loss, gradients)}
+        return {'loss': (loss, weight_updates.gradients_of_slopes(tape, loss, self.network))}
 
     def contrastive_loss(
         self,

@@ -13,7 +13,7 @@ from drl_tf.core.diffusion import Schedule, at
 from drl_tf.core.langevin import LogDensity, langevin, value_gradient
 from drl_tf.core.noise import Seed
 
-_MOST_PARTS = 32
+MOST_PARTS = 32
 _MOST_STATES = 9
 # Level t of each image, int32 [B] -> y -> F(y, t), float32 [B].
 DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
@@ -264,17 +264,20 @@ def progressive(
     x: Any,
     num_levels: int,
     after_part: Callable[[float], object] = lambda share: None,
+    most_parts: int = MOST_PARTS,
 ) -> list[Any]:
-    """Goes from x_T down to x_0: level by level up to 32 levels, else in 32 parts.
+    """Goes from x_T down to x_0: level by level up to `most_parts` levels, else in as many parts.
 
     Args:
       descend: callable, (x_high, high, low) -> x_low.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
       after_part: called after each part with its share of the levels, 0 to 1.
+      most_parts: the largest number of calls of `descend`; 1 where x_0 alone is wanted.
 
     Returns:
-      States from x_T to x_0, tensors like `x`: all T + 1 if T is at most 32, else nine of them.
+      States from x_T to x_0, tensors like `x`: x_T and one after each part; or nine of them where T is
+      over `most_parts` and that is over 8.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -282,8 +285,8 @@ def progressive(
       >>> len(states), states[-1][0, 0, 0, 0].numpy().item()
       (7, 0.015625)
     """
-    bounds = np.linspace(num_levels, 0, min(num_levels, _MOST_PARTS) + 1).round().astype(int).tolist()
-    stride = 1 if num_levels <= _MOST_PARTS else _MOST_PARTS // (_MOST_STATES - 1)
+    bounds = np.linspace(num_levels, 0, min(num_levels, most_parts) + 1).round().astype(int).tolist()
+    stride = 1 if num_levels <= most_parts else max(1, most_parts // (_MOST_STATES - 1))
     states = [x]
     for part, (high, low) in enumerate(itertools.pairwise(bounds), 1):
         x = descend(x, high, low)

@@ -9,7 +9,7 @@ from drl_tf.core.diffusion import per_image
 from drl_tf.core.level_mean import rms
 from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
-from drl_tf.core.weight_updates import LossesAndGradients
+from drl_tf.core.weight_updates import LossesAndGradients, gradients_of_slopes
 
 
 class ScoreMatching(RecoveryLikelihood):
@@ -69,10 +69,7 @@ class ScoreMatching(RecoveryLikelihood):
                 loss += self._weight_of_heights() * tf.reduce_sum(heights)
             loss /= options.batch_size
         self.note(batch.level, *noted)
-        # A bias that only moves the height of the energy has no part in its slope.
-        weights = [variable.value for variable in self.network.trainable_variables]
-        gradients = tape.gradient(loss, weights, unconnected_gradients='zero')
-        return {'loss': (loss, gradients)}
+        return {'loss': (loss, gradients_of_slopes(tape, loss, self.network))}
 
     def _derivatives(
         self, x: tf.Tensor, angle: tf.Tensor, labels: tf.Tensor | None, dropout: Dropout | None

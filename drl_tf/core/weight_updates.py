@@ -18,6 +18,15 @@ def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
     }
 
 
+def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) -> list[tf.Tensor]:
+    """Returns the gradients of a loss of slopes of the energy, one per trainable variable of `network`.
+
+    That of a bias that only moves the height of the energy is zero.
+    """
+    weights = [variable.value for variable in network.trainable_variables]
+    return tape.gradient(loss, weights, unconnected_gradients='zero')
+
+
 def apply_summed(gradients: Sequence[tf.Tensor], network: Any, optimizer: Any, clip_norm: float) -> tf.Tensor:
     """Sums gradients over the replicas, clips the sum and takes an optimizer step.
 

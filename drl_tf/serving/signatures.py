@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,6 @@ class Export(tf.Module):
         self._max_samples = max_samples
         self._weights = weights
         self._log_z = log_z
-        self._function_of = functools.cache(_not_inlined)
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
@@ -162,15 +160,10 @@ class Export(tf.Module):
             return guided(network_labels(labels), guidance)
 
     def _images(self, num_samples: tf.Tensor, seed: tf.Tensor, terms: Any) -> _Outputs:
-        states = self._model.sample(
-            num_samples, seed, weights=self._weights, terms=terms, run=self._call_shared
-        )
+        # In one part: a server optimises the graph of each part by itself.
+        states = self._model.sample(num_samples, seed, weights=self._weights, terms=terms, most_parts=1)
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
-
-    def _call_shared(self, function: Any, arguments: tuple) -> Any:
-        """Calls a function that all levels share in the graph, so that a server optimises it once."""
-        return self._function_of(function)(*arguments)
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
         """The energy of noisy images.
@@ -238,8 +231,7 @@ class Export(tf.Module):
           'images', x_t, like `images`.
         """
         images, level = self._checked(images, level)
-        arguments = (images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
-        x = self._call_shared(self._model.denoise, arguments)
+        x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
@@ -263,11 +255,6 @@ class Export(tf.Module):
             ),
             *within(level, 0, self._model.schedule.num_levels - 1, 'level'),
         ]
-
-
-def _not_inlined(function: Any) -> Any:
-    """Copies a `tf.function` into one that TensorFlow does not inline into its callers."""
-    return tf.function(function.python_function, autograph=False, experimental_attributes={'_noinline': True})
 
 
 def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:

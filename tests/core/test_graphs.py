@@ -23,6 +23,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_and_its_continuation_have_the_bits_of_single_steps(capsys, tmp_path, monkeypatch):
     """SIGTERM comes within the second of three calls of four steps: those are finished and saved, and the
     same command goes on."""

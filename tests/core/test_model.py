@@ -73,7 +73,8 @@ def test_chains_in_training_take_the_steps_of_their_level():
     x, level, seed = images(3), tf.range(3), tf.constant([5, 6])
 
     def chains(mcmc_steps):
-        return initial(num_levels=3, mcmc_steps=mcmc_steps)._chain(x, x, level, seed, 0, None)[0]
+        model = initial(num_levels=3, mcmc_steps=mcmc_steps)
+        return model._chain(x, x, level, seed, 0, None)[0]
 
     together = chains((1, 3, 2))
     for image, steps in enumerate((1, 3, 2)):

@@ -65,6 +65,7 @@ def test_two_replicas_train_evaluate_and_go_on(tmp_path):
     assert len((tmp_path / 'w' / 'evaluations.jsonl').read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
     """Those of the digits classifier, and of a network that lies on the first device."""
     done = run('-c', TWO_CPUS + FEATURES, stand_in.save(tmp_path / 'network'))

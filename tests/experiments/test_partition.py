@@ -152,6 +152,7 @@ def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_more_steps_bring_t6_closer(tmp_path):
     schedule = diffusion.t6()
     gaps = []
@@ -162,6 +163,7 @@ def test_more_steps_bring_t6_closer(tmp_path):
     assert gaps[1] < gaps[0] / 2.5
 
 
+@pytest.mark.slow
 def test_samples_that_are_not_exact_are_run_to_the_density(tmp_path):
     """Chains that start three times too wide weigh too much at first, and their figure is no bound; after a
     long run it is right."""

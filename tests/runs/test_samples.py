@@ -250,6 +250,7 @@ drawing.draw(model, sys.argv[2], SampleRequest(13, 5, step=step))
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_draw_the_images_of_one(tiny_run, tmp_path):
     """Seven at once are four on each; thirteen images divide by neither. One device then finds the set
     finished."""

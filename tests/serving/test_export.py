@@ -93,6 +93,7 @@ def answers(exported, request_data, tmp_path_factory):
     return dict(np.load(directory / 'out.npz'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loader', ['load', 'v1'])
 def test_clean_process_gives_the_values_of_this_one(answers, model, request_data, loader):
     out = {name.removeprefix(f'{loader}/'): value for name, value in answers.items()}

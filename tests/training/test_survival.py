@@ -97,6 +97,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     assert (done.returncode, done.stdout.split()) == (-signal.SIGTERM, ['1', '2'])
 
 
+@pytest.mark.slow
 def test_a_signal_within_an_evaluation_ends_it(capsys, tmp_path, monkeypatch):
     """The step is saved, not scored; when the run goes on it is, and its history is that of a run that was
     left alone. After training the next mode has the first signal."""

@@ -104,6 +104,7 @@ def test_half_of_the_images_keep_their_resolution():
     assert 0.4 < np.mean(kept) < 0.6
 
 
+@pytest.mark.slow
 def test_training_is_repeatable():
     images, labels = (values[:100] for values in digits.load('train'))
     weights = []
