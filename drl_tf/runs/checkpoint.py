@@ -247,7 +247,8 @@ def load_model(
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use; None takes the stored one.
+      config: the configuration to use; None takes the stored one. The mean and deviation of the training
+        images are always the stored ones.
       step: of the checkpoint; None takes the newest sound one.
 
     Returns:
@@ -259,7 +260,9 @@ def load_model(
     Example:
       model, step = load_model('runs/digits')
     """
-    model = build_model(config or configuration.load(workdir))
+    stored = configuration.load(workdir)
+    measured = dict(data_mean=stored.data.data_mean, data_std=stored.data.data_std)
+    model = build_model(config.replace(**measured) if config else stored)
     source = exported.source(workdir)
     if source:
         return model, exported.restore(model, source, step)

@@ -48,6 +48,15 @@ def test_the_images_are_measured_once_and_kept(run):
         np.testing.assert_allclose([*data.data_mean, data.data_std], [images.mean(), images.std()], atol=1e-6)
 
 
+def test_a_model_has_the_mean_and_deviation_of_its_training(run):
+    """Also where it is loaded by a configuration from before they were measured."""
+    workdir, _ = run
+    before = config.load(workdir).replace(data_mean=(), data_std=0.0)
+    network = checkpoint.load_model(str(workdir), before)[0].network
+    stored = config.load(workdir).data
+    assert network.std == pytest.approx(stored.data_std) and network.std != 0.5
+
+
 def test_a_mode_after_training_has_the_model_that_was_trained(capsys, run):
     """Sampling in the command that trained gives what sampling later gives."""
     workdir, _ = run
