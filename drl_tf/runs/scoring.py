@@ -104,6 +104,10 @@ class Scoring:
 
         Raises:
           UserError: the heights are not known, or as for `energy`.
+
+        Examples:
+          >>> drl_tf.load('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
+          (2,)
         """
         heights = Heights.known(self._heights)
         energies = self.energy(images, level, labels)
@@ -120,6 +124,14 @@ class Scoring:
 
         Returns:
           |log p - mean| / deviation, float32 [n]: about 1 for real images, more for others.
+
+        Raises:
+          UserError: as for `log_prob`.
+
+        Examples:
+          >>> black = -np.ones([1, 16, 16, 1])
+          >>> bool(drl_tf.load('digits').typicality(black)[0] > 3)
+          True
         """
         known = Heights.known(self._heights)
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
