@@ -41,8 +41,8 @@ def training_images(
     """Returns endless batches of the training split.
 
     The images form an endless sequence, of which batch n holds the positions from n * `batch_size` on. If all
-    images take at most 2 GiB they are held in memory, and position p is image p mod N of epoch p div N, which
-    is a permutation from (seed, epoch). Otherwise they are read from disk in up to 16 strands, each with its
+    images take at most 2 GiB they are held in memory, and position p is image p mod N of epoch p div N,
+    shuffled by (seed, epoch). Otherwise they are read from disk in up to 16 strands, each with its
     own images and rows of the batch; a strand goes through its images once before any repeats, see
     `tfds_reading.stream`. Whether an image is mirrored depends on (seed, p). So batch n does not depend on
     the first step or on the rows. Points of the plane are drawn anew: batch n depends on (seed, n).

@@ -183,7 +183,9 @@ def _device() -> str:
 
 
 def count(wanted: str) -> int:
-    """Returns how many devices would train together, judging by this machine and TF_CONFIG; not for a TPU.
+    """Returns how many devices would train together, judging by this machine and TF_CONFIG.
+
+    The cores of a TPU are not counted.
 
     Args:
       wanted: what `cluster.chosen` returned.

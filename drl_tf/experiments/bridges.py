@@ -94,7 +94,7 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 def mirrored(y: tf.Tensor) -> tf.Tensor:
     """Reflects points into the box |y|_inf <= 6; float32 like y.
 
-    A chain on l(mirrored(y)) is a chain on the box whose walls reflect it, and leaves the density there
+    A chain on log_density(mirrored(y)) is reflected by the walls of the box and keeps the density within them
     invariant.
     """
     folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)

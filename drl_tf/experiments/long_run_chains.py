@@ -24,7 +24,7 @@ _PILOT = 2  # Transitions whose time is measured.
 
 
 class Sampler:
-    """The graphs of a model's chains, shared by all levels.
+    """A model's chains as compiled functions, shared by all levels.
 
     Args:
       model: the model.

@@ -19,7 +19,7 @@ def fill(
     """Fills a `PredictRequest` from the body of a REST request.
 
     Args:
-      request: names the model.
+      request: a request whose model is already set.
       body: JSON.
       inputs_of: callable, name of a signature -> {input: `TensorInfo`}.
 

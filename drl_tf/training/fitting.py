@@ -66,7 +66,7 @@ class Fitting:
         Args:
           data: float32 [count, H, W, C] in [-1, 1], or a pair of these and labels from 1.
           count: number of images.
-          batch_size, learning_rate: checked by the methods of these names.
+          batch_size, learning_rate: already checked, by the methods `batch_size` and `learning_rate`.
           **options: epochs, verbose and callbacks, as in Keras.
 
         Returns:
