@@ -247,8 +247,7 @@ def load_model(
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use; None takes the stored one. The mean and deviation of the training
-        images are always the stored ones.
+      config: the configuration to use, but for its `data_mean` and `data_std`; None takes the stored one.
       step: of the checkpoint; None takes the newest sound one.
 
     Returns:
@@ -261,10 +260,9 @@ def load_model(
       model, step = load_model('runs/digits')
     """
     stored = configuration.load(workdir)
-    measured = dict(data_mean=stored.data.data_mean, data_std=stored.data.data_std)
-    model = build_model(config.replace(**measured) if config else stored)
-    source = exported.source(workdir)
-    if source:
+    config = (config or stored).replace(data_mean=stored.data.data_mean, data_std=stored.data.data_std)
+    model = build_model(config)
+    if source := exported.source(workdir):
         return model, exported.restore(model, source, step)
     step = restore(model, workdir, step)
     if step > 0:
@@ -294,9 +292,7 @@ def _state(model: RecoveryLikelihood, as_read: bool = False) -> tf.train.Checkpo
     groups = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:
         groups.update({optimizer.name: optimizer.variables for optimizer in model.optimizers})
-        groups['level_means'] = [
-            variable for mean in model.level_means.values() for variable in mean.variables
-        ]
+        groups['level_means'] = [each for mean in model.level_means.values() for each in mean.variables]
     state = {part: {variable.path: variable.value for variable in group} for part, group in groups.items()}
     if model.compiled and as_read:
         state['level_means'] = {path: tf.Variable(total) for path, total in model.level_sums().items()}
