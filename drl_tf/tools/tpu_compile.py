@@ -43,6 +43,7 @@ PRESETS = (
     '--dataset=digits --recipe=t6',
     '--dataset=digits --recipe=cdrl',
     '--dataset=digits --recipe=t1k',
+    '--dataset=digits --recipe=preconditioned',
     '--dataset=emoji',
     '--dataset=emoji --image_size=64',
 )
