@@ -6,9 +6,13 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 
 
 class UserError(Exception):
-    """An error that the user can fix.
+    r"""An error that the user can fix.
 
     The message is one line: what is wrong, its value, and what to do. Line breaks become spaces.
+
+    Examples:
+      >>> str(UserError('no such file:\nsee --help'))
+      'no such file: see --help'
     """
 
     exit_code = 2
@@ -23,6 +27,10 @@ class DivergenceError(Exception):
     Args:
       message: one line with the step and advice.
       step: the training step at which this was found.
+
+    Examples:
+      >>> DivergenceError('the loss is nan', step=7).step
+      7
     """
 
     exit_code = 3
@@ -38,6 +46,10 @@ class Interrupted(Exception):
     Args:
       message: one line; it says how to resume, if there is anything to resume.
       number: the signal; the exit code is 128 + number, as in shells.
+
+    Examples:
+      >>> Interrupted('SIGTERM at step 7', number=15).exit_code
+      143
     """
 
     def __init__(self, message: str, number: int) -> None:
@@ -46,7 +58,12 @@ class Interrupted(Exception):
 
 
 class WorkerLost(Exception):
-    """Another worker of the run ended or cannot be reached; the message says how to resume."""
+    """Another worker of the run ended or cannot be reached; the message says how to resume.
+
+    Examples:
+      >>> WorkerLost('worker 1 ended').exit_code
+      4
+    """
 
     exit_code = 4
 
@@ -55,10 +72,19 @@ def one_line(error: BaseException) -> str:
     """Describes another library's error in one line: type and message, at most 300 characters.
 
     Names of TensorFlow graph nodes are dropped.
+
+    Examples:
+      >>> one_line(ValueError('{{node while/conv}} bad shape'))
+      'ValueError: bad shape'
     """
     return ' '.join(_GRAPH_NODES.sub('', f'{type(error).__name__}: {error}').split())[:300]
 
 
 def printable(text: object) -> str:
-    """Escapes what UTF-8 cannot encode, such as bytes of a file name in another encoding."""
+    r"""Escapes what UTF-8 cannot encode, such as bytes of a file name in another encoding.
+
+    Examples:
+      >>> printable('caf\udce9')
+      'caf\\udce9'
+    """
     return str(text).encode('utf-8', 'backslashreplace').decode('utf-8')

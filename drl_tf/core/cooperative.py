@@ -14,7 +14,7 @@ from drl_tf.core.networks.unet import Initializer, Size
 from drl_tf.core.noise import Seed
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.weight_updates import Learner, LossesAndGradients
-from drl_tf.core.weights import Weights
+from drl_tf.core.weights import Weights, with_average
 
 
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
@@ -26,6 +26,18 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     Args:
       config: as for `EnergyModel`.
       attempt: as for `RecoveryLikelihood`.
+
+    Examples:
+      Before training, the mean of the proposals is x_{t+1}.
+
+      >>> from drl_tf.config.config import Config
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> config = config.replace(initializer=True, initializer_channels=8, initializer_blocks=1)
+      >>> model = CooperativeRecoveryLikelihood(config)
+      >>> x_next, level = tf.ones([2, 8, 8, 1]), tf.constant([0, 5])
+      >>> start, mean = model.chain_start(x_next, level, [0, 1], 0, weights='ema', terms=[(None, 1.0)])
+      >>> bool(tf.reduce_all(mean == x_next))
+      True
     """
 
     def __init__(self, config: Any, attempt: int = 0) -> None:
@@ -44,7 +56,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
                 size, config.image_shape, config.data.num_classes, dtype=self.network_dtype, name=name
             )
 
-        self.initializer, self.ema_initializer = self._with_average(make, 'initializer')
+        self.initializer, self.ema_initializer = with_average(make, 'initializer')
         self.averages = [*self.averages, (self.ema_initializer, self.initializer)]
         mean = LevelMean(self.schedule.num_levels, name='initializer_loss')
         self.level_means = {**self.level_means, 'initializer_loss': mean}

@@ -1,8 +1,8 @@
 """The Keras model of the energies: log densities, and sampling from noise to image (paper, Algorithm 2)."""
 
-import contextlib
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
-from drl_tf.core.weights import Weights
+from drl_tf.core.weights import Weights, with_average
 
 _SCORING_SIGMA = 0.1
 
@@ -33,9 +33,11 @@ class EnergyModel(keras.Model):
       preconditioned: whether F is a normalised log density, at all T + 1 noise levels.
       averages: pairs of networks; the first has averaged weights.
 
-    Example:
-      model = EnergyModel(config)
-      states = model.sample(16, seed=[0, 1])
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> model = EnergyModel(Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,)))
+      >>> model.schedule.num_levels, model.scoring_level
+      (6, 0)
     """
 
     def __init__(self, config: Any) -> None:
@@ -50,25 +52,10 @@ class EnergyModel(keras.Model):
         if self.preconditioned:
             self.precision = np.ones(self.schedule.num_levels)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
-        self.network, self.ema_network = self._with_average(self._energy_network, 'network')
+        make = functools.partial(energy_network, config, dtype=self.network_dtype)
+        self.network, self.ema_network = with_average(make, 'network')
         self.averages = [(self.ema_network, self.network)]
         self.built = True
-
-    def _energy_network(self, name: str) -> Any:
-        return energy_network(self.config, name, self.network_dtype)
-
-    def _with_average(self, make: Callable[[str], Any], name: str) -> tuple[Any, Any]:
-        """Makes a network, and a second one for its averaged weights; they are equal at first.
-
-        Args:
-          make: callable, name -> network.
-          name: name of the network; the averaged one has the prefix `ema_`.
-        """
-        network = make(name)
-        average = make(f'ema_{name}')
-        average.trainable = False
-        average.set_weights(network.get_weights())
-        return network, average
 
     @property
     def scoring_level(self) -> int:
@@ -93,6 +80,12 @@ class EnergyModel(keras.Model):
 
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> EnergyModel(config).density_at(tf.constant([0, 5]))(tf.ones([2, 8, 8, 1])).shape
+          TensorShape([2])
         """
         if self.preconditioned:
             return self._normalised_at(self.schedule, level, weights, terms)
@@ -106,11 +99,8 @@ class EnergyModel(keras.Model):
         """As `density_at` on the levels of a walk."""
         if self.preconditioned:
             return self._normalised_at(walk, level, weights, terms)
-
-        def trained_at(level: tf.Tensor) -> LogDensity:
-            return self.density_at(level, weights, terms)
-
-        return sampling.on_walk(self.schedule, walk, trained_at)(level)
+        density_at = functools.partial(self.density_at, weights=weights, terms=terms)
+        return sampling.on_walk(self.schedule, walk, density_at)(level)
 
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """As `density_at` on the levels of a walk: log p(y_t) = log p(x_t) - D log m_t with y_t = m_t x_t."""
@@ -129,6 +119,13 @@ class EnergyModel(keras.Model):
 
         Returns:
           A callable, x float32 [B, H, W, C] -> log p(x) in nats, float32 [B].
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> config = config.replace(energy='preconditioned', objective='score_matching', act='swish')
+          >>> EnergyModel(config).log_prob_at(tf.constant([0.1, 1.5]))(tf.ones([2, 8, 8, 1])).shape
+          TensorShape([2])
         """
         network = self.network_of(weights)
         time = preconditioning.time_of(angle)
@@ -189,7 +186,14 @@ class EnergyModel(keras.Model):
         weights: str = 'ema',
         terms: Terms = UNCONDITIONAL,
     ) -> tf.Tensor:
-        """Draws x_t given x_{t+1}, each image at its own level; see `sampling.Sampler.recover`."""
+        """Draws x_t given x_{t+1}, each image at its own level; see `sampling.Sampler.recover`.
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> EnergyModel(config).denoise(tf.ones([2, 8, 8, 1]), tf.constant([0, 5]), seed=[0, 1]).shape
+          TensorShape([2, 8, 8, 1])
+        """
         return self._sampler(self.schedule, first, weights, terms).recover(x_next, level, seed)
 
     @graphs.graph
@@ -273,6 +277,12 @@ class EnergyModel(keras.Model):
         Returns:
           States from x_T to x_0, float32 [n, H, W, C], as in `sampling.progressive`. With the option
           `final_denoise` the last one is the clean image.
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> EnergyModel(config).sample(2, seed=[0, 1])[-1].shape
+          TensorShape([2, 8, 8, 1])
         """
 
         def descend(x: Any, high: int, low: int) -> Any:
@@ -284,15 +294,3 @@ class EnergyModel(keras.Model):
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
-
-    @contextlib.contextmanager
-    def converged_average(self) -> Iterator[None]:
-        """Context manager: iterates u of the averaged weights to convergence, and restores it at the end."""
-        layers = self.ema_network.normalised_layers()
-        before = [tf.identity(layer.u.value) for layer in layers]
-        self.ema_network.converge_u()
-        try:
-            yield
-        finally:
-            for layer, u in zip(layers, before, strict=True):
-                layer.u.assign(u)

@@ -20,6 +20,10 @@ class Estimate:
     Attributes:
       log_z: in nats, float64 [N]; the last one is 0.
       error: standard errors, float64 [N].
+
+    Examples:
+      >>> Estimate(log_z=np.array([1.0, 0.5, 0.0]), error=np.zeros(3)).log_z[0].item()
+      1.0
     """
 
     log_z: np.ndarray
@@ -35,6 +39,11 @@ def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       The angles of the grid, float64 [N], and the indices of the given levels in it, int [T + 1].
+
+    Examples:
+      >>> angles, given = grid(np.array([0.1, 0.8, 1.5]), spacing=1.0)
+      >>> len(angles), given.tolist()
+      (12, [0, 5, 11])
     """
     log_snr = -2 * np.log(np.tan(angles))
     counts = np.maximum(1, np.ceil(-np.diff(log_snr) / spacing).astype(int))
@@ -55,6 +64,10 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
 
     Returns:
       log Z and its standard errors over the images.
+
+    Examples:
+      >>> integrated(np.linspace(0.5, 1.0, 100), slopes=np.ones([100, 4])).log_z[0].round(3).item()
+      -0.5
     """
     log_snr = -2 * np.log(np.tan(angles))
     slopes = slopes * (np.sin(angles) * np.cos(angles) / 2)[:, None]  # d angle = -sin cos / 2 d log-SNR.
@@ -74,10 +87,11 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
     Returns:
       The difference in nats.
 
-    Example:
-      x = np.random.default_rng(0).normal(size=1000)  # Of exp(-x^2 / 2).
-      y = x / 2  # Of exp(-2 y^2).
-      bennett(-1.5 * x**2, 1.5 * y**2)  # About -log 2.
+    Examples:
+      >>> x = np.random.default_rng(0).normal(size=1000)        # Of exp(-x^2 / 2).
+      >>> y = x / 2                                             # Of exp(-2 y^2).
+      >>> round(float(bennett(-1.5 * x**2, 1.5 * y**2)), 1)     # About -log 2.
+      -0.7
     """
     low = -1 - max(np.abs(forward).max(), np.abs(reverse).max())
     high = -low
@@ -100,6 +114,10 @@ def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
     Returns:
       log Z, and its standard errors from the spread over ten parts of the images. All levels use the same
       images.
+
+    Examples:
+      >>> bridged(np.full([2, 20], -0.5), np.full([2, 20], 0.5)).log_z.round(6).tolist()
+      [1.0, 0.5, 0.0]
     """
 
     def log_z(images: slice | np.ndarray) -> np.ndarray:

@@ -21,15 +21,21 @@ _NUMBERS_PER_COUNT = 4
 
 
 def root(seed: int, user: int) -> list[int]:
-    """Returns the seed, int32 [2], of one user of randomness, such as `SAMPLING`, in a run."""
+    """Returns the seed, int32 [2], of one user of randomness, such as `SAMPLING`, in a run.
+
+    Examples:
+      >>> root(0, SAMPLING)
+      [0, 3]
+    """
     return [seed, user]
 
 
 def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
     """Derives a seed, int32 [2], from another and from integers such as purpose, step and level.
 
-    Example:
-      fold(root(0, SAMPLING), LANGEVIN, step)
+    Examples:
+      >>> fold(root(0, SAMPLING), LANGEVIN, 7).shape
+      TensorShape([2])
     """
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
@@ -46,6 +52,11 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
 
     Returns:
       float32 [n, H, W, C]; row i depends on (seed, first + i) only.
+
+    Examples:
+      >>> images = normal([0, 1], [2, 8, 8, 1], first=3)
+      >>> bool(tf.reduce_all(images[1:] == normal([0, 1], [1, 8, 8, 1], first=4)))
+      True
     """
     size = tf.reduce_prod(shape[1:])
     counts_per_image = -(-size // _NUMBERS_PER_COUNT)
@@ -65,7 +76,12 @@ def _at_image(
 
 
 def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
-    """Draws levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size]."""
+    """Draws levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size].
+
+    Examples:
+      >>> sorted(set(levels([0, 1], num_levels=3, batch_size=100).numpy().tolist()))
+      [0, 1, 2]
+    """
     return tf.random.stateless_uniform([batch_size], fold(seed, LEVEL), 0, num_levels, tf.int32)
 
 
@@ -73,6 +89,10 @@ def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
     """Draws evenly spaced numbers in [0, 1) with a random offset, float32 [batch_size].
 
     There is one for each image of the global batch.
+
+    Examples:
+      >>> np.diff(np.sort(stratified([0, 1], batch_size=4))).round(5)
+      array([0.25, 0.25, 0.25], dtype=float32)
     """
     start = tf.random.stateless_uniform([], fold(seed, LEVEL))
     return (start + tf.range(batch_size, dtype=tf.float32) / batch_size) % 1
@@ -91,6 +111,10 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
     Returns:
       Angles, float32 [B].
+
+    Examples:
+      >>> continuous_angles(tf.constant([0.5, 0.5]), low=0.1, high=1.5).numpy().round(3)
+      array([0.8  , 0.872], dtype=float32)
     """
     linear = low + (high - low) * u
     log_low = math.log(math.tan(low))
@@ -100,7 +124,12 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of the global batch lose their label, bool [batch_size]."""
+    """Draws which images of the global batch lose their label, bool [batch_size].
+
+    Examples:
+      >>> dropped([0, 1], rate=1.0, batch_size=3).numpy()
+      array([ True,  True,  True])
+    """
     return tf.random.stateless_uniform([batch_size], fold(seed, LABEL)) < rate
 
 
@@ -112,8 +141,10 @@ class Dropout:
       seed: int32 [2].
       firsts: index of the first image of each part; the batch consists of equal parts.
 
-    Example:
-      Dropout(seed).fold(layer)(h, 0.1)
+    Examples:
+      >>> h = Dropout([0, 1]).fold(2)(tf.ones([1, 8, 8, 4]), rate=0.5)
+      >>> sorted(set(h.numpy().ravel().tolist()))
+      [0.0, 2.0]
     """
 
     seed: Seed

@@ -23,7 +23,12 @@ _TIME_OF_LOG_SIGMA = 4.0
 
 
 def time_of(angle: tf.Tensor) -> tf.Tensor:
-    """Returns the time input of the networks, 4 log sigma; like `angle`."""
+    """Returns the time input of the networks, 4 log sigma; like `angle`.
+
+    Examples:
+      >>> time_of(tf.atan([np.e])).numpy().round(3)
+      array([4.], dtype=float32)
+    """
     return _TIME_OF_LOG_SIGMA * tf.math.log(tf.tan(angle))
 
 
@@ -36,9 +41,14 @@ class PreconditionedEnergy(SpectralLayers):
       mean: mu, one number or one per channel.
       std: d, above 0.
 
-    Example:
-      energy = PreconditionedEnergy(network, (16, 16, 1), mean=0.0, std=0.5)
-      log_prob = energy(x, energy.prepare(time_of(angle)))
+    Examples:
+      >>> from drl_tf.core.networks.unet import Size, UNetEnergy
+      >>> size = Size(channels=8, mult=(1,), blocks=1, attention=False, dropout=0.0)
+      >>> energy = PreconditionedEnergy(UNetEnergy(size, (8, 8, 1)), (8, 8, 1), mean=0.0, std=0.5)
+      >>> x, angle = tf.ones([2, 8, 8, 1]), tf.constant([0.1, 1.5])
+      >>> log_prob = energy(x, energy.prepare(time_of(angle)))
+      >>> np.allclose(log_prob, energy.gaussian(x, angle), rtol=1e-3)
+      True
     """
 
     def __init__(

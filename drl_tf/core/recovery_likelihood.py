@@ -32,6 +32,11 @@ class RecoveryLikelihood(EnergyModel):
       first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss over
         `max_loss`, int64 []; -1 if there was none. The averages stop moving at this step.
       level_means: {name: `LevelMean`} of what training reports.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> RecoveryLikelihood(Config().replace(image_size=8, image_channels=1, channels=8)).noted()
+      ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
     """
 
     def __init__(self, config: Any, attempt: int = 0) -> None:
@@ -148,8 +153,7 @@ class RecoveryLikelihood(EnergyModel):
         dropout = self.dropout_of(batch.seed, batch.first, options.batch_size + batch.first)
         with tf.GradientTape() as tape:
             losses, f_pos, f_neg = self.contrastive_loss(y_pos, y_neg, batch.level, batch.labels, dropout)
-            energy_l2 = options.energy_l2 * (f_pos**2 + f_neg**2) / 2
-            loss = tf.reduce_sum(losses + energy_l2) / options.batch_size
+            loss = tf.reduce_sum(losses + options.energy_l2 * (f_pos**2 + f_neg**2) / 2) / options.batch_size
         gradients = tape.gradient(loss, self.network.trainable_variables)
         self.note(batch.level, losses, f_pos, f_neg, rms(y_neg - start), rms(chain_gradient))
         others = self.start_gradients(start_tape, batch, start, proposal, x_next, y_neg)
@@ -243,9 +247,7 @@ class RecoveryLikelihood(EnergyModel):
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
         """Returns the dropout for parts of a batch, given the index of the first image of each; or None."""
-        if not self.config.network.dropout:
-            return None
-        return Dropout(noise.fold(seed, noise.DROPOUT), firsts)
+        return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
         """Adds what `noted` names, float32 [B] each, to the means of the levels, int32 [B]."""

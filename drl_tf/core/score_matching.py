@@ -21,6 +21,13 @@ class ScoreMatching(RecoveryLikelihood):
     Args:
       config: as for `EnergyModel`; its energies are preconditioned.
       attempt: as for `RecoveryLikelihood`.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> config = config.replace(energy='preconditioned', objective='score_matching', act='swish')
+      >>> ScoreMatching(config).num_noises
+      7
     """
 
     @property

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from drl_tf.core.networks.attention import Attention
 from drl_tf.core.networks.energy import Block
-from drl_tf.core.networks.layers import Attention, Downsample, Normalisation
+from drl_tf.core.networks.layers import Downsample, Normalisation
 from drl_tf.runs.authors_checkpoint import Variables
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], Non
     """An action that writes `samples/<step>.png`, drawn with the averaged weights."""
 
     def write(step: int, logs: Any) -> None:
-        with model.converged_average():
+        with model.ema_network.converged():
             request = SampleRequest.of(model.config, grid_images(model.config))
             images = np.concatenate(list(drawing.batches(model, request)))
         num_classes = model.config.data.num_classes

@@ -53,7 +53,7 @@ class Scores:
     def _score(self, root: str, step: int) -> dict[str, Any]:
         """Draws samples of the averaged weights into a directory, and scores them."""
         request = SampleRequest.of(self.model.config, self.options.evaluate_samples, step=step)
-        with self.model.converged_average():
+        with self.model.ema_network.converged():
             drawing.draw(self.model, root, request, after_part=lambda: self.end.raise_if_asked(step))
         batches = self._until_signal(samples.read(root, self.model.config.image_shape), step)
         return self.evaluator.score(batches, self.options.evaluate_samples, labelled=True)

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from drl_tf.core.networks.attention import Attention
 from drl_tf.core.networks.layers import (
     ACTIVATIONS,
     Affine,
-    Attention,
     Downsample,
     SpectralLayers,
     normalisation,
@@ -30,6 +30,13 @@ class Block(keras.layers.Layer):
       options: a `config.Network`.
       units: output channels.
       window: height and width of the convolutions; None for dense layers.
+
+    Examples:
+      >>> from drl_tf.config.model_options import Network
+      >>> block = Block(Network(channels=8), units=16)
+      >>> block.build([None, 8, 8, 8])
+      >>> block(tf.ones([2, 8, 8, 8]), block.prepare(temb=tf.ones([2, 32]))).shape
+      TensorShape([2, 8, 8, 16])
     """
 
     def __init__(self, options: Any, units: int, window: int | None = 3, **kwargs: Any) -> None:
@@ -107,10 +114,12 @@ class EnergyNetwork(SpectralLayers):
     Attributes:
       window: height and width of the convolutions; None for dense layers.
 
-    Example:
-      f = EnergyNetwork(options, (32, 32, 3))
-      prepared = f.prepare(time)
-      f(y, prepared)
+    Examples:
+      >>> from drl_tf.config.model_options import Network
+      >>> f = EnergyNetwork(Network(channels=8, channel_mult=(1, 2)), (8, 8, 1))
+      >>> prepared = f.prepare(time=tf.constant([0.0, 5.0]))
+      >>> f(tf.ones([2, 8, 8, 1]), prepared).shape
+      TensorShape([2])
     """
 
     window: int | None = 3

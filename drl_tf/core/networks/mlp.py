@@ -23,6 +23,12 @@ class MLPNetwork(EnergyNetwork):
 
     The output is divided by 50. So if the network has a gradient of 1, grad f is about the shift from one
     noise to the next of 1,000.
+
+    Examples:
+      >>> from drl_tf.config.model_options import Network
+      >>> f = MLPNetwork(Network(channels=8, channel_mult=(1,)), (1, 1, 2))
+      >>> f(tf.ones([3, 1, 1, 2]), f.prepare(time=tf.zeros([3]))).shape
+      TensorShape([3])
     """
 
     window = None

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from drl_tf.core.networks.attention import SelfAttention
 from drl_tf.core.networks.layers import time_embedding
 from drl_tf.core.networks.recomputation import recomputed
 from drl_tf.core.noise import Dropout
@@ -24,29 +25,6 @@ def _conv(units: int, size: int, name: str, dtype: Any, **kwargs: Any) -> keras.
     return keras.layers.Conv2D(units, size, padding='same', name=name, dtype=dtype, **kwargs)
 
 
-class SelfAttention(keras.layers.Layer):
-    """Self-attention over space, x + project(softmax(q k^T C^-0.5) v); it starts as the identity."""
-
-    def __init__(self, units: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        dtype = self.dtype_policy
-        self.norm = _group_norm(units, 'norm', dtype)
-        self.attention = keras.layers.Attention(dtype=dtype)
-        self.inputs = keras.layers.Dense(3 * units, name='inputs', dtype=dtype)
-        self.project = keras.layers.Dense(units, kernel_initializer='zeros', name='project', dtype=dtype)
-
-    def build(self, input_shape: Any) -> None:
-        for layer in (self.norm, self.inputs, self.project):
-            layer.build(input_shape)
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        height, width, units = x.shape[1:]
-        inputs = tf.reshape(self.inputs(self.norm(x)), [-1, height * width, 3 * units])
-        query, key, value = tf.split(inputs, 3, axis=-1)
-        h = self.attention([query * units**-0.5, value, key])
-        return x + tf.reshape(self.project(h), tf.shape(x))
-
-
 class ResidualBlock(keras.layers.Layer):
     """shortcut(x) + conv2(dropout(silu((1 + scale) * norm(conv1(silu(norm(x)))) + shift))).
 
@@ -57,6 +35,12 @@ class ResidualBlock(keras.layers.Layer):
       units: output channels.
       dropout: share of activations dropped in training.
       attention: whether self-attention follows.
+
+    Examples:
+      >>> block = ResidualBlock(inputs=8, units=16, dropout=0.0, attention=False)
+      >>> block.build([None, 8, 8, 8], [None, 32])
+      >>> block(tf.ones([2, 8, 8, 8]), temb=tf.ones([2, 32])).shape
+      TensorShape([2, 8, 8, 16])
     """
 
     def __init__(self, inputs: int, units: int, dropout: float, attention: bool, **kwargs: Any) -> None:
@@ -101,6 +85,11 @@ class Size:
       blocks: residual blocks at each resolution.
       attention: whether self-attention follows each block at 8 and 16 px.
       dropout: share of activations dropped in training.
+
+    Examples:
+      >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
+      >>> [size.channels * factor for factor in size.mult]
+      [8, 16]
     """
 
     channels: int
@@ -118,6 +107,11 @@ class UNet(keras.layers.Layer):
       image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
       num_classes: number of classes; 0 for none.
       dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
+
+    Examples:
+      >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
+      >>> UNet(size, (8, 8, 1))(tf.ones([2, 8, 8, 1]), time=tf.zeros([2]))[0, 0, 0].numpy()
+      array([0.], dtype=float32)
     """
 
     def __init__(
@@ -245,7 +239,13 @@ class UNet(keras.layers.Layer):
 
 
 class Initializer(UNet):
-    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t): proposes y_t, where the chain of level t starts."""
+    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t): proposes y_t, where the chain of level t starts.
+
+    Examples:
+      >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
+      >>> Initializer(size, (8, 8, 1))(tf.ones([2, 8, 8, 1]), time=tf.zeros([2]))[0, 0, 0].numpy()
+      array([1.], dtype=float32)
+    """
 
     def call(
         self,
@@ -269,6 +269,12 @@ class UNetEnergy(keras.layers.Layer):
       image_shape: (H, W, C), as for `UNet`.
       num_classes: number of classes; 0 for none.
       dtype: as for `UNet`.
+
+    Examples:
+      >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
+      >>> e = UNetEnergy(size, (8, 8, 1))
+      >>> e(tf.ones([2, 8, 8, 1]), e.prepare(time=tf.zeros([2]))).numpy()
+      array([0., 0.], dtype=float32)
     """
 
     def __init__(

@@ -25,8 +25,10 @@ def frechet_distance(real: Any, fake: Any) -> float:
     Raises:
       UserError: the shapes do not fit together, or a feature is not finite.
 
-    Example:
-      frechet_distance(features_of_real, features_of_samples)
+    Examples:
+      >>> real = np.random.default_rng(0).normal(size=[100, 4])
+      >>> round(frechet_distance(real, real + 1), 3)
+      4.0
     """
     mine, theirs = map(Moments.of, checked_pair(real, fake, at_least=2))
     return frechet_distance_from_moments(mine.mean, mine.covariance, theirs.mean, theirs.covariance)
@@ -50,6 +52,10 @@ def frechet_distance_from_moments(
     Raises:
       UserError: the shapes do not fit together, a value is not finite, or a covariance is not symmetric or
         has a negative eigenvalue.
+
+    Examples:
+      >>> round(frechet_distance_from_moments([0.0], [[1.0]], [3.0], [[4.0]]), 3)
+      10.0
     """
     mean, covariance, other_mean, other_covariance = _checked_moments(
         mean, covariance, other_mean, other_covariance

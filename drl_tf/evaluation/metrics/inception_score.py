@@ -26,6 +26,13 @@ def classifier_score(logits: Any, splits: int = 10, seed: int = 0) -> tuple[floa
 
     Raises:
       UserError: the shape is wrong, a logit is not finite, or there are fewer images than splits.
+
+    Examples:
+      Images of ten classes, equally many of each, about which the classifier has no doubt:
+
+      >>> mean, deviation = classifier_score(np.tile(100 * np.eye(10), [4, 1]), splits=1)
+      >>> round(mean, 3), deviation
+      (10.0, 0.0)
     """
     logits = checked(logits, 'logits').astype(np.float64)
     if len(logits) < splits:

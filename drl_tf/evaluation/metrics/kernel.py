@@ -30,6 +30,12 @@ def kernel_distance(real: Any, fake: Any, seed: int = 0) -> tuple[float, float]:
 
     Raises:
       UserError: the shapes do not fit together, a feature is not finite, or a set is too small.
+
+    Examples:
+      >>> real = np.random.default_rng(0).normal(size=[100, 4])
+      >>> distance, error = kernel_distance(real, real + 1)
+      >>> distance > 3 * error > 0
+      True
     """
     real, fake = checked_pair(real, fake, at_least=2 * _LEAST_BLOCKS)
     smaller, larger = sorted([len(real), len(fake)])

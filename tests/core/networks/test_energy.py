@@ -7,8 +7,9 @@ import tensorflow as tf
 from drl_tf.config.config import Network
 from drl_tf.core import noise
 from drl_tf.core.langevin import value_gradient
+from drl_tf.core.networks.attention import Attention
 from drl_tf.core.networks.energy import Block, EnergyNetwork
-from drl_tf.core.networks.layers import Affine, Attention, Normalisation
+from drl_tf.core.networks.layers import Affine, Normalisation
 
 SMALL = dict(channels=8, num_res_blocks=1, channel_mult=(1, 2))
 LEVEL = tf.constant([0, 3, 5])
