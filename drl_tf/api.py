@@ -174,7 +174,7 @@ class Model(Scoring):
 
         Raises:
           UserError: an argument is of another shape or out of its range.
-          DivergenceError: the energies ran away; the model is as it was before.
+          DivergenceError: the energies diverged; the model is as it was before.
 
         Examples:
           >>> model = drl_tf.load('digits')

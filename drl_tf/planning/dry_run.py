@@ -59,7 +59,7 @@ def _devices(config: Config, asked: cluster.Devices, wanted: str, count: int) ->
     options = config.training
     if options.batch_size % (count * options.microbatches):
         raise UserError(
-            f'--batch_size={options.batch_size} must divide by {count} devices times '
+            f'--batch_size={options.batch_size} must be a multiple of {count} devices times '
             f'--microbatches={options.microbatches}'
         )
     combinations.check_replicas(config, count)

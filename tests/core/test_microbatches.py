@@ -95,7 +95,7 @@ def test_xla_compiles_the_step(options):
         ),
         (
             ['--microbatches=2', '--dry_run_devices=8'],
-            '--batch_size=8 must divide by 8 devices times --microbatches=2',
+            '--batch_size=8 must be a multiple of 8 devices times --microbatches=2',
         ),
     ],
 )

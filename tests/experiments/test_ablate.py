@@ -105,7 +105,7 @@ def test_log_densities_are_weighed(capsys, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_each_row_is_done_once(capsys, caplog, few_rows, tmp_path, monkeypatch):
-    """Rows that ran away have no score but where; an interruption costs the row at hand; what is finished
+    """Rows that diverged have no score but where; an interruption costs the row at hand; what is finished
     stays."""
     arguments, done, real = [*FEW, f'--workdir={tmp_path}/w'], [], train.train
 

@@ -1,4 +1,4 @@
-"""Energies that run away, through the command line: rollbacks, and what is kept."""
+"""Energies that diverge, through the command line: rollbacks, and what is kept."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def test_divergence_stops_the_run(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
-    """A run that runs away from its last checkpoint again was on its way out by then: that one is put
+    """A run that diverges from its last checkpoint again was on its way out by then: that one is put
     aside."""
     workdir = tmp_path / 'w'
     shutil.copytree(tiny_run, workdir)
@@ -49,7 +49,7 @@ def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
 
 
 def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
-    """A learning rate of 1 runs away; the rollback makes it 1e-3, noted so that a rerun goes on with it."""
+    """A run with a learning rate of 1 diverges; the rollback makes it 1e-3, noted so that a rerun goes on with it."""
     arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--rollback_factor=1e-3']
     code, _, err = call(capsys, *arguments)
     assert code == 0 and (tmp_path / 'w' / 'checkpoints' / '00000040').is_dir(), err
