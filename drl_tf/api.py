@@ -80,13 +80,15 @@ class Model(Scoring):
 
         Args:
           num_samples: n, how many images, from 1.
-          seed: from 0 to 2^31 - 1; image i depends on (seed, first + i) alone, up to a grey level.
-          labels: one class from 0 for all images, or one for each ([n]); -1 is no class, None all in turn.
+          seed: from 0 to 2^31 - 1. Image i depends only on (seed, first + i); rounding may change a pixel by
+            one grey level.
+          labels: one class from 0 for all images, or one for each ([n]); -1 is no class. None takes all
+            classes in turn.
           guidance: w, -1 to 20, of F = (1 + w) F(class) - w F(no class); the configuration's where None.
           first: index of the first image.
 
         Returns:
-          uint8 [n, H, W, C]; points of the plane (toy sets) as they are, float32 [n, 1, 1, 2].
+          uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
 
         Raises:
           UserError: an argument is out of its range, or the samples are not finite.
@@ -159,12 +161,12 @@ class Model(Scoring):
         verbose: str | int = 'auto',
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
-        """Goes on training, on images of your own; the averages follow.
+        """Continues training on images of your own, and updates the averaged weights.
 
         Args:
           images: uint8 or float within [-1, 1], [n, H, W, C].
           labels: for models with classes, [n], from 0; -1 is no class.
-          epochs: how often the images are gone through, a whole number of batches each time.
+          epochs: number of passes over the images; each pass is a whole number of batches.
           batch_size: images per step; the configuration's where None.
           learning_rate: of Adam, after the configuration's warm-up; the configuration's where None.
           verbose, callbacks: as in Keras.
@@ -174,7 +176,7 @@ class Model(Scoring):
 
         Raises:
           UserError: an argument is of another shape or out of its range.
-          DivergenceError: the energies diverged; the model is as it was before.
+          DivergenceError: the energies diverged; the model is as it was before the call.
 
         Examples:
           >>> model = drl_tf.load('digits')

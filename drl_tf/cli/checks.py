@@ -36,14 +36,14 @@ _LOCAL = (
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
-    """Checks that the modes exist, and that they read every option that was given.
+    """Checks that the modes exist, and that every given option is read by one of them.
 
     Args:
       command: what the command line asks for.
       given: {name: value} of the options on the command line.
 
     Raises:
-      UserError: a mode is unknown, an option has no reader, or two options contradict each other.
+      UserError: a mode is unknown, none of the modes reads an option, or two options contradict each other.
     """
     if not command.mode or set(command.mode) - set(MODES):
         unknown = next((mode for mode in command.mode if mode not in MODES), '')

@@ -20,7 +20,7 @@ FILE_NAME = 'config.json'
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All options that a run is a function of, by group.
+    """All options that decide the result of a run, in groups.
 
     Raises:
       UserError: an option is out of bounds, or two do not go together.

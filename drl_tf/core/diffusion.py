@@ -86,16 +86,16 @@ class Schedule:
     def strided(self, count: int) -> 'Schedule':
         """Returns the schedule of a walk over `count` evenly spaced levels, the lowest among them.
 
-        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. Merging is exact, and so
-        is each F(., t) that was exact before. Two approximations get worse. With K = 0, the error of the
-        normal approximation grows with s^2. With K > 0, the step sizes follow the larger s, but the energies
-        were fitted near the tethers of single steps.
+        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. Merging adds no error to
+        the forward process, nor to F(., t), but sampling gets less accurate. With K = 0, the error of the
+        normal approximation grows with s^2. With K > 0, the steps grow with s, and the chains may leave the
+        neighbourhood of x_{t+1} in which the energies were trained.
 
         Args:
           count: number of levels, from 1 to T; 0 is all T.
 
         Returns:
-          A `Schedule` of `count` levels, each conditional if it was.
+          A `Schedule` of `count` levels; each stays conditional or marginal.
 
         Examples:
           >>> t1k().strided(5).levels.tolist()

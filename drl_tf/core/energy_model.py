@@ -59,8 +59,8 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The level whose log density ranks images best: 0, or for preconditioned energies that nearest to
-        sigma = 0.1, since below it the grain of an image outweighs its shape."""
+        """The level whose log density ranks images best: 0, or for preconditioned energies the one nearest to
+        sigma = 0.1, since at lower levels fine texture counts more than shape."""
         if not self.preconditioned:
             return 0
         sigma = self.schedule.S[:-1] / self.schedule.A[:-1]
@@ -238,7 +238,7 @@ class EnergyModel(keras.Model):
     def steps_at(self, level: tf.Tensor) -> int | tf.Tensor | None:
         """Returns K of each image, int32 [B].
 
-        If K is 0 at all levels: the int 0 for the normal approximation, or None to end at the proposal.
+        If K is 0 at all levels: the int 0 to draw from the normal approximation, None to keep the proposal.
         """
         steps = self.config.steps_by_level
         if any(steps):

@@ -17,16 +17,16 @@ def graph(method: Callable[..., Any]) -> Callable[..., Any]:
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
     """Returns the function that `fit` calls with an iterator over batches.
 
-    Keras' own has three faults. Its loop over several steps fails on several replicas. It has XLA compile
-    what a TPU compiles by itself. It averages each logged number over workers along an axis that a scalar
-    lacks.
+    The function of Keras itself has three faults. Its loop over several steps fails on several replicas. On a
+    TPU, it requests compilation by XLA, although the TPU compiles everything anyway. With several workers, it
+    averages each logged number along an axis, which a scalar does not have.
 
     Args:
       model: a compiled `RecoveryLikelihood`.
       steps: steps per call.
 
     Returns:
-      None if Keras' own works; else a callable, iterator -> log of the last step, {name: float32 []}.
+      None if that of Keras works; else a callable, iterator -> log of the last step, {name: float32 []}.
     """
     strategy = model.distribute_strategy
     logged = (*model.learners, 'gradient_norm')

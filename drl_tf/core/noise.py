@@ -21,7 +21,7 @@ _NUMBERS_PER_COUNT = 4
 
 
 def root(seed: int, user: int) -> list[int]:
-    """Returns the seed, int32 [2], of one user of randomness, such as `SAMPLING`, in a run.
+    """Returns the seed of a run, int32 [2], for one purpose (`user`), such as `SAMPLING`.
 
     Examples:
       >>> root(0, SAMPLING)
@@ -101,8 +101,9 @@ def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
 def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """Maps uniform numbers to noise levels between two angles.
 
-    Even indices are uniform in the angle, odd ones in the log-SNR. Uniform in the angle, hardly any level
-    would be near the low end; uniform in the log-SNR, few would be where images take shape.
+    Levels of even index are uniform in the angle, those of odd index in the log-SNR. With the angle alone,
+    hardly any level would be near the low end. With the log-SNR alone, few would be at the levels where the
+    shapes in an image form.
 
     Args:
       u: uniform in [0, 1), float32 [B].

@@ -35,13 +35,13 @@ def denoising(
     """Denoising score matching: E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F)|^2 / (2 s_{t+1}^2) | x, x_{t+1} ].
 
     F and its gradient are evaluated at x_{t+1}; the square is summed over the pixels. Up to a constant, the
-    term in the mean is -log of the density of `sampling.normal_approximation` at y_t = m_t x_t. The mean over
+    term inside E[.] is -log of the density of `sampling.normal_approximation` at y_t = m_t x_t. The mean over
     y_t has a closed form:
 
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
 
-    Its minimum is the same, E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F. Where s is small, it has a hundredth of
-    the noise.
+    It has the same minimum, at E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F. Where s is small, the closed form has
+    a hundredth of the noise of a single draw of y_t.
 
     Args:
       schedule: noise levels, all conditional (m_t = a_{t+1}).

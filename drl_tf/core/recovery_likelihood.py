@@ -274,7 +274,7 @@ class RecoveryLikelihood(EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Returns the sums behind `level_means` over all replicas, {path of the variable: float32 [T]}.
+        """Returns the sums in `level_means`, added over all replicas, {path of the variable: float32 [T]}.
 
         All workers must call this at the same time.
         """

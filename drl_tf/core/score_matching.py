@@ -41,10 +41,13 @@ class ScoreMatching(RecoveryLikelihood):
         return (*names, 'time_score') if self.config.training.time_score else names
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws stratified noise levels for the global batch: the T + 1 of the schedule, or any between.
+        """Draws stratified noise levels for the global batch.
+
+        With the option levels='walk' they are among the T + 1 noises of the schedule, otherwise anywhere
+        between the lowest and the highest.
 
         Returns:
-          The nearest noise of the schedule, int32 [B], and the angle, float32 [B].
+          The index of the nearest noise of the schedule, int32 [B], and the angle, float32 [B].
         """
         options = self.config.training
         angles = self.schedule.angle

@@ -150,7 +150,7 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
     """Groups pictures that share a code point or look alike, directly or through other pictures.
 
     Two look alike if the root mean square difference of their averages over 8 x 8 px is below 6 % of white.
-    All numbers are whole, so that the result is the same on every machine.
+    The computation uses whole numbers only, so that the result is the same on every machine.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].

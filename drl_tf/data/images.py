@@ -46,8 +46,8 @@ def decode(encoded: Any, channels: int) -> tf.Tensor:
 def find_pictures(directory: str) -> list[str]:
     """Finds the pictures in a directory and in all directories below it.
 
-    A file is a picture if its name has such an extension, or its content starts like one of the `FORMATS`.
-    The companion files of macOS (`._x.jpg`) are none. A warning tells how many files were left out.
+    A file is a picture if it has the extension of a picture, or its content starts like one of the `FORMATS`.
+    The companion files of macOS (`._x.jpg`) are not pictures. A warning tells how many files were left out.
 
     Returns:
       Paths, sorted.

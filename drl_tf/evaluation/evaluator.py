@@ -38,9 +38,9 @@ class Evaluator:
     scores, and the replicas of all workers run the extractor.
 
     Args:
-      config: the configuration. Its evaluation options name the extractor, and maybe a file of statistics of
-        the real images; else these are the first `num_real` of the training split. The floor is that of the
-        test split, if it has more images than there are features.
+      config: the configuration. Its evaluation options name the extractor, and can name a file of statistics
+        of the real images. Without that file, the real images are the first `num_real` of the training split,
+        and `floor` describes the test split if that has more images than there are features.
       parts: a directory for the state of the pass over the real images, from which it continues after an
         interruption.
       changed: a callable that changes the real images, from an iterable of batches, uint8 [n, H, W, C], to
@@ -50,7 +50,7 @@ class Evaluator:
     Attributes:
       extractor: the network that gives the features.
       real, floor: statistics of the real images, and of held-out ones or None; only on the chief.
-      name: of the Fréchet distance among the scores.
+      name: the key of the Fréchet distance in the scores.
 
     Raises:
       UserError: the extractor, the statistics or the dataset are missing or do not fit together.

@@ -34,7 +34,8 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
     After each row it writes the table and the plot of all rows so far.
 
     Args:
-      config: what all rows have in common; its recipe names the table, see `ablation_rows.configs_of`.
+      config: what all rows have in common; its option `recipe` selects the table, see
+        `ablation_rows.configs_of`.
       workdir: a directory, in which each row has its own run.
       num_samples: how many images to score.
       weights: 'ema' or 'raw'.

@@ -102,15 +102,15 @@ def bits_per_dim(
       reverse: estimate of -log Z_0.
 
     Returns:
-      A dict in types of JSON. `density_low` and `density_high` are bits/dim of x_0 in units of a grey level,
+      A dict for JSON. `density_low` and `density_high` are the bits/dim of x_0 in units of a grey level,
 
           -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
 
-      with log Z_0 from the forward and the reverse chains. `discrete_low` and `discrete_high` bound those of
-      grey levels: E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)] / (D ln 2). Each `.._error` covers the
-      mean over images and log Z_0; it is None, and log Z_0 is unknown, if fewer than five chains carry the
-      weight. `.._mean_log` replaces the logarithm of the mean weight by the mean of log w: looser bounds,
-      with a reliable error.
+      with log Z_0 from the forward chains (low) and the reverse chains (high). `discrete_low` and
+      `discrete_high` bound the bits/dim of the grey levels: E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)]
+      / (D ln 2). Each `.._error` is a standard error that covers the mean over images and log Z_0. It is None
+      if the effective number of chains is below five: log Z_0 is then unknown. The entries `.._mean_log` use
+      the mean of log w in place of the log of the mean weight w: looser bounds, but a reliable error.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)

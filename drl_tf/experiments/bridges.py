@@ -73,7 +73,11 @@ class Bridges:
 
 
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
-    """Spaces densities evenly in the logarithm of the noise m_t S_t of y_t; between levels, of the precision.
+    """Spaces the densities evenly in the logarithm of the noise.
+
+    The number of densities of a level is proportional to its change of log(m_t S_t), where m_t S_t is the
+    standard deviation of the noise in y_t. Within a level, log of the precision 1 / (m_t S_t)^2 has equal
+    steps.
 
     Args:
       schedule: the levels of the model.

@@ -61,8 +61,8 @@ def kernel(
       log_prob: callable, y float32 [n, ...] -> log density up to a constant, float32 [n].
       method: 'hmc', 'mala' or 'langevin'. A transition of 'mala' is one of 'hmc' with a single leapfrog step
         (Neal 2011, section 5.2).
-      step_size: of the leapfrog integrator, before its adaptation; in 'hmc' the longest step. For 'langevin'
-        delta, which is not adapted.
+      step_size: first step size of the leapfrog integrator, which the burn-in adapts; 'hmc' draws its steps
+        up to that size. For 'langevin' it is delta, which is not adapted.
       num_leapfrogs: leapfrog steps of a transition of 'hmc', each of which costs one gradient.
       burn_in: transitions during which dual averaging over all chains adapts the step size to an acceptance
         of 0.75; then it is fixed.

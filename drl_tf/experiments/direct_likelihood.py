@@ -31,14 +31,15 @@ _IMAGES = 1000  # Training images at most, for the constants and to be weighed b
 
 
 def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
-    """Bits/dim of the test split and of training images by log p(x_0) = F - log Z_0, one forward pass an
-    image.
+    """Computes bits/dim of the test split and of training images from log p(x_0) = F - log Z_0.
 
-    log Z of every level is found from noisy training images, by thermodynamic integration and by Bennett's
-    acceptance ratio (see `core.heights`); both are kept, with their errors, in the run.
+    Each image costs one forward pass. log Z of every level is estimated twice from noisy training images: by
+    thermodynamic integration and by Bennett's acceptance ratio (see `core.heights`). The run keeps both
+    estimates and their errors.
 
     Args:
-      config: a `Config` of preconditioned energies; its seed and `num_real`, the images at most, count.
+      config: a `Config` of preconditioned energies. It also gives the seed and `num_real`, the largest number
+        of images.
       workdir: the directory of the run.
       weights: 'ema' or 'raw'.
       step: which checkpoint; the newest where None.

@@ -46,15 +46,16 @@ class Heights:
     def measure(
         self, images: np.ndarray, after_level: Callable[[], object] = lambda: None
     ) -> dict[str, heights.Estimate]:
-        """Both estimates.
+        """Estimates log Z in two ways: by thermodynamic integration and by Bennett's acceptance ratio.
 
         Args:
           images: clean training images in [-1, 1], float32 [n, H, W, C].
           after_level: called after each level of the grid.
 
         Returns:
-          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noises; 0 at the top is
-          N(A mu, A^2 d^2 + S^2), a Gaussian that white noise with so little of an image in it is.
+          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noises. Both start at the
+          top level, where so little of an image is left that p is almost N(A mu, A^2 d^2 + S^2). There, log Z
+          is the mean of F minus the log density of this Gaussian.
         """
         found = []
         for index in range(len(self.angles)):

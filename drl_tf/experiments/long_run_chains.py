@@ -89,7 +89,7 @@ class Level:
 
     Attributes:
       done: how many transitions were made.
-      diverged: whether a state became non-finite, which uncorrected chains can.
+      diverged: whether a state became non-finite. This can happen if no transition is rejected ('langevin').
     """
 
     def __init__(self, sampler: Sampler, t: int, directory: str):

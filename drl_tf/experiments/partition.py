@@ -99,7 +99,7 @@ class Partition:
           advance: called with the number of transitions since the last call.
 
         Returns:
-          A side; the expectation of its estimate is below log Z_0.
+          A `Side`; the expectation of its estimate is below log Z_0.
         """
 
         def start(first: int, count: int) -> tf.Tensor:
@@ -117,7 +117,7 @@ class Partition:
           advance: as in `forward`.
 
         Returns:
-          A side; the expectation of minus its estimate is above log Z_0 if the samples are exact.
+          A `Side`; the expectation of minus its estimate is above log Z_0 if the samples are exact.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 
@@ -202,8 +202,8 @@ class Side:
     Attributes:
       estimate: of the logarithm of the ratio of partition functions.
       acceptance: mean acceptance probability of each transition, float64 [transitions].
-      near_wall: share of the states of exp F(y, 0) with a number within 5 % of the wall: forward at the end
-        of the chains, backward at their start and during their long run.
+      near_wall: share of the states at level 0 that have a coordinate within 5 % of the wall. Forward chains
+        contribute their last state; backward chains contribute their first state and their long run.
     """
 
     estimate: annealing.Estimate

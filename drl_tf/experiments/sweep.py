@@ -46,10 +46,10 @@ class _Swept:
 
 
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples with fewer or more Langevin steps, K = evaluations / T.
+    """Scores samples with fewer or more Langevin steps, or for K = 0 with fewer noise levels.
 
-    The step scale q keeps the total time: q^2 = (mean K_train) / K. With many levels the rows are at K = 1,
-    2, .. instead. If K is 0, the rows have fewer levels.
+    The rows have K = evaluations / T, rounded, but at least one more than in the row before. The step scale q
+    keeps the total time of a chain: q^2 = (mean K_train) / K.
 
     Args:
       config: the configuration; K_train is that of the run.

@@ -103,7 +103,7 @@ class Variables:
         return value
 
     def verify(self) -> None:
-        """Reads every value in the checkpoint, the network's or not: TensorFlow verifies their checksums.
+        """Reads every value in the checkpoint, used or not, so that TensorFlow verifies the checksums.
 
         Raises:
           UserError: a value is damaged.

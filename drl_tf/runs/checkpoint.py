@@ -243,7 +243,7 @@ def load_model(
 ) -> tuple[RecoveryLikelihood, int]:
     """Rebuilds a trained model, its averaged weights ready for use.
 
-    A checkpoint at step 0 holds what the run began with, such as imported weights, and keeps its u.
+    A checkpoint at step 0 holds initial or imported weights; its u of spectral normalisation stays as it is.
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.

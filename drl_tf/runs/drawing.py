@@ -32,7 +32,7 @@ def draw(
     """Draws a set of samples into a directory, or the shards that are missing or damaged there.
 
     `samples.json` records the settings that decide the pixels. A set with other settings is moved to
-    `<directory>.1` and so on. A changed batch size or number of replicas continues the same shards.
+    `<directory>.1` and so on. The batch size and the number of replicas may change: the same set continues.
 
     Args:
       model: samples on the replicas of the strategy that it was built under.

@@ -148,10 +148,11 @@ def is_finished(directory: str, config: Config, request: SampleRequest, source: 
 
 
 def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str = '') -> list[Shard]:
-    """Begins or continues a set in a directory.
+    """Begins or continues a set of samples, and finds the shards that are still to draw.
 
     Args:
-      directory: of the set; a set with other settings there is moved beside it.
+      directory: of the set. If it holds a set with other settings, that set is moved to a new directory
+        beside it.
       settings: as `settings_of`.
       batch: how many images are drawn at once; a new set's shards hold a multiple of it.
       source: fingerprint of the checkpoint, to record; '' records none.

@@ -115,9 +115,9 @@ class Scoring:
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
-        """How far the log densities of images are from those of training images, in their deviations.
+        """How many standard deviations the log densities of images are from the mean of training images.
 
-        Both sides count: noise is too unlikely, an empty image too likely.
+        Atypical log densities lie on both sides: that of noise is too low, that of an empty image too high.
 
         Args:
           images: as in `energy`.

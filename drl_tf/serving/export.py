@@ -83,12 +83,12 @@ def write(
     """Writes a model as the next version of a SavedModel, which a server sees only when it is complete.
 
     Args:
-      model: a float32 model, built outside any strategy, its u converged.
+      model: a float32 model, built outside any strategy; u of its spectral normalisation has converged.
       config: the configuration of its run.
       step: how many steps it was trained.
       directory, max_samples, weights: as in `export`.
-      history: as `provenance.history`: its training, for the card, and log Z, for the signature
-        `log_likelihood`.
+      history: what `provenance.history` returns. Its description of the training goes to the card, its log Z
+        to the signature `log_likelihood`.
 
     Returns:
       What was written: {label: path}.

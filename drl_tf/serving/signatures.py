@@ -30,7 +30,7 @@ class Export(tf.Module):
     and so on.
 
     Args:
-      model: a float32 model, built outside any strategy, its u converged.
+      model: a float32 model, built outside any strategy; u of its spectral normalisation has converged.
       max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
       log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
@@ -196,7 +196,7 @@ class Export(tf.Module):
         """Bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
 
         Args:
-          images: x_0, float32 [n, H, W, C]; for a clean image x, A_0 x.
+          images: x_0, float32 [n, H, W, C]. For a clean image x, give A_0 x.
 
         Returns:
           'low' and 'high' in nats, each float32 [n].

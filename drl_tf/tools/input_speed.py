@@ -106,9 +106,10 @@ def preset(dataset: str, size: int, recipe: str) -> Config:
 
 
 def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str, Data]]:
-    """Yields the ways to read a dataset: 'memory' or 'files', as training would, and the settings to use.
+    """Writes a dataset to `directory`, and yields the ways in which training would read it.
 
-    It writes the dataset to `directory` first.
+    Yields:
+      The name of the way, such as 'memory' if the dataset fits, or else 'files'; and the settings for it.
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)

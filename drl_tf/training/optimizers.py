@@ -20,9 +20,10 @@ _LAST_RATE = 0.01
 
 
 class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `steps`, as if `ahead` of them were done; then stays, or falls.
+    """A learning rate that rises linearly to `peak` over `steps` steps, then stays or falls.
 
-    With `decay_steps` the rate falls from the first step on, by half a cosine, to a hundredth at that step.
+    The warm-up starts as if `ahead` steps were done. With `decay_steps` the rate is also multiplied, from the
+    first step on, by half a cosine that falls from 1 to 0.01 at step `decay_steps`.
     """
 
     def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
@@ -49,7 +50,7 @@ class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
-    """Builds a model, its weights from the seed, with its optimizers: ready for `fit` or a checkpoint.
+    """Builds a model with weights from the seed, and its optimizers: ready for `fit` or for a checkpoint.
 
     Args:
       config: the configuration.
@@ -62,8 +63,8 @@ def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
 def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
     """Gives a model fresh optimizers, and returns the model.
 
-    Each rollback before its attempt lowers the learning rates. The initializer's warm-up starts a twentieth
-    of the way up (the paper: (n + 500) / 10,000).
+    Each earlier rollback multiplies the learning rates by `rollback_factor`. The warm-up of the initializer
+    starts at a twentieth of the peak, as in the paper: (n + 500) / 10,000.
     """
     config = model.config
     options = config.training

@@ -29,12 +29,12 @@ _FREE = {
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
-    """Mean of each channel and deviation of the images, which preconditioned energies are built on.
+    """Mean of each channel and standard deviation of the images, which preconditioned energies need.
 
-    They are those of the run in the workdir, else those of `init_from`, else measured.
+    They are those of the run in the workdir, else those of `init_from`. Without either they are measured.
 
     Args:
-      data: options that lack them.
+      data: the options of the dataset, without these numbers.
       workdir: the run's directory.
       init_from: as in `train`.
     """

@@ -23,8 +23,8 @@ class Scores:
     """An action that scores samples of the averaged weights and keeps the best checkpoint.
 
     The best is that of the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`; on creation,
-    lines of steps after `first_step` are dropped. A signal ends the run during the sampling or the scoring:
-    the step is saved, the samples stay, and the score is finished when the run resumes.
+    lines of steps after `first_step` are dropped. If a signal ends the run during sampling or scoring, the
+    step is saved and the samples stay. The score is finished when the run resumes.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, workdir: str, first_step: int, end: StopAtEnd):

@@ -57,7 +57,7 @@ class Extractor:
       run: callable, uint8 [n, H, W, C] -> features float32 [n, d], and logits float32 [n, classes] or None.
       inception: 'standard' for the network of FID, KID and Inception score; 'stand-in' for one given in its
         place; '' for others.
-      datasets: those whose classes the logits are.
+      datasets: names of the datasets whose classes the logits predict.
     """
 
     name: str
@@ -265,8 +265,8 @@ def _flat(x: tf.Tensor) -> tf.Tensor:
 def recognises(run: Run) -> bool:
     """Whether a network's weights are trained.
 
-    It must give a photograph (the portrait that matplotlib ships) and its mirror image the same class, with
-    some certainty, and noise another one.
+    They are if it assigns a photograph (the portrait that matplotlib ships) and its mirror image to the same
+    class, each with a high probability, and noise to another class.
     """
     portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
     with Image.open(portrait_file) as picture:

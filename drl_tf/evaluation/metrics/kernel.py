@@ -15,9 +15,9 @@ _LEAST_BLOCKS = 10
 def kernel_distance(real: Any, fake: Any, seed: int = 0) -> tuple[float, float]:
     """Unbiased estimate of the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3, in float64.
 
-    It is tensorflow-gan's mean over blocks of at most 1,000 features of either set. There are at least 10
-    blocks, for a standard error. A set is used in part if it is so much larger than the other that blocks
-    would have fewer than 2 features of the smaller one. See Binkowski et al., "Demystifying MMD GANs",
+    tensorflow-gan computes it as the mean over blocks of at most 1,000 features of each set. There are at
+    least 10 blocks, so that the mean has a standard error. If blocks would then have fewer than 2 features of
+    the smaller set, only a part of the larger set is used. See Binkowski et al., "Demystifying MMD GANs",
     https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
