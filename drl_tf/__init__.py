@@ -17,7 +17,8 @@ def load(model: str | os.PathLike, precision: str = 'float32') -> api.Model:
     Args:
       model: the name of one that comes with the package, such as 'digits'; or a directory: that of a run, or
         of an exported model.
-      precision: 'float32', or 'bfloat16', which is faster where the hardware computes in it; 'auto' looks.
+      precision: 'float32'; 'bfloat16', which is faster where the hardware computes in it; or 'auto', which is
+        'bfloat16' on such hardware and 'float32' elsewhere.
 
     Returns:
       A `drl_tf.api.Model`.

@@ -45,7 +45,7 @@ def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
 
 
 class Model(Scoring):
-    """A trained model: averaged weights are what it samples and scores with.
+    """A trained model, which samples and scores with its averaged weights.
 
     Args:
       model: a `RecoveryLikelihood` with converged averages.
@@ -212,7 +212,8 @@ class Model(Scoring):
 
         Args:
           directory: parent of the integer version folders; the next one is made.
-          max_samples: images of one request at most; None: 1,024, or as many as a gradient in 4 GiB has.
+          max_samples: largest number of images in a request; None takes 1,024, or fewer if their gradient
+            would need more than 4 GiB.
 
         Returns:
           The path of the version folder.

@@ -19,7 +19,7 @@ class Schedule:
 
     Attributes:
       s: noise added at each step, float64 [T + 1].
-      conditional: r_t, float64 [T]: 1 if the EBM is tethered to x_{t+1}, 0 if it is marginal.
+      conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
       b2: square of the step size factor.
       time: input that tells the networks the noise level, float64 [T + 1].
       levels: index of each level in the trained schedule, int32 [T]; 0..T-1 unless the schedule is strided.
@@ -275,8 +275,8 @@ def forward_pair(
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
 
-    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. It depends on the marginals of x_{t+1} alone,
-    so the two noises of `forward_pair` may be the same.
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. Of x_{t+1} only its marginal distribution has
+    to be right, so `forward_pair` may use the same noise for x_t and x_{t+1}.
 
     Args:
       schedule: noise levels.

@@ -106,8 +106,8 @@ def time_score(
 
     Given x, the derivative is the mean of the target (A / S) (|eps|^2 - D) - <eps, x_clean>, with D pixels
     (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310). The loss is (slope - target)^2 / (2 D (A / S)^2
-    + D d^2). The two terms of the denominator are the variances of those of the target, the first at low
-    noise, the second at high noise, so that no level outweighs the others.
+    + D d^2). The denominator is the sum of the variances of the target's two terms: the first variance is
+    larger at low noise, the second at high noise. So no level outweighs the others.
 
     Args:
       slope: the model's derivative of log p(x) in the angle at fixed x, float32 [B].

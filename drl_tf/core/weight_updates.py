@@ -19,9 +19,9 @@ def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
 
 
 def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) -> list[tf.Tensor]:
-    """Returns the gradients of a loss of slopes of the energy, one per trainable variable of `network`.
+    """Returns the gradients of a loss of derivatives of the energy, one per trainable variable of `network`.
 
-    That of a bias that only moves the height of the energy is zero.
+    The gradient of a bias that only adds a constant to the energy is zero.
     """
     weights = [variable.value for variable in network.trainable_variables]
     return tape.gradient(loss, weights, unconnected_gradients='zero')

@@ -27,9 +27,9 @@ class DatasetSpec:
         or 'toy' (points of the plane, see `data.plane`).
       image_size: default height and width in pixels.
       image_channels: channels of the source: 1 or 3, and 2 for points.
-      crop: what precedes the resize: '' (nothing), 'pad' (zeros around, up to 32 px; smaller sizes are plain
-        averages), 'rows' (cuts 20 rows at the top and at the bottom) or 'square' (the largest centred
-        square).
+      crop: what precedes the resize: '' (nothing), 'pad' (adds zeros around, up to 32 px; smaller image sizes
+        are then plain averages of pixels), 'rows' (cuts 20 rows at the top and at the bottom) or 'square'
+        (the largest centred square).
       flip: whether training mirrors images at random.
       num_classes: 0 if there are no labels.
       licence: of the pictures, as far as it is known; printed with `note` while the dataset is prepared.

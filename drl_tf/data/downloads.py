@@ -99,7 +99,7 @@ def gather(
       {file name: path} of the archives, or of the directories they were unpacked to.
 
     Raises:
-      UserError: a download fails, an archive is cut off or another file, or the disk is too full.
+      UserError: a download fails, an archive is damaged or not the expected file, or the disk is too full.
     """
     os.makedirs(downloads, exist_ok=True)
     found = {archive: _find(archive, manual_dir, downloads, unpacked) for archive in archives}

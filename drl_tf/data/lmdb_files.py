@@ -42,7 +42,7 @@ def open_to_read(directory: str) -> lmdb.Environment:
 def keys(directory: str) -> list[bytes]:
     """Returns all keys of an LMDB, in order.
 
-    Another process reads them, because a damaged page may kill the process that reads it.
+    A separate process reads the keys, because a damaged page may kill the process that reads it.
 
     Raises:
       UserError: the LMDB is damaged or empty.

@@ -177,7 +177,7 @@ def write_shard(shard: Shard) -> None:
 
 
 def encoded_picture(content: bytes, size: int) -> bytes:
-    """Returns the encoded picture to store: a PNG of `size` pixels, or `content` itself if it is 0.
+    """Returns the encoded picture to store: a PNG of `size` pixels, or `content` itself if `size` is 0.
 
     Raises whatever the decoders do if `content` is broken.
     """

@@ -82,10 +82,11 @@ def stream(
     The order depends on (seed, `batch_size`) alone. S strands are read side by side: S is the largest power
     of two that divides the batch size B and is at most 16 and at most the number N of images. Strand k has
     the records from k N // S up to (k + 1) N // S of the split, file after file, and fills the rows from
-    k B / S up to (k + 1) B / S of every batch. Each of its epochs has all its records once. An epoch takes
-    the files of the strand, or parts of files, in a new order, and the records of a file in blocks, which are
-    shuffled before they are decoded; tensorflow-datasets has spread the examples over the files at random.
-    A late start skips whole files, and then, in one file per strand, records without decoding them.
+    k B / S up to (k + 1) B / S of every batch. An epoch of a strand has each record of the strand once. It
+    takes the files, or parts of files, in a new order. It reads a file in blocks of records, and shuffles
+    each block before it decodes the records; tensorflow-datasets has spread the examples over the files at
+    random. A start at a later step skips whole files, and then, in one file per strand, records without
+    decoding them.
 
     Args:
       builder: of the dataset.

@@ -98,10 +98,10 @@ def _check_addresses(addresses: tuple[Any, ...]) -> None:
 def chosen(devices: Devices) -> str:
     """Returns the strategy that the flags and TF_CONFIG ask for, one of the choices of --strategy.
 
-    'auto' leaves the choice to the number of GPUs.
+    A result of 'auto' leaves the choice to the number of GPUs.
 
     Raises:
-      UserError: they contradict each other.
+      UserError: the flags contradict TF_CONFIG or each other.
     """
     count = workers().count
     for name in ('tpu_zone', 'gcp_project'):

@@ -209,9 +209,9 @@ def on_tpu() -> bool:
 
 
 def jit_compile() -> bool:
-    """Returns whether to use XLA: on GPU and TPU. On CPU it slows the Langevin loop down.
+    """Returns whether to use XLA: on GPU and TPU, unless the strategy has several workers.
 
-    XLA cannot compile sums over several workers.
+    XLA slows the Langevin loop down on CPU, and it cannot compile sums over several workers.
     """
     if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return False

@@ -50,10 +50,10 @@ def reached(address: str, seconds: float) -> socket.socket:
 
 @contextlib.contextmanager
 def interruptible(what: str) -> Iterator[None]:
-    """Context manager: SIGTERM and SIGINT raise `Interrupted`; their former handlers return afterwards.
+    """Context manager: SIGTERM and SIGINT raise `Interrupted` in the block; it then restores their handlers.
 
     Args:
-      what: is waited for, for the message.
+      what: what the process waits for, for the message.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:

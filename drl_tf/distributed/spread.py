@@ -15,7 +15,7 @@ Run = Callable[[np.ndarray], tuple[Any, ...]]
 def replicas() -> int:
     """Returns how many devices of this process take part.
 
-    A TPU cannot resize images with antialiasing: there its host alone takes part.
+    On a TPU only its host takes part, because a TPU cannot resize images with antialiasing.
     """
     strategy = devices.strategy()
     if isinstance(strategy, tf.distribute.TPUStrategy):

@@ -35,7 +35,8 @@ def evaluate(
       config: the configuration to sample and score with.
       workdir: the run's directory.
       request: what to draw for each seed.
-      seeds: of the sampling; several give means and deviations. Empty takes the request's seed.
+      seeds: of the sampling; several give means and deviations of the scores. If empty, the request's seed
+        is used.
 
     Returns:
       On the chief, the main scores: {label: text}. On other workers None.

@@ -61,8 +61,9 @@ _STEP_TIMES = {'unet': 9.5}
 def configs_of(config: Config) -> dict[str, Config]:
     """The configuration of each row, by name.
 
-    The rows of recipe 't6' are the paper's table over T and K, with the same number of images each. Those of
-    'preconditioned' change one thing each and take the same time: a row with slower steps takes fewer.
+    The rows of recipe 't6' are those of the paper's table over T and K; all train on the same number of
+    images. Each row of 'preconditioned' makes one change. These rows take the same time: a row with slower
+    steps takes fewer steps.
 
     Raises:
       UserError: there is no table for the recipe, or a row does not fit the configuration.

@@ -40,8 +40,8 @@ class State(NamedTuple):
 
     Attributes:
       y: positions, float32 [n, ...].
-      log_density: l_k(y) of the current density, float32 [n].
-      log_weight: log w, float64 [n].
+      log_density: l_k(y) of the current density k, float32 [n].
+      log_weight: logarithm of the importance weight w of each chain, float64 [n].
     """
 
     y: tf.Tensor

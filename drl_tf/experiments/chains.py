@@ -148,10 +148,11 @@ def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
     Returns:
       A dict, empty for fewer than 8 transitions:
       'acceptance': share of accepted transitions.
-      'r_hat_median', 'r_hat_max': split R-hat of the energy, over the n densities (the square root of the
-        potential scale reduction of Brooks and Gelman 1998, over halves of chains; 1 if they agree).
-      'ess_median': effective sample size of the energy of a chain.
-      'ess_total': that of all chains.
+      'r_hat_median', 'r_hat_max': median and maximum over the n densities of the split R-hat of the energy.
+        This is the square root of the potential scale reduction (Brooks and Gelman 1998) over halves of
+        chains; it is 1 if they agree.
+      'ess_median': median over the chains of the effective sample size of the energy.
+      'ess_total': sum of these sizes over all chains.
     """
     energies = np.asarray(energies, np.float32)
     if len(energies) < _FEWEST:

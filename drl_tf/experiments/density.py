@@ -40,13 +40,13 @@ _MOST_LEVELS = 10
 
 
 class Grid(NamedTuple):
-    """A log density at the midpoints of equal squares that fill the plane within the wall.
+    """A log density at the midpoints of the equal squares that tile the plane within `bridges.WALL`.
 
     Attributes:
       side: coordinates of the midpoints along either axis, float64 [n].
-      log_density: float64 [n, n], the second coordinate first.
-      log_z: logarithm of its integral.
-      error: the largest difference of `log_z` on a grid of twice the spacing.
+      log_density: float64 [n, n]; rows follow the second coordinate, columns the first.
+      log_z: logarithm of the integral of the density.
+      error: largest difference between `log_z` and its values on the four grids of twice the spacing.
     """
 
     side: np.ndarray
@@ -67,12 +67,12 @@ def density(
 ) -> dict[str, str]:
     """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it.
 
-    It does so at all levels, or at ten of them, evenly spaced in the logarithm of their noise.
+    It covers all levels if there are at most ten, else ten that are evenly spaced in the log of their noise.
 
     Args:
       config: a configuration of a toy dataset.
       workdir: the run's directory.
-      num_samples: points to draw.
+      num_samples: points to sample at each level.
       num_chains, ais_steps, hmc_leapfrog: of the annealing, as in `likelihood.likelihood`.
       weights: 'ema' or 'raw'.
       step: of the checkpoint; None takes the newest.
@@ -140,7 +140,7 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
     Args:
       log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
-      width: of the finest structure in the density; the spacing is half of it, within 0.01 to 0.05.
+      width: of the finest structure in the density; the spacing is half the width, clipped to [0.01, 0.05].
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count

@@ -20,11 +20,11 @@ _SNAPSHOT = 'snapshot'
 
 
 class ChainFiles:
-    """The files of the chains of one level, archives with checksums that appear when they are complete.
+    """The files of the chains of one level: `.npz` archives with checksums, renamed into place when complete.
 
-    `trace-<first>.npz` holds the energies and acceptances of transitions `first` + 1 and on,
-    `snapshot-<k>.npz` the states after k transitions, and `state-<k>.npz` all that the next transition needs.
-    The state is written last: files beyond the newest state do not count.
+    `trace-<first>.npz` holds energies and acceptances from transition `first` + 1 on. `snapshot-<k>.npz`
+    holds the states after k transitions, and `state-<k>.npz` all that the next transition needs. The state is
+    written last: `restore` removes files that are later than the newest state.
 
     Args:
       directory: where the files are.

@@ -54,17 +54,17 @@ class Options:
 
 
 class Partition:
-    """Estimates log Z_0 from both sides; it can be interrupted.
+    """Estimates log Z_0 by annealing in both directions; an interrupted estimate can be continued.
 
-    Chains run in batches. Each saves its state to a file in `directory` from time to time; a batch whose file
-    is damaged starts again.
+    Chains run in batches. Each batch saves its state to a file in `directory` from time to time; a batch
+    whose file is damaged starts again.
 
     Args:
       path: the densities.
       density_at: as in `Bridges.density_of`.
       image_shape: [H, W, C].
       options: the effort.
-      directory: for the files; its name must contain all that decides the numbers.
+      directory: directory of the files; its name must contain every setting that affects the estimate.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Partition:
           advance: as in `forward`.
 
         Returns:
-          A `Side`; the expectation of minus its estimate is above log Z_0 if the samples are exact.
+          A `Side`. Minus its estimate is above log Z_0 in expectation, if the samples are exact.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 

@@ -24,7 +24,7 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
     Args:
       config: the configuration of the run.
       asked: the devices that the flags ask for.
-      count: number of devices; 0: those that `asked`, this machine and TF_CONFIG amount to.
+      count: number of devices; 0 takes the number that `asked`, this machine and TF_CONFIG give.
       as_json: print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:

@@ -11,9 +11,9 @@ from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 def cost(model: RecoveryLikelihood) -> dict[str, int]:
     """Returns parameters and floating-point operations, {label: number}.
 
-    A multiplication and an addition count as two operations. Not counted is the preparation of the weights
-    (spectral normalisation), once per step and batch. The gradient of the initializer counts as two of its
-    evaluations, with `remat` as three. Sampling is without guidance, which doubles it.
+    A multiplication and an addition count as two operations. The preparation of the weights (spectral
+    normalisation), which runs once per step and batch, is not counted. The gradient of the initializer counts
+    as two of its evaluations, or three with `remat`. Sampling is without guidance; guidance doubles the cost.
     """
     config = model.config
     options = config.training

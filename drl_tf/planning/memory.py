@@ -135,11 +135,12 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak(function: Callable[[tf.Tensor], Any], image_shape: tuple[int, ...]) -> float:
-    """Returns the peak of the bytes per image that are stored while a function runs, as XLA would run it.
+    """Returns the largest number of bytes per image that XLA would store at any time in a function.
 
-    Operations run in the order of the graph. A fused operation stores nothing, and keeps its own inputs
-    alive until it is used. Where only the sign of a tensor is needed later, either the tensor is kept or
-    one byte per number, whichever costs less over its lifetime. Weights and their gradients do not count.
+    Operations run in the order of the graph. A fused operation stores nothing; its own inputs stay alive
+    until its result is used. If later operations need only the sign of a tensor, XLA is assumed to keep
+    either the tensor or one byte per number, whichever costs less over the tensor's lifetime. Weights and
+    their gradients do not count.
 
     Args:
       function: callable, images float32 [n, H, W, C] -> a structure of tensors.

@@ -118,8 +118,8 @@ class Run:
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
         """Records a divergence, so that the next run rolls back to the newest checkpoint.
 
-        If the run has diverged from that checkpoint before, sets it aside: the rollback then goes to the one
-        before it.
+        If the run has diverged from that checkpoint before, this sets the checkpoint aside, and the next run
+        rolls back to the previous one.
 
         Args:
           rollbacks: steps at which the run diverged before.

@@ -91,9 +91,10 @@ class Scoring:
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> np.ndarray:
-        """log p(A_t x) in nats of clean images x, by energies whose heights are known: one forward pass.
+        """log p(A_t x) of clean images x in nats, in one forward pass; the heights (log Z) must be known.
 
-        A black image may be denser than any digit: whether an image is one of the data, `typicality` tells.
+        A black image may have a higher density than any digit: to tell real images from others, use
+        `typicality`.
 
         Args:
           images, level: as in `energy`.

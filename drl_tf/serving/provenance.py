@@ -77,9 +77,9 @@ def beginning(workdir: str) -> dict[str, Any]:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
 
     Returns:
-      A dict of 'origin', what `training.import_official` recorded of an imported network (else empty);
-      'fitted_steps', how many steps `Model.fit` took in Python; and 'heights' of an exported model, as
-      `experiments.direct_likelihood` sums them up, or None.
+      A dict of three entries. 'origin' is what `training.import_official` recorded of an imported network
+      (else empty). 'fitted_steps' is how many steps `Model.fit` took in Python. 'heights' is the summary of
+      `experiments.direct_likelihood` that came with an exported model, or None.
     """
     version = exported.source(workdir)
     if version:

@@ -72,9 +72,9 @@ def train(workdir: str | os.PathLike[str], recipe: str) -> None:
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
-    """Returns what must be equal: {variable: array} of a checkpoint, and the log lines without their times.
+    """Returns the state of a run to compare: {variable: array} of a checkpoint, and log lines without times.
 
-    The last line says which checkpoint is the best.
+    One more line, the last, says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
         os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
@@ -167,15 +167,15 @@ def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
 
 
 def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
-    """Kills and resumes runs, and counts those that end with the bits of one that was left alone.
+    """Kills and resumes runs, and counts those that end bit-equal to a run that was never killed.
 
-    It prints each, and the average time that a kill cost.
+    It prints the result of each run, and the average time that a kill cost.
 
     Args:
       recipe: 't6' or 'cdrl'.
       kills: number of runs.
       directory: for the runs.
-      seed: of the instants.
+      seed: of the random instants at which runs are killed.
     """
     runs = Runs(recipe)
     duration = runs.finish(directory / 'alone')

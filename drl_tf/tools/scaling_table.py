@@ -56,8 +56,9 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
     Returns:
       arithmetic: flops / (n * share * peak).
-      communication: a ring within each group of g, 2 (g - 1) / g * bytes / link, and a ring over the m groups
-        of a g-th of the bytes, 2 (m - 1) / m * bytes / g / far_link. It does not overlap with the arithmetic.
+      communication: the sum of two ring all-reduces, which do not overlap with the arithmetic. The first is
+        within each group of g accelerators: 2 (g - 1) / g * bytes / link. The second is between the m groups;
+        in it each accelerator has 1 / g of the bytes: 2 (m - 1) / m * bytes / g / far_link.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)

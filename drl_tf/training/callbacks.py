@@ -54,8 +54,8 @@ def in_order(
 ) -> list[keras.callbacks.Callback]:
     """The callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score.
 
-    The check comes before anything is written. If training stops early, there is no line in the log: the
-    checkpoint carries the means on.
+    The check for divergence comes before anything is written. If training stops early, no line is logged: the
+    checkpoint stores the running means, and the next run continues them.
 
     Args:
       model: a compiled model.

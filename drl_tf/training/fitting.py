@@ -21,7 +21,7 @@ _LEARNING_RATES = (1e-8, 1)
 
 
 class Fitting:
-    """Continues to train a model; its optimizers continue too if the settings are those of the last call.
+    """Continues to train a model; optimizers keep their state while batch size and learning rate stay equal.
 
     Args:
       model: the model.

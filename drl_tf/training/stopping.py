@@ -91,7 +91,7 @@ def stop_on_divergence(
 ) -> Callable[[int, Mapping[str, float]], None]:
     """An action that raises `DivergenceError` after a bad step (`RecoveryLikelihood.first_bad_step`).
 
-    It first writes the levels' means since the last line of the log to `diverged-<step>.json`.
+    It first writes the means of each level, taken since the last line of the log, to `diverged-<step>.json`.
     """
 
     def check(step: int, logs: Mapping[str, float]) -> None:

@@ -17,12 +17,12 @@ class MLPNetwork(EnergyNetwork):
 
     Arguments and attributes are those of `EnergyNetwork`; the options of convolutions do not apply.
 
-    The inputs are the coordinates, and their sines and cosines at five octaves, with wavelengths from 2 to
-    1/8, each divided by the root of its frequency. From the coordinates alone, a network learns smooth
+    The inputs are the coordinates, and their sines and cosines at five wavelengths from 2 to 1/8. Each wave
+    is divided by the square root of its frequency. From the coordinates alone, a network learns smooth
     functions long before sharp ones (Tancik et al., NeurIPS 2020).
 
-    The output is divided by 50. So if the network has a gradient of 1, grad f is about the shift from one
-    noise to the next of 1,000.
+    The output is divided by 50. So if the undivided output has a gradient of 1, grad f is about the distance
+    between neighbouring noise levels of a schedule of 1,000.
 
     Examples:
       >>> from drl_tf.config.model_options import Network

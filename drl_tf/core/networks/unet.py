@@ -260,7 +260,7 @@ class Initializer(UNet):
 
 
 class UNetEnergy(keras.layers.Layer):
-    """e(w, t) = <w, UNet(w, t)>, one number per image: zero before training.
+    """e(w, t) = <w, UNet(w, t)> of scaled noisy images w, one number per image: zero before training.
 
     It is called like an `energy.EnergyNetwork`.
 

@@ -11,14 +11,15 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 def classifier_score(logits: Any, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """exp E KL(p(y|x) || p(y)), with p(y) the mean of p(y|x), in float64, by tensorflow-gan, over splits.
+    """The classifier score exp E KL(p(y|x) || p(y)), where p(y) is the mean of p(y|x) over a split.
 
-    The images are split at random, so that their order does not matter. See Salimans et al., "Improved
-    Techniques for Training GANs", https://arxiv.org/abs/1606.03498, section 4.
+    tensorflow-gan computes it in float64. The images are split at random, so that their order does not
+    matter. See Salimans et al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498,
+    section 4.
 
     Args:
       logits: of the classifier on generated images, float [N, C], N at least `splits`.
-      splits: number of splits, of equal size up to 1.
+      splits: number of splits; their sizes differ by at most 1.
       seed: of the split.
 
     Returns:

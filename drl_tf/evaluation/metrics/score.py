@@ -55,8 +55,8 @@ def score(
       extractor: the network that gives the features.
       samples: generated images, uint8 [n, H, W, C] each.
       real: statistics of the real images.
-      floor: statistics of held-out real images, with their features: the distance that a perfect generator
-        would get with as many samples. None for none.
+      floor: statistics of held-out real images, with their features. Their distance from the real images is
+        what a perfect generator would get with as many samples. None for none.
       labels: the class that each sample should have, int [n]; None if there is none, or the extractor does
         not know the classes.
       part: as in `statistics.summarise`, for the samples.
@@ -64,8 +64,8 @@ def score(
     Returns:
       A dict in types of JSON, with the names of `names`:
 
-      - the Fréchet distance; its 'floor'; and with enough samples '<name>_held_out_size', the mean over at
-        most 4 parts of the floor's size, which compares with the floor;
+      - the Fréchet distance; its 'floor'; and with enough samples '<name>_held_out_size', which is comparable
+        with the floor: the mean distance of at most 4 parts of the samples, each as large as the floor's set;
       - if features of the real images were kept: the kernel distance and its '_error', 'precision' and
         'recall' (k = 3), 'density' and 'coverage' (k = 5), over at most 10,000 features of either set;
       - if the extractor classifies: the classifier score and its '_deviation' over 10 splits; if its classes
