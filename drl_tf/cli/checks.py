@@ -255,7 +255,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Checks what takes TensorFlow to know: devices, feature networks, statistics and sample files.
+    """Checks what only TensorFlow can tell: devices, feature networks, statistics and sample files.
 
     Raises:
       UserError: a mode would fail.

@@ -152,9 +152,9 @@ def _with_network(
 
 
 def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
-    """Parses again with the presets in front of the command line.
+    """Parses the presets, then the command line again.
 
-    Their order: recipe, dataset, dataset and image size, dataset and recipe.
+    The presets come in this order: recipe; dataset; dataset with image size; dataset with recipe.
     """
     from drl_tf.data import dataset_table
 

@@ -49,7 +49,7 @@ def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.T
       x, float32 [B, H, W, C].
 
     Examples:
-      Of white noise all is noise: what is left of the image is A_0 x_0.
+      If x_0 is standard normal, the mean of the clean image is A_0 x_0.
 
       >>> schedule = diffusion.t6()
       >>> standard_normal = lambda y: -tf.reduce_sum((y / schedule.m[0]) ** 2, [1, 2, 3]) / 2

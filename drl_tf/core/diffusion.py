@@ -110,9 +110,9 @@ class Schedule:
 
 
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
-    """The paper's schedule: 1,000 linear betas, cumulated and taken at evenly spaced indices and the last.
+    """The paper's schedule: the cumulative A of 1,000 linear betas, at T evenly spaced indices and the last.
 
-    A_T is 0.00635; sampling neglects it and starts from N(0, I).
+    A_T is 0.00635; sampling takes it as 0 and starts from N(0, I).
 
     Args:
       num_levels: T, from 1 to 500; 6 in the paper.
@@ -157,12 +157,12 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """The schedule of the paper's T = 1000: 1,000 noises with linear s^2, and every EBM conditional.
+    """The paper's schedule with T = 1000: 1,000 noise levels with linear s^2, and every EBM is conditional.
 
-    A_T is 0.006; sampling neglects it and starts from N(0, I).
+    A_T is 0.006; sampling takes it as 0 and starts from N(0, I).
 
     Args:
-      num_levels: T, from 1 to 999; fewer than 999 are evenly spaced among these.
+      num_levels: T, from 1 to 999; a T below 999 takes evenly spaced ones of the 1,000 noise levels.
       b2: as in `Schedule`.
 
     Returns:
@@ -187,7 +187,7 @@ def karras(
       num_levels: T.
       b2: as in `Schedule`.
       smallest, largest: sigma = S / A of x_0 and of x_T, as in `cosine`.
-      rho: from 1 on; the larger, the more of the levels have little noise.
+      rho: at least 1; the larger it is, the more levels have little noise.
 
     Returns:
       A `Schedule` whose top level is marginal; the time is as in `cosine`.
@@ -252,8 +252,8 @@ def forward_pair(
       x: images in [-1, 1], float32 [B, H, W, C].
       level: t of each image, int32 [B].
       noise: standard normal noise of x_t, like `x`.
-      noise_next: noise of the step to x_{t+1}, like `x`; None reuses `noise`, which keeps only the marginals
-        right.
+      noise_next: noise of the step to x_{t+1}, like `x`. None reuses `noise`: then x_t and x_{t+1} have the
+        right marginals, but not the right joint distribution.
 
     Returns:
       x_t and x_{t+1}, float32 [B, H, W, C].

@@ -17,7 +17,7 @@ def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, n
       nothing: zero accumulator, a structure like the sum.
 
     Returns:
-      The structure for the whole batch. A loop computes it, M parts of B / M images each.
+      The sums over the whole batch, computed in a loop over M parts of B / M images each.
 
     Examples:
       >>> rows = tf.ones([6, 2])

@@ -76,9 +76,9 @@ def denoising(
 def score_matching(score: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: float) -> tf.Tensor:
     """Denoising score matching of x = A x_clean + S eps (EDM: Karras et al., NeurIPS 2022, section 5).
 
-    The loss is the mean over the pixels of ((D(x) - x_clean) / c_out)^2, where D(x) is the denoised image by
-    Tweedie's formula. With D pixels it is (1 + sigma^2 / d^2) |eps + S score|^2 / D. The score of Gaussian
-    data has loss 1 at every level.
+    The loss is the mean over the pixels of ((x^ - x_clean) / c_out)^2, where Tweedie's formula gives the
+    denoised image x^. With D pixels and sigma = S / A, it is (1 + sigma^2 / d^2) |eps + S score|^2 / D. For
+    Gaussian data, the true score has loss 1 at every level.
 
     Args:
       score: grad log p(x) of the model, float32 [B, H, W, C].

@@ -276,8 +276,8 @@ def progressive(
       most_parts: the largest number of calls of `descend`; 1 where x_0 alone is wanted.
 
     Returns:
-      States from x_T to x_0, tensors like `x`: x_T and one after each part; or nine of them where T is
-      over `most_parts` and that is over 8.
+      States from x_T to x_0, tensors like `x`: x_T and the state after each part. If T is over `most_parts`,
+      only the state after every max(1, `most_parts` // 8)-th part is kept: nine states by default.
 
     Examples:
       >>> from drl_tf.core import diffusion

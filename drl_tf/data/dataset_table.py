@@ -215,7 +215,7 @@ def find_spec(name: str) -> DatasetSpec:
     """Returns the description of a dataset.
 
     Raises:
-      UserError: there is no such dataset; the message names the closest, and all.
+      UserError: there is no such dataset; the message lists all names, and suggests the closest.
     """
     if name not in DATASETS:
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)

@@ -95,9 +95,9 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
 def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list[set[int]]]:
     """Reads the distinct colour pictures of a font: the PNGs of its largest strike in the table CBDT.
 
-    A picture is reached by sequences of code points, from `cmap` and from the ligatures in `GSUB`. Left out
-    are pictures that a sequence with a skin tone, a flag letter (regional indicator) or a tag reaches, and
-    pieces that are no emoji by themselves: digits, `#`, `*`, the blank keycap, hair.
+    `cmap` and the ligatures in `GSUB` map sequences of code points to pictures. A picture is left out if any
+    of its sequences contains a skin tone, a flag letter (regional indicator) or a tag. Pieces that are no
+    emoji by themselves are left out too: digits, `#`, `*`, the blank keycap, hair.
 
     Args:
       path: a TrueType font.

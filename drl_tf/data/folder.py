@@ -19,8 +19,8 @@ _THREADS = 4
 def load(data: config.Data, split: str) -> np.ndarray:
     """Reads the images below `data.data_dir`, in the order of their paths, cropped and resized.
 
-    Every 20th usable file is in the test split; of fewer than 20 files the last one is; a single file is in
-    both splits. A broken file is skipped with a warning that names it.
+    Every 20th usable file is in the test split. With fewer than 20 files, only the last one is. A single file
+    is in both splits. A broken file is skipped with a warning that names it.
 
     Args:
       data: resolved, see `dataset_table.resolve`.

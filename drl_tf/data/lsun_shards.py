@@ -50,9 +50,10 @@ def features(size: int) -> tfds.features.FeaturesDict:
 
 
 def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
-    """Divides a split into shards of at most 8,192 pictures, in an order that depends on their number alone.
+    """Shuffles the pictures of a split with a fixed seed, and divides them into shards of at most 8,192.
 
-    The directory of the shards is named after the pictures, so that shards of other pictures are not reused.
+    The name of the shards' directory contains a hash of the keys and of the LMDB's size and time. Shards of
+    other pictures are therefore not reused.
     """
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))

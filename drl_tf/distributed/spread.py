@@ -27,7 +27,7 @@ def over_replicas(function: Run) -> Run:
     """Splits the images among the replicas of this process.
 
     Args:
-      function: callable, uint8 [n, H, W, C] -> a tuple of tensors [n, ...], or None in their place; it uses
+      function: callable, uint8 [n, H, W, C] -> a tuple, each entry a tensor [n, ...] or None; it uses
         TensorFlow operations only.
 
     Returns:

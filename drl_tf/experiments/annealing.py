@@ -50,14 +50,14 @@ class State(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """An estimate of the logarithm of a ratio of partition functions, from weights.
+    """An estimate of the logarithm of a ratio of partition functions, from importance weights w.
 
     Attributes:
       log_mean: log of the mean weight; its expectation is at most the true value.
-      standard_error: of that, by the delta method; too small if the effective sample size is small.
+      standard_error: of `log_mean`, by the delta method; too small if the effective sample size is small.
       effective_sample_size: (sum w)^2 / sum w^2, from 1 to n.
       mean_log: mean of log w, a looser bound with less variance.
-      mean_log_error: its standard error, which is reliable.
+      mean_log_error: standard error of `mean_log`, which is reliable.
     """
 
     log_mean: float
@@ -73,7 +73,7 @@ class Annealer:
     Args:
       density_of: callable, k int32 [] -> callable, y float32 [n, ...] -> l_k(y) float32 [n] (-inf outside the
         support).
-      num_leapfrog: leapfrog steps of a transition, which costs one gradient more than that.
+      num_leapfrog: leapfrog steps of a transition; a transition costs `num_leapfrog` + 1 gradients.
     """
 
     def __init__(self, density_of: Callable[[tf.Tensor], LogDensity], num_leapfrog: int):
@@ -89,8 +89,8 @@ class Annealer:
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
         """Weights the chains for density k, then moves them by one transition.
 
-        Each chain has its own step length, from three quarters of `step_size` up, so that no direction
-        resonates in all chains.
+        Each chain draws its own step length, from three quarters of `step_size` up. The trajectories then
+        cannot match the period of the same direction in all chains.
 
         Args:
           state: the state of the chains.
@@ -99,8 +99,8 @@ class Annealer:
           seed: int32 [2].
 
         Returns:
-          The next state; the mean acceptance probability; and the root mean square of the gradient of l_k
-          over the numbers of y, which for a round density is the inverse of its width.
+          The next state; the mean acceptance probability; and the root mean square of the entries of the
+          gradient of l_k. For an isotropic Gaussian, the last is about 1 / its standard deviation.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
@@ -197,17 +197,19 @@ def annealed_importance(
     num_leapfrog: int,
     seed: tf.Tensor,
 ) -> tuple[Estimate, State]:
-    """Estimates log(Z of the last density of a path / Z of its first); see above for the sign of its error.
+    """Estimates log(Z of the last density of a path / Z of its first density).
+
+    The expectation of the estimate is at most the true value.
 
     Args:
       density_of, num_leapfrog: as in `Annealer`.
       path: as in `anneal`, each of 0..K once.
       y: samples of the first density, float32 [n, ...].
-      step_size: where the pilot run begins.
+      step_size: initial step size of the pilot run.
       seed: int32 [2].
 
     Returns:
-      The estimate, and the last state; with its weights, its `y` are samples of the last density.
+      The estimate and the last state. The `y` of this state, weighted by w, are samples of the last density.
 
     Example:
       log_ratio, _ = annealed_importance(density_of, range(101), y, 0.3, num_leapfrog=3, seed=[0, 0])

@@ -70,9 +70,10 @@ def _normal_cdf(z: tf.Tensor) -> tf.Tensor:
 def negative_logs(
     schedule: Schedule, image_shape: Sequence[int], images: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Nats of images but for log Z_0, float64 [n]: of the density of x_0, and of the bound for grey levels.
+    """Negative log likelihoods of images in nats, without their term log Z_0.
 
-    Its keys are 'density' and 'discrete'.
+    'density' is that of x_0 in units of a grey level; 'discrete' bounds that of grey levels.
+    Both are float64 [n].
 
     Args:
       schedule, image_shape, images: as in `bits_per_dim`.

@@ -27,8 +27,8 @@ WALL = 6.0
 class Bridges:
     """The densities between N(0, I) and exp F(y, 0), in order.
 
-    Density k is exp of (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is log N(0, I). Every
-    marginal is among them (beta_k = 1).
+    Density k is exp of (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is log N(0, I). The
+    densities exp F(y, t) of all levels t are among them, where beta_k = 1.
 
     Attributes:
       level: t_k, int32 [K + 1].

@@ -25,9 +25,9 @@ _MOVE, _JITTER = range(2)
 class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
     """HMC in which each chain draws its own step length in each transition, from a fifth of `step_size` up.
 
-    With one length, all chains of a round density can move to its other side and back, always accepted at
-    the same energy (Neal 2011, section 5.3.2, on ergodicity). The lengths do not depend on the states, so the
-    density stays invariant.
+    If all lengths were equal, the chains of an isotropic density could oscillate between its opposite sides
+    at constant energy, with every proposal accepted (Neal 2011, section 5.3.2, on ergodicity). The lengths do
+    not depend on the states, so the density stays invariant.
     """
 
     def one_step(

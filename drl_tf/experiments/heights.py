@@ -18,14 +18,14 @@ _SPACING = 0.25  # Of the log-SNR: neighbours overlap well in the networks' own 
 
 
 class Heights:
-    """Measures log Z of a model, F(x) = log p(x) + log Z, at the T + 1 noises of its schedule.
+    """Measures log Z = F(x) - log p(x) of a model at the T + 1 noise levels of its schedule.
 
     Args:
       model: an `EnergyModel` with preconditioned energies, learnt at continuous levels.
       weights: 'ema' or 'raw'.
       seed: int32 [2].
       batch_size: images at once.
-      spacing: of the log-SNR in the grid, at most.
+      spacing: largest step of the log-SNR in the grid of noise levels.
     """
 
     def __init__(

@@ -31,14 +31,14 @@ def terms(
     split: str,
     limit: int | None,
 ) -> dict[str, np.ndarray]:
-    """What the likelihood of the images of a split is made of, but for log Z_0.
+    """The terms of the log likelihood of the images of a split, without log Z_0.
 
     Args:
       schedule: a `diffusion.Schedule`.
       density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
-      config: a `Config`; its seed and batch size of samples count.
+      config: a `Config`; only its data, its seed and its batch size of samples matter.
       split: 'train' or 'test'.
-      limit: the images at most, the first of the split; None for all.
+      limit: the largest number of images, taken from the start of the split; None for all.
 
     Returns:
       As `bits_per_dim.terms_of_images`, each an array float64 [N].

@@ -39,17 +39,17 @@ def likelihood(
 ) -> dict[str, str]:
     """Estimates bits/dim of the test split, and writes them as JSON.
 
-    log p(y_0) = F(y_0, 0) - log Z_0, with log Z_0 from both sides. Forward chains go from N(0, I) through all
-    levels to level 0. Backward chains start at progressive samples of the model, after as many transitions on
-    exp F(y, 0) as there are annealing steps. Finished batches of `sample_batch_size` chains stay: the same
-    command continues with them, also for a larger `num_chains`.
+    log p(y_0) = F(y_0, 0) - log Z_0, where chains in both directions estimate log Z_0. Forward chains go from
+    N(0, I) through all levels to level 0. Backward chains start at samples of the model. They first make as
+    many transitions on exp F(y, 0) as there are annealing steps. Each finished batch of `sample_batch_size`
+    chains is saved: the same command continues with it, also for a larger `num_chains`.
 
     Args:
-      config: the configuration; what counts are its seed, its K for samples, and `num_real`, the number of
-        images at most.
+      config: the configuration; it gives the seed, K for samples, and `num_real`, the largest number of
+        images.
       workdir: the run's directory.
       num_chains: chains forward, and as many backward.
-      ais_steps: the approximate number of densities between N(0, I) and level 0, at least one a level.
+      ais_steps: the approximate number of densities between N(0, I) and level 0, at least one per level.
       hmc_leapfrog: leapfrog steps of a transition.
       weights: 'ema' or 'raw'.
       step: of the checkpoint; None takes the newest.

@@ -48,9 +48,9 @@ class Plan:
     """What to run.
 
     Attributes:
-      levels: t of the chains; empty for three levels from 0 up.
+      levels: levels t of the chains; empty for the three levels 0, T // 3 and 2 T // 3.
       method: as in `chains.kernel`.
-      num_images: how many x_{t+1}; each has two chains, one of each of `KINDS`.
+      num_images: number of images x_{t+1} at each level; each has two chains, one of each of `KINDS`.
       leapfrogs: leapfrog steps of a transition of 'hmc'.
       burn_in: transitions in which the step size is adapted.
       steps: transitions of a chain.

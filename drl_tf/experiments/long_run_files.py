@@ -34,13 +34,13 @@ class ChainFiles:
         self.directory = directory
 
     def restore(self, start: Sequence[Any]) -> tuple[int, Sequence[Any]]:
-        """Reads the newest state that is sound, as are all files that led to it; removes later files.
+        """Reads the newest sound state whose earlier files are all sound too; removes later files.
 
         Args:
           start: arrays of the state before the first transition.
 
         Returns:
-          How many transitions the state has behind it, and its arrays; 0 and `start` if there is none.
+          The number of transitions before the state, and its arrays; 0 and `start` if no state is sound.
         """
         wanted = [(tuple(part.shape), part.dtype) for part in start]
         for done in sorted(self._numbers(_STATE), reverse=True):

@@ -89,9 +89,9 @@ def _size(weights: Iterable[Any]) -> int:
 def activations_per_image(model: RecoveryLikelihood) -> float:
     """Returns the peak of the bytes per image that a training step stores.
 
-    The peak is in the chain, during which the initializer's activations are kept, or in the gradient. The
-    contrastive loss has two states per image, and the initializer learns before or after it; denoising score
-    matching has one, the gradient of a gradient, and no chain.
+    With the contrastive loss, the peak is either in the chain or in the gradient of the loss. The activations
+    of the initializer are stored during the chain, but not during that gradient, which has two states per
+    image. Denoising score matching has no chain and one state per image, and differentiates a gradient.
     """
     network = model.network
     shape = model.config.image_shape

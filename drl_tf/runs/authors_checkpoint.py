@@ -248,8 +248,9 @@ def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, An
       given: {option: value} that the user gave.
 
     Returns:
-      {option: value}: what the variables tell and what the authors' code always does; and, unless given,
-      an image size with 4 px at the last resolution, a dataset, float32, and the general bound of the loss.
+      {option: value}. It holds what the variables show and what the authors' code always does. Options that
+      are not given get defaults: an image size with 4 px at the last resolution, a dataset that fits,
+      float32, and the default `max_loss`.
 
     Raises:
       UserError: the checkpoint cannot be read, contradicts the given options, or leaves one open that was

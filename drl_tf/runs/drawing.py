@@ -115,8 +115,8 @@ def sampled(
       model: the model.
       share: how many images a replica draws at once.
       request: what to draw.
-      after_part: called several times a batch with the progress since the last call: images times the share
-        of the levels that they have passed.
+      after_part: called several times a batch. Its argument is the progress since the last call: the number
+        of images in the batch, times the share of the levels that they passed since then.
 
     Yields:
       The images, as `batches`, and the states [x_T, ..., x_0], each with a part on each replica.

@@ -107,10 +107,10 @@ def name_of(version: str) -> str:
 
 
 def source(workdir: str) -> str | None:
-    """The version folder that a workdir takes its weights from: itself, or the one in its `model.json`.
+    """The version folder of a workdir's weights: the workdir itself, or the folder named in `model.json`.
 
     Returns:
-      The folder; None for a run.
+      The folder; None if the workdir is that of a run.
 
     Raises:
       UserError: `model.json` is damaged, or names no directory.
@@ -194,12 +194,14 @@ def step_of(version: str) -> int | None:
 
 
 def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
-    """Reads an exported model's weights, and its u, into both the averaged and the raw networks.
+    """Reads an exported model's weights into both the averaged and the raw networks.
+
+    They include the vectors u of the spectral normalisation.
 
     Args:
       model: the model to fill.
       version: a version folder.
-      step: of the checkpoint that must have been exported; None for any.
+      step: the step that the exported checkpoint must have; None for any.
 
     Returns:
       The step of the checkpoint that was exported.

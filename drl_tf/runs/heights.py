@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Heights:
-    """What turns energies into log densities.
+    """The constants log Z that turn energies into log densities, and typical values of log p.
 
     Attributes:
-      log_z_0: two estimates of log Z of x_0, in order.
+      log_z_0: two estimates of log Z of x_0, in ascending order.
       log_z: log Z of each noise level by Bennett's ratio, [T + 1] in nats.
       log_z_error: their standard errors.
       typical_mean: mean of log p over training images without noise, at the scoring level.

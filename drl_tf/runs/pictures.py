@@ -228,7 +228,7 @@ def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
 
     Args:
       states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
-      count: number of rows; points are all in one row.
+      count: number of rows; points of the plane take a single row, with one `cloud` per noise level.
 
     Returns:
       uint8 [count, T + 1, H, W, C].

@@ -23,7 +23,7 @@ class Scoring:
 
     Args:
       model: the Keras model.
-      heights: of its energies, as `Heights.known` takes them, or None.
+      heights: stored values of a `Heights`, as `Heights.known` takes them; None if they are not known.
     """
 
     def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None):

@@ -32,9 +32,10 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
       weights: 'ema' or 'raw'.
 
     Returns:
-      A dict of 'seconds' of training up to the step; 'device'; the entries of `beginning`; and for this step
-      and these weights 'evaluations', a list of results, 'likelihood', the result with the most annealing,
-      'direct', the one without annealing, and 'density', that of points. Unknown values are None or empty.
+      A dict: 'seconds', the time of training up to the step; 'device'; and the entries of `beginning`. The
+      other entries are results for this step and these weights: 'evaluations', a list; 'likelihood', with
+      the most annealing; 'direct', without annealing; and 'density', for points of the plane. Unknown values
+      are None or empty.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:

@@ -173,7 +173,7 @@ class Export(tf.Module):
           level: t, int32 [n].
 
         Returns:
-          'network_output', f, and 'energy', -F in nats, each float32 [n].
+          A dict of 'network_output', the output f of the network, and 'energy', -F in nats; float32 [n] each.
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)

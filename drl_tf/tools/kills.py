@@ -63,7 +63,7 @@ State = tuple[dict[str, Any], list[dict[str, Any]]]  # Variables of a checkpoint
 def train(workdir: str | os.PathLike[str], recipe: str) -> None:
     """Runs the tiny training and exits with its code.
 
-    It writes a checkpoint every other step, a line of the log every third, and evaluates twice.
+    The training writes a checkpoint every second step and a log line every third, and evaluates twice.
     """
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)

@@ -38,10 +38,11 @@ class Fitting:
         self._settings: tuple[int, float] | None = None
 
     def batch_size(self, batch_size: int | None, count: int) -> int:
-        """Checks a number of images per step; None takes the run's.
+        """Returns the number of images per step, checked; None takes the run's, or fewer if `count` is less.
 
         Raises:
-          UserError: it is not a whole number from 1 to `count`, or not a multiple of the run's microbatches.
+          UserError: `batch_size` is not a whole number from 1 to `count`, or not a multiple of the run's
+            microbatches.
         """
         parts = self.recipe.microbatches
         if batch_size is None:

@@ -44,8 +44,9 @@ class Stopwatch(keras.callbacks.Callback):
 class ProgressBar(keras.callbacks.Callback):
     """Context manager and callback: a bar with the steps done, images per second, time left, and the loss.
 
-    It reads the loss every `look_every` steps, when it need not wait for the device. During the first step,
-    which compiles, it says so. Rate and time left are computed from the steps after that.
+    It reads the loss only every `look_every` steps, when the loss is there without waiting for the device.
+    During the first step, which compiles, it shows 'compiling'. It computes rate and time left from the steps
+    after the first.
 
     Args:
       config: the configuration.

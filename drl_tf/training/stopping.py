@@ -46,9 +46,10 @@ class TimeLimit:
 class StopAtEnd(keras.callbacks.Callback):
     """Ends training after the last step, when the time is up, or on a signal.
 
-    The steps of the current call are finished and saved. Several workers exchange their state every
-    `ask_every` steps, so that all of them end at the same step, whichever got the signal. (tf.distribute's
-    own handler needs workers that are within one step of each other, and handles only SIGTERM.)
+    Training first finishes and saves the steps of the current call of the train function. Several workers
+    exchange their state every `ask_every` steps, so that all of them end at the same step, whichever got the
+    signal. (tf.distribute's own handler needs workers that are within one step of each other, and handles
+    only SIGTERM.)
 
     Args:
       first_step, last_step: where training begins and ends.

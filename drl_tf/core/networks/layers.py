@@ -24,7 +24,9 @@ ACTIVATIONS = {
 
 
 def initializer(scale: float = 1.0) -> Any:
-    """Variance scaling, fan_avg, uniform; scale 0 becomes 1e-10, so that the kernel has a direction.
+    """Returns the uniform variance scaling initializer with fan_avg; it replaces scale 0 by 1e-10.
+
+    Spectral normalisation keeps only the direction of a kernel, and a kernel of zeros has none.
 
     Examples:
       >>> kernel = initializer(scale=0.0)([3, 3, 8, 8])

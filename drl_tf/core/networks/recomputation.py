@@ -17,7 +17,7 @@ def recomputed(layer: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
       layer: callable, (x, prepared, dropout) -> tensor.
 
     Returns:
-      The same function, with a first derivative only.
+      A function with the same values and first derivatives, but without second derivatives.
     """
 
     def run(x: tf.Tensor, prepared: Any, dropout: Dropout | None = None) -> tf.Tensor:

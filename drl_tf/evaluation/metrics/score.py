@@ -24,11 +24,11 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Names of the scores by an extractor.
+    """Names of the scores that use the features of an extractor.
 
     Returns:
-      A dict with the keys 'frechet', 'kernel' and 'classifier'. Only the standard Inception has FID, KID and
-      Inception score.
+      A dict with the keys 'frechet', 'kernel' and 'classifier'. The names are those of FID, KID and Inception
+      score only if the extractor is the standard Inception.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}

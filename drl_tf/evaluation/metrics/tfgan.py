@@ -15,7 +15,7 @@ from drl_tf.base.errors import UserError
 def evaluation() -> Any:
     """The module `tensorflow_gan.python.eval`.
 
-    While it is imported, empty packages that know only their folders stand in for its two parents.
+    During the import, empty modules that have only a `__path__` replace its two parent packages.
 
     Raises:
       UserError: tensorflow-gan is not installed.
