@@ -291,6 +291,6 @@ def progressive(
     for part, (high, low) in enumerate(itertools.pairwise(bounds), 1):
         x = descend(x, high, low)
         after_part((high - low) / num_levels)
-        if part % stride == 0:
+        if part % stride == 0 or low == 0:
             states.append(x)
     return states

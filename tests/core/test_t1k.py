@@ -253,3 +253,10 @@ def test_energies_are_scaled_by_the_noise():
     y, level = noise.normal(SEED, [5, 8, 8, 1]), tf.range(5)
     f = model.network(y, model.network.prepare(diffusion.per_image(model.schedule.time, level)))
     np.testing.assert_allclose(model.density_at(level, 'raw')(y), f / model.schedule.s[1:] ** 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize('most_parts', [1, 6, 33])
+def test_the_last_state_is_always_x_0(most_parts):
+    """Also where the number of parts is no multiple of those between the states that are kept."""
+    states = sampling.progressive(lambda x, high, low: low, 100, 100, most_parts=most_parts)
+    assert states[0] == 100 and states[-1] == 0
