@@ -99,8 +99,11 @@ class EnergyModel(keras.Model):
         """As `density_at` on the levels of a walk."""
         if self.preconditioned:
             return self._normalised_at(walk, level, weights, terms)
-        density_at = functools.partial(self.density_at, weights=weights, terms=terms)
-        return sampling.on_walk(self.schedule, walk, density_at)(level)
+
+        def trained_at(level: tf.Tensor) -> LogDensity:
+            return self.density_at(level, weights, terms)
+
+        return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """As `density_at` on the levels of a walk: log p(y_t) = log p(x_t) - D log m_t with y_t = m_t x_t."""

@@ -49,7 +49,7 @@ def test_each_rollback_goes_further_back(capsys, tiny_run, tmp_path):
 
 
 def test_a_run_that_ran_away_goes_on_with_a_lower_rate(capsys, tmp_path):
-    """A run with a learning rate of 1 diverges. The rollback makes it 1e-3, noted for the run that goes on."""
+    """A run with a learning rate of 1 diverges. The rollback makes it 1e-3, also for a rerun."""
     arguments = [*RUN_AWAY, f'--workdir={tmp_path}/w', '--rollback_factor=1e-3']
     code, _, err = call(capsys, *arguments)
     assert code == 0 and (tmp_path / 'w' / 'checkpoints' / '00000040').is_dir(), err
