@@ -17,7 +17,7 @@ LARGEST = 2**31 - 1
 
 @contextlib.contextmanager
 def named(**names: str) -> Iterator[None]:
-    """Context manager: errors about options name arguments instead.
+    """Context manager: error messages show names of arguments in place of names of options.
 
     With `named(workdir='model')`, '--workdir=x is ...' becomes 'model=x is ...'.
     """

@@ -34,12 +34,12 @@ class DatasetSpec:
       num_classes: 0 if there are no labels.
       licence: of the pictures, as far as it is known; printed with `note` while the dataset is prepared.
       note: what the pictures show.
-      image_sizes: the available sizes; empty if any.
+      image_sizes: the available sizes; empty if every size is available.
       tfds_name: name of the tensorflow-datasets builder, stock or in `tfds_datasets.OWN_BUILDERS`. '{size}'
         stands for the image size, '{prepared}' for `_<N>px` if the pictures are prepared at N pixels.
       train_split: tensorflow-datasets split for training.
       test_split: held-out split, disjoint from `train_split`.
-      by_hand: the archive that no builder can download.
+      by_hand: the archive that the user must download; no builder can.
       presets: the dataset whose files in `flags/` apply; empty for its own.
     """
 

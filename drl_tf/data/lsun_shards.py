@@ -178,7 +178,11 @@ def write_shard(shard: Shard) -> None:
 
 
 def encoded_picture(content: bytes, size: int) -> bytes:
-    """Returns the encoded picture to store: a PNG of `size` pixels, or `content` itself if `size` is 0.
+    """Returns the picture to store: a PNG of `size` x `size` pixels, or `content` as it is if `size` is 0.
+
+    Args:
+      content: the picture as the archive holds it, a JPEG or WEBP.
+      size: height and width in pixels, or 0.
 
     Raises whatever the decoders do if `content` is broken.
     """
