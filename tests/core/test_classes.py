@@ -72,6 +72,7 @@ def test_a_row_of_the_grid_is_a_class():
     assert pictures.grid(more, 3)[..., 0, 0, 0].tolist() == [[0, 3, 6], [1, 4, 0], [2, 5, 0]]
 
 
+@pytest.mark.slow
 def test_sampling_by_class(workdir, capsys):
     """Image i of class c is the same whether all classes take turns, c is asked for, or it is composed of c
     alone; guidance and a second class change it."""

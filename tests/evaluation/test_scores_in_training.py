@@ -44,6 +44,7 @@ def test_the_best_checkpoint_outlives_the_last_three_and_scores_the_same_again(c
     assert again['step'] == 8 and again[FRECHET] == pytest.approx(lines[1][FRECHET], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_before_the_log_says_so(capsys, tmp_path, monkeypatch):
     """A command that fails between the two scores again when it is run again, and keeps what a whole run
     keeps."""

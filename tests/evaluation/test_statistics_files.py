@@ -14,6 +14,7 @@ FRECHET = 'frechet_distance_digits_classifier'
 DIGITS = ['--dataset=digits', '--image_size=16', '--num_classes=0']
 
 
+@pytest.mark.slow
 def test_statistics_take_the_place_of_the_images(capsys, caplog, tiny_run, tmp_path):
     path, larger = tmp_path / 'digits.npz', tmp_path / 'larger.npz'
     assert (

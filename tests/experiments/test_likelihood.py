@@ -208,6 +208,7 @@ def test_the_same_command_finds_the_same_and_does_nothing_twice(capsys, t1k_run,
     assert {**first[0], time: 0} == {**again, time: 0}
 
 
+@pytest.mark.slow
 def test_another_seed_has_other_chains(capsys, t1k_run, first):
     _, out, _ = figures(capsys, t1k_run, '--seed=1', '--num_chains=4')
     weights = []

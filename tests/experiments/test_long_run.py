@@ -153,6 +153,7 @@ def test_distances_are_from_real_images_with_the_noise_of_the_level(whole):
     )
 
 
+@pytest.mark.slow
 def test_chains_that_go_on_end_as_others(capsys, whole, copy):
     """In two commands, the first one within the burn-in; a third one finds all done."""
     for steps in (4, 31):
@@ -181,6 +182,7 @@ def test_a_signal_costs_at_most_a_chunk(capsys, whole, copy):
         np.testing.assert_array_equal(mine[:31], expected)
 
 
+@pytest.mark.slow
 def test_damaged_files(capsys, caplog, whole, tmp_path):
     """The state before a damaged one is taken up; without the energies that led there the chains begin anew.
     Each is said."""

@@ -139,6 +139,7 @@ def leaning(slope):
     )
 
 
+@pytest.mark.slow
 def test_chains_that_lean_on_the_wall_are_mirrored(tmp_path):
     schedule, density_at, samples, truth = leaning(0.5)
     sides = partition.Partition(bridges.spaced(schedule, 200), density_at, SHAPE, OPTIONS, str(tmp_path))

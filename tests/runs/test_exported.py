@@ -90,6 +90,7 @@ def test_the_weights_are_those_of_the_checkpoint(small_export):
             np.testing.assert_array_equal(raw, expected)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_an_exported_model(capsys, shipped, expected):
     """By name, with the flags that the export wrote."""
     flags = f'--flagfile={shipped}/package/saved_models/digits/1/train.flags'

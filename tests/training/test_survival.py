@@ -153,6 +153,7 @@ def test_killed_runs_end_with_the_bits_of_one_that_was_left_alone(tmp_path):
     assert kills.survivors('t6', 2, tmp_path) == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, tmp_path):
     """Every variable of the last checkpoint, and the log but for its clock, also where a line of it spans the
     interruption."""
