@@ -103,6 +103,7 @@ def test_denoising_is_that_of_the_level(model, run):
     assert np.abs(model.denoise(x_next, 1, seed=2, labels=3) - found).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_fit_goes_on():
     """White images make samples whiter; one fit goes on from another."""
     model = drl_tf.load(str(golden.DIRECTORY / 'cdrl'))

@@ -101,6 +101,7 @@ def test_examples_of_the_python_interface_run(monkeypatch, tmp_path):
     assert run_examples(api, monkeypatch, tmp_path) >= 6
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_folders_has_them_all(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / 'docs')
     folders = importlib.import_module('folders')

@@ -226,6 +226,7 @@ def test_workers_rows_are_those_of_the_batch():
         np.testing.assert_array_equal(np.concatenate(parts), np.concatenate([batch[rows] for batch in whole]))
 
 
+@pytest.mark.slow
 def test_any_shares_of_workers_make_the_batch(cifar):
     """A batch of 12 has four strands of three rows."""
     run = batches(cifar, 31, 12)
