@@ -85,10 +85,9 @@ def configs_of(config: Config) -> dict[str, Config]:
 def _common(config: Config, name: str) -> dict[str, Any]:
     """What the tables set in a row beside its change."""
     share = 1 / _STEP_TIMES.get(name, 1)
-    training = config.training
-    steps = round(training.train_steps * share)
-    common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps)
-    common['decay_steps'] = round(training.decay_steps * share)
+    steps = round(config.training.train_steps * share)
+    decay_steps = round(config.training.decay_steps * share)
+    common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
     if name == 'time_score':
         common['heights_after'] = steps * 3 // 4
     return common

@@ -102,12 +102,9 @@ def density(
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
     found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
     _warn_of_differences(found)
-    effort = {
-        'num_samples': num_samples,
-        'num_chains': num_chains,
-        'ais_steps': ais_steps,
-        'hmc_leapfrog': hmc_leapfrog,
-    }
+    effort = dict(
+        num_samples=num_samples, num_chains=num_chains, ais_steps=ais_steps, hmc_leapfrog=hmc_leapfrog
+    )
     write_json(f'{stem}.json', {'step': step, 'weights': weights, **effort, 'levels': found})
     return {
         **{f'level {t}': said(found[t]) for t in levels},

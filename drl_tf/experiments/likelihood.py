@@ -82,12 +82,11 @@ def likelihood(
         limit = config.evaluation.num_real or None
         images = held_out.terms(model.schedule, density_at, config, 'test', limit)
         seconds = time.monotonic() - begin
-        bits = bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate)
         result = {
             **settings,
             **_effort(path, num_chains, hmc_leapfrog),
             'seconds_of_this_command': seconds,
-            **bits,
+            **bits_per_dim(model.schedule, config.image_shape, images, low.estimate, high.estimate),
             **_health(low, high),
         }
         result['notes'] = _notes(config, result)
