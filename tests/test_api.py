@@ -215,22 +215,16 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
-    """Those of docs/python.md, in order, of the small run; what `fit` learnt is exported."""
-    shutil.copytree(
-        golden.DIRECTORY / 'cdrl',
-        tmp_path / 'runs' / 'digits_16_cdrl',
-        ignore=shutil.ignore_patterns('saved_model'),
-    )
+    """Those of docs/python.md, in order; what `fit` learnt is exported."""
     monkeypatch.chdir(tmp_path)
     lines = [
         line[4:] for line in (ROOT / 'docs' / 'python.md').read_text().splitlines() if line.startswith('    ')
     ]
     names = {}
     exec('\n'.join(lines), names)
-    model, again = names['model'], names['again']
-    assert names['x_1'].shape == (100, 8, 8, 1) and again.step == model.step > golden.STEPS
-    before, fitted, exported_again = (
-        each.energy(IMAGES, 1) for each in (drl_tf.load('runs/digits_16_cdrl'), model, again)
-    )
+    model, again, images = names['model'], names['again'], names['images']
+    start = drl_tf.load('digits')
+    assert names['x_1'].shape == images.shape and again.step == model.step > start.step
+    before, fitted, exported_again = (each.energy(images, 1) for each in (start, model, again))
     np.testing.assert_allclose(exported_again, fitted, rtol=1e-4)
     assert np.abs(fitted / before - 1).max() > 1e-3

@@ -128,7 +128,7 @@ def test_initializer_alone_learns_the_analytic_proposal(data_share):
         _, x_next = batch(tf.constant([1000, 10]), shared)
         error = model.initializer(x_next, diffusion.per_image(schedule.time, level + 1)) - analytic(x_next)
         start = x_next - analytic(x_next)
-        assert np.mean(error**2) < 0.03 * np.mean(start**2), shared
+        assert np.mean(error**2) < 0.05 * np.mean(start**2), shared
 
 
 def test_tweedie_is_exact_on_a_gaussian():
