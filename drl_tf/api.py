@@ -79,12 +79,12 @@ class Model(Scoring):
         """Draws images.
 
         Args:
-          num_samples: n, how many images, from 1.
+          num_samples: n, the number of images, at least 1.
           seed: from 0 to 2^31 - 1. Image i depends only on (seed, first + i); rounding may change a pixel by
             one grey level.
-          labels: one class from 0 for all images, or one for each ([n]); -1 is no class. None takes all
+          labels: class of all images, or of each ([n]), counted from 0; -1 is no class. None takes all
             classes in turn.
-          guidance: w, -1 to 20, of F = (1 + w) F(class) - w F(no class); the configuration's where None.
+          guidance: w in F = (1 + w) F(class) - w F(no class), from -1 to 20. None takes the configuration's w.
           first: index of the first image.
 
         Returns:
@@ -167,8 +167,8 @@ class Model(Scoring):
           images: uint8 or float within [-1, 1], [n, H, W, C].
           labels: for models with classes, [n], from 0; -1 is no class.
           epochs: number of passes over the images; each pass is a whole number of batches.
-          batch_size: images per step; the configuration's where None.
-          learning_rate: of Adam, after the configuration's warm-up; the configuration's where None.
+          batch_size: images per step. None takes that of the configuration.
+          learning_rate: of Adam, after the warm-up. None takes that of the configuration.
           verbose, callbacks: as in Keras.
 
         Returns:

@@ -186,7 +186,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
       files: flagfiles that are read first.
 
     Raises:
-      UserError: an option is unknown, lacks its value or has one of another type.
+      UserError: an option is unknown, has no value or has one of the wrong type.
     """
     values = flags.FlagValues()
     for group in option_groups():

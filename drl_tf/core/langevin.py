@@ -10,7 +10,7 @@ LogDensity: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 
 def value_gradient(log_prob: LogDensity, y: tf.Tensor) -> tf.Tensor:
-    """Returns the gradient of log_prob, summed over the batch, at `y`; like `y`.
+    """Returns the gradient at `y` of the sum of log_prob over the batch; like `y`.
 
     Examples:
       >>> value_gradient(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).numpy()

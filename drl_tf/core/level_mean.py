@@ -12,7 +12,7 @@ _MOST_BANDS = 20
 class LevelMean(keras.metrics.Metric):
     """Mean of a value over the images of each level.
 
-    More than 20 levels are averaged in 20 bands of neighbouring levels.
+    If T > 20, neighbouring levels share a mean: there are 20 bands in all.
 
     Args:
       num_levels: T.

@@ -42,7 +42,7 @@ def load(data: config.Data, split: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def read_all(data: config.Data) -> np.ndarray:
-    """Reads all usable images, uint8 [N, H, W, C]; raises UserError as `load` does."""
+    """Reads all usable images, uint8 [N, H, W, C]; raises UserError where `load` does."""
     paths = _find(data.data_dir)
     size = data.image_size
     if not images.fit_in_memory(len(paths), data):

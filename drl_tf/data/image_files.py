@@ -25,7 +25,7 @@ _THREADS = 4
 
 
 def count(path: str) -> int:
-    """Returns the number of images; raises UserError as `read` does."""
+    """Returns the number of images; raises UserError where `read` does."""
     if os.path.isdir(path):
         return len(_find(path))
     with _array(path) as (_, shape):

@@ -40,15 +40,17 @@ def training_images(
 ) -> tf.data.Dataset:
     """Returns endless batches of the training split.
 
-    The images form an endless sequence, of which batch n holds the positions from n * `batch_size` on. If all
-    images take at most 2 GiB they are held in memory, and position p is image p mod N of epoch p div N,
-    shuffled by (seed, epoch). Otherwise they are read from disk in up to 16 strands, each with its
-    own images and rows of the batch; a strand goes through its images once before any repeats, see
-    `tfds_reading.stream`. Whether an image is mirrored depends on (seed, p). So batch n does not depend on
-    the first step or on the rows. Points of the plane are drawn anew: batch n depends on (seed, n).
+    Batch n holds positions n * `batch_size` to (n + 1) * `batch_size` - 1 of an endless sequence of images. It
+    does not depend on `first_step` or `rows`.
+
+    Up to 2 GiB of images are held in memory: position p is image p mod N of epoch p div N, shuffled by (seed,
+    epoch). More, of tensorflow-datasets alone, are read from disk by up to 16 strands. Each strand has its
+    share of the images, fills its share of every batch, and repeats no image before it has used all; see
+    `tfds_reading.stream`. (seed, p) decides whether an image is mirrored. Points of the plane are drawn anew
+    for each batch, from (seed, n).
 
     Args:
-      data: dataset, image size and channels; zeros take the dataset's own.
+      data: dataset, image size and channels; 0 means the dataset's own.
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches that were used before.
@@ -94,7 +96,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     """Loads the images of a split into memory, in a fixed order and never mirrored.
 
     Args:
-      data: dataset, image size and channels; zeros take the dataset's own.
+      data: dataset, image size and channels; 0 means the dataset's own.
       split: 'train' or 'test'.
       limit: load only the first so many; all if None.
 
@@ -156,7 +158,7 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
 
 
 def count_images(data: config.Data, split: str) -> int:
-    """Returns the number of images of a split; raises UserError as `training_images` does."""
+    """Returns the number of images of a split; raises UserError where `training_images` does."""
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = tfds_datasets.open_builder(dataset_table.resolve(data))

@@ -29,7 +29,7 @@ _DONE = 'row.json'
 
 
 def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema') -> dict[str, str] | None:
-    """Trains and scores a model for each row in turn, skipping rows that are finished.
+    """Trains and scores a model for each row of an ablation table; skips finished rows.
 
     After each row it writes the table and the plot of all rows so far.
 
@@ -44,8 +44,8 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
       On the chief, what was written: {label: path}. On other workers None.
 
     Raises:
-      UserError: a row does not fit the configuration, or as `train.train` and `evaluate.evaluate`.
-      Interrupted: a signal came; the same command continues.
+      UserError: a row does not fit `config`, or `train.train` or `evaluate.evaluate` raises it.
+      Interrupted: a signal came; run it again to continue.
     """
     found: dict[str, dict[str, Any]] = {}
     places = None

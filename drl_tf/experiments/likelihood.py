@@ -42,7 +42,7 @@ def likelihood(
     log p(y_0) = F(y_0, 0) - log Z_0, where chains in both directions estimate log Z_0. Forward chains go from
     N(0, I) through all levels to level 0. Backward chains start at samples of the model. They first make as
     many transitions on exp F(y, 0) as there are annealing steps. Each finished batch of `sample_batch_size`
-    chains is saved: the same command continues with it, also for a larger `num_chains`.
+    chains is saved: run the command again to continue with it, also for a larger `num_chains`.
 
     Args:
       config: the configuration; it gives the seed, K for samples, and `num_real`, the largest number of

@@ -114,7 +114,7 @@ def seed_of(config: Config) -> tf.Tensor:
 
 
 class Diffused:
-    """Turns batches of real images into x_t; `words` describes the change."""
+    """Noises batches of real images to x_t; the attribute `words` is 'as x_{t}'."""
 
     def __init__(self, schedule: Schedule, t: int, seed: tf.Tensor):
         self.schedule = schedule

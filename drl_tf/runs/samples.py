@@ -43,7 +43,7 @@ class Shard(NamedTuple):
 
 
 def count(path: str) -> int:
-    """How many images `read` yields from a path; raises UserError as `read`."""
+    """How many images `read` yields from a path; raises UserError where `read` does."""
     return _describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 

@@ -116,7 +116,7 @@ class Scoring:
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
-        """How many standard deviations the log densities of images are from the mean of training images.
+        """Distance of each image's log density from the mean over training images, in deviations.
 
         Atypical log densities lie on both sides: that of noise is too low, that of an empty image too high.
 

@@ -79,7 +79,7 @@ class Version:
         return self.signatures[name or DEFAULT_SIGNATURE]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Returns {output: array}; raises Refused as TensorFlow Serving does."""
+        """Returns {output: array}; raises Refused where TensorFlow Serving refuses."""
         signature = self.signature(request.model_spec.signature_name)
         if request.inputs.keys() != signature.inputs.keys():
             extra = request.inputs.keys() - signature.inputs.keys()

@@ -45,14 +45,15 @@ class ProgressBar(keras.callbacks.Callback):
     """Context manager and callback: a bar with the steps done, images per second, time left, and the loss.
 
     It reads the loss only every `look_every` steps, when the loss is there without waiting for the device.
-    During the first step, which compiles, it shows 'compiling'. It computes rate and time left from the steps
-    after the first.
+    During the first step, which compiles, it shows 'compiling'. It computes the rate from the time in the steps
+    after the first; the time left also counts what comes between steps, such as grids.
 
     Args:
       config: the configuration.
       first_step: where training begins.
       look_every: steps between looks at the loss.
       time_limit: may end training before the last step.
+      stopwatch: measures the time in steps.
       clock: callable that returns the time in seconds.
     """
 
@@ -62,6 +63,7 @@ class ProgressBar(keras.callbacks.Callback):
         first_step: int,
         look_every: int,
         time_limit: TimeLimit,
+        stopwatch: Stopwatch,
         clock: Callable[[], float] = time.monotonic,
     ):
         super().__init__()
@@ -69,9 +71,11 @@ class ProgressBar(keras.callbacks.Callback):
         self.first_step = first_step
         self.look_every = look_every
         self.time_limit = time_limit
+        self.stopwatch = stopwatch
         self.clock = clock
         self.begin = clock()
-        self.compiled: tuple[int, float] | None = None  # Step and time at which the first call ended.
+        # When the first call ended: the step, the time, and the stopwatch's seconds.
+        self.compiled: tuple[int, float, float] | None = None
         self.loss = ''
         self.bar: Any = None
 
@@ -96,18 +100,19 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = self.first_step + batch + 1
         now = self.clock()
-        self.compiled = self.compiled or (step, now)
+        self.compiled = self.compiled or (step, now, self.stopwatch.seconds)
         if step % self.look_every == 0:
             self.loss = f', loss {logs["loss"]:.4f}'
         self.bar.set_description_str(f'step {step:,} ', refresh=False)
         self.bar.bar_format = f'{_BAR} {self._times(step, now, self.compiled)}{self.loss}'
         self.bar.update(step * self.options.batch_size - self.bar.n)
 
-    def _times(self, step: int, now: float, compiled: tuple[int, float]) -> str:
+    def _times(self, step: int, now: float, compiled: tuple[int, float, float]) -> str:
         """Rate, time done and time left in words; also sets the bar's end to where the time limit comes."""
-        first, begin = compiled
+        first, begin, in_steps_before = compiled
         done = f'{tqdm.tqdm.format_interval(now - self.begin)} done'
-        if step == first or now <= begin:
+        in_steps = self.stopwatch.seconds - in_steps_before
+        if step == first or not in_steps:
             return done
         seconds = (now - begin) / (step - first)
         last = self.options.train_steps
@@ -115,6 +120,6 @@ class ProgressBar(keras.callbacks.Callback):
             last = max(step, min(last, step + math.ceil(self.time_limit.left() / seconds)))
         self.bar.total = last * self.options.batch_size
         left = tqdm.tqdm.format_interval((last - step) * seconds)
-        rate = self.options.batch_size / seconds
+        rate = self.options.batch_size * (step - first) / in_steps
         shown = f'{rate:,.0f}' if rate >= 100 else f'{rate:.3g}'
         return f'{shown} images/s, {done}, {left} left'

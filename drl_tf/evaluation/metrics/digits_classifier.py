@@ -112,7 +112,7 @@ def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
 
 
 class RandomResolution(keras.layers.Layer):
-    """In training, reduces an image with probability 1/4 to the detail of 16 px, with 1/4 to that of 8 px."""
+    """In training, blurs each image to the detail of 16 px or of 8 px, with probability 1/4 each."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)

@@ -38,7 +38,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: np.ndarray) -> Moments:
-        """The moments of features, float [n, d]; raises UserError as `update`."""
+        """The moments of features, float [n, d]; raises UserError where `update` does."""
         moments = cls(features.shape[1])
         moments.update(features)
         return moments
