@@ -84,7 +84,7 @@ class Model(Scoring):
             one grey level.
           labels: class of all images, or of each ([n]), counted from 0; -1 is no class. None takes all
             classes in turn.
-          guidance: w in F = (1 + w) F(class) - w F(no class), from -1 to 20. None takes the configuration's w.
+          guidance: w in F = (1 + w) F(class) - w F(no class), from -1 to 20. None: the configuration's w.
           first: index of the first image.
 
         Returns:

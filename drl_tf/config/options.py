@@ -175,7 +175,11 @@ class Sampling:
     """Sampling"""
 
     noise_scale: float = option(
-        0.99, 'Factor of the Langevin noise in sampling; training uses 1.', low=0, high=2, changes='always'
+        0.99,
+        'Factor of the noise in sampling, of Langevin steps and of --proposal=tweedie; training uses 1.',
+        low=0,
+        high=2,
+        changes='always',
     )
     guidance: float = option(
         0.0,

@@ -155,17 +155,17 @@ class EnergyModel(keras.Model):
           first: index of the first image.
           weights: 'ema' or 'raw'.
           terms: guidance, as in `density_at`.
-          training: whether to use dropout.
+          training: whether to use dropout, and the option `noise_scale` not.
           walk: schedule that `level` refers to; None is `self.schedule`.
 
         Returns:
           Two tensors like `x_next`: x_{t+1} twice, or those of `denoising.posterior_proposal`.
         """
-        del training
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
         walk = walk or self.schedule
-        eps = noise.normal(seed, tf.shape(x_next), first)
+        scale = 1.0 if training else self.config.sampling.noise_scale
+        eps = scale * noise.normal(seed, tf.shape(x_next), first)
         score = self._score(walk, x_next, level + 1, weights, terms)
         return denoising.posterior_proposal(walk, score, x_next, level, eps)
 

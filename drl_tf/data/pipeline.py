@@ -40,8 +40,8 @@ def training_images(
 ) -> tf.data.Dataset:
     """Returns endless batches of the training split.
 
-    Batch n holds positions n * `batch_size` to (n + 1) * `batch_size` - 1 of an endless sequence of images. It
-    does not depend on `first_step` or `rows`.
+    Batch n holds positions n * `batch_size` to (n + 1) * `batch_size` - 1 of an endless sequence of images.
+    It does not depend on `first_step` or `rows`.
 
     Up to 2 GiB of images are held in memory: position p is image p mod N of epoch p div N, shuffled by (seed,
     epoch). More, of tensorflow-datasets alone, are read from disk by up to 16 strands. Each strand has its

@@ -17,7 +17,7 @@ from drl_tf.base import pixels
 from drl_tf.base.files import digest, write_json
 from drl_tf.core import noise
 from drl_tf.data import pipeline
-from drl_tf.experiments import held_out
+from drl_tf.experiments import held_out, ranking
 from drl_tf.experiments.bits_per_dim import negative_logs
 from drl_tf.experiments.heights import Heights
 from drl_tf.runs import checkpoint, pictures, samples
@@ -62,11 +62,14 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
     images = np.concatenate(list(pipeline.image_batches(config.data, 'train', count)))
     images = pixels.from_levels(images.astype(np.float32))
     found = _heights(model, config, weights, images)
+    log_prob = _scores(model, config, weights, found)
+    summary = _summary(log_prob(images), found)
     bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
     result = {
         **settings,
         'heights': {name: dataclasses.asdict(estimate) for name, estimate in found.items()},
-        'summary': _summary(model, config, weights, images, found),
+        'summary': dataclasses.asdict(summary),
+        'ranking': _ranking(log_prob, summary, config),
         **bits,
     }
     result = json.loads(json.dumps(result, default=list))
@@ -84,27 +87,44 @@ def _heights(model, config, weights, images):
         return measured.measure(images, lambda: bar.update(1))
 
 
-def _summary(model, config, weights, images, found):
-    """What `Model.log_prob` and `Model.typicality` need: log Z of each noise, and the mean and deviation of
-    log p of training images at the scoring level."""
-    estimate = found['bennett']
+def _scores(model, config, weights, found):
+    """The function from clean images in [-1, 1] to their log densities at the scoring level, in nats."""
     level = model.scoring_level
     A = np.float32(model.schedule.A[level])
     angle = np.float32(model.schedule.angle[level])
+    log_z = found['bennett'].log_z[level]
     size = config.sampling.sample_batch_size
-    parts = [
-        model.log_prob_at(tf.fill([len(part)], angle), weights)(A * part)
-        for part in (images[first : first + size] for first in range(0, len(images), size))
-    ]
-    log_prob = np.concatenate(parts).astype(np.float64) - estimate.log_z[level]
-    heights = KnownHeights(
+
+    def log_prob(images):
+        parts = (images[first : first + size] for first in range(0, len(images), size))
+        F = [model.log_prob_at(tf.fill([len(part)], angle), weights)(A * part) for part in parts]
+        return np.concatenate(F).astype(np.float64) - log_z
+
+    return log_prob
+
+
+def _summary(log_prob, found):
+    """What `Model.log_prob` and `Model.typicality` need, from log densities of training images."""
+    estimate = found['bennett']
+    return KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
         log_z=list(estimate.log_z),
         log_z_error=list(estimate.error),
         typical_mean=float(log_prob.mean()),
         typical_std=float(log_prob.std()),
     )
-    return dataclasses.asdict(heights)
+
+
+def _ranking(log_prob, summary, config):
+    """How well log densities tell the test split from other images; see `ranking.ranking`."""
+    count = min(_IMAGES, config.evaluation.num_real or _IMAGES)
+    return ranking.ranking(
+        lambda levels: log_prob(pixels.from_levels(levels.astype(np.float32))),
+        summary.typical_mean,
+        summary.typical_std,
+        np.concatenate(list(pipeline.image_batches(config.data, 'test', count))),
+        config.training.seed,
+    )
 
 
 def _bits(model, config, weights, split, found):
@@ -138,10 +158,12 @@ def figures(result: Mapping[str, Any]) -> dict[str, str]:
     log_z = ', '.join(
         f'{e["log_z"][0]:.2f} ± {e["error"][0]:.2g} ({name})' for name, e in result['heights'].items()
     )
+    ranks = ', '.join(f'{name} {scores["log_prob"]:.2f}' for name, scores in result['ranking'].items())
     return {
         'density of x_0': f'{both("test", "density")} bits/dim',
         'images': f'{result["test"]["num_images"]:,} of the test split',
         'of training images': f'{both("train", "density")} bits/dim',
         'grey levels': f'a bound, {both("test", "discrete")} bits/dim',
         'log Z_0': f'{log_z} nats',
+        'ranking': f'AUROC of log p, {ranks}',
     }

@@ -225,7 +225,28 @@ def _direct(result: Mapping[str, Any] | None) -> list[str]:
         f'{result[split]["density_bennett"]:.4g} of {result[split]["num_images"]:,} {split} images'
         for split in ('test', 'train')
     )
-    return ['', f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.']
+    return [
+        '',
+        f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.',
+        *_ranking(result.get('ranking', {})),
+    ]
+
+
+def _ranking(ranking: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The table of `experiments.ranking`."""
+    if not ranking:
+        return []
+    return [
+        '',
+        'AUROC of held-out images against others, by `log_prob` (denser is better) and by `typicality`:',
+        '',
+        '| other images | log_prob | typicality |',
+        '|---|---|---|',
+        *(
+            f'| {name} | {scores["log_prob"]:.3f} | {scores["typicality"]:.3f} |'
+            for name, scores in ranking.items()
+        ),
+    ]
 
 
 def _density(result: Mapping[str, Any] | None) -> list[str]:

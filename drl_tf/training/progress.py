@@ -45,8 +45,8 @@ class ProgressBar(keras.callbacks.Callback):
     """Context manager and callback: a bar with the steps done, images per second, time left, and the loss.
 
     It reads the loss only every `look_every` steps, when the loss is there without waiting for the device.
-    During the first step, which compiles, it shows 'compiling'. It computes the rate from the time in the steps
-    after the first; the time left also counts what comes between steps, such as grids.
+    During the first step, which compiles, it shows 'compiling'. The rate is of the steps after the first;
+    the time left also counts what comes between steps, such as grids.
 
     Args:
       config: the configuration.

@@ -7,6 +7,7 @@ from helpers.small_models import PRECONDITIONED, images
 
 from drl_tf.core import denoising, diffusion, noise, objectives
 from drl_tf.core.energy_model import EnergyModel
+from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.core.langevin import value_gradient
 from drl_tf.training.optimizers import compiled_model
 
@@ -99,6 +100,14 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
     slope, intercept = np.polyfit(x_next.numpy().ravel(), y_t, 1)
     np.testing.assert_allclose(mean.numpy().ravel(), slope * x_next.numpy().ravel() + intercept, atol=0.05)
     np.testing.assert_allclose(np.std(y - mean), SCHEDULE.posterior_std[level], rtol=0.02)
+
+
+def test_noise_scale_is_that_of_its_proposal_in_sampling_alone():
+    network, x_next = model(noise_scale=0.5), images(2)[..., :1] * [1.0, 1.0, 1.0]
+    arguments = (x_next, tf.constant([0, 3]), [1, 2], 0, 'raw', UNCONDITIONAL)
+    (whole, mean), (half, _) = (network.chain_start(*arguments, training=flag) for flag in (True, False))
+    np.testing.assert_allclose(half - mean, 0.5 * (whole - mean), atol=1e-6)
+    assert np.std(whole - mean) > 0.01
 
 
 def test_levels_are_stratified():
