@@ -102,6 +102,24 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
     np.testing.assert_allclose(np.std(y - mean), SCHEDULE.posterior_std[level], rtol=0.02)
 
 
+@pytest.mark.parametrize(
+    ('schedule', 'deviation'), [(diffusion.karras(100), 0.14), (diffusion.t1k(100), 0.24)]
+)
+def test_the_brightness_of_photographs_needs_the_noisiest_level_of_t1k(schedule, deviation):
+    """A Gaussian coefficient of D pixels, drawn by the proposals of its own score from N(0, 1): its brightness
+    deviates by 0.25 in the data. The presets of photographs rest on it (docs/presets.md)."""
+    pixels, count = 64 * 64 * 3, 4000
+    variance = schedule.A**2 * pixels * 0.25**2 + schedule.S**2
+    rng = np.random.default_rng(0)
+    x = np.float32(rng.normal(size=[count, 1, 1, 1]))
+    for level in reversed(range(schedule.num_levels)):
+        eps = np.float32(rng.normal(size=x.shape))
+        score = np.float32(-x / variance[level + 1])
+        y, _ = denoising.posterior_proposal(schedule, score, x, tf.fill([count], level), eps)
+        x = y.numpy() / np.float32(schedule.m[level])
+    assert np.std(x) / pixels**0.5 == pytest.approx(deviation, abs=0.01)
+
+
 def test_noise_scale_is_that_of_its_proposal_in_sampling_alone():
     network, x_next = model(noise_scale=0.5), images(2)[..., :1] * [1.0, 1.0, 1.0]
     arguments = (x_next, tf.constant([0, 3]), [1, 2], 0, 'raw', UNCONDITIONAL)
