@@ -106,8 +106,8 @@ def test_its_proposal_has_the_mean_of_gaussian_conditionals():
     ('schedule', 'deviation'), [(diffusion.karras(100), 0.14), (diffusion.t1k(100), 0.24)]
 )
 def test_the_brightness_of_photographs_needs_the_noisiest_level_of_t1k(schedule, deviation):
-    """A Gaussian coefficient of D pixels, drawn by the proposals of its own score from N(0, 1): its brightness
-    deviates by 0.25 in the data. The presets of photographs rest on it (docs/presets.md)."""
+    """The brightness of Gaussian images of 64 px deviates by 0.25; drawn from N(0, 1) by its own score, it
+    deviates less. The presets of photographs rest on it (docs/presets.md)."""
     pixels, count = 64 * 64 * 3, 4000
     variance = schedule.A**2 * pixels * 0.25**2 + schedule.S**2
     rng = np.random.default_rng(0)
