@@ -1,15 +1,15 @@
 """The options of data, training, sampling and scores.
 
-`model_options` has those of the model, `cli.command_options` those of what to do, and
-`distributed.cluster.Devices` those of devices; `cli.parsing` makes flags of all.
+Other modules have the options of the model (`model_options`), of the command (`cli.command_options`) and of
+devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of all options.
 
-`changes` says where the value of an option may differ from the one stored with the run:
+The argument `changes` of an option says when its value may differ from the value stored with the run:
 
-    never       nowhere
+    never       never
     resume      when the same training resumes
     sampling    in modes that use a trained model
-    scores      everywhere; samples do not depend on it, only their scores
-    always      everywhere
+    scores      always; the option changes scores of samples, but not the samples
+    always      always
 """
 
 import dataclasses
