@@ -1,4 +1,4 @@
-"""What a run's files tell of its training and its scores, for the model card."""
+"""Reads from the files of a run how the model was trained and scored, for the model card."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ NOTHING: dict[str, Any] = {
 
 
 def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
-    """What a run's files tell of its training and its scores.
+    """Reads from the files of a run how the model was trained and scored.
 
     Args:
       workdir: the run's directory.
-      step: the exported checkpoint.
+      step: step of the exported checkpoint.
       weights: 'ema' or 'raw'.
 
     Returns:
-      A dict: 'seconds', the time of training up to the step; 'device'; and the entries of `beginning`. The
-      other entries are results for this step and these weights: 'evaluations', a list; 'likelihood', with
-      the most annealing; 'direct', without annealing; and 'density', for points of the plane. Unknown values
-      are None or empty.
+      A dict: 'seconds', the time of training up to the step; 'device', the device of training; the entries of
+      `beginning`. The other entries are results for this step and these weights: 'evaluations', a list;
+      'likelihood', the result with the most annealing; 'direct', the result without annealing; and 'density',
+      the result for points of the plane. Unknown values are None or empty.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:
@@ -72,15 +72,15 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
 
 def beginning(workdir: str) -> dict[str, Any]:
-    """Provenance of a model: import and fine-tuning.
+    """Reads whether a model's weights were imported or fine-tuned.
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
 
     Returns:
-      A dict of three entries. 'origin' is what `training.import_official` recorded of an imported network
-      (else empty). 'fitted_steps' is how many steps `Model.fit` took in Python. 'heights' is the summary of
-      `experiments.direct_likelihood` that came with an exported model, or None.
+      A dict of three entries. 'origin' is the record that `training.import_official` made of an imported
+      network, or {}. 'fitted_steps' is the number of steps that `Model.fit` took in Python. 'heights' is the
+      summary of `experiments.direct_likelihood` that came with an exported model, or None.
     """
     version = exported.source(workdir)
     if version:
@@ -94,7 +94,7 @@ def beginning(workdir: str) -> dict[str, Any]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """The content of a JSON file; empty if it is missing or damaged."""
+    """Reads a JSON file; returns {} if the file is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):
@@ -102,7 +102,7 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _seconds(workdir: str, step: int) -> float | None:
-    """Seconds of training up to a step, by the run's log; None if the log is missing or damaged."""
+    """Computes the seconds of training up to a step from the run's log; None if it is missing or damaged."""
     path = os.path.join(workdir, 'metrics.jsonl')
     if not os.path.exists(path):
         return None
