@@ -1,4 +1,4 @@
-"""The densities of the plane that a model has learnt (`--mode=density`): integrated, annealed, and drawn."""
+"""Integrates, anneals and draws the densities of the plane that a model has learnt (`--mode=density`)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Grid(NamedTuple):
       side: coordinates of the midpoints along either axis, float64 [n].
       log_density: float64 [n, n]; rows follow the second coordinate, columns the first.
       log_z: logarithm of the integral of the density.
-      error: largest difference between `log_z` and its values on the four grids of twice the spacing.
+      error: largest difference between `log_z` and the same integral on the four grids of twice the spacing.
     """
 
     side: np.ndarray
@@ -65,20 +65,21 @@ def density(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it.
+    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling; draws exp F.
 
-    It covers all levels if there are at most ten, else ten that are evenly spaced in the log of their noise.
+    If the model has at most ten levels, `density` covers all levels; otherwise, ten levels that are evenly
+    spaced in the log of the noise.
 
     Args:
       config: a configuration of a toy dataset.
       workdir: the run's directory.
       num_samples: points to sample at each level.
-      num_chains, ais_steps, hmc_leapfrog: of the annealing, as in `likelihood.likelihood`.
+      num_chains, ais_steps, hmc_leapfrog: effort of the annealing, see `likelihood.likelihood`.
       weights: 'ema' or 'raw'.
-      step: of the checkpoint; None takes the newest.
+      step: step of the checkpoint; None for the newest.
 
     Returns:
-      The figures: {label: text}.
+      {label: text}: a line on each level, and the paths of the files.
 
     Raises:
       UserError: there is no sound checkpoint.
@@ -95,7 +96,7 @@ def density(
     estimates = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
-    # Of x_t, not of y_t.
+    # The mean log densities of x_t, not of y_t.
     likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     stem = os.path.join(workdir, 'density', name)
@@ -124,7 +125,7 @@ def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
 
 
 def shown_levels(schedule: Schedule) -> list[int]:
-    """All levels from the top down, or ten of them, evenly spaced in log noise, from the top one to 0."""
+    """Returns all levels from the top down; if there are over ten, ten levels evenly spaced in log noise."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -137,7 +138,8 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
     Args:
       log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
-      width: of the finest structure in the density; the spacing is half the width, clipped to [0.01, 0.05].
+      width: width of the finest structure in the density; half of it, clipped to [0.01, 0.05], is the spacing
+        of the grid.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -154,14 +156,14 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
 
 def _evaluate(log_density: LogDensity, points: np.ndarray) -> np.ndarray:
-    """The log density of points, float64 [n]."""
+    """Computes the log density of points, float64 [n]."""
     log_density = tf.function(log_density, autograph=False)
     parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
     return np.concatenate([log_density(tf.constant(part)).numpy() for part in parts]).astype(np.float64)
 
 
 def _log_sum(values: np.ndarray) -> float:
-    """The logarithm of the sum of exp(values)."""
+    """Computes the logarithm of the sum of exp(values)."""
     largest = values.max()
     return float(largest + math.log(np.exp(values - largest).sum()))
 
@@ -174,7 +176,7 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Estimates log Z of each level, from one run of chains from N(0, I) down to level 0."""
+    """Returns {t: estimate of log Z}, from one run of chains from N(0, I) down to level 0."""
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
     folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
@@ -194,7 +196,7 @@ def annealed(
 
 
 def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
-    """Fresh points at a level, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
+    """Draws fresh points of a dataset, diffused to level t, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
     x = plane.points(name, seed, _FRESH, _NUM_FRESH)
     eps = noise.normal(noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.FORWARD, t), x.shape).numpy()
     return (schedule.m[t] * (schedule.A[t] * x + schedule.S[t] * eps)).astype(np.float32)
@@ -203,7 +205,7 @@ def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
 def _sampled(
     model: EnergyModel, levels: Sequence[int], num_samples: int, weights: str
 ) -> dict[int, np.ndarray]:
-    """Progressive samples y_t = m_t x_t at some levels, from the top down: {t: float32 [n, 1, 1, 2]}."""
+    """Draws progressive samples y_t = m_t x_t at some levels, top first: {t: float32 [n, 1, 1, 2]}."""
     seed = noise.root(model.config.training.seed, noise.SAMPLING)
     found = {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
@@ -214,7 +216,7 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """The figures of a level, in types of JSON."""
+    """Returns the figures of a level, {name: JSON value}."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -231,7 +233,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """A line on a level."""
+    """Returns a line of text on a level."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
