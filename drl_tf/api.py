@@ -84,7 +84,8 @@ class Model(Scoring):
             pixel by one grey level.
           labels: one class for all images, or one per image ([n]); classes count from 0, -1 means no class.
             None: the images take all classes in turn.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: the w of the configuration.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: `guidance` of the
+            configuration.
           first: index of the first image.
 
         Returns:

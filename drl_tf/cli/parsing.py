@@ -206,7 +206,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
 
 
 def _dry_run_with_value(word: str) -> str:
-    """Returns a word of the command line; if it is the switch --dry_run, with a value."""
+    """Returns `word`, a word of the command line; to the switch --dry_run, it adds a value."""
     if not word.startswith('-'):
         return word
     name = word.removeprefix('-').removeprefix('-')

@@ -38,7 +38,7 @@ def option(
       default: the default value.
       help_text: one or two sentences.
       low: smallest allowed number, None for no bound; in a tuple, the bound of each number.
-      high: largest allowed number; None and tuples as for `low`.
+      high: largest allowed number, None for no bound; in a tuple, the bound of each number.
       choices: the allowed values; None allows all.
       changes: when the value may differ from the value stored with the run; `options` lists the words.
 

@@ -5,11 +5,11 @@ devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of all option
 
 The argument `changes` of an option says when its value may differ from the value stored with the run:
 
-    never       never
+    never       at no time
     resume      when the same training resumes
     sampling    in modes that use a trained model
-    scores      always; the option changes scores of samples, but not the samples
-    always      always
+    scores      at any time; the option changes scores of samples, but not the samples
+    always      at any time
 """
 
 import dataclasses

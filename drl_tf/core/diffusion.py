@@ -110,7 +110,7 @@ class Schedule:
 
 
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's schedule: A of 1,000 linear betas, at T evenly spaced indices and the last index.
+    """Returns the paper's schedule: A at T evenly spaced indices of 1,000 linear betas, and at the last.
 
     A_T is 0.00635; sampling takes A_T as 0 and starts from N(0, I).
 
@@ -273,10 +273,10 @@ def forward_pair(
 
 
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
+    """Computes the mean E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
 
-    The mean is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. Only the distribution of x_{t+1} given
-    x has to be right, so `forward_pair` may use the same noise for x_t and x_{t+1}.
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. Only the distribution of x_{t+1} given x has
+    to be right, so `forward_pair` may use the same noise for x_t and x_{t+1}.
 
     Args:
       schedule: noise levels.

@@ -24,7 +24,7 @@ class EnergyModel(keras.Model):
     """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a preconditioned F.
 
     Args:
-      config: a `config.Config`. Networks compute in bfloat16 if its `precision` says so, else in float32.
+      config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
 
     Attributes:
       schedule: `Schedule` of the levels that have an energy.

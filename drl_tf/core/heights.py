@@ -31,7 +31,7 @@ class Estimate:
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
+    """Adds noise levels between the given levels, evenly spaced in log-SNR = -2 log tan(angle).
 
     Args:
       angles: noise levels, ascending, float64 [T + 1].

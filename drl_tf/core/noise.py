@@ -140,7 +140,7 @@ class Dropout:
 
     Attributes:
       seed: int32 [2].
-      firsts: the batch has len(firsts) equal parts; index of the first image of each part.
+      firsts: index of the first image of each part of the batch; the batch has len(firsts) equal parts.
 
     Examples:
       >>> h = Dropout([0, 1]).fold(2)(tf.ones([1, 8, 8, 4]), rate=0.5)

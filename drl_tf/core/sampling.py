@@ -200,7 +200,7 @@ class Sampler:
             self.step_scale,
         )
 
-        # y is y_t = m_t x_t; this is x_t.
+        # x_t from y = m_t x_t.
         return y / at(self.schedule.m, level)
 
     def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tf.Tensor:

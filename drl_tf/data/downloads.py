@@ -65,7 +65,7 @@ class _Asking:
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a builder downloads, in its order; [] if the builder has no checksums."""
+    """Returns the archives that a builder requests, in that order; [] if the builder has no checksums."""
     if not builder.url_infos:
         return []
     try:

@@ -150,8 +150,7 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
     """Groups pictures that share a code point or look alike, directly or through other pictures.
 
     Two pictures look alike if, averaged over blocks of 8 x 8 px, their root mean square difference is below
-    6 % of white.
-    The computation uses whole numbers only, so that the result is the same on every machine.
+    6 % of white. The computation uses whole numbers only, so that every machine gets the same result.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].

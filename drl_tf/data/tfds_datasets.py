@@ -1,4 +1,4 @@
-"""Opens datasets of tensorflow-datasets, and prepares those that are not on disk."""
+"""Opens datasets of tensorflow-datasets, and prepares datasets that are not on disk."""
 
 import contextlib
 import os

@@ -220,7 +220,7 @@ def jit_compile() -> bool:
 
 
 def resolve_precision(precision: str, for_tpu: bool = False) -> str:
-    """Resolves 'auto' to 'bfloat16' if the hardware computes in it, and to 'float32' otherwise.
+    """Resolves 'auto' to 'bfloat16' if the hardware supports bfloat16, and to 'float32' otherwise.
 
     Args:
       precision: 'auto', 'float32' or 'bfloat16'.

@@ -113,8 +113,8 @@ def check_samples(config: Config, path: str) -> int:
 def _resumable(path: str, config: Config) -> Iterator[str]:
     """Context manager: makes and yields a directory beside `path` for the state of an evaluation.
 
-    The directory is locked for this process. It is removed after the evaluation; if the evaluation is
-    interrupted, only if the directory holds no state.
+    The directory is locked for this process. The context manager removes it after the evaluation, and after
+    an interruption if it holds no state.
     """
     options = json.dumps([dataclasses.asdict(config.data), dataclasses.asdict(config.evaluation)])
     parts = f'{path}.{digest(options)}.parts'

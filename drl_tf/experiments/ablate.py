@@ -117,7 +117,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
 
 
 def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
-    """Returns {'bits_per_dim': bits/dim of x_0} by a row's last checkpoint; {} without log densities."""
+    """Returns {'bits_per_dim': number} of a row's last checkpoint; {} without --energy=preconditioned."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)
     ):

@@ -62,8 +62,8 @@ def configs_of(config: Config) -> dict[str, Config]:
     """Returns {row: configuration}.
 
     The rows of recipe 't6' are the rows of the paper's table over T and K; all train on the same number of
-    images. Each row of recipe 'preconditioned' makes one change; all take the same time, as a row with slower
-    steps takes fewer steps.
+    images. Each row of recipe 'preconditioned' makes one change. These rows take equal time: a row with
+    slower steps takes fewer steps.
 
     Raises:
       UserError: there is no table for the recipe, or a row does not fit the configuration.

@@ -9,9 +9,9 @@ Then E[w] = Z_K / Z_0. The reverse order of densities, from exact samples of p_K
 inequality, the expectation of log mean w lies below the log ratio. So forward runs bound log Z_K from below,
 and reverse runs, with the sign changed, from above.
 
-TensorFlow Probability's HMC makes the transitions. We do not use `sample_annealed_importance_chain` (0.25):
-this function accepts by the log density at the former temperature, which makes the weights wrong, and it
-knows only two densities.
+TensorFlow Probability's HMC makes the transitions. We do not use `sample_annealed_importance_chain` (of
+version 0.25): this function accepts by the log density at the former temperature, which makes the weights
+wrong, and it knows only two densities.
 """
 
 from __future__ import annotations

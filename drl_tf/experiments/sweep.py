@@ -94,7 +94,7 @@ def steps_of_level(levels: int) -> list[int]:
 
 
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; for the rest see `sweep_steps`."""
+    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; see `sweep_steps` for the rest."""
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
     swept = _Swept('guidance', 'guidance', 'guidance w', variants)

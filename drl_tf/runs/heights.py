@@ -35,7 +35,7 @@ class Heights:
 
     @classmethod
     def known(cls, values: Mapping[str, Any] | None) -> Heights:
-        """Returns the heights with these attributes; raises UserError if `values` is None."""
+        """Returns `Heights` with the attributes `values`; raises UserError if `values` is None."""
         if values is None:
             raise UserError(
                 'the heights of the energies are not known: run --mode=likelihood --method=direct first'

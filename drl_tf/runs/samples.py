@@ -111,7 +111,7 @@ def _is_set(path: str) -> bool:
 
 
 def _describe(directory: str) -> dict[str, Any]:
-    """Reads `samples.json`: the settings, and the number of images per shard; raises UserError if damaged."""
+    """Reads `samples.json`: settings, and images per shard; raises UserError if missing or damaged."""
     path = os.path.join(directory, DESCRIPTION)
     try:
         described = read_json(path)
@@ -174,7 +174,7 @@ def write(shard: Shard, images: Sequence[np.ndarray], seed: int) -> None:
 
 
 def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str) -> dict[str, Any]:
-    """Returns the content of `samples.json`; if `settings` are new, moves the old set aside and writes it."""
+    """Returns the content of `samples.json`; for new `settings`, writes it and moves the old set aside."""
     described = None
     if os.path.exists(os.path.join(directory, DESCRIPTION)):
         with contextlib.suppress(UserError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Scoring:
-    """The part of `drl_tf.Model` that scores images.
+    """The part of `drl_tf.api.Model` that scores images.
 
     Args:
       model: the Keras model.

@@ -142,7 +142,7 @@ def _written(data: Data, directory: str | os.PathLike[str]) -> Data:
 
 
 def _write_lsun(data: Data, directory: pathlib.Path) -> None:
-    """Writes LMDBs in place of the published LMDBs of a category, unless they are there."""
+    """Writes LMDBs under the names of a category's published LMDBs, unless they are there."""
     category = dataset_table.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
     for split, count in (('train', _PICTURES), ('val', 8)):
         database = directory / f'{category}_{split}_lmdb'

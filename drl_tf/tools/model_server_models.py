@@ -212,5 +212,5 @@ class Server:
         return self.models[name]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Returns {output: array} of the requested model and version; raises Refused if there is an error."""
+        """Returns {output: array} of the requested model; raises Refused if the request is wrong."""
         return self.model(request.model_spec.name).find(request.model_spec).predict(request)

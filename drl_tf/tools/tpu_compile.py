@@ -140,7 +140,7 @@ def outcomes(words: Sequence[str], options: argparse.Namespace) -> Iterator[dict
 def _outcome(
     words: Sequence[str], config: Config, program: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Returns the outcome of compiling a program; reads it if the results have one of the same text."""
+    """Returns the outcome of compiling a program; takes it from the results if they have the same text."""
     training = config.training
     text = lowered(config, program)
     line: dict[str, Any] = {

@@ -41,7 +41,7 @@ class Fitting:
         """Checks and returns the number of images per step. None: the run's, or fewer if `count` is less.
 
         Raises:
-          UserError: `batch_size` is not a whole number, below 1, above `count`, or not a multiple of the
+          UserError: `batch_size` is no whole number, is below 1 or above `count`, or is not a multiple of the
             run's microbatches.
         """
         parts = self.recipe.microbatches

@@ -50,7 +50,7 @@ class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
-    """Builds a model with initial weights from the seed, and with optimizers; `fit` or a restore may follow.
+    """Builds a model with optimizers and initial weights from the seed, for `fit` or to restore into.
 
     Args:
       config: the configuration.

@@ -78,7 +78,7 @@ class Block(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
-        """Returns the kernels, and the shift from the time embedding `temb`, float32 [B, 4 ch]."""
+        """Returns the kernels, and the shift that the time embedding `temb`, float32 [B, 4 ch], gives."""
         shift = self.time(self.act(temb), self.time.prepare())
         if self.options.time_act:
             shift = self.act(shift)

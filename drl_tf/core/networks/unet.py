@@ -295,6 +295,6 @@ class UNetEnergy(keras.layers.Layer):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Returns e(w, t), float32 [B], for w float32 [B, H, W, C]; `UNet.call` has the other arguments."""
+        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; see `UNet.call` for the rest."""
         image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
         return tf.reduce_sum(w * image, axis=[1, 2, 3])

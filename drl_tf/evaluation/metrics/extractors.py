@@ -139,7 +139,7 @@ def _inception(path: str) -> Extractor:
 
 
 def from_hub(handle: str) -> str:
-    """Returns a network's directory in TF-Hub's cache, to which only a complete, sound download is moved."""
+    """Returns a network's directory in TF-Hub's cache; downloads it if missing, whole or not at all."""
     from tensorflow_hub import resolver
 
     cache = resolver.tfhub_cache_dir(use_temp=True)

@@ -120,7 +120,7 @@ class _Pass:
         self.resumed_digest = digest
 
     def new(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yields the images that an interrupted pass has not seen; raises UserError if the others changed."""
+        """Yields images that an interrupted pass has not seen; raises UserError if seen images changed."""
         passed = 0
         for batch in batches:
             seen = max(0, self.resumed_count - passed)
