@@ -155,7 +155,8 @@ def _with_network(
 def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
     """Parses the presets, then the command line again.
 
-    The presets come in this order: recipe; dataset; dataset with image size; dataset with recipe.
+    The presets come in this order: recipe; dataset; dataset with image size; dataset with recipe; dataset
+    with image size and recipe.
     """
     from drl_tf.data import dataset_table
 
@@ -164,8 +165,9 @@ def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagVal
     dataset = dataset_table.find_spec(values.dataset).presets or values.dataset
     values = parse(argv, _existing(dataset))
     size = dataset_table.resolve(group_of(Data, values)).image_size
-    names = (f'recipe_{values.recipe}', dataset, f'{dataset}_{size}', f'{dataset}_{values.recipe}')
-    return parse(argv, _existing(*names))
+    recipe = values.recipe
+    of_dataset = (dataset, f'{dataset}_{size}', f'{dataset}_{recipe}', f'{dataset}_{size}_{recipe}')
+    return parse(argv, _existing(f'recipe_{recipe}', *of_dataset))
 
 
 def _existing(*names: str) -> list[pathlib.Path]:

@@ -266,8 +266,13 @@ def _check_second_derivatives(options: Training, network: Network) -> None:
 
 
 def _check_steps(config: Config) -> None:
-    """Raises UserError if --microbatches does not divide the batch, or --steps_per_execution not a period."""
+    """Raises UserError if steps cannot be counted, split into microbatches, or taken several at a time."""
     options = config.training
+    if not options.train_steps and config.data.dataset != 'folder':
+        raise UserError(
+            '--train_steps=0 counts the pictures of --dataset=folder: give a number for '
+            f'--dataset={config.data.dataset}'
+        )
     parts = options.microbatches
     if options.batch_size % parts:
         raise UserError(f'--batch_size={options.batch_size} must be a multiple of --microbatches={parts}')

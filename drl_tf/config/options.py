@@ -83,7 +83,13 @@ class Training:
         high=1e3,
     )
     heights_after: int = option(0, 'Step at which --time_score begins.', low=0)
-    train_steps: int = option(1_000_000, 'Total number of optimizer steps.', low=1, changes='resume')
+    train_steps: int = option(
+        1_000_000,
+        'Total number of optimizer steps; 0, with --dataset=folder: 2,000 to 20,000, so many that training '
+        'takes each picture about 200 times.',
+        low=0,
+        changes='resume',
+    )
     max_minutes: float = option(
         0.0, 'Save and stop after this many minutes of training; 0: no limit.', low=0, changes='resume'
     )
@@ -114,7 +120,8 @@ class Training:
     warmup_steps: int = option(1000, 'Steps during which the learning rate rises linearly from 0.', low=0)
     decay_steps: int = option(
         0,
-        'Steps during which the learning rate falls to a hundredth along half a cosine; 0: constant.',
+        'Steps during which the learning rate falls to a hundredth along half a cosine; 0: constant, but '
+        'with --train_steps=0 all steps.',
         low=0,
     )
     ema_decay: float = option(

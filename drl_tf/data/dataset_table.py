@@ -185,7 +185,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     'folder': DatasetSpec(
         source='folder',
-        image_size=64,
+        image_size=32,
         image_channels=3,
         crop='square',
         flip=True,

@@ -1,6 +1,7 @@
 """Picture files of the user."""
 
 import concurrent.futures
+import dataclasses
 import functools
 import os
 
@@ -33,7 +34,8 @@ def load(data: config.Data, split: str) -> np.ndarray:
       UserError: a directory is missing or cannot be read, no usable picture is found, or the images take more
         than `images.MAX_BYTES_IN_MEMORY`.
     """
-    everything = read_all(data)
+    # Without the measurements, so that the pictures are read once before and after them.
+    everything = read_all(dataclasses.replace(data, data_mean=(), data_std=0.0))
     if len(everything) == 1:
         return everything
     held_out = np.arange(1, len(everything) + 1) % min(_HELD_OUT_EVERY, len(everything)) == 0

@@ -73,6 +73,8 @@ def configs_of(config: Config) -> dict[str, Config]:
             f'--mode=ablate has a table for --recipe={" and --recipe=".join(TABLES)}, not '
             f'{config.diffusion.recipe}'
         )
+    if not config.training.train_steps:
+        raise UserError('--mode=ablate needs a number of steps: give --train_steps=N')
     configs = {}
     for name, changes in TABLES[config.diffusion.recipe].items():
         try:

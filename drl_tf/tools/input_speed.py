@@ -87,11 +87,11 @@ def _print_rows(dataset: str, size: int, directory: str, seconds: float) -> None
 
 
 def presets() -> list[tuple[str, int]]:
-    """Returns the image datasets, and their sizes, that have settings in `flags/`, sorted."""
+    """Returns the published image datasets, and their sizes, that have settings in `flags/`, sorted."""
     stems = [path.stem for path in parsing.preset_directory().glob('*.flags')]
     found = set()
     for name in stems:
-        if name.startswith(('recipe_', 'toy')):
+        if name.startswith(('recipe_', 'toy', 'folder')):
             continue
         dataset = max((known for known in dataset_table.DATASETS if name.startswith(known)), key=len)
         size = name.removeprefix(f'{dataset}_')

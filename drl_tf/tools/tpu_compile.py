@@ -44,8 +44,8 @@ PRESETS = (
     '--dataset=digits --recipe=cdrl',
     '--dataset=digits --recipe=t1k',
     '--dataset=digits --recipe=preconditioned',
-    '--dataset=emoji',
-    '--dataset=emoji --image_size=64',
+    '--dataset=emoji --recipe=cdrl',
+    '--dataset=emoji --recipe=cdrl --image_size=64',
 )
 _WRONG_USE = 2
 _MEMORY_OPTIONS = ('--microbatches', '--remat', '--noremat')

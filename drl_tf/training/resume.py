@@ -1,4 +1,7 @@
-"""Decides where training starts: at the last checkpoint, with another run's weights, or at step 0."""
+"""Decides where training starts: at the last checkpoint, with another run's weights, or at step 0.
+
+It also measures the images of a new run before the first step: their scale, and how many steps they need.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from drl_tf.data import pipeline
 from drl_tf.runs import checkpoint
 
 if TYPE_CHECKING:
+    from drl_tf.config.config import Config
     from drl_tf.config.options import Data
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
@@ -26,6 +30,10 @@ _FREE = {
     'initializer_level_weight',
     'initializer_data_share',
 }
+_EPOCHS = 200  # How often --train_steps=0 takes each picture.
+_FEWEST_STEPS = 2_000
+_MOST_STEPS = 20_000
+_FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
@@ -44,6 +52,38 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
             found = configuration.load(source).data
             return found.data_mean, found.data_std
     return pipeline.mean_and_std(data)
+
+
+def steps_for_folder(config: Config, workdir: str) -> dict[str, int]:
+    """Chooses the steps of a run on the user's pictures if --train_steps=0 leaves them open; warns of few.
+
+    A new run takes each picture about 200 times, in 2,000 to 20,000 steps; the learning rate falls until the
+    last. A run in the workdir keeps its numbers, whatever the folder holds by now.
+
+    Args:
+      config: the configuration, with --dataset=folder.
+      workdir: the run's directory.
+
+    Returns:
+      The options to change, {} if --train_steps is given.
+    """
+    count = pipeline.count_images(config.data, 'train')
+    if count < _FEW:
+        logging.warning(
+            'Only %d pictures to train on: the model will learn copies of them; give %d or more for new ones',
+            count,
+            _FEW,
+        )
+    options = config.training
+    if options.train_steps:
+        return {}
+    if configuration.exists(workdir):
+        kept = configuration.load(workdir).training
+        return {'train_steps': kept.train_steps, 'decay_steps': kept.decay_steps}
+    thousands = round(_EPOCHS * count / options.batch_size / 1000)
+    steps = min(max(_FEWEST_STEPS, 1000 * thousands), _MOST_STEPS)
+    print(f'{steps:,} steps for {count:,} pictures; others: --train_steps=N --decay_steps=N')
+    return {'train_steps': steps, 'decay_steps': options.decay_steps or steps}
 
 
 def starting_step(

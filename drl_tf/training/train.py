@@ -73,6 +73,9 @@ def train(
         if config.network.energy == 'preconditioned' and not config.data.data_std:
             mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
             config = config.replace(data_mean=tuple(mean), data_std=std)
+        if config.data.dataset == 'folder':
+            chosen = workers.told_by_chief(lambda: resume.steps_for_folder(config, workdir))
+            config = config.replace(**chosen)
         return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 
 

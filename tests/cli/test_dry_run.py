@@ -33,6 +33,24 @@ def test_presets_then_command_line(capsys):
     assert large.network.channel_mult == (1, 2, 2, 2, 4, 4)
 
 
+def test_the_presets_of_a_dataset_and_recipe_may_depend_on_the_image_size():
+    """X_<size>_R.flags comes after X_R.flags; another recipe does not take it."""
+    for options, channels in (
+        ([], 32),
+        (['--image_size=64'], 16),
+        (['--recipe=cdrl'], 16),
+        (['--image_size=64', '--recipe=cdrl'], 8),
+        (['--image_size=64', '--channels=4'], 4),
+    ):
+        assert parsing.configuration_of(['--dataset=emoji', *options]).network.channels == channels
+
+
+@pytest.mark.parametrize('dataset', ['digits', 'emoji', 'folder'])
+def test_datasets_that_are_trained_on_a_cpu_have_preconditioned_energies(dataset):
+    config = parsing.configuration_of([f'--dataset={dataset}'])
+    assert config.network.energy == 'preconditioned' and config.diffusion.recipe == 'preconditioned'
+
+
 def test_flops(capsys):
     """A training step is B (K Langevin steps + 2 parameter passes); convolutions alone give the energy's
     count within 10 %."""
@@ -89,21 +107,17 @@ def test_a_dry_run_is_readable_and_speaks_of_the_devices_asked_for(capsys):
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'flags').glob('*.flags')), ids=lambda path: path.name)
 def test_every_preset_is_valid(path):
-    """It is named after a recipe, or a dataset and maybe an image size or a recipe; it is read; its command
+    """It is named after a recipe, or a dataset and maybe an image size and a recipe; it is read; its command
     is as printed."""
     text, families = path.read_text(), {spec.presets: name for name, spec in dataset_table.DATASETS.items()}
     families |= {name: name for name in dataset_table.DATASETS}
-    name, _, rest = path.stem.rpartition('_')
-    if name == 'recipe':
-        arguments = [f'--recipe={rest}', '--dataset=cifar10']
-    elif path.stem in families:
-        arguments = [f'--dataset={families[path.stem]}']
+    if path.stem.startswith('recipe_'):
+        arguments = [f'--recipe={path.stem.removeprefix("recipe_")}', '--dataset=cifar10']
     else:
-        assert name in families
-        arguments = [
-            f'--dataset={families[name]}',
-            f'--image_size={rest}' if rest.isdigit() else f'--recipe={rest}',
-        ]
+        name = max((name for name in families if f'{path.stem}_'.startswith(f'{name}_')), key=len)
+        rest = path.stem.removeprefix(name).split('_')[1:]
+        arguments = [f'--image_size={word}' if word.isdigit() else f'--recipe={word}' for word in rest]
+        arguments.append(f'--dataset={families[name]}')
     assert text.startswith('#') and 'Command: python run.py' in text
     config = parsing.configuration_of(arguments)
     alone = parsing.parse(['run.py'], [path])

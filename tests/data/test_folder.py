@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import os
 
@@ -188,6 +189,16 @@ def test_every_20th_or_the_last_is_held_out(tmp_path, count, held_out):
     assert values_of(load(tmp_path)) == (
         [0] if count == 1 else [value for value in range(count) if value not in held_out]
     )
+
+
+def test_a_picture_is_read_once_before_and_after_the_mean_is_measured(tmp_path, monkeypatch):
+    save_values(tmp_path, [10, 20, 30])
+    read, paths = folder._read, []
+    monkeypatch.setattr(folder, '_read', lambda path, data: paths.append(path) or read(path, data))
+    data = dataset_table.resolve(config.Data(dataset='folder', data_dir=str(tmp_path), image_size=8))
+    for now in (data, dataclasses.replace(data, data_mean=(0.1,), data_std=0.5)):
+        assert values_of(folder.load(now, 'train')) == [10, 20]
+    assert len(paths) == 3
 
 
 def test_more_than_memory_should_hold_is_refused(tmp_path, monkeypatch):
