@@ -57,7 +57,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def _as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with what training took from the images: mean, deviation and the number of steps."""
+    """Returns the configuration with what training took from the images: mean, deviation and steps."""
     stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
     data, training = stored['data'], stored['training']
     steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
