@@ -245,8 +245,10 @@ def _check_preconditioned(options: Training, network: Network) -> None:
         )
     if network.network == 'unet' and network.energy != 'preconditioned':
         raise UserError('--network=unet needs --energy=preconditioned')
-    if options.time_score and not matches_scores:
-        raise UserError(f'--time_score={options.time_score:g} needs --objective=score_matching')
+    for name in ('time_score', 'level_classification'):
+        weight = getattr(options, name)
+        if weight and not matches_scores:
+            raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
     if matches_scores:
         _check_second_derivatives(options, network)
 

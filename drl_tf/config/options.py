@@ -82,7 +82,14 @@ class Training:
         low=0,
         high=1e3,
     )
-    heights_after: int = option(0, 'Step at which --time_score begins.', low=0)
+    level_classification: float = option(
+        0.0,
+        "Weight of the loss of telling an image's noise level from a neighbouring one by log p, which fits "
+        'log p across noise levels; for score_matching.',
+        low=0,
+        high=1e3,
+    )
+    heights_after: int = option(0, 'Step at which --time_score and --level_classification begin.', low=0)
     train_steps: int = option(
         1_000_000,
         'Total number of optimizer steps; 0, with --dataset=folder: 2,000 to 20,000, so many that training '

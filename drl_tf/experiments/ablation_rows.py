@@ -49,7 +49,8 @@ ONE_CHANGE: dict[str, dict[str, Any]] = {
     'levels_walk': dict(levels='walk'),
     'cosine': dict(schedule='cosine'),
     'x_next_K30': dict(proposal='x_next', mcmc_steps=(30,)),
-    'time_score': dict(time_score=0.05),
+    'time_score': dict(time_score=0.05, max_loss=1e9),  # Its loss begins in the thousands.
+    'level_classification': dict(level_classification=0.05),
     'constant_rate': dict(decay_steps=0),
     'no_classes': dict(num_classes=0),
 }
@@ -90,6 +91,6 @@ def _common(config: Config, name: str) -> dict[str, Any]:
     steps = round(config.training.train_steps * share)
     decay_steps = round(config.training.decay_steps * share)
     common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
-    if name == 'time_score':
+    if name in ('time_score', 'level_classification'):
         common['heights_after'] = steps * 3 // 4
     return common

@@ -23,6 +23,7 @@ OPTIONS = [
     '--num_levels=3',
     '--levels=continuous',
     '--time_score=0.05',
+    '--level_classification=0.05',
     '--heights_after=2',
 ]
 
@@ -81,10 +82,11 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, r
 
 
 def test_heights_are_taught_after_the_slopes(run):
-    """The log has a loss of each for all T + 1 noises; the time score counts from its step on."""
+    """The log has a loss of each for all T + 1 noises."""
     lines = [json.loads(line) for line in (run[0] / 'metrics.jsonl').read_text().splitlines()]
     for line in lines:
-        assert len(line['level_loss']) == len(line['level_time_score']) == 4
+        for name in ('loss', 'time_score', 'level_classification'):
+            assert len(line[f'level_{name}']) == 4
         assert line['loss'] > 0
 
 
@@ -134,6 +136,9 @@ def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
     new = [*OPTIONS, f'--workdir={tmp_path}/w']
     assert 'need each other' in refused(capsys, *new, '--objective=dsm', '--act=swish')
     assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
+    for heights in ('--time_score=0.5', '--level_classification=0.5'):
+        line = refused(capsys, *TINY, f'--workdir={tmp_path}/t6', heights)
+        assert line.endswith(f'{heights} needs --objective=score_matching')
     assert '--initializer' in refused(capsys, *new, '--initializer')
     assert '--levels=walk' in refused(
         capsys, *new, '--levels=walk', '--mode=train,likelihood', '--method=direct'
