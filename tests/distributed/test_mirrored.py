@@ -76,11 +76,10 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
 @pytest.mark.parametrize(
     'recipe',
     [
-        ['--recipe=t6'],
         ['--recipe=cdrl'],
         ['--recipe=preconditioned', '--time_score=0.1', '--level_classification=0.5', '--num_classes=-1'],
     ],
-    ids=['t6', 'cdrl', 'preconditioned'],
+    ids=['cdrl', 'preconditioned'],
 )
 def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
     """Loss, gradient norm, weights and moments of 20 steps with clipping."""
