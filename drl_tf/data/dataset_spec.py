@@ -10,7 +10,7 @@ class ByHand:
     Attributes:
       file: name of the archive; '{size}' stands for the image size.
       source: a page that says how to make the archive.
-      pictures: number of published pictures.
+      pictures: published number of pictures.
     """
 
     file: str

@@ -13,9 +13,9 @@ Run = Callable[[np.ndarray], tuple[Any, ...]]
 
 
 def replicas() -> int:
-    """Returns how many devices of this process take part.
+    """Returns how many devices of this process share the images.
 
-    On a TPU, only the host takes part, because a TPU cannot resize images with antialiasing.
+    The result is 1 with a TPU: its host works alone, because a TPU cannot resize images with antialiasing.
     """
     strategy = devices.strategy()
     if isinstance(strategy, tf.distribute.TPUStrategy):

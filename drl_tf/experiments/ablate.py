@@ -41,11 +41,11 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
       weights: 'ema' or 'raw'.
 
     Returns:
-      On the chief, {label: path} of the files written. On other workers None.
+      On the chief, {kind of file: path} of tables and plot. On other workers None.
 
     Raises:
       UserError: a row contradicts `config`, or the training or the evaluation of a row raises this error.
-      Interrupted: a signal came; the same command continues.
+      Interrupted: a signal came; run the command again to resume.
     """
     found: dict[str, dict[str, Any]] = {}
     places = None

@@ -2,9 +2,9 @@
 
     python -m drl_tf.tools.kills --kills=50 [--recipe=cdrl]
 
-The same command resumes each killed run, to its end. We compare it with a run that was left alone: all
-variables of the last checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of
-metrics and of evaluations except their times, and the best checkpoint.
+We resume each killed run, to its end. We compare it with a run that was left alone: all variables of the
+last checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of metrics and of
+evaluations except their times, and the best checkpoint.
 """
 
 import json

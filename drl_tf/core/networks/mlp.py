@@ -21,8 +21,8 @@ class MLPNetwork(EnergyNetwork):
     is divided by the square root of its frequency. From the coordinates alone, a network learns smooth
     functions long before sharp functions (Tancik et al., NeurIPS 2020).
 
-    The output is divided by 50. So an undivided output with gradient 1 gives a grad f of 0.02, about the
-    distance between neighbouring noise levels in a schedule of 1,000 levels.
+    The output is divided by 50: a Langevin step moves y by grad f / 2, so at first by about 0.01, which is
+    the smallest noise of a schedule of 1,000 levels.
 
     Examples:
       >>> from drl_tf.config.model_options import Network
