@@ -4,8 +4,8 @@
 
 PYTHON is an interpreter with jax 0.10.2 and libtpu 0.0.52, which this package does not need otherwise.
 Without options of `run.py` all presets are compiled. Each outcome becomes a line of FILE. No program is
-compiled twice: a second run of the command resumes, and compiles only programs that have changed. `--table` prints FILE
-as a table, beside the predicted memory.
+compiled twice: a second run resumes, and compiles only programs that have changed. `--table` prints FILE as a
+table, beside the predicted memory.
 """
 
 import argparse
