@@ -247,6 +247,8 @@ def _check_preconditioned(options: Training, network: Network) -> None:
         raise UserError('--network=unet needs --energy=preconditioned')
     if options.time_score and not matches_scores:
         raise UserError(f'--time_score={options.time_score:g} needs --objective=score_matching')
+    if options.levels == 'continuous' and not matches_scores:
+        raise UserError('--levels=continuous needs --objective=score_matching')
     if matches_scores:
         _check_second_derivatives(options, network)
 

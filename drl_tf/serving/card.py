@@ -225,7 +225,8 @@ def _direct(result: Mapping[str, Any] | None) -> list[str]:
         f'{result[split]["density_bennett"]:.4g} of {result[split]["num_images"]:,} {split} images'
         for split in ('test', 'train')
     )
-    return ['', f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.']
+    notes = (f'Note: {note}.' for note in result.get('notes', ()))
+    return ['', f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.', *notes]
 
 
 def _density(result: Mapping[str, Any] | None) -> list[str]:
