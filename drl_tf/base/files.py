@@ -74,6 +74,14 @@ def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
     return value
 
 
+def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file; empty if the file is missing or damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
 def digest(text: str) -> str:
     """Hashes a text to six hexadecimal digits, for use in a file name."""
     return hashlib.sha256(text.encode()).hexdigest()[:6]

@@ -249,6 +249,8 @@ def _check_preconditioned(options: Training, network: Network) -> None:
         weight = getattr(options, name)
         if weight and not matches_scores:
             raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
+    if options.levels == 'continuous' and not matches_scores:
+        raise UserError('--levels=continuous needs --objective=score_matching')
     if matches_scores:
         _check_second_derivatives(options, network)
 

@@ -1,4 +1,7 @@
-"""Integrates, anneals and draws the densities of the plane that a model has learnt (`--mode=density`)."""
+"""Integrates, anneals and draws the densities of the plane that a model has learnt (`--mode=density`).
+
+For normalised energies it also finds log Z from noisy points, by `heights.Heights`.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from drl_tf.base.files import write_json, written_aside
+from drl_tf.config import combinations
 from drl_tf.core import noise
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges, partition
+from drl_tf.experiments.heights import Heights
 from drl_tf.runs import checkpoint, pictures
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ _FINEST = 0.01
 _COARSEST = 0.05
 _FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
+_NUM_WEIGHED = 4000  # Points that give log Z of normalised energies.
 _FIRST_STEP_SIZE = 0.3
 _MOST_ERRORS = 3  # We warn if annealing and quadrature are more standard errors apart.
 _BINS = 80
@@ -101,7 +107,8 @@ def density(
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
-    found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
+    direct = _direct(model, weights)
+    found = {t: {**compared(grids[t], estimates[t], likelihoods[t]), **direct.get(t, {})} for t in levels}
     _warn_of_differences(found)
     effort = dict(
         num_samples=num_samples, num_chains=num_chains, ais_steps=ais_steps, hmc_leapfrog=hmc_leapfrog
@@ -195,6 +202,19 @@ def annealed(
     return found
 
 
+def _direct(model: EnergyModel, weights: str) -> dict[int, dict[str, float]]:
+    """log Z of each level from noisy points, by Bennett's ratio; empty unless the energies are normalised."""
+    config = model.config
+    if combinations.likelihood_method(config) != 'direct':
+        return {}
+    seed = config.training.seed
+    points = plane.points(config.data.dataset, seed, _FRESH - 1, _NUM_WEIGHED)
+    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.LEVEL)
+    estimate = Heights(model, weights, folded, _AT_ONCE).measure(points)['bennett']
+    pairs = zip(estimate.log_z.tolist(), estimate.error.tolist(), strict=True)
+    return {t: {'log_z_direct': log_z, 'direct_error': error} for t, (log_z, error) in enumerate(pairs)}
+
+
 def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
     """Draws fresh points of a dataset, diffused to level t, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
     x = plane.points(name, seed, _FRESH, _NUM_FRESH)
@@ -242,6 +262,8 @@ def said(found: Mapping[str, Any]) -> str:
     )
     if errors > _MOST_ERRORS:
         line += f', more than {_MOST_ERRORS}'
+    if 'log_z_direct' in found:
+        line += f'; {found["log_z_direct"]:.4f} ± {found["direct_error"]:.2g} from noisy points'
     line += f'; log-likelihood of fresh points {found["mean_log_density_of_fresh_points"]:.3f} nats'
     if found['near_wall'] > 0.005:
         line += f'; {found["near_wall"]:.0%} of it near the wall at {bridges.WALL}: log Z depends on the wall'

@@ -228,6 +228,7 @@ def _direct(result: Mapping[str, Any] | None) -> list[str]:
     return [
         '',
         f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.',
+        *(f'Note: {note}.' for note in result.get('notes', ())),
         *_ranking(result.get('ranking', {})),
     ]
 

@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from drl_tf.base.files import read_json
+from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
@@ -34,15 +34,15 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     Returns:
       A dict: 'seconds', the time of training up to the step; 'device', the device of training; the entries of
       `beginning`. The other entries are results for this step and these weights: 'evaluations', a list;
-      'likelihood', the result with the most annealing; 'direct', the result without annealing; and 'density',
-      the result for points of the plane. Unknown values are None or empty.
+      'likelihood', the result with the most annealing; 'direct', the result without annealing, of the most
+      images; and 'density', the result for points of the plane. Unknown values are None or empty.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:
         paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
         return [
             result
-            for result in map(_read, paths)
+            for result in map(read_sound_json, paths)
             if (result.get('step'), result.get('weights')) == (step, weights)
         ]
 
@@ -51,23 +51,24 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     likelihood = max(
         likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
     )
-    direct = [result for result in results('likelihood') if result.get('method') == 'direct']
+    directs = [result for result in results('likelihood') if result.get('method') == 'direct']
+    direct = max(directs, key=lambda result: result['test']['num_images'], default=None)
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
     carried = beginning(workdir)
     if direct:
-        carried['heights'] = direct[-1]['summary']
+        carried['heights'] = direct['summary']
     found = {
         **NOTHING,
         **carried,
         'evaluations': results('evaluation'),
         'likelihood': likelihood,
-        'direct': direct[-1] if direct else None,
+        'direct': direct,
         'density': density,
     }
     if exported.source(workdir):
         return found
-    surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
+    surroundings = read_sound_json(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
     return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
 
 
@@ -84,21 +85,13 @@ def beginning(workdir: str) -> dict[str, Any]:
     """
     version = exported.source(workdir)
     if version:
-        described = _read(os.path.join(version, exported.DESCRIPTION))
+        described = read_sound_json(os.path.join(version, exported.DESCRIPTION))
         return {name: described.get(name, nothing) for name, nothing in BEGINNING.items()}
-    recorded = _read(os.path.join(workdir, authors_checkpoint.ORIGIN))
+    recorded = read_sound_json(os.path.join(workdir, authors_checkpoint.ORIGIN))
     origin = {
         name: os.path.basename(value) if isinstance(value, str) else value for name, value in recorded.items()
     }
     return {**BEGINNING, 'origin': origin}
-
-
-def _read(path: str) -> dict[str, Any]:
-    """Reads a JSON file; returns {} if the file is missing or damaged."""
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}
 
 
 def _seconds(workdir: str, step: int) -> float | None:
