@@ -12,19 +12,19 @@ __version__ = '0.1.0'
 
 
 def load(model: str | os.PathLike, precision: str = 'float32') -> api.Model:
-    """Loads a trained model; see `drl_tf.api.Model` for what it can do.
+    """Loads a trained model; `drl_tf.api.Model` describes its methods.
 
     Args:
-      model: the name of one that comes with the package, such as 'digits'; or a directory: that of a run, or
+      model: the name of a model that comes with the package, such as 'digits'; or the directory of a run or
         of an exported model.
-      precision: 'float32'; 'bfloat16', which is faster where the hardware computes in it; or 'auto', which is
-        'bfloat16' on such hardware and 'float32' elsewhere.
+      precision: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
+        means 'bfloat16' on such hardware and 'float32' on any other.
 
     Returns:
       A `drl_tf.api.Model`.
 
     Raises:
-      drl_tf.base.errors.UserError: there is no such model, or it is damaged.
+      drl_tf.base.errors.UserError: the model does not exist or is damaged.
 
     Examples:
       >>> model = drl_tf.load('digits')

@@ -1,7 +1,7 @@
 """A trained model in Python: `drl_tf.load` gives a `Model` that samples, scores, denoises, trains, exports.
 
 Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1,
-1, 2]. What is given back is NumPy.
+1, 2]. The methods return NumPy arrays.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _MOST_IMAGES = 2**30
 
 
 def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
-    """The same as `drl_tf.load`."""
+    """Loads a trained model; documented at `drl_tf.load`."""
     path = arguments.path('model', model, 'a path, or the name of a model')
     with arguments.named(workdir='model'):
         directory = exported.readable(path, 'model')
@@ -49,12 +49,12 @@ class Model(Scoring):
 
     Args:
       model: a `RecoveryLikelihood` with converged averages.
-      step: how many steps it was trained.
-      beginning: where its weights are from, see `provenance.beginning`.
+      step: number of steps that the model was trained.
+      beginning: result of `provenance.beginning`: where the weights come from.
 
     Attributes:
       model: the Keras model.
-      step: how many steps it was trained, an int.
+      step: number of steps that the model was trained, an int.
     """
 
     def __init__(
@@ -80,18 +80,19 @@ class Model(Scoring):
 
         Args:
           num_samples: n, the number of images, at least 1.
-          seed: from 0 to 2^31 - 1. Image i depends only on (seed, first + i); rounding may change a pixel by
-            one grey level.
-          labels: class of all images, or of each ([n]), counted from 0; -1 is no class. None takes all
-            classes in turn.
-          guidance: w in F = (1 + w) F(class) - w F(no class), from -1 to 20. None: the configuration's w.
+          seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), except that rounding may change a
+            pixel by one grey level.
+          labels: one class for all images, or one per image ([n]); classes count from 0, -1 means no class.
+            None: the images take all classes in turn.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: `guidance` of the
+            configuration.
           first: index of the first image.
 
         Returns:
           uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
 
         Raises:
-          UserError: an argument is out of its range, or the samples are not finite.
+          UserError: an argument is out of range, or the samples are not finite.
 
         Examples:
           >>> drl_tf.load('digits').sample(2, labels=3, guidance=0.5).shape
@@ -125,16 +126,16 @@ class Model(Scoring):
         """Draws x_t given x_{t+1}, by K Langevin steps.
 
         Args:
-          images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C], or uint8, which stands for [-1, 1].
-          level: t of all images, or of each ([n]), from 0 to T - 1.
-          seed: from 0 to 2^31 - 1; image i depends on its x_{t+1} and (seed, i) alone.
-          labels, guidance: as in `energy`.
+          images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
+          level: one t for all images, or one per image ([n]), 0 to T - 1.
+          seed: 0 to 2^31 - 1; x_t of image i depends on (seed, i) and x_{t+1} of image i alone.
+          labels, guidance: see `energy`.
 
         Returns:
           x_t, float32 [n, H, W, C].
 
         Raises:
-          UserError: an argument is of another shape or out of its range, or the images are not finite.
+          UserError: an argument has a wrong shape or is out of range, or the images are not finite.
 
         Examples:
           >>> drl_tf.load('digits').denoise(np.zeros([2, 16, 16, 1])).dtype
@@ -165,18 +166,18 @@ class Model(Scoring):
 
         Args:
           images: uint8 or float within [-1, 1], [n, H, W, C].
-          labels: for models with classes, [n], from 0; -1 is no class.
-          epochs: number of passes over the images; each pass is a whole number of batches.
-          batch_size: images per step. None takes that of the configuration.
-          learning_rate: of Adam, after the warm-up. None takes that of the configuration.
+          labels: for models with classes, one class per image, [n]; classes count from 0, -1 means no class.
+          epochs: number of passes over the images, of n // `batch_size` steps each.
+          batch_size: images per step. None: the value in the configuration, or fewer if n is smaller.
+          learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
           verbose, callbacks: as in Keras.
 
         Returns:
-          The Keras `History`: means over each epoch of the losses and of the gradient's norm.
+          The Keras `History`: for each epoch, the means of the losses and of the gradient norm.
 
         Raises:
-          UserError: an argument is of another shape or out of its range.
-          DivergenceError: the energies diverged; the model is as it was before the call.
+          UserError: an argument has a wrong shape or is out of range.
+          DivergenceError: the energies diverged; the model has the weights from before the call.
 
         Examples:
           >>> model = drl_tf.load('digits')
@@ -211,15 +212,15 @@ class Model(Scoring):
         """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `drl_tf.load`.
 
         Args:
-          directory: parent of the integer version folders; the next one is made.
-          max_samples: largest number of images in a request; None takes 1,024, or fewer if their gradient
-            would need more than 4 GiB.
+          directory: parent of the version folders 1, 2, ...; `export` makes the next one.
+          max_samples: largest number of images in a request. None: 1,024, or fewer if the gradient of 1,024
+            images would need more than 4 GiB.
 
         Returns:
           The path of the version folder.
 
         Raises:
-          UserError: it cannot be exported or written.
+          UserError: the model cannot be exported, or the directory cannot be written to.
 
         Examples:
           >>> drl_tf.load('digits').export('saved_models/mine')
@@ -239,5 +240,5 @@ class Model(Scoring):
         return written['SavedModel']
 
     def _run(self, function, inputs):
-        """Calls a function of the model as one that takes any number of images."""
+        """Calls a `tf.function` of the model in a form whose graph serves any number of images."""
         return self._function_of(function)(*inputs)

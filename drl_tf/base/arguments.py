@@ -1,4 +1,4 @@
-"""Checks the arguments of the Python API: a wrong one raises a `UserError` that names it."""
+"""Checks the arguments of the Python API; a wrong argument raises a `UserError` with the argument's name."""
 
 import contextlib
 import numbers
@@ -17,9 +17,9 @@ LARGEST = 2**31 - 1
 
 @contextlib.contextmanager
 def named(**names: str) -> Iterator[None]:
-    """Context manager: error messages show names of arguments in place of names of options.
+    """Context manager: puts names of arguments in place of names of options into messages of `UserError`.
 
-    With `named(workdir='model')`, '--workdir=x is ...' becomes 'model=x is ...'.
+    With `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
     """
     try:
         yield
@@ -37,10 +37,10 @@ def number(name: str, value: Any, low: float, high: float = ..., *, whole: Liter
 
 
 def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool = True) -> float:
-    """Returns `value` as an int (`whole`) or a float.
+    """Returns `value` as an int if `whole`, else as a float.
 
     Raises:
-      UserError: it is not such a number from `low` to `high`.
+      UserError: `value` is not a number (if `whole`: a whole number), or not within [low, high].
     """
     kind: Any = numbers.Integral if whole else numbers.Real  # Type checkers do not know that these compare.
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
@@ -50,7 +50,7 @@ def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool
 
 
 def path(name: str, value: Any, what: str = 'a path') -> str:
-    """Returns a path as text; raises UserError if it is empty or not a path."""
+    """Returns the path `value` as text; raises UserError if `value` is empty or not a path."""
     found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(found, str) or not found:
         raise UserError(f'{name}={value} must be {what}')
@@ -58,7 +58,7 @@ def path(name: str, value: Any, what: str = 'a path') -> str:
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """Returns `value` as an array; raises UserError if it cannot be one (rows of unequal lengths)."""
+    """Returns `value` as an array; raises UserError if that fails, as it does for rows of unequal lengths."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -66,10 +66,10 @@ def array(name: str, value: Any) -> np.ndarray:
 
 
 def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
-    """Returns a whole number for each image, int32 [count]; a single number serves for all.
+    """Returns a whole number for each image, int32 [count]; repeats a single number for all images.
 
     Raises:
-      UserError: `value` is neither one whole number nor `count` of them, or is not from `low` to `high`.
+      UserError: `value` is neither one whole number nor `count` of them, or is below `low` or above `high`.
     """
     found = array(name, value)
     if not np.issubdtype(found.dtype, np.integer) or found.shape not in ((), (count,)):
@@ -80,15 +80,15 @@ def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
 
 
 def images(name: str, value: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns images as float32 [n, H, W, C]: uint8 is scaled to [-1, 1], floats are kept.
+    """Returns images as float32 [n, H, W, C]: scales uint8 to [-1, 1], keeps floats as they are.
 
     Args:
-      name: of the argument.
+      name: name of the argument, for messages.
       value: array-like, uint8 or floats [n, H, W, C].
       shape: the required (H, W, C).
 
     Raises:
-      UserError: wrong shape or type, no image, or a value that is not finite.
+      UserError: `value` has a wrong shape or type, holds no image, or is not finite.
     """
     found = array(name, value)
     if found.ndim != 4 or found.shape[1:] != shape or not len(found):

@@ -26,7 +26,7 @@ class DivergenceError(Exception):
 
     Args:
       message: one line with the step and advice.
-      step: the training step at which this was found.
+      step: the training step that diverged.
 
     Examples:
       >>> DivergenceError('the loss is nan', step=7).step
@@ -44,8 +44,8 @@ class Interrupted(Exception):
     """A signal ended the run after it saved its state.
 
     Args:
-      message: one line; it says how to resume, if there is anything to resume.
-      number: the signal; the exit code is 128 + number, as in shells.
+      message: one line; says how to resume, if there is anything to resume.
+      number: number of the signal; the exit code is 128 + number, as in shells.
 
     Examples:
       >>> Interrupted('SIGTERM at step 7', number=15).exit_code
@@ -69,9 +69,9 @@ class WorkerLost(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Describes another library's error in one line: type and message, at most 300 characters.
+    """Describes an error of another library in one line: type and message, at most 300 characters.
 
-    Names of TensorFlow graph nodes are dropped.
+    The description leaves out the names of TensorFlow graph nodes.
 
     Examples:
       >>> one_line(ValueError('{{node while/conv}} bad shape'))
@@ -81,7 +81,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Escapes what UTF-8 cannot encode, such as bytes of a file name in another encoding.
+    r"""Escapes characters that UTF-8 cannot encode, such as bytes of a file name in another encoding.
 
     Examples:
       >>> printable('caf\udce9')

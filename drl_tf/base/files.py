@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and directories that are locked for one run."""
+"""Writes files whole or not at all, and locks directories for one run."""
 
 import contextlib
 import fcntl
@@ -21,10 +21,10 @@ REMOTE = '://'  # Marks paths that only TensorFlow can read, such as gs://bucket
 def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[Any]]:
     """Context manager: opens a temporary file beside `path`, and renames it to `path` when the block ends.
 
-    Missing directories are created. If the block raises, `path` is left as it was.
+    It creates missing directories. If the block raises, the file at `path` stays as it was.
 
     Args:
-      path: the file.
+      path: the file to write.
       mode: 'w' for UTF-8 text, 'wb' for bytes.
 
     Yields:
@@ -52,7 +52,7 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes a value as JSON, with `written_aside`."""
+    """Writes a value as JSON through `written_aside`."""
     with written_aside(path) as file:
         json.dump(value, file, indent=2)
 
@@ -61,8 +61,8 @@ def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
     """Reads a JSON file that holds a value of type `kind`.
 
     Raises:
-      OSError: it cannot be read.
-      ValueError: it is damaged, or holds a value of another type.
+      OSError: the file cannot be read.
+      ValueError: the file is damaged, or holds a value of another type.
     """
     with open(path, encoding='utf-8') as file:
         try:
@@ -74,6 +74,14 @@ def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
     return value
 
 
+def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file; empty if the file is missing or damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
 def digest(text: str) -> str:
     """Hashes a text to six hexadecimal digits, for use in a file name."""
     return hashlib.sha256(text.encode()).hexdigest()[:6]
@@ -81,7 +89,7 @@ def digest(text: str) -> str:
 
 @contextlib.contextmanager
 def named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Context manager: adds `path` to an `OSError` that names no file, as those of `write` do."""
+    """Context manager: adds `path` to an `OSError` that names no file, such as an error of `write`."""
     try:
         yield
     except OSError as error:
@@ -93,11 +101,11 @@ def check_writable(directory: str | os.PathLike[str], flag: str = '') -> None:
     """Checks that a directory, or its nearest existing parent, can be written to.
 
     Args:
-      directory: may be missing; it is not created.
-      flag: the option that named it, for the message.
+      directory: the directory; it may be missing, and is not created.
+      flag: the option that gave the directory, for the message.
 
     Raises:
-      UserError: it cannot be written to.
+      UserError: the directory cannot be written to.
     """
     place = os.path.abspath(directory)
     while not os.path.lexists(place):
@@ -123,10 +131,10 @@ def sync(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: locks a directory for this process, and creates it if it is missing.
+    """Context manager: locks a directory for this process, and creates the directory if it is missing.
 
-    The lock ends with the process, however it ends. If the block fails before it writes anything there, the
-    lock file, and a directory that is new, are removed.
+    The lock ends with the process, even if the process is killed. If the block raises and has written nothing
+    into the directory, the context manager removes the lock file, and the directory if it has created it.
 
     Raises:
       UserError: another process holds the lock.
@@ -150,7 +158,7 @@ def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator
 
 
 def _remove_lock(directory: str | os.PathLike[str], is_new: bool) -> None:
-    """Removes the lock file of a directory that holds nothing else; the directory too if it is new."""
+    """Removes the lock file if the directory holds nothing else; then also the directory, if it is new."""
     if os.path.isdir(directory) and os.listdir(directory) == [LOCK]:
         os.remove(os.path.join(directory, LOCK))
         if is_new:
@@ -158,7 +166,7 @@ def _remove_lock(directory: str | os.PathLike[str], is_new: bool) -> None:
 
 
 def put_aside(directory: str | os.PathLike[str]) -> str | None:
-    """Moves the contents of a directory, except its lock and half-written files, to a new one beside it.
+    """Moves the contents of a directory, except lock and half-written files, to a new directory beside it.
 
     Returns:
       The new directory, `<directory>.1` or the next free number; None if there was nothing to move.

@@ -13,7 +13,7 @@ def from_levels(levels: Any) -> Any:
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Returns the nearest grey levels of images in [-1, 1], uint8; values outside are clipped.
+    """Rounds images in [-1, 1] to grey levels, uint8 of the same shape; clips values outside [-1, 1].
 
     Example:
       to_uint8([-1.0, 0.0, 1.0])  # [0, 128, 255]

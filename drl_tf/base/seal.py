@@ -1,4 +1,4 @@
-"""Seals a directory with a manifest of the size and SHA-256 of its files, to detect damage."""
+"""Seals a directory with a manifest, which holds the size and SHA-256 of each file, to detect damage."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ MANIFEST = 'manifest.json'
 
 
 def seal(directory: str | os.PathLike[str]) -> None:
-    """Writes the manifest of a directory and all below it, and flushes everything to disk."""
+    """Writes the manifest of all files in and below a directory, and flushes everything to disk."""
     names = _files(directory)
     fingerprints = {name: _fingerprint(os.path.join(directory, name)) for name in names}
     write_json(os.path.join(directory, MANIFEST), fingerprints)
@@ -31,14 +31,14 @@ def verify(
     """Checks a directory against its manifest.
 
     Args:
-      directory: where `seal` was called.
+      directory: the directory that `seal` has sealed.
       needed: names of files that the manifest must list.
-      what: what the directory is, for the message.
-      remedy: what to do, for the message.
+      what: description of the directory, for the message.
+      remedy: advice to the user, for the message.
       more_allowed: whether there may be files that the manifest does not list.
 
     Raises:
-      UserError: they differ; the message names the file and the reason.
+      UserError: directory and manifest differ; the message names the file and the reason.
     """
     name = MANIFEST
     try:

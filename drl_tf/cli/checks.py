@@ -1,4 +1,4 @@
-"""Checks before any work starts. Nothing here writes, and only `check_work` needs TensorFlow."""
+"""Checks a command before any work starts. No check writes, and only `check_work` needs TensorFlow."""
 
 import os
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _LOCAL = (
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
-    """Checks that the modes exist, and that every given option is read by one of them.
+    """Checks that the modes exist, and that at least one of them reads each given option.
 
     Args:
       command: what the command line asks for.
@@ -71,7 +71,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
 
 
 def _check_read(command: Command, given: dict[str, Any]) -> None:
-    """Raises UserError for options that none of the modes reads."""
+    """Raises UserError if none of the modes reads a given option."""
     modes = set(command.mode)
     unread = [name for name in given if name in READ_BY and not modes & set(readers(name, command.samples))]
     of_a_run = [f'--{name}' for name in unread if modes & set(READ_BY[name])]
@@ -86,7 +86,7 @@ def _check_read(command: Command, given: dict[str, Any]) -> None:
 
 
 def _check_numbers(command: Command, given: dict[str, Any]) -> None:
-    """Raises UserError for numbers that contradict each other."""
+    """Raises UserError if numbers contradict each other or are too small."""
     if 'num_chains' in given and command.num_chains == 1:
         raise UserError('--num_chains=1 must be 0 or at least 2')
     if 'num_real' in given and given.get('stats_file') and 'stats' not in command.mode:
@@ -121,7 +121,7 @@ def _check_import(command: Command, given: dict[str, Any]) -> None:
 
 
 def _check_model(command: Command, given: dict[str, Any]) -> None:
-    """Raises UserError for options that do not go with an exported model."""
+    """Raises UserError if an option contradicts --model, an exported model."""
     if not command.model:
         raise UserError('--model= must be a name or a directory')
     if 'train' in command.mode:
@@ -138,7 +138,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
     """Checks the modes against the configuration and the paths, without TensorFlow.
 
     Args:
-      command: one that passed `check_command`.
+      command: a command that passed `check_command`.
       config: the configuration of the run.
       workdir: the directory of the run.
 
@@ -169,7 +169,7 @@ def _scores(command: Command, config: Config) -> bool:
 
 
 def _check_points(command: Command, config: Config) -> None:
-    """Raises UserError for modes that need images when the data are points of the plane, and vice versa."""
+    """Raises UserError if the data are points of the plane and a mode needs images, or the reverse."""
     refused = [f'--mode={mode}' for mode in command.mode if mode in _OF_IMAGES]
     if 'train' in command.mode and config.evaluation.evaluate_every:
         refused.append('--evaluate_every')
@@ -205,7 +205,7 @@ def _check_energies(command: Command, config: Config) -> None:
 
 
 def _check_inputs(command: Command, config: Config) -> None:
-    """Raises UserError for missing paths that a mode reads."""
+    """Raises UserError if a path that a mode reads is missing."""
     from drl_tf.runs import exported
 
     data = config.data
@@ -231,7 +231,7 @@ def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -
 
 
 def _check_outputs(command: Command, config: Config, workdir: str) -> None:
-    """Raises UserError for directories that cannot be written to; the chief alone writes, and checks."""
+    """Raises UserError if a directory cannot be written to; only the chief checks, as only it writes."""
     from drl_tf.runs import exported
 
     if command.model and not reads_export(command):
@@ -255,7 +255,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Checks what only TensorFlow can tell: devices, feature networks, statistics and sample files.
+    """Makes the checks that need TensorFlow: devices, feature networks, statistics and sample files.
 
     Raises:
       UserError: a mode would fail.

@@ -158,7 +158,7 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether --model is read in place, because all output goes to --output_dir."""
+    """Returns whether --model needs no workdir, because the modes only sample, to --output_dir."""
     return bool(command.model and command.output_dir) and set(command.mode) <= {'sample', 'compose'}
 
 

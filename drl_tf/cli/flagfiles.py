@@ -27,7 +27,7 @@ def expand(words: Iterable[str]) -> list[str]:
 
 
 def _expand(words: Iterable[str], above: tuple[str, ...], read: list[str]) -> list[str]:
-    """Expands within the files `above`; appends every file that is read to `read`."""
+    """Expands words that stand in the nested files `above`; appends the path of each file read to `read`."""
     remaining = iter(words)
     result = []
     for word in remaining:
@@ -53,7 +53,7 @@ def _expand(words: Iterable[str], above: tuple[str, ...], read: list[str]) -> li
 
 
 def _lines(path: str) -> list[str]:
-    """Reads the options in a file, one a line."""
+    """Reads the options in a file, one per line; raises UserError as `expand` says."""
     try:
         with open(path, 'rb') as file:
             content = file.read(MAX_BYTES + 1)

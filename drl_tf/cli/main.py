@@ -24,7 +24,7 @@ _LONGEST_LINE = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns its exit code; expected errors are printed as one line on stderr.
+    """Runs a command line and returns the exit code; prints an expected error as one line on stderr.
 
     Args:
       argv: the program's name and its options; `sys.argv` if None.
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _closed() -> int:
-    """Ends quietly when stdout was closed, as in `--help | head`."""
+    """Returns the exit code if stdout was closed, as in `--help | head`; prevents Python's error message."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout when it exits.
     return 128 + signal.SIGPIPE
 

@@ -1,4 +1,4 @@
-"""Runs the modes, one short function each. Each imports what it needs, because some imports take seconds."""
+"""Runs the modes, one short function each. A function imports what it needs: some imports take seconds."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
 FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
-Result = dict[str, str] | None  # {what: where it is}, to be printed.
+Result = dict[str, str] | None  # {label: text} to print.
 
 
 def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
-    """Sets the devices up, runs the modes in order, and prints what each has written.
+    """Sets the devices up, runs the modes in order, and prints the result of each mode.
 
     Args:
       command: what the command line asks for.
@@ -57,7 +57,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def _as_trained(config: Config, workdir: str) -> Config:
-    """A configuration with what training took from the images: mean, deviation and the number of steps."""
+    """Returns the configuration with what training took from the images: mean, deviation and steps."""
     stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
     data, training = stored['data'], stored['training']
     steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
@@ -204,13 +204,13 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
 
 
 def _request(command: Command, config: Config, workdir: str, **classes: Any) -> SampleRequest:
-    """Returns the images that the options ask to sample."""
+    """Returns a request for the images that the options ask to sample."""
     count = command.num_samples or _default_samples(config)
     return _samples(command, config, workdir, count, first=command.first_sample, **classes)
 
 
 def _scored(command: Command, config: Config, workdir: str) -> SampleRequest:
-    """Returns the images that the options ask to score."""
+    """Returns a request for the images that the options ask to score."""
     return _samples(command, config, workdir, num_scored(command))
 
 
@@ -229,7 +229,7 @@ def _step(command: Command, workdir: str) -> int | None:
 
 
 def _default_samples(config: Config) -> int:
-    """Returns how many images are sampled unless --num_samples says."""
+    """Returns how many images to sample if --num_samples is 0."""
     if config.planar:
         return 10_000
     return 100 if config.data.num_classes else 64

@@ -1,4 +1,7 @@
-"""Which modes read each option; other modes refuse it. A test compares this table with what modes access."""
+"""The table of options and the modes that read them; a mode refuses all other options.
+
+A test compares the table with the options that the modes access.
+"""
 
 import dataclasses
 
@@ -7,7 +10,7 @@ from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
 
-_BEGIN = ('train', 'import_official')  # They store the whole configuration.
+_BEGIN = ('train', 'import_official')  # Modes that store the whole configuration.
 _USE_A_RUN = (
     'sample',
     'compose',
@@ -37,9 +40,9 @@ SET_BY_ROWS = (
 
 
 def _of_the_configuration() -> dict[str, tuple[str, ...]]:
-    """Returns the modes that read each option of a `Config`, unless the table below says otherwise.
+    """Returns {option of a `Config`: modes that read it}; `READ_BY` below replaces some entries.
 
-    What decides the model is read wherever there is a model, or compared there with the stored value.
+    Every mode that uses a model reads the options that decide the model, or compares them with stored values.
     """
     read_by: dict[str, tuple[str, ...]] = {}
     for group in configuration.groups():
@@ -117,8 +120,8 @@ def readers(name: str, samples: str) -> tuple[str, ...]:
     """Returns the modes that read an option.
 
     Args:
-      name: of the option.
-      samples: the value of --samples; unless it is empty, --mode=evaluate reads no option of a run.
+      name: name of the option.
+      samples: the value of --samples; if it is not empty, --mode=evaluate reads no option of a run.
     """
     if not samples or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
         return READ_BY[name]

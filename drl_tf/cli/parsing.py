@@ -1,4 +1,4 @@
-"""Parses flags into a `Command`, `cluster.Devices` and a `Config`: the only file that reads flags."""
+"""Parses flags into a `Command`, `cluster.Devices` and a `Config`. No other file reads flags."""
 
 import dataclasses
 import difflib
@@ -55,7 +55,7 @@ def configuration_of(words: Iterable[str]) -> Config:
       words: options, without the program's name.
 
     Raises:
-      UserError: as the command line would print it.
+      UserError: the command line would refuse these options.
 
     Example:
       configuration_of(['--dataset=cifar10', '--recipe=cdrl'])
@@ -68,8 +68,9 @@ def configuration_of(words: Iterable[str]) -> Config:
 def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
     """Returns the configuration and the workdir.
 
-    The configuration comes from flags where a run begins or no run is needed, and from the run otherwise.
-    Training resumes the run in the workdir with its own configuration, unless --dataset is given.
+    If a run begins, or the modes need no run, the configuration comes from flags and presets; otherwise, from
+    the run. Training resumes a run in the workdir with the stored configuration, unless --dataset or
+    --restart is given.
 
     Args:
       command: what the command line asks for.
@@ -98,7 +99,7 @@ def _resumes(command: Command, values: flags.FlagValues) -> bool:
 
 
 def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
-    """Returns the configuration of flags and presets, and the workdir, by default a name in `runs/`."""
+    """Returns the configuration of flags and presets, and the workdir (by default a directory in `runs/`)."""
     from drl_tf.data import dataset_table
 
     values = with_presets(values, argv)
@@ -109,7 +110,7 @@ def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str])
 
 
 def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
-    """Returns the stored configuration of the run or --model, with the flags that may differ from it."""
+    """Returns the stored configuration of the run or --model, changed by the flags, and the workdir."""
     from drl_tf.data import dataset_table
     from drl_tf.runs import exported
 
@@ -170,7 +171,7 @@ def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagVal
 
 
 def _existing(*names: str) -> list[pathlib.Path]:
-    """Returns the presets that exist among these names."""
+    """Returns the paths of the presets with these names, if they exist."""
     paths = [preset_directory() / f'{name}.flags' for name in names]
     return [path for path in paths if path.exists()]
 
@@ -188,7 +189,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
       files: flagfiles that are read first.
 
     Raises:
-      UserError: an option is unknown, has no value or has one of the wrong type.
+      UserError: an option is unknown, has no value, or has a value of the wrong type.
     """
     values = flags.FlagValues()
     for group in option_groups():
@@ -207,7 +208,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
 
 
 def _dry_run_with_value(word: str) -> str:
-    """Gives --dry_run a value where it is used as a switch."""
+    """Returns `word`, a word of the command line; to the switch --dry_run, it adds a value."""
     if not word.startswith('-'):
         return word
     name = word.removeprefix('-').removeprefix('-')
@@ -215,7 +216,7 @@ def _dry_run_with_value(word: str) -> str:
 
 
 def _check_words(words: list[str], values: flags.FlagValues) -> None:
-    """Raises UserError for unknown options, and for an option that would take the next one as its value."""
+    """Raises UserError for an unknown option, or an option that would take the next option as its value."""
     pairs = itertools.pairwise([*words, '--'])
     for word, following in pairs:
         name, equals, _ = word.lstrip('-').partition('=')
@@ -227,11 +228,11 @@ def _check_words(words: list[str], values: flags.FlagValues) -> None:
         if not equals and not is_off and not values[name].boolean:
             if following.startswith('--'):
                 raise UserError(f'--{name} has no value: every option is --name=value')
-            next(pairs, None)  # Its value.
+            next(pairs, None)  # Skips the value of the option.
 
 
 def _suggestion(name: str, values: flags.FlagValues) -> str:
-    """Returns the end of the message about an unknown option: the most likely one."""
+    """Returns the end of the message about an unknown option: the option that was most likely meant."""
     plain = name.replace('-', '_').lower()[:_LONGEST_NAME]
     guessed = [option for option, names in _GUESSED.items() if plain in names.split()]
     exact = [plain] if plain in values else []

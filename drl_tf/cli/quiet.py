@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def quiet_start() -> None:
-    """Imports TensorFlow and lists its devices; shows what it wrote to stderr only if that fails."""
+    """Imports TensorFlow and lists the devices; shows TensorFlow's output on stderr only if this fails."""
     with _held_back():
         import tensorflow as tf
 
@@ -18,7 +18,7 @@ def quiet_start() -> None:
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Context manager: redirects file descriptor 2, which C++ uses too; replays it if the block raises."""
+    """Context manager: holds back stderr, C++'s included; shows the output only if the block raises."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""Refuses options that do not go together."""
+"""Raises UserError for options that contradict each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config) -> None:
-    """Raises UserError if two options contradict each other; their bounds are checked elsewhere."""
+    """Raises UserError if two options contradict each other; `option_fields.check` checks their bounds."""
     if config.planar:
         _check_planar(config)
     _check_resolutions(config)
@@ -54,7 +54,7 @@ def check_energies(config: Config, mode: str) -> None:
 
 
 def check_exportable(config: Config) -> None:
-    """Raises UserError if a server could not answer requests with the model."""
+    """Raises UserError if a server's answer for an image would depend on the other images of the request."""
     if config.network.norm == 'batch':
         raise UserError(
             '--norm=batch cannot be exported: each image would depend on the other images of its request'
@@ -62,7 +62,7 @@ def check_exportable(config: Config) -> None:
 
 
 def check_classes(config: Config, classes: Iterable[int]) -> None:
-    """Raises UserError if the model lacks one of the classes, each from 0."""
+    """Raises UserError if the model lacks one of the classes, which are counted from 0."""
     count = config.data.num_classes
     for wanted in classes:
         if not count:
@@ -72,7 +72,7 @@ def check_classes(config: Config, classes: Iterable[int]) -> None:
 
 
 def check_replicas(config: Config, replicas: int) -> None:
-    """Raises UserError if the images of a batch cannot be split among this many replicas."""
+    """Raises UserError if the images of a batch cannot be split among the replicas."""
     if replicas > 1 and config.network.norm == 'batch':
         raise UserError(
             f'--norm=batch ties the images of a batch together, so {replicas} devices cannot share it: give '
@@ -90,9 +90,9 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
     """Raises UserError if an extractor does not exist or does not fit the images.
 
     Args:
-      data: options with all defaults filled in.
-      name: name or path of the extractor; '' is the default of the dataset.
-      inception: directory of Inception, or ''.
+      data: the data options, with all defaults filled in.
+      name: name or path of the extractor; '' means the default of the dataset.
+      inception: the value of --inception, a directory or ''.
     """
     name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
     if inception and name != 'inception':
@@ -114,7 +114,7 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
 
 
 def _check_resolutions(config: Config) -> None:
-    """Raises UserError if the networks cannot halve the images as often as they should."""
+    """Raises UserError if the height of the images cannot be halved as often as the networks halve it."""
     size = config.data.image_size
     multiples = {'channel_mult': config.network.channel_mult}
     if config.diffusion.initializer:
@@ -155,7 +155,7 @@ def _check_networks(config: Config) -> None:
 
 
 def _check_planar(config: Config) -> None:
-    """Raises UserError if a model of points has options of images."""
+    """Raises UserError if a model of points of the plane has an option that only suits images."""
     dataset = config.data.dataset
     defaults = type(config.network)()
     for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
@@ -193,7 +193,7 @@ def _check_levels(config: Config) -> None:
 
 
 def _check_without_chains(config: Config) -> None:
-    """Raises UserError if K = 0, the normal approximation, does not go with the other options."""
+    """Raises UserError if another option contradicts K = 0, the normal approximation."""
     options = config.diffusion
     if any(options.mcmc_steps):
         raise UserError(f'--mcmc_steps={text(options.mcmc_steps)} must be 0 at all levels, or at none')
@@ -211,7 +211,7 @@ def _check_without_chains(config: Config) -> None:
 
 
 def _check_objective(config: Config) -> None:
-    """Raises UserError if the objective does not go with the other options."""
+    """Raises UserError if another option contradicts the objective."""
     options = config.training
     _check_preconditioned(options, config.network)
     if options.objective != 'dsm':
@@ -236,7 +236,7 @@ def _check_objective(config: Config) -> None:
 
 
 def _check_preconditioned(options: Training, network: Network) -> None:
-    """Raises UserError if preconditioned energies and score matching are not used together."""
+    """Raises UserError if preconditioned energies come without score matching, or the reverse."""
     matches_scores = options.objective == 'score_matching'
     if matches_scores != (network.energy == 'preconditioned'):
         raise UserError(
@@ -245,14 +245,18 @@ def _check_preconditioned(options: Training, network: Network) -> None:
         )
     if network.network == 'unet' and network.energy != 'preconditioned':
         raise UserError('--network=unet needs --energy=preconditioned')
-    if options.time_score and not matches_scores:
-        raise UserError(f'--time_score={options.time_score:g} needs --objective=score_matching')
+    for name in ('time_score', 'level_classification'):
+        weight = getattr(options, name)
+        if weight and not matches_scores:
+            raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
+    if options.levels == 'continuous' and not matches_scores:
+        raise UserError('--levels=continuous needs --objective=score_matching')
     if matches_scores:
         _check_second_derivatives(options, network)
 
 
 def _check_second_derivatives(options: Training, network: Network) -> None:
-    """Raises UserError if score matching, which takes the gradient of a gradient, cannot take it."""
+    """Raises UserError if the network lacks the second derivatives that score matching needs."""
     if network.act == 'lrelu' and network.network == 'resnet':
         raise UserError(
             f'--objective={options.objective} needs --act=swish: the second derivative of lrelu is zero '

@@ -23,7 +23,7 @@ class Config:
     """All options that decide the result of a run, in groups.
 
     Raises:
-      UserError: an option is out of bounds, or two do not go together.
+      UserError: an option is out of bounds, or two options contradict each other.
 
     Example:
       Config().replace(image_size=16, image_channels=1, batch_size=64)
@@ -57,7 +57,7 @@ class Config:
 
     @property
     def steps_by_level(self) -> list[int]:
-        """K at each of the T levels."""
+        """K, the number of Langevin steps, at each of the T levels."""
         steps = self.diffusion.mcmc_steps
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
@@ -71,11 +71,11 @@ class Config:
                 yield field, getattr(values, field.name)
 
     def replace(self, **values: Any) -> 'Config':
-        """Returns a copy with the named options changed, whatever their groups.
+        """Returns a copy in which the named options, of any group, have the given values.
 
         Raises:
           TypeError: there is no such option.
-          UserError: as for `Config`.
+          UserError: an option is out of bounds, or two options contradict each other.
         """
         changed = {}
         for group in groups():
@@ -95,7 +95,7 @@ class Config:
 
         Args:
           other: the other configuration.
-          compared: selects the options to compare, by their dataclass fields.
+          compared: callable, dataclass field of an option -> whether to compare the option.
 
         Returns:
           Texts such as '--batch_size=64 here, 32 there', where `here` is this configuration.
@@ -108,7 +108,7 @@ class Config:
         ]
 
     def save(self, workdir: str | os.PathLike[str]) -> None:
-        """Writes `config.json` atomically."""
+        """Writes `config.json` to the workdir atomically."""
         write_json(os.path.join(workdir, FILE_NAME), dataclasses.asdict(self))
 
 
@@ -125,13 +125,14 @@ def groups() -> tuple[Any, ...]:
 def load(workdir: str | os.PathLike[str]) -> Config:
     """Reads the configuration of a run.
 
-    If the file is damaged, the copy in the newest checkpoint replaces it, with a warning.
+    Each checkpoint has a copy of `config.json`. If the file itself is damaged, `load` warns, and reads the
+    newest copy that is not damaged.
 
     Args:
       workdir: directory of the run.
 
     Raises:
-      UserError: the file does not exist; it and all copies are damaged; or it agrees with no copy.
+      UserError: there is no file and no copy; all of them are damaged; or the file contradicts every copy.
     """
     paths = _paths(workdir)
     sound = {}
@@ -160,10 +161,10 @@ def load(workdir: str | os.PathLike[str]) -> Config:
 
 
 def _paths(workdir: str | os.PathLike[str]) -> list[str]:
-    """Returns the paths of `config.json` and of its copies in the checkpoints, newest first.
+    """Returns the path of `config.json`, then the paths of the copies in the checkpoints, newest first.
 
     Raises:
-      UserError: there is none.
+      UserError: none of these files exists.
     """
     own = os.path.join(workdir, FILE_NAME)
     pattern = os.path.join(glob.escape(os.fspath(workdir)), 'checkpoints', '[0-9]*', FILE_NAME)

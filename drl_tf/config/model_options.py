@@ -1,4 +1,4 @@
-"""The options of a model: networks, noise levels and chains. `options` holds the others."""
+"""The options of a model: networks, noise levels and chains. The module `options` holds all other options."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Options: dataclass fields with bounds and a help text, from which the command line is made."""
+"""Options: dataclass fields with bounds and a help text; `cli.parsing` makes the command line from them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def option(
     choices: Sequence[Any] | None = None,
     changes: str = 'never',
 ) -> Any:
-    """A dataclass field that the command line offers and `check` validates.
+    """Returns a dataclass field that the command line offers as a flag, and that `check` validates.
 
     Args:
-      default: also the value that the help shows.
+      default: the default value.
       help_text: one or two sentences.
-      low: smallest value, None for no bound; of each number, if there are several.
-      high: largest value, likewise.
-      choices: the values that are allowed, None for all.
-      changes: where the value may differ from that of the run; see `options`.
+      low: smallest allowed number, None for no bound; in a tuple, the bound of each number.
+      high: largest allowed number, None for no bound; in a tuple, the bound of each number.
+      choices: the allowed values; None allows all.
+      changes: when the value may differ from the value stored with the run; `options` lists the words.
 
     Example:
       channels: int = option(128, 'Channels at the first resolution.', low=4, high=1024)
@@ -50,7 +50,7 @@ def option(
 
 
 def text(value: Any) -> str:
-    """Writes a value as the command line takes it."""
+    """Returns a value as text in the syntax of the command line."""
     return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -71,14 +71,14 @@ def check(group: Any) -> None:
     """Checks every option of a group, a dataclass of options, against its type, bounds and choices.
 
     Raises:
-      UserError: names the first option that fails.
+      UserError: an option fails; the message names the first one.
     """
     for field in dataclasses.fields(group):
         _check(field, getattr(group, field.name))
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises UserError if the value of an option has another type, is out of bounds or not a choice."""
+    """Raises UserError if the value of an option has a wrong type, is out of bounds or not a valid choice."""
     kind: Any = typing.get_origin(field.type) or field.type
     if not _is_of(value, kind):
         raise UserError(f'--{field.name}={value} must be of type {kind.__name__}')
@@ -101,7 +101,7 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _is_of(value: Any, kind: type) -> bool:
-    """Returns whether a value has a type. An int is a float too; a bool is no number."""
+    """Returns whether a value has type `kind`; an int also counts as a float, a bool is never a number."""
     if kind is bool:
         return isinstance(value, bool)
     if isinstance(value, bool):
@@ -124,8 +124,8 @@ def _check_number(field: dataclasses.Field[Any], value: Any, number: float, larg
 
     Args:
       field: the option.
-      value: its value, the number or a tuple with it.
-      number: what to check.
+      value: the value of the option, for the message: a number or a tuple of numbers.
+      number: the number to check.
       largest: largest magnitude that the type can hold.
     """
     low = field.metadata['low']

@@ -1,15 +1,15 @@
 """The options of data, training, sampling and scores.
 
-`model_options` has those of the model, `cli.command_options` those of what to do, and
-`distributed.cluster.Devices` those of devices; `cli.parsing` makes flags of all.
+Other modules have the options of the model (`model_options`), of the command (`cli.command_options`) and of
+devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of all options.
 
-`changes` says where the value of an option may differ from the one stored with the run:
+The argument `changes` of an option says when its value may differ from the value stored with the run:
 
-    never       nowhere
+    never       at no time
     resume      when the same training resumes
     sampling    in modes that use a trained model
-    scores      everywhere; samples do not depend on it, only their scores
-    always      everywhere
+    scores      at any time; the option changes scores of samples, but not the samples
+    always      at any time
 """
 
 import dataclasses
@@ -82,7 +82,14 @@ class Training:
         low=0,
         high=1e3,
     )
-    heights_after: int = option(0, 'Step at which --time_score begins.', low=0)
+    level_classification: float = option(
+        0.0,
+        "Weight of the loss of telling an image's noise level from a neighbouring one by log p, which fits "
+        'log p across noise levels; for score_matching.',
+        low=0,
+        high=1e3,
+    )
+    heights_after: int = option(0, 'Step at which --time_score and --level_classification begin.', low=0)
     train_steps: int = option(
         1_000_000,
         'Total number of optimizer steps; 0, with --dataset=folder: 2,000 to 20,000, so many that training '

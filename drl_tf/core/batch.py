@@ -1,4 +1,4 @@
-"""Part of a training batch, with the noise levels and the noise of its images."""
+"""A part of a training batch: images, their noise levels and their noise."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ class Batch:
 
     Attributes:
       images: float32 [B, H, W, C] in [-1, 1].
-      level: t of each image, int32 [B]; if levels are continuous, the nearest one.
-      labels: classes from 1, or 0 for no class, int32 [B]; None if the model has no classes.
+      level: t of each image, int32 [B]; with continuous levels, the t nearest to `angle`.
+      labels: class + 1 of each image, or 0 for no class, int32 [B]; None if the model has no classes.
       seed: seed of the step, int32 [2].
-      first: index of the first image in the global batch.
-      angle: noise level of each image as in `Schedule.angle`, float32 [B]; None if no loss needs it.
+      first: index of `images[0]` in the global batch.
+      angle: noise level of each image, see `Schedule.angle`, float32 [B]; None if no loss needs the angles.
     """
 
     images: tf.Tensor
@@ -30,10 +30,10 @@ class Batch:
     angle: tf.Tensor | None = None
 
     def noise(self, *purpose: int) -> tf.Tensor:
-        """Draws standard normal noise for a purpose, float32 [B, H, W, C]; see `noise.fold`."""
+        """Draws standard normal noise, float32 [B, H, W, C], from `seed` folded with `purpose`."""
         return noise.normal(noise.fold(self.seed, *purpose), tf.shape(self.images), self.first)
 
     @property
     def terms(self) -> Terms:
-        """Guidance terms: each image under its own class."""
+        """Guidance terms, see `guidance.Terms`: the class of each image, with weight 1."""
         return ((self.labels, 1.0),)

@@ -12,11 +12,11 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: a `config.Config`.
-      attempt: as for `RecoveryLikelihood`.
+      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
 
     Returns:
-      A `CooperativeRecoveryLikelihood` if the configuration has an initializer, a `ScoreMatching` if its
-      energies are preconditioned, else a `RecoveryLikelihood`.
+      A `CooperativeRecoveryLikelihood` with --initializer, a `ScoreMatching` with --energy=preconditioned,
+      else a `RecoveryLikelihood`.
 
     Example:
       model = build_model(config)

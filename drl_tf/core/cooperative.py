@@ -20,12 +20,12 @@ from drl_tf.core.weights import Weights, with_average
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z.
 
-    The tether stays at x_{t+1}. The initializer g learns from the ends of the chains (Zhu, Xie, Wu, Gao,
-    ICLR 2024, section 3.2). Set its optimizer, `initializer_optimizer`, before training.
+    The chains still sample p(y_t | x_{t+1}). The initializer g learns from the ends of the chains (Zhu, Xie,
+    Wu, Gao, ICLR 2024, section 3.2). Before training, set `initializer_optimizer`, the optimizer of g.
 
     Args:
-      config: as for `EnergyModel`.
-      attempt: as for `RecoveryLikelihood`.
+      config: a `config.Config`.
+      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
 
     Examples:
       Before training, the mean of the proposals is x_{t+1}.
@@ -63,7 +63,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """As in `RecoveryLikelihood`, with the initializer."""
+        """{name of a loss: (network, its optimizer)} of the energy network and of the initializer."""
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     def chain_start(
@@ -77,7 +77,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0 and its mean g, float32 [B, H, W, C]; g is summed over the same terms as the energy."""
+        """Returns y^0 and its mean g, both float32 [B, H, W, C]; like F, g is a weighted sum over `terms`."""
         network = Weights(weights).of(self.ema_initializer, self.initializer)
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
         remat = training and self.config.training.remat

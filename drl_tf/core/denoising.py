@@ -1,4 +1,4 @@
-"""Denoising by Tweedie's formula, and what it proposes for the noise level below."""
+"""Denoises images by Tweedie's formula, and proposes y_t from the denoised image."""
 
 import tensorflow as tf
 
@@ -10,21 +10,21 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 def posterior_proposal(
     schedule: Schedule, score: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Proposes y_t = m_t x_t given x_{t+1} and its score.
+    """Proposes y_t = m_t x_t given x_{t+1} and the score at x_{t+1}.
 
     Tweedie's formula gives the mean of the clean image, x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. The
-    proposal is drawn from the posterior of y_t given x^ and x_{t+1}. Its variance neglects the uncertainty
-    of x^.
+    proposal is drawn from the posterior of y_t given x^ and x_{t+1}. The variance of this posterior neglects
+    the uncertainty of x^.
 
     Args:
       schedule: noise levels.
-      score: grad log p of x_{t+1}, like `x_next`.
+      score: grad log p(x_{t+1}), float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
-      noise: standard normal noise, like `x_next`.
+      noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:
-      y_t and its mean, like `x_next`.
+      y_t and the mean of y_t, both float32 [B, H, W, C].
 
     Examples:
       >>> schedule, x_next, level = diffusion.karras(), tf.ones([1, 2, 2, 1]), tf.constant([2])
@@ -42,11 +42,11 @@ def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.T
 
     Args:
       schedule: noise levels.
-      log_density: y -> F(y, 0), float32 [B].
+      log_density: callable, y -> F(y, 0), float32 [B].
       x_0: float32 [B, H, W, C].
 
     Returns:
-      x, float32 [B, H, W, C].
+      The mean, float32 [B, H, W, C].
 
     Examples:
       If x_0 is standard normal, the mean of the clean image is A_0 x_0.

@@ -18,10 +18,10 @@ class Schedule:
     """Noise levels and their step sizes.
 
     Attributes:
-      s: noise added at each step, float64 [T + 1].
+      s: standard deviation of the noise added at each step, float64 [T + 1].
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
       b2: square of the step size factor.
-      time: input that tells the networks the noise level, float64 [T + 1].
+      time: time input of the networks at each noise level, float64 [T + 1].
       levels: index of each level in the trained schedule, int32 [T]; 0..T-1 unless the schedule is strided.
 
     Examples:
@@ -40,12 +40,12 @@ class Schedule:
 
     @property
     def num_levels(self) -> int:
-        """T."""
+        """T, the number of levels that have an EBM."""
         return len(self.s) - 1
 
     @property
     def a(self) -> np.ndarray:
-        """sqrt(1 - s^2), float64 [T + 1]."""
+        """Factor of the image at each step, sqrt(1 - s^2), float64 [T + 1]."""
         return np.sqrt(1 - self.s**2)
 
     @property
@@ -65,12 +65,12 @@ class Schedule:
 
     @property
     def posterior_std(self) -> np.ndarray:
-        """Deviation of y_t given x and x_{t+1}: m_t sqrt(beta~_{t+1}) (Ho et al. 2020), float64 [T]."""
+        """Standard deviation of y_t given x, x_{t+1}: m_t sqrt(beta~_{t+1}) (Ho et al. 2020), float64 [T]."""
         return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
 
     @property
     def m(self) -> np.ndarray:
-        """m_t of y_t = m_t x_t, float64 [T]."""
+        """m_t in y_t = m_t x_t, float64 [T]: a_{t+1} at a conditional level, 1 at a marginal level."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
@@ -80,22 +80,22 @@ class Schedule:
 
     @property
     def loss_weight(self) -> np.ndarray:
-        """s_1 / s_{t+1}, float64 [T]."""
+        """Weight of the contrastive loss at each level, s_1 / s_{t+1}, float64 [T]."""
         return self.s[1] / self.s[1:]
 
     def strided(self, count: int) -> 'Schedule':
-        """Returns the schedule of a walk over `count` evenly spaced levels, the lowest among them.
+        """Returns the schedule of a walk over `count` evenly spaced levels, including level 0.
 
-        A merged step x_{t'} = a x_t + s eps has a = A_{t'} / A_t and s^2 = 1 - a^2. Merging adds no error to
-        the forward process, nor to F(., t), but sampling gets less accurate. With K = 0, the error of the
-        normal approximation grows with s^2. With K > 0, the steps grow with s, and the chains may leave the
-        neighbourhood of x_{t+1} in which the energies were trained.
+        The walk merges the steps from t to t' into x_{t'} = a x_t + s eps, a = A_{t'} / A_t, s^2 = 1 - a^2.
+        Merging adds no error to the forward process or to F(., t), but sampling gets less accurate. If K = 0,
+        the error of the normal approximation grows with s^2. If K > 0, the steps grow with s, and the chains
+        may leave the neighbourhood of x_{t+1} in which the energies were trained.
 
         Args:
-          count: number of levels, from 1 to T; 0 is all T.
+          count: number of levels, at most T; 0 means all T levels.
 
         Returns:
-          A `Schedule` of `count` levels; each stays conditional or marginal.
+          A `Schedule` of `count` levels; a conditional level stays conditional, a marginal level marginal.
 
         Examples:
           >>> t1k().strided(5).levels.tolist()
@@ -110,16 +110,16 @@ class Schedule:
 
 
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
-    """The paper's schedule: the cumulative A of 1,000 linear betas, at T evenly spaced indices and the last.
+    """Returns the paper's schedule: A at T evenly spaced indices of 1,000 linear betas, and at the last.
 
-    A_T is 0.00635; sampling takes it as 0 and starts from N(0, I).
+    A_T is 0.00635; sampling takes A_T as 0 and starts from N(0, I).
 
     Args:
-      num_levels: T, from 1 to 500; 6 in the paper.
-      b2: as in `Schedule`; 2e-4 in the paper.
+      num_levels: T, at most 500; 6 in the paper.
+      b2: square of the step size factor; 2e-4 in the paper.
 
     Returns:
-      A `Schedule` whose top level is marginal. The networks get t as time.
+      A `Schedule` whose top level is marginal. The time input of the networks is t.
 
     Examples:
       >>> schedule = t6()
@@ -133,17 +133,17 @@ def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
 
 
 def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest: float = -5.1) -> Schedule:
-    """The schedule of CDRL (Zhu et al., ICLR 2024): log-SNR -2 log tan(a u + b), with u from 0 to 1.
+    """Returns the schedule of CDRL (Zhu et al., ICLR 2024): log-SNR = -2 log tan(a u + b) with u in [0, 1].
 
     Args:
       num_levels: T; 6 in the paper.
-      b2: as in `Schedule`; 4e-4 in the paper.
+      b2: square of the step size factor; 4e-4 in the paper.
       largest: log-SNR of x_0.
       smallest: log-SNR of x_T.
 
     Returns:
-      A `Schedule` whose top level is marginal. The networks get 1000 atan(exp(-log-SNR / 2)) / (pi / 2) as
-      time.
+      A `Schedule` whose top level is marginal. The time input of the networks is
+      1000 atan(exp(-log-SNR / 2)) / (pi / 2).
 
     Examples:
       >>> cosine().A.round(3).tolist()
@@ -157,16 +157,16 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """The paper's schedule with T = 1000: 1,000 noise levels with linear s^2, and every EBM is conditional.
+    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, and every EBM is conditional.
 
-    A_T is 0.006; sampling takes it as 0 and starts from N(0, I).
+    A_T is 0.006; sampling takes A_T as 0 and starts from N(0, I).
 
     Args:
-      num_levels: T, from 1 to 999; a T below 999 takes evenly spaced ones of the 1,000 noise levels.
-      b2: as in `Schedule`.
+      num_levels: T, at most 999; if T < 999, the schedule has T + 1 evenly spaced levels of the 1,000.
+      b2: square of the step size factor.
 
     Returns:
-      A `Schedule`. The networks get the index of the noise among the 1,000 as time.
+      A `Schedule`. The time input of the networks is the index of the noise level among the 1,000.
 
     Examples:
       >>> schedule = t1k(100)
@@ -181,16 +181,16 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
 def karras(
     num_levels: int = 6, b2: float = 4e-4, smallest: float = 0.0074, largest: float = 12.8, rho: float = 4.0
 ) -> Schedule:
-    """The noise levels of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
+    """Returns the schedule of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
 
     Args:
       num_levels: T.
-      b2: as in `Schedule`.
-      smallest, largest: sigma = S / A of x_0 and of x_T, as in `cosine`.
-      rho: at least 1; the larger it is, the more levels have little noise.
+      b2: square of the step size factor.
+      smallest, largest: sigma = S / A of x_0 and of x_T; the defaults equal the sigmas of `cosine`.
+      rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
-      A `Schedule` whose top level is marginal; the time is as in `cosine`.
+      A `Schedule` whose top level is marginal. The time input of the networks is 1000 atan(sigma) / (pi / 2).
 
     Examples:
       >>> schedule = karras()
@@ -205,13 +205,13 @@ SCHEDULES = {'t6': t6, 't1k': t1k, 'cosine': cosine, 'karras': karras}
 
 
 def _from_signal(A: np.ndarray, b2: float, time: np.ndarray, conditional_top: bool = False) -> Schedule:
-    """Makes a schedule from the factor A of the image at each noise; only the top level may be marginal."""
+    """Makes a schedule from A at each noise level; the top level is marginal unless `conditional_top`."""
     conditional = np.append(np.ones(len(A) - 2), float(conditional_top))
     return Schedule(_added_noise(A), conditional, b2, time, np.arange(len(A) - 1, dtype=np.int32))
 
 
 def _added_noise(A: np.ndarray) -> np.ndarray:
-    """Returns s of each step, given the factor A of the image after it."""
+    """Returns s of each step, given A after each step, both float64 [T + 1]."""
     return np.sqrt(1 - (A / np.append(1.0, A[:-1])) ** 2)
 
 
@@ -220,10 +220,10 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
     Args:
       values: one constant per level, float [T] or [T + 1].
-      level: int32 [B].
+      level: level of each image, int32 [B].
 
     Returns:
-      float32 [B].
+      The constant of each image, float32 [B].
 
     Examples:
       >>> per_image([0.1, 0.2, 0.3], tf.constant([2, 0])).numpy()
@@ -233,7 +233,7 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
 
 def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """As `per_image`, but float32 [B, 1, 1, 1], to multiply images.
+    """Looks up the constants as in `per_image`; returns float32 [B, 1, 1, 1], to multiply images.
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
@@ -251,9 +251,9 @@ def forward_pair(
       schedule: noise levels.
       x: images in [-1, 1], float32 [B, H, W, C].
       level: t of each image, int32 [B].
-      noise: standard normal noise of x_t, like `x`.
-      noise_next: noise of the step to x_{t+1}, like `x`. None reuses `noise`: then x_t and x_{t+1} have the
-        right marginals, but not the right joint distribution.
+      noise: standard normal noise in x_t, float32 [B, H, W, C].
+      noise_next: standard normal noise added from x_t to x_{t+1}. None: x_t and x_{t+1} share `noise`; their
+        marginal distributions are right, but not their joint distribution.
 
     Returns:
       x_t and x_{t+1}, float32 [B, H, W, C].
@@ -273,22 +273,22 @@ def forward_pair(
 
 
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
+    """Computes the mean E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
 
-    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. Of x_{t+1} only its marginal distribution has
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. Only the distribution of x_{t+1} given x has
     to be right, so `forward_pair` may use the same noise for x_t and x_{t+1}.
 
     Args:
       schedule: noise levels.
       x: images in [-1, 1], float32 [B, H, W, C].
-      x_next: x_{t+1}, like `x`.
+      x_next: x_{t+1}, float32 [B, H, W, C].
       level: t of each image, int32 [B].
 
     Returns:
-      Like `x`.
+      The mean, float32 [B, H, W, C].
 
     Examples:
-      Where x_{t+1} holds no noise, it is A_t x.
+      If x_{t+1} holds no noise, the mean is A_t x.
 
       >>> schedule, x, level = t6(), tf.ones([1, 8, 8, 1]), tf.constant([3])
       >>> x_next = at(schedule.A, level + 1) * x

@@ -24,14 +24,14 @@ class EnergyModel(keras.Model):
     """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a preconditioned F.
 
     Args:
-      config: a `config.Config`. Its precision is that of the networks: bfloat16, or else float32.
+      config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
 
     Attributes:
-      schedule: levels that have an energy.
-      walk: levels that sampling visits.
-      precision: F / f of each level, float64 [T]; 1 for preconditioned energies.
+      schedule: `Schedule` of the levels that have an energy.
+      walk: `Schedule` of the levels that sampling visits.
+      precision: F / f at each level, float64 [T]; 1 for preconditioned energies.
       preconditioned: whether F is a normalised log density, at all T + 1 noise levels.
-      averages: pairs of networks; the first has averaged weights.
+      averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -59,8 +59,8 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The level whose log density ranks images best: 0, or for preconditioned energies the one nearest to
-        sigma = 0.1, since at lower levels fine texture counts more than shape."""
+        """The level whose log density ranks images best: level 0; with preconditioned energies, the level
+        nearest to sigma = 0.1, because at lower levels fine texture counts more than shape."""
         if not self.preconditioned:
             return 0
         sigma = self.schedule.S[:-1] / self.schedule.A[:-1]
@@ -96,7 +96,7 @@ class EnergyModel(keras.Model):
         return lambda y: precision * tf.add_n([weight * network(y, prepared) for weight, prepared in parts])
 
     def _density_on(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
-        """As `density_at` on the levels of a walk."""
+        """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
         if self.preconditioned:
             return self._normalised_at(walk, level, weights, terms)
 
@@ -106,7 +106,7 @@ class EnergyModel(keras.Model):
         return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
-        """As `density_at` on the levels of a walk: log p(y_t) = log p(x_t) - D log m_t with y_t = m_t x_t."""
+        """Returns a callable, y_t = m_t x_t -> log p(x_t) - D log m_t; `level` is t in `walk`."""
         log_prob = self.log_prob_at(per_image(walk.angle, level), weights, terms)
         m = at(walk.m, level)
         log_m = per_image(math.prod(self.config.image_shape) * np.log(walk.m), level)
@@ -116,9 +116,9 @@ class EnergyModel(keras.Model):
         """Returns the log density of noisy images at any noise level; for preconditioned energies only.
 
         Args:
-          angle: noise level of each image as in `Schedule.angle`, float32 [B].
+          angle: noise level of each image, see `Schedule.angle`, float32 [B].
           weights: 'ema' or 'raw'.
-          terms: guidance, as in `density_at`.
+          terms: guidance, (labels, weight) pairs; see `density_at`.
 
         Returns:
           A callable, x float32 [B, H, W, C] -> log p(x) in nats, float32 [B].
@@ -146,7 +146,7 @@ class EnergyModel(keras.Model):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns where the chains start, y^0, and the mean of y^0.
+        """Returns y^0, the start of the chains, and the mean of y^0.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
@@ -154,12 +154,12 @@ class EnergyModel(keras.Model):
           seed: int32 [2].
           first: index of the first image.
           weights: 'ema' or 'raw'.
-          terms: guidance, as in `density_at`.
-          training: whether to use dropout, and the option `noise_scale` not.
+          terms: guidance, (labels, weight) pairs; see `density_at`.
+          training: True switches dropout on, and ignores the option `noise_scale`.
           walk: schedule that `level` refers to; None is `self.schedule`.
 
         Returns:
-          Two tensors like `x_next`: x_{t+1} twice, or those of `denoising.posterior_proposal`.
+          Two tensors float32 [B, H, W, C]: x_{t+1} twice, or the results of `denoising.posterior_proposal`.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
@@ -170,7 +170,7 @@ class EnergyModel(keras.Model):
         return denoising.posterior_proposal(walk, score, x_next, level, eps)
 
     def _score(self, walk: Schedule, x: tf.Tensor, index: tf.Tensor, weights: str, terms: Terms) -> tf.Tensor:
-        """Returns grad log p(x) at noise `index`, int32 [B] from 0 to T, of a walk."""
+        """Returns grad log p(x), float32 [B, H, W, C]; x has noise number `index`, int32 [B], of `walk`."""
         if self.preconditioned:
             return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
         below = tf.minimum(index, walk.num_levels - 1)
@@ -201,7 +201,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
-        """Draws x_T, white noise."""
+        """Draws x_T, white noise, float32 [num_images, H, W, C]."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @graphs.graph
@@ -221,7 +221,7 @@ class EnergyModel(keras.Model):
     def _sampler(
         self, walk: Schedule, first: int | tf.Tensor, weights: str, terms: Terms
     ) -> sampling.Sampler:
-        """Returns Algorithm 2 on the levels of a walk."""
+        """Returns a `Sampler` for Algorithm 2 on the levels of `walk`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -241,7 +241,8 @@ class EnergyModel(keras.Model):
     def steps_at(self, level: tf.Tensor) -> int | tf.Tensor | None:
         """Returns K of each image, int32 [B].
 
-        If K is 0 at all levels: the int 0 to draw from the normal approximation, None to keep the proposal.
+        If K is 0 at all levels, returns the int 0 to draw from the normal approximation; with the option
+        proposal='tweedie', returns None to keep the proposal.
         """
         steps = self.config.steps_by_level
         if any(steps):
@@ -272,14 +273,14 @@ class EnergyModel(keras.Model):
           seed: int32 [2].
           first: index of the first image; image i depends on (seed, first + i) only.
           weights: 'ema' or 'raw'.
-          terms: guidance, as in `density_at`.
+          terms: guidance, (labels, weight) pairs; see `density_at`.
           run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
             Each replica then draws n images; `first` and the labels may hold one value per replica.
-          after_part, most_parts: as in `sampling.progressive`.
+          after_part, most_parts: passed on to `sampling.progressive`.
 
         Returns:
-          States from x_T to x_0, float32 [n, H, W, C], as in `sampling.progressive`. With the option
-          `final_denoise` the last one is the clean image.
+          The states from x_T to x_0 that `sampling.progressive` returns, float32 [n, H, W, C]. With the
+          option `final_denoise`, the last state is the clean image.
 
         Examples:
           >>> from drl_tf.config.config import Config

@@ -1,4 +1,4 @@
-"""Builds the network of the energies from a configuration."""
+"""Builds the energy network of a configuration."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from drl_tf.core.preconditioning import PreconditionedEnergy
 
 
 def energy_network(config: Any, name: str, dtype: str) -> Any:
-    """Builds the network of f, or a `PreconditionedEnergy` if the energies are preconditioned.
+    """Builds the network f, or with --energy=preconditioned a `PreconditionedEnergy`.
 
     Args:
       config: a `config.Config`.
@@ -30,7 +30,7 @@ def energy_network(config: Any, name: str, dtype: str) -> Any:
 
 
 def _inner(config: Any, name: str, dtype: str, starts_at_zero: bool = False) -> Any:
-    """Builds the network of f, or of e in a preconditioned energy, which must be zero before training."""
+    """Builds the network f, or e of a preconditioned energy, which must be zero before training."""
     options = config.network
     inputs = (config.image_shape, config.data.num_classes)
     if options.network == 'unet':

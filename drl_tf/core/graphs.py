@@ -1,4 +1,4 @@
-"""Compiles the model's methods, and replaces Keras' training function where it fails."""
+"""Compiles the model's methods, and replaces Keras' training function in the cases where Keras fails."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,16 +17,17 @@ def graph(method: Callable[..., Any]) -> Callable[..., Any]:
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
     """Returns the function that `fit` calls with an iterator over batches.
 
-    The function of Keras itself has three faults. Its loop over several steps fails on several replicas. On a
-    TPU, it requests compilation by XLA, although the TPU compiles everything anyway. With several workers, it
-    averages each logged number along an axis, which a scalar does not have.
+    Keras' own function has three faults. Its loop over several steps fails on several replicas. On a TPU, it
+    requests compilation by XLA, although the TPU compiles everything anyway. With several workers, it
+    averages each logged number along an axis, but scalars have no axis.
 
     Args:
       model: a compiled `RecoveryLikelihood`.
       steps: steps per call.
 
     Returns:
-      None if that of Keras works; else a callable, iterator -> log of the last step, {name: float32 []}.
+      None if Keras' own function works; else a callable, iterator -> {name: float32 []}, the logged numbers
+      of the last step.
     """
     strategy = model.distribute_strategy
     logged = (*model.learners, 'gradient_norm')

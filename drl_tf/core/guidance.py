@@ -1,4 +1,4 @@
-"""Guidance and composition: pairs (labels, weight) whose weighted energies are summed."""
+"""Guidance and composition: weighted sums of energies, written as pairs (labels, weight)."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -11,13 +11,13 @@ UNCONDITIONAL: Terms = ((None, 1.0),)
 
 
 def network_labels(classes: Any) -> Any:
-    """Maps classes to the labels of the networks: class c from 0 to c + 1, and -1 (no class) to 0.
+    """Maps classes to the labels that networks take: class c >= 0 becomes c + 1; -1 (no class) becomes 0.
 
     Args:
       classes: an int, array or tensor.
 
     Returns:
-      Like `classes`.
+      The labels, of the type and shape of `classes`.
 
     Examples:
       >>> network_labels(3)
@@ -27,11 +27,11 @@ def network_labels(classes: Any) -> Any:
 
 
 def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
-    """Classifier-free guidance: (1 + w) F(class) - w F(no class) (CDRL, section 3.4).
+    """Returns the terms of classifier-free guidance, (1 + w) F(class) - w F(no class) (CDRL, section 3.4).
 
     Args:
-      labels: as `network_labels` returns them, int32 [n].
-      guidance: w; 0 is the conditional model, -1 the unconditional one.
+      labels: result of `network_labels`, int32 [n].
+      guidance: w; 0 gives the conditional model, -1 the unconditional model.
 
     Returns:
       (labels, weight) pairs for the methods of `EnergyModel`; the weights sum to 1.
@@ -46,14 +46,14 @@ def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
 
 
 def composed(labels: Sequence[tf.Tensor], weights: Sequence[float]) -> Terms:
-    """Product of experts: F(no class) + sum_i w_i (F(class i) - F(no class)).
+    """Returns the terms of a product of experts, F(no class) + sum_i w_i (F(class i) - F(no class)).
 
     Args:
-      labels: one element per expert, each as `network_labels` returns it, int32 [n].
+      labels: one result of `network_labels` per expert, int32 [n].
       weights: w_i of each expert.
 
     Returns:
-      As `guided`.
+      (labels, weight) pairs for the methods of `EnergyModel`; the weights sum to 1.
 
     Examples:
       >>> terms = composed([tf.constant([4]), tf.constant([9])], [1.0, 1.0])

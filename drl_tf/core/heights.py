@@ -18,8 +18,8 @@ class Estimate:
     """log Z at each noise level of a grid, relative to the top level.
 
     Attributes:
-      log_z: in nats, float64 [N]; the last one is 0.
-      error: standard errors, float64 [N].
+      log_z: log Z of each level in nats, float64 [N]; 0 at the top level, which is the last.
+      error: standard error of each log Z, float64 [N].
 
     Examples:
       >>> Estimate(log_z=np.array([1.0, 0.5, 0.0]), error=np.zeros(3)).log_z[0].item()
@@ -31,14 +31,14 @@ class Estimate:
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
+    """Adds noise levels between the given levels, evenly spaced in log-SNR = -2 log tan(angle).
 
     Args:
       angles: noise levels, ascending, float64 [T + 1].
       spacing: largest step in log-SNR.
 
     Returns:
-      The angles of the grid, float64 [N], and the indices of the given levels in it, int [T + 1].
+      The angles of the grid, float64 [N], and the indices of the given levels in the grid, int [T + 1].
 
     Examples:
       >>> angles, given = grid(np.array([0.1, 0.8, 1.5]), spacing=1.0)
@@ -56,14 +56,14 @@ def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
-    """Thermodynamic integration by the trapezoid rule in log-SNR.
+    """Estimates log Z by thermodynamic integration, with the trapezoid rule in log-SNR.
 
     Args:
       angles: the grid, float64 [N].
       slopes: dF / d angle of n noisy images at each level, float64 [N, n].
 
     Returns:
-      log Z and its standard errors over the images.
+      log Z, with standard errors from the spread over the images.
 
     Examples:
       >>> integrated(np.linspace(0.5, 1.0, 100), slopes=np.ones([100, 4])).log_z[0].round(3).item()
@@ -78,14 +78,14 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
 
 
 def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
-    """Bennett's acceptance ratio (1976): log Z_1 - log Z_0 of two densities exp(F_i) / Z_i.
+    """Estimates log Z_1 - log Z_0 of two densities p_i = exp(F_i) / Z_i by Bennett's acceptance ratio (1976).
 
     Args:
-      forward: F_1(x) - F_0(x) of n samples of p_0, float64 [n].
-      reverse: F_0(x) - F_1(x) of n samples of p_1, float64 [n].
+      forward: F_1(x) - F_0(x) for n samples x of p_0, float64 [n].
+      reverse: F_0(x) - F_1(x) for n samples x of p_1, float64 [n].
 
     Returns:
-      The difference in nats.
+      log Z_1 - log Z_0 in nats.
 
     Examples:
       >>> x = np.random.default_rng(0).normal(size=1000)        # Of exp(-x^2 / 2).
@@ -112,7 +112,7 @@ def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
       reverse: row i is F(x; i) - F(x; i + 1) of data x with the noise of level i + 1, float64 [N - 1, n].
 
     Returns:
-      log Z, and its standard errors from the spread over ten parts of the images. All levels use the same
+      log Z, with standard errors from the spread over ten parts of the images. All levels use the same
       images.
 
     Examples:

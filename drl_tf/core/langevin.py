@@ -5,12 +5,14 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-# y, float32 [B, ...] -> log density of each, float32 [B].
+# y, float32 [B, ...] -> log density of each image, float32 [B].
 LogDensity: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 
 def value_gradient(log_prob: LogDensity, y: tf.Tensor) -> tf.Tensor:
-    """Returns the gradient at `y` of the sum of log_prob over the batch; like `y`.
+    """Returns the gradient of log_prob(y) in y, with the shape and dtype of `y`.
+
+    log_prob(y) has one number per image; the function sums these before it differentiates.
 
     Examples:
       >>> value_gradient(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).numpy()
@@ -33,19 +35,20 @@ def langevin(
 
         y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
 
-    with one gradient per step. Steps are not accepted or rejected: on a Gaussian of precision l the
-    stationary variance is 1 / (l (1 - delta^2 l / 4)), not 1 / l.
+    Each step takes one gradient. No step is rejected, so the chain has a bias: on a Gaussian of precision l,
+    the stationary variance is 1 / (l (1 - delta^2 l / 4)), not 1 / l.
 
     Args:
       log_prob: log density up to a constant.
       y: start of the chain, float32 [B, ...].
       step_size: delta, float32, broadcast against `y`.
       num_steps: K, int32, broadcast against `y`. The loop runs to the largest K; an image stops moving after
-        its own K.
-      noise: callable, k -> noise of step k, like `y`; any factor of the noise is included.
+        its own K steps.
+      noise: callable, k -> z_k, of the shape of `y`; z_k includes any scale factor of the noise.
 
     Returns:
-      The state after K steps and the gradient of the last step, both like `y`; the gradient is 0 if K = 0.
+      The state after K steps and the gradient of the last step, both of the shape of `y`; the gradient is 0
+      if K = 0.
 
     Examples:
       Five steps on a standard normal density, with the noise left out: each multiplies y by 1 - 0.1^2 / 2.

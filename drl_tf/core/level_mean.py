@@ -1,4 +1,4 @@
-"""What training logs for each noise level."""
+"""Means over the images of each noise level, which training logs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ _MOST_BANDS = 20
 class LevelMean(keras.metrics.Metric):
     """Mean of a value over the images of each level.
 
-    If T > 20, neighbouring levels share a mean: there are 20 bands in all.
+    If T > 20, the metric splits the levels into 20 bands of neighbours, and takes one mean per band.
 
     Args:
-      num_levels: T.
+      num_levels: T, the number of levels.
     """
 
     def __init__(self, num_levels: int, **kwargs: Any) -> None:
@@ -26,24 +26,24 @@ class LevelMean(keras.metrics.Metric):
         self.count = self.add_variable((bands,), 'zeros', name='count')
 
     def update_state(self, values: tf.Tensor, level: tf.Tensor) -> None:
-        """Adds the values of images, float32 [B], at their levels, int32 [B]."""
+        """Adds one value per image, float32 [B], to the mean of the image's level, int32 [B]."""
         bands = self.total.shape[0]
         band = level * bands // self.num_levels
         self.total.assign_add(tf.math.unsorted_segment_sum(values, band, bands))
         self.count.assign_add(tf.math.unsorted_segment_sum(tf.ones_like(values), band, bands))
 
     def result(self) -> tf.Tensor:
-        """Returns the means, float32 [min(T, 20)]; NaN for a level that had no images."""
+        """Returns the means, float32 [min(T, 20)]; NaN for a level or band without images."""
         return self.total / self.count
 
 
 def rms(x: tf.Tensor) -> tf.Tensor:
-    """Root mean square over the pixels of each image: float32 [B, H, W, C] -> [B]."""
+    """Returns the root mean square over the pixels of each image: float32 [B, H, W, C] -> [B]."""
     return tf.sqrt(tf.reduce_mean(x**2, axis=[1, 2, 3]))
 
 
 def summed_over_replicas(variables: Sequence[Any], strategy: tf.distribute.Strategy) -> list[tf.Tensor]:
-    """Sums each variable, of which every replica has its own value, over all replicas of all workers."""
+    """Returns the sum of each variable over all replicas of all workers; each replica has its own value."""
 
     def of_replica() -> list[tf.Tensor]:
         values = [variable.value + 0 for variable in variables]

@@ -7,14 +7,14 @@ import tensorflow as tf
 
 
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
-    """Sums what a function returns for consecutive parts of a batch.
+    """Sums the results of a function over consecutive parts of a batch.
 
     Args:
-      function: callable, (index of the first image of the part, *rows of each tensor) -> nested structure of
-        sums over these images.
-      batch: tensors [B, ...], or None, which is passed on.
+      function: callable, (index of the part's first image, *the part's rows of each tensor) -> sums over the
+        images of the part, a nested structure of tensors.
+      batch: tensors [B, ...]; a None among them reaches `function` as None.
       num_parts: M, a divisor of B.
-      nothing: zero accumulator, a structure like the sum.
+      nothing: zeros in the structure that `function` returns.
 
     Returns:
       The sums over the whole batch, computed in a loop over M parts of B / M images each.

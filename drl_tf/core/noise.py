@@ -1,7 +1,7 @@
 """Random draws as a function of (seed, purpose, step, level) and of the index of the image.
 
 Image i gets the same noise in batches of any size and on any number of replicas: the counter-based Philox
-generator starts at the counter of image i. XLA draws other numbers.
+generator starts at the counter of image i. Functions that XLA compiles draw other numbers.
 """
 
 import dataclasses
@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-# int32 [2].
+# A seed, int32 [2].
 Seed: TypeAlias = tf.Tensor | list[int]
-# Users of randomness in a run, then the purposes of one user.
+# The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
 TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
 FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
 _PHILOX = 1
@@ -21,7 +21,7 @@ _NUMBERS_PER_COUNT = 4
 
 
 def root(seed: int, user: int) -> list[int]:
-    """Returns the seed of a run, int32 [2], for one purpose (`user`), such as `SAMPLING`.
+    """Returns the seed of one user of randomness, such as `SAMPLING`, from the seed of the run.
 
     Examples:
       >>> root(0, SAMPLING)
@@ -31,7 +31,7 @@ def root(seed: int, user: int) -> list[int]:
 
 
 def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
-    """Derives a seed, int32 [2], from another and from integers such as purpose, step and level.
+    """Derives a new seed, int32 [2], from `seed` and from integers such as purpose, step and level.
 
     Examples:
       >>> fold(root(0, SAMPLING), LANGEVIN, 7).shape
@@ -69,14 +69,14 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
 def _at_image(
     seed: Seed, counts_per_image: int | tf.Tensor, first: int | tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns key and counter of the Philox generator of image `first`."""
+    """Returns the key of the Philox generator, and the counter where the numbers of image `first` begin."""
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
     offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
     return key, counter + tf.stack([offset, tf.zeros([], tf.uint64)])
 
 
 def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
-    """Draws levels t ~ U{0..T-1} of the images of the global batch, int32 [batch_size].
+    """Draws a level t ~ U{0..T-1} for each image of the global batch, int32 [batch_size].
 
     Examples:
       >>> sorted(set(levels([0, 1], num_levels=3, batch_size=100).numpy().tolist()))
@@ -88,7 +88,7 @@ def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
 def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
     """Draws evenly spaced numbers in [0, 1) with a random offset, float32 [batch_size].
 
-    There is one for each image of the global batch.
+    Each image of the global batch gets one number.
 
     Examples:
       >>> np.diff(np.sort(stratified([0, 1], batch_size=4))).round(5)
@@ -101,9 +101,9 @@ def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
 def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """Maps uniform numbers to noise levels between two angles.
 
-    Levels of even index are uniform in the angle, those of odd index in the log-SNR. With the angle alone,
-    hardly any level would be near the low end. With the log-SNR alone, few would be at the levels where the
-    shapes in an image form.
+    The results at even indices are uniform in the angle, the results at odd indices in the log-SNR. With the
+    angle alone, hardly any result would be near the low end. With the log-SNR alone, few results would be at
+    the noise levels where the shapes in an image form.
 
     Args:
       u: uniform in [0, 1), float32 [B].
@@ -125,7 +125,7 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of the global batch lose their label, bool [batch_size].
+    """Draws for each image of the global batch whether it loses its label, bool [batch_size].
 
     Examples:
       >>> dropped([0, 1], rate=1.0, batch_size=3).numpy()
@@ -140,7 +140,7 @@ class Dropout:
 
     Attributes:
       seed: int32 [2].
-      firsts: index of the first image of each part of the batch, which has len(firsts) equal parts.
+      firsts: index of the first image of each part of the batch; the batch has len(firsts) equal parts.
 
     Examples:
       >>> h = Dropout([0, 1]).fold(2)(tf.ones([1, 8, 8, 4]), rate=0.5)
@@ -152,11 +152,11 @@ class Dropout:
     firsts: tuple[int | tf.Tensor, ...] = (0,)
 
     def fold(self, number: int) -> 'Dropout':
-        """Derives the dropout of one layer of a network."""
+        """Derives the dropout of layer number `number` of a network."""
         return Dropout(fold(self.seed, number), self.firsts)
 
     def __call__(self, h: tf.Tensor, rate: float) -> tf.Tensor:
-        """Sets a share of the activations h, float [n, H, W, C], to 0 and divides the others by 1 - rate."""
+        """Sets a share of the activations h, float [n, H, W, C], to 0; divides the others by 1 - rate."""
         shape = h.shape[1:]
         counts = -(-shape.num_elements() // _NUMBERS_PER_COUNT)
         size = [tf.shape(h)[0] // len(self.firsts), counts * _NUMBERS_PER_COUNT]

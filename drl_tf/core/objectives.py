@@ -134,6 +134,31 @@ def time_score(
     return (slope - target) ** 2 / (D * (2 * cotangent**2 + std**2))
 
 
+def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
+    """Tells the noise levels of images from the images, which teaches heights: two levels at a time.
+
+    x_u and x_v are two noisy versions of a clean image. If both levels are equally likely, Bayes' rule says
+    P(u | x_u) = sigmoid(log p(x_u; u) - log p(x_u; v)). The loss is the cross-entropy of this classifier,
+    (-log P(u | x_u) - log P(v | x_v)) / 2. It is smallest where the two log densities differ as the true ones
+    do. Sources: Yadin, Elata and Michaeli (NeurIPS 2024, arXiv 2402.10095), who classify among all
+    levels; the diffusive classification loss of arXiv 2601.21025.
+
+    If x_u and x_v have the same clean image and the same noise, their gradients vary less.
+
+    Args:
+      lead: log p(x_u; u) - log p(x_u; v), float32 [B].
+      other_lead: log p(x_v; v) - log p(x_v; u), float32 [B].
+
+    Returns:
+      float32 [B].
+
+    Examples:
+      >>> level_classification(tf.constant([0.0, 9.0]), other_lead=tf.constant([0.0, 9.0])).numpy().round(4)
+      array([0.6931, 0.0001], dtype=float32)
+    """
+    return (tf.nn.softplus(-lead) + tf.nn.softplus(-other_lead)) / 2
+
+
 def initializer(
     start: tf.Tensor, proposal: tf.Tensor, y_mean: tf.Tensor, y_neg: tf.Tensor, data_share: float
 ) -> tf.Tensor:

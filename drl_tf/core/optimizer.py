@@ -1,6 +1,6 @@
 """Adam for gradients that are already summed over the replicas.
 
-The training step sums them itself, because it clips the sum.
+The training step sums the gradients itself, because it clips the sum.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ import tensorflow as tf
 
 
 class SummedAdam(keras.optimizers.Adam):
-    """Keras' Adam without its all-reduce; all replicas call `apply` with the same gradients.
+    """Keras' Adam without the all-reduce of gradients; all replicas call `apply` with the same gradients.
 
-    The step size, which Keras computes anew for each variable, is computed once. This halves the graph of the
-    optimizer; the updates have the same bits.
+    Keras computes the step size anew for each variable; this class computes it once per step. This halves the
+    graph of the optimizer and gives bitwise the same updates.
 
     Example:
       SummedAdam(1e-4).apply(replica_context.all_reduce('sum', gradients), variables)
@@ -23,7 +23,7 @@ class SummedAdam(keras.optimizers.Adam):
         return grads_and_vars
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        """As Keras' `apply`."""
+        """Takes one Adam step; the arguments are documented at Keras' `apply`."""
         step = tf.cast(self.iterations.value + 1, tf.float32)
         beta_1_power, beta_2_power = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         self._step_size = self.learning_rate * tf.sqrt(1 - beta_2_power) / (1 - beta_1_power)

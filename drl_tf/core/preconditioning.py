@@ -5,7 +5,7 @@ data have mean mu, standard deviation d and D pixels. With z = x / A - mu and c_
 
     log p(x) = -|z|^2 c_in^2 / 2 - (d / sigma) e(c_in z) + D log(c_in / A) - D/2 log(2 pi).
 
-The network e is zero before training; then this is the density of Gaussian data, exactly.
+The network e is zero before training, so that this is exactly the log density for Gaussian data.
 """
 
 import math
@@ -17,13 +17,13 @@ import tensorflow as tf
 from drl_tf.core.networks.layers import SpectralLayers
 from drl_tf.core.noise import Dropout
 
-# With six levels, a sinusoid of the time embedding turns about once per level: it is smooth, yet tells the
-# levels apart.
+# With six levels, a sinusoid of the time embedding turns about once per level. So the embedding is smooth,
+# yet tells the levels apart.
 _TIME_OF_LOG_SIGMA = 4.0
 
 
 def time_of(angle: tf.Tensor) -> tf.Tensor:
-    """Returns the time input of the networks, 4 log sigma; like `angle`.
+    """Returns the time input of the networks, 4 log sigma, with the shape and dtype of `angle`.
 
     Examples:
       >>> time_of(tf.atan([np.e])).numpy().round(3)
@@ -36,7 +36,7 @@ class PreconditionedEnergy(SpectralLayers):
     """log p(x) in nats of noisy images x, each at its own noise level.
 
     Args:
-      network: e, called like an `energy.EnergyNetwork`; zero before training.
+      network: e, with the methods of an `energy.EnergyNetwork`; zero before training.
       image_shape: (H, W, C).
       mean: mu, one number or one per channel.
       std: d, above 0.
@@ -67,11 +67,11 @@ class PreconditionedEnergy(SpectralLayers):
         self.built = True
 
     def whitened(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Returns w = c_in z, the input of e, of noisy images x, [B, H, W, C], at noise levels [B]."""
+        """Maps noisy images x, [B, H, W, C], at noise levels `angle`, [B], to w = c_in z, the input of e."""
         return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
 
     def unwhitened(self, w: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Inverts `whitened`: returns the noisy images x of w."""
+        """Inverts `whitened`: maps w, [B, H, W, C], to noisy images x."""
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:
@@ -83,14 +83,14 @@ class PreconditionedEnergy(SpectralLayers):
         return self._standard_normal(self.whitened(x, angle)) - self.log_volume(angle)
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Computes what does not depend on the images.
+        """Computes the tensors that do not depend on the images.
 
         Args:
-          time: noise levels as `time_of` returns them, [B].
-          labels: classes, int32 [B], as for `energy.EnergyNetwork.prepare`.
+          time: noise levels as results of `time_of`, [B].
+          labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
-          The `prepared` of `call`.
+          The argument `prepared` of `call`.
         """
         return {
             'angle': tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA)),
@@ -100,7 +100,7 @@ class PreconditionedEnergy(SpectralLayers):
     def call(
         self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
     ) -> tf.Tensor:
-        """Returns log p(x), float32 [B], of x float32 [B, H, W, C]; the rest as in `energy.EnergyNetwork`."""
+        """Returns log p(x), float32 [B]; for the arguments see `energy.EnergyNetwork.call`."""
         angle = prepared['angle']
         w = self.whitened(x, angle)
         e = self.network(w, prepared['network'], dropout=dropout, remat=remat)

@@ -22,16 +22,16 @@ class RecoveryLikelihood(EnergyModel):
     """An `EnergyModel` trained by recovery likelihood, or by denoising score matching.
 
     Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1]. If the model has classes,
-    on pairs (images, labels), with int32 [B] labels from 1 (0 is no class).
+    a batch is a pair (images, labels): labels int32 [B], class + 1 of each image, or 0 for no class.
 
     Args:
-      config: as for `EnergyModel`.
-      attempt: how often training was rolled back; each attempt draws other noise.
+      config: a `config.Config`.
+      attempt: number of rollbacks of training so far; each attempt draws other noise.
 
     Attributes:
-      first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss over
-        `max_loss`, int64 []; -1 if there was none. The averages stop moving at this step.
-      level_means: {name: `LevelMean`} of what training reports.
+      first_bad_step: first step with a non-finite loss, gradient or weight, or a loss over the option
+        `max_loss`, int64 []; -1 if no step was bad. The averages stop moving at this step.
+      level_means: {name: `LevelMean`}, one for each name in `noted`.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -58,11 +58,11 @@ class RecoveryLikelihood(EnergyModel):
         return self.schedule.num_levels
 
     def noted(self) -> tuple[str, ...]:
-        """Names what training reports of each noise level."""
+        """Returns the names of the quantities that training reports for each noise level."""
         return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns the losses, summed over a batch / size of the global batch, and their gradients."""
+        """Returns each loss, summed over `batch` and divided by the global batch size, and its gradients."""
         return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
 
     @property
@@ -72,7 +72,7 @@ class RecoveryLikelihood(EnergyModel):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network that learns from it, its optimizer)} of the compiled model."""
+        """{name of a loss: (network that the loss trains, optimizer of the network)}, once compiled."""
         return {'loss': (self.network, self.optimizer)}
 
     @property
@@ -84,7 +84,7 @@ class RecoveryLikelihood(EnergyModel):
         """Takes a step of Algorithm 1, or of score matching, on a replica's share of the batch.
 
         Returns:
-          What `fit` logs: the losses, summed over the replicas, and the norm of the gradient.
+          {name: float32 []} for `fit` to log: the losses, summed over the replicas, and the gradient norm.
         """
         options = self.config.training
         replica = tf.distribute.get_replica_context()
@@ -100,7 +100,7 @@ class RecoveryLikelihood(EnergyModel):
         nothing = weight_updates.no_gradients(self.learners)
         learnt = microbatches.summed(of_part, rows, options.microbatches, nothing)
 
-        # u of spectral normalisation moves once per step; then the weights, then their averages.
+        # Once per step, move u of spectral normalisation, then the weights, then the averages.
         self.network.update_u()
         norms = {}
         for name, (network, optimizer) in self.learners.items():
@@ -111,7 +111,7 @@ class RecoveryLikelihood(EnergyModel):
         return {**losses, 'gradient_norm': norms['loss']}
 
     def _batch(self, data: Any, replica: tf.Tensor) -> Batch:
-        """Returns the images of a replica, each with a random level; some labels are hidden."""
+        """Returns the images of a replica, each with a random level, and hides some of the labels."""
         images, labels = data if self.config.data.num_classes else (data, None)
         options = self.config.training
         size = images.shape[0]
@@ -126,16 +126,16 @@ class RecoveryLikelihood(EnergyModel):
         return Batch(images, level, labels, seed, first, angle)
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws noise levels of the images of the global batch, t ~ U{0..T-1}.
+        """Draws the noise level of each image of the global batch, t ~ U{0..T-1}.
 
         Returns:
-          t, int32 [B], and its angle, float32 [B].
+          t, int32 [B], and `Schedule.angle` at t, float32 [B].
         """
         levels = noise.levels(seed, self.num_noises, self.config.training.batch_size)
         return levels, per_image(self.schedule.angle, levels)
 
     def _contrast(self, batch: Batch) -> LossesAndGradients:
-        """Algorithm 1: the contrastive loss and its gradients."""
+        """Computes the losses of Algorithm 1 and their gradients."""
         # Positive pairs (x_t, x_{t+1}) by the forward process; y+ = m_t x_t.
         x_t, x_next = self._forward_pair(batch)
         y_pos = at(self.schedule.m, batch.level) * x_t
@@ -148,7 +148,7 @@ class RecoveryLikelihood(EnergyModel):
             )
         y_neg, chain_gradient = self._chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
 
-        # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2, not through y- and y+.
+        # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2; y- and y+ count as constants.
         options = self.config.training
         dropout = self.dropout_of(batch.seed, batch.first, options.batch_size + batch.first)
         with tf.GradientTape() as tape:
@@ -160,7 +160,7 @@ class RecoveryLikelihood(EnergyModel):
         return {'loss': (loss, gradients), **others}
 
     def _match_scores(self, batch: Batch) -> LossesAndGradients:
-        """The loss of denoising score matching, without chains, and its gradients."""
+        """Computes the loss of denoising score matching, without chains, and its gradients."""
         _, x_next = self._forward_pair(batch)
         time = per_image(self.schedule.time, batch.level)
         precision = per_image(self.precision, batch.level)
@@ -190,10 +190,10 @@ class RecoveryLikelihood(EnergyModel):
 
         Args:
           y_pos: data y+ = m_t x_t, float32 [B, H, W, C].
-          y_neg: final states of the chains, like `y_pos`.
+          y_neg: final states of the chains, float32 [B, H, W, C].
           level: t, int32 [B].
-          labels: classes, int32 [B]; None if the model has none.
-          dropout: of `y_pos` and `y_neg` alike; None for no dropout.
+          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+          dropout: applied to `y_pos` and `y_neg` alike; None for no dropout.
 
         Returns:
           The loss, f(y+, t) and f(y-, t), each float32 [B].
@@ -207,7 +207,7 @@ class RecoveryLikelihood(EnergyModel):
         return objectives.contrastive(self.schedule, f_pos, f_neg, level), f_pos, f_neg
 
     def _forward_pair(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Diffuses the images to x_t and x_{t+1}; with `shared_noise`, both have the same noise."""
+        """Diffuses the images to (x_t, x_{t+1}); with the option `shared_noise`, both have the same noise."""
         eps = batch.noise(noise.FORWARD, 0)
         eps_next = None if self.config.training.shared_noise else batch.noise(noise.FORWARD, 1)
         return diffusion.forward_pair(self.schedule, batch.images, batch.level, eps, eps_next)
@@ -241,31 +241,31 @@ class RecoveryLikelihood(EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns the loss of the network that proposed `start`, with its gradients; here there is none."""
+        """Returns loss and gradients of the network that proposes `start`; {} here, as there is none."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns the dropout for parts of a batch, given the index of the first image of each; or None."""
+        """Returns the dropout of a batch whose parts start at images `firsts`; None if the rate is 0."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Adds what `noted` names, float32 [B] each, to the means of the levels, int32 [B]."""
+        """Adds `values`, float32 [B] for each name in `noted`, to the means of the levels, int32 [B]."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
     def _note_soundness(self, loss: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
         """Updates `first_bad_step` on the device.
 
-        A step is bad if its loss, values or weights are not finite, or its loss exceeds `max_loss`.
+        A step is bad if `loss`, `values` or a weight is not finite, or `loss` exceeds the option `max_loss`.
 
         Returns:
-          Whether there was no bad step so far, bool [].
+          True if no step was bad so far, bool [].
         """
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
         max_loss = self.config.training.max_loss
-        if self.config.training.objective == 'dsm':  # Its loss is summed over the pixels.
+        if self.config.training.objective == 'dsm':  # The dsm loss sums over the pixels.
             max_loss *= math.prod(self.config.image_shape)
         good = tf.reduce_all(finite) & (tf.abs(loss) <= max_loss)
         step = tf.cast(self.optimizer.iterations.value, tf.int64)
@@ -274,7 +274,7 @@ class RecoveryLikelihood(EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Returns the sums in `level_means`, added over all replicas, {path of the variable: float32 [T]}.
+        """Sums each variable in `level_means` over all replicas; returns {path of the variable: sum}.
 
         All workers must call this at the same time.
         """
@@ -287,7 +287,7 @@ class RecoveryLikelihood(EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Uses our train function where Keras' fails: several steps on several replicas, workers, TPUs."""
+        """Uses `graphs.train_function` in the cases where the training function of Keras fails."""
         super().make_train_function(force)
         ours = graphs.train_function(self, self.steps_per_execution)
         if ours is not None:

@@ -15,7 +15,7 @@ from drl_tf.core.noise import Seed
 
 MOST_PARTS = 32
 _MOST_STATES = 9
-# Level t of each image, int32 [B] -> y -> F(y, t), float32 [B].
+# Level t of each image, int32 [B] -> log density, a callable y -> F(y, t), float32 [B].
 DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
 Noise: TypeAlias = Callable[[int | tf.Tensor], tf.Tensor]
 
@@ -25,16 +25,16 @@ def conditional(
 ) -> LogDensity:
     """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
 
-    At a marginal top level r_t is 0, and x_{t+1} has no influence.
+    At a marginal top level, r_t is 0, and x_{t+1} has no influence.
 
     Args:
       schedule: noise levels.
-      log_density: y -> F(y, t) of each image at its own level.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
 
     Returns:
-      A callable like `log_density`.
+      A callable, y -> log p(y | x_{t+1}) + const, float32 [B].
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -58,17 +58,17 @@ def conditional_chain(
     step_noise: Noise,
     step_scale: float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs K Langevin steps on `conditional`.
+    """Runs K Langevin steps on the log density that `conditional` returns.
 
     Args:
       schedule: noise levels.
-      log_density: y -> F(y, t) of each image at its own level.
-      start: start of the chains, like `x_next`.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      start: start of the chains, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
-      num_steps: K, one int, or int32 [B]. The int 0 draws from the `normal_approximation` instead; None
-        stays at `start`.
-      step_noise: callable, k -> noise of step k, like `start`.
+      num_steps: K, one int for all images, or int32 [B]. The int 0: draw from `normal_approximation` instead.
+        None: return `start` and a gradient of 0.
+      step_noise: callable, k -> noise of step k, float32 [B, H, W, C].
       step_scale: q; the noise is multiplied by q, the drift by q^2.
 
     Returns:
@@ -102,14 +102,14 @@ def normal_approximation(
 
         y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
 
-    It is not exact: for a quadratic F of precision l the variance of p is s^2 / (1 + s^2 l).
+    The draws are not exact: for a quadratic F of precision l, p has variance s^2 / (1 + s^2 l), not s^2.
 
     Args:
       schedule: noise levels.
-      log_density: y -> F(y, t) of each image at its own level.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
-      noise: standard normal noise, like `x_next`.
+      noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:
       y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
@@ -134,15 +134,15 @@ class Sampler:
 
     Attributes:
       schedule: noise levels to visit.
-      density_at: callable, t int32 [B] -> log density, y -> F(y, t) float32 [B].
+      density_at: callable, t int32 [B] -> log density, a callable y -> F(y, t) float32 [B].
       start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains.
-      steps_at: callable, t -> K, as `num_steps` of `conditional_chain`.
+      steps_at: callable, t -> K, the argument `num_steps` of `conditional_chain`.
       noise_scale: factor of the Langevin noise.
       step_scale: q; the noise is multiplied by q, the drift by q^2.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
-      Where the density at every level is standard normal, so are the samples.
+      If the density at every level is standard normal, the samples are standard normal too.
 
       >>> from drl_tf.core import diffusion
       >>> def standard_normal(y):
@@ -171,7 +171,7 @@ class Sampler:
           seed: int32 [2].
 
         Returns:
-          x_t, like `x_next`.
+          x_t, float32 [B, H, W, C].
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -200,11 +200,11 @@ class Sampler:
             self.step_scale,
         )
 
-        # Back from y_t = m_t x_t.
+        # x_t from y = m_t x_t.
         return y / at(self.schedule.m, level)
 
     def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Goes from x_high down to x_low in one loop, whose graph and memory do not grow with the levels.
+        """Goes from x_high down to x_low in one loop; graph and memory do not grow with the number of levels.
 
         Args:
           x: x_high, float32 [B, H, W, C].
@@ -213,7 +213,7 @@ class Sampler:
           seed: int32 [2].
 
         Returns:
-          x_low, like `x`.
+          x_low, float32 [B, H, W, C].
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -234,12 +234,12 @@ def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> Density
     """Converts log densities at trained levels to log densities at the levels of a walk.
 
     Args:
-      trained: schedule of the energies.
+      trained: schedule with which the energies were trained.
       walk: `trained.strided(count)`.
-      density_at: callable, level of `trained` int32 [B] -> log density, y_t = m_t x_t -> F(y_t, t).
+      density_at: callable, level of `trained` int32 [B] -> log density of y_t = m_t x_t, m_t of `trained`.
 
     Returns:
-      Like `density_at`, but with levels and m_t of `walk`.
+      A callable, level of `walk` int32 [B] -> log density of y_t = m_t x_t, m_t of `walk`.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -266,18 +266,19 @@ def progressive(
     after_part: Callable[[float], object] = lambda share: None,
     most_parts: int = MOST_PARTS,
 ) -> list[Any]:
-    """Goes from x_T down to x_0: level by level up to `most_parts` levels, else in as many parts.
+    """Goes from x_T down to x_0 in min(T, `most_parts`) parts, each of about equally many levels.
 
     Args:
       descend: callable, (x_high, high, low) -> x_low.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
-      after_part: called after each part with its share of the levels, 0 to 1.
-      most_parts: the largest number of calls of `descend`; 1 where x_0 alone is wanted.
+      after_part: callable; after each part, it gets the part's share of the T levels, between 0 and 1.
+      most_parts: largest number of parts, each one call of `descend`; give 1 if you need x_0 only.
 
     Returns:
-      States from x_T to x_0, tensors like `x`: x_T and the state after each part. If T is over `most_parts`,
-      only the state after every max(1, `most_parts` // 8)-th part is kept: nine states by default.
+      A list of states from x_T to x_0, float32 [B, H, W, C]: x_T and the state after each part. If T exceeds
+      `most_parts`, the list has x_T, the state after every n-th part with n = max(1, `most_parts` // 8), and
+      x_0: nine states by default.
 
     Examples:
       >>> from drl_tf.core import diffusion

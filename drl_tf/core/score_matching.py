@@ -1,5 +1,7 @@
 """Trains preconditioned energies by score matching at all noise levels."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,12 +13,17 @@ from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.weight_updates import LossesAndGradients, gradients_of_slopes
 
+_LOSSES_OF_HEIGHTS = ('time_score', 'level_classification')
+# Step between two levels to tell apart, in log-SNR, times sqrt(D). If the data have few dimensions, the two
+# classes are about _STEP / sqrt(2) standard deviations apart.
+_STEP = 3.5
+
 
 class ScoreMatching(RecoveryLikelihood):
     """A `RecoveryLikelihood` whose energies are log densities, trained by denoising score matching.
 
-    All T + 1 noises have an energy, x_T included. The option `time_score` adds a loss on the derivative of
-    log p in the noise level (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310).
+    All T + 1 noises have an energy, x_T included. Two options add losses that teach the heights of the
+    energies, which score matching leaves open: `time_score` and `level_classification`, as in `objectives`.
 
     Args:
       config: as for `EnergyModel`; its energies are preconditioned.
@@ -37,8 +44,12 @@ class ScoreMatching(RecoveryLikelihood):
 
     def noted(self) -> tuple[str, ...]:
         """Names what training reports of each noise level."""
-        names = ('loss', 'gradient_norm')
-        return (*names, 'time_score') if self.config.training.time_score else names
+        return ('loss', 'gradient_norm', *self._losses_of_heights)
+
+    @property
+    def _losses_of_heights(self) -> list[str]:
+        """Names the losses in use that teach heights."""
+        return [name for name in _LOSSES_OF_HEIGHTS if getattr(self.config.training, name)]
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws stratified noise levels for the global batch.
@@ -69,37 +80,72 @@ class ScoreMatching(RecoveryLikelihood):
         x = A * batch.images + S * eps
         dropout = self.dropout_of(batch.seed, batch.first)
         with tf.GradientTape() as tape:
-            score, slope = self._derivatives(x, batch.angle, batch.labels, dropout)
+            log_prob, score, slope = self._derivatives(x, batch.angle, batch.labels, dropout)
             losses = objectives.score_matching(score, eps, batch.angle, self.network.std)
             noted = [losses, rms(S * score)]
             loss = tf.reduce_sum(losses)
-            if options.time_score:
-                heights = objectives.time_score(slope, batch.images, eps, batch.angle, self.network.std)
+            for name in self._losses_of_heights:
+                if name == 'time_score':
+                    heights = objectives.time_score(slope, batch.images, eps, batch.angle, self.network.std)
+                else:
+                    heights = self._classify_levels(log_prob, x, eps, batch)
                 noted.append(heights)
-                loss += self._weight_of_heights() * tf.reduce_sum(heights)
+                loss += self._weight_of_heights(name) * tf.reduce_sum(heights)
             loss /= options.batch_size
         self.note(batch.level, *noted)
         return {'loss': (loss, gradients_of_slopes(tape, loss, self.network))}
 
     def _derivatives(
         self, x: tf.Tensor, angle: tf.Tensor, labels: tf.Tensor | None, dropout: Dropout | None
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Differentiates log p(x).
 
         Returns:
-          The gradient in x, like `x`, and the derivative in the angle, float32 [B], or None without a
-          `time_score` loss.
+          log p(x), float32 [B]; its gradient in x, like `x`; and its derivative in the angle, float32 [B], or
+          None without a `time_score` loss.
         """
         with tf.GradientTape() as tape:
             tape.watch((x, angle))
             prepared = self.network.prepare(preconditioning.time_of(angle), labels)
             log_prob = self.network(x, prepared, dropout=dropout)
         if self.config.training.time_score:
-            return tape.gradient(log_prob, (x, angle))
-        return tape.gradient(log_prob, x), None
+            return log_prob, *tape.gradient(log_prob, (x, angle))
+        return log_prob, tape.gradient(log_prob, x), None
 
-    def _weight_of_heights(self) -> tf.Tensor:
-        """Returns the weight of the time score loss, float32 []: 0 in the first `heights_after` steps."""
+    def _classify_levels(self, log_prob: tf.Tensor, x: tf.Tensor, eps: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Returns the loss of telling the level of x from the one above it, float32 [B].
+
+        Args:
+          log_prob: log p(x), float32 [B].
+          x: noisy images, float32 [B, H, W, C].
+          eps: their noise, like `x`.
+          batch: the clean images, and the levels of `x`.
+        """
+        u, v = batch.angle, self._above(batch)
+        at_v = tf.reshape(v, [-1, 1, 1, 1])
+        x_v = tf.cos(at_v) * batch.images + tf.sin(at_v) * eps
+        labels = None if batch.labels is None else tf.tile(batch.labels, [3])
+        prepared = self.network.prepare(preconditioning.time_of(tf.concat([v, v, u], axis=0)), labels)
+        dropout = self.dropout_of(batch.seed, *[batch.first] * 3)
+        found = self.network(tf.concat([x, x_v, x_v], axis=0), prepared, dropout=dropout)
+        x_as_v, x_v_as_v, x_v_as_u = tf.split(found, 3)
+        return objectives.level_classification(log_prob - x_as_v, x_v_as_v - x_v_as_u)
+
+    def _above(self, batch: Batch) -> tf.Tensor:
+        """Returns the angle of the next level up to the top, float32 [B].
+
+        With the option levels='walk' this is the next noise of the schedule, otherwise a small step of the
+        log-SNR away.
+        """
+        angles = self.schedule.angle
+        if self.config.training.levels == 'walk':
+            return per_image(angles, tf.minimum(batch.level + 1, self.schedule.num_levels))
+        step = _STEP / math.sqrt(math.prod(self.config.image_shape))
+        tangent = tf.tan(batch.angle) * math.exp(step / 2)  # log-SNR = -2 log tan(angle).
+        return tf.minimum(tf.atan(tangent), np.float32(angles[-1]))
+
+    def _weight_of_heights(self, name: str) -> tf.Tensor:
+        """Returns the weight of a loss of heights, float32 []: 0 in the first `heights_after` steps."""
         options = self.config.training
         begun = self.optimizer.iterations.value >= options.heights_after
-        return tf.where(begun, options.time_score, 0.0)
+        return tf.where(begun, getattr(options, name), 0.0)

@@ -5,13 +5,14 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-# (network, its optimizer), and {name of a loss: (loss, gradients in the weights of its network)}.
+# A network that learns, and the optimizer of this network.
 Learner: TypeAlias = tuple[Any, Any]
+# {name of a loss: (loss, gradients of the loss, one per trainable variable of the network that learns)}.
 LossesAndGradients: TypeAlias = dict[str, tuple[tf.Tensor, list[tf.Tensor]]]
 
 
 def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
-    """Returns zero accumulators of losses and gradients, given the learner of each loss."""
+    """Returns a zero loss and zero gradients for each of the learners, {name of a loss: learner}."""
     return {
         name: (0.0, [tf.zeros(variable.shape) for variable in network.trainable_variables])
         for name, (network, _) in learners.items()
@@ -19,9 +20,11 @@ def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
 
 
 def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) -> list[tf.Tensor]:
-    """Returns the gradients of a loss of derivatives of the energy, one per trainable variable of `network`.
+    """Differentiates a loss that is computed from derivatives of the energy.
 
-    The gradient of a bias that only adds a constant to the energy is zero.
+    Returns:
+      The gradients, one per trainable variable of `network`. The loss does not depend on a bias that only
+      adds a constant to the energy; the gradient of this bias is zeros, not None.
     """
     weights = [variable.value for variable in network.trainable_variables]
     return tape.gradient(loss, weights, unconnected_gradients='zero')
@@ -31,13 +34,13 @@ def apply_summed(gradients: Sequence[tf.Tensor], network: Any, optimizer: Any, c
     """Sums gradients over the replicas, clips the sum and takes an optimizer step.
 
     Args:
-      gradients: those of this replica, one per trainable variable of `network`.
+      gradients: the gradients of this replica, one per trainable variable of `network`.
       network: the network to train.
-      optimizer: a `SummedAdam` of its variables.
+      optimizer: a `SummedAdam` of the variables of `network`.
       clip_norm: largest global norm; 0 for no clipping.
 
     Returns:
-      The global norm of the sum before clipping, float32 [].
+      The global norm of the summed gradients before clipping, float32 [].
     """
     gradients = tf.distribute.get_replica_context().all_reduce('sum', gradients)
     norm = tf.linalg.global_norm(gradients)
@@ -50,13 +53,15 @@ def apply_summed(gradients: Sequence[tf.Tensor], network: Any, optimizer: Any, c
 def move_averages(
     averages: Iterable[tuple[Any, Any]], step: tf.Tensor, ema_decay: float, sound: tf.Tensor
 ) -> None:
-    """Moves averaged weights, u included, towards the raw ones: decay = min(ema_decay, (1 + n) / (10 + n)).
+    """Moves the averaged weights, and u of spectral normalisation, towards the raw weights.
+
+    The decay is min(ema_decay, (1 + n) / (10 + n)).
 
     Args:
-      averages: pairs of networks; the first has averaged weights.
+      averages: pairs (network with averaged weights, network with raw weights).
       step: n, the number of steps taken.
       ema_decay: largest decay.
-      sound: bool []; if False, the averages stay.
+      sound: bool []; if False, the averages stay as they are.
     """
     n = tf.cast(step, tf.float32)
     decay = tf.minimum(ema_decay, (1 + n) / (10 + n))

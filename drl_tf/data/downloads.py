@@ -1,4 +1,4 @@
-"""Archives of datasets: found in --manual_dir, or downloaded with resume; checked by size and SHA-256."""
+"""Finds archives of datasets in --manual_dir, or downloads them with resume; checks size and SHA-256."""
 
 import dataclasses
 import hashlib
@@ -30,9 +30,9 @@ class Archive:
     """A published file.
 
     Attributes:
-      name: the file name it must have.
-      url: where it is published.
-      size: in bytes.
+      name: the name that the file must have.
+      url: URL of the file.
+      size: size in bytes.
       checksum: SHA-256, hexadecimal.
     """
 
@@ -43,16 +43,16 @@ class Archive:
 
     @property
     def unpacked_name(self) -> str:
-        """The name of the directory that the archive unpacks to."""
+        """Name of the directory into which the archive unpacks."""
         return pathlib.PurePath(self.name).stem
 
 
 class _AskedError(Exception):
-    """Carries the URLs that a builder asks its download manager for."""
+    """Carries the URLs that a builder requests from its download manager."""
 
 
 class _NoAnswerError(Exception):
-    """A server sent nothing usable; the message says what it did."""
+    """A server sent nothing usable; the message says what the server did."""
 
 
 class _Asking:
@@ -65,7 +65,7 @@ class _Asking:
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a builder downloads, in its order; none if it has no checksums."""
+    """Returns the archives that a builder requests, in that order; [] if the builder has no checksums."""
     if not builder.url_infos:
         return []
     try:
@@ -85,18 +85,18 @@ def gather(
 ) -> dict[str, str]:
     """Finds archives in the user's directory or among earlier downloads, and downloads the others.
 
-    A download is written to `<name>.part` and resumed from there, after a kill too; it is renamed when it is
-    whole and its checksum is right. A server has 3 seconds to answer and 20 between two chunks. After three
-    connections in a row that bring less than 1 MiB each the download fails, and the part is kept.
+    A download goes to `<name>.part`, and resumes there, even after a kill. When the file is whole and its
+    checksum is right, it is renamed. A server has 3 seconds to answer, and 20 seconds between two chunks. If
+    three connections in a row bring less than 1 MiB each, the download fails, and the part is kept.
 
     Args:
-      archives: what is needed.
+      archives: the archives that are needed.
       manual_dir: the user's directory, or ''.
       downloads: the directory of downloads; created if it is missing.
-      unpacked: whether a directory to which the user unpacked an archive may replace it.
+      unpacked: whether a directory into which the user has unpacked an archive may replace the archive.
 
     Returns:
-      {file name: path} of the archives, or of the directories they were unpacked to.
+      {file name: path} of the archives, or of the directories into which they were unpacked.
 
     Raises:
       UserError: a download fails, an archive is damaged or not the expected file, or the disk is too full.
@@ -148,7 +148,7 @@ def _by_hand(missing: list[Archive], unpacked: bool) -> str:
 
 
 def _find(archive: Archive, manual_dir: str, downloads: str, unpacked: bool) -> str:
-    """Returns the path of a sound archive, or of the directory it was unpacked to; '' if there is none."""
+    """Returns the path of a sound archive, or of its unpacked directory; '' if there is neither."""
     place = os.path.join(manual_dir, archive.unpacked_name)
     if manual_dir and unpacked and os.path.isdir(place):
         return place
@@ -171,9 +171,9 @@ def _check(path: str, archive: Archive, advice: str, otherwise: str = '') -> Non
     """Raises UserError unless a file is the archive.
 
     Args:
-      path: of the file.
-      archive: what it must be.
-      advice: what to do, for the message.
+      path: path of the file.
+      archive: the archive that the file must be.
+      advice: advice to the user, for the message.
       otherwise: another possible cause than damage, for the message.
     """
     size = os.path.getsize(path)
@@ -201,7 +201,7 @@ def _size(path: str) -> int:
 
 
 def _download(archive: Archive, downloads: str) -> str:
-    """Downloads an archive, from the end of its part on, and returns its path."""
+    """Downloads an archive, starting at the end of its `.part` file, and returns the path."""
     path = os.path.join(downloads, archive.name)
     part = _part(archive, downloads)
     if _size(part) > archive.size:
@@ -232,7 +232,7 @@ def _download(archive: Archive, downloads: str) -> str:
 
 
 def _receive(archive: Archive, part: str) -> None:
-    """Appends to a part what one connection brings; starts anew if the server does not support ranges."""
+    """Appends the bytes of one connection to a part; starts anew if the server does not support ranges."""
     have = _size(part)
     with _answer(archive.url, have) as response:
         if response.status_code == requests.codes.range_not_satisfiable:
@@ -265,7 +265,7 @@ def _save(response: requests.Response, path: str, mode: str, **progress: Any) ->
 
 
 def _answer(url: str, start: int) -> requests.Response:
-    """Requests a file from byte `start` on, and returns the response once its head is there.
+    """Requests a file from byte `start` on, and returns the response once its header has come.
 
     A thread sends the request, because a name server can be silent for minutes.
 

@@ -80,7 +80,7 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
     """Returns the path of the font: in the user's directory, or else where Debian's package puts it.
 
     Raises:
-      UserError: it is in neither.
+      UserError: the font is in neither directory.
     """
     for directory in filter(None, (manual_dir, DEBIAN_FONTS)):
         path = pathlib.Path(directory) / FONT
@@ -105,8 +105,8 @@ def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list
     Returns:
       names: the first sequence of each picture as hexadecimal numbers ('1F408-200D-2B1B'), in order.
       pictures: on white, centred, uint8 [N, 136, 136, 3].
-      subjects: the code points of each picture's sequences without people, genders, hair and directions;
-        {0x1F9D1} if none is left.
+      subjects: for each picture, the set of code points in its sequences, without people, genders, hair and
+        directions; {0x1F9D1} if no code point is left.
 
     Raises:
       UserError: the file is damaged, or is not a font with such pictures.
@@ -134,7 +134,7 @@ def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list
 
 
 def _pictures(font: ttLib.TTFont) -> list[tuple[Sequences, np.ndarray]]:
-    """Returns the distinct pictures of a font with their sequences, in the order of these."""
+    """Returns pairs (sequences, picture) of the distinct pictures of a font, ordered by their sequences."""
     bitmaps = max(font['CBDT'].strikeData, key=len)
     sequences = {
         glyph: found for glyph, found in _sequences(font).items() if glyph in bitmaps and _is_wanted(found)
@@ -149,15 +149,15 @@ def _pictures(font: ttLib.TTFont) -> list[tuple[Sequences, np.ndarray]]:
 def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray:
     """Groups pictures that share a code point or look alike, directly or through other pictures.
 
-    Two look alike if the root mean square difference of their averages over 8 x 8 px is below 6 % of white.
-    The computation uses whole numbers only, so that the result is the same on every machine.
+    Two pictures look alike if, averaged over blocks of 8 x 8 px, their root mean square difference is below
+    6 % of white. The computation uses whole numbers only, so that every machine gets the same result.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].
       subjects: N sets of code points.
 
     Returns:
-      The first member of each picture's group, int64 [N].
+      For each picture, the index of the first member of its group, int64 [N].
     """
     blocks = SIDE // _BLOCK
     by_block = pictures.reshape(-1, blocks, _BLOCK, blocks, _BLOCK, 3)
@@ -181,8 +181,8 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
 def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
     """Chooses the test split: one group in ten, by the SHA-256 of the name of its first member.
 
-    Groups of more than ten pictures (people, clocks) stay in training; one of them would dominate the test
-    split.
+    Groups of more than ten pictures (people, clocks) stay in training, because a single such group would
+    dominate the test split.
 
     Returns:
       bool [N], True in the test split.
@@ -193,7 +193,7 @@ def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
 
 
 def _sequences(font: ttLib.TTFont) -> dict[str, Sequences]:
-    """Returns the sequences of code points that reach each glyph."""
+    """Returns {glyph: the sequences of code points that reach the glyph}."""
     found: dict[str, Sequences] = {}
     for point, glyph in font.getBestCmap().items():
         found.setdefault(glyph, set()).add((point,))
@@ -207,7 +207,7 @@ def _sequences(font: ttLib.TTFont) -> dict[str, Sequences]:
 
 
 def _ligatures(font: ttLib.TTFont) -> Iterator[tuple[str, Any]]:
-    """Yields the ligatures of a font, each with its first glyph."""
+    """Yields pairs (first glyph, ligature) of a font."""
     lookups = font['GSUB'].table.LookupList.Lookup if 'GSUB' in font else []
     for lookup in lookups:
         for table in lookup.SubTable:
@@ -226,7 +226,7 @@ def _is_wanted(sequences: Sequences) -> bool:
 def _subject(sequences: Sequences) -> set[int]:
     """Returns the code points of a picture without people and signs.
 
-    A couple or a family is people, whatever code point joins them.
+    A sequence with two or more people (a couple, a family) counts as people only.
     """
     subject: set[int] = set()
     for sequence in sequences:

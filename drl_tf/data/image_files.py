@@ -1,4 +1,4 @@
-"""Reads images of one size from elsewhere: a `.npz` or `.npy` array, or a directory of pictures.
+"""Reads images of one size that other programs made: a `.npz` or `.npy` array, or a directory of pictures.
 
 Nothing is resized or guessed. A damaged file, or an image of another size or kind, raises an error that names
 the file.
@@ -25,7 +25,7 @@ _THREADS = 4
 
 
 def count(path: str) -> int:
-    """Returns the number of images; raises UserError where `read` does."""
+    """Returns the number of images that `read` would yield; raises UserError if the path holds none."""
     if os.path.isdir(path):
         return len(_find(path))
     with _array(path) as (_, shape):
@@ -45,7 +45,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
       uint8 [n, H, W, C].
 
     Raises:
-      UserError: there are no images, or one is damaged or of another kind; the message names the file.
+      UserError: there are no images, or an image is damaged or of another kind; the message names the file.
 
     Example:
       for images in read('samples.npz', (32, 32, 3)):
@@ -59,7 +59,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Context manager: errors about a file become one-line `UserError`s."""
+    """Context manager: turns errors about a file into one-line `UserError`s."""
     try:
         yield
     except UserError:
@@ -72,7 +72,7 @@ def _readable(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _array(path: str) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
-    """Context manager: opens an array, and gives a stream of its values and its shape (N, H, W, C)."""
+    """Context manager: opens an array; yields a stream of the values, and the shape (N, H, W, C)."""
     if not os.path.exists(path):
         raise UserError(f'{path} does not exist: give a .npz or .npy file, or a directory of images')
     if not _is_kind(path, '.npz', '.npy'):
@@ -83,7 +83,7 @@ def _array(path: str) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
 
 @contextlib.contextmanager
 def _stream(path: str) -> Iterator[IO[bytes]]:
-    """Context manager: opens a `.npy` file, alone or in a `.npz`."""
+    """Context manager: opens and yields a `.npy` file, alone or in a `.npz`."""
     if _is_kind(path, '.npy'):
         with open(path, 'rb') as file:
             yield file
@@ -105,7 +105,7 @@ def _is_kind(path: str, *extensions: str) -> bool:
 
 
 def _shape(file: IO[bytes], path: str) -> tuple[int, ...]:
-    """Reads the header of an array of images and returns its shape."""
+    """Reads the header of an array of images, and returns the shape (N, H, W, C)."""
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, is_fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
     if dtype != np.uint8:
@@ -140,7 +140,7 @@ def _array_batches(path: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarr
 
 
 def _find(directory: str) -> list[str]:
-    """Returns the paths of the pictures, sorted."""
+    """Returns the paths of the pictures, sorted; raises UserError if there are none."""
     paths = find_pictures(directory)
     if not paths:
         raise UserError(

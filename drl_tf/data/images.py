@@ -14,18 +14,18 @@ from drl_tf.config import config
 from drl_tf.data import dataset_table
 
 MAX_BYTES_IN_MEMORY = 2 * 2**30
-MAX_PIXELS = 2**26  # A picture that has more, by its head, is not decoded.
+MAX_PIXELS = 2**26  # A picture whose header says that it has more pixels is not decoded.
 FORMATS = (
     'PNG',
     'JPEG',
     'GIF',
     'BMP',
     'WEBP',
-)  # Pillow runs other programs to read some of its formats; not these.
+)  # Pillow runs other programs to read some formats, but not to read these.
 _EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
 _HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
 _HEAD_BYTES = 12
-_OF_MACOS = '._'  # Prefix of the files in which macOS keeps attributes of the file of that name.
+_OF_MACOS = '._'  # Prefix of the files in which macOS keeps attributes of another file.
 _PADDED_SIZE = 32
 _ROWS_CUT = 20
 
@@ -38,7 +38,7 @@ def fit_in_memory(count: int, data: config.Data) -> bool:
 def decode(encoded: Any, channels: int) -> tf.Tensor:
     """Decodes the content of a JPEG, PNG, GIF, BMP or WebP file, uint8 [h, w, `channels`].
 
-    Of an animation the first picture is decoded.
+    If the file is an animation, `decode` returns its first picture.
     """
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
@@ -98,14 +98,14 @@ def _warn_of_others(directory: str, count: int, example: str) -> None:
 
 
 def open_picture(file: IO[bytes]) -> Image.Image:
-    """Opens a picture without decoding it, and checks its head, its size and the checksums of a PNG.
+    """Opens a picture without decoding it, and checks the header, the size and the checksums of a PNG.
 
     Args:
       file: a binary file, at its beginning.
 
     Raises:
-      ValueError: it has more than `MAX_PIXELS` pixels, or is of none of the `FORMATS`.
-      OSError and other errors of Pillow: it is damaged.
+      ValueError: the picture has more than `MAX_PIXELS` pixels, or none of the `FORMATS`.
+      OSError and other errors of Pillow: the picture is damaged.
     """
     try:
         picture = Image.open(file, formats=FORMATS)
@@ -123,11 +123,11 @@ def open_picture(file: IO[bytes]) -> Image.Image:
 def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
     """Crops by the dataset's rule, resizes with antialiasing and converts between grey and colour.
 
-    Pictures that are smaller than the image are enlarged, with one warning per dataset.
+    It enlarges pictures that are smaller than `data.image_size`, with one warning per dataset.
 
     Args:
       pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
-      data: resolved, see `dataset_table.resolve`.
+      data: resolved options, see `dataset_table.resolve`.
 
     Returns:
       uint8 [..., H, W, C].

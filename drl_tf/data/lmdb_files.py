@@ -1,4 +1,4 @@
-"""LMDB files of the user: opened for reading, and searched in a separate process. Imports no TensorFlow."""
+"""Opens LMDB files of the user, and lists their keys in a separate process. Imports no TensorFlow."""
 
 import concurrent.futures
 import multiprocessing
@@ -20,7 +20,8 @@ def open_to_read(directory: str) -> lmdb.Environment:
     """Opens an LMDB without its lock file, and writes nothing.
 
     Raises:
-      UserError: there is no LMDB, or it is cut off (a read beyond its end would kill the process).
+      UserError: there is no LMDB, or the file is damaged or cut off (a read beyond the end of the file would
+        kill the process).
     """
     path = file_of(directory)
     if not os.path.isfile(path):

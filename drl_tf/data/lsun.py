@@ -1,4 +1,4 @@
-"""LSUN: a builder of tensorflow-datasets over the published LMDB archives.
+"""LSUN: a builder for tensorflow-datasets that reads the published LMDB archives.
 
 Yu et al., *LSUN: Construction of a Large-scale Image Dataset using Deep Learning with Humans in the Loop*,
 arXiv 1506.03365.
@@ -24,7 +24,7 @@ class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
     """LSUN with the layout, names and features of the stock builder, which needs tensorflow-io to read LMDB.
 
     The configuration `<category>` keeps the published JPEG or WebP files. `<category>_<N>px` holds PNG files
-    of N x N pixels, made of them by `images.crop_and_resize`.
+    of N x N pixels, which `images.crop_and_resize` makes from the published files.
     """
 
     name = 'lsun'
@@ -60,9 +60,9 @@ class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
     def _download_and_prepare(
         self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
     ) -> None:
-        """Writes the shards of all splits beside the downloads, and moves them here when all are whole.
+        """Writes the shards of all splits beside the downloads; moves them to the dataset when all are whole.
 
-        A later run keeps the shards that an interrupted one has finished.
+        A later run keeps the shards that an interrupted run has finished.
         """
         work = os.path.join(dl_manager.download_dir, f'{self.name}_{self.builder_config.name}')
         archives = {
@@ -88,7 +88,7 @@ class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
         shutil.rmtree(work)
 
     def _move(self, split: str, paths: list[str], notes: list[dict[str, Any]]) -> tfds.core.SplitInfo:
-        """Moves the shards of a split to the dataset's directory, and returns their description."""
+        """Moves the shards of a split to the dataset's directory, and returns the split's description."""
         template = self._get_filename_template(split)
         for source, target in zip(paths, template.sharded_filepaths(len(paths)), strict=True):
             os.replace(source, target)
@@ -97,7 +97,7 @@ class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
 
 
 def _category_and_size(config: str) -> tuple[str, int]:
-    """Splits the name of a configuration; the size is 0 if it has none."""
+    """Splits the name of a configuration into category and size; 0 if the name has no size."""
     category, _, size = config.rpartition('_')
     if re.fullmatch(r'\d+px', size):
         return category, int(size.removesuffix('px'))
@@ -111,7 +111,7 @@ def _split(archive: str) -> str:
 def unpacked(path: str, work: str) -> str:
     """Unpacks the LMDB of an archive to a directory in `work`, once, and returns that directory.
 
-    A `path` that is a directory is returned as it is.
+    If `path` is a directory, `unpacked` returns it as it is.
 
     Raises:
       UserError: the archive is damaged, or the disk is too full.

@@ -31,7 +31,7 @@ _ORDER_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file to write: the pictures of `keys`, at `size` pixels, or as published if it is 0."""
+    """One file to write: the pictures of `keys`, at `size` pixels, or as published if `size` is 0."""
 
     split: str
     database: str
@@ -41,7 +41,7 @@ class Shard:
 
 
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Returns the features of a picture: PNG of `size` pixels, or JPEG of any size if it is 0."""
+    """Returns the features of a picture: PNG of `size` pixels, or JPEG of any size if `size` is 0."""
     if size:
         image = tfds.features.Image(shape=(size, size, 3), encoding_format='png')
     else:
@@ -52,8 +52,8 @@ def features(size: int) -> tfds.features.FeaturesDict:
 def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
     """Shuffles the pictures of a split with a fixed seed, and divides them into shards of at most 8,192.
 
-    The name of the shards' directory contains a hash of the keys and of the LMDB's size and time. Shards of
-    other pictures are therefore not reused.
+    The name of the shards' directory contains a hash of the keys, and of the size and time of the LMDB. So
+    shards of other pictures are not reused.
     """
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))
@@ -78,7 +78,7 @@ def write_all(shards: list[Shard], databases: dict[str, str]) -> dict[str, dict[
       {path: note} of all shards; see `write_shard`.
 
     Raises:
-      UserError: an LMDB is damaged, or more than 1 % of the pictures of a split are.
+      UserError: an LMDB is damaged, or more than 1 % of the pictures of a split are broken.
     """
     total = {split: sum(len(shard.keys) for shard in shards if shard.split == split) for split in databases}
     broken = dict.fromkeys(databases, 0)
@@ -104,7 +104,7 @@ def write_all(shards: list[Shard], databases: dict[str, str]) -> dict[str, dict[
 
 
 def _written(shards: list[Shard]) -> Iterator[tuple[Shard, dict[str, Any]]]:
-    """Yields each shard and its note: first those that exist, then the others as processes finish them."""
+    """Yields each shard and its note: first existing shards, then the others as processes finish them."""
     with _processes() as processes:
         pending = {}
         for shard in shards:
@@ -136,7 +136,7 @@ def _processes() -> concurrent.futures.ProcessPoolExecutor:
 
 
 def _start_process() -> None:
-    """Limits a process to one thread and no GPU, and ends it when its parent ends, even if that is killed."""
+    """Limits a process to one thread and no GPU; ends it with its parent, even if the parent is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.set_visible_devices([], 'GPU')
@@ -150,9 +150,10 @@ def _end_with_parent() -> None:
 
 
 def write_shard(shard: Shard) -> None:
-    """Writes a shard, and then its note.
+    """Writes a shard, and then the note of the shard.
 
-    The note holds the numbers of examples and bytes, and {key: problem} of broken pictures.
+    The note is a JSON file with 'examples' and 'bytes', the size of the shard, and 'broken', {key: problem}
+    of broken pictures.
     """
     example_features = features(shard.size)
     examples = 0
@@ -184,7 +185,7 @@ def encoded_picture(content: bytes, size: int) -> bytes:
       content: the picture as the archive holds it, a JPEG or WEBP.
       size: height and width in pixels, or 0.
 
-    Raises whatever the decoders do if `content` is broken.
+    Raises an error of the decoders if `content` is broken.
     """
     images.open_picture(io.BytesIO(content))
     if size:
@@ -195,7 +196,7 @@ def encoded_picture(content: bytes, size: int) -> bytes:
 
 @functools.cache
 def _to_png(size: int) -> Callable[[bytes], tf.Tensor]:
-    """Returns a graph that turns an encoded picture into a PNG of `size` pixels, resized as in training."""
+    """Returns a `tf.function` from an encoded picture to a PNG of `size` pixels, resized as in training."""
     data = config.Data(dataset='lsun_church', image_size=size, image_channels=3)
     signature = [tf.TensorSpec([], tf.string)]
     return tf.function(

@@ -23,7 +23,7 @@ def prepare(data: config.Data) -> None:
     """Downloads and prepares a dataset unless it is on disk.
 
     Raises:
-      UserError: as for `training_images`.
+      UserError: the dataset is unknown or damaged, does not come in that size, or cannot be prepared.
     """
     data = dataset_table.resolve(data)
     if dataset_table.find_spec(data.dataset).source == 'tfds':
@@ -41,25 +41,25 @@ def training_images(
     """Returns endless batches of the training split.
 
     Batch n holds positions n * `batch_size` to (n + 1) * `batch_size` - 1 of an endless sequence of images.
-    It does not depend on `first_step` or `rows`.
+    The sequence does not depend on `first_step` or `rows`.
 
-    Up to 2 GiB of images are held in memory: position p is image p mod N of epoch p div N, shuffled by (seed,
-    epoch). More, of tensorflow-datasets alone, are read from disk by up to 16 strands. Each strand has its
-    share of the images, fills its share of every batch, and repeats no image before it has used all; see
-    `tfds_reading.stream`. (seed, p) decides whether an image is mirrored. Points of the plane are drawn anew
-    for each batch, from (seed, n).
+    If the images take at most 2 GiB, they stay in memory: position p is image p mod N of epoch p div N,
+    shuffled by (seed, epoch). Larger datasets, which only tensorflow-datasets may have, are read from disk by
+    up to 16 strands. Each strand reads its own share of the images, fills its share of every batch, and
+    repeats no image before it has used all images of its share; see `tfds_reading.stream`. (seed, p) decides
+    whether an image is mirrored. Points of the plane are drawn anew for each batch, from (seed, n).
 
     Args:
-      data: dataset, image size and channels; 0 means the dataset's own.
+      data: options of the dataset; a size or number of channels of 0 means the dataset's default.
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches that were used before.
-      rows: which consecutive images of each batch to return; the others are not decoded.
-      at_once: the images come in batches of this size; all `rows` together if None.
+      rows: slice of the images of each batch to return; the others are not decoded.
+      at_once: size of the batches to return; None: all `rows` of a batch together.
 
     Returns:
-      Dataset of float32 [at_once, H, W, C] in [-1, 1]. With `data.num_classes` it has pairs of images and
-      classes, int32 [at_once] from 1 (0 is no class).
+      Dataset of images, float32 [at_once, H, W, C] in [-1, 1]. If `data.num_classes` is not 0: dataset of
+      pairs (images, labels), with labels int32 [at_once], class + 1 of each image.
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or does not come in that size.
@@ -96,15 +96,15 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     """Loads the images of a split into memory, in a fixed order and never mirrored.
 
     Args:
-      data: dataset, image size and channels; 0 means the dataset's own.
+      data: options of the dataset; a size or number of channels of 0 means the dataset's default.
       split: 'train' or 'test'.
-      limit: load only the first so many; all if None.
+      limit: number of images to load, from the beginning; None loads all.
 
     Returns:
       uint8 [N, H, W, C].
 
     Raises:
-      UserError: as for `training_images`.
+      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -116,9 +116,9 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
-    """Yields the images of `load_images` in parts, uint8 [n, H, W, C].
+    """Yields the images that `load_images` returns, in parts, uint8 [n, H, W, C].
 
-    Images of tensorflow-datasets are read a part at a time.
+    If the dataset is one of tensorflow-datasets, only one part at a time is in memory.
     """
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
@@ -132,13 +132,13 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
-    """Measures the training images in [-1, 1], or points of the plane, to six digits.
+    """Measures mean and deviation of the training images in [-1, 1], or of points, to six decimal places.
 
     Returns:
-      The mean of each channel, and the standard deviation of all pixels around it.
+      The mean of each channel, and the standard deviation of all pixels around these means.
 
     Raises:
-      UserError: as for `training_images`.
+      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
     data = dataset_table.resolve(data)
     if dataset_table.find_spec(data.dataset).source == 'toy':
@@ -158,7 +158,7 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
 
 
 def count_images(data: config.Data, split: str) -> int:
-    """Returns the number of images of a split; raises UserError where `training_images` does."""
+    """Returns the number of images of a split; raises UserError if the dataset is missing or damaged."""
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'tfds':
         builder = tfds_datasets.open_builder(dataset_table.resolve(data))
@@ -172,14 +172,14 @@ def _split_of(spec: DatasetSpec, split: str) -> str:
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
-    """Returns the classes of a split in the order of `load_images`, int32 [N] from 0.
+    """Returns the classes of a split, counted from 0, int32 [N], in the order of `load_images`.
 
     Args:
-      data: a dataset that has classes.
+      data: options of a dataset that has classes.
       split: 'train' or 'test'.
 
     Raises:
-      UserError: as for `training_images`.
+      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -194,7 +194,7 @@ def _endless_images(
     """Returns the rows of all batches from `first_step` on, one image at a time.
 
     Returns:
-      Dataset of positions, int64 [], and pairs (image uint8 [H, W, C], class from 0, int32 []).
+      Dataset of positions, int64 [], and pairs (image uint8 [H, W, C], class int32 [], counted from 0).
     """
     steps = tf.data.Dataset.counter(first_step)
     positions = steps.map(

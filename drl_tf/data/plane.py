@@ -17,8 +17,8 @@ def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
 
     Args:
       name: a key of `SETS`.
-      seed: int from 0.
-      batch: int from 0; each batch has its own points.
+      seed: int, at least 0.
+      batch: number of the batch, at least 0; each batch has its own points.
       count: number of points.
 
     Returns:

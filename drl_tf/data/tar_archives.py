@@ -1,4 +1,4 @@
-"""Archives that the user makes, tar files of PNG pictures: every member is checked before use."""
+"""Checks archives that the user makes, tar files of PNG pictures, before they are used."""
 
 import io
 import lzma
@@ -21,11 +21,11 @@ def check(path: str, size: int, published: int) -> None:
     Args:
       path: the tar file.
       size: height and width of each picture in pixels.
-      published: the number of pictures; another number gives a warning.
+      published: the published number of pictures; if the archive has another number, `check` warns.
 
     Raises:
       UserError: the archive is damaged, cut off or empty, or a member is not a sound PNG of `size` x `size`
-        pixels, or is there twice.
+        pixels, or occurs twice.
     """
     _check_end(path)
     names: set[str] = set()
@@ -71,7 +71,7 @@ def _check_end(path: str) -> None:
 
 
 def _check_picture(content: bytes, size: int) -> None:
-    """Raises ValueError, or whatever the decoders do, unless a file is a sound PNG of that size."""
+    """Raises ValueError, or an error of the decoders, unless a file is a sound PNG of `size` pixels."""
     picture = images.open_picture(io.BytesIO(content))
     if picture.format != 'PNG':
         raise ValueError(f'a file of kind {picture.format}')

@@ -1,4 +1,4 @@
-"""Datasets of tensorflow-datasets: found on disk, or prepared there."""
+"""Opens datasets of tensorflow-datasets, and prepares datasets that are not on disk."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from drl_tf.config import config
 from drl_tf.data import dataset_table, downloads, emoji, lmdb_files, lsun, tar_archives
 from drl_tf.data.dataset_spec import ByHand
 
-# Builders of this package beside the stock ones; they take config and data_dir.
+# Builders of this package, besides the stock builders; each takes config and data_dir.
 OWN_BUILDERS: dict[str, Any] = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}
 _REMEDY = 'remove it and prepare it again'
 _OF_FILE_SYSTEMS = (
@@ -30,13 +30,13 @@ _OF_FILE_SYSTEMS = (
 
 
 def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset, which it downloads and prepares unless it is on disk.
+    """Returns the builder of a dataset; downloads and prepares the dataset unless it is on disk.
 
     Args:
-      data: resolved, see `dataset_table.resolve`.
+      data: resolved options, see `dataset_table.resolve`.
 
     Raises:
-      UserError: the dataset is damaged; or it is not there, and cannot be downloaded (this fails within
+      UserError: the dataset is damaged; or it is missing, and cannot be downloaded (this fails within
         seconds) or prepared.
     """
     spec = dataset_table.find_spec(data.dataset)
@@ -57,7 +57,7 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
 
 
 def unreadable(place: str, error: BaseException) -> UserError:
-    """Returns the error to raise for a dataset that cannot be read: it is damaged or out of reach."""
+    """Returns the error to raise for a dataset that cannot be read, because it is damaged or out of reach."""
     if REMOTE in place and any(isinstance(each, _OF_FILE_SYSTEMS) for each in _chain(error)):
         return UserError(
             f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name'
@@ -73,11 +73,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def make_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """Returns a builder.
+    """Returns a builder of this package or of tensorflow-datasets.
 
     Args:
       name: 'builder' or 'builder/configuration', such as 'lsun/church_outdoor'.
-      data_dir: where datasets are kept; '' for the default of tensorflow-datasets.
+      data_dir: directory of datasets; '' for the default of tensorflow-datasets.
     """
     family, _, configuration = name.partition('/')
     if family in OWN_BUILDERS:
@@ -86,7 +86,7 @@ def make_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str, data: config.Data) -> None:
-    """Prepares a dataset on disk; prints what it is, and its licence.
+    """Prepares a dataset on disk; prints the note and the licence of the dataset.
 
     Raises:
       UserError: an archive is missing or damaged, or the preparation failed; the message says what to do.
@@ -119,7 +119,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, data: config.Data) ->
 def _write(builder: tfds.core.DatasetBuilder, manual_dir: str, kept: str, work: str) -> None:
     """Writes a dataset from its archives, which are in `manual_dir` or are downloaded to `kept`.
 
-    The builder gets a directory, in `work`, of links to them.
+    The builder gets links to the archives, in a directory in `work`.
     """
     for leftover in builder.data_path.parent.glob('incomplete.*'):
         leftover.rmtree()
@@ -133,7 +133,7 @@ def _write(builder: tfds.core.DatasetBuilder, manual_dir: str, kept: str, work: 
         extract_dir=os.path.join(work, 'extracted'),
         try_download_gcs=False,
     )
-    # These would print messages about downloads, of which there are none here.
+    # These methods would print messages about downloads, but the builder downloads nothing.
     builder._log_download_bytes = lambda: None
     builder._log_download_done = lambda: None
     builder.download_and_prepare(download_config=options)
@@ -141,7 +141,7 @@ def _write(builder: tfds.core.DatasetBuilder, manual_dir: str, kept: str, work: 
 
 @contextlib.contextmanager
 def _emptied(directory: str) -> Iterator[str]:
-    """Context manager: an empty directory, without what a killed run left there; removed at the end."""
+    """Context manager: empties a directory, which a killed run may have filled; removes it at the end."""
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
     try:
@@ -151,7 +151,7 @@ def _emptied(directory: str) -> Iterator[str]:
 
 
 def _check_manual_dir(builder: tfds.core.DatasetBuilder, manual_dir: str) -> None:
-    """Raises UserError if --manual_dir is missing, or is an unpacked archive itself."""
+    """Raises UserError if --manual_dir is missing, or is itself an unpacked archive."""
     if not os.path.isdir(manual_dir):
         raise UserError(
             f'--manual_dir={manual_dir} is not a directory: give the one with the archives you fetched'

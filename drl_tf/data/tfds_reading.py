@@ -29,7 +29,7 @@ def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
 def load(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> np.ndarray:
-    """Reads the images of a split, or its first `limit`, into memory, cropped and resized.
+    """Reads the images of a split, or only the first `limit`, into memory, cropped and resized.
 
     Returns:
       uint8 [N, H, W, C].
@@ -47,7 +47,7 @@ def load(
 def batches(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yields the images of `load` in parts, uint8 [n, H, W, C]."""
+    """Yields the images that `load` returns, in parts, uint8 [n, H, W, C]."""
     decoders = tfds.decode.PartialDecoding({'image': True}, decoders={'image': tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
     pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
@@ -61,7 +61,7 @@ def batches(
 
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
-    """Returns the classes of a split in the order of `load`, int32 [N] from 0."""
+    """Returns the classes of a split, counted from 0, int32 [N], in the order of `load`."""
     decoders = tfds.decode.PartialDecoding({'label': True})
     reading = tfds.ReadConfig(try_autocache=False)
     examples = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
@@ -80,26 +80,27 @@ def stream(
     """Reads endless batches of a split from disk, image by image.
 
     The order depends on (seed, `batch_size`) alone. S strands are read side by side: S is the largest power
-    of two that divides the batch size B and is at most 16 and at most the number N of images. Strand k has
-    the records from k N // S up to (k + 1) N // S of the split, file after file, and fills the rows from
-    k B / S up to (k + 1) B / S of every batch. An epoch of a strand has each record of the strand once. It
-    takes the files, or parts of files, in a new order. It reads a file in blocks of records, and shuffles
-    each block before it decodes the records; tensorflow-datasets has spread the examples over the files at
-    random. A start at a later step skips whole files, and then, in one file per strand, records without
-    decoding them.
+    of two that divides the batch size B and is at most 16 and at most the number N of images. Strand k reads
+    records k N // S to (k + 1) N // S - 1 of the split, file after file, and fills rows k B / S to
+    (k + 1) B / S - 1 of every batch.
+
+    Each epoch of a strand has every record of the strand once, and takes the files, or parts of files, in a
+    new order. The strand reads a file in blocks of records, and shuffles each block before it decodes the
+    records. (tensorflow-datasets has already spread the examples over the files at random.) A start at a
+    later step skips whole files; then, in one file per strand, it skips records without decoding them.
 
     Args:
-      builder: of the dataset.
-      split: its name.
-      data: resolved, see `dataset_table.resolve`.
+      builder: builder of the dataset.
+      split: name of the split.
+      data: resolved options, see `dataset_table.resolve`.
       seed: int below 2^31.
       batch_size: B.
       first_step: number of batches that were used before.
-      rows: which consecutive images of each batch to return; only the strands that fill them are read, and
-        only these images are decoded.
+      rows: slice of each batch to return; only the strands that fill these rows are read, and only these
+        images are decoded.
 
     Returns:
-      Dataset of images, uint8 [H, W, C], and classes, int32 [] from 0 (0 if the model has no classes).
+      Dataset of images, uint8 [H, W, C], and classes, int32 [], counted from 0 (0 if the model has none).
 
     Raises:
       UserError: the files are not TFRecords.
@@ -140,7 +141,7 @@ def _image(example: dict[str, tf.Tensor], builder: tfds.core.DatasetBuilder, dat
 def _shuffled_records(
     files: list[Any], strand: tf.Tensor, strands: int, seed: int, first: int
 ) -> tf.data.Dataset:
-    """Returns the serialised examples of a strand from its position `first` on, string []."""
+    """Returns a dataset of the serialised examples, string [], of a strand from example `first` on."""
     names, skips, lengths = _parts_of_files(files, strand, strands)
     epoch_length = tf.reduce_sum(lengths)
     strand_seed = noise.fold(noise.root(seed, noise.DATA_ORDER), strand)
@@ -167,7 +168,7 @@ def _parts_of_files(
     """Returns the parts of `files` that make up a strand.
 
     Returns:
-      Names, string [n], and how many records to skip and to take in each, int64 [n].
+      Names of files, string [n], and for each file the number of records to skip and to take, int64 [n].
     """
     names = tf.constant([file.filename for file in files])
     skips = tf.constant([file.skip for file in files], tf.int64)

@@ -1,4 +1,4 @@
-"""tf.data with parallelism and buffers as they are given, never tuned while it runs."""
+"""Keeps tf.data from tuning its parallelism and buffers while it runs."""
 
 import os
 
@@ -10,7 +10,7 @@ THREADS = len(os.sched_getaffinity(0))
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Switches off the automatic tuning of a dataset.
 
-    TensorFlow 2.21 does not wake the thread that tunes a dataset when its iterator is deleted. The deletion
+    When an iterator is deleted, TensorFlow 2.21 does not wake the thread that tunes the dataset. The deletion
     waits until that thread wakes by itself: nearly as long as the iterator has lived, up to a minute.
 
     Example:

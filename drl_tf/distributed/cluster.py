@@ -34,9 +34,9 @@ class Workers:
     """The processes that train together.
 
     Attributes:
-      addresses: 'host:port' of each, the chief's first.
-      index: of this process; 0 is the chief.
-      jobs: (job, number of its tasks) pairs, as in TF_CONFIG.
+      addresses: 'host:port' of each worker, the chief first.
+      index: index of this process in `addresses`; 0 is the chief.
+      jobs: pairs (name of a job in TF_CONFIG, number of tasks of the job).
     """
 
     addresses: tuple[str, ...] = ('localhost',)
@@ -49,7 +49,7 @@ class Workers:
 
 
 def workers() -> Workers:
-    """Returns the `Workers` that TF_CONFIG names; this process alone if it is not set.
+    """Returns the `Workers` that TF_CONFIG names; this process alone if TF_CONFIG is not set.
 
     Raises:
       UserError: TF_CONFIG is damaged.
@@ -68,7 +68,8 @@ def workers() -> Workers:
 
 
 def _workers(cluster: Any, task: Any) -> Workers:
-    """Returns the `Workers` of the two parts of TF_CONFIG; raises ValueError and others if they are wrong."""
+    """Returns the `Workers` for the parts 'cluster' and 'task' of TF_CONFIG; if they are wrong, raises
+    ValueError, KeyError, TypeError or AttributeError."""
     if not isinstance(cluster, dict) or not cluster or set(cluster) - set(_JOBS):
         raise ValueError(f'the only jobs of the cluster must be {" and ".join(_JOBS)}')
     jobs = tuple((job, len(cluster[job])) for job in _JOBS if cluster.get(job))

@@ -1,4 +1,4 @@
-"""Chooses strategy, precision and compilation by the hardware. Nothing else in the package does."""
+"""Chooses strategy, precision and compilation by the hardware. No other module makes these choices."""
 
 import faulthandler
 import functools
@@ -51,12 +51,12 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
 
 @functools.cache
 def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> tf.distribute.Strategy:
-    """Returns the strategy; it is created once per process.
+    """Creates the strategy, once per process, and returns it.
 
     Args:
-      wanted: what `cluster.chosen` returned.
+      wanted: result of `cluster.chosen`.
       devices: the devices that the flags ask for.
-      workers: of TF_CONFIG.
+      workers: the workers that TF_CONFIG names.
     """
     if wanted == 'tpu':
         return _tpu(devices)
@@ -116,7 +116,7 @@ def _check_reached(named: str, addresses: list[str]) -> None:
 
 
 def _multi_worker(workers: cluster.Workers) -> tf.distribute.Strategy:
-    """Waits for all workers and returns a `MultiWorkerMirroredStrategy` that soon notices a lost one."""
+    """Waits for all workers; returns a `MultiWorkerMirroredStrategy` that soon notices a lost worker."""
     mine = f'worker {workers.index} ({workers.addresses[workers.index]})'
     everyone = f'{workers.count} workers at {", ".join(workers.addresses)}'
     print(
@@ -134,10 +134,11 @@ def _multi_worker(workers: cluster.Workers) -> tf.distribute.Strategy:
 
 
 def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
-    """Returns the strategy, once all workers are there.
+    """Returns the strategy, once all workers have joined it.
 
-    TensorFlow has no public way to set these time limits. While its workers connect, no Python code runs in
-    this process, so `faulthandler` enforces the limit. Its server handles SIGTERM itself; that is undone.
+    TensorFlow has no public way to set these time limits. While TensorFlow connects the workers, no Python
+    code runs in this process, so `faulthandler` enforces the limit. TensorFlow's server installs a handler of
+    SIGTERM, which `_joined` removes.
     """
     context.context().configure_coordination_service(
         service_type='standalone',
@@ -157,7 +158,7 @@ def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
 
 
 def surroundings(deterministic: bool) -> dict[str, Any]:
-    """Returns what the bits of a run depend on besides seed and architecture: {what: value}, JSON-ready."""
+    """Returns the properties of machine and software that decide a run's bits, {name: JSON value}."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         'deterministic': deterministic,
@@ -188,7 +189,7 @@ def count(wanted: str) -> int:
     The cores of a TPU are not counted.
 
     Args:
-      wanted: what `cluster.chosen` returned.
+      wanted: result of `cluster.chosen`.
     """
     gpus = len(tf.config.list_physical_devices('GPU'))
     if wanted == 'one':
@@ -219,7 +220,7 @@ def jit_compile() -> bool:
 
 
 def resolve_precision(precision: str, for_tpu: bool = False) -> str:
-    """Resolves 'auto' to 'bfloat16' if the hardware computes in it, and to 'float32' otherwise.
+    """Resolves 'auto' to 'bfloat16' if the hardware supports bfloat16, and to 'float32' otherwise.
 
     Args:
       precision: 'auto', 'float32' or 'bfloat16'.

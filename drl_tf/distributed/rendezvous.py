@@ -1,6 +1,6 @@
 """Waits until all workers of a run are there.
 
-TensorFlow's own rendezvous ignores signals, and the chief's never times out.
+TensorFlow's own rendezvous ignores signals, and never times out on the chief.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ _GREETING_SECONDS = 5
 def gather(workers: Workers, seconds: float) -> None:
     """Returns once all workers of a cluster are there.
 
-    The chief listens at its address; the others connect to it and identify themselves. Once all have, the
-    chief tells each. It closes any other connection, such as a probe's. A worker that ended while it waited
-    may connect again. All ports are free again on return.
+    The chief listens at its address; the other workers connect to the chief and identify themselves. Once all
+    are connected, the chief tells each worker so. The chief closes any other connection, such as a probe. A
+    worker that ended while it waited may connect again. When `gather` returns, all ports are free.
 
     Args:
       workers: the cluster, as this worker sees it.
@@ -43,17 +43,17 @@ def gather(workers: Workers, seconds: float) -> None:
 
 
 def reached(address: str, seconds: float) -> socket.socket:
-    """Connects to `host:port`; raises OSError if that fails or takes longer than `seconds`."""
+    """Connects to `host:port`, returns the socket; raises OSError if this fails or exceeds `seconds`."""
     host, _, port = address.rpartition(':')
     return socket.create_connection((host.strip('[]'), int(port)), timeout=seconds)
 
 
 @contextlib.contextmanager
 def interruptible(what: str) -> Iterator[None]:
-    """Context manager: SIGTERM and SIGINT raise `Interrupted` in the block; it then restores their handlers.
+    """Context manager: SIGTERM and SIGINT raise `Interrupted` in the block; its end restores the handlers.
 
     Args:
-      what: what the process waits for, for the message.
+      what: description of what the process waits for, for the message.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -68,7 +68,7 @@ def interruptible(what: str) -> Iterator[None]:
 
 
 def listening(address: str) -> socket.socket:
-    """Listens at the port of `host:port`, over IPv4 and, where the machine has it, IPv6."""
+    """Listens at the port of `host:port`, over IPv4 and, if the machine has it, IPv6; returns the socket."""
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     return socket.create_server(('', int(address.rpartition(':')[2])), family=family, dualstack_ipv6=dual)
@@ -80,7 +80,7 @@ def greeting(workers: Workers, index: int) -> bytes:
 
 
 def _report_to_chief(workers: Workers, end: float) -> None:
-    """Connects to the chief, again and again, and returns once it says that all are there."""
+    """Connects to the chief, again and again, until the chief says that all workers are there."""
     last = None
     while time.monotonic() < end:
         try:
@@ -97,7 +97,7 @@ def _report_to_chief(workers: Workers, end: float) -> None:
 
 
 def _receive_others(workers: Workers, server: socket.socket, end: float) -> None:
-    """Returns once all other workers are connected at the same time, and were told so."""
+    """Waits until all other workers are connected at the same time, and tells them so."""
     expected = {greeting(workers, index): index for index in range(1, workers.count)}
     there: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
@@ -124,7 +124,7 @@ def _receive_others(workers: Workers, server: socket.socket, end: float) -> None
 
 
 def _said(connection: socket.socket) -> bytes:
-    """Returns the greeting on a connection, or fewer bytes."""
+    """Returns the greeting that a connection sends; fewer bytes if it does not come in time."""
     connection.settimeout(_GREETING_SECONDS)
     with contextlib.suppress(OSError):
         return connection.recv(hashlib.sha256().digest_size, socket.MSG_WAITALL)
@@ -145,5 +145,5 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def _left(end: float) -> float:
-    """Returns the seconds left, and a little more than 0 when the time is over."""
+    """Returns the seconds until `end`, at least 0.01."""
     return max(end - time.monotonic(), 0.01)

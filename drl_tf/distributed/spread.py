@@ -13,9 +13,9 @@ Run = Callable[[np.ndarray], tuple[Any, ...]]
 
 
 def replicas() -> int:
-    """Returns how many devices of this process take part.
+    """Returns how many devices of this process share the images.
 
-    On a TPU only its host takes part, because a TPU cannot resize images with antialiasing.
+    The result is 1 with a TPU: its host works alone, because a TPU cannot resize images with antialiasing.
     """
     strategy = devices.strategy()
     if isinstance(strategy, tf.distribute.TPUStrategy):
@@ -24,14 +24,14 @@ def replicas() -> int:
 
 
 def over_replicas(function: Run) -> Run:
-    """Splits the images among the replicas of this process.
+    """Makes a function of images run on all replicas of this process, each with a part of the images.
 
     Args:
       function: callable, uint8 [n, H, W, C] -> a tuple, each entry a tensor [n, ...] or None; it uses
         TensorFlow operations only.
 
     Returns:
-      A callable like `function`.
+      A callable with the argument and the result of `function`.
     """
     strategy = devices.strategy()
     count = replicas()
@@ -51,10 +51,10 @@ def over_replicas(function: Run) -> Run:
 
 
 class OverWorkers:
-    """Splits the images that the chief has among all workers.
+    """Splits images that only the chief has among all workers.
 
     Args:
-      run: callable, uint8 [n, H, W, C] -> a tuple of float32 arrays [n, ...], or None in their place.
+      run: callable, uint8 [n, H, W, C] -> a tuple, each entry a float32 array [n, ...] or None.
 
     Example:
       spread = OverWorkers(features)
@@ -67,7 +67,7 @@ class OverWorkers:
         self._failed = False
 
     def led(self, function: Callable[[], Any]) -> Any:
-        """Runs on the chief; each `run` inside it executes on all workers. All of them call this."""
+        """Runs `function` on the chief; each `run` in it executes on all workers. All workers call this."""
         if workers.count() == 1:
             return function()
         if workers.is_chief():
@@ -108,7 +108,8 @@ class OverWorkers:
             pass
 
     def _shared(self, images: np.ndarray | None) -> Any:
-        """Returns what `run` gives for the chief's images, on all workers; None if the chief gives None."""
+        """Calls the constructor's `run` on all workers, each with a part of the chief's images; returns the
+        joined results, or None if the chief passes None."""
         images = workers.told_array(images)
         count = workers.count()
         if images is None:

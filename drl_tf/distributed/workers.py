@@ -1,6 +1,7 @@
-"""Messages between the workers of one run. All run the same code; only the first, the chief, writes files.
+"""Messages between the workers of one run.
 
-All workers call each function here at the same point of the program. With one worker it costs nothing.
+All workers run the same code; only the first worker, the chief, writes files. All workers call each function
+here at the same point of the program. With a single worker, a call costs nothing.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ def is_chief() -> bool:
 
 
 def exchange(value: Any) -> list[Any]:
-    """Returns the JSON-ready values of all workers, in their order."""
+    """Sends a JSON-ready value to all workers; returns the values of all workers, in the workers' order."""
     if count() == 1:
         return [value]
     text = json.dumps(value).encode()
@@ -60,9 +61,9 @@ def _rows(mine: np.ndarray) -> np.ndarray:
 
 
 def everywhere(function: Callable[[], Any]) -> Any:
-    """Runs a function on every worker and returns its result there.
+    """Runs a function on every worker; returns to each worker the result of its own call.
 
-    If it raises one of `CARRIED` on any worker, all raise that error.
+    If the function raises one of `CARRIED` on any worker, all workers raise that error.
     """
     if count() == 1:
         return function()
@@ -81,9 +82,9 @@ def everywhere(function: Callable[[], Any]) -> Any:
 
 
 def by_chief(function: Callable[[], Any]) -> Any:
-    """Runs a function on the chief and returns its result there, None elsewhere.
+    """Runs a function on the chief; returns the result on the chief, None on the other workers.
 
-    If it raises one of `CARRIED`, all workers raise that error.
+    If the function raises one of `CARRIED`, all workers raise that error.
     """
 
     def alone() -> Any:
@@ -97,7 +98,7 @@ def by_chief(function: Callable[[], Any]) -> Any:
 
 @contextlib.contextmanager
 def _alone(is_alone: bool) -> Iterator[None]:
-    """Context manager: the chief works alone (True) or with all workers."""
+    """Context manager: in the block, the chief works alone (True) or with all workers (False)."""
     before = list(_by_itself)
     _by_itself[:] = [True] if is_alone else []
     try:
@@ -112,7 +113,7 @@ def together() -> contextlib.AbstractContextManager[None]:
 
 
 def told_array(array: np.ndarray | None) -> np.ndarray | None:
-    """Sends the chief's uint8 array, or None, to all workers and returns it; the others pass None."""
+    """Sends the chief's uint8 array, or None, to all workers and returns it; other workers pass None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None
@@ -124,7 +125,7 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays of all workers, float32 and of the same shape [n, ...], to [workers n, ...]."""
+    """Concatenates the arrays of all workers, float32 of one shape [n, ...], to [workers * n, ...]."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
@@ -137,10 +138,11 @@ def told_by_chief(function: Callable[[], Any]) -> Any:
 class OnChief:
     """An object that exists on the chief only, and whose methods all workers can call.
 
-    All workers call a method together, the chief runs it, and all get its JSON-ready result, or its error.
+    All workers call a method together. The chief runs the method, and all workers get the JSON-ready result
+    or the error.
 
     Args:
-      make: callable that makes the object, on the chief.
+      make: callable that makes the object; it runs on the chief.
 
     Example:
       run = OnChief(lambda: Run(workdir))
@@ -155,7 +157,7 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Runs a function on the chief, then on the others, which find its one-time work done."""
+    """Runs a function on the chief, then on the other workers, which find the one-time work done."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
@@ -187,7 +189,7 @@ def check_alike(*groups: dict[str, Any]) -> None:
 
 
 def _flat(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the options of groups, and of dicts within them, without the directories of each worker."""
+    """Returns {name: value} of all options in groups, and in dicts within groups, except data directories."""
     pairs = [pair for group in groups for pair in group.items()]
     pairs += [pair for _, value in pairs if isinstance(value, dict) for pair in value.items()]
     return {
@@ -227,7 +229,7 @@ def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
-    """Context manager: the chief alone enters `context`; the others get None from it."""
+    """Context manager: the chief alone enters `context`; the block gets its value, or None elsewhere."""
     with contextlib.ExitStack() as stack:
         yield by_chief(lambda: stack.enter_context(context))
 
@@ -242,7 +244,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes a distributed value, for `strategy.run`, of one value per replica, of this worker or of all."""
+    """Makes a distributed value for `strategy.run` from one value per replica of this worker, or of all."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
@@ -250,7 +252,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Concatenates the tensors [n, ...] of all replicas; every worker gets the result."""
+    """Concatenates the tensors [n, ...] of all replicas; returns the array to every worker."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

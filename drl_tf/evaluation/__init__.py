@@ -1,1 +1,1 @@
-"""How good samples are: Fréchet distance, kernel distance, precision and recall."""
+"""Measures how good samples are: Fréchet distance, kernel distance, precision and recall."""

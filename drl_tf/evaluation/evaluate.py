@@ -1,4 +1,4 @@
-"""Scores a trained model, or images made elsewhere."""
+"""Scores samples of a trained model, or images that another program made."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ def evaluate(
 ) -> dict[str, str] | None:
     """Draws samples of a trained model, scores them, and writes the scores as JSON.
 
-    All replicas of all workers draw and compute features. The samples stay, so that an interrupted evaluation
-    can continue.
+    All replicas of all workers draw samples and compute features. The samples stay on disk, so that an
+    interrupted evaluation can continue.
 
     Args:
       config: the configuration to sample and score with.
       workdir: the run's directory.
       request: what to draw for each seed.
-      seeds: of the sampling; several give means and deviations of the scores. If empty, the request's seed
-        is used.
+      seeds: seeds of the sampling; several seeds give means and standard deviations of the scores. Empty: the
+        seed of the request.
 
     Returns:
       On the chief, the main scores: {label: text}. On other workers None.
 
     Raises:
-      UserError: as `Evaluator`, or there is no sound checkpoint.
+      UserError: there is no sound checkpoint; or the extractor, the statistics or the dataset are missing or
+        do not fit together.
 
     Example:
       evaluate(config, 'runs/digits', SampleRequest.of(config, 2048), seeds=(0, 1, 2))
@@ -74,7 +75,7 @@ def evaluate(
 
 
 def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
-    """Scores images that were made elsewhere, and writes the scores beside them.
+    """Scores images that another program made, and writes the scores beside the images.
 
     Args:
       config: the configuration; its dataset gives the real images and the image size.
@@ -84,7 +85,8 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
       On the chief, the main scores: {label: text}. On other workers None.
 
     Raises:
-      UserError: as `Evaluator`, or an image is damaged or of another size.
+      UserError: an image is damaged or of another size; or the extractor, the statistics or the dataset are
+        missing or do not fit together.
     """
     count = workers.told_by_chief(lambda: check_samples(config, path))
     path = os.path.abspath(path)
@@ -102,16 +104,17 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
 
 def check_samples(config: Config, path: str) -> int:
-    """How many images there are; raises UserError if there are none or the first is of another size."""
+    """Returns the number of images; raises UserError if there are none or the first has another size."""
     samples.first_images(path, config.image_shape, 1)
     return samples.count(path)
 
 
 @contextlib.contextmanager
 def _resumable(path: str, config: Config) -> Iterator[str]:
-    """Context manager: a directory beside a path for the state of an interrupted evaluation.
+    """Context manager: makes and yields a directory beside `path` for the state of an evaluation.
 
-    It is locked for this process, and removed at the end of an evaluation, or if it holds no state.
+    The directory is locked for this process. The context manager removes it after the evaluation, and after
+    an interruption if it holds no state.
     """
     options = json.dumps([dataclasses.asdict(config.data), dataclasses.asdict(config.evaluation)])
     parts = f'{path}.{digest(options)}.parts'
@@ -127,7 +130,7 @@ def _resumable(path: str, config: Config) -> Iterator[str]:
 
 
 def _more(seeds: Sequence[int]) -> str:
-    """The part of an evaluation's name that lists several seeds; '' for one."""
+    """Returns the part of an evaluation's name that lists several seeds; '' for a single seed."""
     listed = '-'.join(map(str, seeds))
     if '-' not in listed:
         return ''
@@ -135,7 +138,7 @@ def _more(seeds: Sequence[int]) -> str:
 
 
 def _against(evaluator: Evaluator) -> str:
-    """A name that differs for another extractor or other real images."""
+    """Returns a name that identifies the extractor and the real images."""
     extractor = evaluator.extractor
     real = evaluator.real
     decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]

@@ -1,4 +1,4 @@
-"""Compares images with real ones: the extractor, the statistics of the real images, the scores."""
+"""Compares images with real images: loads the extractor, computes statistics and scores."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ if TYPE_CHECKING:
     from drl_tf.evaluation.metrics.statistics import Statistics
 
 _SPLITS = ('train', 'test')
-loaded: dict[tuple, Extractor] = {}  # The last extractor, by the options and files that decide it.
+loaded: dict[tuple, Extractor] = {}  # {options and files: the extractor that they give}, for the last one.
 
 
 class Evaluator:
-    """Compares images with the real ones of a dataset.
+    """Compares images with the real images of a dataset.
 
-    With several workers, all create it and call its methods together: the chief reads the images and gets the
-    scores, and the replicas of all workers run the extractor.
+    All workers create the evaluator, and call its methods, together. The chief reads the images and gets the
+    scores; the replicas of all workers run the extractor.
 
     Args:
       config: the configuration. Its evaluation options name the extractor, and can name a file of statistics
-        of the real images. Without that file, the real images are the first `num_real` of the training split,
-        and `floor` describes the test split if that has more images than there are features.
-      parts: a directory for the state of the pass over the real images, from which it continues after an
-        interruption.
-      changed: a callable that changes the real images, from an iterable of batches, uint8 [n, H, W, C], to
-        another; it describes the change in its attribute `words`. None for no change.
-      workdir: a run's directory, which keeps that state for the next evaluation; None for none.
+        of the real images. Without such a file, the real images are the first `num_real` images of the
+        training split.
+      parts: a directory for the state of the pass over the real images. After an interruption, the pass
+        continues from this state.
+      changed: a callable that changes the real images, from an iterable of batches, uint8 [n, H, W, C], to an
+        iterable of batches; its attribute `words` describes the change. None for no change.
+      workdir: a run's directory, which keeps the state for the next evaluation; None: `parts` keeps it.
 
     Attributes:
       extractor: the network that gives the features.
-      real, floor: statistics of the real images, and of held-out ones or None; only on the chief.
+      real: statistics of the real images; only on the chief.
+      floor: statistics of the test split, if it has more images than the extractor has features and no file
+        of statistics is given; else None. Only on the chief.
       name: the key of the Fréchet distance in the scores.
 
     Raises:
@@ -75,7 +77,7 @@ class Evaluator:
         self._led(look)
 
     def _real(self, parts: str, changed: Any) -> tuple[Statistics, Statistics | None]:
-        """Statistics of the real images, and of held-out ones or None."""
+        """Returns statistics of the real images, and statistics of the test split or None."""
         config = self.config
         if config.evaluation.stats_file:
             real = _load_statistics(config, self.extractor)
@@ -90,7 +92,7 @@ class Evaluator:
         return real, summarise(config, self.extractor, 'test', 0, part['test'], changed)
 
     def distance(self, batches: Iterable[np.ndarray]) -> float:
-        """Only the Fréchet distance, of batches uint8 [n, H, W, C]."""
+        """Computes only the Fréchet distance of batches, uint8 [n, H, W, C], from the real images."""
 
         def measure() -> float:
             found, _ = statistics.summarise(self.extractor, batches, 'the states')
@@ -107,16 +109,17 @@ class Evaluator:
         labelled: bool = False,
         part: str | None = None,
     ) -> dict[str, Any]:
-        """Scores images against the real ones.
+        """Scores images against the real images.
 
         Args:
           batches: uint8 [n, H, W, C] each.
           num_samples: number of images.
-          labelled: whether the images come class by class in turn (0, 1, ..), so that agreement is measured.
-          part: a file for the state of the pass, to continue from after an interruption; None for none.
+          labelled: whether the images should have the classes 0, 1, .. in turn; if so, the agreement is
+            scored.
+          part: a file for the state of the pass; an interrupted pass continues from it. None for no file.
 
         Returns:
-          The dict of `metrics.score.score`.
+          The result of `metrics.score.score`.
         """
         data = self.config.data
         labels = None
@@ -129,7 +132,8 @@ class Evaluator:
 def _kept_features(parts: str, kept: str) -> Iterator[None]:
     """Context manager: moves the state of passes over real images from `kept` to `parts`, and back.
 
-    A move gives each process its own. A pass ignores a file of other images or another extractor.
+    Moving, rather than copying, gives each process a state of its own. A pass ignores a file that is about
+    other images or another extractor.
     """
     _move_features(kept, parts)
     try:
@@ -139,7 +143,7 @@ def _kept_features(parts: str, kept: str) -> Iterator[None]:
 
 
 def _move_features(source: str, target: str, replace: bool = False) -> None:
-    """Moves the state of passes over real images; files that the target has stay unless `replace`."""
+    """Moves the state of passes over real images; overwrites files in the target only if `replace`."""
     patterns = [os.path.join(glob.escape(source), f'{split}-*.npz') for split in _SPLITS]
     paths = [path for pattern in patterns for path in glob.glob(pattern)]
     for path in paths:
@@ -151,9 +155,9 @@ def _move_features(source: str, target: str, replace: bool = False) -> None:
 
 
 def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], Any]], Any]]:
-    """The extractor, run by all workers together, and the function that has the chief lead them.
+    """Returns the extractor, which all workers run together, and a callable `led`.
 
-    Within `led(function)` the chief runs `function`, and the others compute the features that it asks for.
+    `led(function)` runs `function` on the chief; the other workers compute features for the chief meanwhile.
     """
     extractor = workers.everywhere(lambda: _load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
@@ -164,9 +168,9 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
 def summarise(
     config: Config, extractor: Extractor, split: str, keep: int, part: str, changed: Any = None
 ) -> Statistics:
-    """Statistics of the first `num_real` images of a split.
+    """Computes the statistics of the first `num_real` images of a split.
 
-    `keep` and `part` are those of `metrics.statistics.summarise`, `changed` that of `Evaluator`.
+    For `keep` and `part` see `metrics.statistics.summarise`; for `changed` see `Evaluator`.
     """
     data = config.data
     limit = config.evaluation.num_real or None
@@ -188,12 +192,12 @@ def summarise(
 
 
 def _name(data: Data) -> str:
-    """The dataset's name; for a folder with its path."""
+    """Returns the dataset's name; for a folder, with the path."""
     return f'folder {os.path.abspath(data.data_dir)}' if data.dataset == 'folder' else data.dataset
 
 
 def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
-    """Reads `stats_file`; raises UserError if its images have another size or number of channels."""
+    """Reads `stats_file`; raises UserError if it is about images of another size or number of channels."""
     path = config.evaluation.stats_file
     found = statistics.load(path, extractor)
     theirs = (found.image_size, found.image_channels)
@@ -205,7 +209,7 @@ def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
 
 
 def _load_extractor(config: Config) -> Extractor:
-    """The extractor of a configuration, cached: the checks before the work and the work load it only once."""
+    """Returns the extractor of a configuration; caches it, so that checks and work load it only once."""
     options = config.evaluation
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
     contents = [extractors.contents_hash(path) for path in paths]
@@ -226,7 +230,7 @@ def check_scored(config: Config, num_samples: int, with_statistics: bool = True)
 
 
 def check_extractor(config: Config) -> None:
-    """Raises UserError if the requested extractor does not fit; does not load one by default."""
+    """Raises UserError if the extractor in the options does not fit; if they name none, loads none."""
     options = config.evaluation
     if options.extractor or options.inception:
         _load_extractor(config)

@@ -1,4 +1,4 @@
-"""The scores for a reader: titles, deviations, means over seeds."""
+"""Formats the scores for a reader: titles, deviations, means over seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
 def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
-    """The main scores: {label: text}."""
+    """Returns the main scores, {label: text}."""
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
     titles = {
         frechet: _TITLES.get(frechet, 'Fréchet distance'),
@@ -39,7 +39,7 @@ def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _figure(result: Mapping[str, Any], name: str) -> str:
-    """A number, with its deviation over seeds or its own error if it has one."""
+    """Formats a score, with its deviation over seeds or, failing that, its standard error if known."""
     errors = (
         result.get('deviation', {}).get(name),
         result.get(f'{name}_error'),

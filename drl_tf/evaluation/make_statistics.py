@@ -18,16 +18,16 @@ def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str
     """Writes statistics of the real images of a split.
 
     Args:
-      config: the configuration. Its `stats_file` names the file; '' takes
-        'statistics/<dataset>_<size>_<split>-<extractor>-<pixels>.npz'.
+      config: the configuration. Its `stats_file` names the file; '' means
+        'statistics/<dataset>_<size>_<split>-<extractor>-<hash of the pixels>.npz'.
       split: 'train' or 'test'.
       keep_features: whether to keep the features of the first 10,000 images, for the scores that need them.
 
     Returns:
-      On the chief, what was written: {label: text}. On other workers None.
+      On the chief, {label: text} about the file. On other workers None.
 
     Raises:
-      UserError: as `Evaluator`.
+      UserError: the extractor or the dataset is missing, or the two do not fit together.
     """
     data = config.data
     options = config.evaluation

@@ -34,18 +34,18 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
     After each row it writes the table and the plot of all rows so far.
 
     Args:
-      config: what all rows have in common; its option `recipe` selects the table, see
+      config: the configuration that all rows share; its option `recipe` selects the table, see
         `ablation_rows.configs_of`.
       workdir: a directory, in which each row has its own run.
       num_samples: how many images to score.
       weights: 'ema' or 'raw'.
 
     Returns:
-      On the chief, what was written: {label: path}. On other workers None.
+      On the chief, {kind of file: path} of tables and plot. On other workers None.
 
     Raises:
-      UserError: a row does not fit `config`, or `train.train` or `evaluate.evaluate` raises it.
-      Interrupted: a signal came; run it again to continue.
+      UserError: a row contradicts `config`, or the training or the evaluation of a row raises this error.
+      Interrupted: a signal came; run the command again to resume.
     """
     found: dict[str, dict[str, Any]] = {}
     places = None
@@ -56,7 +56,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
 
 
 def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """The figures of a row, in types of JSON; those on disk if they are of the same settings."""
+    """Returns the figures of a row, {name: JSON value}; reads figures of the same settings from disk."""
     wanted = {
         'row': name,
         'T': config.diffusion.num_levels + (config.diffusion.schedule == 't1k'),
@@ -80,7 +80,7 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: str)
 
 
 def _stored(path: str) -> dict[str, Any] | None:
-    """The content of a JSON file; None if it is missing or, with a warning, damaged."""
+    """Reads a JSON file; returns None if it is missing or, with a warning, damaged."""
     try:
         return read_json(path)
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
     """Trains a row to its end, or until it diverges for good.
 
     Returns:
-      A dict of 'diverged_at', the step or None, and 'training_images', how many images it had seen by then.
+      A dict: 'diverged_at', the step of divergence or None; 'training_images', the number of images seen.
     """
     print(f'row {name}', flush=True)
     try:
@@ -108,7 +108,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
 
 
 def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """The scores of a row's last checkpoint, named as in `metrics.score.score`; empty if there is none."""
+    """Returns the `metrics.score.score` of a row's last checkpoint; {} if the row has no checkpoint."""
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
     request = SampleRequest.of(config, num_samples, weights=Weights(weights))
@@ -117,7 +117,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
 
 
 def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
-    """Bits/dim of x_0 of a row's last checkpoint; empty unless its energies are log densities."""
+    """Returns {'bits_per_dim': number} of a row's last checkpoint; {} without --energy=preconditioned."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)
     ):
@@ -131,7 +131,7 @@ def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
 
 
 def _write(found: Mapping[str, dict[str, Any]], workdir: str) -> dict[str, str]:
-    """Writes the table as CSV and Markdown, and the plot; returns where they are."""
+    """Writes the table as CSV and Markdown, and the plot; returns {label: path}."""
     scored_row: dict[str, Any] = next((row for row in found.values() if 'extractor' in row), {})
     names = [key for key in scored_row if key.startswith(('frechet', 'fid'))]
     settings = ('row', 'T', 'K', 'objective', 'training_images', 'step', 'diverged_at')
@@ -156,7 +156,7 @@ def _write(found: Mapping[str, dict[str, Any]], workdir: str) -> dict[str, str]:
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    """The label of a row's bar."""
+    """Returns the label of a row's bar."""
     if row['diverged_at'] is None:
         return row['row']
     return f'{row["row"]}, diverged at step {row["diverged_at"]:,}'

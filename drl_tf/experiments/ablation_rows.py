@@ -9,7 +9,7 @@ from drl_tf.base.errors import UserError
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
-# The options of flags/recipe_t1k.flags, and those that undo what belongs to 't6'.
+# The options of flags/recipe_t1k.flags, and the options that undo settings of 't6'.
 _T1K: dict[str, Any] = dict(
     recipe='t1k',
     schedule='t1k',
@@ -28,7 +28,7 @@ T_AND_K: dict[str, dict[str, Any]] = {
     **{f'T6_K{K}': dict(_T6, num_levels=6, mcmc_steps=(K,)) for K in (10, 20, 30, 50)},
     'T1000_K0': dict(_T1K, objective='contrastive'),
     'T1000_K0_DSM': dict(_T1K, objective='dsm'),
-    # The bound of the loss for six levels is too tight for one.
+    # The bound of the loss for six levels is too tight for one level.
     'T1_K180': dict(_T6, num_levels=1, mcmc_steps=(180,), max_loss=1e3),
 }
 ONE_CHANGE: dict[str, dict[str, Any]] = {
@@ -49,7 +49,8 @@ ONE_CHANGE: dict[str, dict[str, Any]] = {
     'levels_walk': dict(levels='walk'),
     'cosine': dict(schedule='cosine'),
     'x_next_K30': dict(proposal='x_next', mcmc_steps=(30,)),
-    'time_score': dict(time_score=0.05),
+    'time_score': dict(time_score=0.05, max_loss=1e9),  # Its loss begins in the thousands.
+    'level_classification': dict(level_classification=0.05),
     'constant_rate': dict(decay_steps=0),
     'no_classes': dict(num_classes=0),
 }
@@ -59,11 +60,11 @@ _STEP_TIMES = {'unet': 9.5}
 
 
 def configs_of(config: Config) -> dict[str, Config]:
-    """The configuration of each row, by name.
+    """Returns {row: configuration}.
 
-    The rows of recipe 't6' are those of the paper's table over T and K; all train on the same number of
-    images. Each row of 'preconditioned' makes one change. These rows take the same time: a row with slower
-    steps takes fewer steps.
+    The rows of recipe 't6' are the rows of the paper's table over T and K; all train on the same number of
+    images. Each row of recipe 'preconditioned' makes one change. These rows take equal time: a row with
+    slower steps takes fewer steps.
 
     Raises:
       UserError: there is no table for the recipe, or a row does not fit the configuration.
@@ -85,11 +86,11 @@ def configs_of(config: Config) -> dict[str, Config]:
 
 
 def _common(config: Config, name: str) -> dict[str, Any]:
-    """What the tables set in a row beside its change."""
+    """Returns the options that the tables set in a row besides the row's own change."""
     share = 1 / _STEP_TIMES.get(name, 1)
     steps = round(config.training.train_steps * share)
     decay_steps = round(config.training.decay_steps * share)
     common = dict(max_minutes=0.0, evaluate_every=0, train_steps=steps, decay_steps=decay_steps)
-    if name == 'time_score':
+    if name in ('time_score', 'level_classification'):
         common['heights_after'] = steps * 3 // 4
     return common

@@ -5,13 +5,13 @@ From exact samples of p_0 = exp(l_0) / Z_0, for k = 1, 2, .., K:
 
     log w <- log w + l_k(y) - l_{k-1}(y),    then one transition of y that leaves p_k invariant
 
-Then E[w] = Z_K / Z_0. The same over the densities in reverse, from exact samples of p_K, gives Z_0 / Z_K. By
-Jensen's inequality the expectation of log mean w lies below the log ratio: forward runs bound log Z_K from
-below and reverse runs, with the sign changed, from above.
+Then E[w] = Z_K / Z_0. The reverse order of densities, from exact samples of p_K, gives Z_0 / Z_K. By Jensen's
+inequality, the expectation of log mean w lies below the log ratio. So forward runs bound log Z_K from below,
+and reverse runs, with the sign changed, from above.
 
-TensorFlow Probability's HMC makes the transitions. We do not use its `sample_annealed_importance_chain`
-(0.25): it accepts by the log density at the former temperature, which makes the weights wrong, and it knows
-only two densities.
+TensorFlow Probability's HMC makes the transitions. We do not use `sample_annealed_importance_chain` (of
+version 0.25): this function accepts by the log density at the former temperature, which makes the weights
+wrong, and it knows only two densities.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class Estimate(NamedTuple):
 
     Attributes:
       log_mean: log of the mean weight; its expectation is at most the true value.
-      standard_error: of `log_mean`, by the delta method; too small if the effective sample size is small.
-      effective_sample_size: (sum w)^2 / sum w^2, from 1 to n.
+      standard_error: standard error of `log_mean`, by the delta method; too small if the effective sample
+        size is small.
+      effective_sample_size: (sum w)^2 / sum w^2, between 1 and n.
       mean_log: mean of log w, a looser bound with less variance.
       mean_log_error: standard error of `mean_log`, which is reliable.
     """
@@ -83,24 +84,24 @@ class Annealer:
         self._move = tf.function(self._move_to, autograph=False)
 
     def begin(self, k: int, y: tf.Tensor) -> State:
-        """The state of chains that start at samples `y` of density k."""
+        """Returns the state of chains that start at samples `y` of density k."""
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
         """Weights the chains for density k, then moves them by one transition.
 
-        Each chain draws its own step length, from three quarters of `step_size` up. The trajectories then
+        Each chain draws its own step length, at least three quarters of `step_size`. So the trajectories
         cannot match the period of the same direction in all chains.
 
         Args:
           state: the state of the chains.
           k: index of the density.
-          step_size: of the leapfrog integrator.
+          step_size: largest step of the leapfrog integrator.
           seed: int32 [2].
 
         Returns:
           The next state; the mean acceptance probability; and the root mean square of the entries of the
-          gradient of l_k. For an isotropic Gaussian, the last is about 1 / its standard deviation.
+          gradient of l_k, about 1 / sigma for an isotropic Gaussian of standard deviation sigma.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
@@ -139,10 +140,11 @@ def anneal(
       state: the state of the chains after `done` steps.
       step_sizes: one for each density, indexed by k.
       seed: int32 [2].
-      done: how many steps were made before.
+      done: number of steps made before.
 
     Yields:
-      After each step: how many are done (of `len(path) - 1`), the state, and the mean acceptance probability.
+      After each step: the number of steps done (of `len(path) - 1`), the state, and the mean acceptance
+      probability.
     """
     seed = noise.fold(seed, _RUN)
     for position in range(done + 1, len(path)):
@@ -154,15 +156,15 @@ def anneal(
 def pilot(
     annealer: Annealer, path: Sequence[int], y: tf.Tensor, step_size: float, seed: tf.Tensor
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Finds step sizes in a separate run, since adapting them to the chains would bias the weights.
+    """Finds step sizes in a separate run, because adapting them to the chains would bias the weights.
 
     Args:
-      annealer, path, seed: as in `anneal`.
+      annealer, path, seed: see `anneal`.
       y: samples of the first density.
-      step_size: where to begin.
+      step_size: step size to begin with.
 
     Yields:
-      After each step: how many are done, and the step sizes so far, float64 [len(path)], indexed by k.
+      After each step: the number of steps done, and the step sizes so far, float64 [len(path)], indexed by k.
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)
@@ -177,7 +179,7 @@ def pilot(
 
 
 def estimate(log_weights: np.ndarray) -> Estimate:
-    """The estimate from log weights, float [n]."""
+    """Computes the estimate from log weights, float [n]."""
     log_weights = np.asarray(log_weights, np.float64)
     largest = log_weights.max()
     count = len(log_weights)
@@ -202,8 +204,8 @@ def annealed_importance(
     The expectation of the estimate is at most the true value.
 
     Args:
-      density_of, num_leapfrog: as in `Annealer`.
-      path: as in `anneal`, each of 0..K once.
+      density_of, num_leapfrog: see `Annealer`.
+      path: the densities k in order, each of 0..K once.
       y: samples of the first density, float32 [n, ...].
       step_size: initial step size of the pilot run.
       seed: int32 [2].

@@ -1,4 +1,4 @@
-"""Bits per dimension of images, given estimates of log Z_0 from both sides."""
+"""Computes bits per dimension of images, given estimates of log Z_0 from below and from above."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ FEW_EFFECTIVE = 5  # Effective chains below which the standard error of log Z is
 def terms_of_images(
     schedule: Schedule, log_density: Callable[[tf.Tensor], tf.Tensor], grey: np.ndarray, eps: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The terms of the log likelihood of images, without log Z_0.
+    """Computes the terms of the log likelihood of images, except log Z_0.
 
     Args:
       schedule: the levels of the model.
       log_density: callable, y -> F(y, 0), float32 [n].
       grey: grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
-      eps: standard normal noise like `grey`: x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
+      eps: standard normal noise, [n, H, W, C]; x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
 
     Returns:
-      'F', F(m_0 x_0, 0); 'log_q', log q(x_0 | u); 'log_P', log P(u | x_0); each float64 [n] in nats. P
-      discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels; the outer bins reach to infinity.
+      A dict: 'F', F(m_0 x_0, 0); 'log_q', log q(x_0 | u); 'log_P', log P(u | x_0); each float64 [n] in nats.
+      P discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels; the outer bins reach to infinity.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
     x = pixels.from_levels(grey.astype(np.float64))
@@ -45,14 +45,14 @@ def terms_of_images(
 
 
 def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
-    """log P of grey levels under a Gaussian, discretised.
+    """Computes log P of grey levels under a Gaussian that is discretised to the 256 grey levels.
 
     Args:
       grey: uint8, of any shape.
-      mean, std: of the Gaussian, in grey levels.
+      mean, std: mean and standard deviation of the Gaussian, in grey levels.
 
     Returns:
-      float64, like `grey`.
+      log P, float64 of the shape of `grey`.
     """
     low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))
     high = tf.constant(np.where(grey == 255, np.inf, (grey + 0.5 - mean) / std))
@@ -70,13 +70,14 @@ def _normal_cdf(z: tf.Tensor) -> tf.Tensor:
 def negative_logs(
     schedule: Schedule, image_shape: Sequence[int], images: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Negative log likelihoods of images in nats, without their term log Z_0.
-
-    'density' is that of x_0 in units of a grey level; 'discrete' bounds that of grey levels.
-    Both are float64 [n].
+    """Computes negative log likelihoods of images in nats, except the term log Z_0.
 
     Args:
-      schedule, image_shape, images: as in `bits_per_dim`.
+      schedule, image_shape, images: see `bits_per_dim`.
+
+    Returns:
+      A dict: 'density', the negative log likelihood of x_0 in units of a grey level; 'discrete', a bound of
+      the negative log likelihood of the grey levels; both float64 [n].
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -93,12 +94,12 @@ def bits_per_dim(
     forward: Estimate,
     reverse: Estimate,
 ) -> dict[str, Any]:
-    """Bits per dimension of held-out images.
+    """Computes the bits per dimension of images.
 
     Args:
       schedule: the levels of the model.
       image_shape: [H, W, C].
-      images: `terms_of_images`.
+      images: result of `terms_of_images`.
       forward: estimate of log Z_0.
       reverse: estimate of -log Z_0.
 

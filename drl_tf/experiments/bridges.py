@@ -1,8 +1,8 @@
 """The densities between N(0, I) and exp F(y, 0) within a wall, along which chains are annealed.
 
-exp F need not be integrable, so every density here is zero outside |y|_inf <= 6, N(0, I) included; its
-normaliser accounts for that. The wall reflects: a leapfrog step that leaves the box re-enters it, so that the
-proposal need not be rejected.
+exp F need not be integrable. So every density here, N(0, I) included, is zero outside the box |y|_inf <= 6;
+the normaliser of N(0, I) accounts for the cut. The wall of the box reflects: a leapfrog step that leaves the
+box re-enters it, so that the proposal need not be rejected.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ WALL = 6.0
 class Bridges:
     """The densities between N(0, I) and exp F(y, 0), in order.
 
-    Density k is exp of (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is log N(0, I). The
-    densities exp F(y, t) of all levels t are among them, where beta_k = 1.
+    Density k is exp of (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is log N(0, I). If
+    beta_k = 1, density k is exp F(y, t_k); every level has such a density.
 
     Attributes:
       level: t_k, int32 [K + 1].
-      beta: float64 [K + 1]; only the first is 0.
+      beta: beta_k, float64 [K + 1]; only beta_0 is 0.
     """
 
     level: np.ndarray
@@ -40,11 +40,11 @@ class Bridges:
 
     @property
     def last(self) -> int:
-        """K."""
+        """K, the index of the last density."""
         return len(self.level) - 1
 
     def density_of(self, density_at: Callable[[tf.Tensor], LogDensity]) -> Callable[[tf.Tensor], LogDensity]:
-        """The log densities, reflected at the wall, for `annealing.Annealer`.
+        """Returns the log densities, reflected at the wall, as the `density_of` of `annealing.Annealer`.
 
         Args:
           density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
@@ -66,7 +66,7 @@ class Bridges:
         return density_of
 
     def gradients(self, order: np.ndarray) -> int:
-        """Gradients of the network for a leapfrog step at each of these densities, given by index, in all."""
+        """Counts the gradients of the network in a leapfrog step at each of the densities `order`, in all."""
         level = self.level[order]
         beta = self.beta[order]
         return int(np.sum(1 + ((beta > 0) & (beta < 1) & (level < self.level.max()))))
@@ -75,9 +75,9 @@ class Bridges:
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
     """Spaces the densities evenly in the logarithm of the noise.
 
-    The number of densities of a level is proportional to its change of log(m_t S_t), where m_t S_t is the
-    standard deviation of the noise in y_t. Within a level, log of the precision 1 / (m_t S_t)^2 has equal
-    steps.
+    The number of densities of a level is proportional to the change of log(m_t S_t) over the level, where
+    m_t S_t is the standard deviation of the noise in y_t. Within a level, the log of the precision
+    1 / (m_t S_t)^2 changes in equal steps.
 
     Args:
       schedule: the levels of the model.
@@ -96,17 +96,17 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 
 
 def mirrored(y: tf.Tensor) -> tf.Tensor:
-    """Reflects points into the box |y|_inf <= 6; float32 like y.
+    """Reflects points into the box |y|_inf <= 6; returns float32 of the shape of `y`.
 
-    A chain on log_density(mirrored(y)) is reflected by the walls of the box and keeps the density within them
-    invariant.
+    A chain on log_density(mirrored(y)) is reflected by the walls of the box, and keeps the density within the
+    box invariant.
     """
     folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
     return tf.where(tf.abs(y) <= WALL, y, folded)
 
 
 def within_wall(log_density: LogDensity) -> LogDensity:
-    """A log density that is -inf outside the wall."""
+    """Returns a log density that equals `log_density` within the wall, and is -inf outside."""
 
     def log_prob(y: tf.Tensor) -> tf.Tensor:
         inside = tf.reduce_all(tf.abs(y) <= WALL, axis=tf.range(1, tf.rank(y)))
@@ -116,7 +116,7 @@ def within_wall(log_density: LogDensity) -> LogDensity:
 
 
 def log_normal(y: tf.Tensor) -> tf.Tensor:
-    """Log density of N(0, I) truncated at the wall, float32 [n]."""
+    """Computes the log density of N(0, I) truncated at the wall, float32 [n]."""
     size = tf.cast(tf.size(y[0]), tf.float32)
     log_z = 0.5 * math.log(2 * math.pi) + math.log(math.erf(WALL / 2**0.5))
     return -0.5 * tf.reduce_sum(y**2, axis=tf.range(1, tf.rank(y))) - size * log_z

@@ -1,8 +1,8 @@
 """Long Markov chains on any log density, and diagnostics of their convergence.
 
-The transitions are TensorFlow Probability's. Those of `hmc` (Neal, Handbook of MCMC 2011, chapter 5) and
-`mala` are accepted or rejected, so that the density is invariant at any step size. Those of `langevin` are
-uncorrected, as in the training of the energies.
+TensorFlow Probability makes the transitions. `hmc` (Neal, Handbook of MCMC 2011, chapter 5) and `mala` accept
+or reject each proposal, so that the density is invariant at any step size. `langevin` accepts all proposals,
+as in the training of the energies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOVE, _JITTER = range(2)
 
 
 class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
-    """HMC in which each chain draws its own step length in each transition, from a fifth of `step_size` up.
+    """HMC in which each chain draws a step length for each transition, at least a fifth of `step_size`.
 
     If all lengths were equal, the chains of an isotropic density could oscillate between its opposite sides
     at constant energy, with every proposal accepted (Neal 2011, section 5.3.2, on ergodicity). The lengths do
@@ -33,7 +33,7 @@ class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
     def one_step(
         self, current_state: tf.Tensor, previous_kernel_results: Any, seed: Any = None
     ) -> tuple[tf.Tensor, Any]:
-        """As any `tfp.mcmc.TransitionKernel`; the results keep the given step size."""
+        """Makes a transition, like any `tfp.mcmc.TransitionKernel`; the results keep the given step size."""
         accepted = previous_kernel_results.accepted_results
         shape = [tf.shape(current_state)[0], *[1] * (len(current_state.shape) - 1)]
         lengths = tf.random.stateless_uniform(shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
@@ -59,13 +59,13 @@ def kernel(
 
     Args:
       log_prob: callable, y float32 [n, ...] -> log density up to a constant, float32 [n].
-      method: 'hmc', 'mala' or 'langevin'. A transition of 'mala' is one of 'hmc' with a single leapfrog step
-        (Neal 2011, section 5.2).
-      step_size: first step size of the leapfrog integrator, which the burn-in adapts; 'hmc' draws its steps
-        up to that size. For 'langevin' it is delta, which is not adapted.
+      method: 'hmc', 'mala' or 'langevin'. 'mala' is 'hmc' with a single leapfrog step (Neal 2011, section
+        5.2).
+      step_size: first step size of the leapfrog integrator, which the burn-in adapts; 'hmc' draws step
+        lengths of at most this size. For 'langevin', it is delta, which is not adapted.
       num_leapfrogs: leapfrog steps of a transition of 'hmc', each of which costs one gradient.
-      burn_in: transitions during which dual averaging over all chains adapts the step size to an acceptance
-        of 0.75; then it is fixed.
+      burn_in: number of transitions in which dual averaging over all chains adapts the step size to an
+        acceptance of 0.75; afterwards the step size is fixed.
     """
     if method == 'langevin':
         return tfp.mcmc.UncalibratedLangevin(log_prob, tf.convert_to_tensor(step_size) ** 2)
@@ -75,7 +75,7 @@ def kernel(
 
 
 def gradients(method: str, num_leapfrogs: int) -> int:
-    """Gradients that a transition costs."""
+    """Returns the number of gradients that a transition costs."""
     return num_leapfrogs if method == 'hmc' else 1
 
 
@@ -90,16 +90,16 @@ def advance(
     """Runs chains. The noise of transition k depends on (seed, k) alone, so chains can be interrupted.
 
     Args:
-      kernel: as from `kernel`.
+      kernel: a transition kernel, from the function `kernel`.
       y: positions of the chains, float32 [n, ...].
-      results: the kernel's state; at first its `bootstrap_results(y)`.
+      results: the kernel's state; at first, `kernel.bootstrap_results(y)`.
       seed: int32 [2].
-      first: how many transitions were made before, int32.
-      count: how many to make, int32.
+      first: number of transitions made before, int32.
+      count: number of transitions to make, int32.
 
     Returns:
-      `y` and `results` after them; minus the log density of each chain after each transition, float32 [count,
-      n]; and whether its proposal was accepted, bool [count, n].
+      `y` and `results` after the transitions; minus the log density of each chain after each transition,
+      float32 [count, n]; and whether each proposal was accepted, bool [count, n].
     """
     energies = tf.TensorArray(tf.float32, count, element_shape=y.shape[:1])
     accepted = tf.TensorArray(tf.bool, count, element_shape=y.shape[:1])
@@ -119,7 +119,7 @@ def advance(
 
 
 def _seen(results: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """The log density of each chain and whether its proposal was accepted, from a kernel's results."""
+    """Returns the log density of each chain, and whether the proposal was accepted, from kernel results."""
     if not hasattr(results, 'inner_results'):
         return results.target_log_prob, tf.ones_like(results.target_log_prob, tf.bool)
     results = results.inner_results
@@ -127,30 +127,30 @@ def _seen(results: Any) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def step_size(results: Any) -> float | None:
-    """The step size in a kernel's results; None for 'langevin'."""
+    """Returns the step size in a kernel's results; None for 'langevin'."""
     return float(results.new_step_size) if hasattr(results, 'new_step_size') else None
 
 
 def log_spaced(last: int) -> list[int]:
-    """0, 1, 3, 10, 30, .. up to `last`."""
+    """Returns 0, 1, 3, 10, 30, .. up to `last`."""
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 
 
 def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
-    """Convergence diagnostics of chains with N transitions each.
+    """Computes convergence diagnostics of chains with N transitions each.
 
     Args:
-      energies: minus their log densities after the burn-in, float32 [N, m, n]: m chains on each of n
-        densities.
-      accepted: bool like `energies`.
+      energies: minus the log densities of the chains after the burn-in, float32 [N, m, n]: m chains on each
+        of n densities.
+      accepted: whether each proposal was accepted, bool [N, m, n].
 
     Returns:
       A dict, empty for fewer than 8 transitions:
       'acceptance': share of accepted transitions.
       'r_hat_median', 'r_hat_max': median and maximum over the n densities of the split R-hat of the energy.
         This is the square root of the potential scale reduction (Brooks and Gelman 1998) over halves of
-        chains; it is 1 if they agree.
+        chains; it is 1 if the halves agree.
       'ess_median': median over the chains of the effective sample size of the energy.
       'ess_total': sum of these sizes over all chains.
     """

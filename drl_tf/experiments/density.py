@@ -1,4 +1,7 @@
-"""The densities of the plane that a model has learnt (`--mode=density`): integrated, annealed, and drawn."""
+"""Integrates, anneals and draws the densities of the plane that a model has learnt (`--mode=density`).
+
+For normalised energies it also finds log Z from noisy points, by `heights.Heights`.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from drl_tf.base.files import write_json, written_aside
+from drl_tf.config import combinations
 from drl_tf.core import noise
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges, partition
+from drl_tf.experiments.heights import Heights
 from drl_tf.runs import checkpoint, pictures
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ _FINEST = 0.01
 _COARSEST = 0.05
 _FRESH = 2**31 - 1  # Number of a batch that no training reaches.
 _NUM_FRESH = 65_536
+_NUM_WEIGHED = 4000  # Points that give log Z of normalised energies.
 _FIRST_STEP_SIZE = 0.3
 _MOST_ERRORS = 3  # We warn if annealing and quadrature are more standard errors apart.
 _BINS = 80
@@ -46,7 +52,7 @@ class Grid(NamedTuple):
       side: coordinates of the midpoints along either axis, float64 [n].
       log_density: float64 [n, n]; rows follow the second coordinate, columns the first.
       log_z: logarithm of the integral of the density.
-      error: largest difference between `log_z` and its values on the four grids of twice the spacing.
+      error: largest difference between `log_z` and the same integral on the four grids of twice the spacing.
     """
 
     side: np.ndarray
@@ -65,20 +71,21 @@ def density(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling, and draws it.
+    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling; draws exp F.
 
-    It covers all levels if there are at most ten, else ten that are evenly spaced in the log of their noise.
+    If the model has at most ten levels, `density` covers all levels; otherwise, ten levels that are evenly
+    spaced in the log of the noise.
 
     Args:
       config: a configuration of a toy dataset.
       workdir: the run's directory.
       num_samples: points to sample at each level.
-      num_chains, ais_steps, hmc_leapfrog: of the annealing, as in `likelihood.likelihood`.
+      num_chains, ais_steps, hmc_leapfrog: effort of the annealing, see `likelihood.likelihood`.
       weights: 'ema' or 'raw'.
-      step: of the checkpoint; None takes the newest.
+      step: step of the checkpoint; None for the newest.
 
     Returns:
-      The figures: {label: text}.
+      {label: text}: a line on each level, and the paths of the files.
 
     Raises:
       UserError: there is no sound checkpoint.
@@ -95,12 +102,13 @@ def density(
     estimates = annealed(schedule, density_at, num_chains, ais_steps, hmc_leapfrog, seed)
     data = {t: _diffused(schedule, config.data.dataset, t, seed) for t in levels}
     means = {t: float(np.mean(_evaluate(density_at(tf.constant([t])), data[t]))) for t in levels}
-    # Of x_t, not of y_t.
+    # The mean log densities of x_t, not of y_t.
     likelihoods = {t: means[t] - grids[t].log_z + 2 * math.log(schedule.m[t]) for t in levels}
     name = f'{step:08d}-{weights}-{ais_steps}x{hmc_leapfrog}-{num_chains}-seed{seed}'
     stem = os.path.join(workdir, 'density', name)
     _draw(f'{stem}.png', grids, _sampled(model, levels, num_samples, weights), data)
-    found = {t: compared(grids[t], estimates[t], likelihoods[t]) for t in levels}
+    direct = _direct(model, weights)
+    found = {t: {**compared(grids[t], estimates[t], likelihoods[t]), **direct.get(t, {})} for t in levels}
     _warn_of_differences(found)
     effort = dict(
         num_samples=num_samples, num_chains=num_chains, ais_steps=ais_steps, hmc_leapfrog=hmc_leapfrog
@@ -124,7 +132,7 @@ def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
 
 
 def shown_levels(schedule: Schedule) -> list[int]:
-    """All levels from the top down, or ten of them, evenly spaced in log noise, from the top one to 0."""
+    """Returns all levels from the top down; if there are over ten, ten levels evenly spaced in log noise."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -137,7 +145,8 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
     Args:
       log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
-      width: of the finest structure in the density; the spacing is half the width, clipped to [0.01, 0.05].
+      width: width of the finest structure in the density; half of it, clipped to [0.01, 0.05], is the spacing
+        of the grid.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -154,14 +163,14 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
 
 def _evaluate(log_density: LogDensity, points: np.ndarray) -> np.ndarray:
-    """The log density of points, float64 [n]."""
+    """Computes the log density of points, float64 [n]."""
     log_density = tf.function(log_density, autograph=False)
     parts = [points[first : first + _AT_ONCE] for first in range(0, len(points), _AT_ONCE)]
     return np.concatenate([log_density(tf.constant(part)).numpy() for part in parts]).astype(np.float64)
 
 
 def _log_sum(values: np.ndarray) -> float:
-    """The logarithm of the sum of exp(values)."""
+    """Computes the logarithm of the sum of exp(values)."""
     largest = values.max()
     return float(largest + math.log(np.exp(values - largest).sum()))
 
@@ -174,7 +183,7 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Estimates log Z of each level, from one run of chains from N(0, I) down to level 0."""
+    """Returns {t: estimate of log Z}, from one run of chains from N(0, I) down to level 0."""
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
     folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
@@ -193,8 +202,21 @@ def annealed(
     return found
 
 
+def _direct(model: EnergyModel, weights: str) -> dict[int, dict[str, float]]:
+    """log Z of each level from noisy points, by Bennett's ratio; empty unless the energies are normalised."""
+    config = model.config
+    if combinations.likelihood_method(config) != 'direct':
+        return {}
+    seed = config.training.seed
+    points = plane.points(config.data.dataset, seed, _FRESH - 1, _NUM_WEIGHED)
+    folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.LEVEL)
+    estimate = Heights(model, weights, folded, _AT_ONCE).measure(points)['bennett']
+    pairs = zip(estimate.log_z.tolist(), estimate.error.tolist(), strict=True)
+    return {t: {'log_z_direct': log_z, 'direct_error': error} for t, (log_z, error) in enumerate(pairs)}
+
+
 def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
-    """Fresh points at a level, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
+    """Draws fresh points of a dataset, diffused to level t, y_t = m_t x_t, float32 [n, 1, 1, 2]."""
     x = plane.points(name, seed, _FRESH, _NUM_FRESH)
     eps = noise.normal(noise.fold(noise.root(seed, noise.LIKELIHOOD), noise.FORWARD, t), x.shape).numpy()
     return (schedule.m[t] * (schedule.A[t] * x + schedule.S[t] * eps)).astype(np.float32)
@@ -203,7 +225,7 @@ def _diffused(schedule: Schedule, name: str, t: int, seed: int) -> np.ndarray:
 def _sampled(
     model: EnergyModel, levels: Sequence[int], num_samples: int, weights: str
 ) -> dict[int, np.ndarray]:
-    """Progressive samples y_t = m_t x_t at some levels, from the top down: {t: float32 [n, 1, 1, 2]}."""
+    """Draws progressive samples y_t = m_t x_t at some levels, top first: {t: float32 [n, 1, 1, 2]}."""
     seed = noise.root(model.config.training.seed, noise.SAMPLING)
     found = {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
@@ -214,7 +236,7 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """The figures of a level, in types of JSON."""
+    """Returns the figures of a level, {name: JSON value}."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -231,7 +253,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """A line on a level."""
+    """Returns a line of text on a level."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '
@@ -240,6 +262,8 @@ def said(found: Mapping[str, Any]) -> str:
     )
     if errors > _MOST_ERRORS:
         line += f', more than {_MOST_ERRORS}'
+    if 'log_z_direct' in found:
+        line += f'; {found["log_z_direct"]:.4f} ± {found["direct_error"]:.2g} from noisy points'
     line += f'; log-likelihood of fresh points {found["mean_log_density_of_fresh_points"]:.3f} nats'
     if found['near_wall'] > 0.005:
         line += f'; {found["near_wall"]:.0%} of it near the wall at {bridges.WALL}: log Z depends on the wall'

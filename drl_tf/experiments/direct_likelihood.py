@@ -14,19 +14,22 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
-from drl_tf.base.files import digest, write_json
+from drl_tf.base.files import digest, read_sound_json, write_json
 from drl_tf.core import noise
 from drl_tf.data import pipeline
 from drl_tf.experiments import held_out, ranking
 from drl_tf.experiments.bits_per_dim import negative_logs
 from drl_tf.experiments.heights import Heights
+from drl_tf.experiments.side_by_side import side_by_side
 from drl_tf.runs import checkpoint, pictures, samples
 from drl_tf.runs.heights import Heights as KnownHeights
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
 
 _HEIGHTS = 1  # Purpose of a seed: the noise at all levels.
+_FAR_APART = 0.05  # Bits/dim between the two estimates beyond which a note is written.
 _IMAGES = 1000  # Training images at most, for the constants and to be weighed beside the test split.
 
 
@@ -35,7 +38,7 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
 
     Each image costs one forward pass. log Z of every level is estimated twice from noisy training images: by
     thermodynamic integration and by Bennett's acceptance ratio (see `core.heights`). The run keeps both
-    estimates and their errors.
+    estimates and their errors. The same command finds the written result and computes nothing.
 
     Args:
       config: a `Config` of preconditioned energies. It also gives the seed and `num_real`, the largest number
@@ -57,7 +60,19 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
         'weights': weights,
         'weights_sha256': samples.fingerprint(model, weights),
         'seed': config.training.seed,
+        'num_real': config.evaluation.num_real,
     }
+    name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
+    written = os.path.join(workdir, 'likelihood', name)
+    result = read_sound_json(written)
+    if not result:
+        result = _compute(model, config, weights, settings)
+        write_json(written, result)
+    return {**figures(result), **side_by_side(workdir, result), 'likelihood': written}
+
+
+def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The result, in types of JSON."""
     count = min(_IMAGES, config.evaluation.num_real or _IMAGES)
     images = np.concatenate(list(pipeline.image_batches(config.data, 'train', count)))
     images = pixels.from_levels(images.astype(np.float32))
@@ -71,12 +86,9 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
         'summary': dataclasses.asdict(summary),
         'ranking': _ranking(log_prob, summary, config),
         **bits,
+        'notes': notes(config, bits['test']),
     }
-    result = json.loads(json.dumps(result, default=list))
-    name = f'{step:08d}-{weights}-direct-{digest(json.dumps(settings, sort_keys=True))}.json'
-    written = os.path.join(workdir, 'likelihood', name)
-    write_json(written, result)
-    return {**figures(result), 'likelihood': written}
+    return json.loads(json.dumps(result, default=list))
 
 
 def _heights(model, config, weights, images):
@@ -146,6 +158,23 @@ def _bits(model, config, weights, split, found):
     return bits
 
 
+def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
+    """What a reader of the figures must know.
+
+    Args:
+      config: the configuration of the model.
+      bits: the figures of the test split.
+    """
+    found = ['of the model without a class'] if config.data.num_classes else []
+    apart = abs(bits['density_bennett'] - bits['density_integration'])
+    if apart > _FAR_APART:
+        found.append(
+            f'the two estimates of log Z_0 are {apart:.2g} bits/dim apart: the energies of different levels '
+            'do not fit together, which --time_score teaches'
+        )
+    return found
+
+
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
     """The main figures, as {label: text}."""
 
@@ -166,4 +195,5 @@ def figures(result: Mapping[str, Any]) -> dict[str, str]:
         'grey levels': f'a bound, {both("test", "discrete")} bits/dim',
         'log Z_0': f'{log_z} nats',
         'ranking': f'AUROC of log p, {ranks}',
+        **{f'note {number}': note for number, note in enumerate(result['notes'], 1)},
     }

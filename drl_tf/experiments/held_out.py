@@ -1,4 +1,4 @@
-"""Images of a split under the energies of level 0."""
+"""Computes terms of the log likelihood of the images of a split, from the energies of level 0."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def terms(
     split: str,
     limit: int | None,
 ) -> dict[str, np.ndarray]:
-    """The terms of the log likelihood of the images of a split, without log Z_0.
+    """Computes the terms of the log likelihood of the images of a split, except log Z_0.
 
     Args:
       schedule: a `diffusion.Schedule`.
       density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
-      config: a `Config`; only its data, its seed and its batch size of samples matter.
+      config: a `Config`; only the options of the data, the seed and `sample_batch_size` matter.
       split: 'train' or 'test'.
       limit: the largest number of images, taken from the start of the split; None for all.
 
     Returns:
-      As `bits_per_dim.terms_of_images`, each an array float64 [N].
+      The dict of `bits_per_dim.terms_of_images` for all N images; each array is float64 [N].
 
     Raises:
       UserError: the energy of an image is not finite.

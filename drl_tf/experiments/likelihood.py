@@ -16,6 +16,7 @@ from drl_tf.base.files import digest, held, write_json
 from drl_tf.core import noise
 from drl_tf.experiments import bridges, held_out, partition
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
+from drl_tf.experiments.side_by_side import side_by_side
 from drl_tf.runs import checkpoint, pictures, samples
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def likelihood(
         }
         result['notes'] = _notes(config, result)
         write_json(written, result)
-    return {**figures(result), 'likelihood': written}
+    return {**figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
 def _run(

@@ -1,8 +1,8 @@
-"""Long-run chains of a trained model (paper, section 4): states of a level far beyond the steps of training.
+"""Long-run chains of a trained model (paper, section 4), with far more steps at a level than in training.
 
-At each level, chains of two kinds run on p(y_t | x_{t+1}): from x_{t+1}, where sampling starts, and from y_t
-of the image that x_{t+1} was made from. If the energies are right, the latter stay good and the former come
-to them.
+At each level, chains of two kinds run on p(y_t | x_{t+1}). Chains 'x_next' start at x_{t+1}, as in sampling.
+Chains 'data' start at y_t of the image from which x_{t+1} was made. If the energies are right, the states of
+'data' stay good images, and the states of 'x_next' become good images too.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _OF_SAMPLING = (
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to run.
+    """Which chains to run, and for how long.
 
     Attributes:
       levels: levels t of the chains; empty for the three levels 0, T // 3 and 2 T // 3.
-      method: as in `chains.kernel`.
-      num_images: number of images x_{t+1} at each level; each has two chains, one of each of `KINDS`.
+      method: 'hmc', 'mala' or 'langevin'; see `chains.kernel`.
+      num_images: number of images x_{t+1} at each level; each image has one chain of each kind in `KINDS`.
       leapfrogs: leapfrog steps of a transition of 'hmc'.
-      burn_in: transitions in which the step size is adapted.
-      steps: transitions of a chain.
-      minutes: how long this command may take; 0 is no limit.
+      burn_in: number of transitions in which the step size is adapted.
+      steps: number of transitions per chain.
+      minutes: time limit of the command in minutes; 0 is no limit.
     """
 
     levels: tuple[int, ...]
@@ -66,7 +66,7 @@ class Plan:
     minutes: float
 
     def at(self, num_levels: int) -> Plan:
-        """The plan with its levels filled in and sorted, for a model of `num_levels`."""
+        """Returns the plan for a model of `num_levels` levels, with `levels` filled in and sorted."""
         levels = self.levels or (0, num_levels // 3, 2 * num_levels // 3)
         return dataclasses.replace(self, levels=tuple(sorted(set(levels))))
 
@@ -74,18 +74,18 @@ class Plan:
 def long_run(
     config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
 ) -> dict[str, str]:
-    """Runs chains, or continues them, up to their length or the time limit; then writes the report.
+    """Runs or continues chains, up to `plan.steps` transitions or the time limit; then writes the report.
 
     Args:
-      config: the configuration. The networks compute in float32, since energies in bfloat16 are too coarse
+      config: the configuration. The networks compute in float32, because energies in bfloat16 are too coarse
         for accepting proposals.
       workdir: the run's directory.
-      plan: what to run.
+      plan: which chains to run, and for how long.
       weights: 'ema' or 'raw'.
-      step: of the checkpoint; None takes the newest.
+      step: step of the checkpoint; None for the newest.
 
     Returns:
-      A line on each level, and what was written: {label: text}.
+      {label: text}: a line on each level, and the paths of the files.
 
     Raises:
       UserError: there is no sound checkpoint.
@@ -105,12 +105,12 @@ def long_run(
 
 
 def _begun(root: str) -> list[int]:
-    """The levels at which earlier commands ran chains."""
+    """Returns the levels at which earlier commands ran chains."""
     return [int(name.removeprefix('level')) for name in os.listdir(root) if re.fullmatch(r'level\d+', name)]
 
 
 def _settings(model: EnergyModel, plan: Plan, step: int, weights: str) -> dict[str, Any]:
-    """All that decides the states, in types of JSON."""
+    """Returns all settings that decide the states, {name: JSON value}."""
     config = model.config
     mine = {name: getattr(plan, name) for name in ('method', 'num_images', 'leapfrogs', 'burn_in')}
     request = SampleRequest.of(config, plan.num_images, step=step, weights=weights)
@@ -120,7 +120,7 @@ def _settings(model: EnergyModel, plan: Plan, step: int, weights: str) -> dict[s
 
 
 def _put_others_aside(root: str, settings: Mapping[str, Any]) -> None:
-    """Moves chains of other settings to a directory beside theirs, and records these settings."""
+    """Moves chains with other settings from `root` to a directory beside it, and records `settings`."""
     path = os.path.join(root, 'settings.json')
     former = None
     with contextlib.suppress(OSError, ValueError):
@@ -154,7 +154,7 @@ def _run(levels: Sequence[Level], plan: Plan) -> None:
 
 
 def _say_cost(plan: Plan, missing: int, seconds: float) -> None:
-    """Prints what is to be done and how long it takes."""
+    """Prints how many transitions are missing, what they cost, and how long they take."""
     gradients = missing * chains.gradients(plan.method, plan.leapfrogs)
     levels = ', '.join(map(str, plan.levels))
     num_chains = 2 * plan.num_images

@@ -1,4 +1,4 @@
-"""The long-run chains of a model: its graphs, and the chains of each level."""
+"""Runs the long-run chains of a model: the compiled functions, and the chains of each level."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PILOT = 2  # Transitions whose time is measured.
 
 
 class Sampler:
-    """A model's chains as compiled functions, shared by all levels.
+    """The chains of a model as compiled functions, which all levels share.
 
     Args:
       model: the model.
-      plan: what to run.
+      plan: which chains to run, and for how long.
       weights: 'ema' or 'raw'.
     """
 
@@ -45,8 +45,10 @@ class Sampler:
         self.advance = tf.function(self._advance, autograph=False)
 
     def pairs(self, level: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """x_{t+1} of each chain and its start, both float32 [2 n, H, W, C]: first the starts at x_{t+1}, then
-        those at the data."""
+        """Returns x_{t+1} of each chain, and the start of each chain, both float32 [2 n, H, W, C].
+
+        The first n chains start at x_{t+1}, the other n chains at the data.
+        """
         seed = noise.fold(self.seed, level)
         schedule = self.model.schedule
         t = tf.fill([len(self.images)], level)
@@ -83,12 +85,12 @@ class Level:
     """The chains of one level, kept on disk as they run.
 
     Args:
-      sampler: runs the chains.
+      sampler: the `Sampler` that runs the chains.
       t: the level.
-      directory: for their files.
+      directory: directory for the files of the chains.
 
     Attributes:
-      done: how many transitions were made.
+      done: number of transitions made so far.
       diverged: whether a state became non-finite. This can happen if no transition is rejected ('langevin').
     """
 
@@ -107,26 +109,26 @@ class Level:
             self.files.write_snapshot(0, self.x())
 
     def x(self) -> np.ndarray:
-        """x_t = y / m_t of the current states, float32 [2 n, H, W, C]."""
+        """Returns x_t = y / m_t of the current states, float32 [2 n, H, W, C]."""
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
     def steps(self) -> list[int]:
-        """Numbers of transitions of all snapshots and of the current states, in order."""
+        """Returns the numbers of transitions of all snapshots and of the current states, in order."""
         return sorted({*self.files.snapshots(), self.done})
 
     def states(self) -> dict[int, np.ndarray]:
-        """{transitions: the states after them, as `x`}, for `steps`."""
+        """Returns {number of transitions: x_t after them, float32 [2 n, H, W, C]} for each of `steps`."""
         return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
 
     def seconds_per_transition(self) -> float:
-        """Measures transitions, whose result is dropped, after one that builds the graph."""
+        """Measures the time of a transition, after one that builds the graph; drops the results."""
         for count in (1, _PILOT):
             begin = time.monotonic()
             self._after(count)
         return (time.monotonic() - begin) / _PILOT
 
     def _after(self, count: int) -> tuple:
-        """The current states after `count` transitions, as `chains.advance`."""
+        """Returns the result of `chains.advance` for `count` transitions of the current states."""
         return self.sampler.advance(
             self.y, self.results, self.x_next, self.level, tf.constant(self.done), tf.constant(count)
         )

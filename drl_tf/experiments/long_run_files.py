@@ -1,4 +1,4 @@
-"""The files of long-run chains: what they need to continue, states at some times, and all energies."""
+"""The files of long-run chains: the state to continue from, snapshots of states, and all energies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ChainFiles:
     written last: `restore` removes files that are later than the newest state.
 
     Args:
-      directory: where the files are.
+      directory: directory of the files.
     """
 
     def __init__(self, directory: str):
@@ -40,7 +40,8 @@ class ChainFiles:
           start: arrays of the state before the first transition.
 
         Returns:
-          The number of transitions before the state, and its arrays; 0 and `start` if no state is sound.
+          The number of transitions before the state, and the arrays of the state; 0 and `start` if no state
+          is sound.
         """
         wanted = [(tuple(part.shape), part.dtype) for part in start]
         for done in sorted(self._numbers(_STATE), reverse=True):
@@ -66,13 +67,13 @@ class ChainFiles:
         return 0, start
 
     def write_state(self, done: int, arrays: Sequence[Any]) -> None:
-        """Writes the arrays of the state after `done` transitions; keeps those of the state before."""
+        """Writes the arrays of the state after `done` transitions; keeps the previous state too."""
         self._write(_STATE, done, **{f'{index:03d}': np.asarray(array) for index, array in enumerate(arrays)})
         for old in sorted(self._numbers(_STATE))[:-_STATES_KEPT]:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes energies, float32 [count, n], and acceptances, bool [count, n], after `first` ones."""
+        """Writes energies, float32, and acceptances, bool [count, n], of transitions `first` + 1 on."""
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:
@@ -80,10 +81,10 @@ class ChainFiles:
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and acceptances of the first `done` transitions, float32 and bool [done, n].
+        """Reads energies and acceptances of the first `done` transitions, float32 and bool [done, n].
 
         Raises:
-          ValueError: some are missing.
+          ValueError: the files lack some of these transitions.
         """
         parts: list[dict[str, np.ndarray]] = []
         first = 0
@@ -97,11 +98,11 @@ class ChainFiles:
         return energies, accepted
 
     def snapshots(self) -> list[int]:
-        """Numbers of transitions after which there are snapshots, in order."""
+        """Returns the numbers of transitions after which there are snapshots, in order."""
         return sorted(self._numbers(_SNAPSHOT))
 
     def snapshot(self, step: int) -> np.ndarray:
-        """The states after `step` transitions, float32 [n, H, W, C]."""
+        """Reads the states after `step` transitions, float32 [n, H, W, C]."""
         return self._read(_SNAPSHOT, step)['states']
 
     def _path(self, kind: str, number: int) -> str:
@@ -120,7 +121,7 @@ class ChainFiles:
             return {name: archive[name] for name in archive.files}
 
     def _remove_after(self, done: int) -> None:
-        """Removes files beyond the state after `done` transitions."""
+        """Removes the files that are later than the state after `done` transitions."""
         for kind, first in ((_STATE, done + 1), (_TRACE, done), (_SNAPSHOT, done + 1)):
             for number in self._numbers(kind):
                 if number >= first:

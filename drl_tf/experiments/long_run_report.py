@@ -1,4 +1,4 @@
-"""The report on long-run chains: strips of states, traces of the energy, diagnostics, Fréchet distances."""
+"""Writes the report on long-run chains: strips of states, energies, diagnostics, Fréchet distances."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STRIP_IMAGES = 6
 _POINTS = 200  # Points of a curve.
 _LINEAR = 10  # Nats: beyond this the axis of energies is logarithmic.
 _COLOURS = ('tab:blue', 'tab:orange')
-_ACCEPTANCES = (0.6, 0.9)  # Outside these we warn.
+_ACCEPTANCES = (0.6, 0.9)  # We warn of an acceptance outside this range.
 
 
 def write(
@@ -43,12 +43,12 @@ def write(
     Args:
       config: the configuration of the model.
       root: the directory for the files.
-      plan: what was run.
-      levels: the chains.
+      plan: the plan of the run.
+      levels: the chains of each level.
       kinds: names of the two halves of the chains.
 
     Returns:
-      A line on each level, and what was written: {label: text}.
+      {label: text}: a line on each level, and the paths of the files.
     """
     found = {}
     for level in levels:
@@ -75,10 +75,10 @@ def halves(level: Level, array: np.ndarray) -> np.ndarray:
 
 
 def _strip(level: Level) -> np.ndarray:
-    """A grid: rows of images, columns of states after 0, 1, 3, 10, .. transitions and the last.
+    """Returns a grid: a row per image, a column for the states after 0, 1, 3, 10, .. and all transitions.
 
-    The upper half of the rows starts from x_{t+1}, the lower half from the data. Points have a cloud for each
-    column and a row for each kind.
+    The chains in the upper half of the rows start at x_{t+1}, in the lower half at the data. Points of the
+    plane have one row per kind, with a cloud in each column.
     """
     parts = [np.split(states, 2) for states in level.states().values()]
     rows = [pictures.trajectory([part[kind] for part in parts], _STRIP_IMAGES) for kind in range(2)]
@@ -86,7 +86,7 @@ def _strip(level: Level) -> np.ndarray:
 
 
 def _diagnosed(level: Level, plan: Plan) -> dict[str, Any]:
-    """Diagnostics of the chains after the burn-in."""
+    """Returns diagnostics of the chains after the burn-in, {name: JSON value}."""
     found: dict[str, Any] = {
         'transitions': level.done,
         'of': plan.steps,
@@ -109,7 +109,7 @@ def _diagnosed(level: Level, plan: Plan) -> dict[str, Any]:
 
 
 def seed_of(config: Config) -> tf.Tensor:
-    """The seed of long-run chains, int32 [2], unlike all others of the run."""
+    """Returns the seed of long-run chains, int32 [2], which differs from all other seeds of the run."""
     return noise.fold(noise.root(config.training.seed, noise.LONG_RUN), 0)
 
 
@@ -134,10 +134,10 @@ class Diffused:
 
 
 def _distances(config: Config, root: str, level: Level, kinds: Sequence[str]) -> dict[str, Any]:
-    """Fréchet distances of the states of each kind from real images at the same noise.
+    """Computes the Fréchet distances of the states of each kind from real images with the same noise.
 
     Returns:
-      {'frechet_distance': {kind: {step: number}}, 'extractor': name}; empty if the images have no features.
+      {'frechet_distance': {kind: {step: number}}, 'extractor': name}; {} if no extractor fits the images.
     """
     if config.planar:
         return {}
@@ -183,8 +183,8 @@ def _write_table(path: str, levels: Sequence[Level], found: Mapping[int, Any], k
 def _draw(path: str, levels: Sequence[Level], found: Mapping[int, Any], kinds: Sequence[str]) -> None:
     """Draws a row for each level: energies, and Fréchet distances, over transitions.
 
-    Of the energies it shows the median and the middle 80 % of the chains. Energies differ between images by
-    far more than a chain moves, so each is relative to the mean over the last half of its chain.
+    The plot of energies shows the median and the middle 80 % of the chains. Because energies differ far more
+    between images than within a chain, the mean over the last half of each chain is subtracted.
     """
     columns = 2 if any('frechet_distance' in one for one in found.values()) else 1
     figure = Figure(figsize=(4.5 * columns, 2.8 * len(levels)), layout='constrained')
@@ -206,7 +206,7 @@ def _draw(path: str, levels: Sequence[Level], found: Mapping[int, Any], kinds: S
 
 
 def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) -> None:
-    """Draws the Fréchet distances of a level; leaves the axes empty if it has none."""
+    """Draws the Fréchet distances of a level; leaves the axes empty if there are none."""
     for kind, colour in zip(kinds, _COLOURS, strict=True):
         distances = found.get('frechet_distance', {}).get(kind)
         if distances:
@@ -219,7 +219,7 @@ def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) 
 
 
 def draw_energies(axes: Axes, energies: np.ndarray, kinds: Sequence[str]) -> None:
-    """Draws energies, [transitions, 2, n], without those of transitions that are not finite."""
+    """Draws energies, [transitions, 2, n]; leaves out transitions with an energy that is not finite."""
     energies = energies[np.isfinite(energies).all(axis=(1, 2))]
     if not len(energies):
         return
@@ -233,7 +233,7 @@ def draw_energies(axes: Axes, energies: np.ndarray, kinds: Sequence[str]) -> Non
 
 
 def _said(one: Mapping[str, Any], kinds: Sequence[str]) -> str:
-    """A line on one level."""
+    """Returns a line of text on one level."""
     done = one['transitions']
     words = [f'{done:,} of {max(one["of"], done):,} transitions']
     if one['diverged']:

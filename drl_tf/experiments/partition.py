@@ -1,6 +1,6 @@
-"""log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling along `bridges`.
+"""Estimates log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling on `bridges`.
 
-It works on any log densities.
+The estimates work for any log densities.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEAR = 0.95 * WALL
 _PILOT_CHAINS = 8
 _FIRST_STEP_SIZE = 0.3
 _START, _PILOT, _FORWARD, _REVERSE = range(4)
-_OF_PILOTS = 2**30  # Index of the first chain of a pilot run, beyond those of the estimate.
+_OF_PILOTS = 2**30  # Index of the first chain of a pilot run, beyond the chains of the estimate.
 SAVE_EVERY = 30.0  # Seconds.
 
 
@@ -41,9 +41,9 @@ class Options:
     """The effort of an estimate.
 
     Attributes:
-      num_chains: chains forward, and as many backward.
-      num_leapfrog: leapfrog steps of a transition.
-      at_once: chains that run together.
+      num_chains: number of forward chains, and of backward chains.
+      num_leapfrog: leapfrog steps per transition.
+      at_once: number of chains that run together.
       seed: any int.
     """
 
@@ -61,7 +61,7 @@ class Partition:
 
     Args:
       path: the densities.
-      density_at: as in `Bridges.density_of`.
+      density_at: see `Bridges.density_of`.
       image_shape: [H, W, C].
       options: the effort.
       directory: directory of the files; its name must contain every setting that affects the estimate.
@@ -83,7 +83,7 @@ class Partition:
         self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
     def num_steps(self, long_run: int) -> int:
-        """Transitions of all chains together, with pilot runs."""
+        """Counts the transitions of all chains together, with pilot runs; for `long_run` see `reverse`."""
         chains = self.options.num_chains
         last = self.path.last
         return 2 * self._pilot_chains * last + chains * (2 * last + long_run)
@@ -96,7 +96,7 @@ class Partition:
         """Anneals from N(0, I) to level 0.
 
         Args:
-          advance: called with the number of transitions since the last call.
+          advance: callable, called with the number of transitions since the last call.
 
         Returns:
           A `Side`; the expectation of its estimate is below log Z_0.
@@ -114,10 +114,11 @@ class Partition:
           samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32
             [count, H, W, C].
           long_run: transitions of HMC on exp F(y, 0) before the annealing.
-          advance: as in `forward`.
+          advance: see `forward`.
 
         Returns:
-          A `Side`. Minus its estimate is above log Z_0 in expectation, if the samples are exact.
+          A `Side`, whose estimate is of -log Z_0. If the samples are exact, minus the estimate is above log
+          Z_0 in expectation.
         """
         return self._side('reverse', _REVERSE, long_run, samples, advance)
 
@@ -143,7 +144,7 @@ class Partition:
     def _step_sizes(
         self, name: str, way: Sequence[int], seed: tf.Tensor, start: Start, advance: Advance
     ) -> np.ndarray:
-        """The step sizes of all densities, from a pilot run along `way`."""
+        """Returns the step size of each density, float64 [K + 1], from a pilot run along `way`."""
         file = os.path.join(self.directory, f'{name}-pilot.npz')
         count = self._pilot_chains
         last = self.path.last
@@ -200,7 +201,7 @@ class Side:
     """The result of the chains of one direction.
 
     Attributes:
-      estimate: of the logarithm of the ratio of partition functions.
+      estimate: estimate of log(Z of the last density / Z of the first density).
       acceptance: mean acceptance probability of each transition, float64 [transitions].
       near_wall: share of the states at level 0 that have a coordinate within 5 % of the wall. Forward chains
         contribute their last state; backward chains contribute their first state and their long run.
@@ -212,7 +213,7 @@ class Side:
 
 
 def _near(state: annealing.State) -> float:
-    """Share of the chains that are near the wall."""
+    """Returns the share of the chains that are near the wall."""
     farthest = tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3])
     return float(tf.reduce_mean(tf.cast(farthest > NEAR, tf.float32)))
 
@@ -222,7 +223,7 @@ def _arrays(state: annealing.State) -> dict[str, np.ndarray]:
 
 
 def _shapes(count: int, image_shape: tuple[int, ...], last: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays in a batch's file."""
+    """Returns the shapes of the arrays in a batch's file."""
     return {
         'y': (count, *image_shape),
         'log_density': (count,),
@@ -240,7 +241,7 @@ def save(path: str, arrays: Mapping[str, Any]) -> None:
 
 
 def _load(path: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-    """Reads a file, whose checksums zip verifies; None if it is missing or, with a warning, damaged."""
+    """Reads a `.npz` file, with checksums; returns None if it is missing or, with a warning, damaged."""
     if not os.path.exists(path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Whether log densities tell real images from other images: AUROC against corrupted images and letters."""
+"""Measures by AUROC how well log densities tell real images from corrupted images and from letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 _LETTERS = [letter for letter in string.ascii_letters if letter not in 'OoIl']  # These look like digits.
 _SHIFT = 5 / 16  # Of the width.
-_HEIGHT = 3 / 4  # Of letters, as a share of the image's.
+_HEIGHT = 3 / 4  # Height of letters, as a share of the image's height.
 _NOISE = 30
 
 
@@ -23,14 +23,15 @@ def ranking(
 
     Args:
       log_prob: takes uint8 [n, H, W, C] and returns log densities, float [n].
-      mean: of the log densities of training images.
-      std: their standard deviation.
+      mean: mean of the log densities of training images.
+      std: standard deviation of the log densities of training images.
       images: held-out images, uint8 [n, H, W, C].
-      seed: of the noise in other images.
+      seed: seed of the noise in the other images.
 
     Returns:
-      For each kind of other images two areas under the ROC curve. 'log_prob' is the chance that a held-out
-      image is denser than another image. 'typicality' is the chance that its log density is nearer to `mean`.
+      For each kind of `others`, two areas under the ROC curve. 'log_prob' is the probability that a held-out
+      image has a higher log density than one of the others; 'typicality', that its log density is nearer to
+      `mean`.
 
     Examples:
       >>> images = np.random.default_rng(0).integers(0, 3, [50, 16, 16, 1]).astype(np.uint8)
@@ -50,7 +51,7 @@ def ranking(
 
 
 def auroc(real: np.ndarray, other: np.ndarray) -> float:
-    """The chance that a real image scores higher than another; a tie counts half.
+    """Computes the probability that a real image scores higher than another image; a tie counts half.
 
     Examples:
       >>> auroc(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
@@ -60,11 +61,11 @@ def auroc(real: np.ndarray, other: np.ndarray) -> float:
 
 
 def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Images that a model of `images` should tell from them: {kind: uint8 [n, H, W, C]}.
+    """Makes images that a model of `images` should tell from `images`: {kind: uint8 [n, H, W, C]}.
 
     'uniform' is noise; 'shuffled' has the pixels of an image in another order; 'noisy' has noise of 30 grey
-    levels; 'shifted' is moved round by 5/16 of the width; 'blurred' is Gaussian of one pixel; 'letters' are
-    white on black, Latin letters unlike digits. A blurred image is nearly a real one.
+    levels; 'shifted' is moved round by 5/16 of the width; 'blurred' has a Gaussian blur of one pixel, and is
+    nearly a real image; 'letters' are Latin letters unlike digits, white on black.
     """
     rng = np.random.default_rng(seed)
     shape = images.shape
@@ -83,7 +84,7 @@ def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def _letters(shape: tuple[int, ...]) -> np.ndarray:
-    """Letters in turn, uint8 of the given shape [n, H, W, C]."""
+    """Draws letters in turn, uint8 of the given shape [n, H, W, C]."""
     count, height, width, channels = shape
     font = ImageFont.load_default(_HEIGHT * height)
     drawn = []

@@ -30,13 +30,13 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class _Swept:
-    """What is swept.
+    """The option that a sweep varies.
 
     Attributes:
       mode: 'steps' or 'guidance'.
       name: column of the values in the table.
       axis: label of the x axis.
-      variants: {value: the options that it changes}.
+      variants: {value: {option of the configuration that changes: its value}}.
     """
 
     mode: str
@@ -52,12 +52,12 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
     keeps the total time of a chain: q^2 = (mean K_train) / K.
 
     Args:
-      config: the configuration; K_train is that of the run.
+      config: the configuration; K_train is the K stored with the run.
       workdir: the run's directory.
       request: what to draw for each row.
 
     Returns:
-      On the chief, what was written: {label: path}. On other workers None.
+      On the chief, {label: path} of the files written. On other workers None.
 
     Raises:
       UserError: the extractor does not fit, or there is no sound checkpoint.
@@ -80,9 +80,9 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """K for each row of the sweep, one row for each number in `EVALUATIONS`.
+    """Returns K for each row of the sweep, one row for each number in `EVALUATIONS`.
 
-    It is round(evaluations / levels), but at least 1, and at least one more than in the row before.
+    K is round(evaluations / levels), but at least 1, and at least one more than in the row before.
 
     Args:
       levels: T.
@@ -94,7 +94,7 @@ def steps_of_level(levels: int) -> list[int]:
 
 
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; otherwise as `sweep_steps`."""
+    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; see `sweep_steps` for the rest."""
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
     swept = _Swept('guidance', 'guidance', 'guidance w', variants)
@@ -104,8 +104,8 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
 def _sweep(config: Config, workdir: str, swept: _Swept, request: SampleRequest) -> dict[str, str] | None:
     """Scores every variant; writes a grid for each, a table and a plot.
 
-    Given enough samples, the plot shows the scores of parts of the held-out split's size, which compare with
-    the floor.
+    With enough samples, the plot shows scores of parts of the samples that are as large as the held-out
+    split, because these scores are comparable with the floor.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
@@ -136,7 +136,7 @@ def _sweep(config: Config, workdir: str, swept: _Swept, request: SampleRequest) 
 def _written(
     root: str, rows: Sequence[Mapping[str, Any]], evaluator: Evaluator, swept: _Swept
 ) -> dict[str, str]:
-    """Writes the table and the plot; returns where they are."""
+    """Writes the table and the plot; returns {label: path}."""
     table = os.path.join(root, 'scores.csv')
     plot = os.path.join(root, 'scores.png')
     with written_aside(table) as file:

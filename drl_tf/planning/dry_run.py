@@ -24,8 +24,8 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
     Args:
       config: the configuration of the run.
       asked: the devices that the flags ask for.
-      count: number of devices; 0 takes the number that `asked`, this machine and TF_CONFIG give.
-      as_json: print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
+      count: number of devices; 0: the number that follows from `asked`, this machine and TF_CONFIG.
+      as_json: whether to print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:
       UserError: the devices cannot share the batch, or `count` is 0 for a TPU.
@@ -48,7 +48,7 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
 
 
 def _devices(config: Config, asked: cluster.Devices, wanted: str, count: int) -> int:
-    """Returns how many devices share a step; raises UserError if they cannot."""
+    """Returns how many devices share a step; raises UserError if they cannot share it evenly."""
     if wanted == 'tpu' and not count:
         raise UserError(
             f'--dry_run does not connect to --tpu={asked.tpu}: give its number of cores, --dry_run_devices=N'
@@ -67,7 +67,7 @@ def _devices(config: Config, asked: cluster.Devices, wanted: str, count: int) ->
 
 
 def _costs(model: RecoveryLikelihood, count: int) -> dict[str, int]:
-    """Returns {label: number}, what a training step costs each of `count` devices."""
+    """Returns the cost of a training step for each of `count` devices, {label: number}."""
     step = cost(model)
     share = {
         'devices': count,

@@ -1,4 +1,4 @@
-"""Counts parameters, and the floating-point operations in TensorFlow's own graphs."""
+"""Counts the parameters of a model, and the floating-point operations in its TensorFlow graphs."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,13 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
     A multiplication and an addition count as two operations. The preparation of the weights (spectral
     normalisation), which runs once per step and batch, is not counted. The gradient of the initializer counts
-    as two of its evaluations, or three with `remat`. Sampling is without guidance; guidance doubles the cost.
+    as two evaluations of the initializer, or three with `remat`. Sampling is without guidance; guidance
+    doubles the cost.
     """
     config = model.config
     options = config.training
     energy, chain, learning, start = _of_one_image(model)
-    proposes = config.diffusion.proposal == 'tweedie'  # By a gradient.
+    proposes = config.diffusion.proposal == 'tweedie'  # Each proposal takes one gradient.
     steps = [count + 1 if proposes else max(1, count) for count in config.steps_by_level]
     gradients = sum(steps[level] for level in model.walk.levels)
     training = max(steps) * chain + 2 * learning + (3 + options.remat) * start
@@ -38,8 +39,8 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
     """Returns the FLOPs of four computations for one image.
 
-    They are the energy, its gradient in the image, the gradient in the weights that learning takes, and the
-    initializer (0 without one).
+    The four are: the energy; the gradient of the energy in the image; the gradient in the weights that
+    learning takes; and the initializer (0 if the model has none).
     """
     network = model.network
     options = model.config.training

@@ -10,10 +10,10 @@ import tensorflow as tf
 from drl_tf.core.langevin import value_gradient
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
-_IMAGES = 1009  # Batch of the traced graphs, a prime: it divides no other dimension.
+_IMAGES = 1009  # Batch size of the traced graphs: a prime, so that it divides no other dimension.
 _FLOAT32 = 4
 SUM = 'bytes of a device'
-# Operations that XLA fuses into their users, and whose results it therefore does not store.
+# Operations that XLA fuses into the operations that use them; so XLA does not store their results.
 _FUSED = {
     'AddV2',
     'BiasAdd',
@@ -56,7 +56,7 @@ def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
     fragmentation are not counted.
 
     Args:
-      model: not compiled.
+      model: a model that is not compiled.
       replicas: number of devices that share a batch.
 
     Returns:
@@ -90,8 +90,9 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
     """Returns the peak of the bytes per image that a training step stores.
 
     With the contrastive loss, the peak is either in the chain or in the gradient of the loss. The activations
-    of the initializer are stored during the chain, but not during that gradient, which has two states per
-    image. Denoising score matching has no chain and one state per image, and differentiates a gradient.
+    of the initializer are stored during the chain. They are not stored during the gradient of the loss, which
+    has two states per image, y+ and y-. Score matching has no chain and one state per image; it
+    differentiates a gradient.
     """
     network = model.network
     shape = model.config.image_shape
@@ -137,10 +138,10 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 def peak(function: Callable[[tf.Tensor], Any], image_shape: tuple[int, ...]) -> float:
     """Returns the largest number of bytes per image that XLA would store at any time in a function.
 
-    Operations run in the order of the graph. A fused operation stores nothing; its own inputs stay alive
-    until its result is used. If later operations need only the sign of a tensor, XLA is assumed to keep
-    either the tensor or one byte per number, whichever costs less over the tensor's lifetime. Weights and
-    their gradients do not count.
+    Operations run in the order of the graph. A fused operation stores nothing; the inputs of the operation
+    stay alive until its result is used. If later operations need only the sign of a tensor, we assume that
+    XLA keeps either the tensor or one byte per number, whichever costs less over the tensor's lifetime.
+    Weights and their gradients do not count.
 
     Args:
       function: callable, images float32 [n, H, W, C] -> a structure of tensors.
@@ -188,7 +189,7 @@ def _needed(graph: tf.Graph, outputs: list[tf.Tensor]) -> list[tf.Operation]:
 
 
 def _last_uses(operations: list[tf.Operation]) -> tuple[dict[Any, int], dict[Any, int]]:
-    """Finds the last operation that uses each stored tensor, and the last that uses only its sign.
+    """Finds the last operation that uses each stored tensor, and the last that uses only the tensor's sign.
 
     Returns:
       Two dicts {reference of the tensor: index of the operation}.
@@ -210,14 +211,14 @@ def _last_uses(operations: list[tf.Operation]) -> tuple[dict[Any, int], dict[Any
 
 
 def _is_fused(operation: tf.Operation) -> bool:
-    """Returns whether an operation stores nothing; the sum of two batches of feature maps is stored."""
+    """Returns whether XLA stores no result of an operation; it does store a sum of two feature maps."""
     if operation.type not in _FUSED:
         return False
     return operation.type != 'AddV2' or len({tuple(tensor.shape) for tensor in operation.inputs}) > 1
 
 
 def _bytes(tensor: tf.Tensor) -> int:
-    """Returns the size of a tensor of images; 0 for any other."""
+    """Returns the bytes of a tensor with a row for each image; 0 for any other tensor."""
     shape = tensor.shape
     is_of_images = shape.is_fully_defined() and shape.rank and shape[0] % _IMAGES == 0
     return shape.num_elements() * tensor.dtype.size if is_of_images else 0

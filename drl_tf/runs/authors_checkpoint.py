@@ -1,6 +1,6 @@
-"""Reads checkpoints of the authors' TensorFlow code and infers their network.
+"""Reads checkpoints of the authors' TensorFlow code, and infers the architecture of the network.
 
-The checkpoints are object-based ones of `tf.train.Checkpoint`.
+The authors' code saves with `tf.train.Checkpoint`, so the checkpoints are object-based.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.config.config import Training
 from drl_tf.config.option_fields import text
 
-ORIGIN = 'official.json'  # File in a run's workdir: where its network comes from.
+ORIGIN = 'official.json'  # File in the workdir of a run that says where the network comes from.
 _VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
 _SLOT = '/.OPTIMIZER_SLOT/'
 _BLOCK = re.compile(r'res_levels/(\d+)/(\d+)/')
@@ -26,8 +26,8 @@ _UNUSED = ('moving_mean', 'moving_variance')  # Batch normalisation always uses 
 _UNTOLD = 'group or instance'
 _NO_ACT = 'lrelu'  # As final activation: the authors' code computes it, then ignores the result.
 _NAMED = 5  # How many variables of a kind a message names.
-_LAST_SIZE = 4  # Pixels at the last resolution of all of the authors' networks.
-_DATASETS = {(32, 3): 'cifar10'}  # By image size and channels; for others the user names the dataset.
+_LAST_SIZE = 4  # Height in pixels at the last resolution, in all networks of the authors.
+_DATASETS = {(32, 3): 'cifar10'}  # By image size and channels; for other images the user names the dataset.
 _FIXED = {
     'recipe': 't6',
     'schedule': 't6',
@@ -44,7 +44,7 @@ class Variables:
 
     Args:
       prefix: path of the checkpoint, with or without `.index`.
-      weights: 'model_ema' or 'model' (the raw ones).
+      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Attributes:
       shapes: {name in the network, such as 'conv2d_in/conv/w': shape}.
@@ -79,7 +79,7 @@ class Variables:
         self.shapes = {name: shape for name, shape in names.items() if not _is_left_over(name, names)}
 
     def _no_network(self, keys: Collection[str], weights: str) -> str:
-        """The error message for a checkpoint without the network."""
+        """Returns the error message for a checkpoint without the network."""
         other = 'model' if weights == 'model_ema' else 'model_ema'
         if any(key.startswith(f'{other}/net/') for key in keys):
             return f'{self.prefix} has no {weights}/net: give --official_weights={other}'
@@ -89,10 +89,10 @@ class Variables:
         )
 
     def read(self, name: str) -> np.ndarray:
-        """The value of a variable, float32.
+        """Reads the value of a variable, float32.
 
         Raises:
-          UserError: it is damaged, or not finite.
+          UserError: the value is damaged, or not finite.
         """
         with _readable(self.prefix):
             value = self.reader.get_tensor(f'{self.root}{name}{_VALUE}')
@@ -113,7 +113,7 @@ class Variables:
                 self.reader.get_tensor(key)
 
     def iteration(self) -> int | None:
-        """The authors' counter of training iterations; None if it is missing."""
+        """Returns the authors' counter of training iterations; None if it is missing."""
         key = f'i_iter_var{_VALUE}'
         if not self.reader.has_tensor(key):
             return None
@@ -121,7 +121,7 @@ class Variables:
             return int(self.reader.get_tensor(key))
 
     def kernel_shape(self, path: str) -> tuple[int, ...]:
-        """Shape of a convolution's kernel, [3, 3, in, out].
+        """Returns the shape of a convolution's kernel, [3, 3, in, out].
 
         Raises:
           UserError: the kernel is missing, or has another rank.
@@ -136,10 +136,10 @@ class Variables:
         return shape
 
     def compare(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Compares names and shapes with those of a network, {name: shape}.
+        """Compares names and shapes with the names and shapes of a network, {name: shape}.
 
         Raises:
-          UserError: they differ; the message names the variables.
+          UserError: names or shapes differ; the message names the variables.
         """
         spare = {
             name for name in self.shapes if name not in expected and name.rpartition('/')[2] not in _UNUSED
@@ -176,12 +176,12 @@ def _readable(prefix: str) -> Iterator[None]:
 
 
 def _is_left_over(name: str, names: Collection[str]) -> bool:
-    """Whether a variable is 'layer/W', the normalised copy of a raw kernel 'w'."""
+    """Returns whether a variable is 'layer/W', the normalised copy of a raw kernel 'w'."""
     return name.endswith('/layer/W') and name.removesuffix('layer/W') + 'w' in names
 
 
 def _listed(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Lists the first few names, and says how many more there are."""
     ordered = sorted(names)
     listed = ', '.join(ordered[:_NAMED])
     if len(ordered) > _NAMED:
@@ -193,11 +193,12 @@ def infer(variables: Variables) -> dict[str, Any]:
     """Infers a network's architecture from its variables.
 
     Returns:
-      {option: value}. 'norm' may be 'group or instance', which cannot be told apart. 'conv_shortcut' is
-      missing if no block changes the number of channels.
+      {option: value}. 'norm' is 'group or instance' if the variables cannot tell the two apart.
+      'conv_shortcut' is missing if no block changes the number of channels.
 
     Raises:
-      UserError: a needed kernel is missing, or the channels are not multiples of the first ones.
+      UserError: a needed kernel is missing, the images are neither grey nor colour, or the channels of a
+        resolution are no multiple of the channels of the first resolution.
     """
     names = variables.shapes
     prefix = variables.prefix
@@ -230,7 +231,7 @@ def infer(variables: Variables) -> dict[str, Any]:
 
 
 def _norm(names: Collection[str], channels: int) -> str:
-    """The kind of normalisation, or 'group or instance'."""
+    """Returns the kind of normalisation; 'group or instance' if both are possible."""
     of_norm = [name for name in names if re.search(r'/normalize(_[12])?/norm/', name)]
     if not of_norm:
         return 'none'
@@ -240,21 +241,21 @@ def _norm(names: Collection[str], channels: int) -> str:
 
 
 def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run with a checkpoint's network.
+    """Returns the options of a run whose network comes from a checkpoint.
 
     Args:
       prefix: path of the checkpoint, with or without `.index`.
-      weights: 'model_ema' or 'model' (the raw ones).
+      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
       given: {option: value} that the user gave.
 
     Returns:
-      {option: value}. It holds what the variables show and what the authors' code always does. Options that
-      are not given get defaults: an image size with 4 px at the last resolution, a dataset that fits,
-      float32, and the default `max_loss`.
+      {option: value}: the architecture that the variables show, and the settings that the authors' code
+      always has. Options that are not given get defaults: an image size with 4 px at the last resolution, a
+      dataset that fits, float32, and the default `max_loss`.
 
     Raises:
-      UserError: the checkpoint cannot be read, contradicts the given options, or leaves one open that was
-        not given.
+      UserError: the checkpoint cannot be read, contradicts the given options, or does not tell whether the
+        normalisation is group or instance, and `norm` is not given.
     """
     variables = Variables(prefix, weights)
     found = {**_FIXED, **infer(variables)}

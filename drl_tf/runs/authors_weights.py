@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def load_weights(network: EnergyNetwork, prefix: str, weights: str = 'model_ema') -> int | None:
-    """Assigns a checkpoint's weights, and its stored u, to a network of the same architecture.
+    """Assigns the weights of a checkpoint, and u of spectral normalisation, to a network.
 
     Args:
-      network: the network to fill.
+      network: the network to fill, of the checkpoint's architecture.
       prefix: path of the checkpoint, with or without `.index`.
-      weights: 'model_ema' or 'model' (the raw ones).
+      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Returns:
-      The authors' counter of training iterations; None if it is missing.
+      The authors' counter of training iterations; None if the checkpoint has no counter.
 
     Raises:
       UserError: the checkpoint is missing, damaged, or does not fit the network.
@@ -44,7 +44,7 @@ def load_weights(network: EnergyNetwork, prefix: str, weights: str = 'model_ema'
 
 
 def _variable_keys(layer: keras.layers.Layer) -> list[tuple[keras.Variable, str]]:
-    """Pairs of a layer's variables and their names in the authors' checkpoints."""
+    """Returns pairs (variable of a layer, name of the variable in the authors' checkpoints)."""
     if isinstance(layer, Normalisation):
         return [(layer.scale, 'gamma'), (layer.offset, 'beta')]
     kernel, inner = ('w', 'layer/') if layer.spectral_norm else ('W', '')

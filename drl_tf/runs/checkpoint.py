@@ -30,19 +30,19 @@ _BEST_SCORE = 'best.json'
 
 
 def directory(workdir: str) -> str:
-    """Where a run keeps its checkpoints."""
+    """Returns the directory of a run's checkpoints."""
     return os.path.join(workdir, 'checkpoints')
 
 
 def steps(workdir: str) -> list[int]:
-    """Steps of a run's checkpoints, damaged ones included, oldest first."""
+    """Returns the steps of a run's checkpoints, including damaged checkpoints, oldest first."""
     if not os.path.isdir(directory(workdir)):
         return []
     return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
 
 
 def newest_step(workdir: str) -> int | None:
-    """Step of the newest checkpoint, or of the exported model that a workdir uses; None if it has neither."""
+    """Returns the step of the newest checkpoint, or of the exported model in use; None without either."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,7 +50,7 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """SHA-256 of a checkpoint's manifest, which identifies its weights; '' if there is no manifest."""
+    """Returns the SHA-256 of a checkpoint's manifest, which identifies the weights; '' without a manifest."""
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -60,7 +60,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
 
 
 def best_step(workdir: str) -> int:
-    """Step of the checkpoint that `keep_best` kept last; raises UserError if there is none."""
+    """Returns the step of the checkpoint that `keep_best` kept last; raises UserError if there is none."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -70,7 +70,7 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """The note that `keep_best` wrote last, None if there is none; raises UserError if it is damaged."""
+    """Reads the last note of `keep_best`; None if there is none. Raises UserError if the note is damaged."""
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
         return None
@@ -82,12 +82,12 @@ def best_score(workdir: str) -> dict[str, Any] | None:
 
 
 def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
-    """Copies a checkpoint to `best/`, replacing the one there, so that later checkpoints do not evict it.
+    """Copies a checkpoint to `best/` in place of the former best; there, later checkpoints do not evict it.
 
     Args:
       workdir: the run's directory.
-      step: of the checkpoint.
-      note: why it is the best; values that JSON can hold.
+      step: step of the checkpoint.
+      note: why the checkpoint is the best, {name: JSON value}.
 
     Raises:
       UserError: the copy could not be written.
@@ -111,19 +111,19 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
 
 
 def put_best_aside(workdir: str) -> str | None:
-    """Moves the content of `best/` to a new directory beside it, and returns that."""
+    """Moves the content of `best/` to a new directory beside it, and returns the new directory."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
 def save(model: RecoveryLikelihood, workdir: str) -> None:
-    """Writes a checkpoint under another name, renames it when complete, and keeps only the last three.
+    """Writes a checkpoint under a temporary name, renames it when complete, and keeps the last three.
 
     Args:
       model: a compiled model whose optimizer is built.
       workdir: the run's directory.
 
     Raises:
-      UserError: it could not be written; the older checkpoints are unharmed.
+      UserError: the checkpoint could not be written; older checkpoints are unharmed.
     """
     step = model.step
     state = _state(model, workers.count() > 1)
@@ -131,7 +131,7 @@ def save(model: RecoveryLikelihood, workdir: str) -> None:
 
 
 def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) -> None:
-    """Writes a checkpoint, then deletes those that are too old."""
+    """Writes a checkpoint, then deletes all but the last three checkpoints."""
     final = _path(workdir, step)
     aside = os.path.join(directory(workdir), f'writing-{step}')
     try:
@@ -155,18 +155,18 @@ def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) 
 
 
 def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) -> int:
-    """Reads a checkpoint into a model; into its optimizers too if the model is compiled.
+    """Reads a checkpoint into a model; if the model is compiled, also into the optimizers.
 
     Args:
       model: the model to fill.
       workdir: a run's directory.
-      step: of the checkpoint; None takes the newest sound one, with a warning for each that is damaged.
+      step: step of the checkpoint. None: the newest sound one, with a warning for each damaged checkpoint.
 
     Returns:
       The checkpoint's step.
 
     Raises:
-      UserError: there is no such checkpoint, it is damaged (for None: all are), or its architecture differs.
+      UserError: the checkpoint (for None: every one) is missing, damaged or of another architecture.
     """
     found = workers.told_by_chief(lambda: _restore_sound(model, workdir, step))
 
@@ -179,7 +179,7 @@ def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) ->
 
 
 def _restore_sound(model: RecoveryLikelihood, workdir: str, step: int | None) -> int:
-    """Reads the checkpoint of a step, or for None the newest sound one; returns its step."""
+    """Reads the checkpoint of `step`, or for None the newest sound one; returns the step that was read."""
     present = steps(workdir)
     best = best_score(workdir)
     if step is not None and best and step == best['step']:
@@ -201,7 +201,7 @@ def _restore_sound(model: RecoveryLikelihood, workdir: str, step: int | None) ->
 
 
 def _restore(model: RecoveryLikelihood, path: str) -> None:
-    """Verifies the files of one checkpoint, then reads it into the model."""
+    """Verifies the files of one checkpoint, then reads the checkpoint into the model."""
     seal.verify(
         path, ['state.index', 'config.json'], 'checkpoint', 'remove it, or give an older --checkpoint_step'
     )
@@ -217,7 +217,7 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Changes since a checkpoint in what a run's bits depend on, as texts 'name value here, value there'."""
+    """Returns changes in `devices.surroundings` since a checkpoint, texts 'name value here, value there'."""
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []
@@ -231,7 +231,7 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
-    """Renames the checkpoints after a step to `<reason>-<step>`: new ones will take their names."""
+    """Renames the checkpoints after a step to `<reason>-<step>`, to free their names for new checkpoints."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
@@ -241,20 +241,20 @@ def set_aside_after(workdir: str, step: int, reason: str) -> None:
 def load_model(
     workdir: str, config: Config | None = None, step: int | None = None
 ) -> tuple[RecoveryLikelihood, int]:
-    """Rebuilds a trained model, its averaged weights ready for use.
+    """Rebuilds a trained model, with averaged weights that are ready for use.
 
-    A checkpoint at step 0 holds initial or imported weights; its u of spectral normalisation stays as it is.
+    A checkpoint at step 0 holds initial or imported weights, including u; `load_model` keeps this u.
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use, but for its `data_mean` and `data_std`; None takes the stored one.
-      step: of the checkpoint; None takes the newest sound one.
+      config: the configuration to use, with the stored `data_mean` and `data_std`; None: the stored one.
+      step: step of the checkpoint; None for the newest sound one.
 
     Returns:
       The model and the checkpoint's step.
 
     Raises:
-      UserError: as `config.load`, `restore` and `exported.restore`.
+      UserError: the configuration or the weights are missing or damaged, or do not fit each other.
 
     Example:
       model, step = load_model('runs/digits')
@@ -275,19 +275,19 @@ def _path(workdir: str, step: int) -> str:
 
 
 def find(workdir: str, step: int) -> str:
-    """Directory of a step's checkpoint: among the last ones, else in `best/`."""
+    """Returns the directory of a step's checkpoint: in `checkpoints/`, or in `best/` if it is only there."""
     path = _path(workdir, step)
     kept = os.path.join(workdir, _BEST, f'{step:08d}')
     return kept if os.path.exists(kept) and not os.path.exists(path) else path
 
 
 def _state(model: RecoveryLikelihood, as_read: bool = False) -> tf.train.Checkpoint:
-    """All that a run must restore, by name: `tf.train.Checkpoint` does not track Keras layers in lists.
+    """Collects by name what a run must restore: `tf.train.Checkpoint` does not track Keras layers in lists.
 
     Args:
       model: the model.
-      as_read: whether to sum the means for the log over the workers now. Each worker holds a part of them,
-        so all must take part; then the chief can write the state alone.
+      as_read: whether to sum `level_means` over the workers now. Each worker holds a part of the sums, so all
+        workers must call this; then the chief alone can write the state.
     """
     groups = {network.name: network.weights for pair in model.averages for network in pair}
     if model.compiled:

@@ -29,22 +29,22 @@ def draw(
     after_part: Callable[[], None] = lambda: None,
     source: str = '',
 ) -> list[tf.Tensor] | None:
-    """Draws a set of samples into a directory, or the shards that are missing or damaged there.
+    """Draws the shards of a set of samples that are missing or damaged in a directory.
 
-    `samples.json` records the settings that decide the pixels. A set with other settings is moved to
-    `<directory>.1` and so on. The batch size and the number of replicas may change: the same set continues.
+    `samples.json` records the settings that decide the pixels. `draw` moves a set with other settings to
+    `<directory>.1` and so on. If only batch size or number of replicas differ, `draw` continues the set.
 
     Args:
-      model: samples on the replicas of the strategy that it was built under.
-      directory: where `images-00000-of-00049.npz` and so on go, each with `images` (uint8 [n, H, W, C];
-        points: float32), `first` and `seed`.
-      request: what to draw; its step is set.
-      after_part: called several times a batch; what it raises ends the drawing, and finished shards stay.
+      model: the model; `draw` uses all replicas of the strategy under which the model was built.
+      directory: the directory of the shards, `images-00000-of-00049.npz` and so on. Each shard holds `images`
+        (uint8 [n, H, W, C]; points: float32), `first` and `seed`.
+      request: what to draw; its attribute `step` is not None.
+      after_part: callable, called several times per batch. If it raises, drawing ends; finished shards stay.
       source: fingerprint of the checkpoint, recorded with the set.
 
     Returns:
-      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C]; None if their shard was
-      there already.
+      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C]; None if the first shard
+      existed already.
 
     Raises:
       UserError: another run draws there, or the samples are not finite.
@@ -79,7 +79,7 @@ def _of_first_replica(model: EnergyModel, states: Sequence[Any]) -> list[tf.Tens
 
 
 def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
-    """Draws images a batch at a time, a part of it on each replica.
+    """Draws images in batches; each replica draws a part of each batch.
 
     Yields:
       uint8 [n, H, W, C]; points of the plane float32.
@@ -92,13 +92,13 @@ def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
 
 
 def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
-    """Draws a few images on one replica: their states [x_T, ..., x_0], each float32 [n, H, W, C]."""
+    """Draws a few images on one replica; returns the states [x_T, ..., x_0], each float32 [n, H, W, C]."""
     seed = noise.root(request.seed, noise.SAMPLING)
     return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
 
 
 def _share(model: EnergyModel, num_samples: int) -> int:
-    """How many images a replica draws at once: the fewest batches, all of one size."""
+    """Returns how many images a replica draws at once, for the fewest batches and equal batch sizes."""
     batches_needed = math.ceil(num_samples / model.config.sampling.sample_batch_size)
     return math.ceil(num_samples / (batches_needed * model.distribute_strategy.num_replicas_in_sync))
 
@@ -109,17 +109,18 @@ def sampled(
     request: SampleRequest,
     after_part: Callable[[float], None] = lambda count: None,
 ) -> Iterator[tuple[np.ndarray, list[Any]]]:
-    """Draws images a batch at a time, with their states.
+    """Draws images in batches, with the states on the way to the images.
 
     Args:
       model: the model.
-      share: how many images a replica draws at once.
+      share: number of images that a replica draws at once.
       request: what to draw.
-      after_part: called several times a batch. Its argument is the progress since the last call: the number
-        of images in the batch, times the share of the levels that they passed since then.
+      after_part: callable, called several times per batch with the progress since the last call: the number
+        of images in the batch, times the share of the levels passed since then.
 
     Yields:
-      The images, as `batches`, and the states [x_T, ..., x_0], each with a part on each replica.
+      The images, uint8 [n, H, W, C] (points of the plane float32), and the states [x_T, ..., x_0], each a
+      distributed value with a part on each replica.
 
     Raises:
       UserError: the samples are not finite.
@@ -152,7 +153,7 @@ def _terms(model: EnergyModel, request: SampleRequest) -> Terms:
 
 
 def _together(strategy: tf.distribute.Strategy, parts: Sequence[Any]) -> tuple[tuple[Any, float], ...]:
-    """Merges the replicas' guidance: each replica has its own labels, the weights are the same."""
+    """Merges the guidance terms of the replicas, which differ in their labels but not in their weights."""
     terms = [zip(*term, strict=True) for term in zip(*parts, strict=True)]
     return tuple(
         (None if labels[0] is None else workers.of_each(strategy, labels), weights[0])

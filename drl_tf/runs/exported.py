@@ -1,8 +1,9 @@
-"""Exported models, including those that come with the package, used like runs.
+"""Uses exported models, including the models that come with the package, like runs.
 
 `saved_models/<name>/<version>/` holds a SavedModel with `config.json` and a seal. We build a model from the
-configuration and fill it from the SavedModel's variables, so it can do all that a trained model can. A
-workdir that uses an exported model holds its configuration, and its path in `model.json`.
+configuration and fill it from the SavedModel's variables; so the model can do all that a trained model can. A
+workdir that uses an exported model holds a copy of that configuration, and `model.json` with the path of the
+exported model.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _VARIABLES = os.path.join('variables', 'variables')
 
 
 def names() -> list[str]:
-    """Names of the models that come with the package, sorted."""
+    """Returns the names of the models that come with the package, sorted."""
     root = shipped_models()
     if not root.is_dir():
         return []
@@ -42,16 +43,16 @@ def names() -> list[str]:
 
 
 def shipped_models() -> pathlib.Path:
-    """The directory `drl_tf/saved_models`."""
+    """Returns the path of the directory `drl_tf/saved_models`."""
     return pathlib.Path(drl_tf.__file__).parent / 'saved_models'
 
 
 def find(model: str, flag: str = '--model') -> str:
-    """The version folder of an exported model.
+    """Returns the version folder of an exported model.
 
     Args:
-      model: the name of a model that comes with the package, or a directory: a version folder, or one that
-        holds version folders. The newest version is taken.
+      model: the name of a model that comes with the package, or a version folder, or a directory of version
+        folders, of which `find` takes the newest.
       flag: the option to name in the error message.
 
     Raises:
@@ -81,36 +82,36 @@ def find(model: str, flag: str = '--model') -> str:
 
 
 def readable(model: str, flag: str) -> str:
-    """A directory to read as a run: that of a run itself, else the version folder that `find` finds."""
+    """Returns a directory that reads like a run: `model` itself if it is a run, else `find(model, flag)`."""
     if os.path.exists(os.path.join(model, configuration.FILE_NAME)):
         return model
     return find(model, flag)
 
 
 def _is_version(directory: str) -> bool:
-    """Whether a directory is a version folder, damaged ones included."""
+    """Returns whether a directory is a version folder; a damaged one counts too."""
     return any(os.path.exists(os.path.join(directory, name)) for name in (_SAVED_MODEL, DESCRIPTION))
 
 
 def _versions(directory: str | os.PathLike) -> list[str]:
-    """Names of the version folders in a directory."""
+    """Returns the names of the version folders in a directory."""
     if not os.path.isdir(directory):
         return []
     return [path.name for path in pathlib.Path(directory).iterdir() if path.name.isdecimal()]
 
 
 def name_of(version: str) -> str:
-    """A model's name: the directory that holds its versions, or the run that holds that."""
+    """Returns the model's name, given `<name>/<version>` or, in a run, `<name>/saved_model/<version>`."""
     parent = os.path.dirname(os.path.abspath(version))
     run, name = os.path.split(parent)
     return os.path.basename(run) if name == IN_A_RUN else name
 
 
 def source(workdir: str) -> str | None:
-    """The version folder of a workdir's weights: the workdir itself, or the folder named in `model.json`.
+    """Finds the exported model that a workdir uses: the workdir itself, or the folder in `model.json`.
 
     Returns:
-      The folder; None if the workdir is that of a run.
+      The version folder; None if the workdir uses no exported model.
 
     Raises:
       UserError: `model.json` is damaged, or names no directory.
@@ -132,7 +133,7 @@ def source(workdir: str) -> str | None:
 
 
 def load_config(version: str) -> Config:
-    """The configuration of an exported model, in float32 whatever the training used.
+    """Reads the configuration of an exported model, and sets its precision to float32.
 
     Raises:
       UserError: the exported model is damaged or incomplete.
@@ -172,7 +173,7 @@ def link(version: str, workdir: str) -> None:
 
 
 def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Variable]]:
-    """The variables of one set of weights, {network: {path in the network: variable}}.
+    """Returns the variables of one set of weights, {network: {path in the network: variable}}.
 
     Args:
       model: the model.
@@ -186,7 +187,7 @@ def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Va
 
 
 def step_of(version: str) -> int | None:
-    """Step of the checkpoint that was exported; None if the description is damaged."""
+    """Returns the step of the checkpoint that was exported; None if the description is damaged."""
     try:
         return read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     except (OSError, ValueError, KeyError):
@@ -196,7 +197,7 @@ def step_of(version: str) -> int | None:
 def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
     """Reads an exported model's weights into both the averaged and the raw networks.
 
-    They include the vectors u of the spectral normalisation.
+    The weights include the vectors u of spectral normalisation.
 
     Args:
       model: the model to fill.

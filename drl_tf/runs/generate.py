@@ -26,19 +26,19 @@ _GRID_IMAGES = 400
 def generate(
     config: Config, workdir: str, request: SampleRequest, output_dir: str = '', save_images: bool = False
 ) -> dict[str, str] | None:
-    """Samples a trained model: all images as shards, a grid and a trajectory of the first ones as PNG.
+    """Samples a trained model into shards, and writes a grid and a trajectory of the first images as PNG.
 
-    If all of it exists already, draws nothing and loads no model.
+    If all these files exist already, `generate` draws nothing and loads no model.
 
     Args:
       config: the configuration to sample with: K, noise scale, batch size.
       workdir: the run's directory; may be read-only if `output_dir` is given.
       request: what to draw.
-      output_dir: where the files go; '' for `<workdir>/samples`.
+      output_dir: directory for the files; '' for `<workdir>/samples`.
       save_images: whether to write each image as a PNG file too.
 
     Returns:
-      On the chief, what was written: {label: path}. On other workers None.
+      On the chief, {label: path} of the files. On other workers None.
 
     Raises:
       UserError: there is no sound checkpoint, a class does not exist, or the samples are not finite.
@@ -67,7 +67,7 @@ def generate(
 def _finished(
     config: Config, workdir: str, request: SampleRequest, directory: str, save_images: bool
 ) -> dict[str, str] | None:
-    """As `_places`, if an earlier call wrote everything from this very checkpoint; else None."""
+    """Returns `_places` if an earlier call has written all files from this very checkpoint; else None."""
     step = checkpoint.newest_step(workdir) if request.step is None else request.step
     source = checkpoint.fingerprint(workdir, step)
     request = dataclasses.replace(request, step=step)
@@ -84,7 +84,7 @@ def _finished(
 
 
 def _places(root: str, request: SampleRequest, save_images: bool) -> dict[str, str]:
-    """What `generate` writes: {label: path}."""
+    """Returns {label: path} of the files that `generate` writes."""
     single = {'images': f'{root}-images'} if save_images else {}
     return {
         'grid': f'{root}.png',
@@ -101,7 +101,7 @@ def _show(
     states: Sequence[tf.Tensor] | None,
     save_images: bool,
 ) -> dict[str, str]:
-    """Writes the grid and the trajectory of a set, and single images if asked; returns `_places`."""
+    """Writes grid and trajectory of a set, and with `save_images` single images; returns `_places`."""
     config = model.config
     most_rows = config.sampling.sample_batch_size if config.planar else _TRAJECTORY_ROWS
     rows = min(request.count, most_rows)

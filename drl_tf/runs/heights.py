@@ -1,4 +1,4 @@
-"""The heights of a model's energies, as `--mode=likelihood --method=direct` found them."""
+"""The heights (log Z) of a model's energies, which `--mode=likelihood --method=direct` estimates."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Heights:
     Attributes:
       log_z_0: two estimates of log Z of x_0, in ascending order.
       log_z: log Z of each noise level by Bennett's ratio, [T + 1] in nats.
-      log_z_error: their standard errors.
+      log_z_error: standard error of each entry of `log_z`.
       typical_mean: mean of log p over training images without noise, at the scoring level.
-      typical_std: its standard deviation.
+      typical_std: standard deviation of log p over these images.
     """
 
     log_z_0: list[float]
@@ -35,7 +35,7 @@ class Heights:
 
     @classmethod
     def known(cls, values: Mapping[str, Any] | None) -> Heights:
-        """The heights that a file holds; raises UserError where it holds none."""
+        """Returns `Heights` with the attributes `values`; raises UserError if `values` is None."""
         if values is None:
             raise UserError(
                 'the heights of the energies are not known: run --mode=likelihood --method=direct first'
@@ -45,13 +45,13 @@ class Heights:
     def log_prob(
         self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
-        """log p(x_t), float32 [n], of energies -F(y_t, t) with y_t = m_t x_t.
+        """Computes log p(x_t), float32 [n], from energies -F(y_t, t) with y_t = m_t x_t.
 
         Args:
-          schedule: of the model.
+          schedule: noise levels of the model.
           image_shape: (H, W, C).
           energies: float32 [n].
-          level: t of each, int32 [n].
+          level: t of each energy, int32 [n].
         """
         log_volume = math.prod(image_shape) * np.log(schedule.m[level])
         return (log_volume - np.array(self.log_z)[level] - energies).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the methods of `drl_tf.Model` are given, checked against its configuration."""
+"""Checks the arguments of the methods of `drl_tf.api.Model` against the model's configuration."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _LARGEST_VALUE = 1.001
 
 
 class Inputs:
-    """Checks arguments, and turns them into what the networks take.
+    """Checks arguments, and converts them to inputs of the networks.
 
-    Each method raises UserError for an argument of another shape or out of its range.
+    Each method raises UserError if its argument has a wrong shape or is out of range.
 
     Args:
-      config: of the model.
+      config: configuration of the model.
     """
 
     def __init__(self, config: Config):
         self.config = config
 
     def terms(self, labels: np.ndarray | None, count: int, guidance: float) -> Terms:
-        """Guidance terms for classes from 0, int32 [count], or None."""
+        """Returns the guidance terms of `count` images; `labels` is None or the classes, int32 [count]."""
         guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.config.data.num_classes:
             if guidance:
@@ -42,7 +42,7 @@ class Inputs:
         return guided(tf.constant(network_labels(labels)), guidance)
 
     def labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Classes of images, int32 [count] from 0, or None."""
+        """Returns the class of each image, int32 [count]; None if `labels` is None."""
         if labels is None:
             return None
         if not self.config.data.num_classes:
@@ -50,20 +50,20 @@ class Inputs:
         return arguments.each('labels', labels, count, -1, self.config.data.num_classes - 1)
 
     def seed(self, seed: Any) -> tf.Tensor:
-        """The seed of samples, int32 [2]."""
+        """Returns the seed for sampling, int32 [2]."""
         return tf.constant(noise.root(arguments.number('seed', seed, 0), noise.SAMPLING))
 
     def level(self, level: Any, count: int, default: int = 0) -> np.ndarray:
-        """Noise levels of images, int32 [count]."""
+        """Returns the noise level of each image, int32 [count]; `default` if `level` is None."""
         level = default if level is None else level
         return arguments.each('level', level, count, 0, self.config.diffusion.num_levels - 1)
 
     def images(self, images: Any) -> np.ndarray:
-        """Images, noisy or not, float32 [n, H, W, C]."""
+        """Returns images, noisy or clean, as float32 [n, H, W, C]."""
         return arguments.images('images', images, self.config.image_shape)
 
     def clean(self, images: Any) -> np.ndarray:
-        """Images without noise, within [-1, 1]; points may be anywhere."""
+        """Returns clean images, float32 [n, H, W, C] within [-1, 1]; points of the plane have no bounds."""
         x = self.images(images)
         reach = np.abs(x).max()
         if not self.config.planar and reach > _LARGEST_VALUE:
@@ -74,7 +74,7 @@ class Inputs:
 
 
 def finite(images: np.ndarray) -> np.ndarray:
-    """The images; raises UserError where one is not finite."""
+    """Returns the images; raises UserError if a value is not finite."""
     if not np.isfinite(images).all():
         raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
     return images

@@ -1,4 +1,4 @@
-"""File names that tell what was sampled."""
+"""File names that describe a set of samples."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory
 
 
 def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
-    """A name made of the step, the weights, the count, the seed, and the options that differ from the run's.
+    """Returns a name made of step, weights, count, seed, and the sampling options that differ from the run's.
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      request: what to draw; its step is set.
+      request: what to draw; its attribute `step` is not None.
     """
     pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
     free = ('sampling', 'always')
@@ -36,12 +36,12 @@ def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
 
 
 def _short(name: str) -> str:
-    """Cuts a long name and appends a hash of the whole."""
+    """Cuts a name of more than 150 characters, and appends a hash of the whole name."""
     return name if len(name) <= _LONGEST else f'{name[:_LONGEST]}-{digest(name)}'
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
-    """The name of a set of samples: `file_stem`, then the requested classes and first image."""
+    """Returns the name of a set of samples: `file_stem`, the requested classes, index of the first image."""
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
         pairs = zip(request.labels, request.label_weights, strict=True)

@@ -21,14 +21,14 @@ from drl_tf.data import plane
 HEADER = 16  # Pixels: height of a line of text.
 _SIDE = 24  # Pixels: width of the texts left of the rows.
 _SMALLEST_SIDE = 512  # Pixels: smaller pictures are enlarged.
-_MOST_ROWS = 16  # Up to this many classes have a row each.
+_MOST_ROWS = 16  # In a grid, up to this many classes have a row each.
 _CLASS_COLUMNS = 10
 _CLOUD_SIDE = 128  # Pixels.
 _CLOUD_EDGE = 1.5  # A cloud shows [-1.5, 1.5] squared.
 
 
 def kept(images: Any) -> np.ndarray:
-    """Images as they are stored: uint8; points of the plane stay float32.
+    """Converts images to the type that is stored: uint8; points of the plane stay float32.
 
     Args:
       images: float32 [n, H, W, C] in [-1, 1].
@@ -41,7 +41,7 @@ def _are_points(images: Any) -> bool:
 
 
 def cloud(points: Any) -> np.ndarray:
-    """A picture of points of the plane in [-1.5, 1.5] squared, brighter where there are more.
+    """Draws points of the plane in [-1.5, 1.5] squared as a picture, brighter where points are denser.
 
     Args:
       points: float32 [n, 1, 1, 2].
@@ -59,7 +59,7 @@ def square(images: np.ndarray) -> np.ndarray:
     """Arranges images in about as many rows as columns, with black cells at the end.
 
     Args:
-      images: [n, H, W, C]; points, float32 [n, 1, 1, 2], become one cell, their `cloud`.
+      images: [n, H, W, C]. Points of the plane, float32 [n, 1, 1, 2], become a single cell, drawn by `cloud`.
 
     Returns:
       [rows, columns, H, W, C].
@@ -78,18 +78,18 @@ def _in_rows(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
-    """As `square`, but with a row of up to 10 images for each class if at most 16 classes take turns."""
+    """Arranges images in a row of up to 10 per class, if 1 to 16 classes take turns; else calls `square`."""
     if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)
     return _in_rows(images[: _CLASS_COLUMNS * num_classes], num_classes).swapaxes(0, 1)
 
 
 def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]:
-    """The class of each cell of `grid`, as keyword arguments of `save_png`.
+    """Returns the class of each cell of `grid`, as keyword arguments of `save_png`.
 
     Args:
-      classes: of the images, from 0, int [n].
-      num_classes: as in `grid`.
+      classes: class of each image, counted from 0, int [n].
+      num_classes: number of classes that take turns, for `grid`; 0 for none.
 
     Returns:
       {'side': a text for each row} if each row has one class, else {'captions': rows of texts}.
@@ -102,14 +102,14 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
 
 def turn_captions(count: int, num_classes: int) -> dict[str, list]:
-    """As `class_captions` of `count` images whose classes take turns; {} without classes."""
+    """Returns `class_captions` for `count` images that take the classes in turn; {} without classes."""
     if not num_classes:
         return {}
     return class_captions(np.arange(count) % num_classes, num_classes)
 
 
 def tile(cells: np.ndarray) -> np.ndarray:
-    """Joins a grid of images into one: uint8 [rows, columns, H, W, C] -> [rows * H, columns * W, C]."""
+    """Joins a grid of images into one image: [rows, columns, H, W, C] -> [rows * H, columns * W, C]."""
     rows, columns, height, width, channels = cells.shape
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
@@ -121,14 +121,14 @@ def save_png(
     side: Sequence[str] = (),
     captions: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Writes a grid as PNG. Small pictures are enlarged by a whole factor.
+    """Writes a grid as PNG; enlarges small pictures by a whole factor.
 
     Args:
       path: the file, which appears when it is complete.
       cells: uint8 [rows, columns, H, W, C].
       header: a text above each column; empty for none.
       side: a text left of each row; empty for none.
-      captions: for each row, a text above each of its cells; empty for none.
+      captions: for each row, one text per cell, drawn above the cell; empty for none.
     """
     rows, columns, height, width, _ = cells.shape
     scale = max(1, -(-_SMALLEST_SIDE // max(rows * height, columns * width)))
@@ -158,7 +158,7 @@ def save_png(
 
 
 def _to_pil(image: np.ndarray) -> Image.Image:
-    """uint8 [H, W, C] of 1 or 3 channels as a PIL image."""
+    """Converts an image, uint8 [H, W, C] of 1 or 3 channels, to a PIL image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
@@ -166,7 +166,7 @@ def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> 
     """Writes each image as `<index>.png`, with six digits or more.
 
     Args:
-      directory: created if need be.
+      directory: the directory, created if need be.
       batches: uint8 [n, H, W, C] each.
       first: index of the first image.
     """
@@ -187,7 +187,7 @@ def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, S
     Args:
       path: the file.
       axis: label of the x axis.
-      x: positions.
+      x: positions on the x axis.
       curves: {label: numbers, one for each position}.
     """
     figure = Figure(figsize=(5, 3.5), layout='constrained')
@@ -224,7 +224,7 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
 
 
 def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
-    """The cells of a grid with a row for each image and a column for each noise level, from x_T to x_0.
+    """Returns the cells of a grid: a row for each image, a column for each noise level from x_T to x_0.
 
     Args:
       states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
@@ -241,7 +241,7 @@ def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
 def progress_bar(
     total: float, what: str, done: float = 0, silent: bool = False, unit: str = ' images'
 ) -> tqdm.tqdm:
-    """A progress bar: on a terminal it moves every second, in a log it writes a line every half minute."""
+    """Returns a progress bar, which moves every second on a terminal, every half minute in a log."""
     return tqdm.tqdm(
         total=total,
         initial=done,
@@ -255,7 +255,7 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """A function that advances a bar by fractions; the bar shows them rounded down."""
+    """Returns a function that advances a bar by a fraction; the bar shows the total rounded down."""
     reached = bar.n
 
     def move(amount: float) -> None:
@@ -267,7 +267,7 @@ def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
 
 
 def progress(batches: Iterable[np.ndarray], total: float, what: str) -> Iterator[np.ndarray]:
-    """Yields batches of images and shows how many were taken."""
+    """Yields batches of images, and shows in a bar how many images were taken."""
     with progress_bar(total, what) as bar:
         for batch in batches:
             yield batch

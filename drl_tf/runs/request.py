@@ -1,4 +1,4 @@
-"""What to draw from a trained model."""
+"""Describes a set of images to draw from a trained model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class SampleRequest:
     """A set of images to draw. Image i depends on (seed, i) and the settings, not on the rest of the set.
 
     Attributes:
-      count: number of images, from 1.
+      count: number of images, at least 1.
       seed: any int.
       first: index of the first image.
-      labels: classes from 0 that the images take in turn; empty for all classes of the model.
-      label_weights: one weight for each of `labels`: every image is then drawn from the product of these
-        experts (see `guidance.composed`), without guidance. Empty for none.
-      guidance: w of (1 + w) F(class) - w F(no class), for models with classes.
-      weights: averaged or raw.
-      step: of the checkpoint; None takes the newest.
+      labels: the classes, counted from 0, that the images take in turn; empty for all classes of the model.
+      label_weights: empty, or one weight per class in `labels`. With weights, each image comes from the
+        product of the experts of these classes (see `guidance.composed`), without guidance.
+      guidance: w in (1 + w) F(class) - w F(no class), for models with classes.
+      weights: whether to use averaged or raw weights.
+      step: step of the checkpoint; None for the newest.
 
     Example:
       SampleRequest.of(config, 16, labels=(3,))
@@ -45,22 +45,22 @@ class SampleRequest:
 
     @classmethod
     def of(cls, config: Config, count: int, **changes: Any) -> SampleRequest:
-        """A request with the seed and guidance of a configuration, then `changes` to its attributes."""
+        """Returns a request with seed and guidance of a configuration; `changes` sets other attributes."""
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance
         return cls(count, **{'seed': config.training.seed, 'guidance': guidance, **changes})
 
     def part(self, first: int, count: int) -> SampleRequest:
-        """The request for `count` of the images, from index `first`."""
+        """Returns the request for `count` of these images, starting at index `first`."""
         return dataclasses.replace(self, first=first, count=count)
 
     def classes(self, num_classes: int) -> np.ndarray:
-        """Class of each image, where they take turns: from 0, int32 [count]."""
+        """Returns the class of each image, int32 [count], given that the images take the classes in turn."""
         turn = np.asarray(self.labels or range(num_classes), np.int32)
         return turn[np.arange(self.first, self.first + self.count) % len(turn)]
 
     def terms(self, num_classes: int) -> Terms:
-        """Guidance of these images: (labels, weight) pairs, see `guidance`."""
+        """Returns the guidance of these images, (labels, weight) pairs as in `core.guidance`."""
         if self.label_weights:
             experts = [tf.fill([self.count], network_labels(label)) for label in self.labels]
             return composed(experts, list(self.label_weights))

@@ -43,22 +43,22 @@ class Run:
         self.workdir = workdir
 
     def path(self, name: str) -> str:
-        """Path of a file in the workdir."""
+        """Returns the path of a file in the workdir."""
         return os.path.join(self.workdir, name)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints, oldest first."""
+        """Returns the steps of the checkpoints, oldest first."""
         return checkpoint.steps(self.workdir)
 
     def has_weights(self) -> bool:
-        """Whether another run can start from the weights here."""
+        """Returns whether the workdir has weights from which another run can start."""
         return bool(self.steps() or exported.source(self.workdir))
 
     def put_aside(self, init_from: str) -> str | None:
         """Moves the run to a new directory beside it, for --restart.
 
         Args:
-          init_from: --init_from, the directory that the new run takes its weights from; '' for none.
+          init_from: value of --init_from, the directory whose weights the new run takes; '' for none.
 
         Returns:
           The new directory; None if the workdir is empty.
@@ -81,7 +81,7 @@ class Run:
         """Checks that a configuration may continue this run; prints the options that changed harmlessly.
 
         Raises:
-          UserError: the workdir uses an exported model, or its run has another configuration.
+          UserError: the workdir uses an exported model, or holds a run with another configuration.
         """
         workdir = self.workdir
         if exported.source(workdir):
@@ -104,15 +104,15 @@ class Run:
             print(f'changed: {"; ".join(changes)}')
 
     def save_config(self, config: Config) -> None:
-        """Writes `config.json`."""
+        """Writes `config.json` into the workdir."""
         config.save(self.workdir)
 
     def set_aside_after(self, step: int, reason: str) -> None:
-        """As `checkpoint.set_aside_after`."""
+        """Calls `checkpoint.set_aside_after` for the workdir."""
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
-        """As `checkpoint.changed_surroundings`."""
+        """Calls `checkpoint.changed_surroundings` for the workdir."""
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
@@ -123,7 +123,7 @@ class Run:
 
         Args:
           rollbacks: steps at which the run diverged before.
-          step: the step at which it diverged now.
+          step: the step at which the run diverged now.
         """
         present = checkpoint.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
@@ -131,10 +131,10 @@ class Run:
         write_json(self.path(_ROLLBACKS), [*rollbacks, step])
 
     def rollbacks(self) -> list[int]:
-        """Steps at which the run has diverged so far; they decide the seed and the learning rate of a rerun.
+        """Returns the steps at which the run has diverged; they decide a rerun's seed and learning rate.
 
         Raises:
-          UserError: their file is damaged.
+          UserError: `rollbacks.json` is damaged.
         """
         path = self.path(_ROLLBACKS)
         if not os.path.exists(path):
@@ -151,20 +151,20 @@ class Run:
         write_json(self.path(name), value)
 
     def drop_lines_after(self, name: str, step: int) -> None:
-        """Removes the lines of later steps from a log."""
+        """Removes the lines of steps after `step` from a log."""
         step_log.drop_after(self.path(name), step)
 
     def last_line(self, name: str) -> float:
-        """The last step in a log; 0 if the log is missing or empty."""
+        """Returns the last step in a log; 0 if the log is missing or empty."""
         return step_log.last_step(self.path(name))
 
     def append(self, name: str, line: Mapping[str, Any], prefix: str = '') -> None:
-        """Appends a line to a log and writes its numbers to TensorBoard.
+        """Appends a line to a log, and writes the numbers in the line to TensorBoard.
 
         Args:
-          name: of the log file.
-          line: values that JSON can hold, among them 'step'.
-          prefix: of the names in TensorBoard.
+          name: name of the log file.
+          line: {name: JSON value}, with an entry 'step'.
+          prefix: prefix of the names in TensorBoard.
         """
         with named(self.path(name)), open(self.path(name), 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
@@ -177,7 +177,7 @@ class Run:
         """Writes a grid of images as PNG and to TensorBoard.
 
         Args:
-          step: of training.
+          step: the training step.
           cells: uint8 [rows, columns, H, W, C].
           captions: keyword arguments of `pictures.save_png`.
         """
@@ -192,20 +192,20 @@ class Run:
         return tf.summary.create_file_writer(self.path('tensorboard'))
 
     def keep_score(self, step: int, score: Mapping[str, Any], name: str, samples: str) -> None:
-        """Logs a score, keeps its checkpoint if it is the best so far, and deletes the samples.
+        """Logs a score, keeps the checkpoint if its score is the best so far, and deletes the samples.
 
         Args:
-          step: of the checkpoint.
+          step: step of the checkpoint.
           score: a result of `metrics.score.score`.
-          name: the entry that decides which is best; lower is better.
-          samples: name of the samples' directory.
+          name: the entry of `score` that decides which checkpoint is best; lower is better.
+          samples: directory of the samples, relative to the workdir.
         """
         self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)
         self.append(SCORES, {'step': step, 'time': time.time(), **score}, 'evaluation/')
         shutil.rmtree(self.path(samples))
 
     def _keep_best(self, step: int, measure: Mapping[str, Any], name: str) -> None:
-        """Keeps the checkpoint if it is the best so far; sets aside a best one that is not comparable."""
+        """Keeps the checkpoint if it is the best so far; sets a former best aside if not comparable."""
         best = checkpoint.best_score(self.workdir)
         if best and (
             not isinstance(best.get(name), (int, float))

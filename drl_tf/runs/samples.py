@@ -1,4 +1,4 @@
-"""Sets of samples on disk, in shards: finds what is missing, writes and reads them."""
+"""Sets of samples on disk: reads and writes their shards, and finds missing shards."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from drl_tf.runs.request import SampleRequest
 
 DESCRIPTION = 'samples.json'
-# The most that a shard holds, and the most shards of a set.
+# The most images and bytes in a shard, and the most shards in a set.
 MOST_IMAGES = 1024
 _MOST_BYTES = 2**26
 _MOST_SHARDS = 2**20
 
 
 class Shard(NamedTuple):
-    """The file that holds images `first`, `first` + 1, ..."""
+    """A file at `path` that holds the `count` images `first`, `first` + 1, ..."""
 
     path: str
     first: int
@@ -43,7 +43,7 @@ class Shard(NamedTuple):
 
 
 def count(path: str) -> int:
-    """How many images `read` yields from a path; raises UserError where `read` does."""
+    """Returns the number of images that `read` would yield; raises UserError if the path holds none."""
     return _describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
@@ -51,16 +51,16 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
-      path: a directory that `draw` wrote, or what `data.image_files` reads: a `.npz` or `.npy` file, or a
-        directory of pictures.
+      path: a directory that `drawing.draw` wrote; or a `.npz` file, a `.npy` file or a directory of pictures,
+        which `data.image_files` reads.
       image_shape: the expected [H, W, C].
 
     Yields:
       uint8 [n, H, W, C]; points of the plane float32.
 
     Raises:
-      UserError: there are no images, the set is incomplete, a file is damaged, or the images are of another
-        kind.
+      UserError: there are no images, the set is incomplete, a file is damaged, or the images have another
+        shape or type.
 
     Example:
       for images in samples.read('runs/digits/samples/00060000-ema-64-seed0', (28, 28, 1)): ...
@@ -69,7 +69,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """The first `count` images, or all if there are fewer; arguments and errors as `read`."""
+    """Returns the first `count` images, or all if there are fewer; for the other arguments see `read`."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -104,14 +104,14 @@ def _read(directory: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def _is_set(path: str) -> bool:
-    """Whether a directory holds a set that `draw` wrote, or what remains of one."""
+    """Returns whether a directory holds a set that `drawing.draw` wrote, or remains of such a set."""
     if not os.path.isdir(path):
         return False
     return any(name == DESCRIPTION or fnmatch.fnmatch(name, 'images-*-of-*.npz') for name in os.listdir(path))
 
 
 def _describe(directory: str) -> dict[str, Any]:
-    """The content of `samples.json`: the settings, and how many images a shard holds."""
+    """Reads `samples.json`: settings, and images per shard; raises UserError if missing or damaged."""
     path = os.path.join(directory, DESCRIPTION)
     try:
         described = read_json(path)
@@ -124,7 +124,7 @@ def _describe(directory: str) -> dict[str, Any]:
 
 
 def _check_described(described: Mapping[str, Any]) -> None:
-    """Raises ValueError, KeyError or TypeError if `samples.json` holds values that it cannot hold."""
+    """Raises ValueError, KeyError or TypeError if the content of `samples.json` is not possible."""
     settings = described['settings']
     size = described['images_per_shard']
     numbers = [size, *(settings[name] for name in ('first', 'num_samples', 'seed')), *settings['image_shape']]
@@ -135,7 +135,7 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Whether a directory holds the whole requested set, drawn from the checkpoint with this fingerprint."""
+    """Returns whether a directory holds the whole requested set, drawn from the checkpoint `source`."""
     try:
         described = _describe(directory)
     except UserError:
@@ -151,10 +151,10 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
     """Begins or continues a set of samples, and finds the shards that are still to draw.
 
     Args:
-      directory: of the set. If it holds a set with other settings, that set is moved to a new directory
-        beside it.
-      settings: as `settings_of`.
-      batch: how many images are drawn at once; a new set's shards hold a multiple of it.
+      directory: the directory of the set. `missing` moves a set with other settings to a new directory beside
+        it.
+      settings: result of `settings_of`.
+      batch: number of images drawn at once; each shard of a new set holds a multiple of `batch` images.
       source: fingerprint of the checkpoint, to record; '' records none.
 
     Returns:
@@ -174,7 +174,7 @@ def write(shard: Shard, images: Sequence[np.ndarray], seed: int) -> None:
 
 
 def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str) -> dict[str, Any]:
-    """The content of `samples.json` for these settings, written if need be; moves any other set aside."""
+    """Returns the content of `samples.json`; for new `settings`, writes it and moves the old set aside."""
     described = None
     if os.path.exists(os.path.join(directory, DESCRIPTION)):
         with contextlib.suppress(UserError):
@@ -201,12 +201,12 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """All that decides the pixels of a set, in types of JSON."""
+    """Returns all settings that decide the pixels of a set, {name: JSON value}."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
 def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
-    """As `settings_of`, without the hash of the weights."""
+    """Returns the settings in `settings_of`, except the hash of the weights."""
     groups = (config.network, config.diffusion, config.initializer, config.sampling)
     options = {
         name: value
@@ -233,7 +233,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """SHA-256 of the weights, 'ema' or 'raw'; without u, which follows from them."""
+    """Returns the SHA-256 of the 'ema' or 'raw' weights, except u, which the other weights determine."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
@@ -243,7 +243,7 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def _shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """The shards of a complete set."""
+    """Returns all shards that the complete set has."""
     settings = described['settings']
     size = described['images_per_shard']
     first = settings['first']
@@ -257,7 +257,7 @@ def _shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
 
 
 def _is_sound(shard: Shard, settings: Mapping[str, Any]) -> bool:
-    """Whether a shard is complete; warns if it is damaged."""
+    """Returns whether a shard exists and is sound; warns if it is damaged."""
     if not os.path.exists(shard.path):
         return False
     try:

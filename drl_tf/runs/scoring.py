@@ -1,4 +1,4 @@
-"""What a trained model says of images: energies and log densities."""
+"""Scores images by a trained model: energies and log densities."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Scoring:
-    """The part of `drl_tf.Model` that scores images.
+    """The part of `drl_tf.api.Model` that scores images.
 
     Args:
       model: the Keras model.
-      heights: stored values of a `Heights`, as `Heights.known` takes them; None if they are not known.
+      heights: {attribute of `Heights`: value}; None if log Z is not known.
     """
 
     def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None):
@@ -38,17 +38,17 @@ class Scoring:
 
     @property
     def config(self) -> Config:
-        """The `Config` of the run."""
+        """The `Config` of the model."""
         return self.model.config
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """(H, W, C) of one image."""
         return self.config.image_shape
 
     @property
     def num_classes(self) -> int:
-        """How many classes the model knows; 0 for none."""
+        """Number of classes of the model; 0 for none."""
         return self.config.data.num_classes
 
     @property
@@ -63,18 +63,19 @@ class Scoring:
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """-F(m_t A_t x, t) of clean images x: lower is likelier, up to a constant of each level.
+        """Computes the energies -F(m_t A_t x, t) of clean images x; at equal levels, lower means likelier.
 
         Args:
           images: uint8 or float within [-1, 1], [n, H, W, C].
-          level: t of all images, or of each ([n]), 0 to T - 1; None is the model's `scoring_level`.
-          labels, guidance: as in `sample`; labels=None is no class.
+          level: one t for all images, or one per image ([n]), 0 to T - 1. None: `EnergyModel.scoring_level`.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
 
         Returns:
-          float32 [n], in nats.
+          The energies in nats, float32 [n].
 
         Raises:
-          UserError: an argument is of another shape or out of its range.
+          UserError: an argument has a wrong shape or is out of range.
 
         Examples:
           >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
@@ -91,20 +92,19 @@ class Scoring:
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> np.ndarray:
-        """log p(A_t x) of clean images x in nats, in one forward pass; the heights (log Z) must be known.
+        """Computes log p(A_t x) of clean images x in one forward pass; the heights (log Z) must be known.
 
         A black image may have a higher density than any digit: to tell real images from others, use
         `typicality`.
 
         Args:
-          images, level: as in `energy`.
-          labels: as in `sample`; None is no class.
+          images, level, labels: see `energy`.
 
         Returns:
-          float32 [n].
+          log p in nats, float32 [n].
 
         Raises:
-          UserError: the heights are not known, or as for `energy`.
+          UserError: the heights are not known, or an argument has a wrong shape or is out of range.
 
         Examples:
           >>> drl_tf.load('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
@@ -116,18 +116,18 @@ class Scoring:
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
-        """Distance of each image's log density from the mean over training images, in deviations.
+        """Computes how many standard deviations each image's log p is from the mean over training images.
 
-        Atypical log densities lie on both sides: that of noise is too low, that of an empty image too high.
+        An atypical log p is too low or too high: noise has a low log p, an empty image a high one.
 
         Args:
-          images: as in `energy`.
+          images: see `energy`.
 
         Returns:
           |log p - mean| / deviation, float32 [n]: about 1 for real images, more for others.
 
         Raises:
-          UserError: as for `log_prob`.
+          UserError: the heights (log Z) are not known, or the images have a wrong shape or range.
 
         Examples:
           >>> black = -np.ones([1, 16, 16, 1])
@@ -144,7 +144,7 @@ class Scoring:
         labels: ArrayLike | None,
         guidance: float,
     ) -> np.ndarray:
-        """The answers to slices of rows and their terms, as one array."""
+        """Calls `answer` with each batch of rows and their guidance terms; concatenates the results."""
         labels = self._inputs.labels(labels, count)
         size = self.config.sampling.sample_batch_size
         answers = []

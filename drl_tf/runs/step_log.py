@@ -1,4 +1,4 @@
-"""Logs of a run: files with one JSON object a line, each with its training step."""
+"""Logs of a run: files with one JSON object per line; each object has the training step as 'step'."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from drl_tf.base.files import written_aside
 
 
 def drop_after(path: str, step: int) -> None:
-    """Removes the lines of later steps, which an interrupted run has left."""
+    """Removes the lines of steps after `step`, which an interrupted run has left in the log."""
     if os.path.exists(path):
         with open(path, encoding='utf-8', errors='replace') as file:
             kept = [line for line in file if _step_of(line) <= step]
@@ -19,7 +19,7 @@ def drop_after(path: str, step: int) -> None:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line; infinite if the line is damaged."""
+    """Returns the step of a line; infinity, with a warning, if the line is damaged."""
     try:
         return int(json.loads(line)['step']) if line.endswith('\n') else math.inf
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -28,7 +28,7 @@ def _step_of(line: str) -> float:
 
 
 def last_step(path: str) -> float:
-    """The last step in a log; 0 if the log is missing or empty."""
+    """Returns the last step in a log; 0 if the log is missing or empty."""
     if not os.path.exists(path):
         return 0
     with open(path, encoding='utf-8', errors='replace') as file:

@@ -26,7 +26,7 @@ _TITLES = {
 
 
 def write_flags(path: str, config: Config) -> None:
-    """Writes every option of the training as a flagfile, which gives the same run even if presets change.
+    """Writes every option of the training to a flagfile, which gives the same run even if presets change.
 
     Args:
       path: the file.
@@ -59,13 +59,13 @@ def write(
 
     Args:
       path: the file.
-      final: the version folder that it will be in.
+      final: the version folder in which the card will be.
       model: the exported model.
-      config: its configuration.
-      step: how many steps it was trained.
+      config: the configuration of the run that trained the model.
+      step: number of steps that the model was trained.
       max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
-      known: as `provenance.history`.
+      known: result of `provenance.history`.
     """
     scores = _density(known['density']) or [
         *_scores(known['evaluations']),
@@ -124,7 +124,7 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
 
 
 def _licence(origin: Mapping[str, Any]) -> str:
-    """The licence of the weights: ours, unless somebody else trained what they began with."""
+    """Returns the licence of the weights: ours, or unknown if the weights began with an imported network."""
     if origin:
         return 'that of the imported checkpoint, which does not say it.'
     return 'Apache-2.0, as the program, unless whoever trained them says otherwise here.'
@@ -144,7 +144,7 @@ def _training(
 
 
 def _steps(config: Config, step: int, weights: str, known: Mapping[str, Any], flags: str) -> list[str]:
-    """The training steps, as far as known: those of the run, since the import, or of `Model.fit`."""
+    """Returns the lines on training steps: all steps, steps since the import, or steps of `Model.fit`."""
     options = config.training
     fitted = known['fitted_steps']
     used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
@@ -171,7 +171,7 @@ def _steps(config: Config, step: int, weights: str, known: Mapping[str, Any], fl
 
 
 def _begun(origin: Mapping[str, Any]) -> list[str]:
-    """The lines on an imported network; none for other runs."""
+    """Returns the lines on an imported network; none for other runs."""
     if not origin:
         return []
     iteration = origin.get('iteration')
@@ -181,7 +181,7 @@ def _begun(origin: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table for each result."""
+    """Returns the lines of one table per evaluation."""
     if not evaluations:
         return ['None: this step was not evaluated before it was exported.']
     settings = {field.name for field in dataclasses.fields(Sampling)}
@@ -205,7 +205,7 @@ def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _likelihood(result: Mapping[str, Any] | None) -> list[str]:
-    """The result of annealed importance sampling."""
+    """Returns the lines on bits/dim by annealed importance sampling."""
     if not result:
         return []
     low, high = (
@@ -218,7 +218,7 @@ def _likelihood(result: Mapping[str, Any] | None) -> list[str]:
 
 
 def _direct(result: Mapping[str, Any] | None) -> list[str]:
-    """The result of normalised energies, without annealing."""
+    """Returns the lines on bits/dim by normalised energies, without annealing."""
     if not result:
         return []
     of = ' and '.join(
@@ -228,12 +228,13 @@ def _direct(result: Mapping[str, Any] | None) -> list[str]:
     return [
         '',
         f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.',
+        *(f'Note: {note}.' for note in result.get('notes', ())),
         *_ranking(result.get('ranking', {})),
     ]
 
 
 def _ranking(ranking: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The table of `experiments.ranking`."""
+    """Returns the lines of the table of results of `experiments.ranking`."""
     if not ranking:
         return []
     return [
@@ -250,7 +251,7 @@ def _ranking(ranking: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _density(result: Mapping[str, Any] | None) -> list[str]:
-    """The results of quadrature and annealing for points."""
+    """Returns the lines on quadrature and annealing for points of the plane."""
     if not result:
         return []
     found = result['levels']['0']

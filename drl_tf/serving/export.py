@@ -43,14 +43,14 @@ def export(
     Args:
       config: the configuration to export with: K, noise scale.
       workdir: the run's directory.
-      directory: holds the integer version folders.
-      max_samples: the largest number of images in a request, which are one batch; 0 takes 1,024, or fewer if
-        their gradient would need more than 4 GiB.
+      directory: parent of the version folders 1, 2, ...
+      max_samples: the largest number of images in a request, which form one batch. 0: 1,024, or fewer if the
+        gradient of 1,024 images would need more than 4 GiB.
       weights: 'ema' or 'raw'.
-      step: of the checkpoint; None takes the newest.
+      step: step of the checkpoint; None for the newest.
 
     Returns:
-      What was written: {label: path}.
+      {label: path} of the files written.
 
     Raises:
       UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
@@ -66,7 +66,7 @@ def export(
 
 
 def check(config: Config, directory: str) -> None:
-    """Raises UserError if the model cannot be exported, or the directory not written."""
+    """Raises UserError if the model cannot be exported, or the directory cannot be written to."""
     combinations.check_exportable(config)
     check_writable(directory, '--export_dir')
 
@@ -83,18 +83,18 @@ def write(
     """Writes a model as the next version of a SavedModel, which a server sees only when it is complete.
 
     Args:
-      model: a float32 model, built outside any strategy; u of its spectral normalisation has converged.
-      config: the configuration of its run.
-      step: how many steps it was trained.
-      directory, max_samples, weights: as in `export`.
-      history: what `provenance.history` returns. Its description of the training goes to the card, its log Z
-        to the signature `log_likelihood`.
+      model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
+      config: the configuration of the run that trained the model.
+      step: number of steps that the model was trained.
+      directory, max_samples, weights: see `export`.
+      history: result of `provenance.history`. The model card describes it; the signature `log_likelihood`
+        uses the log Z in it.
 
     Returns:
-      What was written: {label: path}.
+      {label: path} of the files written.
 
     Raises:
-      UserError: it could not be written; the existing versions are unharmed.
+      UserError: the version could not be written; the existing versions are unharmed.
     """
     log_z = _log_z(history)
     max_samples = max_samples or most_images(model)
@@ -125,15 +125,15 @@ def write(
 
 
 def most_images(model: EnergyModel) -> int:
-    """The default for the largest number of images in a request."""
+    """Returns the default for the largest number of images in a request."""
     return max(1, min(_MOST_IMAGES, int(REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 
 
 def _log_z(history: Mapping[str, Any]) -> list[float] | None:
-    """Two estimates of log Z_0, in order; None if there are none.
+    """Returns two estimates of log Z_0, the lower one first; None if there are none.
 
-    They are integration along the levels and Bennett's ratio, annealing from both sides, or for points
-    quadrature and annealing.
+    The estimates come from integration along the levels and Bennett's ratio; from annealing in both
+    directions; or, for points of the plane, from quadrature and annealing.
     """
     heights = history['heights']
     if heights:
@@ -157,7 +157,7 @@ def _describe(
     log_z: Sequence[float] | None,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes the configuration without local paths, and in `assets.extra/` what a client needs to know."""
+    """Writes the configuration without local paths, and in `assets.extra/` a description for clients."""
     portable = dataclasses.replace(config.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
     portable.save(path)
     card.write_flags(os.path.join(path, 'train.flags'), portable)

@@ -1,4 +1,4 @@
-"""What a run's files tell of its training and its scores, for the model card."""
+"""Reads from the files of a run how the model was trained and scored, for the model card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from drl_tf.base.files import read_json
+from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
@@ -24,25 +24,25 @@ NOTHING: dict[str, Any] = {
 
 
 def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
-    """What a run's files tell of its training and its scores.
+    """Reads from the files of a run how the model was trained and scored.
 
     Args:
       workdir: the run's directory.
-      step: the exported checkpoint.
+      step: step of the exported checkpoint.
       weights: 'ema' or 'raw'.
 
     Returns:
-      A dict: 'seconds', the time of training up to the step; 'device'; and the entries of `beginning`. The
-      other entries are results for this step and these weights: 'evaluations', a list; 'likelihood', with
-      the most annealing; 'direct', without annealing; and 'density', for points of the plane. Unknown values
-      are None or empty.
+      A dict: 'seconds', the time of training up to the step; 'device', the device of training; the entries of
+      `beginning`. The other entries are results for this step and these weights: 'evaluations', a list;
+      'likelihood', the result with the most annealing; 'direct', the result without annealing, of the most
+      images; and 'density', the result for points of the plane. Unknown values are None or empty.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:
         paths = sorted(glob.glob(os.path.join(glob.escape(workdir), directory, '*.json')))
         return [
             result
-            for result in map(_read, paths)
+            for result in map(read_sound_json, paths)
             if (result.get('step'), result.get('weights')) == (step, weights)
         ]
 
@@ -51,58 +51,51 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
     likelihood = max(
         likelihoods, key=lambda result: result['transitions'] * result['num_chains'], default=None
     )
-    direct = [result for result in results('likelihood') if result.get('method') == 'direct']
+    directs = [result for result in results('likelihood') if result.get('method') == 'direct']
+    direct = max(directs, key=lambda result: result['test']['num_images'], default=None)
     densities = [result for result in results('density') if '0' in result.get('levels', {})]
     density = max(densities, key=lambda result: result['num_chains'] * result['ais_steps'], default=None)
     carried = beginning(workdir)
     if direct:
-        carried['heights'] = direct[-1]['summary']
+        carried['heights'] = direct['summary']
     found = {
         **NOTHING,
         **carried,
         'evaluations': results('evaluation'),
         'likelihood': likelihood,
-        'direct': direct[-1] if direct else None,
+        'direct': direct,
         'density': density,
     }
     if exported.source(workdir):
         return found
-    surroundings = _read(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
+    surroundings = read_sound_json(os.path.join(checkpoint.find(workdir, step), 'surroundings.json'))
     return {**found, 'seconds': _seconds(workdir, step), 'device': surroundings.get('device')}
 
 
 def beginning(workdir: str) -> dict[str, Any]:
-    """Provenance of a model: import and fine-tuning.
+    """Reads whether a model's weights were imported or fine-tuned.
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
 
     Returns:
-      A dict of three entries. 'origin' is what `training.import_official` recorded of an imported network
-      (else empty). 'fitted_steps' is how many steps `Model.fit` took in Python. 'heights' is the summary of
-      `experiments.direct_likelihood` that came with an exported model, or None.
+      A dict of three entries. 'origin' is the record that `training.import_official` made of an imported
+      network, or {}. 'fitted_steps' is the number of steps that `Model.fit` took in Python. 'heights' is the
+      summary of `experiments.direct_likelihood` that came with an exported model, or None.
     """
     version = exported.source(workdir)
     if version:
-        described = _read(os.path.join(version, exported.DESCRIPTION))
+        described = read_sound_json(os.path.join(version, exported.DESCRIPTION))
         return {name: described.get(name, nothing) for name, nothing in BEGINNING.items()}
-    recorded = _read(os.path.join(workdir, authors_checkpoint.ORIGIN))
+    recorded = read_sound_json(os.path.join(workdir, authors_checkpoint.ORIGIN))
     origin = {
         name: os.path.basename(value) if isinstance(value, str) else value for name, value in recorded.items()
     }
     return {**BEGINNING, 'origin': origin}
 
 
-def _read(path: str) -> dict[str, Any]:
-    """The content of a JSON file; empty if it is missing or damaged."""
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}
-
-
 def _seconds(workdir: str, step: int) -> float | None:
-    """Seconds of training up to a step, by the run's log; None if the log is missing or damaged."""
+    """Computes the seconds of training up to a step from the run's log; None if it is missing or damaged."""
     path = os.path.join(workdir, 'metrics.jsonl')
     if not os.path.exists(path):
         return None

@@ -13,17 +13,17 @@ from drl_tf.base import pixels
 def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
     """Decodes PNG files into images in [-1, 1].
 
-    Grey and colour are converted to what the model has; transparency is dropped.
+    Grey becomes colour, or colour grey, as the model needs; transparency is dropped.
 
     Args:
-      files: string [n].
+      files: the contents of PNG files, string [n].
       image_shape: (H, W, C); files of another size are refused before they are decoded.
 
     Returns:
       float32 [n, H, W, C].
 
     Raises:
-      tf.errors.InvalidArgumentError: a file is not a PNG, damaged, or of another size.
+      tf.errors.InvalidArgumentError: a file is not a PNG, is damaged, or has another size.
     """
     height, width, channels = image_shape
     begin = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', width, height)
@@ -38,19 +38,19 @@ def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
 
 
 def grey_levels(images: tf.Tensor) -> tf.Tensor:
-    """Images in [-1, 1] as uint8, values outside clipped; images that are uint8 stay as they are."""
+    """Converts images in [-1, 1] to uint8, with clipping; returns images that are uint8 as they are."""
     if images.dtype == tf.uint8:
         return images
     return tf.cast(tf.clip_by_value(tf.round((images + 1) * pixels.HALF), 0, 255), tf.uint8)
 
 
 def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:
-    """Checks a shape in the graph: loaders do not check requests against the shapes of a signature."""
+    """Checks the shape of `value` in the graph, because loaders do not check requests against a signature."""
     return tf.ensure_shape(value, shape)
 
 
 def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Operation, tf.Operation]:
-    """Assertions in the graph that a tensor lies within bounds; NaN fails."""
+    """Returns assertions in the graph that a tensor lies within bounds; NaN fails."""
     message = f'{name} must be from {low} to {high}'
     return (
         tf.debugging.assert_greater_equal(value, tf.cast(low, value.dtype), message),

@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel, over the weights of a model. The graph itself checks every request."""
+"""The signatures of a SavedModel. The graph itself checks every request."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ _Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an inp
 
 
 class Export(tf.Module):
-    """The signatures over the weights of a float32 model.
+    """The signatures of a SavedModel, with the weights of a float32 model.
 
-    All models have `sample`, `energy` and `denoise`. Models with classes also have `sample_class` and
-    `energy_class`; the first three are then unconditional. Models whose log Z is known have
-    `log_likelihood`. Except for points, each also exists with PNG files in place of arrays: `sample_bytes`
-    and so on.
+    All models have `sample`, `energy` and `denoise`, which take no classes. Models with classes also have
+    `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of images
+    have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
 
     Args:
-      model: a float32 model, built outside any strategy; u of its spectral normalisation has converged.
+      model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
       max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
       log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
@@ -59,7 +58,7 @@ class Export(tf.Module):
         return self._model_of()
 
     def signatures(self) -> dict[str, Any]:
-        """{name: concrete function}, for `tf.saved_model.save`."""
+        """Returns {name: concrete function}, for `tf.saved_model.save`."""
         config = self._model.config
         seed: _Spec = ('seed', [2], tf.int32)
         num_samples: _Spec = ('num_samples', [], tf.int32)
@@ -87,7 +86,7 @@ class Export(tf.Module):
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function: Callable[..., _Outputs]) -> Callable[..., _Outputs]:
-        """Makes a signature of arrays into one of PNG files."""
+        """Converts a signature for arrays to a signature for PNG files."""
 
         def answer(**inputs: tf.Tensor) -> _Outputs:
             if 'images_bytes' in inputs:
@@ -103,10 +102,10 @@ class Export(tf.Module):
     def _from_png(
         self, function: Callable[..., _Outputs], files: tf.Tensor, level: tf.Tensor | None
     ) -> tf.Tensor:
-        """Decodes PNG files and scales them to what a signature takes.
+        """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        The files of `denoise` hold noisy images, which stay as they are. The other signatures get clean
-        images x: energies take m_t A_t x, densities A_0 x.
+        Files for `denoise` hold noisy images, which stay as they are. Files for other signatures hold clean
+        images x: the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
@@ -126,7 +125,7 @@ class Export(tf.Module):
           num_samples: n, int32 [].
 
         Returns:
-          'images', uint8 [n, H, W, C]; points float32.
+          A dict with 'images', uint8 [n, H, W, C]; points of the plane float32.
         """
         seed = shaped(seed, 2)
         num_samples = shaped(num_samples)
@@ -135,11 +134,11 @@ class Export(tf.Module):
         return self._images(num_samples, seed, UNCONDITIONAL)
 
     def sample_class(self, seed: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor) -> _Outputs:
-        """As `sample`, with a class for each image.
+        """Draws images of given classes; returns the same dict as `sample`.
 
         Args:
           seed: int32 [2].
-          labels: int32 [n], from 0; -1 is no class.
+          labels: class of each image, counted from 0, int32 [n]; -1 means no class.
           guidance: w, float32 [].
         """
         seed = shaped(seed, 2)
@@ -151,7 +150,7 @@ class Export(tf.Module):
         return self._images(num_samples, seed, terms)
 
     def _guided(self, labels: tf.Tensor, guidance: tf.Tensor) -> Terms:
-        """Checks labels, int32 [n] from 0 (-1 is no class), and w; returns the (labels, weight) pairs."""
+        """Checks classes, int32 [n] (-1 means no class), and w; returns (labels, weight) pairs."""
         checks = [
             *within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
             *within(guidance, *GUIDANCE_BOUNDS, 'guidance'),
@@ -160,16 +159,16 @@ class Export(tf.Module):
             return guided(network_labels(labels), guidance)
 
     def _images(self, num_samples: tf.Tensor, seed: tf.Tensor, terms: Any) -> _Outputs:
-        # In one part: a server optimises the graph of each part by itself.
+        # In one part, because a server optimises the graph of each part separately.
         states = self._model.sample(num_samples, seed, weights=self._weights, terms=terms, most_parts=1)
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """The energy of noisy images.
+        """Computes the energy of noisy images.
 
         Args:
-          images: y_t, float32 [n, H, W, C]; for a clean image x, m_t A_t x.
+          images: y_t, float32 [n, H, W, C]. For a clean image x, give m_t A_t x.
           level: t, int32 [n].
 
         Returns:
@@ -181,7 +180,7 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """As `energy`, with a class for each image: `labels` and `guidance` as in `sample_class`."""
+        """Computes the energy of noisy images of given classes; see `energy` and `sample_class`."""
         labels = shaped(labels, None)
         guidance = shaped(guidance)
         images, level = self._checked(images, level)
@@ -193,13 +192,13 @@ class Export(tf.Module):
         return self._energies(images, level, terms)
 
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
-        """Bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
+        """Computes bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
 
         Args:
           images: x_0, float32 [n, H, W, C]. For a clean image x, give A_0 x.
 
         Returns:
-          'low' and 'high' in nats, each float32 [n].
+          A dict with the bounds 'low' and 'high' in nats, each float32 [n].
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -228,7 +227,7 @@ class Export(tf.Module):
           seed: int32 [2].
 
         Returns:
-          'images', x_t, like `images`.
+          A dict with 'images', which are x_t, float32 [n, H, W, C].
         """
         images, level = self._checked(images, level)
         x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
@@ -236,7 +235,7 @@ class Export(tf.Module):
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
     def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images and levels of a request, checked."""
+        """Checks the images and levels of a request, and returns both."""
         images = shaped(images, None, *self._model.config.image_shape)
         level = shaped(level, None)
         checks = [
@@ -248,7 +247,7 @@ class Export(tf.Module):
             return tf.identity(images), tf.identity(level)
 
     def _level_checks(self, level: tf.Tensor, images: tf.Tensor) -> list[tf.Operation]:
-        """Assertions in the graph that each image has a level."""
+        """Returns assertions in the graph that each image has a level, between 0 and T - 1."""
         return [
             tf.debugging.assert_equal(
                 tf.shape(images)[0], tf.shape(level)[0], 'images and level must have equal lengths'
@@ -258,6 +257,6 @@ class Export(tf.Module):
 
 
 def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:
-    """Traces a signature for these inputs into a concrete function."""
+    """Traces a signature with inputs of these specs; returns the concrete function."""
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)

@@ -8,7 +8,7 @@ predict.proto, model.proto):
         PredictRequest.model_spec = 1 > ModelSpec.signature_name = 3
         PredictRequest.inputs = 2, a map: key = 1, value = 2 (TensorProto)
 
-We encode them by hand (a tag, a length, the content), so that an export does not need
+We encode the messages by hand (a tag, a length, the content), so that an export does not need
 tensorflow-serving-api.
 """
 
@@ -43,7 +43,7 @@ def record(signature: str, inputs: Mapping[str, Any]) -> bytes:
     """Serialises a request as a `PredictionLog`.
 
     Args:
-      signature: its name.
+      signature: name of the signature.
       inputs: {name: array}.
     """
     fields = [_field(1, _field(3, signature.encode()))]
@@ -54,7 +54,7 @@ def record(signature: str, inputs: Mapping[str, Any]) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes, or of a message, in protobuf's encoding."""
+    """Encodes a field of bytes, or of a message, as protobuf does."""
     length = len(content)
     varint = []
     while length > 127:
@@ -64,7 +64,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _example(spec: tf.TensorSpec, image_shape: Sequence[int]) -> np.ndarray | np.generic:
-    """A value that every signature accepts: one grey image, level 0, class 0."""
+    """Returns a value for an input that every signature accepts: one grey image, level 0, class 0."""
     if spec.dtype == tf.string:
         return np.array([tf.io.encode_png(np.full(image_shape, _GREY, np.uint8)).numpy()])
     if spec.name == 'num_samples':

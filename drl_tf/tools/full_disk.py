@@ -1,4 +1,4 @@
-"""Trains on disks that fill up, and enlarges each: the same command must go on and reach the same bits.
+"""Trains on disks that fill up, then enlarges each disk: the same command must go on to the same bits.
 
     sudo python -m drl_tf.tools.full_disk        # mounts a tmpfs in a temporary directory
 

@@ -3,10 +3,10 @@
     python -m drl_tf.tools.input_speed
 
 The pictures are crops of photographs in each dataset's real format and size; digits and emoji are the real
-ones. A dataset that fits in memory is read from there, as in training. The larger ones are read from files,
-which the operating system caches after the first epoch: the figures measure decoding, cropping and resizing,
-not a disk. Small presets are trained here for a few seconds. For the others the need of an accelerator is
-computed, at 40 % of its peak.
+pictures. A dataset that fits in memory is read from memory, as in training. Larger datasets are read from
+files, which the operating system caches after the first epoch: the figures measure decoding, cropping and
+resizing, not a disk. Small presets are trained here for a few seconds. For other presets, the images that an
+accelerator takes per second are computed, at 40 % of its peak.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from drl_tf.training.optimizers import compiled_model
 
 _PICTURES = 512
 SMALL_PICTURES = 8192
-# Images of the training splits.
+# Number of images in the training split.
 COUNTS = {
     'cifar10': 50_000,
     'imagenet32': 1_281_167,
@@ -100,7 +100,7 @@ def presets() -> list[tuple[str, int]]:
 
 
 def preset(dataset: str, size: int, recipe: str) -> Config:
-    """Returns the configuration of a dataset, an image size (0: the preset's own) and a recipe."""
+    """Returns the configuration of a dataset, an image size (0: the size in the preset) and a recipe."""
     sizes = [f'--image_size={size}'] if size else []
     return parsing.configuration_of([f'--dataset={dataset}', f'--recipe={recipe}', *sizes])
 
@@ -109,7 +109,7 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
     """Writes a dataset to `directory`, and yields the ways in which training would read it.
 
     Yields:
-      The name of the way, such as 'memory' if the dataset fits, or else 'files'; and the settings for it.
+      The name of the way, such as 'memory' if the dataset fits, or else 'files'; and the options to read it.
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)
@@ -142,7 +142,7 @@ def _written(data: Data, directory: str | os.PathLike[str]) -> Data:
 
 
 def _write_lsun(data: Data, directory: pathlib.Path) -> None:
-    """Writes the published LMDBs of a category, unless they are there."""
+    """Writes LMDBs under the names of a category's published LMDBs, unless they are there."""
     category = dataset_table.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
     for split, count in (('train', _PICTURES), ('val', 8)):
         database = directory / f'{category}_{split}_lmdb'

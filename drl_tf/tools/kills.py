@@ -2,9 +2,9 @@
 
     python -m drl_tf.tools.kills --kills=50 [--recipe=cdrl]
 
-The same command resumes each killed run, to its end. Compared with a run that was left alone are all
-variables of the last checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of
-metrics and of evaluations except their times, and the best checkpoint.
+We resume each killed run, to its end. We compare it with a run that was left alone: all variables of the
+last checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of metrics and of
+evaluations except their times, and the best checkpoint.
 """
 
 import json
@@ -74,7 +74,7 @@ def train(workdir: str | os.PathLike[str], recipe: str) -> None:
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
     """Returns the state of a run to compare: {variable: array} of a checkpoint, and log lines without times.
 
-    One more line, the last, says which checkpoint is the best.
+    An additional last line says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
         os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
@@ -102,7 +102,7 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
 
     Args:
       first, second: workdirs.
-      step: of the checkpoint.
+      step: step of the checkpoint.
       rounding: absolute tolerance of the variables.
     """
     mine, my_log = state(first, step)
@@ -174,8 +174,8 @@ def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -
     Args:
       recipe: 't6' or 'cdrl'.
       kills: number of runs.
-      directory: for the runs.
-      seed: of the random instants at which runs are killed.
+      directory: directory of the runs.
+      seed: seed of the random instants at which runs are killed.
     """
     runs = Runs(recipe)
     duration = runs.finish(directory / 'alone')

@@ -6,9 +6,9 @@
 As TensorFlow Serving does, it loads versions through the v1 Session loader, does not check the shapes of a
 signature, replays warm-up requests, polls for new versions, keeps a version until a newer one is ready, and
 assigns version labels. It answers Predict and GetModelStatus over gRPC, and `:predict` and the model status
-over REST, with TensorFlow Serving's codes. If a base path is missing it ends with TensorFlow Serving's
-message, where that waits without opening its ports. It has no batching, no time limits, no retries of a load,
-and no Classify, Regress or metadata.
+over REST, with TensorFlow Serving's codes. If a base path is missing, it ends with TensorFlow Serving's
+message, whereas TensorFlow Serving waits without opening its ports. It has no batching, no time limits, no
+retries of a load, and no Classify, Regress or metadata.
 """
 
 import argparse
@@ -74,7 +74,7 @@ class Grpc(
 
 
 def _or_abort(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any:
-    """Returns what a function does; refuses the request if it raises `Refused`."""
+    """Returns the result of a function; refuses the request if the function raises `Refused`."""
     try:
         return function()
     except Refused as error:
@@ -111,7 +111,7 @@ class Rest(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def answered(self, body: bytes) -> str:
-        """Returns the body of the answer; raises Refused."""
+        """Returns the body of the answer to a request with this body; raises Refused if it is wrong."""
         found = _PATH.fullmatch(self.path)
         if not found or bool(found['verb']) != (self.command == 'POST'):
             raise Refused('INVALID_ARGUMENT', f'Malformed request: {self.command} {self.path}')
@@ -152,7 +152,7 @@ def configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.Model
 
 
 def main() -> None:
-    """Serves until the process is killed; prints 'ready' once it does."""
+    """Serves until the process is killed; prints 'ready' once it serves."""
     arguments = _parser().parse_args()
     tf.logging.set_verbosity(tf.logging.ERROR)
     server = Server(configs(arguments))
@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Returns the parser of those options of `tensorflow_model_server` that are supported."""
+    """Returns the parser of the supported options of `tensorflow_model_server`."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--model_name', default='default')
     parser.add_argument('--model_base_path', default='')

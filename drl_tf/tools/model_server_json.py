@@ -24,7 +24,7 @@ def fill(
       inputs_of: callable, name of a signature -> {input: `TensorInfo`}.
 
     Returns:
-      Whether the tensors came by row, as "instances".
+      True if the tensors came by row, as "instances"; False if by column, as "inputs".
 
     Raises:
       ValueError: the body is malformed.
@@ -55,7 +55,7 @@ def fill(
 
 
 def _columns(instances: Any, infos: Mapping[str, Any]) -> Any:
-    """Turns rows into columns."""
+    """Converts rows, a list of dicts, to columns, a dict of lists."""
     if not isinstance(instances, list) or not instances:
         raise ValueError("Expecting 'instances' to be a list that is not empty")
     if not isinstance(instances[0], dict) or _is_binary(instances[0]):
@@ -82,7 +82,7 @@ def _tensor(value: Any, dtype: tf.DType) -> Any:
 
 
 def _flat(value: Any, shape: Sequence[int], dtype: tf.DType) -> list[Any]:
-    """Flattens nested lists; raises ValueError unless they have that shape and type."""
+    """Flattens nested lists; raises ValueError unless they have this shape and type."""
     if isinstance(value, list) != bool(shape) or (shape and len(value) != shape[0]):
         raise ValueError('Encountered list at unexpected level or of unexpected size')
     if shape:
@@ -100,7 +100,7 @@ def _flat(value: Any, shape: Sequence[int], dtype: tf.DType) -> list[Any]:
 
 
 def answer(outputs: Mapping[str, np.ndarray], by_row: bool) -> str:
-    """Returns the body of the answer.
+    """Returns the body of a REST answer.
 
     Args:
       outputs: {name: array}.

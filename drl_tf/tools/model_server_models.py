@@ -25,7 +25,7 @@ def request_of(
     """Returns a request to a signature.
 
     Args:
-      signature: its name.
+      signature: name of the signature.
       values: {input: array}.
       model: the name of the model.
     """
@@ -42,7 +42,7 @@ class Refused(Exception):
 
     Args:
       code: name of the gRPC status code.
-      message: for the client.
+      message: message for the client.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -73,13 +73,13 @@ class Version:
                 self.warmed_up += 1
 
     def signature(self, name: str) -> Any:
-        """Returns a `SignatureDef`; '' names the default one."""
+        """Returns a `SignatureDef`; '' names the default signature."""
         if (name or DEFAULT_SIGNATURE) not in self.signatures:
             raise Refused('FAILED_PRECONDITION', f'Serving signature key "{name}" not found.')
         return self.signatures[name or DEFAULT_SIGNATURE]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Returns {output: array}; raises Refused where TensorFlow Serving refuses."""
+        """Returns {output: array}; raises Refused if TensorFlow Serving would refuse the request."""
         signature = self.signature(request.model_spec.signature_name)
         if request.inputs.keys() != signature.inputs.keys():
             extra = request.inputs.keys() - signature.inputs.keys()
@@ -131,7 +131,7 @@ class Model:
         self.failures: dict[int, str] = {}
 
     def poll(self) -> None:
-        """Loads the wanted versions; once one is loaded, drops those that are not wanted."""
+        """Loads the wanted versions; once one is loaded, drops the versions that are not wanted."""
         base = pathlib.Path(self.config.base_path)
         wanted = self._wanted(base)
         for number in sorted(wanted - self.versions.keys() - self.failures.keys()):
@@ -157,7 +157,7 @@ class Model:
         return {max(present)} if present else set()
 
     def find(self, spec: model_pb2.ModelSpec) -> Version:
-        """Returns the version that a request names, by number or label; the newest if it names none."""
+        """Returns the version that a request names, by number or label; the newest if none is named."""
         number = max(self.versions, default=None)
         if spec.version_label:
             if spec.version_label not in self.config.version_labels:
@@ -173,7 +173,7 @@ class Model:
         return self.versions[number]
 
     def status(self, number: int | None = None) -> status_pb2.GetModelStatusResponse:
-        """Returns the status of a version, or of all, newest first."""
+        """Returns the status of a version or, if `number` is None, of all versions, newest first."""
         response = status_pb2.GetModelStatusResponse()
         known = self.versions.keys() | self.failures.keys()
         for version in sorted(known if number is None else [number], reverse=True):
@@ -197,7 +197,7 @@ class Server:
             self.models[config.name] = Model(config)
 
     def poll(self, seconds: float) -> None:
-        """Polls all models, again every `seconds`; once if that is 0."""
+        """Polls all models every `seconds`; if `seconds` is 0, polls them once."""
         while True:
             for model in self.models.values():
                 model.poll()
@@ -206,11 +206,11 @@ class Server:
             time.sleep(seconds)
 
     def model(self, name: str) -> Model:
-        """Returns a model; raises Refused if there is none of that name."""
+        """Returns the model of this name; raises Refused if there is none."""
         if name not in self.models:
             raise Refused('NOT_FOUND', f'Could not find any versions of model {name}')
         return self.models[name]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Returns {output: array}; raises Refused."""
+        """Returns {output: array} of the requested model; raises Refused if the request is wrong."""
         return self.model(request.model_spec.name).find(request.model_spec).predict(request)

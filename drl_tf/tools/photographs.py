@@ -1,4 +1,4 @@
-"""Photographs: crops of those that installed packages contain, and LMDBs of them in LSUN's format."""
+"""Makes crops of photographs that installed packages contain, and LMDBs of crops in LSUN's format."""
 
 import functools
 import hashlib
@@ -44,7 +44,7 @@ def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Im
 
 
 def encoded(picture: Image.Image, kind: str = 'JPEG', **options: Any) -> bytes:
-    """Encodes a picture; the default, JPEG of quality 75, is that of LSUN's scenes."""
+    """Encodes a picture; the default, JPEG of quality 75, is the format of LSUN's scenes."""
     file = io.BytesIO()
     if kind == 'JPEG':
         options = {'quality': 75, **options}
@@ -58,9 +58,9 @@ def write_lmdb(
     """Writes an LMDB directory of encoded pictures.
 
     Args:
-      directory: must not exist.
+      directory: path of a directory that does not exist yet.
       files: encoded pictures.
-      keys: one for each; hashes, as in LSUN, if None.
+      keys: one key per file; None: hashes, as in LSUN.
 
     Returns:
       {key: file}.
@@ -76,7 +76,7 @@ def write_lmdb(
 
 
 def zipped(directory: pathlib.Path) -> pathlib.Path:
-    """Zips an LMDB directory, beside it and under its name; returns the path of the archive."""
+    """Zips an LMDB directory to `<directory>.zip`, and returns the path of the archive."""
     path = pathlib.Path(f'{directory}.zip')
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(pathlib.Path(directory).iterdir()):

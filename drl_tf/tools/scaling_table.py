@@ -23,12 +23,12 @@ class Accelerator:
     """An accelerator and its connections.
 
     Attributes:
-      name: as it is printed.
-      flops: peak per second, bfloat16 without sparsity.
+      name: name to print.
+      flops: peak operations per second, in bfloat16 without sparsity.
       memory: bytes.
-      link: bytes per second that each can send within a group.
+      link: bytes per second that each accelerator can send within a group.
       group: number of accelerators in a group.
-      far_link: bytes per second that each can send out of its group.
+      far_link: bytes per second that each accelerator can send out of its group.
     """
 
     name: str
@@ -50,8 +50,8 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
     Args:
       accelerator: the hardware.
-      flops: of the whole step.
-      gradient_bytes: of one sum of the gradients.
+      flops: operations of the whole step.
+      gradient_bytes: bytes of the gradients.
       count: number n of accelerators.
 
     Returns:
@@ -69,7 +69,7 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
 
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
-    """Returns the number of accelerators from which communication takes longer, for the same batch."""
+    """Returns the least number of accelerators at which communication takes longer than arithmetic."""
     count = 2
     while True:
         arithmetic, communication = seconds(accelerator, flops, gradient_bytes, count)
@@ -143,7 +143,7 @@ def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
 def _cell(accelerator: Accelerator, step: dict[str, int], count: int) -> str:
     """Formats the time of a step, and the share of communication in it.
 
-    A batch of fewer images than devices is enlarged to one image per device; a star marks that.
+    If the batch has fewer images than devices, it is enlarged to one image per device, which a star marks.
     """
     growth = max(1, count / step['batch'])
     arithmetic, communication = seconds(accelerator, growth * step['flops'], step['gradients'], count)

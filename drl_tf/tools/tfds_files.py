@@ -16,8 +16,8 @@ def write(
     """Writes the TFRecord files and the metadata of a dataset; features other than the image are blank.
 
     Args:
-      name: of a builder of tensorflow-datasets.
-      data_dir: where datasets are kept.
+      name: name of a builder of tensorflow-datasets.
+      data_dir: directory of datasets.
       shards: number of files per split.
       pictures: {split: pictures}, each uint8 [h, w, c].
 

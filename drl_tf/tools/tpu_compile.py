@@ -4,8 +4,8 @@
 
 PYTHON is an interpreter with jax 0.10.2 and libtpu 0.0.52, which this package does not need otherwise.
 Without options of `run.py` all presets are compiled. Each outcome becomes a line of FILE. No program is
-compiled twice: the same command resumes, and compiles only programs that have changed. `--table` prints FILE
-as a table, beside the predicted memory.
+compiled twice: a second run resumes, and compiles only programs that have changed. `--table` prints FILE as a
+table, beside the predicted memory.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def lowered(config: Config, program: str) -> str:
 
 
 def _sampler(config: Config) -> Any:
-    """Returns a function seed, int32 [2] -> n images; with classes it takes their labels, int32 [n], too."""
+    """Returns a function seed, int32 [2] -> n images; with classes, it also takes labels, int32 [n]."""
     from drl_tf.core import noise
     from drl_tf.core.build_model import build_model
     from drl_tf.core.guidance import UNCONDITIONAL, guided
@@ -140,7 +140,7 @@ def outcomes(words: Sequence[str], options: argparse.Namespace) -> Iterator[dict
 def _outcome(
     words: Sequence[str], config: Config, program: str, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Returns the outcome of compiling a program, from the results if the same text is there already."""
+    """Returns the outcome of compiling a program; takes it from the results if they have the same text."""
     training = config.training
     text = lowered(config, program)
     line: dict[str, Any] = {
@@ -171,7 +171,7 @@ def _outcome(
 
 
 def _compile(text: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the compiler in the other interpreter and returns what it prints."""
+    """Runs the compiler in the other interpreter, and returns the outcome that it prints."""
     with tempfile.TemporaryDirectory() as directory:
         module = pathlib.Path(directory, 'module.mlir')
         module.write_text(text, encoding='utf-8')
@@ -199,7 +199,7 @@ def check_compiler(options: argparse.Namespace) -> None:
 
 
 def _read(path: str) -> list[dict[str, Any]]:
-    """Reads the outcomes; none if there is no file yet."""
+    """Reads the outcomes in a file; returns [] if there is no file yet."""
     if not os.path.exists(path):
         return []
     return [json.loads(line) for line in pathlib.Path(path).read_text(encoding='utf-8').splitlines()]
@@ -227,7 +227,7 @@ def _position(line: dict[str, Any]) -> int:
 
 
 def _cells(line: dict[str, Any]) -> list[Any]:
-    """Returns the row of an outcome."""
+    """Returns the cells of the table's row for an outcome."""
     is_step = line['program'] == 'train'
     sizes = [line.get('bytes'), line.get('generated_code_bytes'), predicted(line) if is_step else None]
     return [

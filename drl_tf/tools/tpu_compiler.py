@@ -25,9 +25,9 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
       topology: such as 'v5e:2x2'.
 
     Returns:
-      {'device': its kind, 'seconds': time to compile, 'bytes': the memory that the program needs, and its
-      parts, such as 'temp_bytes'}. If the compiler fails: {'device', 'seconds', 'error': its message,
-      'bytes': the memory that the program would need, if it is too much}.
+      {'device': kind of the core, 'seconds': time to compile, 'bytes': memory that the program needs, and the
+      parts of this memory, such as 'temp_bytes'}. If the compiler fails: {'device', 'seconds', 'error': the
+      compiler's message, 'bytes': memory that the program would need, if that is too much}.
     """
     import jax  # noqa: F401  (registers the dialects)
     import numpy as np

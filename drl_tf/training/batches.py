@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Batches of training images from a step on: whole ones, or with several workers each worker's part."""
+    """Returns batches of training images from a step on; with several workers, this worker's part of each."""
     return workers.everywhere(lambda: _batches(config, step))
 
 

@@ -1,4 +1,4 @@
-"""What training does besides its steps. Each action is called with (step, logs) and does one thing."""
+"""The callbacks of training. An action is a callable (step, logs) that does one thing between steps."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Action = Callable[[int, Any], None]
 class Periodic(keras.callbacks.Callback):
     """Calls an action after every `every` steps and after the last one.
 
-    It counts steps itself, since asking the device would mean waiting for it. If Keras runs several steps in
-    a call, their number divides `every`.
+    The callback counts steps itself, because asking the device for the step would mean waiting for the
+    device. If Keras runs several steps per call, their number must divide `every`.
 
     Args:
       every: steps between calls.
-      first_step, last_step: where training begins and ends.
-      action: called with (step, logs).
-      at_stop: whether to call it also when training stops before the last step.
+      first_step, last_step: steps at which training begins and ends.
+      action: callable, called with (step, logs).
+      at_stop: whether to call the action also when training stops before the last step.
     """
 
     def __init__(self, every: int, first_step: int, last_step: int, action: Action, at_stop: bool = True):
@@ -52,7 +52,7 @@ class Periodic(keras.callbacks.Callback):
 def in_order(
     model: RecoveryLikelihood, task: Task, step: int, end: StopAtEnd, watch: tuple[Stopwatch, int]
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score.
+    """Returns the callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score.
 
     The check for divergence comes before anything is written. If training stops early, no line is logged: the
     checkpoint stores the running means, and the next run continues them.
@@ -60,9 +60,9 @@ def in_order(
     Args:
       model: a compiled model.
       task: what to train.
-      step: where training begins.
+      step: step at which training begins.
       end: the callback that stops training.
-      watch: the stopwatch, and the steps between checks for divergence.
+      watch: pair (stopwatch, number of steps between checks for divergence).
     """
     config = model.config
     options = config.training

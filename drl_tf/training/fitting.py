@@ -1,4 +1,4 @@
-"""Training on the user's own images in Python: what `drl_tf.load(..).fit` does."""
+"""Trains on the user's own images in Python, for `drl_tf.load(..).fit`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LEARNING_RATES = (1e-8, 1)
 
 
 class Fitting:
-    """Continues to train a model; optimizers keep their state while batch size and learning rate stay equal.
+    """Continues to train a model; if batch size or learning rate change, the optimizers start afresh.
 
     Args:
       model: the model.
 
     Attributes:
-      recipe: the training options of the run that the model comes from.
-      steps: how many steps all calls took together.
+      recipe: the training options of the run from which the model comes.
+      steps: number of steps in all calls of `fit` together.
     """
 
     def __init__(self, model: RecoveryLikelihood):
@@ -38,11 +38,11 @@ class Fitting:
         self._settings: tuple[int, float] | None = None
 
     def batch_size(self, batch_size: int | None, count: int) -> int:
-        """Returns the number of images per step, checked; None takes the run's, or fewer if `count` is less.
+        """Checks and returns the number of images per step. None: the run's, or fewer if `count` is less.
 
         Raises:
-          UserError: `batch_size` is not a whole number from 1 to `count`, or not a multiple of the run's
-            microbatches.
+          UserError: `batch_size` is no whole number, is below 1 or above `count`, or is not a multiple of the
+            run's microbatches.
         """
         parts = self.recipe.microbatches
         if batch_size is None:
@@ -55,7 +55,7 @@ class Fitting:
         return batch_size
 
     def learning_rate(self, learning_rate: float | None) -> float:
-        """Checks a learning rate; None takes the run's. Raises UserError if it is out of bounds."""
+        """Checks and returns a learning rate. None: the run's. Raises UserError if it is out of bounds."""
         learning_rate = self.recipe.learning_rate if learning_rate is None else learning_rate
         return arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
 
@@ -65,16 +65,17 @@ class Fitting:
         """Runs Keras `fit`.
 
         Args:
-          data: float32 [count, H, W, C] in [-1, 1], or a pair of these and labels from 1.
+          data: images, float32 [count, H, W, C] in [-1, 1]; or a pair (images, labels): labels int32 [count],
+            class + 1 of each image, or 0 for no class.
           count: number of images.
-          batch_size, learning_rate: already checked, by the methods `batch_size` and `learning_rate`.
+          batch_size, learning_rate: results of the methods `batch_size` and `learning_rate`.
           **options: epochs, verbose and callbacks, as in Keras.
 
         Returns:
           The Keras `History`, with means over each epoch.
 
         Raises:
-          DivergenceError: the energies diverged; weights and step are what they were before.
+          DivergenceError: the energies diverged; weights and step have their values from before the call.
         """
         config = self.model.config
         self._compile(batch_size, learning_rate)
@@ -92,7 +93,7 @@ class Fitting:
             self.steps += self.model.step - step
 
     def _compile(self, batch_size: int, learning_rate: float) -> None:
-        """Compiles the model for one step in each call, so that an epoch ends at its last step."""
+        """Compiles the model, with one step per execution, so that an epoch can end after any step."""
         if self._settings == (batch_size, learning_rate):
             return
         self.model.config = self.model.config.replace(
@@ -102,7 +103,7 @@ class Fitting:
         self._settings = (batch_size, learning_rate)
 
     def _go_back(self, config: Config, step: int, weights: Sequence[Sequence[list]]) -> None:
-        """Restores a state, but resets the optimizers: their averages had begun to diverge too."""
+        """Restores configuration, step and weights; resets the optimizers, whose averages diverged too."""
         for pair, former in zip(self.model.averages, weights, strict=True):
             for network, values in zip(pair, former, strict=True):
                 network.set_weights(values)
@@ -123,7 +124,7 @@ class _StopOnDivergence(keras.callbacks.Callback):
 
 
 class _EpochMeans(keras.callbacks.Callback):
-    """Gives the callbacks after it the means over an epoch; Keras would give the values of the last step."""
+    """Gives later callbacks the means over an epoch; Keras itself would give the values of the last step."""
 
     async_safe = True  # Tells Keras that no step must wait for the device.
 

@@ -1,4 +1,4 @@
-"""Grids of images that training writes: of the data, and of samples."""
+"""The grids that training writes: a grid of the data, and grids of samples."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _GRID_POINTS = 4096
 
 
 def grid_images(config: Config) -> int:
-    """How many images a grid shows."""
+    """Returns how many images a grid shows."""
     return _GRID_POINTS if config.planar else _GRID_IMAGES
 
 
 def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
-    """A grid of images that the model learns from, uint8 [rows, columns, H, W, C]."""
+    """Returns a grid of images from which the model learns, uint8 [rows, columns, H, W, C]."""
     images = batches.map(lambda images, *labels: images).unbatch().take(grid_images(config))
     return pictures.square(pictures.kept(np.stack(list(images))))
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """An action that writes `samples/<step>.png`, drawn with the averaged weights."""
+    """Returns an action that writes `samples/<step>.png`, a grid of samples of the averaged weights."""
 
     def write(step: int, logs: Any) -> None:
         with model.ema_network.converged():

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 def import_official(config: Config, workdir: str, prefix: str, weights: str = 'model_ema') -> dict[str, str]:
     """Begins a run with a network of the authors' code.
 
-    Its weights become both the raw and the averaged ones, at step 0, with a fresh optimizer.
+    The authors' weights become both the raw and the averaged weights, at step 0, with a fresh optimizer.
 
     Args:
-      config: the configuration, with the options of that network; see `authors_checkpoint.options`.
+      config: the configuration, with the options of the authors' network; see `authors_checkpoint.options`.
       workdir: a directory that holds no run.
       prefix: path of the authors' checkpoint, with or without `.index`.
-      weights: 'model_ema' or 'model' (the raw ones).
+      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Returns:
-      What was imported: {label: text}.
+      {label: text} that describes the imported network and the run.
 
     Raises:
-      UserError: the workdir holds a run or is in use, or the checkpoint is damaged or of another network.
+      UserError: the workdir holds a run or is in use, or the checkpoint is damaged or holds another network.
     """
     model = compiled_model(config)
     iteration = authors_weights.load_weights(model.network, prefix, weights)

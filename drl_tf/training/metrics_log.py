@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def _number(value: float) -> float | None:
-    """A number for JSON: None for NaN and infinities, which JSON lacks."""
+    """Returns a number for JSON; None in place of NaN and infinities, which JSON lacks."""
     return float(value) if math.isfinite(value) else None
 
 
 def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
-    """The logs of a step as numbers for JSON."""
+    """Returns the logs of a step for JSON, {name: float, or None if not finite}."""
     return {name: _number(value) for name, value in logs.items()}
 
 
 def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
-    """The means since the sums were last reset: {'level_<name>': mean of each level, or None}."""
+    """Returns the means since the last reset, {'level_<name>': for each level, the mean or None}."""
     sums = model.level_sums()
     with np.errstate(invalid='ignore'):
         means = {
@@ -39,7 +39,7 @@ def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
 class MetricsLog:
     """An action that appends a line to `metrics.jsonl` and scalars to TensorBoard.
 
-    On creation it drops the lines of steps after `first_step`, which an interrupted run has left.
+    The constructor drops the lines of steps after `first_step`, which an interrupted run has left.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, first_step: int):

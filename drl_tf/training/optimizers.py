@@ -50,11 +50,11 @@ class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
-    """Builds a model with weights from the seed, and its optimizers: ready for `fit` or for a checkpoint.
+    """Builds a model with optimizers and initial weights from the seed, for `fit` or to restore into.
 
     Args:
       config: the configuration.
-      attempt: how many rollbacks there were.
+      attempt: number of rollbacks so far.
     """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
@@ -64,7 +64,7 @@ def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
     """Gives a model fresh optimizers, and returns the model.
 
     Each earlier rollback multiplies the learning rates by `rollback_factor`. The warm-up of the initializer
-    starts at a twentieth of the peak, as in the paper: (n + 500) / 10,000.
+    starts at a twentieth of the peak. (In the paper, step n has (n + 500) / 10,000 of the peak.)
     """
     config = model.config
     options = config.training

@@ -1,4 +1,4 @@
-"""Progress of training: a bar with rate and time left, and the time spent in steps."""
+"""Shows the progress of training in a bar with rate and time left, and measures the time spent in steps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _BAR = '{desc}{percentage:3.0f}%|{bar:20}|'
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Measures the time in training steps without the first, which compiles.
+    """Measures the time in training steps, except the first step, which compiles.
 
-    It must come after the callback that waits for the device.
+    In the list of callbacks, the stopwatch must come after the callback that waits for the device.
 
     Attributes:
       seconds: the time so far.
@@ -44,15 +44,15 @@ class Stopwatch(keras.callbacks.Callback):
 class ProgressBar(keras.callbacks.Callback):
     """Context manager and callback: a bar with the steps done, images per second, time left, and the loss.
 
-    It reads the loss only every `look_every` steps, when the loss is there without waiting for the device.
-    During the first step, which compiles, it shows 'compiling'. The rate is of the steps after the first;
-    the time left also counts what comes between steps, such as grids.
+    The bar reads the loss only every `look_every` steps, when the loss is ready without waiting for the
+    device. During the first step, which compiles, the bar shows 'compiling'. The images per second count only
+    the time within the later steps; the time left also counts work between steps, such as grids.
 
     Args:
       config: the configuration.
-      first_step: where training begins.
+      first_step: step at which training begins.
       look_every: steps between looks at the loss.
-      time_limit: may end training before the last step.
+      time_limit: the time limit, which may end training before the last step.
       stopwatch: measures the time in steps.
       clock: callable that returns the time in seconds.
     """
@@ -74,7 +74,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.stopwatch = stopwatch
         self.clock = clock
         self.begin = clock()
-        # When the first call ended: the step, the time, and the stopwatch's seconds.
+        # Step, time, and seconds of the stopwatch when the first call ended.
         self.compiled: tuple[int, float, float] | None = None
         self.loss = ''
         self.bar: Any = None
@@ -108,7 +108,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.update(step * self.options.batch_size - self.bar.n)
 
     def _times(self, step: int, now: float, compiled: tuple[int, float, float]) -> str:
-        """Rate, time done and time left in words; also sets the bar's end to where the time limit comes."""
+        """Returns rate, time done and time left as text; sets the bar's end to the step of the time limit."""
         first, begin, in_steps_before = compiled
         done = f'{tqdm.tqdm.format_interval(now - self.begin)} done'
         in_steps = self.stopwatch.seconds - in_steps_before

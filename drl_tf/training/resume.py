@@ -1,6 +1,6 @@
-"""Where training starts: at the last checkpoint of the workdir, with another run's weights, or at 0.
+"""Decides where training starts: at the last checkpoint, with another run's weights, or at step 0.
 
-Also what a new run measures of its images before the first step: their scale, and how many steps they need.
+It also measures the images of a new run before the first step: their scale, and how many steps they need.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
     from drl_tf.runs.run_directory import Run
 
-# Options of the networks that do not decide their weights' shapes or meaning.
+# Options of the networks that decide neither the shapes nor the meaning of the weights.
 _FREE = {
     'dropout',
     'initializer_dropout',
@@ -37,14 +37,15 @@ _FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
-    """Mean of each channel and standard deviation of the images, which preconditioned energies need.
+    """Returns mean (per channel) and standard deviation of the images, which preconditioned energies need.
 
-    They are those of the run in the workdir, else those of `init_from`. Without either they are measured.
+    Both come from the configuration of the run in the workdir, or else of the run in `init_from`. If there is
+    neither run, `data_scale` measures both.
 
     Args:
-      data: the options of the dataset, without these numbers.
+      data: the options of the dataset.
       workdir: the run's directory.
-      init_from: as in `train`.
+      init_from: directory of another run, or None; see `train.train`.
     """
     for source in (workdir, init_from):
         if source and configuration.exists(source):
@@ -88,13 +89,13 @@ def steps_for_folder(config: Config, workdir: str) -> dict[str, int]:
 def starting_step(
     model: RecoveryLikelihood, run: Run, workdir: str, init_from: str | None, weights: str
 ) -> int:
-    """Restores the last checkpoint, or takes another run's weights; returns the step to start from.
+    """Restores the last checkpoint, or takes another run's weights; returns the step at which to start.
 
     Args:
       model: a compiled model.
-      run: the run's directory, on the chief.
-      workdir: its path.
-      init_from, weights: as in `train`.
+      run: the `Run` of the workdir, on the chief.
+      workdir: the run's directory.
+      init_from, weights: see `train.train`.
     """
     config = model.config
     if run.steps():
@@ -112,7 +113,7 @@ def starting_step(
 
 
 def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> None:
-    """Copies the weights of another run, averaged or raw, into a model."""
+    """Copies the weights of another run, 'ema' or 'raw', into a model."""
     config = model.config
     other = configuration.load(init_from)
     fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))

@@ -1,4 +1,4 @@
-"""Scores of samples during training, and the checkpoint of the best one."""
+"""Scores samples during training, and keeps the checkpoint with the best score."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Scores:
     """An action that scores samples of the averaged weights and keeps the best checkpoint.
 
-    The best is that of the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`; on creation,
-    lines of steps after `first_step` are dropped. If a signal ends the run during sampling or scoring, the
-    step is saved and the samples stay. The score is finished when the run resumes.
+    The best checkpoint has the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`; the
+    constructor drops lines of steps after `first_step`. If a signal ends the run during sampling or scoring,
+    the step is saved and the samples stay. When the run resumes, it finishes the score.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, workdir: str, first_step: int, end: StopAtEnd):
@@ -37,7 +37,7 @@ class Scores:
         run.drop_lines_after(SCORES, first_step)
 
     def catch_up(self, step: int) -> None:
-        """Scores the step that training resumes from, if that was due and was interrupted."""
+        """Scores the step at which training resumes, if a score is due at this step and is missing."""
         is_last = step == self.model.config.training.train_steps
         due = step and (is_last or step % self.options.evaluate_every == 0)
         if due and self.run.last_line(SCORES) < step:
@@ -51,7 +51,7 @@ class Scores:
         self.run.keep_score(step, score, self.evaluator.name, drawn)
 
     def _score(self, root: str, step: int) -> dict[str, Any]:
-        """Draws samples of the averaged weights into a directory, and scores them."""
+        """Draws samples of the averaged weights into the directory `root`, and returns their scores."""
         request = SampleRequest.of(self.model.config, self.options.evaluate_samples, step=step)
         with self.model.ema_network.converged():
             drawing.draw(self.model, root, request, after_part=lambda: self.end.raise_if_asked(step))
@@ -59,7 +59,7 @@ class Scores:
         return self.evaluator.score(batches, self.options.evaluate_samples, labelled=True)
 
     def _until_signal(self, batches: Iterable[np.ndarray], step: int) -> Iterator[np.ndarray]:
-        """Yields batches; a signal ends the run between two of them."""
+        """Yields batches; a signal ends the run between two batches."""
         for batch in batches:
             self.end.raise_if_asked(step)
             yield batch

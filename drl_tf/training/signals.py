@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during training: recorded, so that training can finish and save its step."""
+"""Records SIGINT and SIGTERM during training, so that training can finish and save the current step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 class Signals:
     """Context manager: records a first SIGINT or SIGTERM; a second one ends the process at once.
 
-    At the end of the block the former handlers are restored.
+    The end of the block restores the former handlers.
 
     Attributes:
-      number: the signal that this process got, or None.
+      number: number of the signal that this process got, or None.
     """
 
     def __init__(self) -> None:

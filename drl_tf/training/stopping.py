@@ -1,4 +1,4 @@
-"""What ends training: the last step, a time limit, a signal, or divergence."""
+"""Ends training: after the last step, at a time limit, on a signal, or on divergence."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class TimeLimit:
         self.start: float | None = None
 
     def is_up(self) -> bool:
-        """Whether the time is up."""
+        """Returns whether the time is up; the first call starts the time."""
         self.start = self.start or self.clock()
         return bool(self.seconds) and self.left() < 0
 
     def left(self) -> float:
-        """Seconds left; all of them before the first call of `is_up`."""
+        """Returns the seconds left; before the first call of `is_up`, the whole limit."""
         return self.seconds - (self.clock() - self.start if self.start else 0)
 
 
 class StopAtEnd(keras.callbacks.Callback):
     """Ends training after the last step, when the time is up, or on a signal.
 
-    Training first finishes and saves the steps of the current call of the train function. Several workers
-    exchange their state every `ask_every` steps, so that all of them end at the same step, whichever got the
-    signal. (tf.distribute's own handler needs workers that are within one step of each other, and handles
-    only SIGTERM.)
+    Training first finishes and saves the steps of the current call of the train function. Every `ask_every`
+    steps, workers tell each other whether to stop, so that all workers end at the same step, no matter which
+    worker got the signal. (tf.distribute's own handler needs workers that are within one step of each other,
+    and handles only SIGTERM.)
 
     Args:
-      first_step, last_step: where training begins and ends.
+      first_step, last_step: steps at which training begins and ends.
       time_limit: the time limit.
-      signals: the signals of this worker.
+      signals: the `Signals` that this worker records.
       ask_every: steps between exchanges; a single worker checks after each step.
     """
 
@@ -77,7 +77,7 @@ class StopAtEnd(keras.callbacks.Callback):
         return any(workers.exchange(self.time_limit.is_up() or bool(self.signals.number)))
 
     def raise_if_asked(self, step: int) -> None:
-        """Raises `Interrupted` if any worker got a signal; call it once the step is saved."""
+        """Raises `Interrupted` if any worker got a signal; call this after the step is saved."""
         number = next(filter(None, workers.exchange(self.signals.number)), None)
         if number:
             name = signal.Signals(number).name
@@ -90,9 +90,10 @@ class StopAtEnd(keras.callbacks.Callback):
 def stop_on_divergence(
     model: RecoveryLikelihood, run: Run, workdir: str
 ) -> Callable[[int, Mapping[str, float]], None]:
-    """An action that raises `DivergenceError` after a bad step (`RecoveryLikelihood.first_bad_step`).
+    """Returns an action that raises `DivergenceError` after a bad step (`RecoveryLikelihood.first_bad_step`).
 
-    It first writes the means of each level, taken since the last line of the log, to `diverged-<step>.json`.
+    Before it raises, the action writes the level means since the last line of the log to
+    `diverged-<step>.json`.
     """
 
     def check(step: int, logs: Mapping[str, float]) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from drl_tf.config.options import Training
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
-_LOOK_EVERY = 10  # Steps between checks for divergence; a step is checked before anything of it is written.
+_LOOK_EVERY = 10  # Steps between checks for divergence; a check also comes before anything is written.
 
 
 def train(
@@ -46,13 +46,13 @@ def train(
 
     Args:
       config: the configuration.
-      workdir: where checkpoints, samples and logs go; a run that is there is resumed.
-      init_from: the workdir of another run, whose weights a new run starts from.
-      weights: which of its weights, 'ema' or 'raw'.
-      restart: whether to move a run that is there to <workdir>.1 and so on, and begin a new one.
+      workdir: directory for checkpoints, samples and logs; `train` resumes a run that is there.
+      init_from: the workdir of another run, with whose weights a new run starts; None for random weights.
+      weights: which weights of `init_from` to take, 'ema' or 'raw'.
+      restart: whether to move a run in the workdir to <workdir>.1 and so on, and to begin a new run.
 
     Returns:
-      What was written: {label: text}.
+      {label: text}: the last step, the paths of the files, and the time.
 
     Raises:
       UserError: the workdir is in use or holds a run of another configuration, or `init_from` does not fit.
@@ -86,8 +86,8 @@ class Task:
     Attributes:
       config: the configuration.
       workdir: the run's directory.
-      run: reads and writes that directory, on the chief.
-      init_from, weights: as in `train`.
+      run: the `Run` of the workdir, on the chief.
+      init_from, weights: see `train`.
     """
 
     config: Config
@@ -98,7 +98,7 @@ class Task:
 
 
 def _train_with_rollbacks(task: Task) -> dict[str, str]:
-    """Trains until an attempt succeeds, or `max_rollbacks` are used up.
+    """Trains until an attempt succeeds, or `max_rollbacks` are used up; returns the result of `train`.
 
     Each attempt rebuilds the model and restores the last checkpoint.
     """
@@ -126,7 +126,7 @@ def _train_with_rollbacks(task: Task) -> dict[str, str]:
 
 
 def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwatch) -> dict[str, str]:
-    """Builds the model, and trains it from the last checkpoint of the workdir to the end."""
+    """Builds the model, and trains it from the last checkpoint to the end; returns {label: text}."""
     config = task.config
     workdir = task.workdir
     options = config.training

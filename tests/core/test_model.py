@@ -1,12 +1,9 @@
-"""Training: the update rules, and that one replica and two agree."""
-
-import json
+"""Training: the update rules, and what a step is a function of."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.small_models import change, images, initial, trained
-from helpers.tiny import run
 
 from drl_tf.core import noise
 from drl_tf.training.optimizers import WarmupAndDecay
@@ -136,31 +133,3 @@ def test_a_step_is_a_function_of_the_seed():
 def test_levels_are_uniform():
     counts = np.bincount(noise.levels([1, 2], 6, 60_000), minlength=6)
     assert len(counts) == 6 and np.abs(counts - 10_000).max() < 500
-
-
-TWO_REPLICAS = """
-import json, sys
-import keras, tensorflow as tf
-sys.path.insert(0, 'tests')
-cpu = tf.config.list_physical_devices('CPU')[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from helpers.small_models import change, fitted, initial
-strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
-with strategy.scope():
-    model, logs = fitted(steps=3, clip_norm=0.1, learning_rate=1e-3)
-    start = initial()
-assert strategy.num_replicas_in_sync == 2
-print(json.dumps([change(model, start).tolist(), {name: float(value) for name, value in logs.items()}]))
-"""
-
-
-@pytest.mark.slow
-def test_two_replicas_take_the_steps_of_one():
-    """Same global batch: the same noise for each image, the same loss and clipped update; by `fit` and step
-    by step."""
-    done = run('-c', TWO_REPLICAS)
-    assert done.returncode == 0, done.stderr
-    moved, logs = json.loads(done.stdout.splitlines()[-1])
-    model, expected = trained(steps=3, clip_norm=0.1, learning_rate=1e-3)
-    assert logs == pytest.approx(expected, rel=1e-3)
-    np.testing.assert_allclose(moved, change(model, initial()), atol=2e-5)

@@ -73,12 +73,19 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('recipe', ['t6', 'cdrl'])
+@pytest.mark.parametrize(
+    'recipe',
+    [
+        ['--recipe=cdrl'],
+        ['--recipe=preconditioned', '--time_score=0.1', '--level_classification=0.5', '--num_classes=-1'],
+    ],
+    ids=['cdrl', 'preconditioned'],
+)
 def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
     """Loss, gradient norm, weights and moments of 20 steps with clipping."""
     options = [
         *kills.OPTIONS,
-        f'--recipe={recipe}',
+        *recipe,
         '--clip_norm=0.1',
         '--checkpoint_every=10',
         '--evaluate_every=0',

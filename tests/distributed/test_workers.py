@@ -142,7 +142,7 @@ def test_two_workers_share_the_images_that_are_scored(capsys, tmp_path):
 def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
     """It ends as it would alone, and the other, who waits for it, in one line."""
     np.save(tmp_path / 'images.npy', np.zeros([3, 16, 16, 1], np.uint8))
-    network = stand_in.save(tmp_path / 'network', says=True)
+    network = stand_in.save(tmp_path / 'network', says=True, slow=True)
     processes = start(
         tmp_path,
         '--dataset=digits',

@@ -13,9 +13,11 @@ from helpers.gaussians import exact_density
 from helpers.tiny import TINY, call, refused
 
 from drl_tf.cli.main import main
+from drl_tf.config.config import Config
 from drl_tf.core import diffusion, noise
-from drl_tf.experiments import bits_per_dim, bridges, partition
+from drl_tf.experiments import bits_per_dim, bridges, direct_likelihood, partition
 from drl_tf.experiments.annealing import Estimate
+from drl_tf.experiments.side_by_side import side_by_side
 
 SCHEDULE = diffusion.t1k()
 A, S, M = SCHEDULE.A[0], SCHEDULE.S[0], SCHEDULE.m[0]
@@ -137,6 +139,54 @@ def test_the_discrete_bound_in_closed_form():
     )
     value, error = bound(u, mean, variance)
     assert value == pytest.approx(expected - expected_log_bins, abs=5 * error) and error < 0.005
+
+
+def test_methods_of_the_same_images_are_compared(tmp_path):
+    """The annealed result with the most effort counts, of the same weights, noise and number of images. The
+    difference is that of log Z_0, with its error."""
+    (tmp_path / 'likelihood').mkdir()
+    same = {'weights_sha256': 'abc', 'seed': 3}
+    sides = {f'{kind}_{side}': 4.0 for kind in ('density', 'discrete') for side in ('low', 'high')}
+    annealed = {
+        **same, **sides, 'num_images': 9, 'D': 4, 'transitions': 10, 'num_chains': 2,
+        'log_z_low': 10.0, 'log_z_low_error': 3.0, 'log_z_high': 20.0, 'log_z_high_error': None,
+    }  # fmt: skip
+    direct = {
+        **same,
+        'method': 'direct',
+        'heights': {'bennett': {'log_z': [16.0, 0.0], 'error': [4.0, 0.0]}},
+        'test': {'num_images': 9, 'density_bennett': 3.5, 'discrete_bennett': 2.5},
+    }
+    others = {
+        'less': {'num_chains': 1},
+        'weights': {'weights_sha256': 'other', 'num_chains': 9},
+        'images': {'num_images': 8, 'num_chains': 9},
+        'noise': {'seed': 4, 'num_chains': 9},
+    }
+    assert side_by_side(str(tmp_path), direct) == {}
+    for name, changes in others.items():
+        stored = {**annealed, 'density_low': 99.0, **changes}
+        (tmp_path / 'likelihood' / f'{name}.json').write_text(json.dumps(stored))
+    (tmp_path / 'likelihood' / 'damaged.json').write_text('{')
+    (tmp_path / 'likelihood' / 'a.json').write_text(json.dumps(annealed))
+    (tmp_path / 'likelihood' / 'b.json').write_text(json.dumps(direct))
+    found = side_by_side(str(tmp_path), direct)
+    assert found == side_by_side(str(tmp_path), annealed)
+    assert found['x_0, both methods'] == '3.5 direct, 4 (low) to 4 (high) annealed bits/dim'
+    assert found['grey levels, both'] == '2.5 direct, 4 (low) to 4 (high) annealed bits/dim'
+    low, high, nat = 6.0, -4.0, 4 * np.log(2)
+    assert found['direct - annealed'] == (
+        f'{low / nat:+.3f} ± {5 / nat:.1g} (low), {high / nat:+.3f} (high) bits/dim'
+    )
+
+
+def test_what_is_noted_of_a_direct_figure():
+    config = Config()
+    near = {'density_bennett': 3.0, 'density_integration': 3.02}
+    assert direct_likelihood.notes(config, near) == []
+    (note,) = direct_likelihood.notes(config, {**near, 'density_integration': 3.5})
+    assert '0.5 bits/dim apart' in note and '--time_score' in note
+    assert direct_likelihood.notes(config.replace(num_classes=3), near) == ['of the model without a class']
 
 
 @pytest.fixture(scope='module')

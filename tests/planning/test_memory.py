@@ -37,12 +37,9 @@ def resident(**options):
 
 @pytest.mark.slow
 def test_the_peak_is_flat_in_steps_and_levels():
-    """K = 5 against 60 and T = 2 against 40, within 10 %."""
+    """K = 5 and T = 2 against 60 and 40, within 10 %."""
     small = dict(num_res_blocks=1, channel_mult=(1, 2), batch_size=64, initializer=True)
-    peaks = [
-        resident(mcmc_steps=[steps], num_levels=levels, **small)
-        for steps, levels in ((5, 2), (60, 2), (5, 40))
-    ]
+    peaks = [resident(mcmc_steps=[steps], num_levels=levels, **small) for steps, levels in ((5, 2), (60, 40))]
     assert max(peaks) < 1.1 * min(peaks), peaks
 
 

@@ -46,6 +46,7 @@ def sampled(capsys, *arguments):
     return np.concatenate(list(samples.read(out.split()[-1], (8, 8, 1)))).astype(int)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_named_samples_what_its_run_samples(capsys, shipped, expected):
     for arguments in (
         ['--model=digits'],

@@ -43,6 +43,7 @@ def run(capfd, places, size, modes, *arguments):
     return places / str(size), out
 
 
+@pytest.mark.slow
 def test_one_command_prepares_and_trains_and_samples(places, capfd):
     workdir, out = run(capfd, places, 64, 'train,sample', '--num_samples=4', '--sample_batch_size=4')
     assert 'preparing 16 pictures of' in out

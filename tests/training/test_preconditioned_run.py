@@ -13,6 +13,7 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.data import pipeline
+from drl_tf.experiments import direct_likelihood
 from drl_tf.runs import checkpoint
 from drl_tf.tools import kills
 
@@ -23,6 +24,7 @@ OPTIONS = [
     '--num_levels=3',
     '--levels=continuous',
     '--time_score=0.05',
+    '--level_classification=0.05',
     '--heights_after=2',
 ]
 
@@ -81,10 +83,11 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(capsys, r
 
 
 def test_heights_are_taught_after_the_slopes(run):
-    """The log has a loss of each for all T + 1 noises; the time score counts from its step on."""
+    """The log has a loss of each for all T + 1 noises."""
     lines = [json.loads(line) for line in (run[0] / 'metrics.jsonl').read_text().splitlines()]
     for line in lines:
-        assert len(line['level_loss']) == len(line['level_time_score']) == 4
+        for name in ('loss', 'time_score', 'level_classification'):
+            assert len(line[f'level_{name}']) == 4
         assert line['loss'] > 0
 
 
@@ -130,11 +133,39 @@ def test_log_prob_and_typicality_in_python(run, tmp_path):
         model.log_prob(images)
 
 
+def test_both_methods_stand_side_by_side(capsys, run, monkeypatch):
+    """The second method names the figures of both. A repeated direct one finds its file."""
+    workdir, _ = run
+    given = ['--mode=likelihood', f'--workdir={workdir}', '--num_real=100']
+    code, direct, err = call(capsys, *given)
+    assert code == 0 and 'annealed' not in direct, err
+    annealing = ['--method=ais', '--num_chains=2', '--ais_steps=4', '--hmc_leapfrog=1']
+    code, annealed, err = call(capsys, *given, *annealing)
+    assert code == 0, err
+    monkeypatch.setattr(direct_likelihood, 'Heights', None)
+    code, again, err = call(capsys, *given)
+    assert code == 0 and set(direct.splitlines()) < set(again.splitlines()), err
+    for out in (annealed, again):
+        lines = {line[:17]: line for line in out.splitlines()}
+        assert lines['x_0, both methods'].endswith('annealed bits/dim')
+        assert lines['grey levels, both'] and '(low)' in lines['direct - annealed']
+    for damage in ('', '{}'):
+        pathlib.Path(direct.split()[-1]).write_text(damage)
+        with pytest.raises(TypeError, match='not callable'):
+            call(capsys, *given)
+
+
 def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
     new = [*OPTIONS, f'--workdir={tmp_path}/w']
     assert 'need each other' in refused(capsys, *new, '--objective=dsm', '--act=swish')
     assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
+    for heights in ('--time_score=0.5', '--level_classification=0.5'):
+        line = refused(capsys, *TINY, f'--workdir={tmp_path}/t6', heights)
+        assert line.endswith(f'{heights} needs --objective=score_matching')
     assert '--initializer' in refused(capsys, *new, '--initializer')
+    assert '--levels=continuous needs' in refused(
+        capsys, *TINY, f'--workdir={tmp_path}/t6', '--levels=continuous'
+    )
     assert '--levels=walk' in refused(
         capsys, *new, '--levels=walk', '--mode=train,likelihood', '--method=direct'
     )

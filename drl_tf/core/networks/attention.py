@@ -11,10 +11,10 @@ from drl_tf.core.noise import Dropout
 
 
 class Attention(keras.layers.Layer):
-    """Single-head self-attention over space, x + proj(softmax(q k^T C^-0.5) v); it starts as the identity.
+    """Single-head self-attention over space, x + proj(softmax(q k^T C^-0.5) v); returns x before training.
 
     Args:
-      norm: kind of the `normalisation`.
+      norm: kind of normalisation, see `layers.normalisation`.
 
     Examples:
       >>> layer, x = Attention('instance'), tf.ones([2, 4, 4, 8])
@@ -45,7 +45,7 @@ class Attention(keras.layers.Layer):
         return input_shape
 
     def prepare(self, temb: tf.Tensor) -> list[Any]:
-        """Prepares the dense layers; the time embedding is not used."""
+        """Returns the prepared dense layers; ignores the time embedding."""
         del temb
         return [layer.prepare() for layer in self.affines()]
 
@@ -60,7 +60,7 @@ class Attention(keras.layers.Layer):
 
 
 class SelfAttention(keras.layers.Layer):
-    """Self-attention over space, x + project(softmax(q k^T C^-0.5) v); it starts as the identity.
+    """Self-attention over space, x + project(softmax(q k^T C^-0.5) v); returns x before training.
 
     Examples:
       >>> x = tf.ones([2, 4, 4, 8])

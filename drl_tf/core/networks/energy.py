@@ -78,7 +78,7 @@ class Block(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
-        """Computes what does not depend on x, from the time embedding, float32 [B, 4 ch]."""
+        """Returns the kernels, and the shift that the time embedding `temb`, float32 [B, 4 ch], gives."""
         shift = self.time(self.act(temb), self.time.prepare())
         if self.options.time_act:
             shift = self.act(shift)
@@ -101,15 +101,15 @@ class Block(keras.layers.Layer):
 
 
 class EnergyNetwork(SpectralLayers):
-    """f(y, t), one number per image; the energy is -F = -f / delta_t^2.
+    """The network f(y, t), one number per image; the paper's energy is -F = -f / delta_t^2.
 
     Args:
       options: a `config.Network`.
       image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
       num_classes: number of classes; 0 for none.
       starts_at_zero: whether f is zero before training.
-      dtype: 'float32' or 'mixed_bfloat16'. The time embedding, the final sum and the gradient in y are
-        float32 in both.
+      dtype: 'float32' or 'mixed_bfloat16'. With either, the time embedding, the final sum and the gradient in
+        y are float32.
 
     Attributes:
       window: height and width of the convolutions; None for dense layers.
@@ -175,7 +175,7 @@ class EnergyNetwork(SpectralLayers):
     def _make_stages(self, size: int) -> Iterator[Any]:
         """Yields the stages in order: blocks, attention and downsampling.
 
-        Each has `prepare(temb)` and `call(x, prepared, dropout)`.
+        Each stage has methods `prepare(temb)` and `call(x, prepared, dropout)`.
         """
         options = self.options
         dtype = self.dtype_policy
@@ -199,14 +199,14 @@ class EnergyNetwork(SpectralLayers):
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Computes what does not depend on y: normalised kernels, embeddings of time and class.
+        """Computes the tensors that do not depend on y: normalised kernels, embeddings of time and class.
 
         Args:
-          time: noise level of each image as in `Schedule.time`, [B].
-          labels: class of each image from 1, or 0 for no class, int32 [B]; None for no classes at all.
+          time: noise level of each image, a value of `Schedule.time`, [B].
+          labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
-          The `prepared` of `call`.
+          The argument `prepared` of `call`.
         """
         temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())
@@ -231,12 +231,12 @@ class EnergyNetwork(SpectralLayers):
 
         Args:
           y: float32 [B, H, W, C].
-          prepared: what `prepare` returned.
+          prepared: the result of `prepare`.
           dropout: for training; None for no dropout.
-          remat: for training: the gradient recomputes the blocks instead of storing their activations.
+          remat: whether the gradient recomputes the blocks' activations instead of storing them.
 
         Returns:
-          float32 [B].
+          f(y, t), float32 [B].
         """
         h = self.conv_in(tf.cast(y, self.compute_dtype), prepared['conv_in'])
         for index, (stage, ready) in enumerate(zip(self.stages, prepared['stages'], strict=True)):

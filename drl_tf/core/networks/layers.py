@@ -1,8 +1,8 @@
 """Layers that prepare their weights once and use them many times.
 
-`prepare` turns the variables of a layer into the tensors that it computes with: spectrally normalised, cast
-to the compute type. `call` takes these tensors and the input. So a Langevin chain of K steps normalises once,
-and the energy cannot change while the chain runs.
+`prepare` turns the variables of a layer into tensors: spectrally normalised, cast to the compute type. `call`
+takes the input and these tensors. So a Langevin chain of K steps normalises once, and the energy cannot
+change while the chain runs.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ ACTIVATIONS = {
 
 
 def initializer(scale: float = 1.0) -> Any:
-    """Returns the uniform variance scaling initializer with fan_avg; it replaces scale 0 by 1e-10.
+    """Returns the uniform variance scaling initializer with fan_avg; scale 0 becomes 1e-10.
 
-    Spectral normalisation keeps only the direction of a kernel, and a kernel of zeros has none.
+    Spectral normalisation keeps only the direction of a kernel, and a kernel of zeros has no direction.
 
     Examples:
       >>> kernel = initializer(scale=0.0)([3, 3, 8, 8])
@@ -39,7 +39,7 @@ def initializer(scale: float = 1.0) -> Any:
 def _add_weight(
     layer: keras.layers.Layer, name: str, shape: Sequence[int], start: Any, trainable: bool = True
 ) -> Any:
-    """Adds a float32 variable, to which all replicas assign the same values."""
+    """Adds a float32 variable, initialised by `start`, to a layer; all replicas assign it the same values."""
     return layer.add_weight(
         name=name,
         shape=shape,
@@ -140,19 +140,19 @@ class SpectralLayers(keras.layers.Layer):
     """
 
     def normalised_layers(self) -> list[Affine]:
-        """Returns the layers that have a u."""
+        """Returns the layers with spectral normalisation, each of which stores a vector u."""
         return [
             layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm
         ]
 
     def update_u(self) -> None:
-        """Runs one power iteration in every spectrally normalised layer, and stores its u'."""
+        """Runs one power iteration in every spectrally normalised layer, and stores the new u."""
         for layer in self.normalised_layers():
             layer.u.assign(layer.power_iteration()[1])
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Iterates every u to convergence; averaged weights need this before use."""
+        """Iterates every u to convergence. Call this before you use averaged weights."""
         for layer in self.normalised_layers():
 
             def change(layer: Affine = layer) -> tf.Tensor:
@@ -169,7 +169,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @contextlib.contextmanager
     def converged(self) -> Iterator[None]:
-        """Context manager: iterates every u to convergence, and restores it at the end."""
+        """Context manager: iterates every u to convergence, and restores the old u at the end."""
         layers = self.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.converge_u()
@@ -181,10 +181,11 @@ class SpectralLayers(keras.layers.Layer):
 
 
 class Normalisation(keras.layers.Layer):
-    """Normalisation by the statistics of the input, with scale and offset.
+    """Normalises the input by its mean and variance; then applies a learned scale and offset per channel.
 
     Args:
-      kind: 'group' (32 groups), 'instance' or 'batch'.
+      kind: 'group' (32 groups of channels per image), 'instance' (each channel of each image) or 'batch'
+        (each channel over all images).
 
     Examples:
       >>> bool(tf.reduce_all(Normalisation('instance')(tf.ones([2, 4, 4, 8])) == 0))
@@ -214,7 +215,7 @@ class Normalisation(keras.layers.Layer):
 
 
 def normalisation(kind: str, **kwargs: Any) -> keras.layers.Layer:
-    """Returns a `Normalisation`, or the identity if kind is 'none'.
+    """Returns a `Normalisation` layer, or the identity layer if kind is 'none'.
 
     Examples:
       >>> normalisation('none')(tf.ones([2])).numpy()
@@ -228,7 +229,7 @@ class Downsample(keras.layers.Layer):
 
     Args:
       convolution: whether to use the convolution.
-      spectral_norm: of the convolution.
+      spectral_norm: whether to normalise the convolution spectrally.
 
     Examples:
       >>> layer = Downsample(convolution=False, spectral_norm=False)
@@ -253,7 +254,7 @@ class Downsample(keras.layers.Layer):
         return (batch, height // 2, width // 2, units)
 
     def prepare(self, temb: tf.Tensor) -> list[tf.Tensor | None] | None:
-        """Prepares the convolution, if there is one; the time embedding is not used."""
+        """Returns the prepared convolution, or None if the layer has none; ignores the time embedding."""
         del temb
         return None if self.conv is None else self.conv.prepare()
 
@@ -265,7 +266,7 @@ class Downsample(keras.layers.Layer):
 
 
 def time_embedding(time: tf.Tensor, channels: int) -> tf.Tensor:
-    """Embeds time, [B], in sines, then cosines, of frequencies 1e4^(-i / (channels / 2 - 1)).
+    """Embeds time, [B], as sines, then cosines, at the frequencies 1e4^(-i / (channels / 2 - 1)).
 
     Returns:
       float32 [B, channels].

@@ -15,14 +15,14 @@ _SCALE = 0.02
 class MLPNetwork(EnergyNetwork):
     """f(y, t) of points y, float32 [B, 1, 1, 2]: a residual network of dense layers.
 
-    Arguments and attributes are those of `EnergyNetwork`; the options of convolutions do not apply.
+    For arguments and attributes see `EnergyNetwork`; the options of convolutions do not apply.
 
     The inputs are the coordinates, and their sines and cosines at five wavelengths from 2 to 1/8. Each wave
     is divided by the square root of its frequency. From the coordinates alone, a network learns smooth
-    functions long before sharp ones (Tancik et al., NeurIPS 2020).
+    functions long before sharp functions (Tancik et al., NeurIPS 2020).
 
-    The output is divided by 50. So if the undivided output has a gradient of 1, grad f is about the distance
-    between neighbouring noise levels of a schedule of 1,000.
+    The output is divided by 50: a Langevin step moves y by grad f / 2, so at first by about 0.01, which is
+    the smallest noise of a schedule of 1,000 levels.
 
     Examples:
       >>> from drl_tf.config.model_options import Network
@@ -43,7 +43,7 @@ class MLPNetwork(EnergyNetwork):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """As `EnergyNetwork.call`."""
+        """Computes f(y, t), float32 [B]; for the arguments see `EnergyNetwork.call`."""
         waves = []
         for frequency in _FREQUENCIES:
             waves.append(tf.sin(frequency * y) / math.sqrt(frequency))

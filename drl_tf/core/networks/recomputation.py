@@ -45,7 +45,7 @@ def recomputed(layer: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 
 def _after(tensor: tf.Tensor, others: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Adds min(|.|, 0) of a tensor, which is 0, to the others, so that XLA computes them after it."""
+    """Returns `others` + min(|a|, 0) = `others`, a an element of `tensor`: so XLA computes `tensor` first."""
     rank = tensor.shape.rank
     one = tf.reshape(tf.slice(tensor, [0] * rank, [1] * rank), [])
     nothing = tf.minimum(tf.abs(one), 0)

@@ -28,7 +28,7 @@ def _conv(units: int, size: int, name: str, dtype: Any, **kwargs: Any) -> keras.
 class ResidualBlock(keras.layers.Layer):
     """shortcut(x) + conv2(dropout(silu((1 + scale) * norm(conv1(silu(norm(x)))) + shift))).
 
-    A dense layer of the time embedding gives scale and shift.
+    A dense layer maps the time embedding to scale and shift.
 
     Args:
       inputs: input channels.
@@ -80,8 +80,8 @@ class Size:
     """Size of a `UNet`.
 
     Attributes:
-      channels: at the first resolution.
-      mult: factors of `channels` at each resolution; the image is halved between them.
+      channels: number of channels at the first resolution.
+      mult: factor of `channels` at each resolution; each resolution has half the height of the one before.
       blocks: residual blocks at each resolution.
       attention: whether self-attention follows each block at 8 and 16 px.
       dropout: share of activations dropped in training.
@@ -152,7 +152,7 @@ class UNet(keras.layers.Layer):
             layer.build([None, None, None, channels * self.size.mult[0]])
 
     def _pixels(self, resolution: int) -> int:
-        """Returns the height of the images at a resolution; -1 is the last one."""
+        """Returns the height of the image at resolution number `resolution`; -1 is the last resolution."""
         return self.image_shape[0] >> (resolution % len(self.size.mult))
 
     def _block(self, name: str, inputs: int, units: int, pixels: int) -> ResidualBlock:
@@ -160,7 +160,7 @@ class UNet(keras.layers.Layer):
         return ResidualBlock(inputs, units, self.size.dropout, attention, name=name, dtype=self.dtype_policy)
 
     def _add_down(self, width: int) -> Iterator[int]:
-        """Adds the stages on the way down; yields the number of channels after each."""
+        """Adds the stages on the way down; yields the number of channels after each stage."""
         self.down: list[Any] = []
         for index, mult in enumerate(self.size.mult):
             if index > 0:
@@ -173,7 +173,7 @@ class UNet(keras.layers.Layer):
                 yield width
 
     def _add_up(self, widths: list[int]) -> None:
-        """Adds the stages on the way up, given the channels of the skip connections."""
+        """Adds the stages on the way up, given the number of channels of each skip connection."""
         self.up: list[Any] = []
         skips = list(widths)
         width = skips[-1]
@@ -198,18 +198,18 @@ class UNet(keras.layers.Layer):
 
         Args:
           x: float32 [B, H, W, C].
-          time: noise level of each image as in `Schedule.time`, [B].
-          labels: class of each image from 1, or 0 for no class, int32 [B]; None for no classes at all.
+          time: noise level of each image, a value of `Schedule.time`, [B].
+          labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
           dropout: for training; None for no dropout.
-          remat: for training: the gradient recomputes the blocks instead of storing their activations.
+          remat: whether the gradient recomputes the blocks' activations instead of storing them.
 
         Returns:
-          float32 [B, H, W, C].
+          Images, float32 [B, H, W, C].
         """
         numbers = itertools.count()
 
         def run(block: ResidualBlock, h: tf.Tensor) -> tf.Tensor:
-            """Runs a residual block with a dropout of its own."""
+            """Runs a residual block; each block draws its own dropout mask."""
             layer = recomputed(block) if remat else block
             return layer(h, temb, dropout=None if dropout is None else dropout.fold(next(numbers)))
 
@@ -229,7 +229,7 @@ class UNet(keras.layers.Layer):
         return tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
 
     def _embedding(self, time: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-        """Embeds time and class, [B, 4 channels] in the compute type."""
+        """Returns the sum of the embeddings of time and class, [B, 4 channels], in the compute type."""
         temb = self.time2(tf.nn.silu(self.time1(time_embedding(time, self.size.channels))))
         if self.label is not None:
             if labels is None:
@@ -239,7 +239,7 @@ class UNet(keras.layers.Layer):
 
 
 class Initializer(UNet):
-    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t): proposes y_t, where the chain of level t starts.
+    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t): proposes y_t, the start of the chain at level t.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -255,20 +255,20 @@ class Initializer(UNet):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """As `UNet.call`."""
+        """Returns g(x, t), float32 [B, H, W, C]; for the arguments see `UNet.call`."""
         return x + super().call(x, time, labels, dropout, remat)
 
 
 class UNetEnergy(keras.layers.Layer):
     """e(w, t) = <w, UNet(w, t)> of scaled noisy images w, one number per image: zero before training.
 
-    It is called like an `energy.EnergyNetwork`.
+    `prepare` and `call` have the arguments of `energy.EnergyNetwork.prepare` and `call`.
 
     Args:
-      size: of the `UNet`.
-      image_shape: (H, W, C), as for `UNet`.
+      size: size of the `UNet`.
+      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
       num_classes: number of classes; 0 for none.
-      dtype: as for `UNet`.
+      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -285,7 +285,7 @@ class UNetEnergy(keras.layers.Layer):
         self.built = True
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Returns the `prepared` of `call`: noise level and class of each image, as in `UNet.call`."""
+        """Returns the argument `prepared` of `call`; for `time` and `labels` see `UNet.call`."""
         return {'time': time, 'labels': labels}
 
     def call(
@@ -295,6 +295,6 @@ class UNetEnergy(keras.layers.Layer):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Returns e, float32 [B], of w float32 [B, H, W, C]; the rest as in `UNet.call`."""
+        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; see `UNet.call` for the rest."""
         image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
         return tf.reduce_sum(w * image, axis=[1, 2, 3])

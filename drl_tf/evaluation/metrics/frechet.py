@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of features, each described by a Gaussian: FID with those of Inception."""
+"""The Fréchet distance of two sets of features, each taken as Gaussian; with Inception's features, FID."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ from drl_tf.evaluation.metrics.moments import Moments
 
 
 def frechet_distance(real: Any, fake: Any) -> float:
-    """The Fréchet distance of the sample means and unbiased covariances; see `frechet_distance_from_moments`.
+    """Computes the Fréchet distance from sample means and unbiased covariances.
 
-    It is biased upwards, more so with fewer samples: compare only sets of equal size.
+    The formula is in `frechet_distance_from_moments`. The distance is biased upwards, more so with fewer
+    samples: compare only sets of equal size.
 
     Args:
       real: features, float [N, d], N at least 2.
@@ -37,7 +38,7 @@ def frechet_distance(real: Any, fake: Any) -> float:
 def frechet_distance_from_moments(
     mean: Any, covariance: Any, other_mean: Any, other_covariance: Any
 ) -> float:
-    """|m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)), in float64.
+    """Computes |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) in float64.
 
     See Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
     equation 6, https://arxiv.org/abs/1706.08500.
@@ -66,7 +67,7 @@ def frechet_distance_from_moments(
 
 
 def _checked_moments(*moments: Any) -> list[np.ndarray]:
-    """Both means and covariances in float64; raises UserError if they cannot be means and covariances."""
+    """Returns both means and covariances in float64; raises UserError if they are no means or covariances."""
     arrays = [np.asarray(values, np.float64) for values in moments]
     d = arrays[0].size
     if [array.shape for array in arrays] != [(d,), (d, d), (d,), (d, d)]:
@@ -82,17 +83,18 @@ def _checked_moments(*moments: Any) -> list[np.ndarray]:
 
 
 def _trace_sqrt_product(c: np.ndarray, other: np.ndarray) -> float:
-    """Tr (C C')^(1/2), by tensorflow-gan's function, restricted to the range of C and within it of C'.
+    """Computes Tr (C C')^(1/2) by tensorflow-gan's function, within the ranges of C and of C'.
 
-    The trace is the same there. Fewer samples than dimensions cost less, and directions with nothing but
-    rounding errors, which a square root would enlarge, drop out.
+    The restriction to the ranges does not change the trace. It saves time if there are fewer samples than
+    dimensions. It also drops directions that hold only rounding errors, which a square root would enlarge.
     """
     scales, basis = _range(c)
     other_scales, other_basis = _range(basis.T @ other @ basis)
     if not len(other_scales):
         return 0.0
     c = other_basis.T @ (scales[:, None] * other_basis)
-    # tensorflow-gan drops values below 1e-10. We scale the largest to 1e8, so that these are rounding errors.
+    # tensorflow-gan drops values below 1e-10. We scale the largest value to 1e8, so that the values that it
+    # drops are rounding errors.
     a = 1e4 / scales[-1]
     b = 1e4 / other_scales[-1]
     root = tfgan.evaluation().classifier_metrics.trace_sqrt_product(c * a, np.diag(other_scales * b))
@@ -100,7 +102,7 @@ def _trace_sqrt_product(c: np.ndarray, other: np.ndarray) -> float:
 
 
 def _range(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of C above rounding errors, ascending [r], and their eigenvectors [d, r]."""
+    """Returns the eigenvalues of C above rounding errors, ascending [r], and their eigenvectors [d, r]."""
     values, vectors = np.linalg.eigh(c)
     rounding = np.abs(values).max(initial=0) * len(c) * np.finfo(np.float64).eps
     if (values < -1e3 * rounding).any():

@@ -11,19 +11,19 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 def classifier_score(logits: Any, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """The classifier score exp E KL(p(y|x) || p(y)), where p(y) is the mean of p(y|x) over a split.
+    """Computes the classifier score exp E KL(p(y|x) || p(y)); p(y) is the mean of p(y|x) over a split.
 
     tensorflow-gan computes it in float64. The images are split at random, so that their order does not
     matter. See Salimans et al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498,
     section 4.
 
     Args:
-      logits: of the classifier on generated images, float [N, C], N at least `splits`.
-      splits: number of splits; their sizes differ by at most 1.
-      seed: of the split.
+      logits: logits of the classifier for generated images, float [N, C], N at least `splits`.
+      splits: number of splits; the sizes of the splits differ by at most 1.
+      seed: seed of the random splits.
 
     Returns:
-      Mean and population standard deviation over the splits; a score is in [1, C].
+      Mean and population standard deviation of the score over the splits; a score is in [1, C].
 
     Raises:
       UserError: the shape is wrong, a logit is not finite, or there are fewer images than splits.
@@ -39,7 +39,7 @@ def classifier_score(logits: Any, splits: int = 10, seed: int = 0) -> tuple[floa
     if len(logits) < splits:
         raise UserError(f'{len(logits)} images are too few for the {splits} splits of a classifier score')
     logits = np.random.default_rng(seed).permutation(logits)
-    # Keeps p(y) above 0 in float64, since its logarithm is taken.
+    # Keeps p(y) above 0 in float64, because the score takes the logarithm of p(y).
     logits = np.maximum(logits - logits.max(axis=1, keepdims=True), -700)
     score = tfgan.evaluation().classifier_score_from_logits
     scores = [float(score(tf.constant(part))) for part in np.array_split(logits, splits)]

@@ -13,17 +13,17 @@ _LEAST_BLOCKS = 10
 
 
 def kernel_distance(real: Any, fake: Any, seed: int = 0) -> tuple[float, float]:
-    """Unbiased estimate of the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3, in float64.
+    """Estimates, without bias, the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
 
-    tensorflow-gan computes it as the mean over blocks of at most 1,000 features of each set. There are at
-    least 10 blocks, so that the mean has a standard error. If blocks would then have fewer than 2 features of
-    the smaller set, only a part of the larger set is used. See Binkowski et al., "Demystifying MMD GANs",
-    https://arxiv.org/abs/1801.01401, section 4.
+    tensorflow-gan computes it in float64, as the mean over blocks of at most 1,000 features of each set.
+    There are at least 10 blocks, so that the mean has a standard error. If blocks would then have fewer than
+    2 features of the smaller set, only a part of the larger set is used. See Binkowski et al., "Demystifying
+    MMD GANs", https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
       real: features, float [N, d], N at least 20.
       fake: features, float [M, d], M at least 20.
-      seed: of the assignment of features to blocks.
+      seed: seed of the random assignment of features to blocks.
 
     Returns:
       The estimate, which can be slightly negative, and its standard error.

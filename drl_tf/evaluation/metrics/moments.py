@@ -38,7 +38,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: np.ndarray) -> Moments:
-        """The moments of features, float [n, d]; raises UserError where `update` does."""
+        """Returns the moments of features, float [n, d]; raises UserError if a feature is not finite."""
         moments = cls(features.shape[1])
         moments.update(features)
         return moments
@@ -47,7 +47,7 @@ class Moments:
         """Adds features, float [n, d].
 
         Raises:
-          UserError: they have another shape or are not finite; the moments are then unchanged.
+          UserError: the features have another shape or are not finite; the moments are then unchanged.
         """
         features = checked(features).astype(np.float64)
         batch = Moments(features.shape[1])

@@ -13,7 +13,7 @@ COLUMNS = 4096
 
 
 def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> dict[str, float]:
-    """How realistic the generated images are (precision, density), and how well they cover the real ones.
+    """Computes how realistic generated images are, and how well they cover the real images.
 
     With x real, y generated, and r_k(x) the distance of x to its k-th nearest neighbour in its own set:
 
@@ -22,8 +22,8 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
       density = mean over y of #{x: |x - y| < r_k(x)} / k
       coverage = share of x with |x - y| < r_k(x) for some y
 
-    All depend on N and M: compare only sets of equal size. Time grows with (N + M)^2 d. Distances are
-    float64, in blocks of up to 200 MB.
+    All four scores depend on N and M: compare only sets of equal size. The time grows with (N + M)^2 d. The
+    distances are float64, in blocks of up to 200 MB.
 
     Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative
     Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and coverage: Naeem et al.,
@@ -33,16 +33,16 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
     Args:
       real: features x, float [N, d].
       fake: features y, float [M, d].
-      k: of precision and recall.
-      density_k: of density and coverage.
+      k: the k of precision and recall.
+      density_k: the k of density and coverage.
 
     Returns:
       A dict of 'precision', 'recall', 'density' and 'coverage'; all in [0, 1] except density, which can
       exceed 1.
 
     Raises:
-      UserError: the shapes do not fit together, a feature is not finite, or a set has no more features than
-        k or density_k.
+      UserError: the shapes do not fit together, a feature is not finite, or N or M is at most
+        max(k, density_k).
 
     Examples:
       >>> real = np.random.default_rng(0).normal(size=[100, 4])
@@ -74,7 +74,7 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
 
 
 def _nearest(features: np.ndarray, centre: np.ndarray, k: int) -> np.ndarray:
-    """Squared distances of each feature to the k nearest others, ascending, float64 [N, k]."""
+    """Returns the squared distances of each feature to the k nearest others, ascending, float64 [N, k]."""
     nearest = np.full([len(features), k], np.inf)
     for rows, columns, distances in _tiles(features, features, centre):
         own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
@@ -87,9 +87,9 @@ def _nearest(features: np.ndarray, centre: np.ndarray, k: int) -> np.ndarray:
 def _tiles(
     first: np.ndarray, second: np.ndarray, centre: np.ndarray
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Yields a slice of `first`, one of `second`, and their squared distances, float64 [rows, columns].
+    """Yields (slice of `first`, slice of `second`, squared distances, float64 [rows, columns]).
 
-    The features are centred first, since x.x - 2 x.y + y.y of large numbers would cancel.
+    The features are centred first, because x.x - 2 x.y + y.y of large numbers would cancel.
     """
     for start in range(0, len(second), COLUMNS):
         columns = slice(start, min(start + COLUMNS, len(second)))

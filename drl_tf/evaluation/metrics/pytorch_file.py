@@ -1,6 +1,6 @@
 """Reads tensors from files that PyTorch wrote before version 1.6, without PyTorch.
 
-No code that a pickle may name is run.
+The reader runs no code that a pickle names.
 """
 
 import collections
@@ -16,7 +16,7 @@ from drl_tf.base.errors import UserError
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
-# What pickle and NumPy raise on damaged bytes.
+# The errors that pickle and NumPy raise on damaged bytes.
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -32,9 +32,9 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """Where a tensor lies: its storage (key, dtype), offset in elements, shape, and strides in elements.
+    """The place of a tensor: its storage (key, dtype), offset in elements, shape, and strides in elements.
 
-    The two last fields are those that PyTorch trains it with.
+    `requires_grad` and `hooks` matter to PyTorch's training only.
     """
 
     storage: tuple[str, np.dtype]
@@ -79,7 +79,7 @@ def read(path: str) -> dict[str, np.ndarray]:
       {name: array}.
 
     Raises:
-      UserError: the file cannot be read, is damaged, is of another format, or names anything but tensors.
+      UserError: the file cannot be read, is damaged, has another format, or names objects besides tensors.
     """
     try:
         with open(path, 'rb') as file:
@@ -99,7 +99,7 @@ def _storage(file: BinaryIO, dtype: np.dtype) -> np.ndarray:
 
 
 def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
-    """A tensor as a view of its storage; NumPy refuses one that goes beyond it."""
+    """Returns a tensor as a view of its storage; NumPy refuses a view that goes beyond the storage."""
     size = storage.itemsize
     strides = [stride * size for stride in tensor.strides]
     return np.ndarray(tensor.shape, storage.dtype, storage.data, tensor.offset * size, strides)

@@ -1,4 +1,4 @@
-"""Scores of a set of generated images."""
+"""Scores a set of generated images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Names of the scores that use the features of an extractor.
+    """Returns the names of the scores that use the features of an extractor.
 
     Returns:
-      A dict with the keys 'frechet', 'kernel' and 'classifier'. The names are those of FID, KID and Inception
-      score only if the extractor is the standard Inception.
+      {'frechet': name, 'kernel': name, 'classifier': name}. The names are 'fid', 'kid' and 'inception_score'
+      only if the extractor is the standard Inception.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
@@ -47,7 +47,7 @@ def score(
     labels: np.ndarray | None = None,
     part: str | None = None,
 ) -> dict[str, Any]:
-    """Scores how close generated images are to real ones.
+    """Scores how close generated images are to real images.
 
     Compare numbers only for the same extractor and weights, image size, number of samples and real images.
 
@@ -55,24 +55,25 @@ def score(
       extractor: the network that gives the features.
       samples: generated images, uint8 [n, H, W, C] each.
       real: statistics of the real images.
-      floor: statistics of held-out real images, with their features. Their distance from the real images is
-        what a perfect generator would get with as many samples. None for none.
-      labels: the class that each sample should have, int [n]; None if there is none, or the extractor does
-        not know the classes.
-      part: as in `statistics.summarise`, for the samples.
+      floor: statistics of held-out real images, or None. A perfect generator would get the distance of these
+        images from the real images, with as many samples.
+      labels: the class that each sample should have, int [n]; None if the samples have no classes, or the
+        extractor does not know the classes.
+      part: a file for the state of the pass over the samples, or None; see `statistics.summarise`.
 
     Returns:
-      A dict in types of JSON, with the names of `names`:
+      {name: JSON value}. `names` gives the names of the Fréchet, kernel and classifier scores.
 
-      - the Fréchet distance; its 'floor'; and with enough samples '<name>_held_out_size', which is comparable
-        with the floor: the mean distance of at most 4 parts of the samples, each as large as the floor's set;
-      - if features of the real images were kept: the kernel distance and its '_error', 'precision' and
-        'recall' (k = 3), 'density' and 'coverage' (k = 5), over at most 10,000 features of either set;
-      - if the extractor classifies: the classifier score and its '_deviation' over 10 splits; if its classes
-        are those of the images, 'predicted_classes', the share of samples in each; with `labels`,
-        'class_agreement';
+      - The Fréchet distance of the samples; 'floor', the Fréchet distance of the held-out images; and, with
+        enough samples, '<name>_held_out_size', which is comparable with 'floor': the mean distance of at most
+        4 parts of the samples, each of as many images as are held out.
+      - If features of the real images were kept: the kernel distance and its '<name>_error', 'precision' and
+        'recall' (k = 3), 'density' and 'coverage' (k = 5), over at most 10,000 features of either set.
+      - If the extractor gives logits: the classifier score and its '<name>_deviation' over 10 splits; for a
+        dataset whose classes the extractor predicts, 'predicted_classes', the share of samples in each class;
+        with `labels`, 'class_agreement', the share of samples with the right class.
       - 'num_samples', 'num_real', 'num_held_out', 'extractor', 'extractor_hash', 'resize', 'real' (a
-        description of the real images) and 'warning' (a sentence, or None).
+        description of the real images) and 'warning' (a sentence or None).
 
     Raises:
       UserError: there are fewer than 2 samples, or a feature is not finite.
@@ -110,7 +111,7 @@ def _frechet(real: Statistics, fake: Statistics | Moments) -> float:
 
 
 def _of_features(name: dict[str, str], real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """Scores that need the features themselves."""
+    """Computes the scores that need the features themselves."""
     distance, error = kernel_distance(real, fake)
     return {name['kernel']: distance, f'{name["kernel"]}_error': error, **neighbour_scores(real, fake)}
 
@@ -118,7 +119,7 @@ def _of_features(name: dict[str, str], real: np.ndarray, fake: np.ndarray) -> di
 def _of_logits(
     name: dict[str, str], logits: np.ndarray, labels: np.ndarray | None, datasets: Sequence[str]
 ) -> dict[str, Any]:
-    """Scores that need classes."""
+    """Computes the scores that need logits."""
     result: dict[str, Any] = {}
     classes = logits.argmax(axis=1)
     if len(logits) >= _FEWEST:

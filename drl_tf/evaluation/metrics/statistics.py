@@ -19,7 +19,7 @@ from drl_tf.evaluation.metrics.moments import Moments
 
 _AUTHORS = 'pool_3'  # The array in a file of activations by the authors of the paper.
 MAX_BYTES = 2**32  # The largest file of statistics, unpacked.
-# A pass is saved after so many seconds, or this multiple of the time that the last save took.
+# A pass is saved every SAVE_SECONDS, or more rarely: after SAVE_TIMES the time that the last save took.
 SAVE_SECONDS = 60
 SAVE_TIMES = 20
 _ANOTHER = 'make it again with --mode=stats'
@@ -33,13 +33,13 @@ class Statistics:
       mean: float64 [d].
       covariance: unbiased, float64 [d, d].
       count: number of images.
-      features: float32 [n, d] of the first n images; n is 0 if none were kept.
+      features: features of the first n images, float32 [n, d]; n is 0 if none were kept.
       extractor: name of the network.
-      extractor_hash: of its weights; '' if unknown.
+      extractor_hash: hash of the network's weights; '' if unknown.
       resize: how images were resized for the network.
       images: description of the images.
-      fingerprint: the first 12 hexadecimal digits of the SHA-256 of their pixels.
-      dataset, split, image_size, image_channels: of the images; '' and 0 if unknown.
+      fingerprint: the first 12 hexadecimal digits of the SHA-256 of the images' pixels.
+      dataset, split, image_size, image_channels: origin and shape of the images; '' and 0 if unknown.
     """
 
     mean: np.ndarray
@@ -72,8 +72,8 @@ class _Pass:
 
     Args:
       path: the file; None saves nothing.
-      what: all that the sums depend on besides the images; a file with another value is ignored.
-      keep: the features of this many images are kept.
+      what: JSON value of all that decides the sums besides the images; a file with another value is ignored.
+      keep: number of images whose features are kept.
     """
 
     def __init__(self, path: str | None, what: Any, keep: int):
@@ -92,11 +92,11 @@ class _Pass:
 
     @property
     def count(self) -> int:
-        """How many images were seen."""
+        """Number of images seen so far."""
         return self.moments.count if self.moments else 0
 
     def _resume(self, path: str) -> None:
-        """Reads the file of an interrupted pass, unless it belongs to another one or is damaged."""
+        """Reads the file of an interrupted pass, unless the file belongs to another pass or is damaged."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 if str(file['what']) != self.what:
@@ -120,7 +120,7 @@ class _Pass:
         self.resumed_digest = digest
 
     def new(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yields the images that an interrupted pass has not seen; raises UserError if the others changed."""
+        """Yields images that an interrupted pass has not seen; raises UserError if seen images changed."""
         passed = 0
         for batch in batches:
             seen = max(0, self.resumed_count - passed)
@@ -135,7 +135,7 @@ class _Pass:
             self._refuse()
 
     def _refuse(self) -> None:
-        """Removes the file and raises a UserError that says so."""
+        """Removes the file of the pass, and raises a UserError that says so."""
         assert self.path
         os.remove(self.path)
         raise UserError(
@@ -143,7 +143,7 @@ class _Pass:
         )
 
     def update(self, features: np.ndarray, logits: np.ndarray | None) -> None:
-        """Adds a batch, and saves the file if that is due."""
+        """Adds a batch of features, and saves the file if a save is due."""
         self.moments = self.moments or Moments(features.shape[1])
         if self.count < self.keep or not self.features:
             self.features.append(features[: max(0, self.keep - self.count)].copy())
@@ -154,7 +154,7 @@ class _Pass:
             self.save()
 
     def save(self) -> None:
-        """Writes the file, and decides when the next time is due."""
+        """Writes the file, and decides when the next save is due."""
         if not self.path or not self.moments:
             return
         begin = time.monotonic()
@@ -191,8 +191,8 @@ def summarise(
       images: description of the images.
       keep: the features of the first `keep` images are kept.
       classify: whether to keep the logits of all images.
-      part: a file for the pass so far, written about every minute and at the end; an interrupted pass
-        continues from it. None for none.
+      part: a file for the state of the pass, written about every minute and at the end; an interrupted pass
+        continues from it. None for no file.
 
     Returns:
       The statistics, and the logits, float32 [N, classes], or None.
@@ -230,7 +230,7 @@ def load(path: str, extractor: Extractor) -> Statistics:
     Args:
       path: a file of `Statistics.save`, or a `.npz` file with activations `pool_3` [N, 2048] of Inception, as
         the authors of the paper published.
-      extractor: the network that the statistics must be of.
+      extractor: the network that must have given the features.
 
     Raises:
       UserError: the file is missing, damaged, or of another extractor.
@@ -261,7 +261,7 @@ def load(path: str, extractor: Extractor) -> Statistics:
 
 
 def _check(statistics: Statistics) -> None:
-    """Raises ValueError or AttributeError if the values are not those of any set of images."""
+    """Raises ValueError or AttributeError if no set of images can have these statistics."""
     covariance = statistics.covariance
     arrays = (statistics.mean, covariance, statistics.features)
     width = statistics.mean.size
@@ -280,7 +280,7 @@ def _check(statistics: Statistics) -> None:
 
 
 def _of_activations(path: str, activations: np.ndarray, extractor: Extractor) -> Statistics:
-    """Statistics of activations [N, 2048] of the standard Inception, from a file that names no network."""
+    """Computes statistics of activations [N, 2048] of the standard Inception, whose file names no network."""
     if extractor.inception != 'standard':
         raise UserError(
             f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: '

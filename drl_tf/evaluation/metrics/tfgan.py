@@ -13,9 +13,9 @@ from drl_tf.base.errors import UserError
 
 @functools.cache
 def evaluation() -> Any:
-    """The module `tensorflow_gan.python.eval`.
+    """Returns the module `tensorflow_gan.python.eval`.
 
-    During the import, empty modules that have only a `__path__` replace its two parent packages.
+    During the import, empty modules that have only a `__path__` replace the two parent packages.
 
     Raises:
       UserError: tensorflow-gan is not installed.

@@ -1,0 +1,73 @@
+"""Bits per dimension of the same images by both methods of `--mode=likelihood`, and how far they differ."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from drl_tf.base.files import read_sound_json
+
+_SAME = ('weights_sha256', 'seed')
+
+
+def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
+    """Compares a result of one method with the other method's, for the same weights, images and noise.
+
+    Both weigh the images by the same F, so they differ by their log Z_0 alone.
+
+    Args:
+      workdir: the run's directory.
+      result: what `likelihood.likelihood` or `direct_likelihood.likelihood` has written there.
+
+    Returns:
+      The figures, as {label: text}; empty if the other method has no such result. If it has several, the one
+      with the most annealing counts.
+    """
+    paths = sorted(glob.glob(os.path.join(glob.escape(workdir), 'likelihood', '*.json')))
+    others = [
+        other
+        for other in map(read_sound_json, paths)
+        if _is_direct(other) != _is_direct(result) and _images(other) == _images(result)
+    ]
+    if not others:
+        return {}
+    other = max(others, key=lambda found: found.get('transitions', 0) * found.get('num_chains', 0))
+    return figures(*((result, other) if _is_direct(result) else (other, result)))
+
+
+def _is_direct(result: Mapping[str, Any]) -> bool:
+    return result.get('method') == 'direct'
+
+
+def _images(result: Mapping[str, Any]) -> list[Any]:
+    """What decides F of the images: the weights, the noise and the number of images."""
+    count = result.get('num_images', result.get('test', {}).get('num_images'))
+    return [count, *(result.get(name) for name in _SAME)]
+
+
+def figures(direct: Mapping[str, Any], annealed: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of a result of each method, as {label: text}."""
+    heights = direct['heights']['bennett']
+    log_z, error = (heights[name][0] for name in ('log_z', 'error'))
+
+    def both(kind: str) -> str:
+        low, high = (annealed[f'{kind}_{side}'] for side in ('low', 'high'))
+        return (
+            f'{direct["test"][f"{kind}_bennett"]:.4g} direct, {low:.4g} (low) to {high:.4g} (high) annealed'
+        )
+
+    def difference(side: str) -> str:
+        nats = log_z - annealed[f'log_z_{side}']
+        other = annealed[f'log_z_{side}_error']
+        spread = '' if other is None else f' ± {math.hypot(error, other) / scale:.1g}'
+        return f'{nats / scale:+.3f}{spread} ({side})'
+
+    scale = annealed['D'] * math.log(2)
+    return {
+        'x_0, both methods': f'{both("density")} bits/dim',
+        'grey levels, both': f'{both("discrete")} bits/dim',
+        'direct - annealed': f'{difference("low")}, {difference("high")} bits/dim',
+    }

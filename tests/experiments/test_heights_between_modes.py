@@ -1,0 +1,279 @@
+"""Heights of energies between modes far apart, where slopes say nothing: against log densities that are
+known."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+from helpers.small_models import PRECONDITIONED
+
+from drl_tf.core import noise
+from drl_tf.core.build_model import build_model
+from drl_tf.core.networks.layers import SpectralLayers
+from drl_tf.core.preconditioning import PreconditionedEnergy
+from drl_tf.core.weights import with_average
+from drl_tf.data import plane
+from drl_tf.experiments import density
+from drl_tf.experiments.heights import Heights
+from drl_tf.training.optimizers import compile_model
+
+SCALES = np.array([0.125, 0.5])  # Deviations of the two modes of images, each of weight 1/2.
+SIZE = 32
+D = SIZE**2
+STD = float(np.sqrt(np.mean(SCALES**2)))
+BOTH = ('bennett', 'integration')
+
+CENTRES = np.array([[-0.6, 0.0], [0.6, 0.0]])
+SHARES = np.array([0.9, 0.1])
+DEVIATION = 0.1
+
+OPTIONS = PRECONDITIONED.replace(
+    schedule='karras', levels='continuous', learning_rate=3e-3, adam_beta2=0.99, clip_norm=1, ema_decay=0.99
+)
+IMAGES = OPTIONS.replace(image_size=SIZE, batch_size=64, data_mean=(0.0,), data_std=STD, max_loss=1e9)
+POINTS = OPTIONS.replace(
+    image_size=1, image_channels=2, channels=32, channel_mult=(3,), num_res_blocks=2, batch_size=512
+)
+
+
+class Radial(SpectralLayers):
+    """e as a function of |w| and the noise level; zero before training."""
+
+    def __init__(self, units=64, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.hidden = [keras.layers.Dense(units, activation='swish') for _ in range(3)]
+        self.last = keras.layers.Dense(1, kernel_initializer='zeros')
+        for layer, width in zip([*self.hidden, self.last], [3, units, units, units], strict=True):
+            layer.build((None, width))
+        self.built = True
+
+    def prepare(self, time, labels=None):
+        return time / 8
+
+    def call(self, w, prepared, dropout=None, remat=False):
+        h = tf.stack([2 * tf.math.log(tf.reduce_mean(w**2, [1, 2, 3])), prepared, tf.tanh(prepared)], axis=-1)
+        for layer in self.hidden:
+            h = layer(h)
+        return D * self.last(h)[:, 0]
+
+
+class Exact:
+    """e of the log density of the two scales plus `offset`."""
+
+    def prepare(self, time, labels=None):
+        return tf.atan(tf.exp(time / 4))
+
+    def call(self, w, angle):
+        sigma = tf.tan(angle)
+        variance = SCALES.astype(np.float32) ** 2 + sigma[:, None] ** 2
+        spread = sigma**2 + STD**2
+        half_square = tf.reduce_sum(w**2, [1, 2, 3]) / 2
+        # Of w rather than of x, and relative to the Gaussian part of the energy.
+        modes = -D / 2 * tf.math.log(variance / spread[:, None]) - half_square[:, None] * (
+            spread[:, None] / variance
+        )
+        log_ratio = tf.reduce_logsumexp(modes, axis=1) - math.log(2) + half_square + offset(angle, tf)
+        return -sigma / STD * log_ratio
+
+    def __call__(self, w, prepared, dropout=None, remat=False):
+        return self.call(w, prepared)
+
+
+def offset(angle, library=np):
+    return 40 * library.sin(3 * angle) + 5 * library.cos(angle)
+
+
+def log_density(x, angle, means, variances, shares):
+    """The exact log density of a noisy mixture of isotropic Gaussians, float64 [n].
+
+    Args:
+      x: noisy images, [n, H, W, C].
+      angle: their noise level.
+      means: [modes, H W C].
+      variances, shares: [modes].
+    """
+    A, S = np.cos(angle), np.sin(angle)
+    variances = A**2 * np.asarray(variances) + S**2
+    flat = np.float64(x).reshape(len(x), 1, -1)
+    squares = np.sum((flat - A * means) ** 2, axis=2)
+    modes = np.log(shares) - flat.shape[2] / 2 * np.log(2 * np.pi * variances) - squares / (2 * variances)
+    return np.logaddexp.reduce(modes, axis=1)
+
+
+def two_scales(rng, count):
+    """Images, of the narrow and the broad mode in turn."""
+    scale = np.resize(SCALES, count)[:, None, None, None]
+    return np.float32(scale * rng.standard_normal((count, SIZE, SIZE, 1)))
+
+
+def two_points(rng, count):
+    mode = rng.choice(2, size=count, p=SHARES)
+    points = CENTRES[mode] + DEVIATION * rng.normal(size=(count, 2))
+    return np.float32(points).reshape(count, *plane.IMAGE_SHAPE)
+
+
+def board(rng, count):
+    return plane.points('toy_checkerboard', 0, int(rng.integers(2**30)), count)
+
+
+def model_of(config, make_network=None):
+    """An untrained model, whose e is that of the configuration or `make_network(name)`."""
+    keras.utils.set_random_seed(0)
+    model = build_model(config)
+    if make_network:
+        data = config.data
+
+        def make(name):
+            return PreconditionedEnergy(
+                make_network(name), config.image_shape, data.data_mean, data.data_std, name=name
+            )
+
+        model.network, model.ema_network = with_average(make, 'network')
+        model.averages = [(model.ema_network, model.network)]
+    return compile_model(model)
+
+
+def trained(config, draw, steps, make_network=None):
+    model = model_of(config.replace(decay_steps=steps), make_network)
+    step = tf.function(model.train_step, autograph=False)
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        step(tf.constant(draw(rng, config.training.batch_size)))
+    return model
+
+
+def measured(config, draw):
+    """A configuration with the mean and deviation of the points."""
+    points = draw(np.random.default_rng(1), 100_000)
+    mean = points.mean(axis=(0, 1, 2))
+    deviation = float(np.sqrt(np.mean((points - mean) ** 2)))
+    return config.replace(data_mean=tuple(mean.tolist()), data_std=deviation)
+
+
+def errors_of(model, log_z, level):
+    """log p - exact log p in nats, [images of the narrow mode, images of the broad mode]."""
+    rng = np.random.default_rng(2)
+    angle = model.schedule.angle[level]
+    images = two_scales(rng, 400)
+    x = np.float32(np.cos(angle) * images + np.sin(angle) * rng.standard_normal(images.shape))
+    log_prob = model.log_prob_at(tf.fill([len(x)], np.float32(angle)))(x)
+    exact = log_density(x, angle, np.zeros([2, D]), SCALES**2, [0.5, 0.5])
+    return (np.float64(log_prob) - log_z - exact).reshape(-1, 2).T
+
+
+def heights_of_images(model):
+    images = two_scales(np.random.default_rng(3), 300)
+    return Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 100).measure(images)
+
+
+def test_exact_energies_are_weighed_to_a_few_nats_in_a_thousand_dimensions():
+    """Whatever the constant of each level, both estimates find it, within their errors."""
+    model = build_model(IMAGES)
+    model.ema_network = PreconditionedEnergy(Exact(), IMAGES.image_shape, 0.0, STD)
+    found = heights_of_images(model)
+    for name in BOTH:
+        differences = found[name].log_z - offset(model.schedule.angle)
+        assert np.abs(differences).max() < 5, (name, differences)
+        assert (np.abs(differences) < 4 * found[name].error + 0.02).all(), (name, differences)
+    errors = errors_of(model, found['bennett'].log_z[0], 0)
+    assert np.abs(errors).mean() / D < 0.005
+    assert abs(errors[1].mean() - errors[0].mean()) < 0.1
+
+
+@pytest.fixture(scope='module')
+def of_two_scales():
+    """Function, weight of the time score -> (model, heights), each computed once."""
+    found = {}
+
+    def get(time_score):
+        if time_score not in found:
+            model = trained(
+                IMAGES.replace(time_score=time_score), two_scales, 700, lambda name: Radial(name=f'{name}_e')
+            )
+            found[time_score] = model, heights_of_images(model)
+        return found[time_score]
+
+    return get
+
+
+@pytest.mark.slow
+def test_slopes_alone_miss_the_height_between_two_scales(of_two_scales):
+    """Within a mode log p is right up to a constant. That of one mode is thousands of nats from that of the
+    other, though a constant of the whole level cannot show it; the two estimates of it disagree."""
+    model, heights = of_two_scales(0.0)
+    narrow, broad = errors_of(model, heights['bennett'].log_z[0], 0)
+    assert abs(broad.mean() - narrow.mean()) > 1000
+    assert max(narrow.std(), broad.std()) < 100
+    assert abs(heights['bennett'].log_z[0] - heights['integration'].log_z[0]) > 500
+
+
+@pytest.mark.slow
+def test_the_time_score_finds_the_height_between_two_scales(of_two_scales):
+    """Also without a constant found after training."""
+    model, heights = of_two_scales(0.02)
+    for log_z in (heights['bennett'].log_z[0], heights['integration'].log_z[0], 0.0):
+        narrow, broad = errors_of(model, log_z, 0)
+        assert np.abs([narrow, broad]).mean() / D < 0.08
+        assert abs(broad.mean() - narrow.mean()) < 150
+
+
+def squares_of_the_board(x, angle):
+    """The exact log density of noisy points of the checkerboard, float64 [n]."""
+    A, S = np.cos(angle), np.sin(angle)
+    squares = [(2 * column + row % 2, row) for row in range(4) for column in range(2)]
+    corners = A * (np.array(squares) / 2 - 1)
+    flat = np.float64(x).reshape(-1, 1, 2)
+    shares = scipy.special.ndtr((corners + A / 2 - flat) / S) - scipy.special.ndtr((corners - flat) / S)
+    return np.log(np.prod(shares / (A / 2), axis=2).mean(axis=1))
+
+
+def divergence(model, draw, exact, level=0):
+    """KL(data, model) of points at a noise level, normalised by quadrature; and the grid of that."""
+    rng = np.random.default_rng(4)
+    schedule = model.schedule
+    angle, m = schedule.angle[level], schedule.m[level]
+    points = draw(rng, 10_000)
+    x = np.float32(np.cos(angle) * points + np.sin(angle) * rng.standard_normal(points.shape))
+    log_prob = model.log_prob_at(tf.fill([len(x)], np.float32(angle)))(x)
+    grid = density.quadrature(model.density_at(tf.constant([level])), m * schedule.S[level])
+    return float(np.mean(exact(x, angle) - np.float64(log_prob)) + grid.log_z), grid
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('time_score', 'least', 'most'), [(0.0, 0.4, np.inf), (0.05, 0.0, 0.2)])
+def test_the_checkerboard(time_score, least, most):
+    """Slopes alone do not weigh its squares against each other at low noise; the time score does."""
+    model = trained(measured(POINTS, board).replace(time_score=time_score), board, 1500)
+    found, grid = divergence(model, board, squares_of_the_board)
+    assert least < found < most
+    if time_score:
+        points = board(np.random.default_rng(5), 4000)
+        heights = Heights(model, 'ema', noise.root(0, noise.LIKELIHOOD), 4000).measure(points)
+        for name in BOTH:
+            assert abs(heights[name].log_z[0] - grid.log_z) < 0.15
+        assert abs(grid.log_z) < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('time_score', [0.0, 0.05])
+def test_two_modes_of_weights_nine_to_one(time_score):
+    """At low noise, log p of the lesser mode is log 9 below that of the greater one."""
+    model = trained(measured(POINTS, two_points).replace(time_score=time_score), two_points, 1000)
+    angle = np.float32(model.schedule.angle[0])
+    centres = np.float32(CENTRES * np.cos(angle)).reshape(2, *plane.IMAGE_SHAPE)
+    greater, lesser = model.log_prob_at(tf.fill([2], angle))(centres).numpy()
+    if not time_score:
+        assert abs(greater - lesser - np.log(9)) > 0.7
+        return
+    assert greater - lesser == pytest.approx(np.log(9), abs=0.6)
+
+    def exact(x, angle):
+        return log_density(x, angle, CENTRES, [DEVIATION**2] * 2, SHARES)
+
+    found, grid = divergence(model, two_points, exact)
+    shares = np.exp(grid.log_density - grid.log_z) * (grid.side[1] - grid.side[0]) ** 2
+    assert shares[:, grid.side > 0].sum() == pytest.approx(SHARES[1], abs=0.06)
+    assert found < 0.1
