@@ -153,8 +153,8 @@ def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
       float32 [B].
 
     Examples:
-      >>> level_classification(tf.constant([0.0, 9.0]), other_lead=tf.constant([0.0, 9.0])).numpy().round(4)
-      array([0.6931, 0.0001], dtype=float32)
+      >>> level_classification(tf.constant([0.0, 2.0]), other_lead=tf.constant([0.0, 2.0])).numpy().round(3)
+      array([0.693, 0.127], dtype=float32)
     """
     return (tf.nn.softplus(-lead) + tf.nn.softplus(-other_lead)) / 2
 

@@ -56,7 +56,7 @@ ONE_CHANGE: dict[str, dict[str, Any]] = {
 }
 TABLES = {'t6': T_AND_K, 'preconditioned': ONE_CHANGE}
 # How long a step of a row takes, as a multiple of a default step: measured with digits on 2 CPU cores.
-_STEP_TIMES = {'unet': 9.5}
+_STEP_TIMES = {'unet': 9.5, 'level_classification': 2.2}
 
 
 def configs_of(config: Config) -> dict[str, Config]:
