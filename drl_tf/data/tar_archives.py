@@ -1,7 +1,8 @@
-"""Checks archives that the user makes, tar files of PNG pictures, before they are used."""
+"""Checks archives that the user makes, tar files of PNG pictures, before they are used; unpacks others."""
 
 import io
 import lzma
+import pathlib
 import tarfile
 import zlib
 
@@ -78,3 +79,18 @@ def _check_picture(content: bytes, size: int) -> None:
     if picture.size != (size, size):
         raise ValueError(f'{picture.width} x {picture.height} pixels')
     images.decode(content, channels=3)
+
+
+def unpack(archive: str, directory: str) -> None:
+    """Unpacks a tar file into a new directory.
+
+    Raises:
+      ValueError: a member is no file or directory, or would leave the directory. (The `filter` of
+        `tarfile.extractall`, which refuses these too, is missing in Python before 3.11.4.)
+    """
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            path = pathlib.PurePosixPath(member.name)
+            if not (member.isfile() or member.isdir()) or path.is_absolute() or '..' in path.parts:
+                raise ValueError(f'{member.name} in the archive is no file inside it')
+        packed.extractall(directory)

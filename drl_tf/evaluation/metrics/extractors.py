@@ -8,7 +8,6 @@ import functools
 import hashlib
 import os
 import re
-import tarfile
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.config import combinations
 from drl_tf.config.options import DIGITS, EXTRACTORS
-from drl_tf.data import downloads
+from drl_tf.data import downloads, tar_archives
 from drl_tf.distributed import spread
 from drl_tf.evaluation.metrics import digits_classifier, efficientnet_lite, tfgan
 
@@ -154,8 +153,7 @@ def from_hub(handle: str) -> str:
             archive = os.path.join(aside, 'inception.tar.gz')
             network = os.path.join(aside, 'network')
             downloads.download(url, archive)
-            with tarfile.open(archive) as packed:
-                packed.extractall(network, filter='data')
+            tar_archives.unpack(archive, network)
             tf.saved_model.load(network)
             os.rename(network, cached)
     except Exception as error:  # Servers, archives and disks fail in errors of many kinds.
