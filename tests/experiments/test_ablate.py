@@ -70,7 +70,7 @@ def test_rows_are_those_of_the_paper():
 
 
 def test_rows_of_one_change_take_the_same_time():
-    """Two rows have slower steps. A row differs from the first in what its name says."""
+    """Rows with slower steps take fewer. Each row differs from the first in what its name says."""
     config = parsing.configuration_of(['--dataset=digits', '--train_steps=2500', '--decay_steps=2500'])
     configs = ablation_rows.configs_of(config)
     default = configs.pop('default')
