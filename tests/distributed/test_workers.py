@@ -47,6 +47,8 @@ def start(directory, *options, differing=((), ()), only=None):
                     env={**os.environ, 'TF_CONFIG': json.dumps(config)},
                     stdout=out,
                     stderr=out,
+                    # Ctrl-C reaches them also where these tests run in the background.
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 )
             )
     return processes
@@ -142,7 +144,7 @@ def test_two_workers_share_the_images_that_are_scored(capsys, tmp_path):
 def test_a_worker_is_stopped_while_images_are_scored(tmp_path, stopped):
     """It ends as it would alone, and the other, who waits for it, in one line."""
     np.save(tmp_path / 'images.npy', np.zeros([3, 16, 16, 1], np.uint8))
-    network = stand_in.save(tmp_path / 'network', says=True, slow=True)
+    network = stand_in.save(tmp_path / 'network', says=True)
     processes = start(
         tmp_path,
         '--dataset=digits',

@@ -13,27 +13,21 @@ class StandIn(tf.Module):
     """A random projection of the image at 8 px; with `convolutions`, after as many of them as Inception has,
     each an identity.
 
-    With `says`, how many images it takes is written to stderr. With `slow`, a batch takes about a second.
-    `features` names what it returns.
+    With `says`, how many images it takes is written to stderr; `features` names what it returns.
     """
 
-    def __init__(self, seed=0, convolutions=0, says=False, slow=False, features='pool_3'):
+    def __init__(self, seed=0, convolutions=0, says=False, features='pool_3'):
         super().__init__()
         self.projection = tf.Variable(tf.random.stateless_normal([8 * 8 * 3, FEATURES], [seed, 0]) / 14)
         self.classes = tf.Variable(tf.random.stateless_normal([FEATURES, CLASSES], [seed, 1]) / 16)
         self.identity = tf.eye(3)[None, None]
         self.convolutions = convolutions
-        self.says, self.slow, self.features = says, slow, features
+        self.says, self.features = says, features
 
     @tf.function(input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3])])
     def __call__(self, images):
         if self.says:
             tf.print('took', tf.shape(images)[0], output_stream=sys.stderr)
-        if self.slow:
-            product = tf.fill([1500, 1500], images[0, 0, 0, 0])
-            for _ in range(10):
-                product = product @ product
-            tf.print('norm', tf.norm(product), output_stream=sys.stderr)
         small = tf.image.resize(images, [8, 8], antialias=True)
         for _ in range(self.convolutions):
             small = tf.nn.conv2d(small, self.identity, 1, 'SAME')
