@@ -256,7 +256,7 @@ def resolve(data: config.Data) -> config.Data:
 
 
 def builder_name(data: config.Data) -> str:
-    """Returns the tensorflow-datasets name of a resolved `data`, 'builder' or 'builder/configuration'."""
+    """Returns the tensorflow-datasets name, 'builder' or 'builder/configuration', of resolved `data`."""
     prepared = f'_{data.prepare_size}px' if data.prepare_size else ''
     return find_spec(data.dataset).tfds_name.format(size=data.image_size, prepared=prepared)
 

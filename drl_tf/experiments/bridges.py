@@ -98,8 +98,8 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 def mirrored(y: tf.Tensor) -> tf.Tensor:
     """Reflects points into the box |y|_inf <= 6; returns float32 of the shape of `y`.
 
-    A chain on log_density(mirrored(y)) is reflected by the walls of the box, and keeps the density within the
-    box invariant.
+    If a chain y samples log_density(mirrored(y)), mirrored(y) bounces off the walls and samples log_density
+    in the box.
     """
     folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
     return tf.where(tf.abs(y) <= WALL, y, folded)

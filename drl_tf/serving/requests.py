@@ -45,7 +45,7 @@ def grey_levels(images: tf.Tensor) -> tf.Tensor:
 
 
 def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:
-    """Checks the shape of `value` in the graph, because loaders do not check requests against a signature."""
+    """Returns `value`; its shape is checked in the graph, as SavedModel loaders do not check requests."""
     return tf.ensure_shape(value, shape)
 
 
