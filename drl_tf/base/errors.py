@@ -8,7 +8,7 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 class UserError(Exception):
     r"""An error that the user can fix.
 
-    The message is one line: what is wrong, its value, and what to do. Line breaks become spaces.
+    The message is one line: the wrong thing, its value, and the remedy. Line breaks become spaces.
 
     Examples:
       >>> str(UserError('no such file:\nsee --help'))

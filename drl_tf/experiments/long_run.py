@@ -154,7 +154,7 @@ def _run(levels: Sequence[Level], plan: Plan) -> None:
 
 
 def _say_cost(plan: Plan, missing: int, seconds: float) -> None:
-    """Prints how many transitions are missing, what they cost, and how long they take."""
+    """Prints the number of missing transitions, their cost, and their time."""
     gradients = missing * chains.gradients(plan.method, plan.leapfrogs)
     levels = ', '.join(map(str, plan.levels))
     num_chains = 2 * plan.num_images

@@ -1,4 +1,4 @@
-"""What a dry run prints: the configuration that presets and flags make, and what it costs."""
+"""A dry run prints the configuration of presets and flags, and its cost."""
 
 import json
 

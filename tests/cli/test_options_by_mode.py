@@ -16,8 +16,8 @@ from drl_tf.config import config as configuration
 from drl_tf.experiments import sweep
 
 BEFORE = {'workdir', 'model', 'deterministic', 'data_dir'}  # Read before; digits are in no directory.
-# What a mode accesses though it does not matter there: the seed of weights that are then restored, what the
-# model card says of the training, the levels that a sampler would visit, and guidance that is then replaced.
+# A mode accesses these though they do not matter there: the seed of weights that are then restored, facts of
+# the training for the model card, the levels that a sampler would visit, and guidance that is then replaced.
 NO_MATTER = {
     'export': {'seed', 'train_steps'},
     'density': {'sampling_levels', 'sample_batch_size'},

@@ -218,7 +218,7 @@ QUICK = [
 
 @pytest.fixture(scope='module')
 def first(t1k_run):
-    """What the command finds in the run, and what it prints; batches of four and two chains stay there."""
+    """The command's result and its output; the run keeps batches of four and two chains."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         assert main(['run.py', *QUICK, f'--workdir={t1k_run}']) == 0

@@ -1,4 +1,4 @@
-"""What `--mode=sample` writes, where, and what it leaves alone."""
+"""The files that `--mode=sample` writes, their place, and the files that it leaves alone."""
 
 import os
 import pathlib

@@ -1,5 +1,4 @@
-"""The programs that are handed to the TPU compiler, which is replaced: what is asked of it, and what is made
-of its answers."""
+"""The programs that go to the TPU compiler, and the use of its answers; a stand-in replaces the compiler."""
 
 import json
 import sys

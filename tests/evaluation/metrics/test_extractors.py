@@ -1,4 +1,4 @@
-"""Extractors: what they return, what their results may be called, and what is refused."""
+"""Extractors: the features, the names of the scores, and the networks that are refused."""
 
 import hashlib
 import shutil
