@@ -72,27 +72,35 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
 
 
 def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The result, in types of JSON."""
-    count = min(_IMAGES, config.evaluation.num_real or _IMAGES)
-    images = np.concatenate(list(pipeline.image_batches(config.data, 'train', count)))
-    images = pixels.from_levels(images.astype(np.float32))
-    found = _heights(model, config, weights, images)
+    """Returns the result, in types of JSON."""
+    count = _count(config)
+    train, test = (pipeline.load_images(config.data, split, count) for split in ('train', 'test'))
+    found = _heights(model, config, weights, _from_uint8(train))
     log_prob = _scores(model, config, weights, found)
-    summary = _summary(log_prob(images), found)
+    summary = _summary(log_prob(train), found)
     bits = {split: _bits(model, config, weights, split, found) for split in ('test', 'train')}
     result = {
         **settings,
         'heights': {name: dataclasses.asdict(estimate) for name, estimate in found.items()},
         'summary': dataclasses.asdict(summary),
-        'ranking': _ranking(log_prob, summary, config),
+        'ranking': ranking.ranking(log_prob, summary.typical_mean, test, config.training.seed),
         **bits,
         'notes': notes(config, bits['test']),
     }
     return json.loads(json.dumps(result, default=list))
 
 
+def _count(config: Config) -> int:
+    """Returns how many images of a split to weigh at most, where the split may be large."""
+    return min(_IMAGES, config.evaluation.num_real or _IMAGES)
+
+
+def _from_uint8(levels: np.ndarray) -> np.ndarray:
+    return pixels.from_levels(levels.astype(np.float32))
+
+
 def _heights(model, config, weights, images):
-    """log Z of every level by both ways."""
+    """Estimates log Z of every level in both ways."""
     seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _HEIGHTS)
     measured = Heights(model, weights, seed, config.sampling.sample_batch_size)
     with pictures.progress_bar(len(measured.angles), 'heights', unit=' levels') as bar:
@@ -100,15 +108,15 @@ def _heights(model, config, weights, images):
 
 
 def _scores(model, config, weights, found):
-    """The function from clean images in [-1, 1] to their log densities at the scoring level, in nats."""
+    """Returns a callable: clean images, uint8 [n, H, W, C], to log p at the scoring level, in nats."""
     level = model.scoring_level
     A = np.float32(model.schedule.A[level])
     angle = np.float32(model.schedule.angle[level])
     log_z = found['bennett'].log_z[level]
     size = config.sampling.sample_batch_size
 
-    def log_prob(images):
-        parts = (images[first : first + size] for first in range(0, len(images), size))
+    def log_prob(levels):
+        parts = (_from_uint8(levels[first : first + size]) for first in range(0, len(levels), size))
         F = [model.log_prob_at(tf.fill([len(part)], angle), weights)(A * part) for part in parts]
         return np.concatenate(F).astype(np.float64) - log_z
 
@@ -116,7 +124,7 @@ def _scores(model, config, weights, found):
 
 
 def _summary(log_prob, found):
-    """What `Model.log_prob` and `Model.typicality` need, from log densities of training images."""
+    """Returns the values for `Model.log_prob` and `Model.typicality`, from log p of training images."""
     estimate = found['bennett']
     return KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
@@ -127,23 +135,9 @@ def _summary(log_prob, found):
     )
 
 
-def _ranking(log_prob, summary, config):
-    """How well log densities tell the test split from other images; see `ranking.ranking`."""
-    count = min(_IMAGES, config.evaluation.num_real or _IMAGES)
-    return ranking.ranking(
-        lambda levels: log_prob(pixels.from_levels(levels.astype(np.float32))),
-        summary.typical_mean,
-        summary.typical_std,
-        np.concatenate(list(pipeline.image_batches(config.data, 'test', count))),
-        config.training.seed,
-    )
-
-
 def _bits(model, config, weights, split, found):
-    """Bits/dim of images of a split, by both constants, ready for JSON."""
-    limit = config.evaluation.num_real or None
-    if split == 'train':
-        limit = min(_IMAGES, limit or _IMAGES)
+    """Computes bits/dim of images of a split with both estimates of log Z_0, in types of JSON."""
+    limit = _count(config) if split == 'train' else config.evaluation.num_real or None
     terms = held_out.terms(
         model.schedule, lambda level: model.density_at(level, weights), config, split, limit
     )

@@ -17,14 +17,13 @@ _NOISE = 30
 
 
 def ranking(
-    log_prob: Callable[[np.ndarray], np.ndarray], mean: float, std: float, images: np.ndarray, seed: int = 0
+    log_prob: Callable[[np.ndarray], np.ndarray], mean: float, images: np.ndarray, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Compares held-out images with `others` by two scores.
 
     Args:
       log_prob: takes uint8 [n, H, W, C] and returns log densities, float [n].
       mean: mean of the log densities of training images.
-      std: standard deviation of the log densities of training images.
       images: held-out images, uint8 [n, H, W, C].
       seed: seed of the noise in the other images.
 
@@ -35,7 +34,7 @@ def ranking(
 
     Examples:
       >>> images = np.random.default_rng(0).integers(0, 3, [50, 16, 16, 1]).astype(np.uint8)
-      >>> found = ranking(lambda x: -x.mean((1, 2, 3)), mean=-1, std=0.1, images=images)
+      >>> found = ranking(lambda x: -x.mean((1, 2, 3)), mean=-1, images=images)
       >>> found['white'], found['black']
       ({'log_prob': 1.0, 'typicality': 1.0}, {'log_prob': 0.0, 'typicality': 1.0})
     """
@@ -45,7 +44,7 @@ def ranking(
         scores = log_prob(other)
         found[name] = {
             'log_prob': auroc(real, scores),
-            'typicality': auroc(-np.abs(real - mean) / std, -np.abs(scores - mean) / std),
+            'typicality': auroc(-np.abs(real - mean), -np.abs(scores - mean)),
         }
     return found
 

@@ -35,7 +35,7 @@ def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
     if not others:
         return {}
     other = max(others, key=lambda found: found.get('transitions', 0) * found.get('num_chains', 0))
-    return figures(*((result, other) if _is_direct(result) else (other, result)))
+    return _figures(*((result, other) if _is_direct(result) else (other, result)))
 
 
 def _is_direct(result: Mapping[str, Any]) -> bool:
@@ -48,8 +48,8 @@ def _images(result: Mapping[str, Any]) -> list[Any]:
     return [count, *(result.get(name) for name in _SAME)]
 
 
-def figures(direct: Mapping[str, Any], annealed: Mapping[str, Any]) -> dict[str, str]:
-    """The figures of a result of each method, as {label: text}."""
+def _figures(direct: Mapping[str, Any], annealed: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the figures of a result of each method, as {label: text}."""
     heights = direct['heights']['bennett']
     log_z, error = (heights[name][0] for name in ('log_z', 'error'))
 

@@ -28,7 +28,7 @@ def test_a_brighter_image_is_less_dense_and_both_sides_are_atypical():
     def log_prob(images):
         return -images.mean((1, 2, 3))
 
-    found = ranking.ranking(log_prob, -mean, 1.0, IMAGES)
+    found = ranking.ranking(log_prob, -mean, IMAGES)
     assert found['black'] == {'log_prob': 0.0, 'typicality': 1.0}
     assert found['white'] == {'log_prob': 1.0, 'typicality': 1.0}
     assert found['shuffled']['log_prob'] == found['shifted']['typicality'] == 0.5
