@@ -55,6 +55,12 @@ class Data:
     data_std: float = option(
         0.0, 'Standard deviation of the images; 0: measured when training begins.', low=0, high=1
     )
+    exact_images: int = option(
+        0,
+        'Training images of --energy=exact, the first ones; 0: all, and their mirror images if training '
+        'mirrors the dataset.',
+        low=0,
+    )
     num_classes: int = option(
         0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
     )
@@ -71,6 +77,14 @@ class Training:
         '--energy=preconditioned).',
         choices=('contrastive', 'dsm', 'score_matching'),
     )
+    contrastive: float = option(
+        0.0,
+        'Weight of recovery likelihood beside --objective=score_matching: the difference of log p between '
+        'the ends of chains and data, with a weight for each level.',
+        low=0,
+        high=1e3,
+    )
+    contrastive_after: int = option(0, 'Step at which --contrastive begins.', low=0)
     levels: str = option(
         'walk',
         'Noise levels of --objective=score_matching: those that sampling visits (walk), or a continuum.',

@@ -28,8 +28,10 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
       as_json: whether to print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:
-      UserError: the devices cannot share the batch, or `count` is 0 for a TPU.
+      UserError: the energies are exact, the devices cannot share the batch, or `count` is 0 for a TPU.
     """
+    if config.network.energy == 'exact':
+        raise UserError('--energy=exact is not trained: there is no step that --dry_run could count')
     wanted = cluster.chosen(asked)
     count = _devices(config, asked, wanted, count)
     precision = devices.resolve_precision(config.training.precision, wanted == 'tpu')
