@@ -15,7 +15,7 @@ import tensorflow as tf
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
 TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, CONTRAST = range(8)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 

@@ -161,7 +161,7 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
     found = load_images(data, 'train', needed)
     labels = np.zeros(len(found), np.int32)
     if data.num_classes:
-        labels = np.int32(network_labels(load_labels(data, 'train')[:needed]))
+        labels = network_labels(load_labels(data, 'train')[:needed])
     if copies == 2:
         found = np.stack([found, found[:, :, ::-1]], axis=1).reshape(-1, *found.shape[1:])
         labels = np.repeat(labels, 2)

@@ -247,8 +247,7 @@ def load_model(
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use, with the stored `data_mean`, `data_std` and `exact_images`; None: the
-        stored one.
+      config: the configuration to use, with what the run measured of its images; None: the stored one.
       step: step of the checkpoint; None for the newest sound one.
 
     Returns:
