@@ -16,12 +16,14 @@ from drl_tf.cli.command_options import (
 from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
+from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
 FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
+_DRAWING = ('sample', 'compose', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
 
 
@@ -49,7 +51,8 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
             workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
         for mode in MODES:
             if mode in command.mode:
-                result = FUNCTIONS[mode](command, config, workdir) or {}
+                exact = config.replace(precision='float32') if _is_exact(mode, config) else config
+                result = FUNCTIONS[mode](command, exact, workdir) or {}
                 for label, words in result.items():
                     print(f'{label:17} {words}', flush=True)
                 if mode == 'train':
@@ -69,8 +72,18 @@ def _as_trained(config: Config, workdir: str) -> Config:
     )
 
 
+def _is_exact(mode: str, config: Config) -> bool:
+    """Returns whether a mode computes in float32 whatever --precision says.
+
+    mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
+    """
+    if mode == 'train':
+        return config.negatives in ADJUSTED
+    return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
+
+
 def _print_precision(command: Command, config: Config) -> None:
-    exact = ', '.join(mode for mode in command.mode if mode in FLOAT32)
+    exact = ', '.join(mode for mode in command.mode if _is_exact(mode, config))
     suffix = f' ({exact}: float32)' if exact else ''
     print(f'precision: {config.training.precision}{suffix}', flush=True)
 

@@ -85,6 +85,17 @@ class Training:
         high=1e3,
     )
     contrastive_after: int = option(0, 'Step at which --contrastive begins.', low=0)
+    contrastive_corrector: str = option(
+        'mala',
+        'Chains of recovery likelihood of preconditioned energies in training, with --mcmc_steps.',
+        choices=('langevin', 'mala', 'hmc'),
+    )
+    contrastive_step: float = option(
+        0.15,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: delta_t of --b2.',
+        low=0,
+        high=2,
+    )
     levels: str = option(
         'walk',
         'Noise levels of --objective=score_matching: those that sampling visits (walk), or a continuum.',
@@ -197,7 +208,7 @@ class Sampling:
 
     noise_scale: float = option(
         0.99,
-        'Factor of the noise in sampling, of Langevin steps and of --proposal=tweedie; training uses 1.',
+        'Factor of the noise in sampling, of chains and of --proposal=tweedie; training uses 1.',
         low=0,
         high=2,
         changes='always',
@@ -211,9 +222,24 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor q of the Langevin step size: the drift is multiplied by q^2, the noise by q.',
+        'Factor of the Langevin step size delta_t: the noise is multiplied by it, the drift by its square.',
         low=0.01,
         high=100,
+        changes='always',
+    )
+    corrector: str = option(
+        'auto',
+        'Chains of sampling; for those of training see --contrastive_corrector. auto: mala for log densities '
+        'with --proposal=tweedie, else langevin; none if K = 0.',
+        choices=('auto', 'none', 'langevin', 'mala', 'hmc'),
+        changes='always',
+    )
+    corrector_step: float = option(
+        0.0,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: adapted to an '
+        'acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        low=0,
+        high=2,
         changes='always',
     )
     sampling_levels: int = option(

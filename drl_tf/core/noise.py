@@ -14,8 +14,8 @@ import tensorflow as tf
 # A seed, int32 [2].
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, CONTRAST = range(8)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, PILOT = range(7)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, CONTRAST = range(9)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 
@@ -64,6 +64,22 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
     drawn = [shape[0], counts_per_image * _NUMBERS_PER_COUNT]
     numbers = tf.raw_ops.StatelessRandomNormalV2(shape=drawn, key=key, counter=counter, alg=_PHILOX)
     return tf.reshape(numbers[:, :size], shape)
+
+
+def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor = 0) -> tf.Tensor:
+    """Draws a number in [0, 1) for each of the images `first`, `first` + 1, ...
+
+    Returns:
+      float32 [num_images]; number i depends on (seed, first + i) only.
+
+    Examples:
+      >>> numbers = uniform([0, 1], 2, first=3)
+      >>> bool(numbers[1] == uniform([0, 1], 1, first=4)[0])
+      True
+    """
+    key, counter = _at_image(seed, 1, first)
+    drawn = [num_images, _NUMBERS_PER_COUNT]
+    return tf.raw_ops.StatelessRandomUniformV2(shape=drawn, key=key, counter=counter, alg=_PHILOX)[:, 0]
 
 
 def _at_image(

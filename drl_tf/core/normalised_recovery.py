@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import noise, preconditioning
+from drl_tf.core import conditionals, correctors, graphs, noise, preconditioning, sampling
 from drl_tf.core.batch import Batch
-from drl_tf.core.diffusion import Schedule, at, per_image
-from drl_tf.core.level_mean import LevelMean, rms
-from drl_tf.core.noise import Dropout
+from drl_tf.core.diffusion import Schedule, per_image
+from drl_tf.core.level_mean import LevelMean
+from drl_tf.core.noise import Dropout, Seed
 from drl_tf.core.score_matching import ScoreMatching
 from drl_tf.core.weight_updates import LossesAndGradients
 
@@ -18,17 +18,17 @@ from drl_tf.core.weight_updates import LossesAndGradients
 def level_weights(schedule: Schedule) -> np.ndarray:
     """Returns w_t = L_{T-1} / L_t, the weight of the contrastive loss at each level, float64 [T].
 
-    L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2 bounds the curvature of log p(y_t | x_{t+1}). Where it is large, a
-    small change of the network e moves log p by thousands of nats; the weights keep such a level from
-    outweighing the others.
+    L_t of `correctors.curvature` bounds the curvature of log p(y_t | x_{t+1}). Where it is large, a small
+    change of the network e moves log p by thousands of nats; the weights keep such a level from outweighing
+    the others.
 
     Examples:
       >>> from drl_tf.core import diffusion
       >>> level_weights(diffusion.karras()).round(4).tolist()
-      [0.0001, 0.0013, 0.0088, 0.0551, 0.2281, 1.0]
+      [0.0001, 0.0077, 0.0652, 0.1354, 0.1818, 1.0]
     """
-    curvature = (schedule.m * schedule.S[:-1]) ** -2 + schedule.conditional / schedule.s[1:] ** 2
-    return curvature[-1] / curvature
+    L = correctors.curvature(schedule)
+    return L[-1] / L
 
 
 class NormalisedRecoveryLikelihood(ScoreMatching):
@@ -48,21 +48,22 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
     Attributes:
       level_means: those of `RecoveryLikelihood`, and over the images of each level: 'contrastive', the mean
-        of F(y-, t) - F(y+, t) in nats, and 'displacement', how far the chains moved.
+        of F(y-, t) - F(y+, t) in nats, and the 'acceptance' and 'displacement' of `sampling.Info`.
 
     Examples:
       >>> from drl_tf.config.config import Config
       >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
       >>> config = config.replace(energy='preconditioned', objective='score_matching', act='swish')
       >>> list(NormalisedRecoveryLikelihood(config.replace(contrastive=0.01)).level_means)
-      ['loss', 'gradient_norm', 'contrastive', 'displacement']
+      ['loss', 'gradient_norm', 'contrastive', 'acceptance', 'displacement']
     """
 
     def __init__(self, config: Any, attempt: int = 0) -> None:
         super().__init__(config, attempt)
         self._weights_of_levels = level_weights(self.schedule)
         means = {
-            name: LevelMean(self.schedule.num_levels, name=name) for name in ('contrastive', 'displacement')
+            name: LevelMean(self.schedule.num_levels, name=name)
+            for name in ('contrastive', *sampling.Info._fields)
         }
         self.level_means = {**self.level_means, **means}
 
@@ -92,24 +93,22 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         batch = self._at_other_levels(batch)
         level = batch.level
 
-        # Positive pairs (x_t, x_{t+1}); y+ = m_t x_t.
+        # Positive pairs (x_t, x_{t+1}).
         x_t, x_next = self._forward_pair(batch)
-        y_pos = at(self.schedule.m, level) * x_t
 
-        # Negatives y-: a chain on p(y | x_{t+1}).
-        seed = noise.fold(batch.seed, noise.START)
-        start, _ = self.chain_start(x_next, level, seed, batch.first, 'raw', batch.terms, training=True)
-        y_neg, _ = self._chain(start, x_next, level, batch.seed, batch.first, batch.labels)
+        # Negatives: the chains that sampling would run from x_{t+1}.
+        x_neg, info = self.negatives(x_next, level, batch.seed, batch.first, batch.labels)
 
-        # The gradient of w_t (F(y-, t) - F(y+, t)); y- and y+ count as constants.
+        # The gradient of w_t (F(y-, t) - F(y+, t)); both states count as constants.
         batch_size = self.config.training.batch_size
         dropout = self.dropout_of(batch.seed, batch.first, batch_size + batch.first)
         with tf.GradientTape() as tape:
-            gap = self.gap(y_pos, y_neg, level, batch.labels, dropout)
+            gap = self.gap(x_t, x_neg, level, batch.labels, dropout)
             losses = per_image(weight * self._weights_of_levels, level) * gap
             loss = tf.reduce_sum(losses) / batch_size
         self.level_means['contrastive'].update_state(gap, level)
-        self.level_means['displacement'].update_state(rms(y_neg - start), level)
+        for name, value in info._asdict().items():
+            self.level_means[name].update_state(value, level)
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
 
     def _at_other_levels(self, batch: Batch) -> Batch:
@@ -120,37 +119,82 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         mine = tf.slice(levels, [batch.first], [batch.images.shape[0]])
         return dataclasses.replace(batch, level=mine, seed=seed, angle=None)
 
-    def gap(
+    @graphs.graph
+    def negatives(
         self,
-        y_pos: tf.Tensor,
-        y_neg: tf.Tensor,
+        x_next: tf.Tensor,
         level: tf.Tensor,
-        labels: tf.Tensor | None = None,
-        dropout: Dropout | None = None,
-    ) -> tf.Tensor:
-        """Returns F(y-, t) - F(y+, t) in nats with raw weights, float32 [B].
+        seed: Seed,
+        first: int | tf.Tensor,
+        labels: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, sampling.Info]:
+        """Draws x_t = y- / m_t given x_{t+1}, with raw weights and unscaled noise, as sampling does.
 
         Args:
-          y_pos: data y+ = m_t x_t, float32 [B, H, W, C].
-          y_neg: final states of the chains, float32 [B, H, W, C].
+          x_next: x_{t+1}, float32 [B, H, W, C].
           level: t, int32 [B].
+          seed: int32 [2].
+          first: index of the first image.
           labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
-          dropout: applied to `y_pos` and `y_neg` alike; None for no dropout.
+
+        Returns:
+          x_t, like `x_next`, and what the chains did, [B].
 
         Examples:
           >>> from drl_tf.config.config import Config
           >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
-          >>> config = config.replace(energy='preconditioned', act='swish')
+          >>> config = config.replace(energy='preconditioned', act='swish', mcmc_steps=(2,))
           >>> model = NormalisedRecoveryLikelihood(config)
-          >>> y = tf.ones([2, 8, 8, 1])
-          >>> model.gap(y, y, level=tf.constant([0, 5])).numpy()
+          >>> model.negatives(tf.ones([2, 8, 8, 1]), tf.constant([0, 5]), [0, 1], 0, None)[0].shape
+          TensorShape([2, 8, 8, 1])
+        """
+        terms = ((labels, 1.0),)
+
+        def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+            seed = noise.fold(seed, noise.START)
+            return self.chain_start(x_next, level, seed, first, 'raw', terms, training=True)[0]
+
+        q = self.config.training.contrastive_step
+        sampler = sampling.Sampler(
+            schedule=self.schedule,
+            density_at=lambda level: self.density_at(level, 'raw', terms),
+            start_at=start_at,
+            steps_at=lambda level: conditionals.steps_at(self.config, level),
+            corrector=self.config.negatives,
+            corrector_steps=tf.fill([self.schedule.num_levels], q) if q else None,
+            first=first,
+        )
+        return sampler.recover(x_next, level, seed)
+
+    def gap(
+        self,
+        x_pos: tf.Tensor,
+        x_neg: tf.Tensor,
+        level: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        dropout: Dropout | None = None,
+    ) -> tf.Tensor:
+        """Returns F(y-, t) - F(y+, t) = log p(x-) - log p(x+) in nats with raw weights, float32 [B].
+
+        Args:
+          x_pos: data x_t, float32 [B, H, W, C].
+          x_neg: the results of `negatives`, like `x_pos`.
+          level: t, int32 [B].
+          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+          dropout: applied to `x_pos` and `x_neg` alike; None for no dropout.
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> model = NormalisedRecoveryLikelihood(config.replace(energy='preconditioned', act='swish'))
+          >>> x = tf.ones([2, 8, 8, 1])
+          >>> model.gap(x, x, level=tf.constant([0, 5])).numpy()
           array([0., 0.], dtype=float32)
         """
-        both = tf.tile(level, [2])
+        angle = per_image(self.schedule.angle, tf.tile(level, [2]))
         labels = None if labels is None else tf.tile(labels, [2])
-        x = tf.concat([y_pos, y_neg], axis=0) / at(self.schedule.m, both)
-        time = preconditioning.time_of(per_image(self.schedule.angle, both))
-        prepared = self.network.prepare(time, labels)
-        log_p = self.network(x, prepared, dropout=dropout, remat=self.config.training.remat)
+        prepared = self.network.prepare(preconditioning.time_of(angle), labels)
+        both = tf.concat([x_pos, x_neg], axis=0)
+        log_p = self.network(both, prepared, dropout=dropout, remat=self.config.training.remat)
         of_pos, of_neg = tf.split(log_p, 2)
         return of_neg - of_pos

@@ -10,6 +10,7 @@ from drl_tf.core import diffusion, noise
 from drl_tf.core.batch import Batch
 from drl_tf.core.normalised_recovery import NormalisedRecoveryLikelihood, level_weights
 from drl_tf.core.preconditioning import PreconditionedEnergy
+from drl_tf.core.sampling import Info
 from drl_tf.core.score_matching import ScoreMatching
 from drl_tf.training.optimizers import compiled_model
 
@@ -55,16 +56,16 @@ def constants(made):
 
 
 class ExactNegatives(NormalisedRecoveryLikelihood):
-    """Draws y- from the exact conditional of the model's quadratic energy, in place of a chain."""
+    """Draws from the exact conditional of the model's quadratic energy, in place of a chain."""
 
-    def _chain(self, start, x_next, level, seed, first, labels):
+    def negatives(self, x_next, level, seed, first, labels):
         k, scale, tether = constants(self.schedule)
         c, b = (float(value) for value in self.start)
         precision = k**2 * (1 + scale * c) + tether
         z = noise.normal(noise.fold(seed, noise.LANGEVIN), tf.shape(x_next), first)
         mean = diffusion.at(tether, level) * x_next - diffusion.at(scale * b * k, level)
         y = diffusion.at(1 / precision, level) * mean + diffusion.at(precision**-0.5, level) * z
-        return y, tf.zeros_like(y)
+        return y / diffusion.at(self.schedule.m, level), Info(z[:, 0, 0, 0], z[:, 0, 0, 0])
 
 
 def expected_gradient(made, start, D):
@@ -167,7 +168,7 @@ def test_noises_of_forward_proposal_and_chain_are_independent(monkeypatch):
     finally:
         tf.config.run_functions_eagerly(False)
     rows = np.array([np.ravel(each) for each in drawn])
-    assert len(rows) >= 5  # Score matching, x_t, x_{t+1}, proposal, chain.
+    assert len(rows) == 5  # Score matching, x_t, x_{t+1}, proposal, chain.
     correlation = np.corrcoef(rows) - np.eye(len(rows))
     assert np.abs(correlation).max() < 5 / np.sqrt(rows.shape[1])
 
@@ -175,12 +176,14 @@ def test_noises_of_forward_proposal_and_chain_are_independent(monkeypatch):
 def test_the_gap_is_that_of_the_log_densities():
     model = built(ALONE.replace(dropout=0.0))
     level, labels = tf.constant([0, 2, 5]), tf.constant([1, 0, 3])
-    y_pos, y_neg = (tf.random.stateless_normal([3, 8, 8, 1], [1, seed]) for seed in (2, 3))
+    x_pos, x_neg = (tf.random.stateless_normal([3, 8, 8, 1], [1, seed]) for seed in (2, 3))
     F = model.density_at(level, 'raw', ((labels, 1.0),))
-    np.testing.assert_allclose(model.gap(y_pos, y_neg, level, labels), F(y_neg) - F(y_pos), rtol=1e-4)
+    m = diffusion.at(model.schedule.m, level)
+    expected = F(m * x_neg) - F(m * x_pos)
+    np.testing.assert_allclose(model.gap(x_pos, x_neg, level, labels), expected, rtol=1e-4)
 
 
 def test_bfloat16_steps_are_finite():
-    model = built(BOTH.replace(precision='bfloat16'))
+    model = built(BOTH.replace(precision='bfloat16', contrastive_corrector='langevin'))
     logs = tf.function(model.train_step, autograph=False)((images(8), tf.range(8) % 4))
     assert all(np.isfinite(float(value)) for value in logs.values())

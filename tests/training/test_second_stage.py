@@ -17,7 +17,7 @@ OPTIONS = [
 SECOND_STAGE = ['--contrastive=0.01', '--mcmc_steps=2']
 LIKE_T6 = [
     '--objective=contrastive', '--levels=walk', '--schedule=t6', '--num_levels=6', '--proposal=x_next',
-    '--mcmc_steps=3',
+    '--mcmc_steps=3', '--contrastive_corrector=langevin', '--contrastive_step=0',
 ]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_the_objective_of_t6_starts_from_a_preconditioned_run(capsys, start, tmp
     )
     assert code == 0 and 'starting from' in out, err
     for line in lines(workdir):
-        assert set(line) >= {'loss', 'gradient_norm', 'level_contrastive', 'level_displacement'}
+        assert set(line) >= {'loss', 'gradient_norm', 'level_contrastive', 'level_acceptance'}
         assert 'level_loss' not in line and len(line['level_contrastive']) == 6
     model, step = checkpoint.load_model(str(workdir))
     assert step == 4 and model.normalised and model.schedule.conditional[-1] == 0
@@ -93,6 +93,8 @@ def test_levels_without_energy_are_refused(capsys, start, tmp_path):
         (['--contrastive_after=5'], '--contrastive_after=5 needs a weight'),
         (['--contrastive=0.1', '--remat'], '--remat gives first derivatives only'),
         (['--objective=contrastive', '--levels=walk', '--energy_l2=1'], '--energy_l2=1 is for'),
+        (['--contrastive=1', '--mcmc_steps=1', '--contrastive_step=0'], '--contrastive_step=0 is delta_t'),
+        (['--contrastive_corrector=hmc'], '--contrastive_corrector=hmc is for recovery likelihood'),
         (['--contrastive=-1'], '--contrastive=-1.0 must be at least 0'),
         (['--recipe=t6', '--contrastive=1'], '--contrastive=1 needs --objective=score_matching'),
     ],
