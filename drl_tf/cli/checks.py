@@ -221,6 +221,10 @@ def _check_inputs(command: Command, config: Config) -> None:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
     if stats_file and 'stats' not in command.mode and _scores(command, config):
         _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
+    if command.init_from and config.network.energy == 'exact':
+        raise UserError(
+            f'--init_from={command.init_from} gives weights, and --energy=exact takes images alone: drop one'
+        )
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
 

@@ -60,11 +60,16 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def _as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with what training took from the images: mean, deviation and steps."""
+    """Returns the configuration with what training took from the images: mean, deviation, number, steps."""
     stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
     data, training = stored['data'], stored['training']
     steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
-    return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'], **steps)
+    return config.replace(
+        data_mean=tuple(data['data_mean']),
+        data_std=data['data_std'],
+        exact_images=data['exact_images'],
+        **steps,
+    )
 
 
 def _is_exact(mode: str, config: Config) -> bool:
@@ -72,6 +77,8 @@ def _is_exact(mode: str, config: Config) -> bool:
 
     mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
     """
+    if mode == 'train':
+        return config.negatives in ADJUSTED
     return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
 
 

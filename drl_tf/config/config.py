@@ -64,6 +64,11 @@ class Config:
         return list(steps)
 
     @property
+    def negatives(self) -> str:
+        """The chains of training of preconditioned energies: 'none', 'langevin', 'mala' or 'hmc'."""
+        return chains.negatives_of(self)
+
+    @property
     def corrector(self) -> str:
         """The chains of sampling: 'none', 'langevin', 'mala' or 'hmc'."""
         return chains.corrector_of(self)
