@@ -197,7 +197,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).denoise(tf.ones([2, 8, 8, 1]), tf.constant([0, 5]), seed=[0, 1]).shape
           TensorShape([2, 8, 8, 1])
         """
-        return self._sampler(self.schedule, first, weights, terms).recover(x_next, level, seed)
+        return self.sampler(self.schedule, first, weights, terms).recover(x_next, level, seed)
 
     @graphs.graph
     def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
@@ -216,9 +216,9 @@ class EnergyModel(keras.Model):
         terms: Terms,
     ) -> tf.Tensor:
         """Goes from x_high down to x_low on the levels of the walk; see `sampling.Sampler.descend`."""
-        return self._sampler(self.walk, first, weights, terms).descend(x, high, low, seed)
+        return self.sampler(self.walk, first, weights, terms).descend(x, high, low, seed)
 
-    def _sampler(
+    def sampler(
         self, walk: Schedule, first: int | tf.Tensor, weights: str, terms: Terms
     ) -> sampling.Sampler:
         """Returns a `Sampler` for Algorithm 2 on the levels of `walk`."""
