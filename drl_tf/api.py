@@ -22,9 +22,9 @@ from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import network_labels
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import devices
+from drl_tf.editing.methods import Editing
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.runs.inputs import finite
-from drl_tf.runs.scoring import Scoring
 from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
@@ -44,7 +44,7 @@ def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
         return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
 
-class Model(Scoring):
+class Model(Editing):
     """A trained model, which samples and scores with its averaged weights.
 
     Args:
