@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
+from drl_tf.config import chains
 from drl_tf.config.option_fields import text
 from drl_tf.config.options import DIGITS, EXTRACTORS
 
@@ -22,7 +23,7 @@ def check(config: Config) -> None:
         _check_planar(config)
     _check_resolutions(config)
     _check_networks(config)
-    _check_levels(config)
+    chains.check(config)
     _check_objective(config)
     _check_steps(config)
 
@@ -145,11 +146,6 @@ def _check_networks(config: Config) -> None:
             f'--guidance={config.sampling.guidance}: the model has no classes; train one with '
             '--num_classes=-1'
         )
-    if len(config.diffusion.mcmc_steps) not in (1, config.diffusion.num_levels):
-        raise UserError(
-            f'--mcmc_steps={text(config.diffusion.mcmc_steps)} must be one number, or one for each of '
-            f'--num_levels={config.diffusion.num_levels}'
-        )
     if config.network.norm == 'group' and channels % 32:
         raise UserError(f'--channels={channels} must be a multiple of 32 for --norm=group')
 
@@ -168,45 +164,6 @@ def _check_planar(config: Config) -> None:
     if config.diffusion.initializer:
         raise UserError(
             f'--initializer is a network of images, not for --dataset={dataset}: give --recipe=t6'
-        )
-
-
-def _check_levels(config: Config) -> None:
-    """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
-    options = config.diffusion
-    visited = config.sampling.sampling_levels
-    if options.schedule == 't6' and options.num_levels > 500:
-        raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
-    if visited > options.num_levels:
-        raise UserError(f'--sampling_levels={visited} must be at most --num_levels={options.num_levels}')
-    if visited not in (0, options.num_levels) and options.initializer:
-        raise UserError(
-            f'--sampling_levels={visited} skips levels, but --initializer proposes only from one level to '
-            'the next: drop one of the two'
-        )
-    if options.proposal == 'tweedie':
-        if options.initializer:
-            raise UserError('--proposal=tweedie replaces --initializer: drop one of the two')
-        return
-    if not all(options.mcmc_steps):
-        _check_without_chains(config)
-
-
-def _check_without_chains(config: Config) -> None:
-    """Raises UserError if another option contradicts K = 0, the normal approximation."""
-    options = config.diffusion
-    if any(options.mcmc_steps):
-        raise UserError(f'--mcmc_steps={text(options.mcmc_steps)} must be 0 at all levels, or at none')
-    if options.schedule != 't1k':
-        raise UserError(
-            f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is not conditional'
-        )
-    if options.initializer:
-        raise UserError('--mcmc_steps=0 has no chains for --initializer to start: drop one of the two')
-    if config.sampling.step_scale != 1:
-        raise UserError(
-            f'--step_scale={config.sampling.step_scale} scales Langevin steps; --mcmc_steps=0 has none: '
-            'drop one of the two'
         )
 
 

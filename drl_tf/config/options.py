@@ -183,7 +183,7 @@ class Sampling:
 
     noise_scale: float = option(
         0.99,
-        'Factor of the noise in sampling, of Langevin steps and of --proposal=tweedie; training uses 1.',
+        'Factor of the noise in sampling, of chains and of --proposal=tweedie; training uses 1.',
         low=0,
         high=2,
         changes='always',
@@ -197,9 +197,24 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor q of the Langevin step size: the drift is multiplied by q^2, the noise by q.',
+        'Factor of the Langevin step size delta_t: the noise is multiplied by it, the drift by its square.',
         low=0.01,
         high=100,
+        changes='always',
+    )
+    corrector: str = option(
+        'auto',
+        'Chains of sampling; training always runs Langevin chains. auto: mala for log densities with '
+        '--proposal=tweedie, else langevin; none if K = 0.',
+        choices=('auto', 'none', 'langevin', 'mala', 'hmc'),
+        changes='always',
+    )
+    corrector_step: float = option(
+        0.0,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: adapted to an '
+        'acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        low=0,
+        high=2,
         changes='always',
     )
     sampling_levels: int = option(

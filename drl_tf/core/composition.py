@@ -5,8 +5,8 @@ chain, one tether:
 
     a & b: r = r_a + r_b,    a | b: r = log(exp(r_a) / 2 + exp(r_b) / 2),    !a: r = -r_a.
 
-The density is q exp(r). A sum or a difference needs no constants, as these leave its gradient. A mixture compares
-heights: its log densities must be normalised, or it is a mixture of unknown weights.
+The density is q exp(r). A sum or a difference needs no constants, as these leave its gradient. A mixture
+compares heights: its log densities must be normalised, or it is a mixture of unknown weights.
 """
 
 from collections.abc import Callable

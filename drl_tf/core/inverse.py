@@ -31,7 +31,7 @@ class Plan:
     """
 
     method: str
-    effort: Effort = Effort()
+    effort: Effort = dataclasses.field(default_factory=Effort)
     num_levels: int = 0
 
 
@@ -43,6 +43,7 @@ def solve(
     first: int | tf.Tensor = 0,
     weights: str = 'ema',
     terms: Terms = UNCONDITIONAL,
+    corrector_steps: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Draws a clean image for each observation.
 
@@ -54,6 +55,7 @@ def solve(
       first: index of the first image; image i depends on (seed, first + i) and its observation only.
       weights: 'ema' or 'raw'.
       terms: guidance, (labels, weight) pairs; see `EnergyModel.density_at`.
+      corrector_steps: for 'replace', the result of `pilot.steps`.
 
     Returns:
       Images, float32 [B, H, W, C]. With `Plan.method` 'replace', they are x_0 unless the model denoises last.
@@ -76,7 +78,7 @@ def solve(
 
         std = model.config.data.data_std
         return Posterior(walk, log_prob_at, std, observation, plan.effort, first).draw(x_T, seed)
-    sampler = model.sampler(model.walk, first, weights, terms)
+    sampler = model.sampler(model.walk, first, weights, terms, corrector_steps)
     x_0 = Replacement(sampler, observation, plan.effort.rounds).draw(x_T, seed)
     return model.final_denoise(x_0, weights, terms) if model.config.diffusion.final_denoise else x_0
 

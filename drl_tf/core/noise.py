@@ -14,8 +14,9 @@ import tensorflow as tf
 # A seed, int32 [2].
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, RESAMPLING, REPLACEMENT = range(10)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, PILOT = range(7)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, LENGTH = range(9)
+RESAMPLING, REPLACEMENT = range(9, 11)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 
@@ -110,7 +111,7 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
     return tf.reshape(numbers[:, :size], shape)
 
 
-def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor = 0) -> tf.Tensor:
+def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
     """Draws a number in [0, 1) for each of the images `first`, `first` + 1, ...
 
     Returns:
@@ -121,6 +122,9 @@ def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor = 0)
       >>> bool(numbers[1] == uniform([0, 1], 1, first=4)[0])
       True
     """
+    if isinstance(first, Between):  # The number of the nearer end.
+        begin, end = (uniform(seed, 1, one) for one in (first.begin, first.end))
+        return tf.where(first.sine > first.cosine, end, begin)
     key, counter = _at_image(seed, 1, first)
     drawn = [num_images, _NUMBERS_PER_COUNT]
     return tf.raw_ops.StatelessRandomUniformV2(shape=drawn, key=key, counter=counter, alg=_PHILOX)[:, 0]

@@ -4,9 +4,9 @@ At each level, chains sample p(x_t | x_{t+1}, o), whose log density is, up to a 
 
     log p(x_t) - |x_{t+1} - a_{t+1} x_t|^2 / (2 s_{t+1}^2) + log p(o | x_t).
 
-The last term is the density of o if the clean image, given x_t, is Gaussian around Tweedie's mean x^(x_t), with
-the variance V_t that it has for white Gaussian data of standard deviation d (compare Song et al., ICLR 2023,
-pseudoinverse-guided diffusion):
+The last term is the density of o if the clean image, given x_t, is Gaussian around Tweedie's mean x^(x_t),
+with the variance V_t that it has for white Gaussian data of standard deviation d (compare pseudoinverse
+guidance, Song et al., ICLR 2023):
 
     log p(o | x_t) = log N(o; H x^(x_t), v I + V_t H H'),    V_t = d^2 S_t^2 / (A_t^2 d^2 + S_t^2).
 
@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import denoising, noise
+from drl_tf.core import correctors, denoising, noise
 from drl_tf.core.diffusion import Schedule, at
-from drl_tf.core.langevin import LogDensity, value_gradient
+from drl_tf.core.langevin import LogDensity, langevin, value_gradient
 from drl_tf.core.noise import Seed
 from drl_tf.core.operators import Operator
 
@@ -185,36 +185,18 @@ class Posterior:
 
     def _steps(self, log_prob: LogDensity, x: tf.Tensor, step_size: tf.Tensor, seed: Seed) -> tf.Tensor:
         """Runs K steps of MALA, or of Langevin dynamics, from x on `log_prob`."""
+        num_steps = self.effort.num_steps
 
-        def at_point(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                value = log_prob(x)
-            return x, value, tape.gradient(value, x)
+        def step_noise(k: tf.Tensor) -> tf.Tensor:
+            return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x), self.first)
 
-        def step(k: tf.Tensor, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            x, value, gradient = state
-            step_seed = noise.fold(seed, k)
-            z = noise.normal(step_seed, tf.shape(x), self.first)
-            moved, new_value, new_gradient = at_point(x + step_size**2 / 2 * gradient + step_size * z)
-            if not self.effort.corrects:
-                return k + 1, moved, new_value, new_gradient
-            back = (x - moved) / step_size - step_size / 2 * new_gradient
-            log_ratio = new_value - value + tf.reduce_sum(z**2 - back**2, axis=[1, 2, 3]) / 2
-            u = noise.uniform(noise.fold(step_seed, noise.ACCEPTANCE), tf.shape(x)[0], self.first)
-            accepted = tf.math.log(u) < log_ratio
-            at_images = tf.reshape(accepted, [-1, 1, 1, 1])
-            return (
-                k + 1,
-                tf.where(at_images, moved, x),
-                tf.where(accepted, new_value, value),
-                tf.where(at_images, new_gradient, gradient),
-            )
+        def uniform(k: tf.Tensor) -> tf.Tensor:
+            return noise.uniform(noise.fold(seed, noise.ACCEPTANCE, k), tf.shape(x)[0], self.first)
 
-        state = (tf.constant(0), *at_point(x))
-        return tf.while_loop(
-            lambda k, *_: k < self.effort.num_steps, step, state, parallel_iterations=1
-        )[1]
+        if not self.effort.corrects:
+            return langevin(log_prob, x, step_size, num_steps, step_noise)[0]
+        draws = correctors.Draws(step_noise, uniform, uniform)
+        return correctors.mala(log_prob, x, step_size, num_steps, draws)[0]
 
 
 def rediffused(

@@ -1,8 +1,8 @@
 """Inverse problems by replacement: what is seen is overwritten at each level by its own noisy version.
 
 The heuristic of Song et al. (ICLR 2021, score_sde, section 5) and of RePaint (Lugmayr et al., CVPR 2022).
-Its samples do not have the distribution p(x | o): at each level, the chain cannot know of the pixels that it is
-about to lose. Any sampler can be used, so it also serves energies that are no log densities.
+Its samples do not have the distribution p(x | o): at each level, the chain cannot know of the pixels that it
+is about to lose. Any sampler can be used, so it also serves energies that are no log densities.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import dataclasses
 import tensorflow as tf
 
 from drl_tf.core import noise
-from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.diffusion import at
 from drl_tf.core.noise import Seed
 from drl_tf.core.posterior import Observation, rediffused
 from drl_tf.core.sampling import Sampler
@@ -31,7 +31,8 @@ class Replacement:
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> sampler = Sampler(diffusion.t1k(20), density_at=lambda level: standard_normal)
       >>> seen = tf.constant([[1.0], [0.0]])
-      >>> replacement = Replacement(sampler, Observation(operators.masked(seen), 2 * seen * tf.ones([9, 2, 1, 1])))
+      >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([9, 2, 1, 1]))
+      >>> replacement = Replacement(sampler, observation)
       >>> replacement.draw(noise.normal([0, 1], [9, 2, 1, 1]), [0, 2])[:, 0].numpy().mean().round(1).item()
       2.0
     """
@@ -60,7 +61,8 @@ class Replacement:
                 lambda: rediffused(schedule, x, level, visit_seed, self.sampler.first),
                 lambda: x,
             )
-            lower = self.replaced(self.sampler.recover(x_next, level, visit_seed), level, visit_seed)
+            lower, _ = self.sampler.recover(x_next, level, visit_seed)
+            lower = self.replaced(lower, level, visit_seed)
             return i + 1, tf.ensure_shape(lower, x.shape)
 
         count = schedule.num_levels * self.rounds

@@ -46,8 +46,7 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
         top, left, rows, columns = map(int, mask.split(','))
         hole[top : top + rows, left : left + columns] = True
     else:
-        (picture,) = image_files.read(mask, (height, width, 1))
-        hole = picture[0] >= _WHITE
+        hole = image_files.picture(mask, (height, width, 1)) >= _WHITE
     if not hole.any():
         raise UserError(f'--mask={mask} misses no pixel: the missing pixels of a picture are white')
     return np.repeat(hole[None], count, axis=0)

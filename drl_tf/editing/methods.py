@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments, pixels
 from drl_tf.base.errors import UserError
-from drl_tf.core import noise, operators
+from drl_tf.core import noise, operators, pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import Terms, guided, network_labels
 from drl_tf.core.inverse import Plan, solve
@@ -42,6 +42,7 @@ class Editing(Scoring):
         super().__init__(model, heights)
         self._weights = weights
         self._solver_of = functools.cache(self._solver)
+        self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
 
     def inpaint(
         self,
@@ -55,7 +56,7 @@ class Editing(Scoring):
         """Fills in missing pixels; the other pixels stay as they are, bit for bit.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C]. To get several results for one image, repeat it.
+          images: uint8 or float within [-1, 1], [n, H, W, C]. For several results of an image, repeat it.
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels, guidance: see `energy`.
@@ -78,7 +79,7 @@ class Editing(Scoring):
             missing = np.broadcast_to(np.asarray(missing, bool), x.shape)
         except ValueError as error:
             raise UserError(f'missing of shape {np.shape(missing)} must fit to {x.shape}') from error
-        seen = np.float32(~missing)
+        seen = (~missing).astype(np.float32)
         found = self._answers(seen * x, seen, None, 0.0, seed, labels, guidance, plan)
         given = np.asarray(images)
         if given.dtype == np.uint8:
@@ -153,6 +154,7 @@ class Editing(Scoring):
         walk = self.model.walk
         level = plans.level_of(arguments.number('strength', strength, 0, 1, whole=False), walk.num_levels)
         seed = self._inputs.seed(seed)
+        q = self._corrector_steps(walk)
 
         def answer(rows: slice, terms: Terms) -> np.ndarray:
             clean = tf.constant(x[rows])
@@ -161,9 +163,8 @@ class Editing(Scoring):
             noisy = at(walk.A, index) * clean + at(walk.S, index) * eps
             bounds = (tf.constant(level), tf.constant(0))
             first = tf.constant(rows.start)
-            return self._finished(
-                self.model.walk_levels(noisy, *bounds, seed, first, self._weights, terms), terms
-            ).numpy()
+            x_0, _ = self.model.walk_levels(noisy, *bounds, seed, first, self._weights, terms, q)
+            return self._finished(x_0, terms).numpy()
 
         return pictures.kept(finite(self._in_parts(answer, len(x), labels, guidance)))
 
@@ -204,13 +205,16 @@ class Editing(Scoring):
         seed = self._inputs.seed(seed)
         self._inputs.terms(labels, 2, guidance)  # Checks the guidance.
         size = self.config.sampling.sample_batch_size
+        q = self._corrector_steps(self.model.walk)
         position = np.linspace(0, 1, n, dtype=np.float32)
         drawn = []
         for start in range(0, n, size):
             mine = tf.constant(position[start : start + size])
             terms = self._terms_between(labels, mine, guidance)
-            between = noise.between(*map(tf.constant, ends), mine)
-            states = self.model.sample(len(mine), seed, between, self._weights, terms, most_parts=1)
+            between = noise.between(tf.constant(ends[0]), tf.constant(ends[1]), mine)
+            states = self.model.sample(
+                len(mine), seed, between, self._weights, terms, most_parts=1, corrector_steps=q
+            )
             drawn.append(states[-1].numpy())
         return pictures.kept(finite(np.concatenate(drawn)))
 
@@ -239,6 +243,7 @@ class Editing(Scoring):
     ) -> np.ndarray:
         """Solves the inverse problems in batches; float32 [n, H, W, C]."""
         plan = plans.checked(self.config, plan, degradation)
+        q = self._corrector_steps(self.model.walk) if plan.method == 'replace' else None
         seed = self._inputs.seed(seed)
 
         def answer(rows: slice, terms: Terms) -> np.ndarray:
@@ -246,20 +251,20 @@ class Editing(Scoring):
             o = tf.constant(value[rows])
             std = tf.constant(noise_std, tf.float32)
             first = tf.constant(rows.start)
-            return self._solver_of(degradation, plan)(o, mine, std, seed, first, terms).numpy()
+            return self._solver_of(degradation, plan)(o, mine, std, seed, first, terms, q).numpy()
 
         return finite(self._in_parts(answer, len(value), labels, guidance))
 
     def _solver(self, degradation: Degradation | None, plan: Plan) -> Callable[..., tf.Tensor]:
         """Returns a `tf.function` that solves inverse problems of one kind."""
 
-        def solver(value, seen, noise_std, seed, first, terms):
+        def solver(value, seen, noise_std, seed, first, terms, q):
             if degradation is None:
                 operator = operators.masked(seen)
             else:
                 operator = degradation.operator(self.image_shape)
             observation = Observation(operator, value, noise_std)
-            return solve(self.model, observation, plan, seed, first, self._weights, terms)
+            return solve(self.model, observation, plan, seed, first, self._weights, terms, q)
 
         return tf.function(solver, autograph=False, reduce_retracing=True)
 

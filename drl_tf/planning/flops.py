@@ -1,11 +1,19 @@
 """Counts the parameters of a model, and the floating-point operations in its TensorFlow graphs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from drl_tf.core import correctors
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
 def cost(model: RecoveryLikelihood) -> dict[str, int]:
@@ -19,21 +27,33 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     config = model.config
     options = config.training
     energy, chain, learning, start = _of_one_image(model)
-    proposes = config.diffusion.proposal == 'tweedie'  # Each proposal takes one gradient.
-    steps = [count + 1 if proposes else max(1, count) for count in config.steps_by_level]
-    gradients = sum(steps[level] for level in model.walk.levels)
-    training = max(steps) * chain + 2 * learning + (3 + options.remat) * start
+    training = max(_gradients(config, 'langevin')) * chain + 2 * learning + (3 + options.remat) * start
     per_image = training if options.objective == 'contrastive' else learning
-    sampling = (gradients + config.diffusion.final_denoise) * chain + len(model.walk.levels) * start
+    sampling = gradients(model) * chain + len(model.walk.levels) * start
     return {
         'parameters': model.network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if start else 0,
         'FLOPs of one energy': energy,
         'FLOPs of one Langevin step of an image': chain,
+        'gradients to sample an image': gradients(model),
         'FLOPs to sample an image': sampling,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * options.batch_size,
     }
+
+
+def gradients(model: EnergyModel) -> int:
+    """Returns how many gradients of the energy a sample takes, without guidance and the pilot run."""
+    by_level = _gradients(model.config, model.config.corrector)
+    return sum(by_level[level] for level in model.walk.levels) + model.config.diffusion.final_denoise
+
+
+def _gradients(config: Config, corrector: str) -> list[int]:
+    """Returns the gradients of each trained level: those of the proposal, and those of the chain."""
+    chains = [correctors.gradients(corrector, num_steps) for num_steps in config.steps_by_level]
+    if config.diffusion.proposal == 'tweedie':
+        return [1 + count for count in chains]
+    return [max(1, count) for count in chains]  # The normal approximation takes one.
 
 
 def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:

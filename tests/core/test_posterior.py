@@ -166,7 +166,7 @@ class Exact(Sampler):
         z = tf.reshape(noise.normal(noise.fold(seed, noise.START), tf.shape(x_next)), [-1, 4])
         root = tf.linalg.cholesky(prior - a * gain @ prior)
         x = mean + (tf.reshape(x_next, [-1, 4]) - a * mean) @ tf.transpose(gain) + z @ tf.transpose(root)
-        return tf.reshape(x, tf.shape(x_next))
+        return tf.reshape(x, tf.shape(x_next)), None
 
 
 @pytest.mark.parametrize('rounds', [1, 3])
