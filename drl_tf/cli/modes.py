@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from drl_tf.cli import checks
+from drl_tf.cli import checks, edit_modes
 from drl_tf.cli.command_options import (
     MODES,
     Command,
@@ -22,8 +22,8 @@ from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
-_DRAWING = ('sample', 'compose', 'evaluate', 'sweep_steps', 'sweep_guidance')
+FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'density', 'long_run')
+_DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
 
 
@@ -123,10 +123,32 @@ def _compose(command: Command, config: Config, workdir: str) -> Result:
 
     labels = labels_of(command)
     weights = command.label_weights
+    if command.expression:
+        found = edit_modes.labels_and_weights(command)
+        if found is None:
+            count = command.num_samples or _default_samples(config)
+            return edit_modes.compose(command, config, workdir, _step(command, workdir), count)
+        labels, weights = found
     if len(weights) == 1:
         weights *= len(labels)
     request = _request(command, config, workdir, labels=labels, label_weights=weights)
     return generate.generate(config, workdir, request, command.output_dir, command.save_images)
+
+
+def _inpaint(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('inpaint', command, config, workdir, _step(command, workdir))
+
+
+def _restore(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('restore', command, config, workdir, _step(command, workdir))
+
+
+def _edit(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('edit', command, config, workdir, _step(command, workdir))
+
+
+def _interpolate(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('interpolate', command, config, workdir, _step(command, workdir))
 
 
 def _stats(command: Command, config: Config, workdir: str) -> Result:
@@ -209,6 +231,10 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'train': _train,
     'sample': _sample,
     'compose': _compose,
+    'inpaint': _inpaint,
+    'restore': _restore,
+    'edit': _edit,
+    'interpolate': _interpolate,
     'stats': _stats,
     'evaluate': _evaluate,
     'likelihood': _likelihood,
