@@ -8,6 +8,7 @@ from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
     'import_official',
+    'prepare',
     'train',
     'sample',
     'compose',
@@ -64,7 +65,8 @@ class Command:
     )
     output_dir: str = option(
         '',
-        'Where --mode=sample and compose write (default: <workdir>/samples). A run may be read-only.',
+        'Where --mode=sample and compose write (default: <workdir>/samples), and the new directory that '
+        '--mode=prepare makes. A run may be read-only.',
     )
     save_images: bool = option(False, 'Also write each sampled image as a PNG file.')
     labels: tuple[int, ...] = option(

@@ -23,6 +23,7 @@ _USE_A_RUN = (
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
+_READ_IMAGES = (*_BEGIN, 'prepare', 'stats', 'likelihood', 'long_run', *SCORED)
 _ANNEAL = ('likelihood', 'density')
 _DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
@@ -66,7 +67,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'best': _USE_A_RUN,
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
-    'output_dir': ('sample', 'compose'),
+    'output_dir': ('sample', 'compose', 'prepare'),
     'save_images': ('sample', 'compose'),
     'labels': ('sample', 'compose'),
     'label_weights': ('compose',),
@@ -85,8 +86,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
-    'data_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
-    'manual_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
+    'data_dir': _READ_IMAGES,
+    'manual_dir': _READ_IMAGES,
+    'labels_file': _READ_IMAGES,
     'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'long_run', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
@@ -112,6 +114,7 @@ _READ_WITH_SAMPLES = {
     'num_real',
     'data_dir',
     'manual_dir',
+    'labels_file',
     *(field.name for field in dataclasses.fields(Data)),
 }
 

@@ -35,12 +35,15 @@ def test_a_size_that_there_is_not_names_those_there_are(name, size):
         dataset_table.resolve(config.Data(dataset=name, image_size=size))
 
 
-def test_digits_house_numbers_and_emoji_are_never_mirrored():
+def test_digits_house_numbers_emoji_and_unknown_pictures_are_never_mirrored():
     assert [name for name, spec in dataset_table.DATASETS.items() if not spec.flip] == [
         'digits',
         'mnist',
         'svhn_cropped',
         'emoji',
+        'npz',
+        'parquet',
+        'tfrecords',
         *plane.SETS,
     ]
 

@@ -8,12 +8,12 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import dataset_table, folder, image_files, images
+from drl_tf.data import dataset_table, folder, image_files, images, indexed, picture_files, pipeline
 
 
 def load(directory, split='train', channels=3, size=8):
     data = config.Data(dataset='folder', data_dir=str(directory), image_size=size, image_channels=channels)
-    return folder.load(dataset_table.resolve(data), split)
+    return pipeline.load_images(data, split)
 
 
 def save_values(directory, values):
@@ -64,7 +64,7 @@ def test_broken_files_are_named_once_skipped_and_counted(tmp_path, caplog):
     assert '3 of 7 images usable, 4 broken' in caplog.text
 
 
-@pytest.mark.parametrize('kind', images.FORMATS)
+@pytest.mark.parametrize('kind', picture_files.FORMATS)
 @pytest.mark.parametrize('name', ['named.{}', 'UPPER.{}', 'no_extension', 'wrong.txt', 'wrong.jpg'])
 def test_the_content_of_a_file_makes_it_a_picture(tmp_path, kind, name):
     Image.new('L', (8, 8), 77).save(tmp_path / name.format(kind), kind)
