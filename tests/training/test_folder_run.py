@@ -7,7 +7,7 @@ from PIL import Image
 
 from drl_tf.cli import modes, parsing
 from drl_tf.config import config as configuration
-from drl_tf.data import folder, pipeline
+from drl_tf.data import indexed, pipeline
 from drl_tf.training import resume
 
 # Saved and stopped after the first steps; a picture a step, so that few pictures ask for many steps.
@@ -19,7 +19,7 @@ OPTIONS = [
 
 def draw(directory, count):
     """Writes pictures of random colours, `count` in all."""
-    folder.read_all.cache_clear()
+    indexed._splits.cache_clear()
     directory.mkdir(exist_ok=True)
     for index in range(count):
         colour = tuple(np.random.default_rng(index).integers(0, 256, 3).tolist())
@@ -76,11 +76,10 @@ def test_the_modes_after_training_know_the_number_of_steps(tmp_path):
     assert modes._as_trained(config, str(tmp_path)) == stored
 
 
-def test_only_a_folder_is_counted(capsys, tmp_path):
-    for dataset in ('digits', 'toy_checkerboard'):
-        assert '--train_steps=0 counts the pictures of --dataset=folder' in refused(
-            capsys, f'--dataset={dataset}', '--train_steps=0', f'--workdir={tmp_path}/w'
-        )
+def test_points_cannot_be_counted_nor_can_an_ablation_count(capsys, tmp_path):
+    assert '--train_steps=0 counts pictures: give a number of steps' in refused(
+        capsys, '--dataset=toy_checkerboard', '--train_steps=0', f'--workdir={tmp_path}/w'
+    )
     (tmp_path / 'pictures').mkdir()
     ablation = ['--mode=ablate', '--dataset=folder', f'--data_dir={tmp_path}/pictures']
     assert 'give --train_steps=N' in refused(capsys, *ablation, f'--workdir={tmp_path}/w')
