@@ -8,6 +8,7 @@ from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
     'import_official',
+    'prepare',
     'train',
     'sample',
     'compose',
@@ -75,7 +76,8 @@ class Command:
     output_dir: str = option(
         '',
         'Where --mode=sample and compose write (default: <workdir>/samples), and inpaint, restore, edit and '
-        'interpolate (default: <workdir>/editing). A run may be read-only.',
+        'interpolate (default: <workdir>/editing); a run may be read-only. --mode=prepare makes this '
+        'directory.',
     )
     save_images: bool = option(False, 'Also write each sampled image as a PNG file.')
     labels: tuple[int, ...] = option(

@@ -102,6 +102,13 @@ def _import_official(command: Command, config: Config, workdir: str) -> Result:
     )
 
 
+def _prepare(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.data import preparation
+
+    del workdir
+    return workers.by_chief(lambda: preparation.prepare(config.data, command.output_dir))
+
+
 def _train(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.training import train
 
@@ -228,6 +235,7 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
 
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
+    'prepare': _prepare,
     'train': _train,
     'sample': _sample,
     'compose': _compose,

@@ -25,6 +25,7 @@ _USE_A_RUN = (
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
+_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'long_run', *SCORED)
 _ANNEAL = ('likelihood', 'density')
 _CHANGE = (*EDITED, 'interpolate')
 _DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance')
@@ -69,7 +70,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'best': _USE_A_RUN,
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
-    'output_dir': ('sample', 'compose', *_CHANGE),
+    'output_dir': ('sample', 'compose', 'prepare', *_CHANGE),
     'save_images': ('sample', 'compose'),
     'labels': ('sample', 'compose', *_CHANGE),
     'label_weights': ('compose',),
@@ -101,8 +102,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
-    'data_dir': (*_BEGIN, *EDITED, 'stats', 'likelihood', 'long_run', *SCORED),
-    'manual_dir': (*_BEGIN, *EDITED, 'stats', 'likelihood', 'long_run', *SCORED),
+    'data_dir': _READ_IMAGES,
+    'manual_dir': _READ_IMAGES,
+    'labels_file': _READ_IMAGES,
     'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'long_run', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
@@ -130,6 +132,7 @@ _READ_WITH_SAMPLES = {
     'num_real',
     'data_dir',
     'manual_dir',
+    'labels_file',
     *(field.name for field in dataclasses.fields(Data)),
 }
 

@@ -115,19 +115,21 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
 
 
 def _check_resolutions(config: Config) -> None:
-    """Raises UserError if the height of the images cannot be halved as often as the networks halve it."""
-    size = config.data.image_size
+    """Raises UserError if a side of the images cannot be halved as often as the networks halve it."""
+    sizes = {'image_size': config.data.image_size, 'image_width': config.data.image_width}
     multiples = {'channel_mult': config.network.channel_mult}
     if config.diffusion.initializer:
         multiples['initializer_mult'] = config.initializer.initializer_mult
     for name, mult in multiples.items():
         halvings = len(mult) - 1
-        if size % 2**halvings:
-            raise UserError(
-                f'--image_size={size} must be a multiple of 2^{halvings}: --{name} halves it {halvings} times'
-            )
-    if size % 2 and not config.planar:
-        raise UserError(f'--image_size={size} must be even')
+        for side, size in sizes.items():
+            if size % 2**halvings:
+                raise UserError(
+                    f'--{side}={size} must be a multiple of 2^{halvings}: --{name} halves it {halvings} times'
+                )
+    for side, size in sizes.items():
+        if size % 2 and not config.planar:
+            raise UserError(f'--{side}={size} must be even')
 
 
 def _check_networks(config: Config) -> None:
@@ -172,9 +174,9 @@ def _check_planar(config: Config) -> None:
 def _check_steps(config: Config) -> None:
     """Raises UserError if steps cannot be counted, split into microbatches, or taken several at a time."""
     options = config.training
-    if not options.train_steps and config.data.dataset != 'folder':
+    if not options.train_steps and config.planar:
         raise UserError(
-            '--train_steps=0 counts the pictures of --dataset=folder: give a number for '
+            '--train_steps=0 counts pictures: give a number of steps for the points of '
             f'--dataset={config.data.dataset}'
         )
     parts = options.microbatches

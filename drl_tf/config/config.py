@@ -48,7 +48,7 @@ class Config:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of one image."""
-        return (self.data.image_size, self.data.image_size, self.data.image_channels)
+        return self.data.image_shape
 
     @property
     def planar(self) -> bool:

@@ -54,14 +54,14 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
     return pipeline.mean_and_std(data)
 
 
-def steps_for_folder(config: Config, workdir: str) -> dict[str, int]:
-    """Chooses the steps of a run on the user's pictures if --train_steps=0 leaves them open; warns of few.
+def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
+    """Chooses the steps of a run if --train_steps=0 leaves them open; warns of few pictures.
 
     A new run takes each picture about 200 times, in 2,000 to 20,000 steps; the learning rate falls until the
-    last. A run in the workdir keeps its numbers, whatever the folder holds by now.
+    last. A run in the workdir keeps its numbers, whatever the data hold by now.
 
     Args:
-      config: the configuration, with --dataset=folder.
+      config: the configuration, of a dataset of pictures.
       workdir: the run's directory.
 
     Returns:
@@ -117,7 +117,15 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> No
     config = model.config
     other = configuration.load(init_from)
     fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
-    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer', 'data_mean', 'data_std'}
+    of_network = {
+        'image_size',
+        'image_width',
+        'image_channels',
+        'num_classes',
+        'initializer',
+        'data_mean',
+        'data_std',
+    }
     of_network |= {field.name for field in fields} - _FREE
     differences = config.differences(other, lambda field: field.name in of_network)
     if differences:

@@ -15,7 +15,7 @@ from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.config.config import Config
-from drl_tf.data import pipeline
+from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint
 from drl_tf.runs.run_directory import METRICS, Run
@@ -75,8 +75,8 @@ def train(
         if config.network.energy == 'preconditioned' and not config.data.data_std:
             mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
             config = config.replace(data_mean=tuple(mean), data_std=std)
-        if config.data.dataset == 'folder':
-            chosen = workers.told_by_chief(lambda: resume.steps_for_folder(config, workdir))
+        if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
+            chosen = workers.told_by_chief(lambda: resume.steps_for_pictures(config, workdir))
             config = config.replace(**chosen)
         return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 
