@@ -18,14 +18,13 @@ from numpy.typing import ArrayLike
 from drl_tf.base import arguments
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
-from drl_tf.core import pilot
 from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import network_labels
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import devices
+from drl_tf.editing.methods import Editing
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.runs.inputs import finite
-from drl_tf.runs.scoring import Scoring
 from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
@@ -45,7 +44,7 @@ def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
         return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
 
-class Model(Scoring):
+class Model(Editing):
     """A trained model, which samples and scores with its averaged weights.
 
     Args:
@@ -67,7 +66,6 @@ class Model(Scoring):
         self._function_of = functools.cache(
             lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
         )
-        self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, walk=walk))
         self._fitting = Fitting(model)
 
     def sample(

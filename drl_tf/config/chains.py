@@ -9,6 +9,7 @@ from drl_tf.config.option_fields import text
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
+    from drl_tf.config.options import Training
 
 _ADJUSTED = ('mala', 'hmc')
 
@@ -20,8 +21,20 @@ def corrector_of(config: Config) -> str:
         return config.sampling.corrector
     if not any(options.mcmc_steps):
         return 'none'
-    right = config.network.energy == 'preconditioned' and options.proposal == 'tweedie'
+    right = config.network.energy != 'paper' and options.proposal == 'tweedie'
     return 'mala' if right else 'langevin'
+
+
+def negatives_of(config: Config) -> str:
+    """Returns the chains that recovery likelihood of preconditioned energies runs in training.
+
+    'none' if training runs no such chain; 'langevin', also without steps, 'mala' or 'hmc'.
+    """
+    options = config.training
+    contrasts = options.contrastive or options.objective == 'contrastive'
+    if config.network.energy != 'preconditioned' or not contrasts:
+        return 'none'
+    return options.contrastive_corrector if any(config.diffusion.mcmc_steps) else 'langevin'
 
 
 def has_units(config: Config) -> bool:
@@ -39,6 +52,7 @@ def check(config: Config) -> None:
         )
     _check_levels(config)
     _check_corrector(config)
+    _check_negatives(config.training, negatives_of(config))
 
 
 def _check_corrector(config: Config) -> None:
@@ -73,6 +87,23 @@ def _check_corrector(config: Config) -> None:
         raise UserError(
             f'--corrector={corrector} compares the densities of single images, and --norm=batch has none: '
             'give --corrector=langevin'
+        )
+
+
+def _check_negatives(options: Training, corrector: str) -> None:
+    """Raises UserError if options of the chains in training contradict each other, or nothing reads them."""
+    if corrector == 'none':
+        for name in ('contrastive_corrector', 'contrastive_step'):
+            value = getattr(options, name)
+            if value != getattr(type(options)(), name):
+                raise UserError(
+                    f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
+                    '--contrastive too, or drop it'
+                )
+    if corrector in _ADJUSTED and not options.contrastive_step:
+        raise UserError(
+            '--contrastive_step=0 is delta_t of --b2, for --contrastive_corrector=langevin, not '
+            f'{corrector}: give a step'
         )
 
 

@@ -48,7 +48,7 @@ class Config:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of one image."""
-        return (self.data.image_size, self.data.image_size, self.data.image_channels)
+        return self.data.image_shape
 
     @property
     def planar(self) -> bool:
@@ -62,6 +62,11 @@ class Config:
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
         return list(steps)
+
+    @property
+    def negatives(self) -> str:
+        """The chains of training of preconditioned energies: 'none', 'langevin', 'mala' or 'hmc'."""
+        return chains.negatives_of(self)
 
     @property
     def corrector(self) -> str:

@@ -19,7 +19,7 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a preconditioned F.
+    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a normalised F.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
@@ -27,8 +27,8 @@ class EnergyModel(keras.Model):
     Attributes:
       schedule: `Schedule` of the levels that have an energy.
       walk: `Schedule` of the levels that sampling visits.
-      precision: F / f at each level, float64 [T]; 1 for preconditioned energies.
-      preconditioned: whether F is a normalised log density, at all T + 1 noise levels.
+      precision: F / f at each level, float64 [T]; 1 if F is normalised.
+      normalised: whether F is a normalised log density, at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
@@ -46,8 +46,8 @@ class EnergyModel(keras.Model):
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         by_noise = config.diffusion.energy_scale == 'noise'
         self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
-        self.preconditioned = config.network.energy == 'preconditioned'
-        if self.preconditioned:
+        self.normalised = config.network.energy != 'paper'
+        if self.normalised:
             self.precision = np.ones(self.schedule.num_levels)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         make = functools.partial(energy_network, config, dtype=self.network_dtype)
@@ -58,7 +58,7 @@ class EnergyModel(keras.Model):
     @property
     def scoring_level(self) -> int:
         """The level whose log density ranks images best: 0, or `preconditioning.scoring_level`."""
-        return preconditioning.scoring_level(self.schedule) if self.preconditioned else 0
+        return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
         """Returns the network with the weights 'ema' or 'raw'."""
@@ -81,7 +81,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).density_at(tf.constant([0, 5]))(tf.ones([2, 8, 8, 1])).shape
           TensorShape([2])
         """
-        if self.preconditioned:
+        if self.normalised:
             return self._normalised_at(self.schedule, level, weights, terms)
         network = self.network_of(weights)
         time = per_image(self.schedule.time, level)
@@ -91,7 +91,7 @@ class EnergyModel(keras.Model):
 
     def _density_on(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
-        if self.preconditioned:
+        if self.normalised:
             return self._normalised_at(walk, level, weights, terms)
 
         def trained_at(level: tf.Tensor) -> LogDensity:
@@ -107,7 +107,7 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / m) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density of noisy images at any noise level; for preconditioned energies only.
+        """Returns the log density of noisy images at any noise level; for normalised energies only.
 
         Args:
           angle: noise level of each image, see `Schedule.angle`, float32 [B].
@@ -165,7 +165,7 @@ class EnergyModel(keras.Model):
 
     def _score(self, walk: Schedule, x: tf.Tensor, index: tf.Tensor, weights: str, terms: Terms) -> tf.Tensor:
         """Returns grad log p(x), float32 [B, H, W, C]; x has noise number `index`, int32 [B], of `walk`."""
-        if self.preconditioned:
+        if self.normalised:
             return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
         below = tf.minimum(index, walk.num_levels - 1)
         log_density = self._density_on(walk, below, weights, terms)

@@ -35,6 +35,16 @@ def time_of(angle: tf.Tensor) -> tf.Tensor:
     return _TIME_OF_LOG_SIGMA * tf.math.log(tf.tan(angle))
 
 
+def angle_of(time: tf.Tensor) -> tf.Tensor:
+    """Inverts `time_of`.
+
+    Examples:
+      >>> tf.tan(angle_of(tf.constant([4.0]))).numpy().round(3)
+      array([2.718], dtype=float32)
+    """
+    return tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA))
+
+
 def scoring_level(schedule: Schedule) -> int:
     """Returns the level that ranks images best by log p, the one nearest to sigma = 0.1.
 
@@ -110,7 +120,7 @@ class PreconditionedEnergy(SpectralLayers):
           The argument `prepared` of `call`.
         """
         return {
-            'angle': tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA)),
+            'angle': angle_of(time),
             'network': self.network.prepare(time, labels),
         }
 

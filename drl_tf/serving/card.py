@@ -94,7 +94,8 @@ def _summary(config: Config) -> str:
     data = config.data
     what = 'points of the plane'
     if not config.planar:
-        what = f'{data.image_size} x {data.image_size} pixels, {data.image_channels} channel(s)'
+        height, width, channels = data.image_shape
+        what = f'{width} x {height} pixels, {channels} channel(s)'
         if data.num_classes:
             what += f', conditional on {data.num_classes} classes'
     kind = 'diffusion recovery likelihood'
