@@ -18,7 +18,8 @@ import tensorflow as tf
 from drl_tf.core.diffusion import Schedule
 from drl_tf.core.langevin import LogDensity
 
-LEAPFROGS = 5
+LEAPFROGS = 3
+_SHORTEST = 0.5  # The shortest step of HMC, as a share of delta.
 # The acceptance that is best in high dimensions: Roberts and Rosenthal 1998; Beskos et al. 2013.
 TARGET_ACCEPTANCE = {'mala': 0.574, 'hmc': 0.651}
 ADJUSTED = tuple(TARGET_ACCEPTANCE)
@@ -49,15 +50,17 @@ class Draws(NamedTuple):
       momentum: callable, k -> standard normal noise of transition k, of the shape of the state.
       uniform: callable, k -> numbers in [0, 1), float32 [B]; transition k accepts if its number is below the
         acceptance probability.
+      length: callable, k -> numbers in [0, 1), float32 [B], which decide the step lengths of `hmc`.
 
     Examples:
-      >>> draws = Draws(lambda k: tf.zeros([1, 2]), lambda k: tf.constant([0.5]))
+      >>> draws = Draws(lambda k: tf.zeros([1, 2]), *2 * [lambda k: tf.constant([0.5])])
       >>> draws.uniform(0).numpy()
       array([0.5], dtype=float32)
     """
 
     momentum: Callable[[tf.Tensor], tf.Tensor]
     uniform: Callable[[tf.Tensor], tf.Tensor]
+    length: Callable[[tf.Tensor], tf.Tensor]
 
 
 def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
@@ -137,7 +140,8 @@ def mala(
       >>> from drl_tf.core import noise
       >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
       >>> draws = Draws(lambda k: noise.normal(noise.fold([0, 1], k), [20000, 1]),
-      ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000))
+      ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000),
+      ...               lambda k: noise.uniform(noise.fold([0, 3], k), 20000))
       >>> y, acceptance = mala(log_prob, tf.zeros([20000, 1]), 1.0, 50, draws)
       >>> np.var(y).round(1).item(), np.mean(acceptance).round(1).item()
       (1.0, 0.9)
@@ -152,15 +156,18 @@ def hmc(
     num_steps: int | tf.Tensor,
     draws: Draws,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs K transitions of Hamiltonian Monte Carlo with 5 leapfrog steps each (Neal 2011, section 5.3).
+    """Runs K transitions of Hamiltonian Monte Carlo with 3 leapfrog steps each (Neal 2011, section 5.3).
 
-    K transitions cost 5 K + 1 gradients. Arguments and results are those of `mala`.
+    Each chain draws a step length between delta / 2 and delta for each transition. With equal lengths, the
+    directions of some curvature would come back to where they were, and not mix (Neal 2011, section 5.3.2).
+    K transitions cost 3 K + 1 gradients. Arguments and results are those of `mala`.
 
     Examples:
       >>> from drl_tf.core import noise
       >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
       >>> draws = Draws(lambda k: noise.normal(noise.fold([0, 1], k), [20000, 1]),
-      ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000))
+      ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000),
+      ...               lambda k: noise.uniform(noise.fold([0, 3], k), 20000))
       >>> y, acceptance = hmc(log_prob, tf.zeros([20000, 1]), 0.3, 10, draws)
       >>> np.var(y).round(1).item(), np.mean(acceptance).round(1).item()
       (1.0, 1.0)
@@ -180,7 +187,10 @@ def _chain(
     num_steps = tf.broadcast_to(num_steps, tf.shape(y)[:1])
 
     def transition(k: tf.Tensor, state: State, total: tf.Tensor) -> tuple:
-        proposed, log_ratio = leapfrog(log_prob, state, step_size, draws.momentum(k), num_leapfrogs)
+        size = step_size
+        if num_leapfrogs > 1:
+            size *= _per_chain(_SHORTEST + (1 - _SHORTEST) * draws.length(k), y)
+        proposed, log_ratio = leapfrog(log_prob, state, size, draws.momentum(k), num_leapfrogs)
         probability = tf.exp(tf.minimum(log_ratio, 0.0))
         accepted = (draws.uniform(k) < probability) & (k < num_steps)
         moved = State(*(_where(accepted, new, old) for new, old in zip(proposed, state, strict=True)))
@@ -194,8 +204,12 @@ def _chain(
 
 def _where(chosen: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     """Returns `new` for the chosen chains, bool [B], and `old` for the others."""
-    shape = tf.concat([tf.shape(chosen), tf.ones([len(new.shape) - 1], tf.int32)], axis=0)
-    return tf.where(tf.reshape(chosen, shape), new, old)
+    return tf.where(_per_chain(chosen, new), new, old)
+
+
+def _per_chain(values: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Reshapes one value per chain, [B], to broadcast against `y`, [B, ...]."""
+    return tf.reshape(values, tf.concat([tf.shape(values), tf.ones([len(y.shape) - 1], tf.int32)], axis=0))
 
 
 def gradients(corrector: str, num_steps: int) -> int:
@@ -207,7 +221,7 @@ def gradients(corrector: str, num_steps: int) -> int:
 
     Examples:
       >>> [gradients(corrector, 10) for corrector in ('langevin', 'mala', 'hmc')]
-      [10, 11, 51]
+      [10, 11, 31]
     """
     if corrector not in ADJUSTED or not num_steps:
         return num_steps

@@ -15,7 +15,7 @@ import tensorflow as tf
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
 TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, PILOT = range(7)
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, CONTRAST = range(9)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, LENGTH, CONTRAST = range(10)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.core import correctors, noise
-from drl_tf.core.conditionals import conditional, conditional_chain
+from drl_tf.core.conditionals import Noise, conditional, conditional_chain
 from drl_tf.core.diffusion import Schedule, at
 from drl_tf.core.langevin import LogDensity
 from drl_tf.core.noise import Seed
@@ -113,8 +113,8 @@ class Sampler:
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), self.first)
 
-        def uniform(k: int | tf.Tensor) -> tf.Tensor:
-            return noise.uniform(noise.fold(seed, noise.ACCEPTANCE, k), tf.shape(x_next)[0], self.first)
+        def uniform(purpose: int) -> Noise:
+            return lambda k: noise.uniform(noise.fold(seed, purpose, k), tf.shape(x_next)[0], self.first)
 
         num_steps = self.steps_at(level)
         step_size = self._step_size(level)
@@ -134,7 +134,7 @@ class Sampler:
             start,
             self.noise_scale * step_size,
             num_steps,
-            correctors.Draws(step_noise, uniform),
+            correctors.Draws(step_noise, uniform(noise.ACCEPTANCE), uniform(noise.LENGTH)),
         )
 
     def _step_size(self, level: tf.Tensor) -> tf.Tensor:

@@ -52,7 +52,7 @@ def of_images(
     if config.corrector in ADJUSTED:
         arrays['acceptance'] = np.concatenate([info.acceptance for info in known])
     if q is not None:
-        arrays['corrector_steps'] = np.float32(q)
+        arrays['corrector_steps'] = np.asarray(q, np.float32)
     return arrays
 
 

@@ -183,8 +183,8 @@ def sampled(
 
 def _of_all_levels(strategy: tf.distribute.Strategy, infos: Sequence[Info], count: int) -> Info:
     """Adds up what the chains did in each part of the walk, and gathers the first `count` images."""
-    whole = (sum(workers.gathered(strategy, part) for part in parts) for parts in zip(*infos, strict=True))
-    return Info(*(numbers[:count] for numbers in whole))
+    by_part = ([workers.gathered(strategy, part) for part in parts] for parts in zip(*infos, strict=True))
+    return Info(*(np.sum(parts, axis=0)[:count] for parts in by_part))
 
 
 def _terms(model: EnergyModel, request: SampleRequest) -> Terms:
