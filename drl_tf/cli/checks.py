@@ -6,7 +6,9 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
+from drl_tf.cli import edit_checks
 from drl_tf.cli.command_options import (
+    EDITED,
     MODES,
     SCORED,
     Command,
@@ -51,6 +53,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
     if 'ablate' in command.mode:
         _check_ablation(command, given)
     _check_read(command, given)
+    edit_checks.check_command(command, given)
     if 'import_official' in command.mode:
         _check_import(command, given)
     if 'prepare' in command.mode and not command.output_dir:
@@ -159,6 +162,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
+    edit_checks.check_configuration(command, config)
     _check_inputs(command, config)
     _check_outputs(command, config, workdir)
 
@@ -224,6 +228,10 @@ def _check_inputs(command: Command, config: Config) -> None:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
     if stats_file and 'stats' not in command.mode and _scores(command, config):
         _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
+    if command.init_from and config.network.energy == 'exact':
+        raise UserError(
+            f'--init_from={command.init_from} gives weights, and --energy=exact takes images alone: drop one'
+        )
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
 
@@ -245,7 +253,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
-        elsewhere |= {'sample', 'compose'}
+        elsewhere |= {'sample', 'compose', 'interpolate', *EDITED}
         check_writable(command.output_dir, '--output_dir')
     if command.export_dir:
         elsewhere |= {'export'}

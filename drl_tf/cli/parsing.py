@@ -109,7 +109,8 @@ def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str])
 
     values = with_presets(values, argv)
     config = _config(values, dataset_table.resolve(group_of(Data, values)))
-    kind = 'ablation' if 'ablate' in command.mode else config.diffusion.recipe
+    kind = 'exact' if config.network.energy == 'exact' else config.diffusion.recipe
+    kind = 'ablation' if 'ablate' in command.mode else kind
     name = f'{dataset_table.file_name(config.data.dataset)}_{config.data.image_size}_{kind}'
     return config, command.workdir or os.path.join('runs', name)
 

@@ -72,6 +72,12 @@ class Data:
     data_std: float = option(
         0.0, 'Standard deviation of the images; 0: measured when training begins.', low=0, high=1
     )
+    exact_images: int = option(
+        0,
+        'Training images of --energy=exact, the first ones; 0: all, and their mirror images if training '
+        'mirrors the dataset.',
+        low=0,
+    )
     num_classes: int = option(
         0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
     )
@@ -97,6 +103,25 @@ class Training:
         'conditionals (dsm), or score matching at all noise levels (score_matching, with '
         '--energy=preconditioned).',
         choices=('contrastive', 'dsm', 'score_matching'),
+    )
+    contrastive: float = option(
+        0.0,
+        'Weight of recovery likelihood beside --objective=score_matching: the difference of log p between '
+        'the ends of chains and data, with a weight for each level.',
+        low=0,
+        high=1e3,
+    )
+    contrastive_after: int = option(0, 'Step at which --contrastive begins.', low=0)
+    contrastive_corrector: str = option(
+        'mala',
+        'Chains of recovery likelihood of preconditioned energies in training, with --mcmc_steps.',
+        choices=('langevin', 'mala', 'hmc'),
+    )
+    contrastive_step: float = option(
+        0.15,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: delta_t of --b2.',
+        low=0,
+        high=2,
     )
     levels: str = option(
         'walk',
@@ -210,7 +235,7 @@ class Sampling:
 
     noise_scale: float = option(
         0.99,
-        'Factor of the noise in sampling, of Langevin steps and of --proposal=tweedie; training uses 1.',
+        'Factor of the noise in sampling, of chains and of --proposal=tweedie; training uses 1.',
         low=0,
         high=2,
         changes='always',
@@ -224,9 +249,24 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor q of the Langevin step size: the drift is multiplied by q^2, the noise by q.',
+        'Factor of the Langevin step size delta_t: the noise is multiplied by it, the drift by its square.',
         low=0.01,
         high=100,
+        changes='always',
+    )
+    corrector: str = option(
+        'auto',
+        'Chains of sampling; for those of training see --contrastive_corrector. auto: mala for log densities '
+        'with --proposal=tweedie, else langevin; none if K = 0.',
+        choices=('auto', 'none', 'langevin', 'mala', 'hmc'),
+        changes='always',
+    )
+    corrector_step: float = option(
+        0.0,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: adapted to an '
+        'acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        low=0,
+        high=2,
         changes='always',
     )
     sampling_levels: int = option(

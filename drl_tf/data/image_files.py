@@ -155,11 +155,11 @@ def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[n
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), BATCH):
             mine = paths[first : first + BATCH]
-            yield np.stack(list(pool.map(_picture, mine, [image_shape] * len(mine))))
+            yield np.stack(list(pool.map(picture, mine, [image_shape] * len(mine))))
 
 
-def _picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads a picture, uint8 [H, W, C]."""
+def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Reads one picture, uint8 [H, W, C]; raises UserError where `read` does."""
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
@@ -17,6 +18,7 @@ _ON_DISK = ('tfds', 'tfrecords')  # Sources in the format of tensorflow-datasets
 _BATCHES_AHEAD = 4
 _MOST_NAMES = 20
 _PART = 1000
+_BYTES_OF_FLOAT64 = 8
 _POINTS = 100_000
 
 
@@ -145,6 +147,41 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
         yield everything[first : first + _PART]
+
+
+def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
+    """Loads the training images whose noised versions training sees, for exact energies.
+
+    If training mirrors the dataset, each image comes with its mirror image.
+
+    Args:
+      data: options of the dataset; `exact_images` is the largest number to return, 0 for all.
+
+    Returns:
+      Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 if `data.num_classes` is 0.
+
+    Raises:
+      UserError: the images take too much memory, or the dataset is unknown, missing or damaged.
+    """
+    data = dataset_table.resolve(data)
+    spec = dataset_table.find_spec(data.dataset)
+    copies = 2 if spec.flip else 1
+    count = copies * count_images(data, 'train')
+    count = min(count, data.exact_images or count)
+    if not images.fit_in_memory(_BYTES_OF_FLOAT64 * count, data):
+        raise UserError(
+            f'--energy=exact needs {count:,} images in memory in float64, more than '
+            f'{images.MAX_BYTES_IN_MEMORY / 2**30:g} GiB: give a smaller --exact_images'
+        )
+    needed = -(-count // copies)
+    found = load_images(data, 'train', needed)
+    labels = np.zeros(len(found), np.int32)
+    if data.num_classes:
+        labels = network_labels(load_labels(data, 'train')[:needed])
+    if copies == 2:
+        found = np.stack([found, found[:, :, ::-1]], axis=1).reshape(-1, *found.shape[1:])
+        labels = np.repeat(labels, 2)
+    return found[:count], labels[:count]
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
