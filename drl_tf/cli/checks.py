@@ -18,7 +18,7 @@ from drl_tf.cli.command_options import (
     reads_export,
 )
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
-from drl_tf.config import combinations
+from drl_tf.config import chains, combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
@@ -158,6 +158,8 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
+    if 'sweep_chains' in modes:
+        chains.check_sweep(config, command.sweep_correctors)
     if 'ablate' in modes:
         ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'long_run'}:

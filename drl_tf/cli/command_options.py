@@ -23,11 +23,12 @@ MODES = (
     'long_run',
     'sweep_steps',
     'sweep_guidance',
+    'sweep_chains',
     'ablate',
     'export',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that take images.
-SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
+SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
     'inpaint': ('posterior', 'replace'),
@@ -145,6 +146,16 @@ class Command:
     )
     evaluation_seeds: tuple[int, ...] = option(
         (), 'Seeds to evaluate with; several give a mean and a standard deviation.', low=0, high=2**31 - 1
+    )
+    sweep_levels: tuple[int, ...] = option(
+        (1, 2, 3, 6, 12, 24), 'Numbers of noise levels T of --mode=sweep_chains.', low=1, high=999
+    )
+    sweep_mcmc_steps: tuple[int, ...] = option(
+        (0, 1, 3, 10, 30), 'Numbers of steps K of --mode=sweep_chains.', low=0, high=100_000
+    )
+    sweep_correctors: tuple[str, ...] = option(
+        ('langevin', 'mala', 'hmc'),
+        'Correctors of --mode=sweep_chains: langevin (q = 0.1), mala, hmc (adapted steps).',
     )
     method: str = option(
         '',

@@ -217,6 +217,13 @@ def _sweep_guidance(command: Command, config: Config, workdir: str) -> Result:
     return sweep.sweep_guidance(config, workdir, _scored(command, config, workdir))
 
 
+def _sweep_chains(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import sweep_chains
+
+    varied = (command.sweep_levels, command.sweep_correctors, command.sweep_mcmc_steps)
+    return sweep_chains.sweep_chains(config, workdir, _scored(command, config, workdir), *varied)
+
+
 def _ablate(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import ablate
 
@@ -250,6 +257,7 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'long_run': _long_run,
     'sweep_steps': _sweep_steps,
     'sweep_guidance': _sweep_guidance,
+    'sweep_chains': _sweep_chains,
     'ablate': _ablate,
     'export': _export,
 }
