@@ -13,6 +13,7 @@ from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
+from drl_tf.serving import changes
 from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Export(tf.Module):
 
     All models have `sample`, `energy` and `denoise`, which take no classes. Models with classes also have
     `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of images
+    also have `inpaint` and `interpolate`, and
     have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
 
     Args:
@@ -80,6 +82,11 @@ class Export(tf.Module):
         if config.data.num_classes:
             inputs[self.sample_class] = (seed, labels, guidance)
             inputs[self.energy_class] = (images, level, labels, guidance)
+        if not config.planar:
+            missing: _Spec = ('missing', [None, *config.image_shape[:2], 1], tf.bool)
+            between: _Spec = ('between', [2], tf.int32)
+            inputs[self.inpaint] = (images, missing, seed)
+            inputs[self.interpolate] = (seed, between, ('position', [None], tf.float32))
         if self._log_z:
             inputs[self.log_likelihood] = (images,)
         found = {}
@@ -115,7 +122,7 @@ class Export(tf.Module):
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
-        if function == self.denoise:
+        if function in (self.denoise, self.inpaint):
             return x
         if level is None:
             return schedule.A[0].astype('float32') * x
@@ -246,6 +253,23 @@ class Export(tf.Module):
         x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL, q)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
+
+    def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
+        """Fills in missing pixels; see `changes.inpaint`."""
+        with tf.control_dependencies(self._count_checks(images, 'images')):
+            images = tf.identity(images)
+        q = _constant(self.corrector_steps)
+        return changes.inpaint(self._model, images, missing, seed, self._weights, q)
+
+    def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
+        """Draws images between two samples; see `changes.interpolate`."""
+        with tf.control_dependencies(self._count_checks(position, 'positions')):
+            position = tf.identity(position)
+        q = _constant(self.corrector_steps)
+        return changes.interpolate(self._model, seed, between, position, self._weights, q)
+
+    def _count_checks(self, values: tf.Tensor, name: str) -> tuple[tf.Operation, tf.Operation]:
+        return within(tf.shape(values)[0], 1, self._max_samples, f'the number of {name}')
 
     def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Checks the images and levels of a request, and returns both."""
