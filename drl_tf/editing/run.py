@@ -65,7 +65,7 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns the plan of `inpaint` and `restore`: `inverse.default_plan` with what the request changes."""
+        """Returns the plan of `inpaint` and `restore`: the default with what the request changes."""
         found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,

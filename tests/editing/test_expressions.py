@@ -1,4 +1,4 @@
-"""Expressions over classes: how they are read, and their densities against mixtures and products of Gaussians."""
+"""Expressions over classes: how they are read, and their densities where the parts are Gaussians."""
 
 import numpy as np
 import pytest

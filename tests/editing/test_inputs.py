@@ -108,7 +108,7 @@ def test_files_of_a_run(capsys, tiny_run, tmp_path):
     """A picture, arrays and a summary; seen pixels are those of the input."""
     Image.fromarray(np.full([16, 16], 77, np.uint8)).save(tmp_path / 'one.png')
     options = [f'--workdir={tiny_run}', f'--output_dir={tmp_path}/out', f'--input={tmp_path}/one.png']
-    code, out, err = call(
+    code, _, err = call(
         capsys, '--mode=inpaint', *options, '--mask=0,0,4,4', '--num_results=2', '--edit_rounds=1'
     )
     assert code == 0, err
@@ -117,6 +117,6 @@ def test_files_of_a_run(capsys, tiny_run, tmp_path):
     found = np.load(files['.npz'])['images']
     assert found.shape == (2, 16, 16, 1) and (found[:, 4:] == 77).all() and (found[:, :4, :4] != 77).any()
     assert json.loads(files['.json'].read_text())['plan']['method'] == 'replace'
-    code, out, err = call(capsys, '--mode=interpolate', *options[:2], '--num_frames=3')
+    code, _, err = call(capsys, '--mode=interpolate', *options[:2], '--num_frames=3')
     assert code == 0, err
     assert {path.suffix for path in (tmp_path / 'out').iterdir()} == {'.png', '.npz', '.json', '.gif'}

@@ -104,7 +104,7 @@ def test_a_small_strength_keeps_an_image_and_a_large_one_does_not():
         ('preconditioned', lambda model: model.restore(images(), 'noise'), 'needs its deviation'),
         ('preconditioned', lambda model: model.edit(images(), strength=0.0), '--strength=0.0'),
         ('preconditioned', lambda model: model.interpolate(num_frames=1), 'num_frames=1 must be'),
-        ('preconditioned', lambda model: model.inpaint(images(), HOLE, labels=3), 'labels must be from -1 to 2'),
+        ('preconditioned', lambda model: model.inpaint(images(), HOLE, labels=3), 'must be from -1 to 2'),
     ],
 )  # fmt: skip
 def test_wrong_arguments_get_one_line(recipe, call, words):
