@@ -100,7 +100,7 @@ def solve(
         def log_prob_at(index: tf.Tensor) -> LogDensity:
             return model.log_prob_at(per_image(walk.angle, index), weights, terms)
 
-        std = model.config.data.data_std
+        std = model.network_of(weights).std
         return Posterior(walk, log_prob_at, std, observation, plan.effort, first).draw(x_T, seed)
     sampler = model.sampler(model.walk, first, weights, terms, corrector_steps)
     x_0 = Replacement(sampler, observation, plan.effort.rounds).draw(x_T, seed)

@@ -94,7 +94,7 @@ def drawn(
 
     def part(first: tf.Tensor) -> tf.Tensor:
         nothing = Observation(operators.masked(tf.zeros(shape)), tf.zeros([size, *shape]))
-        posterior = Posterior(walk, at_index, model.config.data.data_std, nothing, _EFFORT, first)
+        posterior = Posterior(walk, at_index, model.network_of(weights).std, nothing, _EFFORT, first)
         return posterior.draw(model.prior(size, noise.fold(seed, noise.PRIOR), first), seed)
 
     draw = tf.function(part, autograph=False)
