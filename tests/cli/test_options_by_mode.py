@@ -37,6 +37,10 @@ POINTS = [
 FEW = {
     'sample': ['--num_samples=2'],
     'compose': ['--num_samples=2'],
+    'inpaint': ['--num_inputs=2', '--num_results=2', '--edit_rounds=1'],
+    'restore': ['--num_inputs=2', '--num_results=2', '--edit_rounds=1'],
+    'edit': ['--num_inputs=2', '--num_results=2'],
+    'interpolate': ['--num_frames=2'],
     'stats': ['--num_real=32'],
     'evaluate': ['--num_samples=3', '--num_real=32', '--seed=5'],
     'likelihood': ['--num_chains=2', '--ais_steps=1', '--num_real=4', '--sample_batch_size=4'],
