@@ -99,10 +99,7 @@ class EnergyModel(keras.Model):
         """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
         if self.preconditioned:
             return self._normalised_at(walk, level, weights, terms)
-
-        def trained_at(level: tf.Tensor) -> LogDensity:
-            return self.density_at(level, weights, terms)
-
+        trained_at = functools.partial(self.density_at, weights=weights, terms=terms)
         return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
@@ -174,8 +171,8 @@ class EnergyModel(keras.Model):
         if self.preconditioned:
             return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
         below = tf.minimum(index, walk.num_levels - 1)
-        log_density = self._density_on(walk, below, weights, terms)
-        score = value_gradient(lambda x: log_density(at(walk.m, below) * x), x)
+        density = self._density_on(walk, below, weights, terms)
+        score = value_gradient(lambda x: density(at(walk.m, below) * x), x)
         # The top noise has no energy: x_T is white noise, whose score is -x.
         return tf.where((index > below)[:, None, None, None], -x, score)
 
@@ -214,9 +211,10 @@ class EnergyModel(keras.Model):
         first: int | tf.Tensor,
         weights: str,
         terms: Terms,
+        walk: Schedule | None = None,
     ) -> tf.Tensor:
-        """Goes from x_high down to x_low on the levels of the walk; see `sampling.Sampler.descend`."""
-        return self._sampler(self.walk, first, weights, terms).descend(x, high, low, seed)
+        """Goes from x_high down to x_low on the levels of a walk; see `sampling.Sampler.descend`."""
+        return self._sampler(walk or self.walk, first, weights, terms).descend(x, high, low, seed)
 
     def _sampler(
         self, walk: Schedule, first: int | tf.Tensor, weights: str, terms: Terms
@@ -245,9 +243,8 @@ class EnergyModel(keras.Model):
         proposal='tweedie', returns None to keep the proposal.
         """
         steps = self.config.steps_by_level
-        if any(steps):
-            return tf.gather(steps, level)
-        return 0 if self.config.diffusion.proposal == 'x_next' else None
+        none = 0 if self.config.diffusion.proposal == 'x_next' else None
+        return tf.gather(steps, level) if any(steps) else none
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
@@ -265,6 +262,7 @@ class EnergyModel(keras.Model):
         run: Callable[[Callable[..., Any], tuple[Any, ...]], Any] = lambda function, args: function(*args),
         after_part: Callable[[float], object] = lambda share: None,
         most_parts: int = sampling.MOST_PARTS,
+        walk: Schedule | None = None,
     ) -> list[Any]:
         """Samples images progressively from white noise (paper, Algorithm 2).
 
@@ -277,6 +275,7 @@ class EnergyModel(keras.Model):
           run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
             Each replica then draws n images; `first` and the labels may hold one value per replica.
           after_part, most_parts: passed on to `sampling.progressive`.
+          walk: schedule of the levels to visit; None is `self.walk`.
 
         Returns:
           The states from x_T to x_0 that `sampling.progressive` returns, float32 [n, H, W, C]. With the
@@ -291,10 +290,10 @@ class EnergyModel(keras.Model):
 
         def descend(x: Any, high: int, low: int) -> Any:
             levels = (tf.constant(high), tf.constant(low))
-            return run(self.walk_levels, (x, *levels, seed, first, weights, terms))
+            return run(self.walk_levels, (x, *levels, seed, first, weights, terms, walk))
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
-        trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part, most_parts)
+        trajectory = sampling.progressive(descend, x, (walk or self.walk).num_levels, after_part, most_parts)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory
