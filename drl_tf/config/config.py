@@ -113,6 +113,10 @@ class Config:
             raise ValueError(f'unknown or missing: {", ".join(sorted(stored.keys() ^ types.keys()))}')
         return cls(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
 
+    def portable(self) -> 'Config':
+        """Returns a copy without local paths and options of evaluation, for files that leave this machine."""
+        return dataclasses.replace(self.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
+
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
         """Lists the options in which two configurations differ.
 

@@ -290,8 +290,8 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     def make_train_function(self, force: bool = False) -> None:
         """Uses `graphs.train_function` in the cases where the training function of Keras fails."""
         super().make_train_function(force)
-        ours = graphs.train_function(self, self.steps_per_execution)
-        self.train_function = ours or self.train_function
+        if ours := graphs.train_function(self, self.steps_per_execution):
+            self.train_function = ours
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """No-op: the weights exist already. (Keras would average a batch of classes over the replicas.)"""

@@ -117,7 +117,7 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     version = pathlib.Path(model.export(tmp_path / 'fitted'))
     text = (version / 'README.md').read_text()
     for words in (
-        'of step 9; `Model.fit` took the last 5 steps in Python',
+        'of step 9; `EnergyModel.fit` took the last 5 steps in Python',
         'do not reproduce this model',
         'further images, which are not known here',
     ):
