@@ -207,7 +207,9 @@ class EnergyModel(Generating):
           batch_size: images per step; what is left over at the end of an epoch is dropped. None: that of the
             dataset, else the value in the configuration, or fewer if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
-          verbose, callbacks, steps_per_epoch: as in Keras; the callbacks see this model.
+          verbose, callbacks: as in Keras; the callbacks see this model.
+          steps_per_epoch: steps after which an epoch ends. None: after all images, for which a dataset that
+            does not know their number is read once before.
           validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
             then have 'val_energy', 'val_energy_gap' and, from 20 images on, 'val_distance'; see
             `drl_tf.training.validation`.
@@ -238,9 +240,9 @@ class EnergyModel(Generating):
             held_out = given_data.held_out(self._checked, validation_data)
             seen = given_data.arrays(self._checked, data.images.take(len(held_out[0])))
             ours.append(Validation(self, held_out, seen, every))
-        ours.extend(callbacks)
-        seeing = [PublicCallbacks(ours, self)] if ours else []
-        options = dict(epochs=epochs, verbose=verbose, callbacks=seeing, steps_per_epoch=steps_per_epoch)
+        if callbacks:
+            ours.append(PublicCallbacks(callbacks, self))
+        options = dict(epochs=epochs, verbose=verbose, callbacks=ours, steps_per_epoch=steps_per_epoch)
         try:
             return self._fitting.fit(data, batch_size, learning_rate, **options)
         finally:

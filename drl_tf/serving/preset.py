@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import (
     check_writable,
-    held,
     read_json,
     read_sound_json,
     sync,
@@ -42,7 +41,6 @@ CONFIG = configuration.FILE_NAME
 WEIGHTS = 'model.weights.h5'
 _METADATA = 'metadata.json'
 _FLAGS = 'train.flags'
-_ASIDE = 'writing'
 _NEEDED = (CONFIG, WEIGHTS, _METADATA)
 _REMEDY = 'save or download it again'
 
@@ -116,11 +114,9 @@ def write(
     check_writable(directory, '--directory')
     if os.path.exists(os.path.join(directory, CONFIG)) and not is_preset(directory):
         raise UserError(f'directory={directory} holds a run or an exported model: give another')
-    with held(directory, '--directory'):
-        aside = os.path.join(directory, _ASIDE)
-        try:
-            shutil.rmtree(aside, ignore_errors=True)
-            os.makedirs(aside)
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix='writing-', dir=directory) as aside:
             serialized = keras.saving.serialize_keras_object(public)
             write_json(os.path.join(aside, CONFIG), serialized)
             public.save_weights(os.path.join(aside, WEIGHTS))
@@ -132,13 +128,11 @@ def write(
             _write_card(os.path.join(aside, exported.CARD), name, model, config, step, known)
             for file in sorted(os.listdir(aside)):
                 os.replace(os.path.join(aside, file), os.path.join(directory, file))
-            sync(directory)
-        except OSError as error:
-            raise UserError(
-                f'preset {directory} could not be written ({one_line(error)}): fix that, then save it again'
-            ) from error
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        sync(directory)
+    except OSError as error:
+        raise UserError(
+            f'preset {directory} could not be written ({one_line(error)}): fix that, then save it again'
+        ) from error
 
 
 def _metadata(model: EnergyModel) -> dict[str, Any]:

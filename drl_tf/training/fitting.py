@@ -105,8 +105,7 @@ class Fitting:
         """
         config = self.model.config
         self._compile(batch_size, learning_rate)
-        if options['steps_per_epoch'] is None and data.shuffled:
-            options['steps_per_epoch'] = (data.count or 0) // batch_size
+        options['steps_per_epoch'] = options['steps_per_epoch'] or data.num_batches(batch_size)
         batches = data.batches(batch_size, self.recipe.seed)
         step = self._start = self.model.step
         weights = [[network.get_weights() for network in pair] for pair in self.model.averages]
@@ -163,8 +162,6 @@ class _EpochMeans(keras.callbacks.Callback):
         self.seen.append(logs)
 
     def on_epoch_end(self, epoch: int | None, logs: Any = None) -> None:
-        if not self.seen:
-            raise UserError('the dataset holds too few images for one batch of batch_size')
         means = {name: float(np.mean([step[name] for step in self.seen])) for name in self.seen[0]}
         logs.update(means)
 

@@ -38,11 +38,24 @@ class GivenData:
     shuffled: bool = False
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Returns batches of `batch_size` images, over and over if the number of images is known."""
-        images = self.images
-        if self.shuffled:
-            images = images.shuffle(self.count, seed).repeat()
-        return untuned(images.batch(batch_size, drop_remainder=True))
+        """Returns batches of `batch_size` images, over and over.
+
+        If the data ended, TensorFlow would run the parts of the last training step that need no data.
+        """
+        images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
+        return untuned(images.repeat().batch(batch_size, drop_remainder=True))
+
+    def num_batches(self, batch_size: int) -> int:
+        """Counts the whole batches in one pass; raises UserError if there is none, or if there is no end."""
+        count = self.count
+        if count is None:
+            if self.images.cardinality() == tf.data.INFINITE_CARDINALITY:
+                raise UserError('the dataset has no end: give steps_per_epoch')
+            with refused_values():
+                count = int(self.images.reduce(0, lambda count, _: count + 1))
+        if count < batch_size:
+            raise UserError(f'the dataset holds {count} images, too few for batch_size={batch_size}')
+        return count // batch_size
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:

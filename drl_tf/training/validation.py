@@ -51,16 +51,17 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if (epoch + 1) % self.every:
             return
-        held_out, seen = (
-            float(self.public.energy(images, labels=labels).mean())
-            for images, labels in (self.held_out, self.seen)
-        )
-        logs.update(val_energy=held_out, val_energy_gap=held_out - seen)
-        if self._features:
-            labels = self.held_out[1]
-            labels = None if labels is None else labels[:_MOST_SAMPLES]
-            samples = self.public.generate(len(self._real), labels)
-            logs['val_distance'] = kernel_distance(self._real, self._features(samples))[0]
+        with self.public.model.ema_network.converged():
+            held_out, seen = (
+                float(self.public.energy(images, labels=labels).mean())
+                for images, labels in (self.held_out, self.seen)
+            )
+            logs.update(val_energy=held_out, val_energy_gap=held_out - seen)
+            if self._features:
+                labels = self.held_out[1]
+                labels = None if labels is None else labels[:_MOST_SAMPLES]
+                samples = self.public.generate(len(self._real), labels)
+                logs['val_distance'] = kernel_distance(self._real, self._features(samples))[0]
 
 
 class PublicCallbacks(keras.callbacks.CallbackList):
@@ -88,7 +89,8 @@ class PublicCallbacks(keras.callbacks.CallbackList):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         with self.fitted.ema_network.converged():
-            super().on_epoch_end(epoch, logs)
+            for callback in self.callbacks:
+                callback.on_epoch_end(epoch, logs)  # CallbackList itself would give them a copy of the logs.
         self.fitted.stop_training |= self.public.stop_training
 
 
