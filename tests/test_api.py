@@ -97,7 +97,7 @@ def test_energies_are_those_of_the_diffused_mean(model, run, small_export):
 def test_the_score_is_the_gradient_of_the_energy(model, run):
     """By central differences along random directions, at both levels, guided or not."""
     x = IMAGES[:4].astype(np.float32) / 127.5 - 1
-    level, step = np.int32([0, 1, 0, 1]), 1e-2
+    level, step = np.int32([0, 1, 0, 1]), 1e-3
     A = run.schedule.A[level][:, None, None, None]
     direction = np.random.default_rng(2).normal(size=x.shape) / 8
     for options in ({}, {'labels': 3, 'guidance': 0.5}):
@@ -106,8 +106,8 @@ def test_the_score_is_the_gradient_of_the_energy(model, run):
             for sign in (1, -1)
         )
         slope = (model.score(x * 0.9 * A, level, **options) * A * direction).sum((1, 2, 3))
-        assert np.abs(slope).min() > 10
-        np.testing.assert_allclose((behind - ahead) / (2 * step), slope, rtol=0.05)
+        assert np.abs(slope).min() > 1
+        np.testing.assert_allclose((behind - ahead) / (2 * step), slope, rtol=0.02)
 
 
 def test_the_score_of_gaussian_data_is_known():
@@ -314,7 +314,7 @@ def test_validation_tells_of_held_out_images():
     seen, held_out = model.energy(x[:20], labels=y[:20]).mean(), model.energy(x[20:], labels=y[20:]).mean()
     np.testing.assert_allclose(history['val_energy'][1], held_out, rtol=1e-3)
     np.testing.assert_allclose(history['val_energy_gap'][1], held_out - seen, rtol=0.05)
-    assert len(history['val_distance']) == 2 and history['val_distance'][1] > 0
+    assert np.isfinite(history['val_distance']).all() and len(history['val_distance']) == 2
     pairs = tf.data.Dataset.from_tensor_slices((x[20:], y[20:])).batch(7)
     again = (
         drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
-from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.errors import UserError
 from drl_tf.core.guidance import network_labels
 from drl_tf.data.tuning import untuned
 from drl_tf.runs.inputs import LARGEST_VALUE
 
 if TYPE_CHECKING:
     from drl_tf.runs.inputs import Inputs
+
+_FAILED = re.compile(r'assertion failed: \[(.*)\]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,4 +159,7 @@ def refused_values() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        raise UserError(f'the dataset: {one_line(error)}') from error
+        found = _FAILED.search(error.message)
+        if found is None:
+            raise
+        raise UserError(f'the dataset: {found[1]}') from error
