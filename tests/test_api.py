@@ -18,6 +18,7 @@ from drl_tf.config import config as configuration
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided
 from drl_tf.runs import checkpoint, exported, samples
+from drl_tf.training.optimizers import compile_model
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
@@ -381,3 +382,31 @@ def test_former_names_work_with_a_warning():
     with pytest.warns(DeprecationWarning, match='use drl_tf.EnergyModel'):
         from drl_tf.api import Model
     assert Model is drl_tf.EnergyModel is type(old)
+
+
+def test_a_loop_of_ones_own_takes_the_steps_of_fit():
+    """As docs/keras.md shows it, with the same batches."""
+    config = small_models.OPTIONS.replace(batch_size=5, learning_rate=1e-3)
+    dataset = tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1).batch(5, drop_remainder=True)
+    fitted, by_hand = drl_tf.EnergyModel(config), drl_tf.EnergyModel(config)
+    start = fitted.energy(IMAGES)
+    fitted.fit(dataset, epochs=2, verbose=0)
+    inside = compile_model(by_hand.model)
+    step = tf.function(inside.train_step)
+    for batch in dataset.repeat(2):
+        step(batch)
+    inside.ema_network.converge_u()
+    assert inside.step == fitted.step == 8
+    np.testing.assert_allclose(by_hand.energy(IMAGES), fitted.energy(IMAGES), rtol=1e-4)
+    assert np.abs(fitted.energy(IMAGES) / start - 1).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_the_printed_examples_of_keras_work_as_printed(tmp_path, monkeypatch):
+    """Those of docs/keras.md, in order."""
+    monkeypatch.chdir(tmp_path)
+    lines = (ROOT / 'docs' / 'keras.md').read_text().splitlines()
+    names = {}
+    exec('\n'.join(line[4:] for line in lines if line.startswith('    ')), names)
+    assert names['inside'].step == 8 and names['images'].shape == (16, 16, 16, 1)
+    assert keras.saving.load_model('best.keras').step > 16_000
