@@ -21,8 +21,8 @@ from drl_tf.core.build_model import build_model
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.saving import register
 from drl_tf.distributed import devices
+from drl_tf.editing.methods import Editing
 from drl_tf.runs import checkpoint, exported
-from drl_tf.runs.generating import Generating
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
 from drl_tf.training import given_data
@@ -37,7 +37,7 @@ class _Presets:
         return saved_preset.shipped()
 
 
-class EnergyModel(Generating):
+class EnergyModel(Editing):
     """An energy-based model, which samples and scores with its averaged weights.
 
     `from_preset` loads a trained model. With a configuration, the constructor makes an untrained one.
@@ -159,6 +159,11 @@ class EnergyModel(Generating):
         with arguments.named(directory='directory'):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
+    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Reads a file of `save_weights`."""
+        super().load_weights(*args, **kwargs)
+        self.forget_steps()
+
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs: options without local paths, step, origin of the weights."""
         return {
@@ -176,8 +181,7 @@ class EnergyModel(Generating):
           >>> drl_tf.EnergyModel.from_config(model.get_config()).step
           16000
         """
-        model = build_model(Config.from_config(config['options']))
-        return cls(model, config['step'], config['beginning'])
+        return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
@@ -246,6 +250,7 @@ class EnergyModel(Generating):
         try:
             return self._fitting.fit(data, batch_size, learning_rate, **options)
         finally:
+            self.forget_steps()
             self.model.ema_network.converge_u()
 
     def export(self, directory: str | os.PathLike, max_samples: int | None = None) -> str:

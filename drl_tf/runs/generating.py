@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments
 from drl_tf.base.deprecation import deprecated
-from drl_tf.core import sampling
+from drl_tf.core import pilot, sampling
 from drl_tf.runs import pictures
 from drl_tf.runs.inputs import finite
 from drl_tf.runs.scoring import Scoring
@@ -31,10 +31,13 @@ class Generating(Scoring):
 
     Args:
       model: the Keras model that training changes.
+      weights: 'ema' or 'raw'.
     """
 
-    def __init__(self, model: RecoveryLikelihood):
+    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
         super().__init__(model)
+        self._weights = weights
+        self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
         self._function_of = functools.cache(
             lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
         )
@@ -87,6 +90,7 @@ class Generating(Scoring):
         guidance = self.config.sampling.guidance if guidance is None else guidance
         labels = self._checked.labels(labels, n)
         walk = self.model.walk if num_steps is None else self._walk(num_steps)
+        q = self._corrector_steps(walk)
         steps = _Steps(self, callbacks, -(-n // size) * min(walk.num_levels, sampling.MOST_PARTS))
         steps.callbacks.on_predict_begin()
         drawn = []
@@ -95,8 +99,17 @@ class Generating(Scoring):
             terms = self._checked.terms(part, size, guidance)
             begin = tf.constant(first + start)
             run = functools.partial(steps.run, self._run)
-            options: dict[str, Any] = dict(terms=terms, run=run, after_part=steps.after_part, walk=walk)
-            states = self.model.sample(tf.constant(size), seed, begin, **options)
+            states = self.model.sample(
+                tf.constant(size),
+                seed,
+                begin,
+                self._weights,
+                terms,
+                run=run,
+                after_part=steps.after_part,
+                corrector_steps=q,
+                walk=walk,
+            )
             drawn.append(states[-1].numpy()[: n - start])
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))
@@ -121,7 +134,7 @@ class Generating(Scoring):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Draws x_t given x_{t+1}, by K Langevin steps.
+        """Draws x_t given x_{t+1}, by the chains of the configuration (`corrector`, `mcmc_steps`).
 
         Args:
           images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
@@ -142,17 +155,22 @@ class Generating(Scoring):
         x_next = self._checked.images(images)
         level = self._checked.level(level, len(x_next))
         seed = self._checked.seed(seed)
+        q = self._corrector_steps(self.model.schedule)
 
         def answer(rows: slice, terms: Any) -> tf.Tensor:
             x = tf.constant(x_next[rows])
             first = tf.constant(rows.start)
-            return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms))
+            return self._run(self.model.denoise, (x, level[rows], seed, first, self._weights, terms, q))
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
     def _run(self, function: Any, inputs: tuple[Any, ...]) -> Any:
         """Calls a `tf.function` of the model in a form whose graph serves any number of images."""
         return self._function_of(function)(*inputs)
+
+    def forget_steps(self) -> None:
+        """Adapts the steps of correctors anew at the next call, as the weights have changed."""
+        self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:
         """Returns the levels that a walk of `num_steps` levels visits; raises UserError if it cannot be."""
@@ -179,8 +197,9 @@ class _Steps:
 
     def run(self, run: Callable[..., Any], function: Any, inputs: tuple[Any, ...]) -> Any:
         """Calls `run`, and keeps the images that it returns."""
-        self._images = run(function, inputs)
-        return self._images
+        found = run(function, inputs)
+        self._images = found[0] if isinstance(found, tuple) else found
+        return found
 
     def after_part(self, share: float) -> None:
         """Tells the callbacks of a part."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 class Scoring(keras.Model):
     """The part of `drl_tf.EnergyModel` that scores images.
 
-    A subclass has the property `heights`.
-
     Args:
       model: the Keras model that training changes.
     """
@@ -43,6 +41,11 @@ class Scoring(keras.Model):
 
         self._energy = compiled(lambda y, level, terms: model.density_at(level, terms=terms)(y))
         self._score = compiled(score)
+
+    @property
+    def heights(self) -> Mapping[str, Any] | None:
+        """{attribute of `Heights`: value}; None if log Z is not known."""
+        return None
 
     @property
     def config(self) -> Config:

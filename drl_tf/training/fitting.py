@@ -100,10 +100,12 @@ class Fitting:
           The Keras `History`, with means over each epoch.
 
         Raises:
-          UserError: an image of a dataset is out of range, or there are too few for a batch.
+          UserError: the energies are exact, an image of a dataset is out of range, or there are too few.
           DivergenceError: the energies diverged; weights and step have their values from before the call.
         """
         config = self.model.config
+        if config.network.energy == 'exact':
+            raise UserError('fit: exact energies hold their training images and have no weights to train')
         self._compile(batch_size, learning_rate)
         options['steps_per_epoch'] = options['steps_per_epoch'] or data.num_batches(batch_size)
         batches = data.batches(batch_size, self.recipe.seed)

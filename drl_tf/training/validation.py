@@ -51,6 +51,7 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if (epoch + 1) % self.every:
             return
+        self.public.forget_steps()
         with self.public.model.ema_network.converged():
             held_out, seen = (
                 float(self.public.energy(images, labels=labels).mean())
@@ -88,6 +89,7 @@ class PublicCallbacks(keras.callbacks.CallbackList):
         self.fitted.stop_training |= self.public.stop_training
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.public.forget_steps()
         with self.fitted.ema_network.converged():
             for callback in self.callbacks:
                 callback.on_epoch_end(epoch, logs)  # CallbackList itself would give them a copy of the logs.
