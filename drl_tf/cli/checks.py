@@ -17,6 +17,7 @@ from drl_tf.cli.command_options import (
 )
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
 from drl_tf.config import combinations
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
@@ -157,7 +158,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
-    _check_inputs(command, config)
+    _check_inputs(command, config, workdir)
     _check_outputs(command, config, workdir)
 
 
@@ -204,13 +205,13 @@ def _check_energies(command: Command, config: Config) -> None:
         combinations.check_likelihood(config, command.method)
 
 
-def _check_inputs(command: Command, config: Config) -> None:
+def _check_inputs(command: Command, config: Config, workdir: str) -> None:
     """Raises UserError if a path that a mode reads is missing."""
     from drl_tf.runs import exported
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'stats', 'likelihood', 'long_run', 'ablate'}
+    read_images = {'train', 'stats', 'likelihood', 'long_run', 'ablate', 'report'}
     if not stats_file:
         read_images |= set(SCORED)
     if set(command.mode) & read_images and data.dataset == 'folder':
@@ -223,6 +224,10 @@ def _check_inputs(command: Command, config: Config) -> None:
         _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
+    for other in command.compare:
+        _check_there('compare', other, configuration.exists, 'the directory of a run')
+        if os.path.realpath(other) == os.path.realpath(workdir):
+            raise UserError(f'--compare={other} is --workdir itself: give other runs')
 
 
 def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:

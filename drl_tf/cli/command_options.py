@@ -20,6 +20,7 @@ MODES = (
     'sweep_guidance',
     'ablate',
     'export',
+    'report',
 )
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
 _SCORED_IMAGES = 2048
@@ -55,7 +56,8 @@ class Command:
     best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
     num_samples: int = option(
         0,
-        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate.',
+        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate; '
+        '256 of each kind, or 2,048 points, for the report.',
         low=0,
         high=10_000_000,
     )
@@ -131,6 +133,9 @@ class Command:
         'Largest number of images per request to the export. 0: 1,024, or fewer if their gradient needs '
         'more than 4 GiB.',
         low=0,
+    )
+    compare: tuple[str, ...] = option(
+        (), 'Directories of other runs that --mode=report lays beside the run, in comparison.html.'
     )
     dry_run: str = option(
         '',

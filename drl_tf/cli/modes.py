@@ -21,7 +21,7 @@ from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
+FLOAT32 = ('export', 'likelihood', 'density', 'long_run', 'report')
 Result = dict[str, str] | None  # {label: text} to print.
 
 
@@ -186,6 +186,12 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
     )
 
 
+def _report(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.report import pages
+
+    return workers.by_chief(lambda: pages.report(config, workdir, command.compare, command.num_samples))
+
+
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
     'train': _train,
@@ -200,6 +206,7 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'sweep_guidance': _sweep_guidance,
     'ablate': _ablate,
     'export': _export,
+    'report': _report,
 }
 
 

@@ -24,7 +24,7 @@ _USE_A_RUN = (
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
 _ANNEAL = ('likelihood', 'density')
-_DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance')
+_DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance', 'report')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 # Options that --mode=ablate sets itself, in each row of its table.
@@ -64,7 +64,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'weights': (*_USE_A_RUN, 'ablate', 'train'),
     'checkpoint_step': _USE_A_RUN,
     'best': _USE_A_RUN,
-    'num_samples': ('sample', 'compose', 'density', *SCORED),
+    'num_samples': ('sample', 'compose', 'density', 'report', *SCORED),
     'first_sample': ('sample', 'compose'),
     'output_dir': ('sample', 'compose'),
     'save_images': ('sample', 'compose'),
@@ -85,16 +85,17 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
-    'data_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
-    'manual_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
-    'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'long_run', *SCORED),
+    'compare': ('report',),
+    'data_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', 'report', *SCORED),
+    'manual_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', 'report', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'long_run', 'report', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
-    'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
+    'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate', 'report'),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
     'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps'),
     'extractor': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),

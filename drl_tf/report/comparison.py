@@ -29,7 +29,10 @@ def curves(runs: Mapping[str, RunFiles]) -> dict[str, Any]:
     found = {}
     logs = [run.log for run in runs.values()]
     quantities = dict.fromkeys(
-        (name, by_level) for by_level in (False, True) for log in logs for name in contents.names_of(log, by_level)
+        (name, by_level)
+        for by_level in (False, True)
+        for log in logs
+        for name in contents.names_of(log, by_level)
     )
     for name, by_level in quantities:
         lines = {}

@@ -107,15 +107,15 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
     """Returns charts of the log, {name: chart}: of the chains, or of everything else."""
     found = {}
-    for name in names_of(run.log, by_level=True):
-        if any(word in name for word in _ON_CHAINS) == on_chains:
-            levels = shown_levels(_num_levels(run.log, name))
-            lines = {f'level {t}': column(run.log, name, t) for t in levels}
-            found[name] = charts.curves(title_of(name), 'step', lines, run.rollbacks)
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
             lines = {title_of(name): column(run.log, name)}
             found[name] = charts.curves(title_of(name), 'step', lines, run.rollbacks)
+    for name in names_of(run.log, by_level=True):
+        if any(word in name for word in _ON_CHAINS) == on_chains:
+            levels = shown_levels(_num_levels(run.log, name))
+            lines = {f'level {t}': column(run.log, name, t) for t in levels}
+            found[name] = charts.curves(f'{title_of(name)}, by level', 'step', lines, run.rollbacks)
     return found
 
 
@@ -268,7 +268,12 @@ def options(run: RunFiles) -> dict[str, Table]:
     for group in configuration.groups():
         values = getattr(run.config, group.name)
         rows = [
-            [f'--{field.name}', text(getattr(values, field.name)), text(field.default), field.metadata['help']]
+            [
+                f'--{field.name}',
+                text(getattr(values, field.name)),
+                text(field.default),
+                field.metadata['help'],
+            ]
             for field in dataclasses.fields(values)
         ]
         changed += [row for row in rows if row[1] != text(defaults[row[0][2:]])]

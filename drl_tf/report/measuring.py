@@ -153,14 +153,12 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
         for first in range(0, count, size):
             kept = min(size, count - first)
             terms = request.part(first, size).terms(config.data.num_classes)
+
+            def walked(share: float, kept: int = kept) -> None:
+                move(share * kept)
+
             states = model.sample(
-                size,
-                seed,
-                tf.constant(first),
-                'ema',
-                terms,
-                after_part=lambda share, kept=kept: move(share * kept),
-                most_parts=_PARTS,
+                size, seed, tf.constant(first), 'ema', terms, after_part=walked, most_parts=_PARTS
             )
             parts.append([x[:kept] for x in states])
     joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]

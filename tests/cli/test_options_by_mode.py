@@ -45,6 +45,7 @@ FEW = {
     'sweep_steps': ['--num_samples=3', '--num_real=32'],
     'sweep_guidance': ['--num_samples=3', '--num_real=32'],
     'export': ['--max_samples=2'],
+    'report': ['--num_samples=4'],
 }  # fmt: skip
 
 

@@ -23,7 +23,9 @@ def opened(path, width=1440, height=900):
             CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--remote-debugging-port=0',
             f'--user-data-dir={profile}', 'about:blank',
         ]  # fmt: skip
-        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        ) as process:
             try:
                 browser = Browser(loop, _port(process))
                 browser.show(path, width, height)
@@ -124,7 +126,9 @@ class Browser:
 
     def picture(self, path):
         """Writes the whole page as PNG."""
-        found = self.call('Page.captureScreenshot', format='png', captureBeyondViewport=True, clip=self._whole())
+        found = self.call(
+            'Page.captureScreenshot', format='png', captureBeyondViewport=True, clip=self._whole()
+        )
         pathlib.Path(path).write_bytes(base64.b64decode(found['data']))
 
     def _whole(self):

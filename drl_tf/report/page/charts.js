@@ -27,7 +27,8 @@ function emptyFigure(chart) {
     axis.axis_label_text_color = INK;
     axis.major_label_text_color = INK;
   }
-  figure.xaxis.formatter.use_scientific = false;
+  figure.xaxis.formatter = new Bokeh.NumeralTickFormatter({ format: '0.[00]a' });
+  figure.xaxis.ticker = new Bokeh.BasicTicker({ desired_num_ticks: 5 });
   for (const grid of [figure.xgrid, figure.ygrid]) grid.grid_line_color = LINES;
   return figure;
 }
@@ -36,6 +37,7 @@ function addLegend(figure, items) {
   const longest = Math.max(...items.map((item) => item.label.value.length));
   const legend = new Bokeh.Legend({
     items,
+    location: 'top_left',
     orientation: 'horizontal',
     ncols: Math.max(1, Math.floor(30 / (longest + 4))),
     click_policy: 'hide',
