@@ -39,7 +39,7 @@ def curves(
     """Describes curves over a common axis.
 
     Args:
-      title: what the y axis shows.
+      title: title of the chart: what the y axis shows.
       x_label: what the x axis shows.
       lines: {label: (x, y)}, in the order of the legend; a y that is not finite makes a gap.
       marks: positions on the x axis of dashed vertical lines.
@@ -63,7 +63,7 @@ def curves(
                 'dots': dots or len(kept) == 1,
             }
         )
-    return {'title': title, 'x_label': x_label, 'y_label': title, 'lines': drawn, 'marks': list(marks)}
+    return {'title': title, 'x_label': x_label, 'y_label': '', 'lines': drawn, 'marks': list(marks)}
 
 
 def _finite(value: float) -> float | None:
@@ -91,4 +91,4 @@ def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
         x = np.repeat(edges, 2)
         y = np.concatenate([[0], np.repeat(counts, 2), [0]])
         outlines[label] = (x.tolist(), y.tolist())
-    return {**curves('share of the images', 'energy in nats', outlines), 'title': title}
+    return {**curves(title, 'energy in nats', outlines), 'y_label': 'share of the images'}

@@ -42,6 +42,8 @@ def curves(runs: Mapping[str, RunFiles]) -> dict[str, Any]:
                 if by_level:
                     values = [_mean(line.get(name)) for line in run.log]
                 lines[label] = (steps, values)
+            else:
+                lines[f'{label} (not logged)'] = ((), ())
         title = contents.title_of(name) + (', mean over levels' if by_level else '')
         found[name] = charts.curves(title, 'step', lines)
     return found

@@ -261,21 +261,16 @@ def overlaps(found: Measured) -> Table:
 
 def options(run: RunFiles) -> dict[str, Table]:
     """Returns the options of the run: those that differ from their defaults, then each group."""
-    defaults = {field.name: field.default for field, _ in run.config.options()}
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []
     for group in configuration.groups():
         values = getattr(run.config, group.name)
-        rows = [
-            [
-                f'--{field.name}',
-                text(getattr(values, field.name)),
-                text(field.default),
-                field.metadata['help'],
-            ]
-            for field in dataclasses.fields(values)
-        ]
-        changed += [row for row in rows if row[1] != text(defaults[row[0][2:]])]
-        tables[str(group.type.__doc__)] = Table(f'Options of the group {group.type.__doc__}', header, rows)
+        rows = []
+        for field in dataclasses.fields(values):
+            mine, default = text(getattr(values, field.name)), text(field.default)
+            rows.append([f'--{field.name}', mine, default, field.metadata['help']])
+        changed += [row for row in rows if row[1] != row[2]]
+        name = str(group.type.__doc__)
+        tables[name] = Table(f'Options: {name}', header, rows)
     return {'Different from the defaults': Table('Options that differ', header, changed), **tables}

@@ -23,9 +23,8 @@ def opened(path, width=1440, height=900):
             CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--remote-debugging-port=0',
             f'--user-data-dir={profile}', 'about:blank',
         ]  # fmt: skip
-        with subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-        ) as process:
+        pipes = {'stderr': subprocess.PIPE, 'stdout': subprocess.DEVNULL}
+        with subprocess.Popen(command, text=True, **pipes) as process:
             try:
                 browser = Browser(loop, _port(process))
                 browser.show(path, width, height)

@@ -66,7 +66,7 @@ function drawChart(element) {
   for (const location of chart.marks) {
     figure.add_layout(new Bokeh.Span({ location, dimension: 'height', line_color: INK, line_dash: 'dashed' }));
   }
-  const tooltips = [['', '$name'], [chart.x_label, '@x{0,0.[0]}'], [chart.y_label, '@y{0.[0000]a}']];
+  const tooltips = [['', '$name'], [chart.x_label, '@x{0,0.[0]}'], [chart.y_label || chart.title, '@y{0.[0000]a}']];
   figure.add_tools(new Bokeh.HoverTool({ tooltips }));
   if (items.length > 1) addLegend(figure, items);
   Bokeh.Plotting.show(figure, element.querySelector('.canvas'));
