@@ -75,27 +75,26 @@ class Browser:
             self.errors.append(found['entry']['text'])
         return method
 
-    async def _answered(self, number=None, event=None):
-        while True:
+    async def _answered(self, number, event):
+        """Waits for the result of command `number`, and for an event unless it is None, in either order."""
+        result, seen = None, event is None
+        while result is None or not seen:
             message = json.loads(await self._socket.read_message())
-            if message.get('id') == number is not None:
+            if message.get('id') == number:
                 assert 'error' not in message, message
-                return message['result']
-            if self._note(message) == event is not None:
-                return None
+                result = message['result']
+            seen = self._note(message) == event or seen
+        return result
 
     def call(self, method, event=None, **parameters):
         """Result of a command of the protocol; with `event`, waits for this event as well."""
         self._number += 1
-        self._wait(
-            self._socket.write_message(
-                json.dumps({'id': self._number, 'method': method, 'params': parameters})
-            )
-        )
-        result = self._wait(self._answered(number=self._number))
-        if event:
-            self._wait(self._answered(event=event))
-        return result
+        command = {'id': self._number, 'method': method, 'params': parameters}
+        self._wait(self._sent(json.dumps(command)))
+        return self._wait(self._answered(self._number, event))
+
+    async def _sent(self, text):
+        await self._socket.write_message(text)
 
     def show(self, path, width, height=900):
         """Opens a file in a window of `width` by `height` pixels."""
@@ -110,9 +109,9 @@ class Browser:
         return found['result'].get('value')
 
     def wait_for(self, script):
-        """Waits until a JavaScript expression is true, for a minute at most."""
+        """Waits until a JavaScript expression is true, for half a minute at most."""
         self.value(
-            f'new Promise((done, fail) => {{ let left = 1200; const look = () => ({script}) ? done(true) : '
+            f'new Promise((done, fail) => {{ let left = 600; const look = () => ({script}) ? done(true) : '
             f'(left-- ? setTimeout(look, 50) : fail(Error({json.dumps(script)}))); look(); }})'
         )
 

@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not browser.CHROMIUM, reason='no Chromium here: .ci/packages installs it'),
 ]
-CHARTS = "document.querySelectorAll('.canvas > *').length"
+CHARTS = "document.querySelectorAll('.canvas > .bk-Figure').length"
 
 
 @pytest.fixture(scope='module')
