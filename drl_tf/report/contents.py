@@ -133,6 +133,14 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
     return Table(f'By level at step {run.step:,}', ['level', *map(title_of, names)], rows)
 
 
+def last_numbers(run: RunFiles) -> Table | None:
+    """Returns the quantities of the last line of the log that have no level; None if there are none."""
+    rows = [
+        [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
+    ]
+    return Table(f'At step {run.step:,}', ['quantity', 'value'], rows) if rows else None
+
+
 def score_chart(run: RunFiles) -> Chart | None:
     """Returns a chart of the Fréchet distance in training and its floor; None if there was no score."""
     name = next((name for line in run.scores for name in line if is_distance(name)), None)

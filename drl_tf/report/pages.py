@@ -100,6 +100,7 @@ def page_of(run: RunFiles) -> str:
         data_grid=inline_images.of_file(os.path.join(run.workdir, 'samples', 'data.png')),
         groups=groups,
         library=charts.library() if any(groups.values()) else '',
+        last_numbers=contents.last_numbers(run),
         last_line=contents.last_line(run, on_chains=False),
         chains_line=contents.last_line(run, on_chains=True),
         tables={

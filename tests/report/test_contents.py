@@ -44,6 +44,9 @@ def test_the_last_line_has_a_row_for_each_level():
     table = contents.last_line(run_of(), on_chains=False)
     assert table.rows == [['0', '3'], ['1', '5']] and table.header == ['level', 'loss']
     assert contents.last_line(run_of(log=[]), on_chains=False) is None
+    assert contents.last_numbers(run_of()).rows == [['loss', '–']]
+    assert contents.last_numbers(run_of(log=LOG[:1])).rows == [['loss', '2']]
+    assert contents.last_numbers(run_of(log=[])) is None
 
 
 def test_a_thousand_levels_are_thinned_out():
