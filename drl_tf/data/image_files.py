@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.data.images import FORMATS, find_pictures, open_picture
+from drl_tf.data.picture_files import FORMATS, find_pictures, open_picture
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
 _MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')
@@ -155,11 +155,11 @@ def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[n
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), BATCH):
             mine = paths[first : first + BATCH]
-            yield np.stack(list(pool.map(_picture, mine, [image_shape] * len(mine))))
+            yield np.stack(list(pool.map(picture, mine, [image_shape] * len(mine))))
 
 
-def _picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads a picture, uint8 [H, W, C]."""
+def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Reads one picture, uint8 [H, W, C]; raises UserError where `read` does."""
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')

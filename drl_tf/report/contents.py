@@ -200,6 +200,21 @@ def likelihoods(run: RunFiles) -> Table | None:
     return Table('Bits per dimension of the grey levels of the test images', header, rows) if rows else None
 
 
+def sampling_chains(run: RunFiles) -> Table | None:
+    """Returns what the chains of samples did at each level; None if no samples were drawn by chains."""
+    rows = []
+    for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
+        for path, result in run.results_of(pattern).items():
+            chains = result.get('chains')
+            if isinstance(chains, dict) and isinstance(chains.get('mcmc_steps'), list):
+                columns = [chains.get(name) for name in ('mcmc_steps', 'acceptance', 'displacement')]
+                levels = shown_levels(len(chains['mcmc_steps']))
+                source = f'{path}, {chains.get("corrector", "")}'
+                rows += [[source, str(t), *(number(_value(each, t)) for each in columns)] for t in levels]
+    header = ['samples', 'level', 'K', 'acceptance', 'displacement (rms)']
+    return Table('Chains of samples, at the levels that sampling visits', header, rows) if rows else None
+
+
 def long_run(run: RunFiles) -> Table | None:
     """Returns diagnostics of long chains; None if `--mode=long_run` has not run."""
     found = [

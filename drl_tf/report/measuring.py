@@ -18,7 +18,7 @@ from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
 from drl_tf.data import pipeline, plane
 from drl_tf.report import measured
 from drl_tf.report.measured import Measured
-from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs import chain_report, checkpoint, pictures
 from drl_tf.runs.request import SampleRequest
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
     request = SampleRequest.of(config, count)
     size = min(count, config.sampling.sample_batch_size)
     seed = noise.root(request.seed, noise.SAMPLING)
+    q = chain_report.corrector_steps(model, 'ema')
+    corrector_steps = None if q is None else tf.constant(q, tf.float32)
     parts = []
     with pictures.progress_bar(count, 'sampling') as bar:
         move = pictures.in_whole_steps(bar)
@@ -158,7 +160,14 @@ def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarra
                 move(share * kept)
 
             states = model.sample(
-                size, seed, tf.constant(first), 'ema', terms, after_part=walked, most_parts=_PARTS
+                size,
+                seed,
+                tf.constant(first),
+                'ema',
+                terms,
+                after_part=walked,
+                most_parts=_PARTS,
+                corrector_steps=corrector_steps,
             )
             parts.append([x[:kept] for x in states])
     joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]

@@ -106,6 +106,7 @@ def page_of(run: RunFiles) -> str:
         tables={
             'scores': contents.scores(run),
             'likelihoods': contents.likelihoods(run),
+            'sampling_chains': contents.sampling_chains(run),
             'long_run': contents.long_run(run),
             'rollbacks': contents.rollbacks(run),
             'overlaps': contents.overlaps(run.measured) if run.measured else None,

@@ -133,9 +133,15 @@ def _line(text: str) -> dict[str, Any]:
 
 
 def _results(workdir: str, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Reads the JSON files of evaluations, likelihoods, long-run chains and divergences."""
+    """Reads the JSON files of evaluations, sets of samples, likelihoods, long-run chains and divergences."""
     root = glob.escape(workdir)
-    patterns = ('evaluation/*.json', 'likelihood/*.json', 'long_run/*/metrics.json', 'diverged-*.json')
+    patterns = (
+        'evaluation/*.json',
+        'samples/*/samples.json',
+        'likelihood/*.json',
+        'long_run/*/metrics.json',
+        'diverged-*.json',
+    )
     found = {}
     for path in sorted(path for pattern in patterns for path in glob.glob(os.path.join(root, pattern))):
         name = os.path.relpath(path, workdir)

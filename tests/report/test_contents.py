@@ -84,6 +84,15 @@ def test_likelihoods_of_both_methods():
     assert rows == [['likelihood/a.json', '1.25', '1.5'], ['likelihood/b.json', '1.375', '1.375']]
 
 
+def test_acceptance_and_displacement_of_the_chains_of_samples():
+    chains = {'corrector': 'mala', 'mcmc_steps': [3, 0], 'acceptance': [0.5, None], 'displacement': [0.25, 0]}
+    results = {'samples/a/samples.json': {'chains': chains}, 'evaluation/b.json': {'chains': 'none'}}
+    table = contents.sampling_chains(run_of(results=results))
+    source = 'samples/a/samples.json, mala'
+    assert table.rows == [[source, '0', '3', '0.5', '0.25'], [source, '1', '0', '–', '0']]
+    assert contents.sampling_chains(run_of()) is None
+
+
 def test_acceptance_of_long_chains():
     levels = {'0': {'acceptance': 0.75, 'transitions': 100, 'diverged': False}, '3': {'transitions': 50}}
     table = contents.long_run(run_of(results={'long_run/hmc/metrics.json': {'levels': levels}}))

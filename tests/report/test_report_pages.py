@@ -127,7 +127,7 @@ def test_a_run_without_files_has_a_sentence_in_each_section(tmp_path):
     parsed = Parsed(page_of(tmp_path))
     for words in (
         'Training drew no grids of samples', 'The states are not drawn yet', 'The log holds no lines',
-        'The energies are not measured yet', 'The log holds neither displacement nor acceptance',
+        'The energies are not measured yet', 'The log of training holds neither displacement nor acceptance',
         'The run has no scores yet', 'The energies never diverged',
     ):  # fmt: skip
         assert words in parsed.text

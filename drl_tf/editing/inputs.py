@@ -1,0 +1,54 @@
+"""The images that the modes of `drl_tf.editing` take, from the test split or from files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from drl_tf.base.errors import UserError
+from drl_tf.data import image_files, pipeline
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+TEST = 'test'
+
+
+def check(source: str) -> None:
+    """Raises UserError if --input is neither 'test' nor an existing path."""
+    if source != TEST and not os.path.exists(source):
+        raise UserError(
+            f'--input={source} does not exist: give test, a picture, a directory of pictures, or a .npz or '
+            '.npy file'
+        )
+
+
+def load(config: Config, source: str, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads the first images of --input; they are not resized.
+
+    Args:
+      config: the configuration of the model, whose dataset has the test split.
+      source: 'test', or the path of a picture, of a directory of pictures, or of a .npz or .npy file.
+      count: the most images to read.
+      image_shape: (H, W, C) of each image.
+
+    Returns:
+      uint8 [n, H, W, C], n from 1 to `count`.
+
+    Raises:
+      UserError: there are no images, or an image is damaged or of another size; the message names the file.
+    """
+    check(source)
+    if source == TEST:
+        return pipeline.load_images(config.data, 'test', count)
+    is_array = source.lower().endswith(('.npz', '.npy'))
+    if os.path.isfile(source) and not is_array:
+        return image_files.picture(source, image_shape)[None]
+    found: list[np.ndarray] = []
+    for batch in image_files.read(source, image_shape):
+        found.append(batch[: count - sum(map(len, found))])
+        if sum(map(len, found)) >= count:
+            break
+    return np.concatenate(found)
