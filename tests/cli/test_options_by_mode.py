@@ -55,6 +55,7 @@ FEW = {
         '--sweep_correctors=mala',
     ],
     'export': ['--max_samples=2'],
+    'report': ['--num_samples=4'],
 }  # fmt: skip
 OF_LOG_DENSITIES = ['--recipe=preconditioned', '--mcmc_steps=0', '--warmup_steps=0', '--decay_steps=0']
 
