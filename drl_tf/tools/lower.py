@@ -23,6 +23,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.base.files import check_writable, digest, written_aside
 from drl_tf.config.config import Config
 from drl_tf.tools import lowering, run_lowered
+from drl_tf.tools.bench.settings import with_images
 from drl_tf.tools.tpu_compiler import without_copies
 
 PRESETS = (
@@ -218,12 +219,12 @@ def _lower(words: Sequence[str], precision: str, program: str, options: argparse
     """Writes a program of a preset, or of an exported model, and returns the path of the file."""
     from drl_tf.cli import parsing
     from drl_tf.runs import exported
-    from drl_tf.tools.bench.settings import with_images
 
     version = exported.find(options.model) if options.model else ''
     config = exported.load_config(version) if version else parsing.configuration_of(words)
+    config = config.replace(precision=precision)
     with tempfile.TemporaryDirectory() as directory:
-        config = with_images(config.replace(precision=precision), directory)
+        config = with_images(config, directory)
         model = lowering.new_model(config, program)
         if version:
             exported.restore(model, version)

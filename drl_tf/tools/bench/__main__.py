@@ -26,6 +26,8 @@ from absl import flags
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import check_writable
+from drl_tf.cli import parsing
+from drl_tf.tools.bench.settings import Settings, precisions_of, whole_numbers
 
 PARTS = ('training', 'start', 'memory', 'growth', 'input', 'evaluation')
 _DEFAULT_PARTS = PARTS[:4]
@@ -41,36 +43,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures what the command line names; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
-        unknown = [part for part in options.parts if part not in PARTS]
-        if unknown:
-            raise UserError(f'unknown part {unknown[0]!r}: choose from {", ".join(PARTS)}')
-        check_writable(options.directory, '--directory')
-        _run(options)
+        _run(options, _settings(options))
     except (UserError, flags.Error, OSError) as error:
         print('error:', *str(error).split(), file=sys.stderr)
         return _WRONG_USE
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
-    from drl_tf.distributed import devices
-    from drl_tf.tools.bench import report
-    from drl_tf.tools.bench.settings import Settings, precisions_of, whole_numbers
-
-    (rounds,) = whole_numbers('--rounds', str(options.rounds))
-    (repeats,) = whole_numbers('--repeats', str(options.repeats))
-    if options.steps < 4:
-        raise UserError(f'--steps={options.steps} must be at least 4')
+def _settings(options: argparse.Namespace) -> Settings:
+    """Returns the settings; raises UserError if an option or a preset is wrong."""
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        raise UserError(f'unknown part {unknown[0]!r}: choose from {", ".join(PARTS)}')
+    for name, least in (('rounds', 1), ('repeats', 1), ('steps', 4), ('features', 2), ('dimensions', 1)):
+        if getattr(options, name) < least:
+            raise UserError(f'--{name}={getattr(options, name)} must be at least {least}')
+    check_writable(options.directory, '--directory')
     settings = Settings(
         presets=tuple(options.preset or _PRESETS),
         base=options.base,
         precisions=precisions_of(options.precisions),
-        rounds=rounds,
-        repeats=repeats,
+        rounds=options.rounds,
+        repeats=options.repeats,
         steps=options.steps,
         factors=whole_numbers('--factors', options.factors),
         directory=options.directory,
     )
+    for preset in (*settings.presets, settings.base):
+        parsing.configuration_of(preset.split())
+    return settings
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> None:
+    """Measures the parts in order; writes each result when it is there, and each part's tables."""
+    from drl_tf.distributed import devices
+    from drl_tf.tools.bench import report
+
     os.makedirs(options.directory, exist_ok=True)
     machine = {'part': 'machine', 'name': 'machine', 'cores': len(os.sched_getaffinity(0))}
     report.append(options.directory, {**machine, **devices.surroundings(deterministic=False)})

@@ -8,7 +8,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from drl_tf.tools.bench.timing import spread
 
 _MODEL = 'digits'
 _SAMPLES = 64
+_LAUNCHER = pathlib.Path(__file__).with_name('launcher.py')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +49,13 @@ def ended(words: Sequence[str]) -> Ended:
       >>> ended(['-c', 'print(1 + 1)']).out
       '2\\n'
     """
-    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as errors:
-        begin = time.time()
-        process = subprocess.Popen([sys.executable, *words], stdout=out, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.time() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        for file in (out, errors):
-            file.seek(0)
-        if process.returncode:
-            raise UserError(f'{" ".join(words)} failed: {errors.read()[-500:]}')
-        return Ended(begin, seconds, 1024 * usage.ru_maxrss, out.read())
+    with tempfile.TemporaryDirectory() as directory:
+        notes = pathlib.Path(directory, 'notes.json')
+        launch = [sys.executable, str(_LAUNCHER), str(notes), sys.executable]
+        done = subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f'{" ".join(words)} failed: {done.stderr[-500:]}')
+        return Ended(**json.loads(notes.read_text()), out=done.stdout)
 
 
 def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -72,20 +68,20 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as directory:
         for number in range(settings.repeats):
             for measure in (_imports, _commands, _answers):
-                for name, seconds, peak in measure(os.path.join(directory, f'{measure.__name__}{number}')):
-                    found.setdefault(name, []).append((seconds, peak))
+                for name, took, peak in measure(os.path.join(directory, f'sampled{number}')):
+                    found.setdefault(name, []).append((took, peak))
             begin, marks, peak = trained(
                 settings.presets[0], settings.steps, os.path.join(directory, f'train{number}')
             )
             found.setdefault('first training step, from the command on', []).append((marks[0] - begin, peak))
             ratios.append(slowdown(marks))
     for name, pairs in found.items():
-        taken = dataclasses.asdict(spread([each for each, _ in pairs]))
+        seconds = [each for each, _ in pairs]
         yield {
             'part': 'start',
             'name': name,
-            'seconds': seconds,
-            'peak_bytes': max(each for _, each in pairs),
+            'seconds': dataclasses.asdict(spread(seconds)),
+            'peak_bytes': max(peak for _, peak in pairs),
         }
     yield {
         'part': 'start',
@@ -161,7 +157,8 @@ def slowdown(marks: Sequence[float]) -> float:
 def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
     """Trains two steps and samples a batch in a process for each preset, K and T; yields a line for each.
 
-    A line has 'peak_bytes'; K and T are those of the base. Two last lines have the 'ratio' of the largest to the smallest peak.
+    A line has 'peak_bytes'; K and T are those of the base. Two last lines have the 'ratio' of the largest to
+    the smallest peak.
     """
     preset = settings.base
     config = parsing.configuration_of(preset.split())

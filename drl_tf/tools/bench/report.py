@@ -44,7 +44,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a table for each part; a table of many quantities has a column for each line instead of a row."""
+    """Yields a table for each part; with many quantities, a line is a column of the table."""
     for part in dict.fromkeys(line['part'] for line in lines):
         mine = [line for line in lines if line['part'] == part]
         yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else table(mine)

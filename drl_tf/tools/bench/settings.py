@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
 from drl_tf.config.config import Config
-from drl_tf.data import pipeline
-from drl_tf.distributed import devices
-from drl_tf.tools.bench import input_speed
+from drl_tf.config.options import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Settings:
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
       base: the preset whose batch, K, T, pixels and channels are changed.
-      precisions: 'float32' and 'bfloat16', or one of them.
+      precisions: values of --precision.
       rounds: how often everything is measured, in turn.
       repeats: how often each process is started.
       steps: steps of the training that is measured in its own process.
@@ -43,6 +41,9 @@ def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
     Digits and emoji are the real pictures. For other datasets, `with_images` writes photographs in their
     format to a directory. It measures mean and deviation of the images if the energies need them.
     """
+    from drl_tf.data import pipeline
+    from drl_tf.tools.bench import input_speed
+
     data = input_speed.on_disk(config.data, directory)
     if config.network.energy == 'preconditioned' and not data.data_std:
         mean, std = pipeline.mean_and_std(data)
@@ -51,31 +52,33 @@ def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
 
 
 def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dict[str, Config]:
-    """Returns {'<preset>, <precision>': configuration}, one microbatch and one step per call.
+    """Returns {'<preset>, <precision>': configuration}, one microbatch and one step per call."""
+    from drl_tf.distributed import devices
 
-    Raises:
-      UserError: a preset has an option that `run.py` would refuse.
-    """
+    precisions = dict.fromkeys(map(devices.resolve_precision, settings.precisions))
     found = {}
     for preset in settings.presets:
         config = with_images(parsing.configuration_of(preset.split()), directory)
         config = config.replace(microbatches=1, steps_per_execution=1)
-        for precision in settings.precisions:
+        for precision in precisions:
             found[f'{preset}, {precision}'] = config.replace(precision=precision)
     return found
 
 
 def precisions_of(text: str) -> tuple[str, ...]:
-    """Reads the option --precisions, such as 'float32,bfloat16' or 'auto'.
+    """Reads the option --precisions, such as 'float32,bfloat16'.
 
     Raises:
       UserError: a precision is unknown.
+
+    Examples:
+      >>> precisions_of('float32,bfloat16')
+      ('float32', 'bfloat16')
     """
-    names = [name.strip() for name in text.split(',')]
-    for name in names:
-        if name not in ('auto', 'float32', 'bfloat16'):
-            raise UserError(f'--precisions={text} must name float32, bfloat16 or auto, comma-separated')
-    return tuple(dict.fromkeys(map(devices.resolve_precision, names)))
+    names = tuple(text.split(','))
+    if not set(names) <= set(PRECISIONS):
+        raise UserError(f'--precisions={text} must name {", ".join(PRECISIONS)}, comma-separated')
+    return names
 
 
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:

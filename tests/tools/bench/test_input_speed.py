@@ -1,5 +1,4 @@
-"""The script that measures the input pipeline, drl_tf/tools/bench/input_speed.py: it covers all presets, each read
-as training would."""
+"""The measurement of the input pipeline covers all presets, each read as training would."""
 
 import pytest
 from helpers.tiny import ROOT
