@@ -71,7 +71,7 @@ def test_a_file_holds_program_inputs_variables_and_numbers(tmp_path):
     assert about['images'] == 8 and about['flops'] > 1e6
     assert sorted(about['updates']) == [[2 + n, n] for n in range(len(about['variables']))]
     assert [arrays[name].shape for names in about['inputs'] for name in names] == [(8, 16, 16, 1)] * 2
-    assert (arrays['input/0/0'] != arrays['input/1/0']).any() and arrays['input/0/0'].max() == 1
+    assert (arrays['input/0/0'] != arrays['input/1/0']).any() and arrays['input/0/0'].max() > 0.9
     assert arrays['expected/loss'].shape == (2,) and (arrays['expected/gradient_norm'] > 0).all()
     moved = [np.abs(value).max() for name, value in arrays.items() if name.startswith('expected/moved/')]
     assert len(moved) == 2 * 15 and max(moved) == pytest.approx(2e-3, rel=0.1)  # Adam's first two steps.

@@ -59,7 +59,7 @@ def test_parts_are_differences_within_a_round(subject):
     assert line['chain_convolutions'] == {'forward': 3, 'input gradient': 3, 'filter gradient': 0}
     assert line['pass_convolutions'] == {'forward': 3, 'input gradient': 2, 'filter gradient': 3}
     assert [line[name]['median'] for name in ('chain', 'pass', 'update', 'host')] == [7, 4, 1, 0.5]
-    assert line['rest_share']['median'] == pytest.approx(1.75 / 12.75)
+    assert line['rest_share']['median'] == pytest.approx(3.25 / 21.25)
     assert line['chain_utilisation']['median'] == pytest.approx(0.25 / 7)
     assert line['chain_flops_per_s'] == pytest.approx(line['chain_alone_flops_per_s'] * 0.25 / 7)
 
