@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
 from drl_tf.config.config import Config
-from drl_tf.config.options import PRECISIONS
+from drl_tf.config.training_options import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)

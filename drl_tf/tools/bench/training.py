@@ -21,6 +21,7 @@ from drl_tf.tools.bench.settings import Settings, configurations
 from drl_tf.tools.bench.timing import in_turn, spread
 from drl_tf.training import callbacks
 from drl_tf.training.optimizers import compiled_model
+from drl_tf.training.page import Page
 from drl_tf.training.progress import Stopwatch
 from drl_tf.training.signals import Signals
 from drl_tf.training.stopping import StopAtEnd, TimeLimit
@@ -236,7 +237,7 @@ class _Fit:
     def __init__(self, model: Any, batches: Iterator[Any], workdir: str) -> None:
         config = model.config
         end = StopAtEnd(0, config.training.train_steps, TimeLimit(0), Signals(), _LOOK_EVERY)
-        task = Task(config, workdir, Run(workdir), None, 'ema')
+        task = Task(config, workdir, Run(workdir), Page(workdir), None, 'ema')
         actions: Sequence[Any] = callbacks.in_order(model, task, 0, end, (Stopwatch(), _LOOK_EVERY))
         self.model = model
         self.batches = batches
