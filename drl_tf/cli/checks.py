@@ -18,13 +18,14 @@ from drl_tf.cli.command_options import (
     reads_export,
 )
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
-from drl_tf.config import combinations
+from drl_tf.config import chains, combinations
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
 from drl_tf.experiments import ablation_rows
 
-_OF_IMAGES = ('stats', 'likelihood', *SCORED)
+_OF_IMAGES = ('prepare', 'stats', 'likelihood', *SCORED)
 _LOCAL = (
     'workdir',
     'official_checkpoint',
@@ -56,6 +57,8 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
     edit_checks.check_command(command, given)
     if 'import_official' in command.mode:
         _check_import(command, given)
+    if 'prepare' in command.mode and not command.output_dir:
+        raise UserError('--mode=prepare needs --output_dir, a new directory for the files')
     if 'model' in given:
         _check_model(command, given)
     if 'samples' in given and not command.samples:
@@ -156,12 +159,14 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
+    if 'sweep_chains' in modes:
+        chains.check_sweep(config, command.sweep_correctors)
     if 'ablate' in modes:
         ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     edit_checks.check_configuration(command, config)
-    _check_inputs(command, config)
+    _check_inputs(command, config, workdir)
     _check_outputs(command, config, workdir)
 
 
@@ -209,25 +214,34 @@ def _check_energies(command: Command, config: Config) -> None:
         combinations.check_likelihood(config, command.method)
 
 
-def _check_inputs(command: Command, config: Config) -> None:
-    """Raises UserError if a path that a mode reads is missing."""
+def _check_inputs(command: Command, config: Config, workdir: str) -> None:
+    """Raises UserError if a path that a mode reads is missing, or data of the user are broken."""
+    from drl_tf.data import dataset_table, facts
     from drl_tf.runs import exported
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'stats', 'likelihood', 'long_run', 'ablate'}
+    read_images = {'train', 'prepare', 'stats', 'likelihood', 'long_run', 'ablate', 'report'}
     if not stats_file:
         read_images |= set(SCORED)
-    if set(command.mode) & read_images and data.dataset == 'folder':
-        if not data.data_dir:
-            raise UserError('--dataset=folder needs --data_dir, the directory of your images')
-        _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
+    if set(command.mode) & read_images:
+        if data.dataset == 'folder' and data.data_dir:
+            _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
+        facts.check(data, dataset_table.find_spec(data.dataset))
     if command.samples:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
     if stats_file and 'stats' not in command.mode and _scores(command, config):
         _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
+    if command.init_from and config.network.energy == 'exact':
+        raise UserError(
+            f'--init_from={command.init_from} gives weights, and --energy=exact takes images alone: drop one'
+        )
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
+    for other in command.compare:
+        _check_there('compare', other, configuration.exists, 'the directory of a run')
+        if os.path.realpath(other) == os.path.realpath(workdir):
+            raise UserError(f'--compare={other} is --workdir itself: give other runs')
 
 
 def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:
@@ -243,7 +257,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
         exported.check_link(workdir)
     if cluster.workers().index:
         return
-    elsewhere = {'stats'}  # Modes that do not write to the workdir.
+    elsewhere = {'stats', 'prepare'}  # Modes that do not write to the workdir.
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
@@ -268,7 +282,7 @@ def check_work(command: Command, config: Config) -> None:
     from drl_tf.distributed import devices
     from drl_tf.evaluation import evaluate, evaluator
 
-    if set(command.mode) - {'stats'} and not command.samples:
+    if set(command.mode) - {'stats', 'prepare'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
     if 'long_run' in command.mode:
         evaluator.check_extractor(config)

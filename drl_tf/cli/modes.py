@@ -22,7 +22,7 @@ from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'density', 'long_run')
+FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'density', 'long_run', 'report')
 _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
 
@@ -60,11 +60,16 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def _as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with what training took from the images: mean, deviation and steps."""
+    """Returns the configuration with what training took from the images: mean, deviation, number, steps."""
     stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
     data, training = stored['data'], stored['training']
     steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
-    return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'], **steps)
+    return config.replace(
+        data_mean=tuple(data['data_mean']),
+        data_std=data['data_std'],
+        exact_images=data['exact_images'],
+        **steps,
+    )
 
 
 def _is_exact(mode: str, config: Config) -> bool:
@@ -72,6 +77,8 @@ def _is_exact(mode: str, config: Config) -> bool:
 
     mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
     """
+    if mode == 'train':
+        return config.negatives in ADJUSTED
     return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
 
 
@@ -93,6 +100,13 @@ def _import_official(command: Command, config: Config, workdir: str) -> Result:
     return workers.by_chief(
         lambda: import_official(config, workdir, command.official_checkpoint, command.official_weights)
     )
+
+
+def _prepare(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.data import preparation
+
+    del workdir
+    return workers.by_chief(lambda: preparation.prepare(config.data, command.output_dir))
 
 
 def _train(command: Command, config: Config, workdir: str) -> Result:
@@ -203,6 +217,13 @@ def _sweep_guidance(command: Command, config: Config, workdir: str) -> Result:
     return sweep.sweep_guidance(config, workdir, _scored(command, config, workdir))
 
 
+def _sweep_chains(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import sweep_chains
+
+    varied = (command.sweep_levels, command.sweep_correctors, command.sweep_mcmc_steps)
+    return sweep_chains.sweep_chains(config, workdir, _scored(command, config, workdir), *varied)
+
+
 def _ablate(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import ablate
 
@@ -219,8 +240,15 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
     )
 
 
+def _report(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.report import pages
+
+    return workers.by_chief(lambda: pages.report(config, workdir, command.compare, command.num_samples))
+
+
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
+    'prepare': _prepare,
     'train': _train,
     'sample': _sample,
     'compose': _compose,
@@ -235,8 +263,10 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'long_run': _long_run,
     'sweep_steps': _sweep_steps,
     'sweep_guidance': _sweep_guidance,
+    'sweep_chains': _sweep_chains,
     'ablate': _ablate,
     'export': _export,
+    'report': _report,
 }
 
 

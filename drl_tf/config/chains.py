@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
@@ -9,6 +10,7 @@ from drl_tf.config.option_fields import text
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
+    from drl_tf.config.training_options import Training
 
 _ADJUSTED = ('mala', 'hmc')
 
@@ -20,8 +22,20 @@ def corrector_of(config: Config) -> str:
         return config.sampling.corrector
     if not any(options.mcmc_steps):
         return 'none'
-    right = config.network.energy == 'preconditioned' and options.proposal == 'tweedie'
+    right = config.network.energy != 'paper' and options.proposal == 'tweedie'
     return 'mala' if right else 'langevin'
+
+
+def negatives_of(config: Config) -> str:
+    """Returns the chains that recovery likelihood of preconditioned energies runs in training.
+
+    'none' if training runs no such chain; 'langevin', also without steps, 'mala' or 'hmc'.
+    """
+    options = config.training
+    contrasts = options.contrastive or options.objective == 'contrastive'
+    if config.network.energy != 'preconditioned' or not contrasts:
+        return 'none'
+    return options.contrastive_corrector if any(config.diffusion.mcmc_steps) else 'langevin'
 
 
 def has_units(config: Config) -> bool:
@@ -39,6 +53,20 @@ def check(config: Config) -> None:
         )
     _check_levels(config)
     _check_corrector(config)
+    _check_negatives(config.training, negatives_of(config))
+
+
+def check_sweep(config: Config, correctors: Sequence[str]) -> None:
+    """Raises UserError if --mode=sweep_chains cannot vary the levels or the corrector of a model."""
+    energy = config.network.energy
+    if energy == 'paper' or (energy == 'preconditioned' and config.training.levels != 'continuous'):
+        raise UserError(
+            f'--mode=sweep_chains needs energies at any noise level, not --energy={energy} with '
+            f'--levels={config.training.levels}: take a run of --recipe=preconditioned'
+        )
+    for corrector in correctors:
+        if corrector not in ('langevin', *_ADJUSTED):
+            raise UserError(f'--sweep_correctors={corrector} must be one of langevin, mala, hmc')
 
 
 def _check_corrector(config: Config) -> None:
@@ -73,6 +101,23 @@ def _check_corrector(config: Config) -> None:
         raise UserError(
             f'--corrector={corrector} compares the densities of single images, and --norm=batch has none: '
             'give --corrector=langevin'
+        )
+
+
+def _check_negatives(options: Training, corrector: str) -> None:
+    """Raises UserError if options of the chains in training contradict each other, or nothing reads them."""
+    if corrector == 'none':
+        for name in ('contrastive_corrector', 'contrastive_step'):
+            value = getattr(options, name)
+            if value != getattr(type(options)(), name):
+                raise UserError(
+                    f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
+                    '--contrastive too, or drop it'
+                )
+    if corrector in _ADJUSTED and not options.contrastive_step:
+        raise UserError(
+            '--contrastive_step=0 is delta_t of --b2, for --contrastive_corrector=langevin, not '
+            f'{corrector}: give a step'
         )
 
 

@@ -19,7 +19,7 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a preconditioned F.
+    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a normalised F.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
@@ -27,8 +27,8 @@ class EnergyModel(keras.Model):
     Attributes:
       schedule: `Schedule` of the levels that have an energy.
       walk: `Schedule` of the levels that sampling visits.
-      precision: F / f at each level, float64 [T]; 1 for preconditioned energies.
-      preconditioned: whether F is a normalised log density, at all T + 1 noise levels.
+      precision: F / f at each level, float64 [T]; 1 if F is normalised.
+      normalised: whether F is a normalised log density, at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
@@ -46,8 +46,8 @@ class EnergyModel(keras.Model):
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         by_noise = config.diffusion.energy_scale == 'noise'
         self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
-        self.preconditioned = config.network.energy == 'preconditioned'
-        if self.preconditioned:
+        self.normalised = config.network.energy != 'paper'
+        if self.normalised:
             self.precision = np.ones(self.schedule.num_levels)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         make = functools.partial(energy_network, config, dtype=self.network_dtype)
@@ -58,7 +58,7 @@ class EnergyModel(keras.Model):
     @property
     def scoring_level(self) -> int:
         """The level whose log density ranks images best: 0, or `preconditioning.scoring_level`."""
-        return preconditioning.scoring_level(self.schedule) if self.preconditioned else 0
+        return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
         """Returns the network with the weights 'ema' or 'raw'."""
@@ -81,7 +81,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).density_at(tf.constant([0, 5]))(tf.ones([2, 8, 8, 1])).shape
           TensorShape([2])
         """
-        if self.preconditioned:
+        if self.normalised:
             return self._normalised_at(self.schedule, level, weights, terms)
         network = self.network_of(weights)
         time = per_image(self.schedule.time, level)
@@ -91,23 +91,19 @@ class EnergyModel(keras.Model):
 
     def _density_on(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
-        if self.preconditioned:
+        if self.normalised:
             return self._normalised_at(walk, level, weights, terms)
-
-        def trained_at(level: tf.Tensor) -> LogDensity:
-            return self.density_at(level, weights, terms)
-
+        trained_at = functools.partial(self.density_at, weights=weights, terms=terms)
         return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """Returns a callable, y_t = m_t x_t -> log p(x_t) - D log m_t; `level` is t in `walk`."""
         log_prob = self.log_prob_at(per_image(walk.angle, level), weights, terms)
-        m = at(walk.m, level)
         log_m = per_image(math.prod(self.config.image_shape) * np.log(walk.m), level)
-        return lambda y: log_prob(y / m) - log_m
+        return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density of noisy images at any noise level; for preconditioned energies only.
+        """Returns the log density of noisy images at any noise level; for normalised energies only.
 
         Args:
           angle: noise level of each image, see `Schedule.angle`, float32 [B].
@@ -124,8 +120,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).log_prob_at(tf.constant([0.1, 1.5]))(tf.ones([2, 8, 8, 1])).shape
           TensorShape([2])
         """
-        network = self.network_of(weights)
-        time = preconditioning.time_of(angle)
+        network, time = self.network_of(weights), preconditioning.time_of(angle)
         parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
         return lambda x: tf.add_n([weight * network(x, prepared) for weight, prepared in parts])
 
@@ -165,7 +160,7 @@ class EnergyModel(keras.Model):
 
     def _score(self, walk: Schedule, x: tf.Tensor, index: tf.Tensor, weights: str, terms: Terms) -> tf.Tensor:
         """Returns grad log p(x), float32 [B, H, W, C]; x has noise number `index`, int32 [B], of `walk`."""
-        if self.preconditioned:
+        if self.normalised:
             return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
         below = tf.minimum(index, walk.num_levels - 1)
         log_density = self._density_on(walk, below, weights, terms)
@@ -211,9 +206,11 @@ class EnergyModel(keras.Model):
         weights: str,
         terms: Terms,
         corrector_steps: tf.Tensor | None = None,
+        walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Goes from x_high down to x_low on the levels of the walk; see `sampling.Sampler.descend`."""
-        return self.sampler(self.walk, first, weights, terms, corrector_steps).descend(x, high, low, seed)
+        """Goes from x_high down to x_low on the levels of a walk; see `sampling.Sampler.descend`."""
+        sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
+        return sampler.descend(x, high, low, seed)
 
     def sampler(
         self,
@@ -260,6 +257,7 @@ class EnergyModel(keras.Model):
         most_parts: int = sampling.MOST_PARTS,
         corrector_steps: tf.Tensor | None = None,
         after_chains: Callable[[Any], object] = lambda info: None,
+        walk: Schedule | None = None,
     ) -> list[Any]:
         """Samples images progressively from white noise (paper, Algorithm 2).
 
@@ -274,6 +272,7 @@ class EnergyModel(keras.Model):
           after_part, most_parts: passed on to `sampling.progressive`.
           corrector_steps: result of `pilot.steps`; None: `sample` calls it, which may cost a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
+          walk: schedule of the levels to visit; None is `self.walk`.
 
         Returns:
           The states from x_T to x_0 that `sampling.progressive` returns, float32 [n, H, W, C]. With the
@@ -285,16 +284,17 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).sample(2, seed=[0, 1])[-1].shape
           TensorShape([2, 8, 8, 1])
         """
-        q = pilot.steps(self, weights) if corrector_steps is None else corrector_steps
+        walk = walk or self.walk
+        q = pilot.steps(self, weights, walk) if corrector_steps is None else corrector_steps
 
         def descend(x: Any, high: int, low: int) -> Any:
             levels = (tf.constant(high), tf.constant(low))
-            x, info = run(self.walk_levels, (x, *levels, seed, first, weights, terms, q))
+            x, info = run(self.walk_levels, (x, *levels, seed, first, weights, terms, q, walk))
             after_chains(info)
             return x
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
-        trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part, most_parts)
+        trajectory = sampling.progressive(descend, x, walk.num_levels, after_part, most_parts)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory

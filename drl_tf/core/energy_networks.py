@@ -2,23 +2,30 @@
 
 from typing import Any
 
+from drl_tf.core.exact import ExactEnergy
 from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.core.networks.mlp import MLPNetwork
-from drl_tf.core.networks.unet import Size, UNetEnergy
+from drl_tf.core.networks.unet import Initializer, Size, UNet
+from drl_tf.core.networks.unet_energy import UNetEnergy
 from drl_tf.core.preconditioning import PreconditionedEnergy
+from drl_tf.core.saving import register
+
+register(EnergyNetwork, MLPNetwork, UNet, UNetEnergy, Initializer, PreconditionedEnergy, ExactEnergy)
 
 
 def energy_network(config: Any, name: str, dtype: str) -> Any:
-    """Builds the network f, or with --energy=preconditioned a `PreconditionedEnergy`.
+    """Builds the network f, a `PreconditionedEnergy` or an `ExactEnergy`, as --energy says.
 
     Args:
       config: a `config.Config`.
       name: name of the network.
       dtype: 'float32' or 'mixed_bfloat16'.
     """
-    if config.network.energy != 'preconditioned':
-        return _inner(config, name, dtype)
     data = config.data
+    if config.network.energy == 'exact':
+        return ExactEnergy(config.image_shape, data.exact_images, name=name)
+    if config.network.energy == 'paper':
+        return _inner(config, name, dtype)
     return PreconditionedEnergy(
         _inner(config, f'{name}_e', dtype, starts_at_zero=True),
         config.image_shape,

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.data.images import FORMATS, find_pictures, open_picture
+from drl_tf.data.picture_files import FORMATS, find_pictures, open_picture
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
 _MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drl_tf.base.errors import UserError
-from drl_tf.data import image_files, pipeline
+from drl_tf.data import image_files
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -42,6 +42,8 @@ def load(config: Config, source: str, count: int, image_shape: tuple[int, int, i
     """
     check(source)
     if source == TEST:
+        from drl_tf.data import pipeline  # It imports TensorFlow; `check` must not.
+
         return pipeline.load_images(config.data, 'test', count)
     is_array = source.lower().endswith(('.npz', '.npy'))
     if os.path.isfile(source) and not is_array:

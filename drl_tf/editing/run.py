@@ -166,7 +166,7 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
 
 def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]:
     model, step = checkpoint.load_model(workdir, config, request.step)
-    return Editing(model, None, request.weights), step
+    return Editing(model, request.weights), step
 
 
 def _common(config: Config, labels: Any) -> dict[str, Any]:

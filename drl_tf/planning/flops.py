@@ -26,9 +26,15 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     """
     config = model.config
     options = config.training
-    energy, chain, learning, start = _of_one_image(model)
-    training = max(_gradients(config, 'langevin')) * chain + 2 * learning + (3 + options.remat) * start
-    per_image = training if options.objective == 'contrastive' else learning
+    energy, chain, start = _of_one_image(model)
+    per_image = 0
+    if options.objective != 'contrastive':
+        per_image += _of_learning(model, matches_scores=True)
+    if options.objective == 'contrastive' or options.contrastive:
+        learning = _of_learning(model, matches_scores=False)
+        corrector = 'langevin' if config.negatives == 'none' else config.negatives
+        per_image += max(_gradients(config, corrector)) * chain + 2 * learning
+        per_image += (3 + options.remat) * start
     sampling = gradients(model) * chain + len(model.walk.levels) * start
     return {
         'parameters': model.network.count_params(),
@@ -56,18 +62,15 @@ def _gradients(config: Config, corrector: str) -> list[int]:
     return [max(1, count) for count in chains]  # The normal approximation takes one.
 
 
-def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
-    """Returns the FLOPs of four computations for one image.
+def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int]:
+    """Returns the FLOPs of three computations for one image.
 
-    The four are: the energy; the gradient of the energy in the image; the gradient in the weights that
-    learning takes; and the initializer (0 if the model has none).
+    The three are: the energy; the gradient of the energy in the image; and the initializer (0 if the model
+    has none).
     """
     network = model.network
-    options = model.config.training
-    time = tf.zeros([1])
     no_class = tf.zeros([1], tf.int32)
-    prepared = network.prepare(time, no_class)
-    weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
+    prepared = network.prepare(tf.zeros([1]), no_class)
 
     def energy(y: tf.Tensor) -> tf.Tensor:
         return network(y, prepared)
@@ -75,19 +78,31 @@ def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
     def chain_step(y: tf.Tensor) -> tf.Tensor:
         return value_gradient(energy, y)
 
-    def learning(y: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            matches_scores = options.objective != 'contrastive'
-            value = chain_step(y) if matches_scores else network(y, prepared, remat=options.remat)
-        return tape.gradient(value, weights)
-
     def proposal(y: tf.Tensor) -> tf.Tensor:
         return model.initializer(y, tf.zeros([1]), no_class)
 
     shape = model.config.image_shape
     start = _count(proposal, shape) if model.config.diffusion.initializer else 0
-    return _count(energy, shape), _count(chain_step, shape), _count(learning, shape), start
+    return _count(energy, shape), _count(chain_step, shape), start
+
+
+def _of_learning(model: RecoveryLikelihood, matches_scores: bool) -> int:
+    """Returns the FLOPs, for one image, of the gradient in the weights: of the slope or of the energy."""
+    network = model.network
+    remat = model.config.training.remat
+    prepared = network.prepare(tf.zeros([1]), tf.zeros([1], tf.int32))
+    weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
+
+    def learning(y: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            if matches_scores:
+                value = value_gradient(lambda y: network(y, prepared), y)
+            else:
+                value = network(y, prepared, remat=remat)
+        return tape.gradient(value, weights)
+
+    return _count(learning, model.config.image_shape)
 
 
 def _count(function: Callable[[tf.Tensor], object], image_shape: tuple[int, ...]) -> int:

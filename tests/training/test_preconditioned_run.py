@@ -116,10 +116,10 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, tmp_path
 def test_log_prob_and_typicality_in_python(run, tmp_path):
     """An export carries the heights on; real images are typical, noise and empty images are not."""
     workdir, _ = run
-    model = drl_tf.load(workdir)
+    model = drl_tf.EnergyModel.from_preset(workdir)
     images = pipeline.load_images(model.config.data, 'test', 40)
     found = model.log_prob(images, level=1)
-    exported = drl_tf.load(model.export(tmp_path / 'm'))
+    exported = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'm'))
     np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
     direct = model.model.log_prob_at(tf.fill([40], np.float32(model.model.schedule.angle[1])))
     x = np.float32(model.model.schedule.A[1]) * np.float32(images / 127.5 - 1)
@@ -157,7 +157,7 @@ def test_both_methods_stand_side_by_side(capsys, run, monkeypatch):
 
 def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
     new = [*OPTIONS, f'--workdir={tmp_path}/w']
-    assert 'need each other' in refused(capsys, *new, '--objective=dsm', '--act=swish')
+    assert 'does not go with --objective=dsm' in refused(capsys, *new, '--objective=dsm', '--act=swish')
     assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
     for heights in ('--time_score=0.5', '--level_classification=0.5'):
         line = refused(capsys, *TINY, f'--workdir={tmp_path}/t6', heights)
