@@ -9,6 +9,7 @@ from drl_tf.base.files import REMOTE, check_writable
 from drl_tf.cli.command_options import (
     MODES,
     SCORED,
+    WITHOUT_A_WORKDIR,
     Command,
     export_directory,
     labels_of,
@@ -20,14 +21,16 @@ from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
-from drl_tf.experiments import ablation_rows
+from drl_tf.experiments import ablation_rows, set_names
 
-_OF_IMAGES = ('stats', 'likelihood', *SCORED)
+_OF_IMAGES = ('stats', 'likelihood', 'score', 'ood', *SCORED)
 _LOCAL = (
     'workdir',
     'official_checkpoint',
     'init_from',
     'samples',
+    'input',
+    'background',
     'export_dir',
     'manual_dir',
     'stats_file',
@@ -149,13 +152,13 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
     _check_points(command, config)
     if modes & {'sample', 'compose', 'sweep_guidance'}:
         _check_classes(command, config)
-    if modes & {'likelihood', 'long_run'}:
+    if modes & {'likelihood', 'score', 'ood', 'long_run'}:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
     if 'ablate' in modes:
         ablation_rows.configs_of(config)
-    if _scores(command, config) or modes & {'stats', 'long_run'}:
+    if _scores(command, config) or modes & {'stats', 'ood', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     _check_inputs(command, config)
     _check_outputs(command, config, workdir)
@@ -198,8 +201,12 @@ def _check_energies(command: Command, config: Config) -> None:
         raise UserError(
             f'--chain_levels={text(command.chain_levels)} must be from 0 to {top}, one less than --num_levels'
         )
-    for mode in {'likelihood', 'long_run'} & set(command.mode):
+    for mode in {'likelihood', 'score', 'ood', 'long_run'} & set(command.mode):
         combinations.check_energies(config, mode)
+    if 'ood' in command.mode:
+        set_names.check(command.ood, config)
+        if command.background:
+            set_names.background_of(command.background, config)
     if 'likelihood' in command.mode:
         combinations.check_likelihood(config, command.method)
 
@@ -210,7 +217,7 @@ def _check_inputs(command: Command, config: Config) -> None:
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'stats', 'likelihood', 'long_run', 'ablate'}
+    read_images = {'train', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate'}
     if not stats_file:
         read_images |= set(SCORED)
     if set(command.mode) & read_images and data.dataset == 'folder':
@@ -219,6 +226,9 @@ def _check_inputs(command: Command, config: Config) -> None:
         _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
     if command.samples:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
+    if 'score' in command.mode and command.input != 'test':
+        what = 'a directory, a picture, a .npz or .npy file, or test'
+        _check_there('input', command.input, os.path.exists, what)
     if stats_file and 'stats' not in command.mode and _scores(command, config):
         _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
     if command.init_from:
@@ -242,7 +252,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
-        elsewhere |= {'sample', 'compose'}
+        elsewhere |= set(WITHOUT_A_WORKDIR)
         check_writable(command.output_dir, '--output_dir')
     if command.export_dir:
         elsewhere |= {'export'}
@@ -265,7 +275,7 @@ def check_work(command: Command, config: Config) -> None:
 
     if set(command.mode) - {'stats'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
-    if 'long_run' in command.mode:
+    if {'ood', 'long_run'} & set(command.mode):
         evaluator.check_extractor(config)
     if _scores(command, config):
         evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)

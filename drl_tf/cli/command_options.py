@@ -14,6 +14,8 @@ MODES = (
     'stats',
     'evaluate',
     'likelihood',
+    'score',
+    'ood',
     'density',
     'long_run',
     'sweep_steps',
@@ -22,6 +24,7 @@ MODES = (
     'export',
 )
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
+WITHOUT_A_WORKDIR = ('sample', 'compose', 'score', 'ood')  # Modes that write to --output_dir, if given.
 _SCORED_IMAGES = 2048
 
 
@@ -64,9 +67,12 @@ class Command:
     )
     output_dir: str = option(
         '',
-        'Where --mode=sample and compose write (default: <workdir>/samples). A run may be read-only.',
+        'Where --mode=sample, compose, score and ood write (default: <workdir>/samples, scores, ood). A run '
+        'may be read-only.',
     )
-    save_images: bool = option(False, 'Also write each sampled image as a PNG file.')
+    save_images: bool = option(
+        False, 'Also write each sampled image, or the map of each scored image, as a PNG file.'
+    )
     labels: tuple[int, ...] = option(
         (),
         'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1).',
@@ -86,6 +92,20 @@ class Command:
         'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
         '(direct; the default where levels are continuous).',
         choices=('', 'ais', 'direct'),
+    )
+    input: str = option(
+        'test',
+        'Images for --mode=score: a directory, a picture, a .npz or .npy file, or test for the test split.',
+    )
+    ood: tuple[str, ...] = option(
+        ('noise', 'constant', 'inverted', 'shifted', 'letters'),
+        'Sets to tell from the test split: these, interpolation, uniform, shuffled, white, black, noisy, '
+        'blurred, folder:DIR, or names of other datasets.',
+    )
+    background: str = option(
+        '',
+        'Run or exported model whose log density --mode=ood subtracts: a model of the background, or of '
+        'images in general.',
     )
     num_chains: int = option(
         0,
@@ -158,8 +178,8 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether --model needs no workdir, because the modes only sample, to --output_dir."""
-    return bool(command.model and command.output_dir) and set(command.mode) <= {'sample', 'compose'}
+    """Returns whether --model needs no workdir, because the modes write to --output_dir only."""
+    return bool(command.model and command.output_dir) and set(command.mode) <= set(WITHOUT_A_WORKDIR)
 
 
 def labels_of(command: Command) -> tuple[int, ...]:

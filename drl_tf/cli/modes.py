@@ -21,7 +21,7 @@ from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'likelihood', 'density', 'long_run')
+FLOAT32 = ('export', 'likelihood', 'score', 'ood', 'density', 'long_run')
 Result = dict[str, str] | None  # {label: text} to print.
 
 
@@ -136,6 +136,22 @@ def _likelihood(command: Command, config: Config, workdir: str) -> Result:
     return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 
+def _score(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import score
+
+    plan = score.Plan(command.input, command.output_dir, command.save_images)
+    step = _step(command, workdir)
+    return workers.by_chief(lambda: score.score(config, workdir, plan, command.weights, step))
+
+
+def _ood(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import ood
+
+    plan = ood.Plan(command.ood, command.background, command.output_dir)
+    step = _step(command, workdir)
+    return workers.by_chief(lambda: ood.ood(config, workdir, plan, command.weights, step))
+
+
 def _density(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import density
 
@@ -194,6 +210,8 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'stats': _stats,
     'evaluate': _evaluate,
     'likelihood': _likelihood,
+    'score': _score,
+    'ood': _ood,
     'density': _density,
     'long_run': _long_run,
     'sweep_steps': _sweep_steps,

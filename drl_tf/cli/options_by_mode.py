@@ -5,7 +5,7 @@ A test compares the table with the options that the modes access.
 
 import dataclasses
 
-from drl_tf.cli.command_options import MODES, SCORED
+from drl_tf.cli.command_options import MODES, SCORED, WITHOUT_A_WORKDIR
 from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
@@ -16,6 +16,8 @@ _USE_A_RUN = (
     'compose',
     'evaluate',
     'likelihood',
+    'score',
+    'ood',
     'density',
     'long_run',
     'sweep_steps',
@@ -24,6 +26,7 @@ _USE_A_RUN = (
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
 _ANNEAL = ('likelihood', 'density')
+_SCORE = ('score', 'ood')
 _DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
@@ -66,13 +69,16 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'best': _USE_A_RUN,
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
-    'output_dir': ('sample', 'compose'),
-    'save_images': ('sample', 'compose'),
+    'output_dir': WITHOUT_A_WORKDIR,
+    'save_images': ('sample', 'compose', 'score'),
     'labels': ('sample', 'compose'),
     'label_weights': ('compose',),
     'samples': ('evaluate',),
     'evaluation_seeds': ('evaluate',),
     'method': ('likelihood',),
+    'input': ('score',),
+    'ood': ('ood',),
+    'background': ('ood',),
     'num_chains': (*_ANNEAL, 'long_run'),
     'ais_steps': _ANNEAL,
     'hmc_leapfrog': (*_ANNEAL, 'long_run'),
@@ -85,9 +91,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
-    'data_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
-    'manual_dir': (*_BEGIN, 'stats', 'likelihood', 'long_run', *SCORED),
-    'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'long_run', *SCORED),
+    'data_dir': (*_BEGIN, 'stats', 'likelihood', *_SCORE, 'long_run', *SCORED),
+    'manual_dir': (*_BEGIN, 'stats', 'likelihood', *_SCORE, 'long_run', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'ood', 'long_run', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
@@ -95,12 +101,12 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
     'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
-    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
-    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps'),
-    'extractor': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
-    'inception': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
+    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'export', 'ablate', 'sweep_steps'),
+    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps'),
+    'extractor': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
+    'inception': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'stats_file': (*_EXTRACT_FEATURES, 'import_official'),
-    'num_real': (*_EXTRACT_FEATURES, 'likelihood', 'long_run', 'import_official'),
+    'num_real': (*_EXTRACT_FEATURES, 'likelihood', *_SCORE, 'long_run', 'import_official'),
     'evaluate_every': _BEGIN,
     'evaluate_samples': _BEGIN,
 }

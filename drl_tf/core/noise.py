@@ -14,8 +14,8 @@ import tensorflow as tf
 # A seed, int32 [2].
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN = range(6)
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL = range(7)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, SCORING = range(7)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, RESAMPLE, OTHER_SET = range(9)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 

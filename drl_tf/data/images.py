@@ -22,7 +22,7 @@ FORMATS = (
     'BMP',
     'WEBP',
 )  # Pillow runs other programs to read some formats, but not to read these.
-_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
+EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
 _HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
 _HEAD_BYTES = 12
 _OF_MACOS = '._'  # Prefix of the files in which macOS keeps attributes of another file.
@@ -74,7 +74,7 @@ def _looks_like_picture(path: str) -> bool:
     name = os.path.basename(path).lower()
     if name.startswith(_OF_MACOS):
         return False
-    if name.endswith(_EXTENSIONS):
+    if name.endswith(EXTENSIONS):
         return True
     if not os.path.isfile(path):
         return False

@@ -47,12 +47,20 @@ def count(path: str) -> int:
     return _describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
+def names(path: str) -> list[str]:
+    """Returns a name for each image that `read` would yield; see `image_files.names`."""
+    if not _is_set(path):
+        return image_files.names(path)
+    first = _describe(path)['settings']['first']
+    return [str(first + index) for index in range(count(path))]
+
+
 def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
-      path: a directory that `drawing.draw` wrote; or a `.npz` file, a `.npy` file or a directory of pictures,
-        which `data.image_files` reads.
+      path: a directory that `drawing.draw` wrote; or a `.npz` file, a `.npy` file, a picture or a directory
+        of pictures, which `data.image_files` reads.
       image_shape: the expected [H, W, C].
 
     Yields:

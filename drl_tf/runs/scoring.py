@@ -1,7 +1,8 @@
-"""Scores images by a trained model: energies and log densities."""
+"""Scores images by a trained model: energies, log densities and gradients."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from drl_tf.base import pixels
+from drl_tf.core import scores
 from drl_tf.core.diffusion import at
 from drl_tf.runs.heights import Heights
 from drl_tf.runs.inputs import Inputs
+from drl_tf.runs.scores import Scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -24,14 +28,25 @@ class Scoring:
     Args:
       model: the Keras model.
       heights: {attribute of `Heights`: value}; None if log Z is not known.
+      weights: 'ema' or 'raw'.
     """
 
-    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None):
+    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None, weights: str = 'ema'):
         self.model = model
         self._heights = heights
         self._inputs = Inputs(model.config)
         self._energy = tf.function(
-            lambda y, level, terms: model.density_at(level, terms=terms)(y),
+            lambda y, level, terms: model.density_at(level, weights, terms)(y),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        self._scores = tf.function(
+            lambda x, terms: scores.scores(
+                model.schedule,
+                lambda level: model.density_at(level, weights, terms),
+                x,
+                scores.levels(model.walk, model.scoring_level),
+            ),
             autograph=False,
             reduce_retracing=True,
         )
@@ -137,14 +152,50 @@ class Scoring:
         known = Heights.known(self._heights)
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
 
+    def score(self, images: ArrayLike, labels: ArrayLike | None = None, guidance: float = 0.0) -> Scores:
+        """Computes energies and gradients of clean images, at the levels that sampling visits.
+
+        Each level costs one gradient per image. `sampling_levels` of the configuration says how many levels
+        sampling visits; `EnergyModel.scoring_level` is always among the levels of the scores.
+
+        Args:
+          images, labels, guidance: see `energy`.
+
+        Returns:
+          The `Scores`. Its log densities are None if the heights are not known.
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range.
+
+        Examples:
+          >>> drl_tf.load('digits').score(np.zeros([2, 16, 16, 1])).energy.shape
+          (2, 6)
+        """
+        x = self._inputs.clean(images)
+
+        def answer(rows: slice, terms: Any) -> list[np.ndarray]:
+            return [part.numpy() for part in self._scores(tf.constant(x[rows]), terms)]
+
+        energy, gradient, maps = self._in_parts(answer, len(x), labels, guidance)
+        levels = scores.levels(self.model.walk, self.model.scoring_level)
+        log_prob = bits = None
+        if self._heights is not None:
+            heights = Heights.known(self._heights)
+            log_prob = heights.log_prob(self.model.schedule, self.image_shape, energy, levels)
+            bits = (math.log(pixels.HALF) - log_prob / math.prod(self.image_shape)) / np.float32(math.log(2))
+        return Scores(levels, energy, gradient, maps, log_prob, bits)
+
     def _in_parts(
         self,
         answer: Callable[[slice, Any], Any],
         count: int,
         labels: ArrayLike | None,
         guidance: float,
-    ) -> np.ndarray:
-        """Calls `answer` with each batch of rows and their guidance terms; concatenates the results."""
+    ) -> Any:
+        """Calls `answer` with each batch of rows and their guidance terms; concatenates the results.
+
+        `answer` returns an array, or a list of arrays; `_in_parts` returns the same.
+        """
         labels = self._inputs.labels(labels, count)
         size = self.config.sampling.sample_batch_size
         answers = []
@@ -152,4 +203,6 @@ class Scoring:
             rows = slice(start, min(start + size, count))
             part = None if labels is None else labels[rows]
             answers.append(answer(rows, self._inputs.terms(part, rows.stop - start, guidance)))
+        if isinstance(answers[0], list):
+            return [np.concatenate(part) for part in zip(*answers, strict=True)]
         return np.concatenate(answers)

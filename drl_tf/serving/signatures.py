@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -12,7 +12,9 @@ from drl_tf.config.options import GUIDANCE_BOUNDS
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
+from drl_tf.runs.heights import Heights
 from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
+from drl_tf.serving.score import score_outputs
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
@@ -24,15 +26,16 @@ _Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an inp
 class Export(tf.Module):
     """The signatures of a SavedModel, with the weights of a float32 model.
 
-    All models have `sample`, `energy` and `denoise`, which take no classes. Models with classes also have
-    `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of images
-    have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
+    All models have `sample`, `energy`, `denoise` and `score`, which take no classes. Models with classes
+    also have `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of
+    images have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
       max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
       log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
+      heights: {attribute of `Heights`: value}; None if log Z of the levels is unknown.
 
     Example:
       module = Export(model, max_samples=64)
@@ -45,12 +48,14 @@ class Export(tf.Module):
         max_samples: int,
         weights: str = 'ema',
         log_z: Sequence[float] | None = None,
+        heights: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self._model_of = lambda: model  # Not an attribute, so that only the weights in use are saved.
         self._max_samples = max_samples
         self._weights = weights
         self._log_z = log_z
+        self._heights = None if heights is None else Heights.known(heights)
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
@@ -71,6 +76,7 @@ class Export(tf.Module):
             self.sample: (seed, num_samples),
             self.energy: (images, level),
             self.denoise: (images, level, seed),
+            self.score: (images,),
         }
         if config.data.num_classes:
             inputs[self.sample_class] = (seed, labels, guidance)
@@ -104,13 +110,14 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, which stay as they are. Files for other signatures hold clean
-        images x: the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
+        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files for
+        other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood` gets
+        A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
-        if function == self.denoise:
+        if function in (self.denoise, self.score):
             return x
         if level is None:
             return schedule.A[0].astype('float32') * x
@@ -209,6 +216,20 @@ class Export(tf.Module):
         energy = self._energies(tf.cast(m, tf.float32) * images, level, UNCONDITIONAL)['energy']
         log_density = -energy
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
+
+    def score(self, images: tf.Tensor) -> _Outputs:
+        """Computes energies and gradients at the L levels of `core.scores.levels`.
+
+        Args:
+          images: clean images x, float32 [n, H, W, C].
+
+        Returns:
+          A dict: 'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W], see
+          `core.scores.scores`; if the heights are known, also 'log_prob', float32 [n, L], and 'typicality',
+          float32 [n], see `runs.scoring.Scoring`.
+        """
+        images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
+        return score_outputs(self._model, self._weights, self._heights, images)
 
     def _energies(self, images: tf.Tensor, level: tf.Tensor, terms: Any) -> _Outputs:
         log_density = self._model.density_at(level, self._weights, terms)(images)

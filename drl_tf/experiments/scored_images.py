@@ -1,0 +1,81 @@
+"""Scores sets of images with a trained model, for `--mode=score` and `--mode=ood`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from drl_tf.base.errors import UserError
+from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs.scores import Scores
+from drl_tf.runs.scoring import Scoring
+from drl_tf.serving import provenance
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+TYPICAL_IMAGES = 1000  # Training images at most whose log densities count as typical.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoredImages:
+    """Scores of a set of n images, without the maps of each level.
+
+    Attributes:
+      scores: the `Scores`; their `maps` hold only the total map, float32 [n, 1, H, W].
+      scoring: the column of `EnergyModel.scoring_level` in the scores.
+    """
+
+    scores: Scores
+    scoring: int
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Energies at the scoring level, float32 [n]."""
+        return self.scores.energy[:, self.scoring]
+
+    @property
+    def total_map(self) -> np.ndarray:
+        """See `Scores.total_map`, float32 [n, H, W]."""
+        return self.scores.maps[:, 0]
+
+
+def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
+    """Loads a model to score images with, in float32; returns it and the step of its checkpoint.
+
+    Args:
+      config: the configuration.
+      workdir: directory of the run, or of an exported model.
+      weights: 'ema' or 'raw'.
+      step: step of the checkpoint; None for the newest.
+
+    Raises:
+      UserError: there is no sound checkpoint.
+    """
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
+    return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step
+
+
+def scored(scoring: Scoring, images: np.ndarray, what: str) -> ScoredImages:
+    """Scores images, with a progress bar.
+
+    Args:
+      scoring: the model.
+      images: uint8 [n, H, W, C].
+      what: name of the images, for the bar.
+
+    Raises:
+      UserError: an energy is not finite.
+    """
+    size = scoring.config.sampling.sample_batch_size
+    batches = (images[first : first + size] for first in range(0, len(images), size))
+    parts = []
+    for batch in pictures.progress(batches, len(images), what):
+        found = scoring.score(batch)
+        parts.append(dataclasses.replace(found, maps=found.total_map[:, None]))
+    scores = Scores.joined(parts)
+    if not (np.isfinite(scores.energy).all() and np.isfinite(scores.gradient).all()):
+        raise UserError(f'the energy of an image of {what} is not finite: use another checkpoint')
+    return ScoredImages(scores, int(np.searchsorted(scores.levels, scoring.model.scoring_level)))
