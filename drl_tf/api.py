@@ -22,7 +22,9 @@ from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import network_labels
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import devices
+from drl_tf.evaluation.detectors import detectors
 from drl_tf.runs import checkpoint, exported, pictures
+from drl_tf.runs.heights import Heights
 from drl_tf.runs.inputs import finite
 from drl_tf.runs.scoring import Scoring
 from drl_tf.serving import export, provenance
@@ -151,6 +153,42 @@ class Model(Scoring):
             return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms))
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
+
+    def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
+        """Measures how well scores of this model tell images from others, which are out of distribution.
+
+        Args:
+          images: real images that the model was not trained on, see `energy`.
+          others: other images.
+          seed: 0 to 2^31 - 1, for the bootstrap intervals.
+
+        Returns:
+          {score: figures}. `evaluation.detectors` describes the scores; 'typicality' needs the heights.
+          The figures are 'auroc', 'aupr' and 'fpr95', their 95 % intervals ('auroc_interval': [low, high] and
+          so on), and the numbers of images, 'num_real' and 'num_other'.
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range.
+
+        Examples:
+          >>> model = drl_tf.load('digits')
+          >>> found = model.ood(model.sample(20), np.full([20, 16, 16, 1], 255, np.uint8))
+          >>> found['gradient']['auroc']
+          1.0
+        """
+        # Imported late, because scikit-learn takes seconds.
+        from drl_tf.evaluation.metrics.detection import detection
+
+        seed = arguments.number('seed', seed, 0)
+        typical = None
+        if self._heights is not None:
+            heights = Heights.known(self._heights)
+            level = np.array([self.model.scoring_level])
+            typical = (
+                heights.constants(self.model.schedule, self.image_shape, level)[0] - heights.typical_mean
+            )
+        real, other = (detectors(self.score(mine), typical) for mine in (images, others))
+        return {name: detection(real[name], other[name], seed) for name in real}
 
     def fit(
         self,

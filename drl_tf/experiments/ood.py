@@ -14,9 +14,10 @@ import numpy as np
 from drl_tf.base.files import digest, write_json
 from drl_tf.data import pipeline
 from drl_tf.evaluation import baselines, evaluator
+from drl_tf.evaluation.detectors import detectors
 from drl_tf.evaluation.metrics.detection import detection
 from drl_tf.experiments import ood_report, other_sets, set_names
-from drl_tf.experiments.scored_images import TYPICAL_IMAGES, ScoredImages, load, scored
+from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -91,37 +92,18 @@ def ood(
 def _of_model(config, workdir, plan, weights, step, images, train):
     """Returns {set: {score: float64 [n]}} by the model and the background model, and the step."""
     scoring, step = load(config, workdir, weights, step)
-    typical = scored(scoring, train[:TYPICAL_IMAGES], 'train').energy.mean(dtype=np.float64)
+    typical = scored(scoring, train[:TYPICAL_IMAGES], 'train').scoring_energy.mean()
     found = {}
     for kind, mine in images.items():
-        found[kind] = scores_of(scored(scoring, mine, kind), typical)
+        found[kind] = detectors(scored(scoring, mine, kind), typical)
     if plan.background:
         directory, its_config = set_names.background_of(plan.background, config)
         size = config.sampling.sample_batch_size
         background, _ = load(its_config.replace(sample_batch_size=size), directory, 'ema', None)
         for kind, mine in images.items():
             other = scored(background, mine, f'{kind}, background')
-            found[kind]['ratio_to_background'] = found[kind]['scoring_level'] + other.energy
+            found[kind]['ratio_to_background'] = found[kind]['scoring_level'] + other.scoring_energy
     return found, step
-
-
-def scores_of(images: ScoredImages, typical: float) -> dict[str, np.ndarray]:
-    """Returns the scores of images by their energies; higher means more like training images.
-
-    Args:
-      images: the scored images.
-      typical: mean energy of training images at the scoring level.
-
-    Returns:
-      {score: float64 [n]}. Constants such as log Z are left out: they change no rank.
-    """
-    energy = images.scores.energy.astype(np.float64)
-    found = {'lowest_level': -energy[:, 0]}
-    found['scoring_level'] = -images.energy.astype(np.float64)
-    found['sum_of_levels'] = -energy.sum(axis=1)
-    found['typicality'] = -np.abs(images.energy - typical)
-    found['gradient'] = -images.scores.total_gradient.astype(np.float64)
-    return found
 
 
 def _of_baselines(config: Config, train: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:

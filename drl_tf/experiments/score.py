@@ -12,8 +12,9 @@ import numpy as np
 from drl_tf.base.files import digest, write_json, written_aside
 from drl_tf.data import pipeline
 from drl_tf.experiments import score_pictures
-from drl_tf.experiments.scored_images import TYPICAL_IMAGES, ScoredImages, load, scored
+from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
 from drl_tf.runs import samples
+from drl_tf.runs.scores import Scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -61,29 +62,39 @@ def score(
       UserError: there are no images, an image is damaged or has another size, the dataset or the checkpoint
         is missing, or an energy is not finite.
     """
+    images, names = _read(config, plan.images)
     limit = config.evaluation.num_real or None
     train = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
-    if plan.images == TEST:
-        images = pipeline.load_images(config.data, 'test', limit)
-        names = [str(index) for index in range(len(images))]
-        reference, reference_name = train, 'training images'
-    else:
-        images = samples.first_images(plan.images, config.image_shape, samples.count(plan.images))
-        names = samples.names(plan.images)
-        reference, reference_name = pipeline.load_images(config.data, 'test', limit), 'test split'
+    test = None if plan.images == TEST else pipeline.load_images(config.data, 'test', limit)
     scoring, step = load(config, workdir, weights, step)
-    typical = scored(scoring, train, 'training images').energy.astype(np.float64)
-    found = scored(scoring, images, 'images')
-    others = scored(scoring, reference, reference_name) if reference is not train else None
-    stem = f'{step:08d}-{weights}-{os.path.basename(os.path.normpath(plan.images))}'
-    if plan.images != TEST:
-        stem += f'-{digest(os.path.abspath(plan.images))}'
-    directory = os.path.join(plan.output_dir or os.path.join(workdir, 'scores'), stem)
-    table = Table(names, found, float(typical.mean()), float(typical.std()))
+    typical = scored(scoring, train, 'training images').scoring_energy
+    table = Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
+    sets = {'training images': typical}
+    if test is not None:
+        sets = {'test split': scored(scoring, test, 'test split').scoring_energy}
+    directory = os.path.join(
+        plan.output_dir or os.path.join(workdir, 'scores'), f'{step:08d}-{weights}-{_name(plan.images)}'
+    )
     table.write(os.path.join(directory, 'scores.csv'))
-    sets = {'images': found.energy, reference_name: typical if others is None else others.energy}
+    sets = {'images': table.scores.scoring_energy, **sets}
     _draw(scoring, directory, images, table, sets, plan.save_images)
     return _summarise(directory, table, plan, weights, step)
+
+
+def _read(config: Config, path: str) -> tuple[np.ndarray, list[str]]:
+    """Reads the images to score, uint8 [n, H, W, C], and their names."""
+    if path == TEST:
+        images = pipeline.load_images(config.data, 'test', config.evaluation.num_real or None)
+        return images, [str(index) for index in range(len(images))]
+    names = samples.names(path)
+    return samples.first_images(path, config.image_shape, len(names)), names
+
+
+def _name(path: str) -> str:
+    """Returns the last part of a file name: 'test', or the name of the images with a hash of their path."""
+    if path == TEST:
+        return TEST
+    return f'{os.path.basename(os.path.abspath(path))}-{digest(os.path.abspath(path))}'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,28 +103,28 @@ class Table:
 
     Attributes:
       names: a name for each image.
-      found: the scores.
+      scores: the scores.
       mean, std: mean and standard deviation of the energies of training images at the scoring level.
     """
 
     names: list[str]
-    found: ScoredImages
+    scores: Scores
     mean: float
     std: float
 
     @property
     def order(self) -> np.ndarray:
         """Indices of the images from the likeliest to the most anomalous, int [n]."""
-        return np.argsort(self.found.energy, kind='stable')
+        return np.argsort(self.scores.scoring_energy, kind='stable')
 
     @property
     def typicality(self) -> np.ndarray:
         """|energy - mean| / std, float64 [n]."""
-        return np.abs(self.found.energy - self.mean) / self.std
+        return np.abs(self.scores.scoring_energy - self.mean) / self.std
 
     def columns(self) -> dict[str, list]:
         """Returns the columns of the CSV file: {name: n values}."""
-        scores = self.found.scores
+        scores = self.scores
         ranks = np.empty(len(self.names), int)
         ranks[self.order] = np.arange(1, len(self.names) + 1)
         by_level = {'energy': scores.energy, 'gradient': scores.gradient}
@@ -150,14 +161,14 @@ def _draw(
     """Draws the pictures of a table."""
     score_pictures.histogram(os.path.join(directory, 'histogram.png'), sets)
     score_pictures.sheet(
-        os.path.join(directory, 'sheet.png'), images[table.order], -np.sort(table.found.energy)
+        os.path.join(directory, 'sheet.png'), images[table.order], -np.sort(table.scores.scoring_energy)
     )
     worst = table.order[::-1][: score_pictures.ROWS]
     names = [table.names[index] for index in worst]
     maps = scoring.score(images[worst])
     score_pictures.panel(os.path.join(directory, 'maps.png'), images[worst], maps, names)
     if save_images:
-        score_pictures.save_maps(os.path.join(directory, 'maps'), table.found.total_map)
+        score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)
 
 
 def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
@@ -169,8 +180,8 @@ def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int
         'weights': weights,
         'images': plan.images,
         'num_images': len(table.names),
-        'levels': table.found.scores.levels.tolist(),
-        'scoring_level': int(table.found.scores.levels[table.found.scoring]),
+        'levels': table.scores.levels.tolist(),
+        'scoring_level': table.scores.scoring_level,
         'typical_mean': table.mean,
         'typical_std': table.std,
         'anomalous': far,
@@ -181,6 +192,6 @@ def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int
         'images': f'{len(table.names):,}, of which {far:,} are more than {FAR:g} deviations from typical',
         'least likely': ', '.join(worst),
     }
-    if table.found.scores.log_prob is None:
+    if table.scores.log_prob is None:
         found['note'] = 'log densities need --mode=likelihood --method=direct first; the CSV has energies'
     return {**found, 'scores': directory}

@@ -19,29 +19,6 @@ if TYPE_CHECKING:
 TYPICAL_IMAGES = 1000  # Training images at most whose log densities count as typical.
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ScoredImages:
-    """Scores of a set of n images, without the maps of each level.
-
-    Attributes:
-      scores: the `Scores`; their `maps` hold only the total map, float32 [n, 1, H, W].
-      scoring: the column of `EnergyModel.scoring_level` in the scores.
-    """
-
-    scores: Scores
-    scoring: int
-
-    @property
-    def energy(self) -> np.ndarray:
-        """Energies at the scoring level, float32 [n]."""
-        return self.scores.energy[:, self.scoring]
-
-    @property
-    def total_map(self) -> np.ndarray:
-        """See `Scores.total_map`, float32 [n, H, W]."""
-        return self.scores.maps[:, 0]
-
-
 def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
     """Loads a model to score images with, in float32; returns it and the step of its checkpoint.
 
@@ -58,8 +35,8 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
     return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step
 
 
-def scored(scoring: Scoring, images: np.ndarray, what: str) -> ScoredImages:
-    """Scores images, with a progress bar.
+def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
+    """Scores images, with a progress bar; keeps the total map of each image in place of the maps.
 
     Args:
       scoring: the model.
@@ -78,4 +55,4 @@ def scored(scoring: Scoring, images: np.ndarray, what: str) -> ScoredImages:
     scores = Scores.joined(parts)
     if not (np.isfinite(scores.energy).all() and np.isfinite(scores.gradient).all()):
         raise UserError(f'the energy of an image of {what} is not finite: use another checkpoint')
-    return ScoredImages(scores, int(np.searchsorted(scores.levels, scoring.model.scoring_level)))
+    return scores

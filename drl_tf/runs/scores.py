@@ -15,6 +15,7 @@ class Scores:
 
     Attributes:
       levels: the noise levels t, ascending, int32 [L].
+      scoring_level: the level among them that ranks images best, `EnergyModel.scoring_level`.
       energy: -F(m_t A_t x, t) in nats, float32 [n, L].
       gradient: norm of S_t grad log p(A_t x), the gradient in standard deviations S_t of the noise, float32
         [n, L].
@@ -31,11 +32,17 @@ class Scores:
     """
 
     levels: np.ndarray
+    scoring_level: int
     energy: np.ndarray
     gradient: np.ndarray
     maps: np.ndarray
     log_prob: np.ndarray | None = None
     bits_per_dim: np.ndarray | None = None
+
+    @property
+    def scoring_energy(self) -> np.ndarray:
+        """Energies at the scoring level, float64 [n]."""
+        return self.energy[:, np.searchsorted(self.levels, self.scoring_level)].astype(np.float64)
 
     @property
     def total_gradient(self) -> np.ndarray:
@@ -50,9 +57,9 @@ class Scores:
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
         """Joins the scores of several sets of images by one model."""
-        names = [field.name for field in dataclasses.fields(cls) if field.name != 'levels']
+        names = ('energy', 'gradient', 'maps', 'log_prob', 'bits_per_dim')
         joined: dict[str, Any] = {}
         for name in names:
             arrays = [getattr(part, name) for part in parts]
             joined[name] = None if arrays[0] is None else np.concatenate(arrays)
-        return cls(parts[0].levels, **joined)
+        return cls(parts[0].levels, parts[0].scoring_level, **joined)

@@ -183,7 +183,7 @@ class Scoring:
             heights = Heights.known(self._heights)
             log_prob = heights.log_prob(self.model.schedule, self.image_shape, energy, levels)
             bits = (math.log(pixels.HALF) - log_prob / math.prod(self.image_shape)) / np.float32(math.log(2))
-        return Scores(levels, energy, gradient, maps, log_prob, bits)
+        return Scores(levels, self.model.scoring_level, energy, gradient, maps, log_prob, bits)
 
     def _in_parts(
         self,

@@ -26,8 +26,8 @@ def score_outputs(
       images: clean images x, float32 [n, H, W, C].
 
     Returns:
-      'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W], see `core.scores.scores`; with
-      heights also 'log_prob', float32 [n, L], and 'typicality', float32 [n].
+      'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W], see `core.scores.scores`;
+      with heights also 'log_prob', float32 [n, L], and 'typicality', float32 [n].
     """
     levels = scores.levels(model.walk, model.scoring_level)
 

@@ -110,9 +110,9 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files for
-        other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood` gets
-        A_0 x.
+        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files
+        for other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood`
+        gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
