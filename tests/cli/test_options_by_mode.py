@@ -38,6 +38,8 @@ FEW = {
     'stats': ['--num_real=32'],
     'evaluate': ['--num_samples=3', '--num_real=32', '--seed=5'],
     'likelihood': ['--num_chains=2', '--ais_steps=1', '--num_real=4', '--sample_batch_size=4'],
+    'score': ['--num_real=4', '--sample_batch_size=4'],
+    'ood': ['--num_real=4', '--sample_batch_size=4', '--ood=noise', '--seed=5'],
     'density': ['--num_samples=4', '--num_chains=2', '--ais_steps=1'],
     'long_run': [
         '--num_chains=2', '--chain_burn_in=1', '--chain_steps=2', '--chain_levels=1', '--num_real=32',
