@@ -18,9 +18,11 @@ from drl_tf.evaluation.detectors import detectors
 from drl_tf.evaluation.metrics.detection import detection
 from drl_tf.experiments import ood_report, other_sets, set_names
 from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
+from drl_tf.runs import pictures
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
+    from drl_tf.evaluation.metrics.extractors import Extractor
 
 _FEATURES = 10_000  # Training images at most to which the Gaussian of features is fitted.
 
@@ -70,8 +72,9 @@ def ood(
     images = {'real': pipeline.load_images(config.data, 'test', limit)}
     images |= other_sets.load(plan.sets, config, images['real'], limit)
     train = pipeline.load_images(config.data, 'train', min(_FEATURES, limit or _FEATURES))
+    extractor = evaluator.load_extractor(config)  # First, because it may be out of reach.
     found, step = _of_model(config, workdir, plan, weights, step, images, train)
-    for name, score in _of_baselines(config, train).items():
+    for name, score in _of_baselines(extractor, train).items():
         for kind, mine in images.items():
             found[kind][name] = score(mine)
     _add_ratio_to_png(found, images)
@@ -80,7 +83,7 @@ def ood(
         'weights': weights,
         'seed': config.training.seed,
         'background': plan.background,
-        'extractor': evaluator.load_extractor(config).name,
+        'extractor': extractor.name,
         'num_training_images': len(train),
         'sets': _compare(found, config.training.seed),
     }
@@ -106,13 +109,12 @@ def _of_model(config, workdir, plan, weights, step, images, train):
     return found, step
 
 
-def _of_baselines(config: Config, train: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def _of_baselines(extractor: Extractor, train: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Returns {score: callable, uint8 [n, H, W, C] -> float64 [n]} of the baselines."""
-    run = evaluator.load_extractor(config).run
-    distance = baselines.mahalanobis(run(train)[0])
+    distance = baselines.mahalanobis(extractor.run(train)[0])
     mean_bits = baselines.png_bits(train[:TYPICAL_IMAGES]).mean()
     return {
-        'mahalanobis': lambda images: -distance(run(images)[0]),
+        'mahalanobis': lambda images: -distance(extractor.run(images)[0]),
         'png_size': lambda images: -np.abs(baselines.png_bits(images) - mean_bits),
     }
 
@@ -127,11 +129,14 @@ def _add_ratio_to_png(found: Mapping[str, dict[str, np.ndarray]], images: Mappin
 def _compare(found: Mapping[str, Mapping[str, np.ndarray]], seed: int) -> dict[str, dict[str, Any]]:
     """Returns {set: {score: `detection`}} of each set against the real images."""
     real = found['real']
-    return {
-        kind: {name: detection(real[name], values, seed) for name, values in scores.items()}
-        for kind, scores in found.items()
-        if kind != 'real'
-    }
+    sets = {kind: scores for kind, scores in found.items() if kind != 'real'}
+    result: dict[str, dict[str, Any]] = {kind: {} for kind in sets}
+    with pictures.progress_bar(len(real) * len(sets), 'intervals', unit=' scores') as bar:
+        for kind, scores in sets.items():
+            for name, values in scores.items():
+                result[kind][name] = detection(real[name], values, seed)
+                bar.update(1)
+    return result
 
 
 def _name(result: Mapping[str, Any], config: Config) -> str:

@@ -35,15 +35,13 @@ def check(names: Sequence[str], config: Config) -> None:
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')
     for name in names:
-        if name.startswith(FOLDER):
-            directory = name.removeprefix(FOLDER)
+        if name.startswith(FOLDER) or name == 'folder':
+            directory = name.removeprefix('folder').removeprefix(':')
             if not os.path.isdir(directory):
-                raise UserError(
-                    f'--ood={name} is not there: {directory or "it"} must be a directory of images'
-                )
+                raise UserError(f'--ood={name} is not there: give folder:DIR with a directory of images')
         elif name == config.data.dataset:
             raise UserError(f'--ood={name} is the dataset of the model itself: give another')
-        elif name in DATASETS and name != 'folder':
+        elif name in DATASETS:
             if find_spec(name).source == 'toy':
                 raise UserError(f'--ood={name} holds points of the plane, not images: give another')
             data_of(name, config)

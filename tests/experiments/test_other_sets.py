@@ -73,8 +73,8 @@ def test_folders_and_datasets(tmp_path):
     (('svhn',), r'^--ood=svhn is unknown: there are noise, constant'),
     (('digits',), r'^--ood=digits is the dataset of the model itself'),
     (('toy_two_moons',), r'^--ood=toy_two_moons holds points'),
-    (('folder',), r'^--ood=folder is unknown, did you mean folder:DIR'),
-    (('folder:none',), r'^--ood=folder:none is not there: none must be a directory'),
+    (('folder',), r'^--ood=folder is not there: give folder:DIR'),
+    (('folder:none',), r'^--ood=folder:none is not there: give folder:DIR'),
     (('celeb_a_hq',), r'^--ood=celeb_a_hq does not go with this model: --image_size=16'),
     (('noise', 'noise'), r'^--ood=noise,noise names a set twice'),
 ])  # fmt: skip
