@@ -49,7 +49,7 @@ def check(names: Sequence[str], config: Config) -> None:
             known = [*MADE, *ALTERED, FOLDER + 'DIR']
             close = difflib.get_close_matches(name, [*known, *DATASETS], n=1)
             hint = f', did you mean {close[0]}?' if close else ':'
-            raise UserError(f'--ood={name} is unknown{hint} there are {", ".join(known)} and the datasets')
+            raise UserError(f'--ood={name} is unknown{hint} There are {", ".join(known)} and the datasets')
 
 
 def data_of(name: str, config: Config) -> Data:
