@@ -22,11 +22,11 @@ from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import network_labels
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import devices
+from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detectors import detectors
 from drl_tf.runs import checkpoint, exported, pictures
 from drl_tf.runs.heights import Heights
 from drl_tf.runs.inputs import finite
-from drl_tf.runs.scoring import Scoring
 from drl_tf.serving import export, provenance
 from drl_tf.training.fitting import Fitting
 
@@ -46,7 +46,7 @@ def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
         return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
 
-class Model(Scoring):
+class Model(Editing):
     """A trained model, which samples and scores with its averaged weights.
 
     Args:
@@ -108,12 +108,15 @@ class Model(Scoring):
             labels = np.arange(first, first + n) % self.num_classes
         guidance = self.config.sampling.guidance if guidance is None else guidance
         labels = self._inputs.labels(labels, n)
+        q = self._corrector_steps(self.model.walk)
         drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms = self._inputs.terms(part, size, guidance)
             begin = tf.constant(first + start)
-            states = self.model.sample(tf.constant(size), seed, begin, terms=terms, run=self._run)
+            states = self.model.sample(
+                tf.constant(size), seed, begin, terms=terms, run=self._run, corrector_steps=q
+            )
             drawn.append(states[-1].numpy()[: n - start])
         return pictures.kept(finite(np.concatenate(drawn)))
 
@@ -125,7 +128,7 @@ class Model(Scoring):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Draws x_t given x_{t+1}, by K Langevin steps.
+        """Draws x_t given x_{t+1}, by the chains of the configuration (`corrector`, `mcmc_steps`).
 
         Args:
           images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
@@ -146,11 +149,12 @@ class Model(Scoring):
         x_next = self._inputs.images(images)
         level = self._inputs.level(level, len(x_next))
         seed = self._inputs.seed(seed)
+        q = self._corrector_steps(self.model.schedule)
 
         def answer(rows, terms):
             x = tf.constant(x_next[rows])
             first = tf.constant(rows.start)
-            return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms))
+            return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms, q))
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
@@ -244,6 +248,7 @@ class Model(Scoring):
                 'heights': None if taken else self._heights,
             }
             self._heights = self._beginning['heights']
+            self._corrector_steps.cache_clear()
             self.model.ema_network.converge_u()
 
     def export(self, directory: str | os.PathLike, max_samples: int | None = None) -> str:

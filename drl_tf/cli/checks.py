@@ -6,10 +6,11 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
+from drl_tf.cli import edit_checks, score_checks
 from drl_tf.cli.command_options import (
     MODES,
     SCORED,
-    WITHOUT_A_WORKDIR,
+    TO_OUTPUT_DIR,
     Command,
     export_directory,
     labels_of,
@@ -21,9 +22,9 @@ from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
-from drl_tf.experiments import ablation_rows, set_names
+from drl_tf.experiments import ablation_rows
 
-_OF_IMAGES = ('stats', 'likelihood', 'score', 'ood', *SCORED)
+_OF_IMAGES = ('prepare', 'stats', 'likelihood', 'score', 'ood', *SCORED)
 _LOCAL = (
     'workdir',
     'official_checkpoint',
@@ -54,8 +55,11 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
     if 'ablate' in command.mode:
         _check_ablation(command, given)
     _check_read(command, given)
+    edit_checks.check_command(command, given)
     if 'import_official' in command.mode:
         _check_import(command, given)
+    if 'prepare' in command.mode and not command.output_dir:
+        raise UserError('--mode=prepare needs --output_dir, a new directory for the files')
     if 'model' in given:
         _check_model(command, given)
     if 'samples' in given and not command.samples:
@@ -152,7 +156,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
     _check_points(command, config)
     if modes & {'sample', 'compose', 'sweep_guidance'}:
         _check_classes(command, config)
-    if modes & {'likelihood', 'score', 'ood', 'long_run'}:
+    if modes & {'likelihood', 'long_run'}:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
@@ -160,6 +164,8 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'ood', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
+    edit_checks.check_configuration(command, config)
+    score_checks.check_configuration(command, config)
     _check_inputs(command, config)
     _check_outputs(command, config, workdir)
 
@@ -201,36 +207,34 @@ def _check_energies(command: Command, config: Config) -> None:
         raise UserError(
             f'--chain_levels={text(command.chain_levels)} must be from 0 to {top}, one less than --num_levels'
         )
-    for mode in {'likelihood', 'score', 'ood', 'long_run'} & set(command.mode):
+    for mode in {'likelihood', 'long_run'} & set(command.mode):
         combinations.check_energies(config, mode)
-    if 'ood' in command.mode:
-        set_names.check(command.ood, config)
-        if command.background:
-            set_names.background_of(command.background, config)
     if 'likelihood' in command.mode:
         combinations.check_likelihood(config, command.method)
 
 
 def _check_inputs(command: Command, config: Config) -> None:
-    """Raises UserError if a path that a mode reads is missing."""
+    """Raises UserError if a path that a mode reads is missing, or data of the user are broken."""
+    from drl_tf.data import dataset_table, facts
     from drl_tf.runs import exported
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate'}
+    read_images = {'train', 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate'}
     if not stats_file:
         read_images |= set(SCORED)
-    if set(command.mode) & read_images and data.dataset == 'folder':
-        if not data.data_dir:
-            raise UserError('--dataset=folder needs --data_dir, the directory of your images')
-        _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
+    if set(command.mode) & read_images:
+        if data.dataset == 'folder' and data.data_dir:
+            _check_there('data_dir', data.data_dir, os.path.isdir, 'the directory of your images')
+        facts.check(data, dataset_table.find_spec(data.dataset))
     if command.samples:
         _check_there('samples', command.samples, os.path.exists, 'a directory, or a .npz or .npy file')
-    if 'score' in command.mode and command.input != 'test':
-        what = 'a directory, a picture, a .npz or .npy file, or test'
-        _check_there('input', command.input, os.path.exists, what)
     if stats_file and 'stats' not in command.mode and _scores(command, config):
         _check_there('stats_file', stats_file, os.path.isfile, 'a file that --mode=stats wrote')
+    if command.init_from and config.network.energy == 'exact':
+        raise UserError(
+            f'--init_from={command.init_from} gives weights, and --energy=exact takes images alone: drop one'
+        )
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
 
@@ -248,11 +252,11 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
         exported.check_link(workdir)
     if cluster.workers().index:
         return
-    elsewhere = {'stats'}  # Modes that do not write to the workdir.
+    elsewhere = {'stats', 'prepare'}  # Modes that do not write to the workdir.
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
-        elsewhere |= set(WITHOUT_A_WORKDIR)
+        elsewhere |= set(TO_OUTPUT_DIR)
         check_writable(command.output_dir, '--output_dir')
     if command.export_dir:
         elsewhere |= {'export'}
@@ -273,7 +277,7 @@ def check_work(command: Command, config: Config) -> None:
     from drl_tf.distributed import devices
     from drl_tf.evaluation import evaluate, evaluator
 
-    if set(command.mode) - {'stats'} and not command.samples:
+    if set(command.mode) - {'stats', 'prepare'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
     if {'ood', 'long_run'} & set(command.mode):
         evaluator.check_extractor(config)

@@ -8,9 +8,14 @@ from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
     'import_official',
+    'prepare',
     'train',
     'sample',
     'compose',
+    'inpaint',
+    'restore',
+    'edit',
+    'interpolate',
     'stats',
     'evaluate',
     'likelihood',
@@ -23,8 +28,14 @@ MODES = (
     'ablate',
     'export',
 )
+EDITED = ('inpaint', 'restore', 'edit')  # Modes that take images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
-WITHOUT_A_WORKDIR = ('sample', 'compose', 'score', 'ood')  # Modes that write to --output_dir, if given.
+METHODS = {
+    'likelihood': ('ais', 'direct'),
+    'inpaint': ('posterior', 'replace'),
+    'restore': ('posterior', 'replace'),
+}  # Values of --method.
+TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # They write to it, if given.
 _SCORED_IMAGES = 2048
 
 
@@ -67,19 +78,72 @@ class Command:
     )
     output_dir: str = option(
         '',
-        'Where --mode=sample, compose, score and ood write (default: <workdir>/samples, scores, ood). A run '
-        'may be read-only.',
+        'Where --mode=sample and compose write (default: <workdir>/samples), inpaint, restore, edit and '
+        'interpolate (default: <workdir>/editing), score (<workdir>/scores) and ood (<workdir>/ood); a run '
+        'may be read-only. --mode=prepare makes this directory.',
     )
     save_images: bool = option(
         False, 'Also write each sampled image, or the map of each scored image, as a PNG file.'
     )
     labels: tuple[int, ...] = option(
         (),
-        'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1).',
+        'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1). '
+        'inpaint, restore and edit give them to the images in turn (default: no class); interpolate goes '
+        'from the first to the second.',
         low=0,
     )
     label_weights: tuple[float, ...] = option(
         (1.0,), 'Weights w_i of the --labels in --mode=compose; one number applies to all.'
+    )
+    expression: str = option(
+        '',
+        'What --mode=compose draws, in place of --labels: classes with & (and), | (or), ! (not) and '
+        "brackets, such as '3 & !8'.",
+    )
+    input: str = option(
+        'test',
+        'Images for --mode=inpaint, restore, edit and score: test (the test split), a picture, a directory '
+        'of pictures, or a .npz or .npy file.',
+    )
+    degraded: bool = option(
+        False, '--input holds images that are degraded already; otherwise --mode=restore degrades them first.'
+    )
+    num_inputs: int = option(8, 'Number of images to take from --input.', low=1, high=1000)
+    num_results: int = option(4, 'Number of results for each image.', low=1, high=100)
+    mask: str = option(
+        'half',
+        'Missing pixels of --mode=inpaint: half (the lower one), a rectangle top,left,height,width, '
+        'random:0.7 (that share), or a picture that is white where pixels are missing.',
+    )
+    degradation: str = option(
+        'super2',
+        'What --mode=restore undoes: super2, super4 (smaller images), grey, blur:STD, blur:KERNEL.npy, '
+        'noise:STD, or noise (of unknown deviation). Deviations are for images in [-1, 1], or in pixels.',
+    )
+    strength: float = option(
+        0.5, 'Share of the noise levels that --mode=edit goes up before it draws anew.', low=0, high=1
+    )
+    between: tuple[int, ...] = option(
+        (0, 1), 'Indices of the two samples of --mode=interpolate.', low=0, high=1_000_000_000
+    )
+    num_frames: int = option(9, 'Images of --mode=interpolate, with both ends.', low=2, high=1000)
+    edit_levels: int = option(
+        0,
+        'Noise levels of --method=posterior. 0: 12 if --levels=continuous, else those of sampling.',
+        low=0,
+        high=1000,
+    )
+    edit_steps: int = option(
+        -1,
+        'MALA steps at each level of --method=posterior; 0: the proposals alone. -1: 5.',
+        low=-1,
+        high=100_000,
+    )
+    edit_rounds: int = option(
+        0,
+        'How often inpaint and restore sample each level. 0: 2, or 5 with --method=replace.',
+        low=0,
+        high=1000,
     )
     samples: str = option(
         '', 'Images from elsewhere to evaluate: a directory of pictures, or a .npz or .npy file.'
@@ -90,12 +154,10 @@ class Command:
     method: str = option(
         '',
         'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
-        '(direct; the default where levels are continuous).',
-        choices=('', 'ais', 'direct'),
-    )
-    input: str = option(
-        'test',
-        'Images for --mode=score: a directory, a picture, a .npz or .npy file, or test for the test split.',
+        '(direct; the default where levels are continuous). How --mode=inpaint and restore draw: by chains '
+        'on the posterior (posterior; the default of preconditioned energies), or by overwriting what is '
+        'seen (replace).',
+        choices=('', *METHODS['likelihood'], *METHODS['inpaint']),
     )
     ood: tuple[str, ...] = option(
         ('noise', 'constant', 'inverted', 'shifted', 'letters'),
@@ -179,7 +241,7 @@ def export_directory(command: Command, workdir: str) -> str:
 
 def reads_export(command: Command) -> bool:
     """Returns whether --model needs no workdir, because the modes write to --output_dir only."""
-    return bool(command.model and command.output_dir) and set(command.mode) <= set(WITHOUT_A_WORKDIR)
+    return bool(command.model and command.output_dir) and set(command.mode) <= set(TO_OUTPUT_DIR)
 
 
 def labels_of(command: Command) -> tuple[int, ...]:

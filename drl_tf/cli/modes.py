@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from drl_tf.cli import checks
+from drl_tf.cli import checks, edit_modes, score_modes
 from drl_tf.cli.command_options import (
     MODES,
     Command,
@@ -16,12 +16,14 @@ from drl_tf.cli.command_options import (
 from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
+from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.weights import Weights
 from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'likelihood', 'score', 'ood', 'density', 'long_run')
+FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run')
+_DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
 
 
@@ -49,7 +51,8 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
             workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
         for mode in MODES:
             if mode in command.mode:
-                result = FUNCTIONS[mode](command, config, workdir) or {}
+                exact = config.replace(precision='float32') if _is_exact(mode, config) else config
+                result = FUNCTIONS[mode](command, exact, workdir) or {}
                 for label, words in result.items():
                     print(f'{label:17} {words}', flush=True)
                 if mode == 'train':
@@ -57,15 +60,30 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def _as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with what training took from the images: mean, deviation and steps."""
+    """Returns the configuration with what training took from the images: mean, deviation, number, steps."""
     stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
     data, training = stored['data'], stored['training']
     steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
-    return config.replace(data_mean=tuple(data['data_mean']), data_std=data['data_std'], **steps)
+    return config.replace(
+        data_mean=tuple(data['data_mean']),
+        data_std=data['data_std'],
+        exact_images=data['exact_images'],
+        **steps,
+    )
+
+
+def _is_exact(mode: str, config: Config) -> bool:
+    """Returns whether a mode computes in float32 whatever --precision says.
+
+    mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
+    """
+    if mode == 'train':
+        return config.negatives in ADJUSTED
+    return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
 
 
 def _print_precision(command: Command, config: Config) -> None:
-    exact = ', '.join(mode for mode in command.mode if mode in FLOAT32)
+    exact = ', '.join(mode for mode in command.mode if _is_exact(mode, config))
     suffix = f' ({exact}: float32)' if exact else ''
     print(f'precision: {config.training.precision}{suffix}', flush=True)
 
@@ -82,6 +100,13 @@ def _import_official(command: Command, config: Config, workdir: str) -> Result:
     return workers.by_chief(
         lambda: import_official(config, workdir, command.official_checkpoint, command.official_weights)
     )
+
+
+def _prepare(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.data import preparation
+
+    del workdir
+    return workers.by_chief(lambda: preparation.prepare(config.data, command.output_dir))
 
 
 def _train(command: Command, config: Config, workdir: str) -> Result:
@@ -105,10 +130,32 @@ def _compose(command: Command, config: Config, workdir: str) -> Result:
 
     labels = labels_of(command)
     weights = command.label_weights
+    if command.expression:
+        found = edit_modes.labels_and_weights(command)
+        if found is None:
+            count = command.num_samples or _default_samples(config)
+            return edit_modes.compose(command, config, workdir, _step(command, workdir), count)
+        labels, weights = found
     if len(weights) == 1:
         weights *= len(labels)
     request = _request(command, config, workdir, labels=labels, label_weights=weights)
     return generate.generate(config, workdir, request, command.output_dir, command.save_images)
+
+
+def _inpaint(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('inpaint', command, config, workdir, _step(command, workdir))
+
+
+def _restore(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('restore', command, config, workdir, _step(command, workdir))
+
+
+def _edit(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('edit', command, config, workdir, _step(command, workdir))
+
+
+def _interpolate(command: Command, config: Config, workdir: str) -> Result:
+    return edit_modes.change('interpolate', command, config, workdir, _step(command, workdir))
 
 
 def _stats(command: Command, config: Config, workdir: str) -> Result:
@@ -137,19 +184,11 @@ def _likelihood(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _score(command: Command, config: Config, workdir: str) -> Result:
-    from drl_tf.experiments import score
-
-    plan = score.Plan(command.input, command.output_dir, command.save_images)
-    step = _step(command, workdir)
-    return workers.by_chief(lambda: score.score(config, workdir, plan, command.weights, step))
+    return score_modes.score(command, config, workdir, _step(command, workdir))
 
 
 def _ood(command: Command, config: Config, workdir: str) -> Result:
-    from drl_tf.experiments import ood
-
-    plan = ood.Plan(command.ood, command.background, command.output_dir)
-    step = _step(command, workdir)
-    return workers.by_chief(lambda: ood.ood(config, workdir, plan, command.weights, step))
+    return score_modes.ood(command, config, workdir, _step(command, workdir))
 
 
 def _density(command: Command, config: Config, workdir: str) -> Result:
@@ -204,9 +243,14 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
 
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
+    'prepare': _prepare,
     'train': _train,
     'sample': _sample,
     'compose': _compose,
+    'inpaint': _inpaint,
+    'restore': _restore,
+    'edit': _edit,
+    'interpolate': _interpolate,
     'stats': _stats,
     'evaluate': _evaluate,
     'likelihood': _likelihood,

@@ -5,7 +5,7 @@ A test compares the table with the options that the modes access.
 
 import dataclasses
 
-from drl_tf.cli.command_options import MODES, SCORED, WITHOUT_A_WORKDIR
+from drl_tf.cli.command_options import EDITED, MODES, SCORED, TO_OUTPUT_DIR
 from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
@@ -14,6 +14,8 @@ _BEGIN = ('train', 'import_official')  # Modes that store the whole configuratio
 _USE_A_RUN = (
     'sample',
     'compose',
+    *EDITED,
+    'interpolate',
     'evaluate',
     'likelihood',
     'score',
@@ -25,9 +27,11 @@ _USE_A_RUN = (
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
+_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', *SCORED)
 _ANNEAL = ('likelihood', 'density')
 _SCORE = ('score', 'ood')
-_DRAW = ('sample', 'compose', 'evaluate', 'sweep_guidance')
+_CHANGE = (*EDITED, 'interpolate')
+_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 # Options that --mode=ablate sets itself, in each row of its table.
@@ -69,16 +73,28 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'best': _USE_A_RUN,
     'num_samples': ('sample', 'compose', 'density', *SCORED),
     'first_sample': ('sample', 'compose'),
-    'output_dir': WITHOUT_A_WORKDIR,
+    'output_dir': (*TO_OUTPUT_DIR, 'prepare'),
     'save_images': ('sample', 'compose', 'score'),
-    'labels': ('sample', 'compose'),
+    'labels': ('sample', 'compose', *_CHANGE),
     'label_weights': ('compose',),
+    'expression': ('compose',),
+    'input': (*EDITED, 'score'),
+    'degraded': ('restore',),
+    'num_inputs': EDITED,
+    'num_results': EDITED,
+    'mask': ('inpaint',),
+    'degradation': ('restore',),
+    'strength': ('edit',),
+    'between': ('interpolate',),
+    'num_frames': ('interpolate',),
+    'edit_levels': ('inpaint', 'restore'),
+    'edit_steps': ('inpaint', 'restore'),
+    'edit_rounds': ('inpaint', 'restore'),
     'samples': ('evaluate',),
     'evaluation_seeds': ('evaluate',),
-    'method': ('likelihood',),
-    'input': ('score',),
     'ood': ('ood',),
     'background': ('ood',),
+    'method': ('likelihood', 'inpaint', 'restore'),
     'num_chains': (*_ANNEAL, 'long_run'),
     'ais_steps': _ANNEAL,
     'hmc_leapfrog': (*_ANNEAL, 'long_run'),
@@ -91,16 +107,19 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
-    'data_dir': (*_BEGIN, 'stats', 'likelihood', *_SCORE, 'long_run', *SCORED),
-    'manual_dir': (*_BEGIN, 'stats', 'likelihood', *_SCORE, 'long_run', *SCORED),
-    'seed': (*_BEGIN, 'sample', 'compose', *_ANNEAL, 'ood', 'long_run', *SCORED),
-    'precision': (*_BEGIN, 'sample', 'compose', *SCORED),
+    'data_dir': _READ_IMAGES,
+    'manual_dir': _READ_IMAGES,
+    'labels_file': _READ_IMAGES,
+    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'ood', 'long_run', *SCORED),
+    'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
+    'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
-    'guidance': (*_BEGIN, 'sample', 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
+    'guidance': (*_BEGIN, 'sample', *_CHANGE, 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'export', 'ablate', 'sweep_steps'),
     'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps'),
     'extractor': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
@@ -118,6 +137,7 @@ _READ_WITH_SAMPLES = {
     'num_real',
     'data_dir',
     'manual_dir',
+    'labels_file',
     *(field.name for field in dataclasses.fields(Data)),
 }
 

@@ -22,12 +22,16 @@ from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
 
 _LONGEST_NAME = 100
-# --dry_run takes a value, and is accepted as a switch as well.
-_DRY_RUN_SWITCHES = {
+# Options that take a value, and are accepted as switches as well.
+_SWITCHES = {
     'dry_run': '--dry_run=text',
     'dry_run=true': '--dry_run=text',
     'nodry_run': '--dry_run=',
     'dry_run=false': '--dry_run=',
+    'flip': '--flip=yes',
+    'flip=true': '--flip=yes',
+    'noflip': '--flip=no',
+    'flip=false': '--flip=no',
 }
 # Names that other programs have for an option.
 _GUESSED = {
@@ -90,7 +94,8 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
 
 def modes_of_a_run(command: Command) -> list[str]:
     """Returns the requested modes that need a trained run, or begin one."""
-    return [mode for mode in command.mode if mode != 'stats' and not (mode == 'evaluate' and command.samples)]
+    needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
+    return [mode for mode in command.mode if mode not in needs_none]
 
 
 def _resumes(command: Command, values: flags.FlagValues) -> bool:
@@ -104,8 +109,9 @@ def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str])
 
     values = with_presets(values, argv)
     config = _config(values, dataset_table.resolve(group_of(Data, values)))
-    kind = 'ablation' if 'ablate' in command.mode else config.diffusion.recipe
-    name = f'{config.data.dataset}_{config.data.image_size}_{kind}'
+    kind = 'exact' if config.network.energy == 'exact' else config.diffusion.recipe
+    kind = 'ablation' if 'ablate' in command.mode else kind
+    name = f'{dataset_table.file_name(config.data.dataset)}_{config.data.image_size}_{kind}'
     return config, command.workdir or os.path.join('runs', name)
 
 
@@ -196,7 +202,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
         for field in dataclasses.fields(group):
             _define(field, group.__doc__, values)
     words = flagfiles.expand([*(f'--flagfile={os.fspath(path)}' for path in files), *argv[1:]])
-    words = [_dry_run_with_value(word) for word in words]
+    words = [_with_value(word) for word in words]
     _check_words(words, values)
     try:
         rest = values([argv[0], *words])
@@ -207,12 +213,12 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
     return values
 
 
-def _dry_run_with_value(word: str) -> str:
-    """Returns `word`, a word of the command line; to the switch --dry_run, it adds a value."""
+def _with_value(word: str) -> str:
+    """Returns `word`, a word of the command line; to the switches --dry_run and --flip, it adds a value."""
     if not word.startswith('-'):
         return word
     name = word.removeprefix('-').removeprefix('-')
-    return _DRY_RUN_SWITCHES.get(name, word)
+    return _SWITCHES.get(name, word)
 
 
 def _check_words(words: list[str], values: flags.FlagValues) -> None:

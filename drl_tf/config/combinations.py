@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
+from drl_tf.config import chains, objectives
 from drl_tf.config.option_fields import text
 from drl_tf.config.options import DIGITS, EXTRACTORS
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.model_options import Network
-    from drl_tf.config.options import Data, Training
+    from drl_tf.config.options import Data
 
 
 def check(config: Config) -> None:
@@ -22,14 +22,15 @@ def check(config: Config) -> None:
         _check_planar(config)
     _check_resolutions(config)
     _check_networks(config)
-    _check_levels(config)
-    _check_objective(config)
+    chains.check(config)
+    objectives.check(config)
     _check_steps(config)
 
 
 def likelihood_method(config: Config) -> str:
     """Returns the default of --method: 'direct' or 'ais'."""
-    return 'direct' if config.training.levels == 'continuous' else 'ais'
+    learnt = config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
+    return 'direct' if learnt else 'ais'
 
 
 def check_likelihood(config: Config, method: str) -> None:
@@ -114,19 +115,21 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
 
 
 def _check_resolutions(config: Config) -> None:
-    """Raises UserError if the height of the images cannot be halved as often as the networks halve it."""
-    size = config.data.image_size
+    """Raises UserError if a side of the images cannot be halved as often as the networks halve it."""
+    sizes = {'image_size': config.data.image_size, 'image_width': config.data.image_width}
     multiples = {'channel_mult': config.network.channel_mult}
     if config.diffusion.initializer:
         multiples['initializer_mult'] = config.initializer.initializer_mult
     for name, mult in multiples.items():
         halvings = len(mult) - 1
-        if size % 2**halvings:
-            raise UserError(
-                f'--image_size={size} must be a multiple of 2^{halvings}: --{name} halves it {halvings} times'
-            )
-    if size % 2 and not config.planar:
-        raise UserError(f'--image_size={size} must be even')
+        for side, size in sizes.items():
+            if size % 2**halvings:
+                raise UserError(
+                    f'--{side}={size} must be a multiple of 2^{halvings}: --{name} halves it {halvings} times'
+                )
+    for side, size in sizes.items():
+        if size % 2 and not config.planar:
+            raise UserError(f'--{side}={size} must be even')
 
 
 def _check_networks(config: Config) -> None:
@@ -145,11 +148,6 @@ def _check_networks(config: Config) -> None:
             f'--guidance={config.sampling.guidance}: the model has no classes; train one with '
             '--num_classes=-1'
         )
-    if len(config.diffusion.mcmc_steps) not in (1, config.diffusion.num_levels):
-        raise UserError(
-            f'--mcmc_steps={text(config.diffusion.mcmc_steps)} must be one number, or one for each of '
-            f'--num_levels={config.diffusion.num_levels}'
-        )
     if config.network.norm == 'group' and channels % 32:
         raise UserError(f'--channels={channels} must be a multiple of 32 for --norm=group')
 
@@ -157,6 +155,8 @@ def _check_networks(config: Config) -> None:
 def _check_planar(config: Config) -> None:
     """Raises UserError if a model of points of the plane has an option that only suits images."""
     dataset = config.data.dataset
+    if config.network.energy == 'exact':
+        raise UserError(f'--energy=exact needs training images; --dataset={dataset} draws its points anew')
     defaults = type(config.network)()
     for name in ('attention', 'norm', 'conv_downsample', 'conv_shortcut'):
         if getattr(config.network, name) != getattr(defaults, name):
@@ -171,110 +171,12 @@ def _check_planar(config: Config) -> None:
         )
 
 
-def _check_levels(config: Config) -> None:
-    """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
-    options = config.diffusion
-    visited = config.sampling.sampling_levels
-    if options.schedule == 't6' and options.num_levels > 500:
-        raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
-    if visited > options.num_levels:
-        raise UserError(f'--sampling_levels={visited} must be at most --num_levels={options.num_levels}')
-    if visited not in (0, options.num_levels) and options.initializer:
-        raise UserError(
-            f'--sampling_levels={visited} skips levels, but --initializer proposes only from one level to '
-            'the next: drop one of the two'
-        )
-    if options.proposal == 'tweedie':
-        if options.initializer:
-            raise UserError('--proposal=tweedie replaces --initializer: drop one of the two')
-        return
-    if not all(options.mcmc_steps):
-        _check_without_chains(config)
-
-
-def _check_without_chains(config: Config) -> None:
-    """Raises UserError if another option contradicts K = 0, the normal approximation."""
-    options = config.diffusion
-    if any(options.mcmc_steps):
-        raise UserError(f'--mcmc_steps={text(options.mcmc_steps)} must be 0 at all levels, or at none')
-    if options.schedule != 't1k':
-        raise UserError(
-            f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is not conditional'
-        )
-    if options.initializer:
-        raise UserError('--mcmc_steps=0 has no chains for --initializer to start: drop one of the two')
-    if config.sampling.step_scale != 1:
-        raise UserError(
-            f'--step_scale={config.sampling.step_scale} scales Langevin steps; --mcmc_steps=0 has none: '
-            'drop one of the two'
-        )
-
-
-def _check_objective(config: Config) -> None:
-    """Raises UserError if another option contradicts the objective."""
-    options = config.training
-    _check_preconditioned(options, config.network)
-    if options.objective != 'dsm':
-        return
-    _check_second_derivatives(options, config.network)
-    if options.shared_noise:
-        raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise (--noshared_noise)')
-    if config.diffusion.schedule != 't1k':
-        raise UserError(
-            f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is not '
-            'conditional'
-        )
-    if config.diffusion.initializer:
-        raise UserError(
-            '--initializer learns from chains, and --objective=dsm runs none: drop one of the two'
-        )
-    if options.energy_l2:
-        raise UserError(
-            f'--energy_l2={options.energy_l2:g} is for --objective=contrastive; --objective=dsm needs it to '
-            'be 0'
-        )
-
-
-def _check_preconditioned(options: Training, network: Network) -> None:
-    """Raises UserError if preconditioned energies come without score matching, or the reverse."""
-    matches_scores = options.objective == 'score_matching'
-    if matches_scores != (network.energy == 'preconditioned'):
-        raise UserError(
-            f'--energy={network.energy} does not go with --objective={options.objective}: '
-            '--energy=preconditioned and --objective=score_matching need each other'
-        )
-    if network.network == 'unet' and network.energy != 'preconditioned':
-        raise UserError('--network=unet needs --energy=preconditioned')
-    for name in ('time_score', 'level_classification'):
-        weight = getattr(options, name)
-        if weight and not matches_scores:
-            raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
-    if options.levels == 'continuous' and not matches_scores:
-        raise UserError('--levels=continuous needs --objective=score_matching')
-    if matches_scores:
-        _check_second_derivatives(options, network)
-
-
-def _check_second_derivatives(options: Training, network: Network) -> None:
-    """Raises UserError if the network lacks the second derivatives that score matching needs."""
-    if network.act == 'lrelu' and network.network == 'resnet':
-        raise UserError(
-            f'--objective={options.objective} needs --act=swish: the second derivative of lrelu is zero '
-            'almost everywhere'
-        )
-    if options.remat:
-        raise UserError(
-            f'--remat gives first derivatives only, and --objective={options.objective} needs second ones: '
-            'drop one of the two'
-        )
-
-
 def _check_steps(config: Config) -> None:
     """Raises UserError if steps cannot be counted, split into microbatches, or taken several at a time."""
     options = config.training
-    if not options.train_steps and config.data.dataset != 'folder':
+    if not options.train_steps and config.planar:
         raise UserError(
-            '--train_steps=0 counts the pictures of --dataset=folder: give a number for '
+            '--train_steps=0 counts pictures: give a number of steps for the points of '
             f'--dataset={config.data.dataset}'
         )
     parts = options.microbatches

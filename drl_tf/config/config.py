@@ -10,7 +10,7 @@ from absl import logging
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import read_json, write_json
-from drl_tf.config import combinations
+from drl_tf.config import chains, combinations
 from drl_tf.config.model_options import Diffusion, Initializer, Network
 from drl_tf.config.option_fields import check, text
 from drl_tf.config.options import Data, Evaluation, Sampling, Training
@@ -48,7 +48,7 @@ class Config:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of one image."""
-        return (self.data.image_size, self.data.image_size, self.data.image_channels)
+        return self.data.image_shape
 
     @property
     def planar(self) -> bool:
@@ -62,6 +62,16 @@ class Config:
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
         return list(steps)
+
+    @property
+    def negatives(self) -> str:
+        """The chains of training of preconditioned energies: 'none', 'langevin', 'mala' or 'hmc'."""
+        return chains.negatives_of(self)
+
+    @property
+    def corrector(self) -> str:
+        """The chains of sampling: 'none', 'langevin', 'mala' or 'hmc'."""
+        return chains.corrector_of(self)
 
     def options(self) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
         """Yields (field, value) for every option of every group."""

@@ -11,8 +11,10 @@ class Network:
 
     energy: str = option(
         'paper',
-        'F = f / delta_t^2 at T levels (paper), or log densities at all noise levels (preconditioned).',
-        choices=('paper', 'preconditioned'),
+        'F = f / delta_t^2 at T levels (paper), log densities at all noise levels (preconditioned), or the '
+        'exact log density of the noised training images, a control without training (exact): '
+        '--mode=train then stores the images in the run.',
+        choices=('paper', 'preconditioned', 'exact'),
     )
     network: str = option(
         'resnet',

@@ -26,10 +26,20 @@ DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier kno
 class Data:
     """Data"""
 
-    dataset: str = option('digits', 'Name of a dataset, or "folder" for your own pictures.')
+    dataset: str = option(
+        'digits',
+        'Name of a dataset, or your own data: folder, npz:FILE, parquet:FILE_OR_DIR, tfrecords:DIR, '
+        'tfds:NAME[/CONFIG], hf:NAME[:CONFIG].',
+    )
     data_dir: str = option(
         '',
-        'Directory of tensorflow-datasets (default: its own), or of your pictures with --dataset=folder.',
+        'Directory of tensorflow-datasets or of the Hugging Face cache (default: their own), or of your '
+        'pictures with --dataset=folder.',
+        changes='always',
+    )
+    labels_file: str = option(
+        '',
+        'CSV or JSONL file with the columns file_name and label of the pictures of --dataset=folder.',
         changes='always',
     )
     manual_dir: str = option(
@@ -42,6 +52,13 @@ class Data:
         high=1024,
     )
     image_size: int = option(0, 'Height and width in pixels; 0: those of the dataset.', low=0, high=1024)
+    image_width: int = option(
+        0,
+        'Width in pixels if it differs from --image_size, which is then the height: pictures are cropped to '
+        'this shape. 0: that of the data, or square.',
+        low=0,
+        high=1024,
+    )
     image_channels: int = option(
         0, '1 (grey), 3 (colour) or 2 (points); 0: that of the dataset.', choices=(0, 1, 2, 3)
     )
@@ -55,9 +72,25 @@ class Data:
     data_std: float = option(
         0.0, 'Standard deviation of the images; 0: measured when training begins.', low=0, high=1
     )
+    exact_images: int = option(
+        0,
+        'Training images of --energy=exact, the first ones; 0: all, and their mirror images if training '
+        'mirrors the dataset.',
+        low=0,
+    )
     num_classes: int = option(
         0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
     )
+    flip: str = option(
+        'auto',
+        'Mirror images at random in training; auto: as the dataset says. --flip and --noflip also work.',
+        choices=('auto', 'yes', 'no'),
+    )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        return (self.image_size, self.image_width or self.image_size, self.image_channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +103,25 @@ class Training:
         'conditionals (dsm), or score matching at all noise levels (score_matching, with '
         '--energy=preconditioned).',
         choices=('contrastive', 'dsm', 'score_matching'),
+    )
+    contrastive: float = option(
+        0.0,
+        'Weight of recovery likelihood beside --objective=score_matching: the difference of log p between '
+        'the ends of chains and data, with a weight for each level.',
+        low=0,
+        high=1e3,
+    )
+    contrastive_after: int = option(0, 'Step at which --contrastive begins.', low=0)
+    contrastive_corrector: str = option(
+        'mala',
+        'Chains of recovery likelihood of preconditioned energies in training, with --mcmc_steps.',
+        choices=('langevin', 'mala', 'hmc'),
+    )
+    contrastive_step: float = option(
+        0.15,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: delta_t of --b2.',
+        low=0,
+        high=2,
     )
     levels: str = option(
         'walk',
@@ -92,8 +144,8 @@ class Training:
     heights_after: int = option(0, 'Step at which --time_score and --level_classification begin.', low=0)
     train_steps: int = option(
         1_000_000,
-        'Total number of optimizer steps; 0, with --dataset=folder: 2,000 to 20,000, so many that training '
-        'takes each picture about 200 times.',
+        'Total number of optimizer steps; 0: 2,000 to 20,000, so many that training takes each picture about '
+        '200 times.',
         low=0,
         changes='resume',
     )
@@ -183,7 +235,7 @@ class Sampling:
 
     noise_scale: float = option(
         0.99,
-        'Factor of the noise in sampling, of Langevin steps and of --proposal=tweedie; training uses 1.',
+        'Factor of the noise in sampling, of chains and of --proposal=tweedie; training uses 1.',
         low=0,
         high=2,
         changes='always',
@@ -197,9 +249,24 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor q of the Langevin step size: the drift is multiplied by q^2, the noise by q.',
+        'Factor of the Langevin step size delta_t: the noise is multiplied by it, the drift by its square.',
         low=0.01,
         high=100,
+        changes='always',
+    )
+    corrector: str = option(
+        'auto',
+        'Chains of sampling; for those of training see --contrastive_corrector. auto: mala for log densities '
+        'with --proposal=tweedie, else langevin; none if K = 0.',
+        choices=('auto', 'none', 'langevin', 'mala', 'hmc'),
+        changes='always',
+    )
+    corrector_step: float = option(
+        0.0,
+        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: adapted to an '
+        'acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        low=0,
+        high=2,
         changes='always',
     )
     sampling_levels: int = option(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from drl_tf.core.cooperative import CooperativeRecoveryLikelihood
+from drl_tf.core.normalised_recovery import NormalisedRecoveryLikelihood
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.score_matching import ScoreMatching
 
@@ -15,8 +16,8 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
       attempt: number of rollbacks so far; see `RecoveryLikelihood`.
 
     Returns:
-      A `CooperativeRecoveryLikelihood` with --initializer, a `ScoreMatching` with --energy=preconditioned,
-      else a `RecoveryLikelihood`.
+      A `CooperativeRecoveryLikelihood` with --initializer, with --energy=preconditioned a `ScoreMatching`
+      or, if it runs chains, a `NormalisedRecoveryLikelihood`; else a `RecoveryLikelihood`.
 
     Example:
       model = build_model(config)
@@ -25,5 +26,6 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
     if config.diffusion.initializer:
         return CooperativeRecoveryLikelihood(config, attempt)
     if config.network.energy == 'preconditioned':
-        return ScoreMatching(config, attempt)
+        contrasts = config.training.contrastive or config.training.objective == 'contrastive'
+        return (NormalisedRecoveryLikelihood if contrasts else ScoreMatching)(config, attempt)
     return RecoveryLikelihood(config, attempt)

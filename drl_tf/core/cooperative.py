@@ -82,9 +82,10 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
         remat = training and self.config.training.remat
         time = per_image(self.schedule.time, level + 1)
-        mean = tf.add_n(
-            [weight * network(x_next, time, labels, dropout=dropout, remat=remat) for labels, weight in terms]
-        )
+        proposals = [
+            (weight, network(x_next, time, labels, dropout=dropout, remat=remat)) for labels, weight in terms
+        ]
+        mean = tf.add_n([tf.reshape(weight, [-1, 1, 1, 1]) * proposed for weight, proposed in proposals])
         z = noise.normal(seed, tf.shape(x_next), first)
         return mean + at(self.schedule.posterior_std, level) * z, mean
 

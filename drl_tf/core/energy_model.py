@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import denoising, diffusion, graphs, noise, preconditioning, sampling
+from drl_tf.core import conditionals, denoising, diffusion, graphs, noise, pilot, preconditioning, sampling
 from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
@@ -17,11 +17,9 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
 from drl_tf.core.weights import Weights, with_average
 
-_SCORING_SIGMA = 0.1
-
 
 class EnergyModel(keras.Model):
-    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a preconditioned F.
+    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a normalised F.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
@@ -29,8 +27,8 @@ class EnergyModel(keras.Model):
     Attributes:
       schedule: `Schedule` of the levels that have an energy.
       walk: `Schedule` of the levels that sampling visits.
-      precision: F / f at each level, float64 [T]; 1 for preconditioned energies.
-      preconditioned: whether F is a normalised log density, at all T + 1 noise levels.
+      precision: F / f at each level, float64 [T]; 1 if F is normalised.
+      normalised: whether F is a normalised log density, at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
@@ -48,8 +46,8 @@ class EnergyModel(keras.Model):
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
         by_noise = config.diffusion.energy_scale == 'noise'
         self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
-        self.preconditioned = config.network.energy == 'preconditioned'
-        if self.preconditioned:
+        self.normalised = config.network.energy != 'paper'
+        if self.normalised:
             self.precision = np.ones(self.schedule.num_levels)
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         make = functools.partial(energy_network, config, dtype=self.network_dtype)
@@ -59,12 +57,8 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The level whose log density ranks images best: level 0; with preconditioned energies, the level
-        nearest to sigma = 0.1, because at lower levels fine texture counts more than shape."""
-        if not self.preconditioned:
-            return 0
-        sigma = self.schedule.S[:-1] / self.schedule.A[:-1]
-        return int(np.argmin(np.abs(np.log(sigma / _SCORING_SIGMA))))
+        """The level whose log density ranks images best: 0, or `preconditioning.scoring_level`."""
+        return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
         """Returns the network with the weights 'ema' or 'raw'."""
@@ -87,7 +81,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).density_at(tf.constant([0, 5]))(tf.ones([2, 8, 8, 1])).shape
           TensorShape([2])
         """
-        if self.preconditioned:
+        if self.normalised:
             return self._normalised_at(self.schedule, level, weights, terms)
         network = self.network_of(weights)
         time = per_image(self.schedule.time, level)
@@ -97,7 +91,7 @@ class EnergyModel(keras.Model):
 
     def _density_on(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
-        if self.preconditioned:
+        if self.normalised:
             return self._normalised_at(walk, level, weights, terms)
 
         def trained_at(level: tf.Tensor) -> LogDensity:
@@ -113,7 +107,7 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / m) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density of noisy images at any noise level; for preconditioned energies only.
+        """Returns the log density of noisy images at any noise level; for normalised energies only.
 
         Args:
           angle: noise level of each image, see `Schedule.angle`, float32 [B].
@@ -171,7 +165,7 @@ class EnergyModel(keras.Model):
 
     def _score(self, walk: Schedule, x: tf.Tensor, index: tf.Tensor, weights: str, terms: Terms) -> tf.Tensor:
         """Returns grad log p(x), float32 [B, H, W, C]; x has noise number `index`, int32 [B], of `walk`."""
-        if self.preconditioned:
+        if self.normalised:
             return value_gradient(self.log_prob_at(per_image(walk.angle, index), weights, terms), x)
         below = tf.minimum(index, walk.num_levels - 1)
         log_density = self._density_on(walk, below, weights, terms)
@@ -188,8 +182,9 @@ class EnergyModel(keras.Model):
         first: int | tf.Tensor = 0,
         weights: str = 'ema',
         terms: Terms = UNCONDITIONAL,
+        corrector_steps: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Draws x_t given x_{t+1}, each image at its own level; see `sampling.Sampler.recover`.
+        """Draws x_t given x_{t+1}, each image at its own level; see `Sampler.recover` and `pilot.steps`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -197,7 +192,8 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).denoise(tf.ones([2, 8, 8, 1]), tf.constant([0, 5]), seed=[0, 1]).shape
           TensorShape([2, 8, 8, 1])
         """
-        return self._sampler(self.schedule, first, weights, terms).recover(x_next, level, seed)
+        sampler = self.sampler(self.schedule, first, weights, terms, corrector_steps)
+        return sampler.recover(x_next, level, seed)[0]
 
     @graphs.graph
     def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
@@ -214,14 +210,20 @@ class EnergyModel(keras.Model):
         first: int | tf.Tensor,
         weights: str,
         terms: Terms,
-    ) -> tf.Tensor:
+        corrector_steps: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, sampling.Info]:
         """Goes from x_high down to x_low on the levels of the walk; see `sampling.Sampler.descend`."""
-        return self._sampler(self.walk, first, weights, terms).descend(x, high, low, seed)
+        return self.sampler(self.walk, first, weights, terms, corrector_steps).descend(x, high, low, seed)
 
-    def _sampler(
-        self, walk: Schedule, first: int | tf.Tensor, weights: str, terms: Terms
+    def sampler(
+        self,
+        walk: Schedule,
+        first: int | tf.Tensor,
+        weights: str,
+        terms: Terms,
+        corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns a `Sampler` for Algorithm 2 on the levels of `walk`."""
+        """Returns a `Sampler` for Algorithm 2 on the levels of `walk`; see `pilot.steps`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -232,22 +234,13 @@ class EnergyModel(keras.Model):
             schedule=walk,
             density_at=lambda level: self._density_on(walk, level, weights, terms),
             start_at=start_at,
-            steps_at=lambda level: self.steps_at(tf.gather(walk.levels, level)),
+            steps_at=lambda level: conditionals.steps_at(self.config, tf.gather(walk.levels, level)),
+            corrector=self.config.corrector,
+            corrector_steps=corrector_steps,
             noise_scale=options.noise_scale,
             step_scale=options.step_scale,
             first=first,
         )
-
-    def steps_at(self, level: tf.Tensor) -> int | tf.Tensor | None:
-        """Returns K of each image, int32 [B].
-
-        If K is 0 at all levels, returns the int 0 to draw from the normal approximation; with the option
-        proposal='tweedie', returns None to keep the proposal.
-        """
-        steps = self.config.steps_by_level
-        if any(steps):
-            return tf.gather(steps, level)
-        return 0 if self.config.diffusion.proposal == 'x_next' else None
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
@@ -265,6 +258,8 @@ class EnergyModel(keras.Model):
         run: Callable[[Callable[..., Any], tuple[Any, ...]], Any] = lambda function, args: function(*args),
         after_part: Callable[[float], object] = lambda share: None,
         most_parts: int = sampling.MOST_PARTS,
+        corrector_steps: tf.Tensor | None = None,
+        after_chains: Callable[[Any], object] = lambda info: None,
     ) -> list[Any]:
         """Samples images progressively from white noise (paper, Algorithm 2).
 
@@ -277,6 +272,8 @@ class EnergyModel(keras.Model):
           run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
             Each replica then draws n images; `first` and the labels may hold one value per replica.
           after_part, most_parts: passed on to `sampling.progressive`.
+          corrector_steps: result of `pilot.steps`; None: `sample` calls it, which may cost a pilot run.
+          after_chains: callable; after each part, it gets the `sampling.Info` of that part.
 
         Returns:
           The states from x_T to x_0 that `sampling.progressive` returns, float32 [n, H, W, C]. With the
@@ -288,10 +285,13 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).sample(2, seed=[0, 1])[-1].shape
           TensorShape([2, 8, 8, 1])
         """
+        q = pilot.steps(self, weights) if corrector_steps is None else corrector_steps
 
         def descend(x: Any, high: int, low: int) -> Any:
             levels = (tf.constant(high), tf.constant(low))
-            return run(self.walk_levels, (x, *levels, seed, first, weights, terms))
+            x, info = run(self.walk_levels, (x, *levels, seed, first, weights, terms, q))
+            after_chains(info)
+            return x
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
         trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part, most_parts)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drl_tf.core.exact import ExactEnergy
 from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.core.networks.mlp import MLPNetwork
 from drl_tf.core.networks.unet import Size, UNetEnergy
@@ -9,16 +10,18 @@ from drl_tf.core.preconditioning import PreconditionedEnergy
 
 
 def energy_network(config: Any, name: str, dtype: str) -> Any:
-    """Builds the network f, or with --energy=preconditioned a `PreconditionedEnergy`.
+    """Builds the network f, a `PreconditionedEnergy` or an `ExactEnergy`, as --energy says.
 
     Args:
       config: a `config.Config`.
       name: name of the network.
       dtype: 'float32' or 'mixed_bfloat16'.
     """
-    if config.network.energy != 'preconditioned':
-        return _inner(config, name, dtype)
     data = config.data
+    if config.network.energy == 'exact':
+        return ExactEnergy(config.image_shape, data.exact_images, name=name)
+    if config.network.energy == 'paper':
+        return _inner(config, name, dtype)
     return PreconditionedEnergy(
         _inner(config, f'{name}_e', dtype, starts_at_zero=True),
         config.image_shape,

@@ -7,15 +7,16 @@ generator starts at the counter of image i. Functions that XLA compiles draw oth
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
 # A seed, int32 [2].
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, SCORING = range(7)
-FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, RESAMPLE, OTHER_SET = range(9)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, PILOT, HELD_OUT, SCORING = range(9)
+FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, LENGTH, CONTRAST = range(10)
+RESAMPLING, REPLACEMENT, BOOTSTRAP, OTHER_SET = range(10, 14)
 _PHILOX = 1
 _NUMBERS_PER_COUNT = 4
 
@@ -42,13 +43,52 @@ def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
     return seed
 
 
-def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor = 0) -> tf.Tensor:
+class Between(NamedTuple):
+    """Noise on the quarter circle between the noises of two images, for interpolations.
+
+    Pass it to `normal` as `first`: row i is cosine_i z_begin + sine_i z_end, with the noises z of the images
+    `begin` and `end`. These are independent, so that each row is standard normal.
+
+    Attributes:
+      begin: index of the image at position 0, int32 [].
+      end: index of the image at position 1, int32 [].
+      cosine: weight of the first image in each row, float32 [n].
+      sine: weight of the second image in each row, float32 [n].
+    """
+
+    begin: int | tf.Tensor
+    end: int | tf.Tensor
+    cosine: tf.Tensor
+    sine: tf.Tensor
+
+
+def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -> Between:
+    """Returns noises at positions between those of two images; positions 0 and 1 give them bit for bit.
+
+    Args:
+      begin: index of the image at position 0.
+      end: index of the image at position 1.
+      position: from 0 to 1, float32 [n].
+
+    Examples:
+      >>> ends = between(3, 8, tf.constant([0.0, 1.0]))
+      >>> z = normal([0, 1], [2, 8, 8, 1], ends)
+      >>> bool(tf.reduce_all(z[1:] == normal([0, 1], [1, 8, 8, 1], first=8)))
+      True
+    """
+    angle = math.pi / 2 * position
+    cosine = tf.where(position == 1, 0.0, tf.cos(angle))
+    sine = tf.where(position == 1, 1.0, tf.sin(angle))
+    return Between(begin, end, cosine, sine)
+
+
+def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
     """Draws standard normal noise for images `first`, `first` + 1, ...
 
     Args:
       seed: int32 [2].
       shape: [n, H, W, C].
-      first: index of the first image.
+      first: index of the first image; or a `Between` of n rows.
 
     Returns:
       float32 [n, H, W, C]; row i depends on (seed, first + i) only.
@@ -58,12 +98,36 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
       >>> bool(tf.reduce_all(images[1:] == normal([0, 1], [1, 8, 8, 1], first=4)))
       True
     """
+    if isinstance(first, Between):
+        one = tf.concat([[1], shape[1:]], axis=0)
+        ends = (normal(seed, one, first.begin), normal(seed, one, first.end))
+        cosine, sine = (tf.reshape(weight, [-1, 1, 1, 1]) for weight in (first.cosine, first.sine))
+        return cosine * ends[0] + sine * ends[1]
     size = tf.reduce_prod(shape[1:])
     counts_per_image = -(-size // _NUMBERS_PER_COUNT)
     key, counter = _at_image(seed, counts_per_image, first)
     drawn = [shape[0], counts_per_image * _NUMBERS_PER_COUNT]
     numbers = tf.raw_ops.StatelessRandomNormalV2(shape=drawn, key=key, counter=counter, alg=_PHILOX)
     return tf.reshape(numbers[:, :size], shape)
+
+
+def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
+    """Draws a number in [0, 1) for each of the images `first`, `first` + 1, ...
+
+    Returns:
+      float32 [num_images]; number i depends on (seed, first + i) only.
+
+    Examples:
+      >>> numbers = uniform([0, 1], 2, first=3)
+      >>> bool(numbers[1] == uniform([0, 1], 1, first=4)[0])
+      True
+    """
+    if isinstance(first, Between):  # The number of the nearer end.
+        begin, end = (uniform(seed, 1, one) for one in (first.begin, first.end))
+        return tf.where(first.sine > first.cosine, end, begin)
+    key, counter = _at_image(seed, 1, first)
+    drawn = [num_images, _NUMBERS_PER_COUNT]
+    return tf.raw_ops.StatelessRandomUniformV2(shape=drawn, key=key, counter=counter, alg=_PHILOX)[:, 0]
 
 
 def _at_image(

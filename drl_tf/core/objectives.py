@@ -35,8 +35,8 @@ def denoising(
     """Denoising score matching: E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F)|^2 / (2 s_{t+1}^2) | x, x_{t+1} ].
 
     F and its gradient are evaluated at x_{t+1}; the square is summed over the pixels. Up to a constant, the
-    term inside E[.] is -log of the density of `sampling.normal_approximation` at y_t = m_t x_t. The mean over
-    y_t has a closed form:
+    term inside E[.] is -log of the density of `conditionals.normal_approximation` at y_t = m_t x_t. The mean
+    over y_t has a closed form:
 
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
 

@@ -12,14 +12,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from drl_tf.core.diffusion import Schedule
 from drl_tf.core.networks.layers import SpectralLayers
 from drl_tf.core.noise import Dropout
 
 # With six levels, a sinusoid of the time embedding turns about once per level. So the embedding is smooth,
 # yet tells the levels apart.
 _TIME_OF_LOG_SIGMA = 4.0
+_SCORING_SIGMA = 0.1
 
 
 def time_of(angle: tf.Tensor) -> tf.Tensor:
@@ -30,6 +33,30 @@ def time_of(angle: tf.Tensor) -> tf.Tensor:
       array([4.], dtype=float32)
     """
     return _TIME_OF_LOG_SIGMA * tf.math.log(tf.tan(angle))
+
+
+def angle_of(time: tf.Tensor) -> tf.Tensor:
+    """Inverts `time_of`.
+
+    Examples:
+      >>> tf.tan(angle_of(tf.constant([4.0]))).numpy().round(3)
+      array([2.718], dtype=float32)
+    """
+    return tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA))
+
+
+def scoring_level(schedule: Schedule) -> int:
+    """Returns the level that ranks images best by log p, the one nearest to sigma = 0.1.
+
+    At lower levels fine texture counts more than shape.
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> scoring_level(diffusion.karras())
+      1
+    """
+    sigma = schedule.S[:-1] / schedule.A[:-1]
+    return int(np.argmin(np.abs(np.log(sigma / _SCORING_SIGMA))))
 
 
 class PreconditionedEnergy(SpectralLayers):
@@ -93,7 +120,7 @@ class PreconditionedEnergy(SpectralLayers):
           The argument `prepared` of `call`.
         """
         return {
-            'angle': tf.atan(tf.exp(time / _TIME_OF_LOG_SIGMA)),
+            'angle': angle_of(time),
             'network': self.network.prepare(time, labels),
         }
 

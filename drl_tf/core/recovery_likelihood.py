@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import diffusion, graphs, microbatches, noise, objectives, sampling, weight_updates
+from drl_tf.core import conditionals, diffusion, graphs, microbatches, noise, objectives, weight_updates
 from drl_tf.core.batch import Batch
 from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
@@ -228,9 +228,8 @@ class RecoveryLikelihood(EnergyModel):
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
 
         log_density = self.density_at(level, 'raw', ((labels, 1.0),))
-        return sampling.conditional_chain(
-            self.schedule, log_density, start, x_next, level, self.steps_at(level), step_noise
-        )
+        args = (start, x_next, level, conditionals.steps_at(self.config, level), step_noise)
+        return conditionals.conditional_chain(self.schedule, log_density, *args)
 
     def start_gradients(
         self,

@@ -3,129 +3,38 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import noise
+from drl_tf.core import correctors, noise
+from drl_tf.core.conditionals import Noise, conditional, conditional_chain
 from drl_tf.core.diffusion import Schedule, at
-from drl_tf.core.langevin import LogDensity, langevin, value_gradient
+from drl_tf.core.langevin import LogDensity
 from drl_tf.core.noise import Seed
 
 MOST_PARTS = 32
 _MOST_STATES = 9
 # Level t of each image, int32 [B] -> log density, a callable y -> F(y, t), float32 [B].
 DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
-Noise: TypeAlias = Callable[[int | tf.Tensor], tf.Tensor]
 
 
-def conditional(
-    schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor
-) -> LogDensity:
-    """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
+class Info(NamedTuple):
+    """What the chains of a level, or of several, did.
 
-    At a marginal top level, r_t is 0, and x_{t+1} has no influence.
-
-    Args:
-      schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
-      x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
-
-    Returns:
-      A callable, y -> log p(y | x_{t+1}) + const, float32 [B].
+    Attributes:
+      acceptance: mean over the steps of the acceptance probability, float32 [B] or [B, T]; 1 if no step is
+        rejected, 0 at levels without chains.
+      displacement: root mean square over the pixels of y^K - y^0, float32 [B] or [B, T].
 
     Examples:
-      >>> from drl_tf.core import diffusion
-      >>> def standard_normal(y):
-      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
-      >>> x_next, level = tf.ones([1, 2, 2, 1]), tf.constant([0])
-      >>> conditional(diffusion.t6(), standard_normal, x_next, level)(x_next).numpy()
-      array([-2.], dtype=float32)
+      >>> Info(tf.ones([2]), tf.zeros([2])).acceptance.numpy()
+      array([1., 1.], dtype=float32)
     """
-    tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
-    return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
 
-
-def conditional_chain(
-    schedule: Schedule,
-    log_density: LogDensity,
-    start: tf.Tensor,
-    x_next: tf.Tensor,
-    level: tf.Tensor,
-    num_steps: int | tf.Tensor | None,
-    step_noise: Noise,
-    step_scale: float = 1.0,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs K Langevin steps on the log density that `conditional` returns.
-
-    Args:
-      schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
-      start: start of the chains, float32 [B, H, W, C].
-      x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
-      num_steps: K, one int for all images, or int32 [B]. The int 0: draw from `normal_approximation` instead.
-        None: return `start` and a gradient of 0.
-      step_noise: callable, k -> noise of step k, float32 [B, H, W, C].
-      step_scale: q; the noise is multiplied by q, the drift by q^2.
-
-    Returns:
-      y after K steps and the gradient of the last step, both float32 [B, H, W, C].
-
-    Examples:
-      >>> from drl_tf.core import diffusion
-      >>> def standard_normal(y):
-      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
-      >>> x_next, level = tf.zeros([2, 4, 4, 1]), tf.constant([0, 3])
-      >>> step_noise = lambda k: noise.normal(noise.fold([0, 0], k), [2, 4, 4, 1])
-      >>> y, gradient = conditional_chain(
-      ...     diffusion.t6(), standard_normal, x_next, x_next, level, 30, step_noise
-      ... )
-      >>> y.shape
-      TensorShape([2, 4, 4, 1])
-    """
-    if num_steps is None:
-        return start, tf.zeros_like(start)
-    if isinstance(num_steps, int) and num_steps == 0:
-        return normal_approximation(schedule, log_density, x_next, level, step_noise(0))
-    log_conditional = conditional(schedule, log_density, x_next, level)
-    steps = tf.reshape(num_steps, [-1, 1, 1, 1])
-    return langevin(log_conditional, start, step_scale * at(schedule.delta, level), steps, step_noise)
-
-
-def normal_approximation(
-    schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws from the first-order approximation of p(y | x_{t+1}) (paper, T = 1000):
-
-        y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
-
-    The draws are not exact: for a quadratic F of precision l, p has variance s^2 / (1 + s^2 l), not s^2.
-
-    Args:
-      schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
-      x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
-      noise: standard normal noise, float32 [B, H, W, C].
-
-    Returns:
-      y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
-
-    Examples:
-      >>> from drl_tf.core import diffusion
-      >>> def standard_normal(y):
-      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
-      >>> schedule, x_next, level = diffusion.t1k(), tf.ones([1, 2, 2, 1]), tf.constant([500])
-      >>> y, gradient = normal_approximation(schedule, standard_normal, x_next, level, tf.zeros([1, 2, 2, 1]))
-      >>> y[0, 0, 0].numpy().round(3), (1 - schedule.s[501] ** 2).round(3).item()
-      (array([0.99], dtype=float32), 0.99)
-    """
-    gradient = value_gradient(log_density, x_next)
-    s = at(schedule.s[1:], level)
-    return x_next + s**2 * gradient + s * noise, gradient
+    acceptance: tf.Tensor
+    displacement: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,9 +45,12 @@ class Sampler:
       schedule: noise levels to visit.
       density_at: callable, t int32 [B] -> log density, a callable y -> F(y, t) float32 [B].
       start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains.
-      steps_at: callable, t -> K, the argument `num_steps` of `conditional_chain`.
-      noise_scale: factor of the Langevin noise.
-      step_scale: q; the noise is multiplied by q, the drift by q^2.
+      steps_at: callable, t -> K, the argument `num_steps` of `conditionals.conditional_chain`.
+      corrector: 'langevin' (also where K is 0), 'mala' or 'hmc'.
+      corrector_steps: q_t of the steps delta_t^2 = 2 q_t / L_t, float32 [T]; see `correctors.step_sizes`.
+        None: the steps are delta_t of the schedule times `step_scale`.
+      noise_scale: c, the factor of the noise. The chains then sample p^(1 / c^2) instead of p.
+      step_scale: factor of delta_t; the noise is multiplied by it, the drift by its square.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
@@ -149,7 +61,7 @@ class Sampler:
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> sampler = Sampler(diffusion.t1k(), density_at=lambda level: standard_normal)
       >>> x_T = noise.normal([0, 1], [64, 4, 4, 1])
-      >>> x_0 = sampler.descend(x_T, tf.constant(999), tf.constant(0), [0, 2])
+      >>> x_0, _ = sampler.descend(x_T, tf.constant(999), tf.constant(0), [0, 2])
       >>> tf.math.reduce_std(x_0).numpy().round(1).item()
       1.0
     """
@@ -158,11 +70,13 @@ class Sampler:
     density_at: DensityAt
     start_at: Callable[[tf.Tensor, tf.Tensor, Seed], tf.Tensor] = lambda x_next, level, seed: x_next
     steps_at: Callable[[tf.Tensor], int | tf.Tensor | None] = lambda level: 0
+    corrector: str = 'langevin'
+    corrector_steps: tf.Tensor | None = None
     noise_scale: float = 1.0
     step_scale: float = 1.0
     first: int | tf.Tensor = 0
 
-    def recover(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+    def recover(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
         """Draws x_t given x_{t+1}.
 
         Args:
@@ -171,39 +85,66 @@ class Sampler:
           seed: int32 [2].
 
         Returns:
-          x_t, float32 [B, H, W, C].
+          x_t, float32 [B, H, W, C], and what the chains did, [B].
 
         Examples:
           >>> from drl_tf.core import diffusion
           >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
-          >>> sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1]).shape
-          TensorShape([2, 8, 8, 1])
+          >>> x, info = sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1])
+          >>> x.shape, info.acceptance.numpy()
+          (TensorShape([2, 8, 8, 1]), array([1., 1.], dtype=float32))
         """
-
-        def step_noise(k: int | tf.Tensor) -> tf.Tensor:
-            step_seed = noise.fold(seed, noise.LANGEVIN, k)
-            return self.noise_scale * noise.normal(step_seed, tf.shape(x_next), self.first)
-
         # The chain starts at y^0: x_{t+1}, or a proposal.
         log_density = self.density_at(level)
         start = self.start_at(x_next, level, seed)
 
-        # K Langevin steps on log p(y | x_{t+1}).
-        y, _ = conditional_chain(
-            self.schedule,
-            log_density,
-            start,
-            x_next,
-            level,
-            self.steps_at(level),
-            step_noise,
-            self.step_scale,
-        )
+        # K corrector steps on log p(y | x_{t+1}).
+        y, acceptance = self._correct(log_density, start, x_next, level, seed)
+        displacement = tf.sqrt(tf.reduce_mean((y - start) ** 2, axis=[1, 2, 3]))
 
         # x_t from y = m_t x_t.
-        return y / at(self.schedule.m, level)
+        return y / at(self.schedule.m, level), Info(acceptance, displacement)
 
-    def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tf.Tensor:
+    def _correct(
+        self, log_density: LogDensity, start: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Runs K steps from `start`; returns y, and the acceptance of each image, float32 [B]."""
+
+        def step_noise(k: int | tf.Tensor) -> tf.Tensor:
+            return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), self.first)
+
+        def uniform(purpose: int) -> Noise:
+            return lambda k: noise.uniform(noise.fold(seed, purpose, k), tf.shape(x_next)[0], self.first)
+
+        num_steps = self.steps_at(level)
+        step_size = self._step_size(level)
+        if self.corrector not in correctors.ADJUSTED:
+
+            def scaled(k: int | tf.Tensor) -> tf.Tensor:
+                return self.noise_scale * step_noise(k)
+
+            args = (self.schedule, log_density, start, x_next, level, num_steps, scaled, step_size)
+            return conditional_chain(*args)[0], tf.ones(tf.shape(x_next)[:1])
+
+        # Langevin steps with noise c delta z are those of size c delta on log p / c^2.
+        log_prob = conditional(self.schedule, log_density, x_next, level)
+        chain = correctors.mala if self.corrector == 'mala' else correctors.hmc
+        return chain(
+            lambda y: log_prob(y) / self.noise_scale**2,
+            start,
+            self.noise_scale * step_size,
+            num_steps,
+            correctors.Draws(step_noise, uniform(noise.ACCEPTANCE), uniform(noise.LENGTH)),
+        )
+
+    def _step_size(self, level: tf.Tensor) -> tf.Tensor:
+        """Returns delta of each image, float32 [B, 1, 1, 1]."""
+        if self.corrector_steps is None:
+            return self.step_scale * at(self.schedule.delta, level)
+        sizes = correctors.step_sizes(self.schedule, self.corrector_steps)
+        return tf.gather(sizes, level)[:, None, None, None]
+
+    def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
         """Goes from x_high down to x_low in one loop; graph and memory do not grow with the number of levels.
 
         Args:
@@ -213,21 +154,27 @@ class Sampler:
           seed: int32 [2].
 
         Returns:
-          x_low, float32 [B, H, W, C].
+          x_low, float32 [B, H, W, C], and what the chains did, [B, T]; 0 at levels that are not visited.
 
         Examples:
           >>> from drl_tf.core import diffusion
           >>> sampler = Sampler(diffusion.t1k(), lambda level: lambda y: tf.reduce_sum(0 * y, [1, 2, 3]))
-          >>> sampler.descend(tf.zeros([2, 8, 8, 1]), tf.constant(3), tf.constant(0), [0, 1]).shape
-          TensorShape([2, 8, 8, 1])
+          >>> x, info = sampler.descend(tf.zeros([2, 8, 8, 1]), tf.constant(3), tf.constant(0), [0, 1])
+          >>> x.shape, info.acceptance.shape
+          (TensorShape([2, 8, 8, 1]), TensorShape([2, 999]))
         """
 
-        def step(t: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def step(t: tf.Tensor, x: tf.Tensor, by_level: Info) -> tuple[tf.Tensor, tf.Tensor, Info]:
             level = tf.fill([tf.shape(x)[0]], t - 1)
-            lower = self.recover(x, level, noise.fold(seed, noise.LANGEVIN, t - 1))
-            return t - 1, tf.ensure_shape(lower, x.shape)
+            lower, info = self.recover(x, level, noise.fold(seed, noise.LANGEVIN, t - 1))
+            pairs = zip(by_level, info, strict=True)
+            by_level = Info(*(tf.tensor_scatter_nd_update(all, [[t - 1]], [mine]) for all, mine in pairs))
+            return t - 1, tf.ensure_shape(lower, x.shape), by_level
 
-        return tf.while_loop(lambda t, x: t > low, step, (high, x), parallel_iterations=1)[1]
+        zeros = tf.zeros([self.schedule.num_levels, tf.shape(x)[0]])
+        state = (high, x, Info(zeros, zeros))
+        _, x, by_level = tf.while_loop(lambda t, *_: t > low, step, state, parallel_iterations=1)
+        return x, Info(*map(tf.transpose, by_level))
 
 
 def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> DensityAt:
@@ -247,7 +194,7 @@ def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> Density
       >>> density_at = lambda level: lambda y: -tf.reduce_sum(y**2, [1, 2, 3]) / 2
       >>> walk = trained.strided(50)
       >>> sampler = Sampler(walk, on_walk(trained, walk, density_at))
-      >>> sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1]).shape
+      >>> sampler.recover(tf.zeros([2, 8, 8, 1]), tf.constant([7, 7]), [0, 1])[0].shape
       TensorShape([2, 8, 8, 1])
     """
 

@@ -16,7 +16,7 @@ from fontTools import ttLib
 from PIL import Image
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.data import images
+from drl_tf.data import picture_files
 
 FONT = 'NotoColorEmoji.ttf'
 DEBIAN_FONTS = '/usr/share/fonts/truetype/noto'
@@ -243,7 +243,7 @@ def _subject(sequences: Sequences) -> set[int]:
 
 def _on_white(png: bytes) -> np.ndarray:
     """Decodes a picture and centres it on white, uint8 [136, 136, 3]."""
-    with images.open_picture(io.BytesIO(png)) as image:
+    with picture_files.open_picture(io.BytesIO(png)) as image:
         if max(image.size) > SIDE:
             raise ValueError(f'a picture of {image.width} x {image.height} px, {SIDE} at most are expected')
         picture = image.convert('RGBA')

@@ -1,105 +1,164 @@
-"""Picture files of the user."""
+"""Picture files of the user, with classes from sub-folders or from a table of labels."""
 
-import concurrent.futures
-import dataclasses
-import functools
+import csv
+import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps
 
-from drl_tf.base.errors import UserError, printable
+from drl_tf.base.errors import UserError, one_line, printable
 from drl_tf.config import config
-from drl_tf.data import images
+from drl_tf.data import picture_files
+from drl_tf.data.opened import Opened, Pictures, number_classes
 
-_HELD_OUT_EVERY = 20
-_THREADS = 4
+_TEST_FOLDERS = ('test', 'validation', 'val')
+_COLUMNS = ('file_name', 'label')
 
 
-def load(data: config.Data, split: str) -> np.ndarray:
-    """Reads the images below `data.data_dir`, in the order of their paths, cropped and resized.
+def open_data(data: config.Data) -> Opened:
+    """Finds the pictures below `data.data_dir`, in the order of their paths.
 
-    Every 20th usable file is in the test split. With fewer than 20 files, only the last one is. A single file
-    is in both splits. A broken file is skipped with a warning that names it.
-
-    Args:
-      data: resolved, see `dataset_table.resolve`.
-      split: 'train' or 'test'.
-
-    Returns:
-      uint8 [N, H, W, C].
+    If the directory has a folder `train` and a folder `test`, `validation` or `val`, these are the splits.
+    The class of a picture is its folder directly below the directory, or below the folder of its split. With
+    `data.labels_file` it is the label of the picture in that file, and pictures that the file lacks are left
+    out.
 
     Raises:
-      UserError: a directory is missing or cannot be read, no usable picture is found, or the images take more
-        than `images.MAX_BYTES_IN_MEMORY`.
+      UserError: a directory is missing or cannot be read, there is no picture, or the file of labels is
+        missing or broken.
     """
-    # Without the measurements, so that the pictures are read once before and after them.
-    everything = read_all(dataclasses.replace(data, data_mean=(), data_std=0.0))
-    if len(everything) == 1:
-        return everything
-    held_out = np.arange(1, len(everything) + 1) % min(_HELD_OUT_EVERY, len(everything)) == 0
-    return everything[held_out if split == 'test' else ~held_out]
-
-
-@functools.lru_cache(maxsize=1)
-def read_all(data: config.Data) -> np.ndarray:
-    """Reads all usable images, uint8 [N, H, W, C]; raises UserError where `load` does."""
-    paths = _find(data.data_dir)
-    size = data.image_size
-    if not images.fit_in_memory(len(paths), data):
-        raise UserError(
-            f'--data_dir={data.data_dir} holds {len(paths)} images, at {size} px more than '
-            f'{images.MAX_BYTES_IN_MEMORY / 2**30:g} GiB in memory: give fewer, or a smaller --image_size'
-        )
-    everything = np.empty([len(paths), size, size, data.image_channels], np.uint8)
-    usable = 0
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        for image in pool.map(functools.partial(_read, data=data), paths):
-            if image is not None:
-                everything[usable] = image
-                usable += 1
-    if not usable:
-        raise UserError(
-            f'--data_dir={data.data_dir} holds no usable image: all {len(paths)} files are broken'
-        )
-    if usable < len(paths):
-        logging.warning('%d of %d images usable, %d broken', usable, len(paths), len(paths) - usable)
-    return everything[:usable]
-
-
-def _find(directory: str) -> list[str]:
+    directory = data.data_dir
+    place = f'--data_dir={directory}'
     if not directory:
         raise UserError('--dataset=folder needs --data_dir, the directory of your pictures')
     if not os.path.isdir(directory):
-        raise UserError(f'--data_dir={directory} is not a directory: give the one of your pictures')
-    paths = images.find_pictures(directory)
+        raise UserError(f'{place} is not a directory: give the one of your pictures')
+    paths = picture_files.find_pictures(directory)
     if not paths:
-        raise UserError(f'--data_dir={directory} holds no picture ({", ".join(images.FORMATS)})')
-    return paths
+        raise UserError(f'{place} holds no picture ({", ".join(picture_files.FORMATS)})')
+    labels_of: dict[str, int] | None = None
+    names: tuple[str, ...] = ()
+    if data.labels_file:
+        place = f'--labels_file={data.labels_file}'
+        paths, labels_of, names = _labelled(paths, directory, data.labels_file)
+    splits = _splits(directory, paths)
+    if labels_of is None:
+        labels_of, names = _folders_of_classes(splits, data.num_classes == -1)
+    train, *test = (_pictures(part, labels_of) for _, part in splits)
+    return Opened(
+        place=place,
+        train=train,
+        test=test[0] if test else None,
+        num_classes=max(labels_of.values()) + 1 if labels_of else 0,
+        class_names=names,
+        every_20th=True,
+    )
 
 
-def _read(path: str, data: config.Data) -> np.ndarray | None:
-    """Reads one image, uint8 [H, W, C]; warns and returns None if it is broken."""
+def _splits(directory: str, paths: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Returns (root, paths) of the training split, and of the test split if there are folders of splits."""
+    for name in _TEST_FOLDERS:
+        roots = [os.path.join(directory, part) for part in ('train', name)]
+        parts = [[path for path in paths if path.startswith(f'{root}{os.sep}')] for root in roots]
+        if all(parts):
+            left_out = len(paths) - sum(map(len, parts))
+            if left_out:
+                logging.warning(
+                    '%s: left out %d pictures outside of train and %s', printable(directory), left_out, name
+                )
+            return list(zip(roots, parts, strict=True))
+    return [(directory, list(paths))]
+
+
+def _folders_of_classes(
+    splits: Sequence[tuple[str, list[str]]], needed: bool
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Returns {path: class} and the names of the classes, which are those of folders.
+
+    Both are empty if a picture lies in no folder; if they are `needed`, raises UserError then.
+    """
+    folders = {}
+    for root, paths in splits:
+        for path in paths:
+            first, separator, _ = os.path.relpath(path, root).partition(os.sep)
+            if not separator and needed:
+                raise UserError(
+                    f'--num_classes=-1: {printable(path)} is in no folder of a class: move it into one, give '
+                    '--labels_file, or drop the flag'
+                )
+            if not separator:
+                return {}, ()
+            folders[path] = first
+    names = tuple(sorted(set(folders.values())))
+    numbers = {name: number for number, name in enumerate(names)}
+    return {path: numbers[name] for path, name in folders.items()}, names
+
+
+def _pictures(paths: Sequence[str], labels_of: dict[str, int]) -> Pictures:
+    return Pictures(
+        count=len(paths),
+        read=lambda index: _read(paths[index]),
+        name=lambda index: paths[index],
+        labels=np.array([labels_of[path] for path in paths], np.int32) if labels_of else None,
+    )
+
+
+def _read(path: str) -> np.ndarray:
+    if not os.path.isfile(path):
+        raise ValueError('no regular file')
+    with open(path, 'rb') as file:
+        return picture_files.read(file)
+
+
+def _labelled(
+    found: Sequence[str], directory: str, file: str
+) -> tuple[list[str], dict[str, int], tuple[str, ...]]:
+    """Returns the paths that a file of labels lists, sorted, {path: class} and the names of the classes."""
+    rows = dict(_rows(file))
+    named = {os.path.join(directory, os.path.normpath(name)): label for name, label in rows.items()}
+    if not named:
+        raise UserError(f'--labels_file={file} lists no picture: give each a line with file_name and label')
+    unlisted = set(found) - set(named)
+    if unlisted:
+        logging.warning(
+            '%s: left out %d pictures that are not in %s, such as %s',
+            printable(directory), len(unlisted), printable(file), printable(min(unlisted)),
+        )  # fmt: skip
+    paths = sorted(named)
+    if not set(found) & set(named):
+        raise UserError(f'--labels_file={file} lists no picture of --data_dir={directory}, but {paths[0]}')
+    labels, names = number_classes([named[path] for path in paths], f'--labels_file={file}')
+    return paths, dict(zip(paths, labels.tolist(), strict=True)), names
+
+
+def _rows(file: str) -> Iterator[tuple[str, str]]:
+    """Yields (name, label) of each line of a CSV or JSONL file; raises UserError if it is broken."""
+    kind = os.path.splitext(file)[1].lower()
+    readers: dict[str, Callable] = {'.csv': csv.DictReader, '.jsonl': lambda lines: map(json.loads, lines)}
+    if kind not in readers:
+        raise UserError(f'--labels_file={file} must end in .csv or .jsonl')
     try:
-        if not os.path.isfile(path):
-            raise ValueError('no regular file')
-        with open(path, 'rb') as file:
-            picture = _to_rgb(ImageOps.exif_transpose(images.open_picture(file)))
-            return images.crop_and_resize(np.asarray(picture), data).numpy()
-    except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files.
-        problem = printable(error or type(error).__name__)
-        logging.warning('Skipped %s, a broken image: %s', printable(path), problem)
-        return None
+        with open(file, encoding='utf-8-sig', newline='') as opened:
+            lines = (line for line in opened if line.strip())
+            for row in readers[kind](lines):
+                missing = [name for name in _COLUMNS if row.get(name) in (None, '')]
+                if missing:
+                    raise UserError(
+                        f'--labels_file={file} has a line without {missing[0]} ({one_line_of(row)}): give '
+                        'each picture a file_name and a label'
+                    )
+                yield str(row['file_name']), str(row['label'])
+    except OSError as error:
+        raise UserError(f'--labels_file={file} cannot be read ({error.strerror})') from error
+    except (ValueError, AttributeError, csv.Error) as error:
+        raise UserError(
+            f'--labels_file={file} is damaged ({one_line(error)}): write a CSV or JSONL file with '
+            'file_name and label'
+        ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Converts any mode to RGB: 16 bits are scaled to 8, and transparency becomes white."""
-    if image.mode.startswith('I'):
-        values = np.asarray(image)
-        grey = np.rint(values / 257).astype(np.uint8)
-        image = Image.fromarray(np.where(values == image.info.get('transparency', -1), np.uint8(255), grey))
-    if image.has_transparency_data:
-        opaque = Image.new('RGBA', image.size, 'white')
-        image = Image.alpha_composite(opaque, image.convert('RGBA'))
-    return image.convert('RGB')
+def one_line_of(row: dict) -> str:
+    """Returns a row of a table of labels, for a message."""
+    return json.dumps({key: value for key, value in row.items() if isinstance(key, str)})[:100]

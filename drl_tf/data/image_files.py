@@ -1,5 +1,4 @@
-"""Reads images of one size that other programs made: a `.npz` or `.npy` array, a picture, or a directory of
-pictures.
+"""Reads images of one size that other programs made: a `.npz` or `.npy` array, or a directory of pictures.
 
 Nothing is resized or guessed. A damaged file, or an image of another size or kind, raises an error that names
 the file.
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.data.images import EXTENSIONS, FORMATS, find_pictures, open_picture
+from drl_tf.data.picture_files import FORMATS, find_pictures, open_picture
 
 ARRAY_NAMES = ('images', 'samples', 'arr_0')
 _MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')
@@ -27,32 +26,18 @@ _THREADS = 4
 
 def count(path: str) -> int:
     """Returns the number of images that `read` would yield; raises UserError if the path holds none."""
-    if _holds_pictures(path):
+    if os.path.isdir(path):
         return len(_find(path))
     with _array(path) as (_, shape):
         return shape[0]
-
-
-def names(path: str) -> list[str]:
-    """Returns a name for each image that `read` would yield.
-
-    Pictures have their path, below the directory that was given; images of an array have '0', '1', ..
-
-    Raises:
-      UserError: the path holds no image.
-    """
-    if not _holds_pictures(path):
-        return [str(index) for index in range(count(path))]
-    found = _find(path)
-    return [os.path.relpath(name, path) if name != path else os.path.basename(name) for name in found]
 
 
 def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images in batches of at most 256: an array in its order, pictures in the order of their paths.
 
     Args:
-      path: a directory, which is searched recursively; a picture; or a file with an array uint8 [N, H, W, C]:
-        `.npy`, or `.npz` under the name `images`, `samples` or `arr_0`.
+      path: a directory, which is searched recursively; or a file with an array uint8 [N, H, W, C]: `.npy`, or
+        `.npz` under the name `images`, `samples` or `arr_0`.
       image_shape: [H, W, C] of each image. With C = 3 grey pictures become colour; with C = 1 colour pictures
         are accepted if all their pixels are grey.
 
@@ -67,7 +52,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
           ...
     """
     shape = tuple(image_shape)
-    if _holds_pictures(path):
+    if os.path.isdir(path):
         return _picture_batches(path, shape)
     return _array_batches(path, shape)
 
@@ -89,13 +74,9 @@ def _readable(path: str) -> Iterator[None]:
 def _array(path: str) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
     """Context manager: opens an array; yields a stream of the values, and the shape (N, H, W, C)."""
     if not os.path.exists(path):
-        raise UserError(
-            f'{path} does not exist: give a picture, a .npz or .npy file, or a directory of images'
-        )
+        raise UserError(f'{path} does not exist: give a .npz or .npy file, or a directory of images')
     if not _is_kind(path, '.npz', '.npy'):
-        raise UserError(
-            f'{path} is of an unknown kind: give a picture, a .npz or .npy file, or a directory of images'
-        )
+        raise UserError(f'{path} is of an unknown kind: give a .npz or .npy file, or a directory of images')
     with _readable(path), _stream(path) as file:
         yield file, _shape(file, path)
 
@@ -158,33 +139,27 @@ def _array_batches(path: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarr
             raise ValueError('longer than its header says')
 
 
-def _holds_pictures(path: str) -> bool:
-    """Returns whether a path is a directory or, by its extension, a picture."""
-    return os.path.isdir(path) or (os.path.exists(path) and _is_kind(path, *EXTENSIONS))
-
-
-def _find(path: str) -> list[str]:
+def _find(directory: str) -> list[str]:
     """Returns the paths of the pictures, sorted; raises UserError if there are none."""
-    if not os.path.isdir(path):
-        return [path]
-    paths = find_pictures(path)
+    paths = find_pictures(directory)
     if not paths:
         raise UserError(
-            f'{path} holds no images: neither shards of --mode=sample nor pictures ({", ".join(FORMATS)})'
+            f'{directory} holds no images: neither shards of --mode=sample nor pictures '
+            f'({", ".join(FORMATS)})'
         )
     return paths
 
 
-def _picture_batches(path: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    paths = _find(path)
+def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    paths = _find(directory)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(paths), BATCH):
             mine = paths[first : first + BATCH]
-            yield np.stack(list(pool.map(_picture, mine, [image_shape] * len(mine))))
+            yield np.stack(list(pool.map(picture, mine, [image_shape] * len(mine))))
 
 
-def _picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads a picture, uint8 [H, W, C]."""
+def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Reads one picture, uint8 [H, W, C]; raises UserError where `read` does."""
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')

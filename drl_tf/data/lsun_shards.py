@@ -22,7 +22,7 @@ from absl import logging
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import read_json, written_aside
 from drl_tf.config import config
-from drl_tf.data import images, lmdb_files
+from drl_tf.data import images, lmdb_files, picture_files
 
 PER_SHARD = 8192
 _BROKEN_SHARE = 0.01
@@ -187,7 +187,7 @@ def encoded_picture(content: bytes, size: int) -> bytes:
 
     Raises an error of the decoders if `content` is broken.
     """
-    images.open_picture(io.BytesIO(content))
+    picture_files.open_picture(io.BytesIO(content))
     if size:
         return _to_png(size)(content).numpy()
     images.decode(content, channels=3)

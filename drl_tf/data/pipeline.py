@@ -1,33 +1,42 @@
 """Images for training, in an endless order that the seed determines, and for evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.core.guidance import network_labels
-from drl_tf.data import dataset_table, digits, folder, images, plane, tfds_datasets, tfds_reading
-from drl_tf.data.dataset_spec import DatasetSpec
+from drl_tf.data import dataset_table, digits, facts, images, indexed, plane, tfds_datasets, tfds_reading
 from drl_tf.data.tuning import THREADS, untuned
 
+_ON_DISK = ('tfds', 'tfrecords')  # Sources in the format of tensorflow-datasets.
 _BATCHES_AHEAD = 4
+_MOST_NAMES = 20
 _PART = 1000
+_BYTES_OF_FLOAT64 = 8
 _POINTS = 100_000
 
 
 def prepare(data: config.Data) -> None:
-    """Downloads and prepares a dataset unless it is on disk.
+    """Downloads and prepares a dataset unless it is on disk; prints the names of its classes.
 
     Raises:
       UserError: the dataset is unknown or damaged, does not come in that size, or cannot be prepared.
     """
     data = dataset_table.resolve(data)
-    if dataset_table.find_spec(data.dataset).source == 'tfds':
+    spec = dataset_table.find_spec(data.dataset)
+    if spec.source in _ON_DISK:
         tfds_datasets.open_builder(data)
+    if spec.source in facts.OPEN:
+        names = facts.OPEN[spec.source](data).class_names
+        if data.num_classes and names:
+            listed = ', '.join(f'{number} {name}' for number, name in enumerate(names[:_MOST_NAMES]))
+            print(f'classes: {listed}{", .." if len(names) > _MOST_NAMES else ""}', flush=True)
 
 
 def training_images(
@@ -44,10 +53,11 @@ def training_images(
     The sequence does not depend on `first_step` or `rows`.
 
     If the images take at most 2 GiB, they stay in memory: position p is image p mod N of epoch p div N,
-    shuffled by (seed, epoch). Larger datasets, which only tensorflow-datasets may have, are read from disk by
-    up to 16 strands. Each strand reads its own share of the images, fills its share of every batch, and
-    repeats no image before it has used all images of its share; see `tfds_reading.stream`. (seed, p) decides
-    whether an image is mirrored. Points of the plane are drawn anew for each batch, from (seed, n).
+    shuffled by (seed, epoch). So are larger data of the user, whose pictures are read one by one; see
+    `indexed`. Larger datasets in the format of tensorflow-datasets are read from disk by up to 16 strands.
+    Each strand reads its own share of the images, fills its share of every batch, and repeats no image before
+    it has used all images of its share; see `tfds_reading.stream`. (seed, p) decides whether an image is
+    mirrored. Points of the plane are drawn anew for each batch, from (seed, n).
 
     Args:
       data: options of the dataset; a size or number of channels of 0 means the dataset's default.
@@ -70,10 +80,11 @@ def training_images(
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
+    mirrors = spec.flip if data.flip == 'auto' else data.flip == 'yes'
 
     def finish(position: tf.Tensor, image_and_label: tuple[tf.Tensor, tf.Tensor]) -> Any:
         image, label = image_and_label
-        if spec.flip:
+        if mirrors:
             image_seed = noise.fold(noise.root(seed, noise.MIRRORING), position)
             is_mirrored = tf.random.stateless_uniform([], image_seed) < 0.5
             image = tf.cond(is_mirrored, lambda: tf.reverse(image, [1]), lambda: image)
@@ -110,25 +121,67 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'digits':
         return images.crop_and_resize(digits.load(split)[0][:limit], data).numpy()
-    if spec.source == 'folder':
-        return folder.load(data, split)[:limit]
-    return tfds_reading.load(tfds_datasets.open_builder(data), _split_of(spec, split), data, limit)
+    if spec.source in facts.OPEN:
+        mine = indexed.load(data, split)
+        return mine.images[:limit] if mine.images is not None else np.concatenate(list(mine.batches(limit)))
+    builder = tfds_datasets.open_builder(data)
+    return tfds_reading.load(builder, tfds_datasets.split_name(builder, data, split), data, limit)
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images that `load_images` returns, in parts, uint8 [n, H, W, C].
 
-    If the dataset is one of tensorflow-datasets, only one part at a time is in memory.
+    If the dataset is in the format of tensorflow-datasets, or too large for memory, only one part at a time
+    is in memory.
     """
+    data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
-    if spec.source == 'tfds':
-        data = dataset_table.resolve(data)
+    if spec.source in _ON_DISK:
         builder = tfds_datasets.open_builder(data)
-        yield from tfds_reading.batches(builder, _split_of(spec, split), data, limit)
+        name = tfds_datasets.split_name(builder, data, split)
+        yield from tfds_reading.batches(builder, name, data, limit)
+        return
+    if spec.source in facts.OPEN:
+        yield from indexed.load(data, split).batches(limit)
         return
     everything = load_images(data, split, limit)
     for first in range(0, len(everything), _PART):
         yield everything[first : first + _PART]
+
+
+def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
+    """Loads the training images whose noised versions training sees, for exact energies.
+
+    If training mirrors the dataset, each image comes with its mirror image.
+
+    Args:
+      data: options of the dataset; `exact_images` is the largest number to return, 0 for all.
+
+    Returns:
+      Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 if `data.num_classes` is 0.
+
+    Raises:
+      UserError: the images take too much memory, or the dataset is unknown, missing or damaged.
+    """
+    data = dataset_table.resolve(data)
+    spec = dataset_table.find_spec(data.dataset)
+    copies = 2 if spec.flip else 1
+    count = copies * count_images(data, 'train')
+    count = min(count, data.exact_images or count)
+    if not images.fit_in_memory(_BYTES_OF_FLOAT64 * count, data):
+        raise UserError(
+            f'--energy=exact needs {count:,} images in memory in float64, more than '
+            f'{images.MAX_BYTES_IN_MEMORY / 2**30:g} GiB: give a smaller --exact_images'
+        )
+    needed = -(-count // copies)
+    found = load_images(data, 'train', needed)
+    labels = np.zeros(len(found), np.int32)
+    if data.num_classes:
+        labels = network_labels(load_labels(data, 'train')[:needed])
+    if copies == 2:
+        found = np.stack([found, found[:, :, ::-1]], axis=1).reshape(-1, *found.shape[1:])
+        labels = np.repeat(labels, 2)
+    return found[:count], labels[:count]
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
@@ -159,16 +212,14 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
 
 def count_images(data: config.Data, split: str) -> int:
     """Returns the number of images of a split; raises UserError if the dataset is missing or damaged."""
+    data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
-    if spec.source == 'tfds':
-        builder = tfds_datasets.open_builder(dataset_table.resolve(data))
-        return tfds_reading.count(builder, _split_of(spec, split))
+    if spec.source in _ON_DISK:
+        builder = tfds_datasets.open_builder(data)
+        return tfds_reading.count(builder, tfds_datasets.split_name(builder, data, split))
+    if spec.source in facts.OPEN:
+        return len(indexed.load(data, split))
     return len(load_images(data, split))
-
-
-def _split_of(spec: DatasetSpec, split: str) -> str:
-    """Returns the tensorflow-datasets name of 'train' or 'test'."""
-    return {'train': spec.train_split, 'test': spec.test_split}[split]
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
@@ -185,7 +236,10 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     spec = dataset_table.find_spec(data.dataset)
     if spec.source == 'digits':
         return digits.load(split)[1]
-    return tfds_reading.load_labels(tfds_datasets.open_builder(data), _split_of(spec, split))
+    if spec.source in facts.OPEN:
+        return indexed.load(data, split).labels
+    builder = tfds_datasets.open_builder(data)
+    return tfds_reading.load_labels(builder, tfds_datasets.split_name(builder, data, split))
 
 
 def _endless_images(
@@ -201,25 +255,33 @@ def _endless_images(
         lambda step: step * batch_size + tf.range(batch_size, dtype=tf.int64)[rows]
     ).unbatch()
     spec = dataset_table.find_spec(data.dataset)
-    if spec.source == 'tfds':
+    if spec.source in _ON_DISK:
         builder = tfds_datasets.open_builder(data)
-        if not images.fit_in_memory(tfds_reading.count(builder, spec.train_split), data):
-            streamed = tfds_reading.stream(
-                builder, spec.train_split, data, seed, batch_size, first_step, rows
-            )
+        split = tfds_datasets.split_name(builder, data, 'train')
+        if not images.fit_in_memory(tfds_reading.count(builder, split), data):
+            streamed = tfds_reading.stream(builder, split, data, seed, batch_size, first_step, rows)
             return tf.data.Dataset.zip(positions, streamed)
     with tf.device('CPU'):
-        everything = tf.constant(load_images(data, 'train'))
-        count = len(everything)
-        classes = load_labels(data, 'train') if data.num_classes else np.zeros(count, np.int32)
-        labels = tf.constant(classes)
+        count, read, labels = _random_access(data)
 
     def pick(position: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
         index = tf.random.experimental.index_shuffle(position % count, epoch_seed, count - 1)
-        return position, (everything[index], labels[index])
+        return position, (read(index), labels[index])
 
     return positions.map(pick, num_parallel_calls=THREADS)
+
+
+def _random_access(data: config.Data) -> tuple[int, Callable[[tf.Tensor], tf.Tensor], tf.Tensor]:
+    """Returns N training images: their number, a function index -> uint8 [H, W, C], classes int32 [N]."""
+    if dataset_table.find_spec(data.dataset).source in facts.OPEN:
+        mine = indexed.load(data, 'train')
+        if mine.images is None:
+            return len(mine), mine.read_at, tf.constant(mine.labels)
+    everything = tf.constant(load_images(data, 'train'))
+    count = len(everything)
+    classes = load_labels(data, 'train') if data.num_classes else np.zeros(count, np.int32)
+    return count, lambda index: everything[index], tf.constant(classes)
 
 
 def _endless_points(name: str, seed: int, first_step: int, batch_size: int, rows: slice) -> tf.data.Dataset:

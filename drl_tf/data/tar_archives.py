@@ -11,7 +11,7 @@ import tqdm
 from absl import logging
 
 from drl_tf.base.errors import UserError, one_line
-from drl_tf.data import images
+from drl_tf.data import images, picture_files
 
 _END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 
@@ -73,7 +73,7 @@ def _check_end(path: str) -> None:
 
 def _check_picture(content: bytes, size: int) -> None:
     """Raises ValueError, or an error of the decoders, unless a file is a sound PNG of `size` pixels."""
-    picture = images.open_picture(io.BytesIO(content))
+    picture = picture_files.open_picture(io.BytesIO(content))
     if picture.format != 'PNG':
         raise ValueError(f'a file of kind {picture.format}')
     if picture.size != (size, size):

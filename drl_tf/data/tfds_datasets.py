@@ -12,12 +12,14 @@ import tensorflow_datasets as tfds
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import REMOTE, held
 from drl_tf.config import config
-from drl_tf.data import dataset_table, downloads, emoji, lmdb_files, lsun, tar_archives
+from drl_tf.data import dataset_table, downloads, emoji, lmdb_files, lsun, tar_archives, tfds_features
 from drl_tf.data.dataset_spec import ByHand
 
 # Builders of this package, besides the stock builders; each takes config and data_dir.
 OWN_BUILDERS: dict[str, Any] = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}
 _REMEDY = 'remove it and prepare it again'
+_TEST_SPLITS = ('test', 'validation')
+_HELD_OUT = 20  # One picture in so many, where a dataset has no split of its own for it.
 _OF_FILE_SYSTEMS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -39,8 +41,21 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
       UserError: the dataset is damaged; or it is missing, and cannot be downloaded (this fails within
         seconds) or prepared.
     """
-    spec = dataset_table.find_spec(data.dataset)
+    if dataset_table.find_spec(data.dataset).source == 'tfrecords':
+        builder = tfds_features.prepared_builder(data.data_dir)
+    else:
+        builder = _prepared(data)
+    tfds_features.image_feature(builder, f'--dataset={data.dataset}')
+    for split in ('train', 'test'):
+        _check_files(builder, split_name(builder, data, split))
+    return builder
+
+
+def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset that has a name, after it has prepared what is not on disk."""
     name = dataset_table.builder_name(data)
+    if dataset_table.is_own(data.dataset) and name.partition('/')[0] not in OWN_BUILDERS:
+        tfds_features.stock_builder(name, data.data_dir)  # Says better what is wrong with a name.
     try:
         builder = make_builder(name, data.data_dir)
     except Exception as error:  # The parsers of the metadata raise errors of many kinds.
@@ -51,9 +66,28 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
         raise unreadable(os.fspath(builder.data_path), error) from error
     if not is_there:
         _prepare(builder, name, data)
-    for split in (spec.train_split, spec.test_split):
-        _check_files(builder, split)
     return builder
+
+
+def split_name(builder: tfds.core.DatasetBuilder, data: config.Data, split: str) -> str:
+    """Returns the tensorflow-datasets name of the split 'train' or 'test' of a prepared dataset.
+
+    If a dataset of the user's choice has neither `test` nor `validation`, the last twentieth of its training
+    split is held out.
+    """
+    spec = dataset_table.find_spec(data.dataset)
+    if spec.train_split:
+        return {'train': spec.train_split, 'test': spec.test_split}[split]
+    names = list(builder.info.splits)
+    train = 'train' if 'train' in names else names[0]
+    test = next((name for name in _TEST_SPLITS if name in names and name != train), None)
+    if test:
+        return {'train': train, 'test': test}[split]
+    count = builder.info.splits[train].num_examples
+    if count < 2:
+        return train
+    first = count - max(1, count // _HELD_OUT)
+    return {'train': f'{train}[:{first}]', 'test': f'{train}[{first}:]'}[split]
 
 
 def unreadable(place: str, error: BaseException) -> UserError:

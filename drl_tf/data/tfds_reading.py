@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.core import noise
-from drl_tf.data import images
+from drl_tf.data import images, tfds_features
 from drl_tf.data.tfds_datasets import unreadable
 from drl_tf.data.tuning import THREADS, untuned
 
@@ -38,7 +38,7 @@ def load(
       UserError: a file is damaged.
     """
     total = count(builder, split) if limit is None else min(count(builder, split), limit)
-    result = np.empty([total, data.image_size, data.image_size, data.image_channels], np.uint8)
+    result = np.empty([total, *data.image_shape], np.uint8)
     for index, batch in enumerate(batches(builder, split, data, limit)):
         result[index * _BATCH : index * _BATCH + len(batch)] = batch
     return result
@@ -48,7 +48,8 @@ def batches(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> Iterator[np.ndarray]:
     """Yields the images that `load` returns, in parts, uint8 [n, H, W, C]."""
-    decoders = tfds.decode.PartialDecoding({'image': True}, decoders={'image': tfds.decode.SkipDecoding()})
+    image = _image_feature(builder)
+    decoders = tfds.decode.PartialDecoding({image: True}, decoders={image: tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
     pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
     resized = pictures.take(-1 if limit is None else limit).map(
@@ -62,10 +63,11 @@ def batches(
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
     """Returns the classes of a split, counted from 0, int32 [N], in the order of `load`."""
-    decoders = tfds.decode.PartialDecoding({'label': True})
+    label = _label_feature(builder)
+    decoders = tfds.decode.PartialDecoding({label: True})
     reading = tfds.ReadConfig(try_autocache=False)
     examples = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
-    return np.fromiter((example['label'] for example in untuned(examples).as_numpy_iterator()), np.int32)
+    return np.fromiter((example[label] for example in untuned(examples).as_numpy_iterator()), np.int32)
 
 
 def stream(
@@ -110,7 +112,6 @@ def stream(
             f'{builder.data_path} must hold TFRecord files: prepare it with `tfds build '
             '--file_format=tfrecord`'
         )
-    features = builder.info.features
     files = builder.info.splits[split].file_instructions
     strands = math.gcd(batch_size, min(_MOST_STRANDS, 1 << count(builder, split).bit_length() - 1))
     share = batch_size // strands
@@ -119,23 +120,47 @@ def stream(
     skipped = wanted[0] - read[0] * share
     num_read = len(read) * share
 
-    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = features.deserialize_example(record, decoders={'image': tfds.decode.SkipDecoding()})
-        label = tf.cast(example['label'], tf.int32) if data.num_classes else 0
-        return _image(example, builder, data), label
-
     records = tf.data.Dataset.range(read.start, read.stop).interleave(
         lambda strand: _shuffled_records(files, strand, strands, seed, first_step * share), len(read), share
     )
     if len(wanted) < num_read:
         records = records.batch(num_read).map(lambda batch: batch[skipped : skipped + len(wanted)]).unbatch()
-    return records.map(decode, num_parallel_calls=THREADS)
+    return records.map(_decoder(builder, data), num_parallel_calls=THREADS)
+
+
+def _decoder(builder: tfds.core.DatasetBuilder, data: config.Data) -> Callable[[tf.Tensor], Any]:
+    """Returns a function: serialised example -> (image uint8 [H, W, C], class int32 [])."""
+    image = _image_feature(builder)
+    label = _label_feature(builder) if data.num_classes else None
+    decoding = tfds.decode.PartialDecoding(dict.fromkeys(filter(None, (image, label)), True))
+    features = decoding.extract_features(builder.info.features)
+
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = features.deserialize_example(record, decoders={image: tfds.decode.SkipDecoding()})
+        return _image(example, builder, data), tf.cast(example[label], tf.int32) if label else 0
+
+    return decode
+
+
+def _image_feature(builder: tfds.core.DatasetBuilder) -> str:
+    return tfds_features.image_feature(builder, builder.info.full_name)
+
+
+def _label_feature(builder: tfds.core.DatasetBuilder) -> str:
+    """Returns the name of the feature of classes; raises UserError if there is none."""
+    label = tfds_features.label_feature(builder)
+    if not label:
+        raise UserError(f'{builder.info.full_name} has no classes: drop --num_classes')
+    return label
 
 
 def _image(example: dict[str, tf.Tensor], builder: tfds.core.DatasetBuilder, data: config.Data) -> tf.Tensor:
     """Decodes, crops and resizes the picture of an example, uint8 [H, W, C]."""
-    shape = builder.info.features['image'].shape
-    return images.crop_and_resize(tf.ensure_shape(images.decode(example['image'], shape[-1]), shape), data)
+    name = _image_feature(builder)
+    shape = builder.info.features[name].shape
+    channels = shape[-1] if shape[-1] in (1, 3) else 3
+    picture = images.decode(example[name], channels)
+    return images.crop_and_resize(tf.ensure_shape(picture, (*shape[:-1], channels)), data)
 
 
 def _shuffled_records(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import glob
 import json
 import os
@@ -15,7 +16,8 @@ from drl_tf.base.files import digest, held, write_json
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.evaluation.figures import figures, over_seeds
-from drl_tf.runs import checkpoint, drawing, pictures, samples
+from drl_tf.planning import flops
+from drl_tf.runs import chain_report, checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
 if TYPE_CHECKING:
@@ -55,19 +57,27 @@ def evaluate(
     stem = file_stem(config, workdir, requests[0]) + _more(seeds)
     path = os.path.join(workdir, 'evaluation', stem)
     results: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
     with workers.entered_by_chief(_resumable(path, config)) as parts:
         evaluator = Evaluator(config, parts, workdir=workdir)
 
         def finish() -> dict[str, str]:
-            settings = {'mcmc_steps': config.diffusion.mcmc_steps, **dataclasses.asdict(config.sampling)}
+            settings = {
+                'mcmc_steps': config.diffusion.mcmc_steps,
+                **dataclasses.asdict(config.sampling),
+                'corrector': config.corrector,
+                'gradients_per_image': flops.gradients(model),
+            }
+            chains = chain_report.mean(reports)
             written = f'{path}-{_against(evaluator)}.json'
             result = over_seeds(seeds, results)
-            write_json(written, {'step': step, 'weights': request.weights, **settings, **result})
-            return {**figures(evaluator, result), 'evaluation': written}
+            write_json(written, {'step': step, 'weights': request.weights, **settings, **chains, **result})
+            return {**figures(evaluator, result), **chain_report.said(chains), 'evaluation': written}
 
         for mine in requests:
             root = os.path.join(workdir, 'samples', file_stem(config, workdir, mine))
             drawing.draw(model, root, mine)
+            reports.append(workers.told_by_chief(functools.partial(chain_report.read, root)))
             drawn = pictures.progress(samples.read(root, config.image_shape), mine.count, 'scoring')
             part = f'{parts}/samples-seed{mine.seed}.npz'
             results.append(evaluator.score(drawn, mine.count, labelled=True, part=part))

@@ -14,6 +14,7 @@ from absl import logging
 
 from drl_tf.base.errors import UserError
 from drl_tf.data import pipeline
+from drl_tf.data.known_datasets import PLACED
 from drl_tf.distributed import devices, spread, workers
 from drl_tf.evaluation.metrics import extractors, statistics
 from drl_tf.evaluation.metrics import score as scoring
@@ -176,7 +177,7 @@ def summarise(
     limit = config.evaluation.num_real or None
     count = pipeline.count_images(data, split)
     total = min(limit or count, count)
-    words = f'the first {total:,} images of the {split} split of {_name(data)} at {data.image_size} px'
+    words = f'the first {total:,} images of the {split} split of {_name(data)} at {_size(data)} px'
     batches = pictures.progress(pipeline.image_batches(data, split, limit), total, 'real images')
     if changed:
         words = f'{words}, {changed.words}'
@@ -188,21 +189,29 @@ def summarise(
         split=split,
         image_size=data.image_size,
         image_channels=data.image_channels,
+        image_width=data.image_width,
     )
 
 
 def _name(data: Data) -> str:
-    """Returns the dataset's name; for a folder, with the path."""
-    return f'folder {os.path.abspath(data.data_dir)}' if data.dataset == 'folder' else data.dataset
+    """Returns the dataset's name; for files of the user, with the path."""
+    is_placed = data.dataset in PLACED
+    return f'{data.dataset} {os.path.abspath(data.data_dir)}' if is_placed else data.dataset
+
+
+def _size(shown: Data | Statistics) -> str:
+    """Returns the size of images in pixels, such as '32' or, height before width, '32 x 48'."""
+    size = str(shown.image_size)
+    return f'{size} x {shown.image_width}' if shown.image_width else size
 
 
 def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
     """Reads `stats_file`; raises UserError if it is about images of another size or number of channels."""
     path = config.evaluation.stats_file
     found = statistics.load(path, extractor)
-    theirs = (found.image_size, found.image_channels)
-    mine = (config.data.image_size, config.data.image_channels)
-    if theirs not in (mine, (0, 0)):
+    theirs = (_size(found), found.image_channels)
+    mine = (_size(config.data), config.data.image_channels)
+    if theirs not in (mine, ('0', 0)):
         what = f'{theirs[0]} px and {theirs[1]} channels, the scores are of {mine[0]} px and {mine[1]}'
         raise UserError(f'--stats_file={path} is of {found.images}, {what}: make it again with --mode=stats')
     return found

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from drl_tf.base.files import write_json, written_aside
 from drl_tf.config import combinations
-from drl_tf.core import noise
+from drl_tf.core import noise, pilot
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges, partition
@@ -229,8 +229,10 @@ def _sampled(
     seed = noise.root(model.config.training.seed, noise.SAMPLING)
     found = {}
     x = noise.normal(noise.fold(seed, noise.PRIOR), [num_samples, *plane.IMAGE_SHAPE])
+    corrector_steps = pilot.steps(model, weights)
     for high, low in itertools.pairwise([model.schedule.num_levels, *levels]):
-        x = model.walk_levels(x, tf.constant(high), tf.constant(low), seed, 0, weights, UNCONDITIONAL)
+        levels = (tf.constant(high), tf.constant(low))
+        x, _ = model.walk_levels(x, *levels, seed, 0, weights, UNCONDITIONAL, corrector_steps)
         found[low] = model.schedule.m[low] * x.numpy()
     return found
 

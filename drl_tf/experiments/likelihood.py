@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base.files import digest, held, write_json
-from drl_tf.core import noise
+from drl_tf.core import noise, pilot
 from drl_tf.experiments import bridges, held_out, partition
 from drl_tf.experiments.bits_per_dim import FEW_EFFECTIVE, bits_per_dim
 from drl_tf.experiments.side_by_side import side_by_side
@@ -99,9 +99,10 @@ def _run(
     sides: partition.Partition, model: EnergyModel, weights: str, seed: int, long_run: int
 ) -> tuple[partition.Side, partition.Side]:
     """Runs the chains of both sides, with a progress bar."""
+    q = pilot.steps(model, weights)
 
     def drawn(first: int, count: int) -> tf.Tensor:
-        x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights)[-1]
+        x_0 = model.sample(count, noise.root(seed, noise.LIKELIHOOD), first, weights, corrector_steps=q)[-1]
         return tf.clip_by_value(tf.cast(model.schedule.m[0], tf.float32) * x_0, -bridges.WALL, bridges.WALL)
 
     with pictures.progress_bar(sides.num_steps(long_run), 'annealing', unit=' transitions') as bar:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from absl import logging
 
 from drl_tf.core import diffusion, noise
+from drl_tf.core.conditionals import conditional
 from drl_tf.core.guidance import UNCONDITIONAL, guided
-from drl_tf.core.sampling import conditional
 from drl_tf.data import pipeline
 from drl_tf.experiments import chains, long_run_report
 from drl_tf.experiments.long_run_files import ChainFiles

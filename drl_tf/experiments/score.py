@@ -11,16 +11,15 @@ import numpy as np
 
 from drl_tf.base.files import digest, write_json, written_aside
 from drl_tf.data import pipeline
+from drl_tf.editing import inputs
 from drl_tf.experiments import score_pictures
 from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
-from drl_tf.runs import samples
 from drl_tf.runs.scores import Scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.runs.scoring import Scoring
 
-TEST = 'test'
 FAR = 3.0  # Typicality beyond which an image is counted as anomalous.
 
 
@@ -29,12 +28,12 @@ class Plan:
     """What to score.
 
     Attributes:
-      images: a directory, a picture, a `.npz` or `.npy` file, a set of samples, or 'test' for the test split.
+      images: see `editing.inputs.load`.
       output_dir: where to write; '' for `<workdir>/scores`.
       save_images: whether to write the map of each image as a PNG file.
     """
 
-    images: str = TEST
+    images: str = inputs.TEST
     output_dir: str = ''
     save_images: bool = False
 
@@ -62,10 +61,12 @@ def score(
       UserError: there are no images, an image is damaged or has another size, the dataset or the checkpoint
         is missing, or an energy is not finite.
     """
-    images, names = _read(config, plan.images)
     limit = config.evaluation.num_real or None
+    count = limit if plan.images == inputs.TEST else None
+    images = inputs.load(config, plan.images, count, config.image_shape)
+    names = inputs.names(plan.images, len(images))
     train = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
-    test = None if plan.images == TEST else pipeline.load_images(config.data, 'test', limit)
+    test = None if plan.images == inputs.TEST else pipeline.load_images(config.data, 'test', limit)
     scoring, step = load(config, workdir, weights, step)
     typical = scored(scoring, train, 'training images').scoring_energy
     table = Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
@@ -81,19 +82,10 @@ def score(
     return _summarise(directory, table, plan, weights, step)
 
 
-def _read(config: Config, path: str) -> tuple[np.ndarray, list[str]]:
-    """Reads the images to score, uint8 [n, H, W, C], and their names."""
-    if path == TEST:
-        images = pipeline.load_images(config.data, 'test', config.evaluation.num_real or None)
-        return images, [str(index) for index in range(len(images))]
-    names = samples.names(path)
-    return samples.first_images(path, config.image_shape, len(names)), names
-
-
 def _name(path: str) -> str:
     """Returns the last part of a file name: 'test', or the name of the images with a hash of their path."""
-    if path == TEST:
-        return TEST
+    if path == inputs.TEST:
+        return inputs.TEST
     return f'{os.path.basename(os.path.abspath(path))}-{digest(os.path.abspath(path))}'
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
-from drl_tf.config import combinations
+from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import devices, workers
@@ -67,7 +67,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
     variants: dict[float, dict[str, Any]]
     if trained:
         variants = {
-            levels * K: dict(mcmc_steps=(K,), step_scale=math.sqrt(trained / (levels * K)))
+            levels * K: dict(mcmc_steps=(K,), **_same_time(config, trained / (levels * K)))
             for K in steps_of_level(levels)
         }
         axis = 'Langevin gradients per image'
@@ -91,6 +91,16 @@ def steps_of_level(levels: int) -> list[int]:
     for evaluations in EVALUATIONS:
         steps.append(max(round(evaluations / levels), steps[-1] + 1))
     return steps[1:]
+
+
+def _same_time(config: Config, ratio: float) -> dict[str, float]:
+    """Returns the step scale that keeps the total time of a chain; {} if the steps have units of their own.
+
+    Args:
+      config: the configuration.
+      ratio: K_train / K.
+    """
+    return {} if chains.has_units(config) else {'step_scale': math.sqrt(ratio)}
 
 
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:

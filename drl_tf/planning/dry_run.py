@@ -10,6 +10,7 @@ from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.core.build_model import build_model
+from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.distributed import cluster, devices
 from drl_tf.planning import memory
@@ -28,11 +29,15 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
       as_json: whether to print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:
-      UserError: the devices cannot share the batch, or `count` is 0 for a TPU.
+      UserError: the energies are exact, the devices cannot share the batch, or `count` is 0 for a TPU.
     """
+    if config.network.energy == 'exact':
+        raise UserError('--energy=exact is not trained: there is no step that --dry_run could count')
     wanted = cluster.chosen(asked)
     count = _devices(config, asked, wanted, count)
     precision = devices.resolve_precision(config.training.precision, wanted == 'tpu')
+    if config.negatives in ADJUSTED:
+        precision = 'float32'
     costs = _costs(build_model(config.replace(precision=precision)), count)
     if as_json:
         found = {'configuration': dataclasses.asdict(config), 'precision': precision, 'cost': costs}

@@ -1,11 +1,19 @@
 """Counts the parameters of a model, and the floating-point operations in its TensorFlow graphs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from drl_tf.core import correctors
 from drl_tf.core.langevin import value_gradient
-from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
 def cost(model: RecoveryLikelihood) -> dict[str, int]:
@@ -18,36 +26,51 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     """
     config = model.config
     options = config.training
-    energy, chain, learning, start = _of_one_image(model)
-    proposes = config.diffusion.proposal == 'tweedie'  # Each proposal takes one gradient.
-    steps = [count + 1 if proposes else max(1, count) for count in config.steps_by_level]
-    gradients = sum(steps[level] for level in model.walk.levels)
-    training = max(steps) * chain + 2 * learning + (3 + options.remat) * start
-    per_image = training if options.objective == 'contrastive' else learning
-    sampling = (gradients + config.diffusion.final_denoise) * chain + len(model.walk.levels) * start
+    energy, chain, start = _of_one_image(model)
+    per_image = 0
+    if options.objective != 'contrastive':
+        per_image += _of_learning(model, matches_scores=True)
+    if options.objective == 'contrastive' or options.contrastive:
+        learning = _of_learning(model, matches_scores=False)
+        corrector = 'langevin' if config.negatives == 'none' else config.negatives
+        per_image += max(_gradients(config, corrector)) * chain + 2 * learning
+        per_image += (3 + options.remat) * start
+    sampling = gradients(model) * chain + len(model.walk.levels) * start
     return {
         'parameters': model.network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if start else 0,
         'FLOPs of one energy': energy,
         'FLOPs of one Langevin step of an image': chain,
+        'gradients to sample an image': gradients(model),
         'FLOPs to sample an image': sampling,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * options.batch_size,
     }
 
 
-def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
-    """Returns the FLOPs of four computations for one image.
+def gradients(model: EnergyModel) -> int:
+    """Returns how many gradients of the energy a sample takes, without guidance and the pilot run."""
+    by_level = _gradients(model.config, model.config.corrector)
+    return sum(by_level[level] for level in model.walk.levels) + model.config.diffusion.final_denoise
 
-    The four are: the energy; the gradient of the energy in the image; the gradient in the weights that
-    learning takes; and the initializer (0 if the model has none).
+
+def _gradients(config: Config, corrector: str) -> list[int]:
+    """Returns the gradients of each trained level: those of the proposal, and those of the chain."""
+    chains = [correctors.gradients(corrector, num_steps) for num_steps in config.steps_by_level]
+    if config.diffusion.proposal == 'tweedie':
+        return [1 + count for count in chains]
+    return [max(1, count) for count in chains]  # The normal approximation takes one.
+
+
+def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int]:
+    """Returns the FLOPs of three computations for one image.
+
+    The three are: the energy; the gradient of the energy in the image; and the initializer (0 if the model
+    has none).
     """
     network = model.network
-    options = model.config.training
-    time = tf.zeros([1])
     no_class = tf.zeros([1], tf.int32)
-    prepared = network.prepare(time, no_class)
-    weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
+    prepared = network.prepare(tf.zeros([1]), no_class)
 
     def energy(y: tf.Tensor) -> tf.Tensor:
         return network(y, prepared)
@@ -55,19 +78,31 @@ def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int, int]:
     def chain_step(y: tf.Tensor) -> tf.Tensor:
         return value_gradient(energy, y)
 
-    def learning(y: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            matches_scores = options.objective != 'contrastive'
-            value = chain_step(y) if matches_scores else network(y, prepared, remat=options.remat)
-        return tape.gradient(value, weights)
-
     def proposal(y: tf.Tensor) -> tf.Tensor:
         return model.initializer(y, tf.zeros([1]), no_class)
 
     shape = model.config.image_shape
     start = _count(proposal, shape) if model.config.diffusion.initializer else 0
-    return _count(energy, shape), _count(chain_step, shape), _count(learning, shape), start
+    return _count(energy, shape), _count(chain_step, shape), start
+
+
+def _of_learning(model: RecoveryLikelihood, matches_scores: bool) -> int:
+    """Returns the FLOPs, for one image, of the gradient in the weights: of the slope or of the energy."""
+    network = model.network
+    remat = model.config.training.remat
+    prepared = network.prepare(tf.zeros([1]), tf.zeros([1], tf.int32))
+    weights = [tensor for tensor in tf.nest.flatten(prepared) if tensor is not None]
+
+    def learning(y: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            if matches_scores:
+                value = value_gradient(lambda y: network(y, prepared), y)
+            else:
+                value = network(y, prepared, remat=remat)
+        return tape.gradient(value, weights)
+
+    return _count(learning, model.config.image_shape)
 
 
 def _count(function: Callable[[tf.Tensor], object], image_shape: tuple[int, ...]) -> int:

@@ -92,21 +92,22 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
     With the contrastive loss, the peak is either in the chain or in the gradient of the loss. The activations
     of the initializer are stored during the chain. They are not stored during the gradient of the loss, which
     has two states per image, y+ and y-. Score matching has no chain and one state per image; it
-    differentiates a gradient.
+    differentiates a gradient. With both losses, score matching is over before the chain begins.
     """
     network = model.network
     shape = model.config.image_shape
     options = model.config.training
-    matches_scores = options.objective != 'contrastive'
     time, labels = _inputs()
+
+    def matching(y: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            prepared = network.prepare(time, labels)
+            slope = value_gradient(lambda y: network(y, prepared), y)
+        return tape.gradient(slope, network.trainable_variables)
 
     def learning(y: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            prepared = network.prepare(time, labels)
-            if matches_scores:
-                f = value_gradient(lambda y: network(y, prepared), y)
-            else:
-                f = network(y, prepared, remat=options.remat)
+            f = network(y, network.prepare(time, labels), remat=options.remat)
         return tape.gradient(f, network.trainable_variables)
 
     def proposing(x: tf.Tensor) -> list[tf.Tensor]:
@@ -114,10 +115,11 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
             g = model.initializer(x, time, labels, remat=options.remat)
         return tape.gradient(g, model.initializer.trainable_variables)
 
-    if matches_scores:
-        return peak(learning, shape)
+    of_scores = peak(matching, shape) if options.objective != 'contrastive' else 0
+    if of_scores and not options.contrastive:
+        return of_scores
     start = peak(proposing, shape) if model.config.diffusion.initializer else 0
-    return max(start + chain_bytes_per_image(model), 2 * peak(learning, shape))
+    return max(of_scores, start + chain_bytes_per_image(model), 2 * peak(learning, shape))
 
 
 def chain_bytes_per_image(model: RecoveryLikelihood) -> float:

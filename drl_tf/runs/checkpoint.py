@@ -247,7 +247,7 @@ def load_model(
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use, with the stored `data_mean` and `data_std`; None: the stored one.
+      config: the configuration to use, with what the run measured of its images; None: the stored one.
       step: step of the checkpoint; None for the newest sound one.
 
     Returns:
@@ -260,7 +260,8 @@ def load_model(
       model, step = load_model('runs/digits')
     """
     stored = configuration.load(workdir)
-    config = (config or stored).replace(data_mean=stored.data.data_mean, data_std=stored.data.data_std)
+    found = {name: getattr(stored.data, name) for name in ('data_mean', 'data_std', 'exact_images')}
+    config = (config or stored).replace(**found)
     model = build_model(config)
     if source := exported.source(workdir):
         return model, exported.restore(model, source, step)

@@ -5,21 +5,35 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from drl_tf.base.errors import UserError
 from drl_tf.core import noise
+from drl_tf.core.sampling import Info
 from drl_tf.distributed import workers
-from drl_tf.runs import pictures, samples
+from drl_tf.runs import chain_report, pictures, samples
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from drl_tf.core.energy_model import EnergyModel
     from drl_tf.core.guidance import Terms
     from drl_tf.runs.request import SampleRequest
+
+
+class Batch(NamedTuple):
+    """Images that were drawn together.
+
+    Attributes:
+      images: uint8 [n, H, W, C]; points of the plane float32.
+      states: [x_T, ..., x_0], each a distributed value with a part on each replica.
+      chains: what the chains of each image did at each level, arrays [n, T]; None without chains.
+    """
+
+    images: np.ndarray
+    states: list[Any]
+    chains: Info | None
 
 
 def draw(
@@ -64,13 +78,18 @@ def draw(
                 walked(count)
                 after_part()
 
+            q = chain_report.corrector_steps(model, request.weights) if missing else None
             for shard in missing:
                 images = []
-                for drawn, states in sampled(model, share, request.part(shard.first, shard.count), show):
-                    images.append(drawn)
+                infos = []
+                for batch in sampled(model, share, request.part(shard.first, shard.count), show, q):
+                    images.append(batch.images)
+                    infos.append(batch.chains)
                     if shard.first == request.first:
-                        trajectory = trajectory or states
-                workers.by_chief(functools.partial(samples.write, shard, images, request.seed))
+                        trajectory = trajectory or batch.states
+                more = chain_report.of_images(model.config, q, infos)
+                workers.by_chief(functools.partial(samples.write, shard, images, request.seed, more))
+        workers.by_chief(lambda: chain_report.write(directory, model))
     return trajectory and _of_first_replica(model, trajectory)
 
 
@@ -87,8 +106,9 @@ def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
     Raises:
       UserError: the samples are not finite.
     """
-    for images, _ in sampled(model, _share(model, request.count), request):
-        yield images
+    q = chain_report.corrector_steps(model, request.weights)
+    for batch in sampled(model, _share(model, request.count), request, corrector_steps=q):
+        yield batch.images
 
 
 def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
@@ -108,7 +128,8 @@ def sampled(
     share: int,
     request: SampleRequest,
     after_part: Callable[[float], None] = lambda count: None,
-) -> Iterator[tuple[np.ndarray, list[Any]]]:
+    corrector_steps: Sequence[float] | None = None,
+) -> Iterator[Batch]:
     """Draws images in batches, with the states on the way to the images.
 
     Args:
@@ -117,10 +138,10 @@ def sampled(
       request: what to draw.
       after_part: callable, called several times per batch with the progress since the last call: the number
         of images in the batch, times the share of the levels passed since then.
+      corrector_steps: result of `chain_report.corrector_steps`.
 
     Yields:
-      The images, uint8 [n, H, W, C] (points of the plane float32), and the states [x_T, ..., x_0], each a
-      distributed value with a part on each replica.
+      The batches in order.
 
     Raises:
       UserError: the samples are not finite.
@@ -138,14 +159,32 @@ def sampled(
             after_part(levels * count)
 
         mine = workers.of_each(strategy, firsts)
-        states = model.sample(share, seed, mine, request.weights, terms, strategy.run, walked)
+        infos: list[Info] = []
+        states = model.sample(
+            share,
+            seed,
+            mine,
+            request.weights,
+            terms,
+            strategy.run,
+            walked,
+            corrector_steps=None if corrector_steps is None else tf.constant(corrector_steps, tf.float32),
+            after_chains=infos.append,
+        )
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
             raise UserError(
                 'the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use '
                 'another checkpoint'
             )
-        yield pictures.kept(images[: last - start]), states
+        chains = None if model.config.corrector == 'none' else _of_all_levels(strategy, infos, count)
+        yield Batch(pictures.kept(images[: last - start]), states, chains)
+
+
+def _of_all_levels(strategy: tf.distribute.Strategy, infos: Sequence[Info], count: int) -> Info:
+    """Adds up what the chains did in each part of the walk, and gathers the first `count` images."""
+    by_part = ([workers.gathered(strategy, part) for part in parts] for parts in zip(*infos, strict=True))
+    return Info(*(np.sum(parts, axis=0)[:count] for parts in by_part))
 
 
 def _terms(model: EnergyModel, request: SampleRequest) -> Terms:

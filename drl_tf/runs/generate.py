@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from drl_tf.base.errors import UserError
 from drl_tf.config import combinations
 from drl_tf.distributed import devices, workers
-from drl_tf.runs import checkpoint, drawing, pictures, samples
+from drl_tf.runs import chain_report, checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import set_name
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _finished(
     if save_images and len(os.listdir(places['images'])) < request.count:
         return None
     print('all samples were drawn before', flush=True)
-    return places
+    return {**chain_report.said(chain_report.read(root)), **places}
 
 
 def _places(root: str, request: SampleRequest, save_images: bool) -> dict[str, str]:
@@ -119,4 +119,4 @@ def _show(
     if save_images:
         drawn = samples.read(root, config.image_shape)
         pictures.save_each(f'{root}-images', drawn, request.first)
-    return _places(root, request, save_images)
+    return {**chain_report.said(chain_report.read(root)), **_places(root, request, save_images)}

@@ -44,23 +44,15 @@ class Shard(NamedTuple):
 
 def count(path: str) -> int:
     """Returns the number of images that `read` would yield; raises UserError if the path holds none."""
-    return _describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
-
-
-def names(path: str) -> list[str]:
-    """Returns a name for each image that `read` would yield; see `image_files.names`."""
-    if not _is_set(path):
-        return image_files.names(path)
-    first = _describe(path)['settings']['first']
-    return [str(first + index) for index in range(count(path))]
+    return describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
 def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
-      path: a directory that `drawing.draw` wrote; or a `.npz` file, a `.npy` file, a picture or a directory
-        of pictures, which `data.image_files` reads.
+      path: a directory that `drawing.draw` wrote; or a `.npz` file, a `.npy` file or a directory of pictures,
+        which `data.image_files` reads.
       image_shape: the expected [H, W, C].
 
     Yields:
@@ -89,20 +81,20 @@ def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarra
 
 
 def _read(directory: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
-    described = _describe(directory)
+    described = describe(directory)
     settings = described['settings']
     if settings['image_shape'] != list(image_shape):
         raise UserError(
             f'{directory} holds images of {settings["image_shape"]}, not {list(image_shape)} [H, W, C]'
         )
-    shards = _shards(directory, described)
-    missing = [shard.path for shard in shards if not os.path.exists(shard.path)]
+    all_shards = shards(directory, described)
+    missing = [shard.path for shard in all_shards if not os.path.exists(shard.path)]
     if missing:
         raise UserError(
-            f'{directory} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: run again the '
-            'command that drew it'
+            f'{directory} lacks {len(missing)} of {len(all_shards)} shards, first {missing[0]}: run again '
+            'the command that drew it'
         )
-    for shard in shards:
+    for shard in all_shards:
         try:
             yield _load(shard, settings)
         except Exception as error:
@@ -118,7 +110,7 @@ def _is_set(path: str) -> bool:
     return any(name == DESCRIPTION or fnmatch.fnmatch(name, 'images-*-of-*.npz') for name in os.listdir(path))
 
 
-def _describe(directory: str) -> dict[str, Any]:
+def describe(directory: str) -> dict[str, Any]:
     """Reads `samples.json`: settings, and images per shard; raises UserError if missing or damaged."""
     path = os.path.join(directory, DESCRIPTION)
     try:
@@ -145,14 +137,14 @@ def _check_described(described: Mapping[str, Any]) -> None:
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
     """Returns whether a directory holds the whole requested set, drawn from the checkpoint `source`."""
     try:
-        described = _describe(directory)
+        described = describe(directory)
     except UserError:
         return False
     settings = described['settings']
     asked = _asked(config, request)
     if described.get('source') != source or any(settings.get(name) != asked[name] for name in asked):
         return False
-    return all(_is_sound(shard, settings) for shard in _shards(directory, described))
+    return all(_is_sound(shard, settings) for shard in shards(directory, described))
 
 
 def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str = '') -> list[Shard]:
@@ -170,15 +162,15 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
     """
     return [
         shard
-        for shard in _shards(directory, _begun(directory, settings, batch, source))
+        for shard in shards(directory, _begun(directory, settings, batch, source))
         if not _is_sound(shard, settings)
     ]
 
 
-def write(shard: Shard, images: Sequence[np.ndarray], seed: int) -> None:
-    """Writes a shard from batches of its images; the file appears when it is complete."""
+def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
+    """Writes a shard from batches of its images, with `more` arrays; the file appears when it is complete."""
     with written_aside(shard.path, 'wb') as file:
-        np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed)
+        np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 
 
 def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str) -> dict[str, Any]:
@@ -186,7 +178,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
     described = None
     if os.path.exists(os.path.join(directory, DESCRIPTION)):
         with contextlib.suppress(UserError):
-            described = _describe(directory)
+            described = describe(directory)
     if described and described['settings'] == settings:
         if source and described.get('source') != source:
             described['source'] = source
@@ -250,7 +242,7 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
     return digest.hexdigest()
 
 
-def _shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
+def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
     """Returns all shards that the complete set has."""
     settings = described['settings']
     size = described['images_per_shard']

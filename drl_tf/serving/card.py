@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
 _LOCAL_PATHS = ('data_dir', 'manual_dir')
+_CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC transitions'}
 _TITLES = {
     'floor': 'floor: the distance of held-out real images',
     'class_agreement': 'samples that a classifier assigns to the requested class',
@@ -93,7 +94,8 @@ def _summary(config: Config) -> str:
     data = config.data
     what = 'points of the plane'
     if not config.planar:
-        what = f'{data.image_size} x {data.image_size} pixels, {data.image_channels} channel(s)'
+        height, width, channels = data.image_shape
+        what = f'{width} x {height} pixels, {channels} channel(s)'
         if data.num_classes:
             what += f', conditional on {data.num_classes} classes'
     kind = 'diffusion recovery likelihood'
@@ -271,15 +273,15 @@ def _limits(config: Config, max_samples: int, fitted_steps: int) -> list[str]:
     return [
         f'- It has only seen `{config.data.dataset}`{size}{fitted}. It gives an energy for anything of that '
         f'shape: for other {what} this is an extrapolation.',
-        f'- Samples are those of {_chains(config.diffusion)}, not of the exact density.',
+        f'- Samples are those of {_chains(config.diffusion, config.corrector)}, not of the exact density.',
         '- Energies are -F in nats up to a constant of each level: compare them only within a level.',
         f'- A request holds at most {max_samples:,} images. Image i depends on (seed, i), up to {rounding}.',
     ]
 
 
-def _chains(diffusion: Diffusion) -> str:
+def _chains(diffusion: Diffusion, corrector: str) -> str:
     if any(diffusion.mcmc_steps):
-        return f'chains of K = {text(diffusion.mcmc_steps)} Langevin steps, which do not mix'
+        return f'chains of K = {text(diffusion.mcmc_steps)} {_CHAINS[corrector]}, which do not mix'
     if diffusion.proposal == 'tweedie':
         return 'the proposals of its own energies, level by level'
     return 'normal approximations, level by level'

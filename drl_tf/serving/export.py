@@ -108,7 +108,8 @@ def write(
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
             beginning = {name: history[name] for name in provenance.BEGINNING}
-            _describe(aside, config, step, weights, max_samples, log_z, beginning)
+            q = module.corrector_steps
+            _describe(aside, config, step, weights, max_samples, log_z, q, beginning)
             warmup.write(os.path.join(aside, 'assets.extra'), signatures, config.image_shape)
             seal.seal(aside)
             card_file = os.path.join(aside, exported.CARD)
@@ -155,6 +156,7 @@ def _describe(
     weights: str,
     max_samples: int,
     log_z: Sequence[float] | None,
+    corrector_steps: Sequence[float] | None,
     beginning: Mapping[str, Any],
 ) -> None:
     """Writes the configuration without local paths, and in `assets.extra/` a description for clients."""
@@ -170,6 +172,8 @@ def _describe(
         'mcmc_steps': config.diffusion.mcmc_steps,
         'noise_scale': config.sampling.noise_scale,
         'step_scale': config.sampling.step_scale,
+        'corrector': config.corrector,
+        'corrector_steps': corrector_steps,
         'final_denoise': config.diffusion.final_denoise,
         'max_samples': max_samples,
         'weights': weights,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from drl_tf.config.options import GUIDANCE_BOUNDS
+from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
@@ -56,6 +57,10 @@ class Export(tf.Module):
         self._weights = weights
         self._log_z = log_z
         self._heights = None if heights is None else Heights.known(heights)
+        self.corrector_steps = _listed(pilot.steps(model, weights))
+        self._denoising_steps = self.corrector_steps
+        if model.walk is not model.schedule:
+            self._denoising_steps = _listed(pilot.steps(model, weights, model.schedule))
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
@@ -167,7 +172,14 @@ class Export(tf.Module):
 
     def _images(self, num_samples: tf.Tensor, seed: tf.Tensor, terms: Any) -> _Outputs:
         # In one part, because a server optimises the graph of each part separately.
-        states = self._model.sample(num_samples, seed, weights=self._weights, terms=terms, most_parts=1)
+        states = self._model.sample(
+            num_samples,
+            seed,
+            weights=self._weights,
+            terms=terms,
+            most_parts=1,
+            corrector_steps=_constant(self.corrector_steps),
+        )
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
@@ -218,16 +230,7 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes energies and gradients at the L levels of `core.scores.levels`.
-
-        Args:
-          images: clean images x, float32 [n, H, W, C].
-
-        Returns:
-          A dict: 'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W], see
-          `core.scores.scores`; if the heights are known, also 'log_prob', float32 [n, L], and 'typicality',
-          float32 [n], see `runs.scoring.Scoring`.
-        """
+        """Computes `score_outputs` of clean images x, float32 [n, H, W, C]."""
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -240,7 +243,7 @@ class Export(tf.Module):
         return {'network_output': log_density * variance, 'energy': -log_density}
 
     def denoise(self, images: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Draws x_t given x_{t+1}, by K Langevin steps.
+        """Draws x_t given x_{t+1}, by the chains of the configuration.
 
         Args:
           images: x_{t+1}, float32 [n, H, W, C].
@@ -251,7 +254,8 @@ class Export(tf.Module):
           A dict with 'images', which are x_t, float32 [n, H, W, C].
         """
         images, level = self._checked(images, level)
-        x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL)
+        q = _constant(self._denoising_steps)
+        x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL, q)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
@@ -275,6 +279,14 @@ class Export(tf.Module):
             ),
             *within(level, 0, self._model.schedule.num_levels - 1, 'level'),
         ]
+
+
+def _listed(q: tf.Tensor | None) -> list[float] | None:
+    return None if q is None else q.numpy().tolist()
+
+
+def _constant(q: Sequence[float] | None) -> tf.Tensor | None:
+    return None if q is None else tf.constant(q, tf.float32)
 
 
 def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:

@@ -100,7 +100,7 @@ def _sampler(config: Config) -> Any:
     def sample(seed: Any, *labels: Any) -> Any:
         terms = guided(labels[0], config.sampling.guidance) if labels else UNCONDITIONAL
         x = model.prior(count, noise.fold(seed, noise.PRIOR), 0)
-        x = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, 'ema', terms)
+        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, 'ema', terms)
         return model.final_denoise(x, 'ema', terms) if config.diffusion.final_denoise else x
 
     return sample

@@ -75,9 +75,12 @@ class Fitting:
           The Keras `History`, with means over each epoch.
 
         Raises:
+          UserError: the energies are exact.
           DivergenceError: the energies diverged; weights and step have their values from before the call.
         """
         config = self.model.config
+        if config.network.energy == 'exact':
+            raise UserError('fit: exact energies hold their training images and have no weights to train')
         self._compile(batch_size, learning_rate)
         batches = tf.data.Dataset.from_tensor_slices(data).shuffle(count, self.recipe.seed)
         batches = untuned(batches.repeat().batch(batch_size, drop_remainder=True))

@@ -54,14 +54,14 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
     return pipeline.mean_and_std(data)
 
 
-def steps_for_folder(config: Config, workdir: str) -> dict[str, int]:
-    """Chooses the steps of a run on the user's pictures if --train_steps=0 leaves them open; warns of few.
+def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
+    """Chooses the steps of a run if --train_steps=0 leaves them open; warns of few pictures.
 
     A new run takes each picture about 200 times, in 2,000 to 20,000 steps; the learning rate falls until the
-    last. A run in the workdir keeps its numbers, whatever the folder holds by now.
+    last. A run in the workdir keeps its numbers, whatever the data hold by now.
 
     Args:
-      config: the configuration, with --dataset=folder.
+      config: the configuration, of a dataset of pictures.
       workdir: the run's directory.
 
     Returns:
@@ -117,13 +117,46 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> No
     config = model.config
     other = configuration.load(init_from)
     fields = (*dataclasses.fields(config.network), *dataclasses.fields(config.initializer))
-    of_network = {'image_size', 'image_channels', 'num_classes', 'initializer', 'data_mean', 'data_std'}
+    of_network = {
+        'image_size',
+        'image_width',
+        'image_channels',
+        'num_classes',
+        'initializer',
+        'data_mean',
+        'data_std',
+    }
     of_network |= {field.name for field in fields} - _FREE
     differences = config.differences(other, lambda field: field.name in of_network)
     if differences:
-        raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}')
+        remedy = _remedy(config, other)
+        raise UserError(f'--init_from={init_from} has another network: {"; ".join(differences)}{remedy}')
+    _check_levels(config, other, init_from)
     source, step = checkpoint.load_model(init_from, other)
     for mine, theirs in zip(model.averages, source.averages, strict=True):
         for network in mine:
             network.set_weights(Weights(weights).of(*theirs).get_weights())
     print(f'starting from the {weights} weights of {init_from} at step {step}')
+
+
+def _remedy(config: Config, other: Config) -> str:
+    """Returns the end of the message about another network: how to train that network as t6 does."""
+    if config.network.energy != 'paper' or other.network.energy != 'preconditioned':
+        return ''
+    return (
+        '; to train it by recovery likelihood, as t6 does: --recipe=preconditioned --objective=contrastive '
+        '--levels=walk --mcmc_steps=30'
+    )
+
+
+def _check_levels(config: Config, other: Config, init_from: str) -> None:
+    """Raises UserError if recovery likelihood alone would start at noise levels that have no energy yet."""
+    is_alone = config.network.energy == 'preconditioned' and config.training.objective == 'contrastive'
+    if not is_alone or other.training.levels == 'continuous':
+        return
+    differences = config.differences(other, lambda field: field.name in ('schedule', 'num_levels'))
+    if differences:
+        raise UserError(
+            f'--init_from={init_from} learnt the noise levels of its own schedule alone '
+            f'({"; ".join(differences)}): give the same, or start from a run with --levels=continuous'
+        )

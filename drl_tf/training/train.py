@@ -15,11 +15,11 @@ from absl import logging
 
 from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.config.config import Config
-from drl_tf.data import pipeline
+from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import devices, workers
 from drl_tf.runs import checkpoint
 from drl_tf.runs.run_directory import METRICS, Run
-from drl_tf.training import callbacks, resume
+from drl_tf.training import callbacks, exact, resume
 from drl_tf.training.batches import show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
 from drl_tf.training.progress import ProgressBar, Stopwatch
@@ -40,7 +40,7 @@ def train(
     weights: str = 'ema',
     restart: bool = False,
 ) -> dict[str, str]:
-    """Trains a model, or resumes its training.
+    """Trains a model, or resumes its training; with --energy=exact, stores the training images instead.
 
     Only one run at a time may use a workdir; with several workers the chief alone writes there.
 
@@ -70,11 +70,13 @@ def train(
         kept = restart and run.put_aside(init_from)
         if kept:
             print(f'moved the run in {workdir} to {kept}')
+        if config.network.energy == 'exact':
+            return exact.store_images(config, workdir, run)
         if config.network.energy == 'preconditioned' and not config.data.data_std:
             mean, std = workers.told_by_chief(lambda: resume.data_scale(config.data, workdir, init_from))
             config = config.replace(data_mean=tuple(mean), data_std=std)
-        if config.data.dataset == 'folder':
-            chosen = workers.told_by_chief(lambda: resume.steps_for_folder(config, workdir))
+        if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
+            chosen = workers.told_by_chief(lambda: resume.steps_for_pictures(config, workdir))
             config = config.replace(**chosen)
         return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
 

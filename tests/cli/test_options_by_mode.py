@@ -17,12 +17,13 @@ from drl_tf.experiments import sweep
 
 BEFORE = {'workdir', 'model', 'deterministic', 'data_dir'}  # Read before; digits are in no directory.
 # A mode accesses these though they do not matter there: the seed of weights that are then restored, facts of
-# the training for the model card, the levels that a sampler would visit, and guidance that is then replaced.
+# the training for the model card, the levels that a sampler would visit, and guidance or K that is replaced.
 NO_MATTER = {
     'export': {'seed', 'train_steps'},
     'density': {'sampling_levels', 'sample_batch_size'},
     'long_run': {'sampling_levels'},
     'sweep_guidance': {'guidance'},
+    'sweep_steps': {'mcmc_steps'},
 }
 SMALL = [
     *TINY, '--image_size=8', '--channels=4', '--num_classes=-1', '--num_levels=2', '--mcmc_steps=1',
@@ -95,16 +96,22 @@ class Recorder:
     @property
     def _reading(self):
         def read(group, name):
-            if name in self._left(group) and not _only_validates(sys._getframe(1).f_code):
+            if name in self._left(group) and not _only_validates(sys._getframe(1)):
                 self.names.add(name)
             return object.__getattribute__(group, name)
 
         return read
 
 
-def _only_validates(code):
-    """Whether a function goes through all options, to check, copy or compare them."""
+def _only_validates(frame):
+    """Whether a function, or its caller, goes through all options, to check, copy or compare them."""
+    return any(_goes_through(code) for code in (frame.f_code, frame.f_back.f_code))
+
+
+def _goes_through(code):
     file, name = code.co_filename, code.co_name
+    if file.endswith('config/chains.py'):
+        return 'check' in name
     return file.endswith(('config/options.py', 'option_fields.py', 'combinations.py', 'dataclasses.py')) or (
         file.endswith('config/config.py') and name in ('__post_init__', 'options', 'replace', 'differences')
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers.small_models import CLASSES, moved_model, y
 from helpers.small_models import COOPERATIVE as OPTIONS
 
-from drl_tf.core import denoising, diffusion, noise, objectives, sampling
+from drl_tf.core import conditionals, denoising, diffusion, noise, objectives
 from drl_tf.core.batch import Batch
 from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import UNCONDITIONAL
@@ -160,8 +160,15 @@ def test_the_chain_starts_at_the_proposal_and_stays_tethered():
     s_{t+1}^2."""
     schedule, level, t = diffusion.cosine(), tf.fill([3], 2), 2
     start, x_next = y(), 2 * y()
-    step, _ = sampling.conditional_chain(
-        schedule, lambda z: 0 * z[:, 0, 0, 0], start, x_next, level, 1, lambda k: 0 * start, 1.5
+    step, _ = conditionals.conditional_chain(
+        schedule,
+        lambda z: 0 * z[:, 0, 0, 0],
+        start,
+        x_next,
+        level,
+        1,
+        lambda k: 0 * start,
+        1.5 * diffusion.at(schedule.delta, level),
     )
     expected = start + 1.5**2 * schedule.delta[t] ** 2 / 2 * (x_next - start) / schedule.s[t + 1] ** 2
     np.testing.assert_allclose(step, expected, rtol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from helpers.small_models import CLASSES, moved_model, y
 
-from drl_tf.core import noise, sampling
+from drl_tf.core import conditionals, noise
 from drl_tf.core.build_model import build_model
 from drl_tf.core.guidance import UNCONDITIONAL, composed, guided
 
@@ -79,7 +79,7 @@ def test_composition_of_gaussians_samples_their_product():
 
     @tf.function
     def chain():
-        return sampling.conditional_chain(
+        return conditionals.conditional_chain(
             model.schedule, model.density_at(level, 'ema', terms), start, start, level, 120, step_noise
         )[0]
 

@@ -71,7 +71,7 @@ def draw(num_steps, mean, variance, size=50_000):
     recover = tf.function(sampling.Sampler(schedule, density_at, steps_at=lambda level: num_steps).recover)
 
     def descend(x, high, low):
-        return recover(x, tf.fill([size], low), noise.fold(SEED, noise.LANGEVIN, low))
+        return recover(x, tf.fill([size], low), noise.fold(SEED, noise.LANGEVIN, low))[0]
 
     return sampling.progressive(descend, noise.normal(SEED, shape), schedule.num_levels)[-1].numpy()
 

@@ -28,8 +28,18 @@ NORMALISED = PRECONDITIONED.replace(
     clip_norm=0.1,
     learning_rate=1e-3,
 )
+SECOND_STAGE = NORMALISED.replace(
+    time_score=0.0, level_classification=0.0, contrastive=0.1, contrastive_after=1, mcmc_steps=(2,)
+)
+ALONE = SECOND_STAGE.replace(
+    objective='contrastive', levels='walk', contrastive=0.0, contrastive_after=0, shared_noise=True
+)
 # The step of cdrl holds that of t6.
-RECIPES = pytest.mark.parametrize('options', [CDRL, NORMALISED], ids=['cdrl', 'preconditioned'])
+RECIPES = pytest.mark.parametrize(
+    'options',
+    [CDRL, NORMALISED, SECOND_STAGE, ALONE],
+    ids=['cdrl', 'preconditioned', 'second_stage', 'recovery_alone'],
+)
 
 
 def batch(options):
@@ -75,8 +85,9 @@ def test_microbatches_take_the_step_of_the_whole_batch(options):
 
 
 @pytest.mark.slow
-def test_recomputed_blocks_have_the_same_gradient():
-    assert_same(after_steps(CDRL.replace(remat=True)), after_steps(CDRL), 1e-6)
+@pytest.mark.parametrize('options', [CDRL, ALONE], ids=['cdrl', 'recovery_alone'])
+def test_recomputed_blocks_have_the_same_gradient(options):
+    assert_same(after_steps(options.replace(remat=True)), after_steps(options), 1e-6)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import tensorflow as tf
 from helpers.parity import FIXTURE, relative_error
 
 from drl_tf.config import config
-from drl_tf.core import sampling
+from drl_tf.core import conditionals
 from drl_tf.core.diffusion import at
 from drl_tf.core.langevin import value_gradient
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
@@ -40,7 +40,7 @@ def test_chain(model, expected):
     level, x_next, eps = expected['t'], tf.constant(expected['x_next']), tf.constant(expected['noise'])
 
     def chain(log_density):
-        y, _ = sampling.conditional_chain(
+        y, _ = conditionals.conditional_chain(
             model.schedule, log_density, x_next, x_next, level, len(eps), lambda k: eps[k]
         )
         return (y / at(model.schedule.m, level)).numpy()

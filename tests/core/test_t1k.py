@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers.gaussians import exact_density, gaussian, recursion
 
 from drl_tf.config.config import Config
-from drl_tf.core import diffusion, noise, objectives, sampling
+from drl_tf.core import conditionals, diffusion, noise, objectives, sampling
 from drl_tf.core.build_model import build_model
 
 SEED = [7, 8]
@@ -64,7 +64,7 @@ def test_normal_approximation_has_its_own_moments(t):
     )
     mean = schedule.m[t] * schedule.A[t] * MEAN
     x_next = tf.fill([size, 2, 2, 1], 1.1)
-    y, gradient = sampling.conditional_chain(
+    y, gradient = conditionals.conditional_chain(
         schedule,
         exact_density(schedule, MEAN, VARIANCE)(level),
         x_next,
@@ -105,7 +105,7 @@ def draw(trained, walk, num_steps, size):
     density_at = sampling.on_walk(trained, walk, exact_density(trained, MEAN, VARIANCE))
 
     sampler = sampling.Sampler(walk, density_at, steps_at=lambda level: num_steps)
-    descend = tf.function(lambda x, high, low: sampler.descend(x, high, low, SEED))
+    descend = tf.function(lambda x, high, low: sampler.descend(x, high, low, SEED)[0])
     return sampling.progressive(
         lambda x, high, low: descend(x, tf.constant(high), tf.constant(low)),
         noise.normal(SEED, shape),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
-from drl_tf.data import dataset_table, folder, image_files, images, lsun_shards
+from drl_tf.data import dataset_table, image_files, indexed, lsun_shards, picture_files
 
 SIZE = 8
 
@@ -137,7 +137,9 @@ def load(directory, caplog):
     data = dataset_table.resolve(
         config.Data(dataset='folder', data_dir=str(directory), image_size=SIZE, image_channels=3)
     )
-    return folder.read_all(data), caplog.text
+    splits = [indexed.load(data, split) for split in ('train', 'test')]
+    by_row = {row: image for split in splits for row, image in zip(split.rows, split.images, strict=True)}
+    return np.stack([by_row[row] for row in sorted(by_row)]), caplog.text
 
 
 def skipped(log, path):
@@ -221,7 +223,7 @@ def test_every_byte_of_a_png_is_covered(tmp_path, caplog, flip):
 
 def test_no_more_pixels_than_the_bound_are_decoded(tmp_path, caplog):
     """2^26 in folders, sets of samples and LSUN alike; one row less is taken."""
-    assert images.MAX_PIXELS == 2**26
+    assert picture_files.MAX_PIXELS == 2**26
     for name in ('a.png', 'b.png'):
         (tmp_path / name).write_bytes(BOMB)
     reason = re.escape('8192 x 8193 pixels are more than 67,108,864')
@@ -232,7 +234,7 @@ def test_no_more_pixels_than_the_bound_are_decoded(tmp_path, caplog):
         next(image_files.read(tmp_path, (SIZE, SIZE, 3)))
     with pytest.raises(ValueError, match=reason):
         lsun_shards.encoded_picture(BOMB, 0)
-    assert images.open_picture(io.BytesIO(LARGEST)).size == (2**13, 2**13)
+    assert picture_files.open_picture(io.BytesIO(LARGEST)).size == (2**13, 2**13)
 
 
 def test_pictures_that_pillow_would_hand_to_another_program_are_not_read(tmp_path, caplog):

@@ -35,19 +35,20 @@ def test_a_size_that_there_is_not_names_those_there_are(name, size):
         dataset_table.resolve(config.Data(dataset=name, image_size=size))
 
 
-def test_digits_house_numbers_and_emoji_are_never_mirrored():
+def test_digits_house_numbers_emoji_and_unknown_pictures_are_never_mirrored():
     assert [name for name, spec in dataset_table.DATASETS.items() if not spec.flip] == [
         'digits',
         'mnist',
         'svhn_cropped',
         'emoji',
+        'npz',
+        'parquet',
+        'tfrecords',
         *plane.SETS,
     ]
 
 
 def test_every_default_size_is_one_that_there_is():
-    for name in dataset_table.DATASETS:
-        assert (
-            dataset_table.resolve(config.Data(dataset=name)).image_size
-            == dataset_table.find_spec(name).image_size
-        )
+    for name, spec in dataset_table.DATASETS.items():
+        if spec.image_size:  # Else it is that of the user's data.
+            assert dataset_table.resolve(config.Data(dataset=name)).image_size == spec.image_size

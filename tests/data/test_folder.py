@@ -8,12 +8,12 @@ from PIL import Image
 
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
-from drl_tf.data import dataset_table, folder, image_files, images
+from drl_tf.data import dataset_table, folder, image_files, images, indexed, picture_files, pipeline
 
 
 def load(directory, split='train', channels=3, size=8):
     data = config.Data(dataset='folder', data_dir=str(directory), image_size=size, image_channels=channels)
-    return folder.load(dataset_table.resolve(data), split)
+    return pipeline.load_images(data, split)
 
 
 def save_values(directory, values):
@@ -64,7 +64,7 @@ def test_broken_files_are_named_once_skipped_and_counted(tmp_path, caplog):
     assert '3 of 7 images usable, 4 broken' in caplog.text
 
 
-@pytest.mark.parametrize('kind', images.FORMATS)
+@pytest.mark.parametrize('kind', picture_files.FORMATS)
 @pytest.mark.parametrize('name', ['named.{}', 'UPPER.{}', 'no_extension', 'wrong.txt', 'wrong.jpg'])
 def test_the_content_of_a_file_makes_it_a_picture(tmp_path, kind, name):
     Image.new('L', (8, 8), 77).save(tmp_path / name.format(kind), kind)
@@ -194,15 +194,27 @@ def test_every_20th_or_the_last_is_held_out(tmp_path, count, held_out):
 def test_a_picture_is_read_once_before_and_after_the_mean_is_measured(tmp_path, monkeypatch):
     save_values(tmp_path, [10, 20, 30])
     read, paths = folder._read, []
-    monkeypatch.setattr(folder, '_read', lambda path, data: paths.append(path) or read(path, data))
+    monkeypatch.setattr(folder, '_read', lambda path: paths.append(path) or read(path))
     data = dataset_table.resolve(config.Data(dataset='folder', data_dir=str(tmp_path), image_size=8))
     for now in (data, dataclasses.replace(data, data_mean=(0.1,), data_std=0.5)):
-        assert values_of(folder.load(now, 'train')) == [10, 20]
+        assert values_of(pipeline.load_images(now, 'train')) == [10, 20]
     assert len(paths) == 3
 
 
-def test_more_than_memory_should_hold_is_refused(tmp_path, monkeypatch):
-    save_values(tmp_path, [1, 2])
-    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 2 * 8 * 8 * 3 - 1)
-    with pytest.raises(UserError, match=r'holds 2 images, at 8 px more than .* GiB in memory'):
-        load(tmp_path)
+def test_more_than_memory_should_hold_is_read_from_the_files(tmp_path, monkeypatch, caplog):
+    """Training gets the same images in the same order; a broken file is skipped in both ways."""
+    save_values(tmp_path, range(0, 200, 10))
+    (tmp_path / '005.png').write_text('broken')
+    data = config.Data(dataset='folder', data_dir=str(tmp_path), image_size=8)
+
+    def drawn():
+        batches = pipeline.training_images(data, 6, seed=3).take(8)
+        return np.concatenate(list(batches.as_numpy_iterator()))
+
+    held, in_memory = pipeline.load_images(data, 'test'), drawn()
+    indexed._splits.cache_clear()
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 20 * 8 * 8 * 3 - 1)
+    assert indexed.load(dataset_table.resolve(data), 'train').images is None
+    np.testing.assert_array_equal(drawn(), in_memory)
+    np.testing.assert_array_equal(pipeline.load_images(data, 'test'), held)
+    assert caplog.text.count(f'Skipped {tmp_path / "005.png"}') == 2

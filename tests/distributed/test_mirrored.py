@@ -78,8 +78,16 @@ def test_two_replicas_take_features_of_their_parts_of_the_images(tmp_path):
     [
         ['--recipe=cdrl'],
         ['--recipe=preconditioned', '--time_score=0.1', '--level_classification=0.5', '--num_classes=-1'],
+        [
+            '--recipe=preconditioned',
+            '--contrastive=0.1',
+            '--contrastive_after=3',
+            '--num_classes=-1',
+            '--mcmc_steps=2',
+            '--noshared_noise',
+        ],
     ],
-    ids=['cdrl', 'preconditioned'],
+    ids=['cdrl', 'preconditioned', 'second_stage'],
 )
 def test_two_replicas_take_the_steps_of_one(capsys, tmp_path, recipe):
     """Loss, gradient norm, weights and moments of 20 steps with clipping."""

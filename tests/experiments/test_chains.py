@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from drl_tf.core import diffusion, noise, sampling
+from drl_tf.core import conditionals, diffusion, noise
 from drl_tf.core.langevin import value_gradient
 from drl_tf.experiments import chains
 
@@ -105,7 +105,7 @@ def test_chains_on_a_conditional():
     schedule, level = diffusion.t6(), tf.fill([4000], 2)
     precision, tether = 1.7, schedule.s[3] ** -2
     x_next = tf.broadcast_to(tf.reshape([0.5, -1.0, 2.0, 0.0], [1, 2, 2, 1]), [4000, 2, 2, 1])
-    log_prob = sampling.conditional(
+    log_prob = conditionals.conditional(
         schedule, lambda y: -0.5 * precision * tf.reduce_sum(y**2, axis=[1, 2, 3]), x_next, level
     )
     y, _, _, _ = run(log_prob, x_next, 80, 'hmc', 0.1)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from drl_tf.cli import modes, parsing
 from drl_tf.config import config as configuration
-from drl_tf.data import folder, pipeline
+from drl_tf.data import indexed, pipeline
 from drl_tf.training import resume
 
 # Saved and stopped after the first steps; a picture a step, so that few pictures ask for many steps.
@@ -19,7 +19,7 @@ OPTIONS = [
 
 def draw(directory, count):
     """Writes pictures of random colours, `count` in all."""
-    folder.read_all.cache_clear()
+    indexed._splits.cache_clear()
     directory.mkdir(exist_ok=True)
     for index in range(count):
         colour = tuple(np.random.default_rng(index).integers(0, 256, 3).tolist())
@@ -39,17 +39,17 @@ def test_the_number_of_pictures_gives_the_number_of_steps(monkeypatch, tmp_path,
     """200 times each, in 2,000 to 20,000 steps, by thousands; the learning rate falls until the last."""
     monkeypatch.setattr(pipeline, 'count_images', lambda data, split: pictures)
     config = parsing.configuration_of(['--dataset=folder', f'--batch_size={batch}'])
-    chosen = resume.steps_for_folder(config, str(tmp_path))
+    chosen = resume.steps_for_pictures(config, str(tmp_path))
     training = config.replace(**chosen).training
     assert (training.train_steps, training.decay_steps) == (steps, steps)
-    assert resume.steps_for_folder(config.replace(train_steps=7), str(tmp_path)) == {}
-    assert resume.steps_for_folder(config.replace(decay_steps=9), str(tmp_path))['decay_steps'] == 9
+    assert resume.steps_for_pictures(config.replace(train_steps=7), str(tmp_path)) == {}
+    assert resume.steps_for_pictures(config.replace(decay_steps=9), str(tmp_path))['decay_steps'] == 9
 
 
 @pytest.mark.parametrize(('pictures', 'few'), [(499, True), (500, False)])
 def test_few_pictures_are_warned_of(monkeypatch, caplog, tmp_path, pictures, few):
     monkeypatch.setattr(pipeline, 'count_images', lambda data, split: pictures)
-    resume.steps_for_folder(parsing.configuration_of(['--dataset=folder']), str(tmp_path))
+    resume.steps_for_pictures(parsing.configuration_of(['--dataset=folder']), str(tmp_path))
     assert ('Only 499 pictures to train on: the model will learn copies' in caplog.text) == few
 
 
@@ -76,11 +76,10 @@ def test_the_modes_after_training_know_the_number_of_steps(tmp_path):
     assert modes._as_trained(config, str(tmp_path)) == stored
 
 
-def test_only_a_folder_is_counted(capsys, tmp_path):
-    for dataset in ('digits', 'toy_checkerboard'):
-        assert '--train_steps=0 counts the pictures of --dataset=folder' in refused(
-            capsys, f'--dataset={dataset}', '--train_steps=0', f'--workdir={tmp_path}/w'
-        )
+def test_points_cannot_be_counted_nor_can_an_ablation_count(capsys, tmp_path):
+    assert '--train_steps=0 counts pictures: give a number of steps' in refused(
+        capsys, '--dataset=toy_checkerboard', '--train_steps=0', f'--workdir={tmp_path}/w'
+    )
     (tmp_path / 'pictures').mkdir()
     ablation = ['--mode=ablate', '--dataset=folder', f'--data_dir={tmp_path}/pictures']
     assert 'give --train_steps=N' in refused(capsys, *ablation, f'--workdir={tmp_path}/w')

@@ -164,7 +164,7 @@ def test_both_methods_stand_side_by_side(capsys, run, monkeypatch):
 
 def test_what_does_not_go_together_is_refused(capsys, run, tmp_path):
     new = [*OPTIONS, f'--workdir={tmp_path}/w']
-    assert 'need each other' in refused(capsys, *new, '--objective=dsm', '--act=swish')
+    assert 'does not go with --objective=dsm' in refused(capsys, *new, '--objective=dsm', '--act=swish')
     assert '--act=swish' in refused(capsys, *new, '--act=lrelu')
     for heights in ('--time_score=0.5', '--level_classification=0.5'):
         line = refused(capsys, *TINY, f'--workdir={tmp_path}/t6', heights)

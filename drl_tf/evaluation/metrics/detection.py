@@ -92,7 +92,7 @@ def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, A
 
 def _resampled(seed: int, side: int, count: int) -> np.ndarray:
     """Draws the rows of the resamples of `count` images, int32 [200, count]."""
-    folded = noise.fold(noise.root(seed, noise.SCORING), noise.RESAMPLE, side)
+    folded = noise.fold(noise.root(seed, noise.SCORING), noise.BOOTSTRAP, side)
     return tf.random.stateless_uniform([_RESAMPLES, count], folded, 0, count, tf.int32).numpy()
 
 

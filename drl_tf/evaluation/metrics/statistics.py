@@ -39,7 +39,7 @@ class Statistics:
       resize: how images were resized for the network.
       images: description of the images.
       fingerprint: the first 12 hexadecimal digits of the SHA-256 of the images' pixels.
-      dataset, split, image_size, image_channels: origin and shape of the images; '' and 0 if unknown.
+      dataset, split, image_size, image_channels, image_width: origin and shape; '' and 0 if unknown.
     """
 
     mean: np.ndarray
@@ -55,6 +55,7 @@ class Statistics:
     split: str = ''
     image_size: int = 0
     image_channels: int = 0
+    image_width: int = 0
 
     def save(self, path: str) -> None:
         """Writes a `.npz` file, which appears when it is complete."""
@@ -286,11 +287,10 @@ def _of_activations(path: str, activations: np.ndarray, extractor: Extractor) ->
             f'--stats_file={path} holds activations of Inception, the scores are of {extractor.name}: '
             f'{_ANOTHER}'
         )
-    shape = activations.shape
-    has_features = len(shape) == 2 and shape[1] == INCEPTION_FEATURES
+    has_features = activations.ndim == 2 and activations.shape[1] == INCEPTION_FEATURES
     if not has_features or activations.dtype.kind != 'f' or len(activations) < 2:
         raise UserError(
-            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(shape)}, not '
+            f'--stats_file={path} holds {_AUTHORS} of {activations.dtype} {list(activations.shape)}, not '
             f'float [N, {INCEPTION_FEATURES}]'
         )
     if not np.isfinite(activations).all():

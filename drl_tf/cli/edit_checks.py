@@ -1,0 +1,84 @@
+"""Checks of the modes that change images or compose densities, without TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drl_tf.base.errors import UserError
+from drl_tf.cli.command_options import EDITED, METHODS, Command
+from drl_tf.config import combinations
+from drl_tf.config.config import Config
+from drl_tf.config.option_fields import text
+from drl_tf.editing import degradations, expressions, inputs, masks, plans
+
+
+def check_command(command: Command, given: dict[str, Any]) -> None:
+    """Raises UserError if options of these modes contradict each other.
+
+    Args:
+      command: what the command line asks for.
+      given: {name: value} of the options on the command line.
+    """
+    if command.method:
+        for mode in set(command.mode) & set(METHODS):
+            if command.method not in METHODS[mode]:
+                raise UserError(
+                    f'--method={command.method} is not for --mode={mode}: give {" or ".join(METHODS[mode])}'
+                )
+    if len(command.between) != 2:
+        raise UserError(f'--between={text(command.between)} must be the indices of two samples, such as 0,1')
+    if 'interpolate' in command.mode and len(command.labels) > 2:
+        raise UserError(f'--labels={text(command.labels)}: --mode=interpolate takes one class, or two')
+    if command.degraded and command.input == inputs.TEST:
+        raise UserError('--degraded is for images of your own: give --input=PATH, or drop it')
+    if command.expression:
+        expressions.parse(command.expression)
+        for name in ('labels', 'label_weights'):
+            if name in given:
+                raise UserError(f'--expression={command.expression} says the classes: drop --{name}')
+
+
+def check_configuration(command: Command, config: Config) -> None:
+    """Raises UserError if a mode cannot work with the energies or the images of a model."""
+    modes = set(command.mode)
+    if 'inpaint' in modes:
+        plans.check(config, command.method, '', command.edit_levels)
+        masks.check(command.mask, *config.image_shape[:2])
+    if 'restore' in modes:
+        degradation = degradations.parse(command.degradation, config.image_shape)
+        plans.check(config, command.method, degradation.kind, command.edit_levels)
+    if modes & {'edit', 'interpolate'} and config.planar:
+        raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')
+    if 'edit' in modes:
+        plans.level_of(command.strength, config.diffusion.num_levels)
+    if modes & set(EDITED):
+        inputs.check(command.input)
+    if modes & {*EDITED, 'interpolate'}:
+        combinations.check_classes(config, command.labels)
+        if config.sampling.guidance and not command.labels and 'interpolate' not in modes:
+            raise UserError(
+                f'--guidance={config.sampling.guidance:g} needs --labels, the classes of the images'
+            )
+    if 'compose' in modes and command.expression:
+        _check_expression(command.expression, config)
+
+
+def _check_expression(text_of: str, config: Config) -> None:
+    """Raises UserError if the model lacks a class of an expression, or its heights are not known."""
+    expression = expressions.parse(text_of)
+    for atom in expressions.atoms(expression):
+        if atom.model or atom.label < 0:
+            raise UserError(
+                f'--expression={text_of}: a and b stand for two models; write classes of this one, such as 3'
+            )
+        if atom.label >= config.data.num_classes:
+            raise UserError(
+                f'--expression={text_of}: the model has {config.data.num_classes} classes, from 0; '
+                f'there is no class {atom.label}'
+            )
+    if expressions.weights(expression) is None and config.network.energy != 'preconditioned':
+        raise UserError(
+            f'--expression={text_of}: | compares the heights of log densities, and --energy='
+            f'{config.network.energy} leaves a constant open for each class and level: use & and !, or a '
+            'model of --energy=preconditioned'
+        )

@@ -1,0 +1,34 @@
+"""Runs the modes that change images or compose densities."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from drl_tf.cli.command_options import Command
+from drl_tf.config.config import Config
+from drl_tf.distributed import workers
+from drl_tf.editing import expressions
+
+
+def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
+    """Runs `inpaint`, `restore`, `edit` or `interpolate`; returns {label: text} to print."""
+    from drl_tf.editing import run
+
+    names = [field.name for field in dataclasses.fields(run.Request) if field.name != 'step']
+    read = {'inpaint': run.inpaint, 'restore': run.restore, 'edit': run.edit, 'interpolate': run.interpolate}
+    request = run.Request(step=step, **{name: getattr(command, name) for name in names})
+    return workers.by_chief(lambda: read[mode](config, workdir, request))
+
+
+def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
+    """Returns the classes and weights of an --expression that is a sum; None for other expressions."""
+    found = expressions.weights(expressions.parse(command.expression))
+    return None if found is None else (tuple(found), tuple(found.values()))
+
+
+def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
+    """Draws from an --expression that is no sum over classes; returns {label: text} to print."""
+    from drl_tf.editing import compose as composing
+
+    args = (command.expression, count, command.weights, step, command.output_dir)
+    return workers.by_chief(lambda: composing.compose(config, workdir, *args))

@@ -1,0 +1,146 @@
+"""Which chains a configuration has, and options of the levels and the chains that contradict each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drl_tf.base.errors import UserError
+from drl_tf.config.option_fields import text
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.config.options import Training
+
+_ADJUSTED = ('mala', 'hmc')
+
+
+def corrector_of(config: Config) -> str:
+    """Returns the chains of sampling, 'none', 'langevin', 'mala' or 'hmc': the value of 'auto'."""
+    options = config.diffusion
+    if config.sampling.corrector != 'auto':
+        return config.sampling.corrector
+    if not any(options.mcmc_steps):
+        return 'none'
+    right = config.network.energy != 'paper' and options.proposal == 'tweedie'
+    return 'mala' if right else 'langevin'
+
+
+def negatives_of(config: Config) -> str:
+    """Returns the chains that recovery likelihood of preconditioned energies runs in training.
+
+    'none' if training runs no such chain; 'langevin', also without steps, 'mala' or 'hmc'.
+    """
+    options = config.training
+    contrasts = options.contrastive or options.objective == 'contrastive'
+    if config.network.energy != 'preconditioned' or not contrasts:
+        return 'none'
+    return options.contrastive_corrector if any(config.diffusion.mcmc_steps) else 'langevin'
+
+
+def has_units(config: Config) -> bool:
+    """Returns whether the steps of the chains are in units of the largest curvature, not delta_t."""
+    return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
+
+
+def check(config: Config) -> None:
+    """Raises UserError if options of the levels or of the chains contradict each other."""
+    steps = config.diffusion.mcmc_steps
+    if len(steps) not in (1, config.diffusion.num_levels):
+        raise UserError(
+            f'--mcmc_steps={text(steps)} must be one number, or one for each of '
+            f'--num_levels={config.diffusion.num_levels}'
+        )
+    _check_levels(config)
+    _check_corrector(config)
+    _check_negatives(config.training, negatives_of(config))
+
+
+def _check_corrector(config: Config) -> None:
+    """Raises UserError if another option contradicts --corrector or --corrector_step."""
+    options = config.sampling
+    corrector = corrector_of(config)
+    steps = f'--mcmc_steps={text(config.diffusion.mcmc_steps)}'
+    if corrector == 'none' and any(config.diffusion.mcmc_steps):
+        raise UserError(f'--corrector=none runs no chains: give --mcmc_steps=0 too, not {steps}')
+    if corrector != 'none' and not any(config.diffusion.mcmc_steps):
+        raise UserError(
+            f'--corrector={corrector} needs steps: give --mcmc_steps, or --corrector=none with {steps}'
+        )
+    if corrector == 'none' and options.corrector_step:
+        raise UserError(
+            f'--corrector_step={options.corrector_step:g} is the step of chains, and {steps} runs none: drop '
+            'one of the two'
+        )
+    if has_units(config) and options.step_scale != 1:
+        raise UserError(
+            f'--step_scale={options.step_scale:g} is for Langevin steps of the size delta_t: give '
+            '--corrector_step instead'
+        )
+    if corrector not in _ADJUSTED:
+        return
+    if not options.noise_scale:
+        raise UserError(
+            f'--noise_scale=0 leaves --corrector={corrector} nothing to draw: give a larger one, or '
+            '--corrector=langevin'
+        )
+    if config.network.norm == 'batch':
+        raise UserError(
+            f'--corrector={corrector} compares the densities of single images, and --norm=batch has none: '
+            'give --corrector=langevin'
+        )
+
+
+def _check_negatives(options: Training, corrector: str) -> None:
+    """Raises UserError if options of the chains in training contradict each other, or nothing reads them."""
+    if corrector == 'none':
+        for name in ('contrastive_corrector', 'contrastive_step'):
+            value = getattr(options, name)
+            if value != getattr(type(options)(), name):
+                raise UserError(
+                    f'--{name}={value} is for recovery likelihood of --energy=preconditioned: give '
+                    '--contrastive too, or drop it'
+                )
+    if corrector in _ADJUSTED and not options.contrastive_step:
+        raise UserError(
+            '--contrastive_step=0 is delta_t of --b2, for --contrastive_corrector=langevin, not '
+            f'{corrector}: give a step'
+        )
+
+
+def _check_levels(config: Config) -> None:
+    """Raises UserError if schedule, K, proposal and the levels to visit contradict each other."""
+    options = config.diffusion
+    visited = config.sampling.sampling_levels
+    if options.schedule == 't6' and options.num_levels > 500:
+        raise UserError(f'--num_levels={options.num_levels} must be at most 500 for --schedule=t6')
+    if visited > options.num_levels:
+        raise UserError(f'--sampling_levels={visited} must be at most --num_levels={options.num_levels}')
+    if visited not in (0, options.num_levels) and options.initializer:
+        raise UserError(
+            f'--sampling_levels={visited} skips levels, but --initializer proposes only from one level to '
+            'the next: drop one of the two'
+        )
+    if options.proposal == 'tweedie':
+        if options.initializer:
+            raise UserError('--proposal=tweedie replaces --initializer: drop one of the two')
+        return
+    if not all(options.mcmc_steps):
+        _check_without_chains(config)
+
+
+def _check_without_chains(config: Config) -> None:
+    """Raises UserError if another option contradicts K = 0, the normal approximation."""
+    options = config.diffusion
+    if any(options.mcmc_steps):
+        raise UserError(f'--mcmc_steps={text(options.mcmc_steps)} must be 0 at all levels, or at none')
+    if options.schedule != 't1k':
+        raise UserError(
+            f'--mcmc_steps=0 needs --schedule=t1k: the top level of {options.schedule} is not conditional'
+        )
+    if options.initializer:
+        raise UserError('--mcmc_steps=0 has no chains for --initializer to start: drop one of the two')
+    if config.sampling.step_scale != 1:
+        raise UserError(
+            f'--step_scale={config.sampling.step_scale} scales Langevin steps; --mcmc_steps=0 has none: '
+            'drop one of the two'
+        )

@@ -1,0 +1,112 @@
+"""Raises UserError for energies, objectives and losses that contradict each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drl_tf.base.errors import UserError
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.config.model_options import Network
+    from drl_tf.config.options import Training
+
+
+def check(config: Config) -> None:
+    """Raises UserError if another option contradicts the energy or the objective."""
+    energy = config.network.energy
+    if config.diffusion.initializer and energy != 'paper':
+        raise UserError(f'--initializer starts the chains of --energy=paper, not of {energy}: drop one')
+    if energy == 'exact':
+        _check_exact(config)
+        return
+    if config.data.exact_images:
+        raise UserError(
+            f'--exact_images={config.data.exact_images} is for --energy=exact: add that, or drop it'
+        )
+    _check_normalised(config)
+    if config.training.objective == 'dsm':
+        _check_dsm(config)
+
+
+def _check_exact(config: Config) -> None:
+    """Raises UserError if an option asks to train exact energies."""
+    for name in ('contrastive', 'time_score', 'level_classification'):
+        if weight := getattr(config.training, name):
+            raise UserError(f'--{name}={weight:g} is a loss, and --energy=exact is not trained: drop one')
+    if config.evaluation.evaluate_every:
+        raise UserError(
+            f'--evaluate_every={config.evaluation.evaluate_every} evaluates in training, and --energy=exact '
+            'is not trained: give --mode=train,evaluate'
+        )
+
+
+def _check_normalised(config: Config) -> None:
+    """Raises UserError if losses of preconditioned energies come without these energies, or the reverse."""
+    options = config.training
+    network = config.network
+    objective = options.objective
+    matches_scores = objective == 'score_matching'
+    is_preconditioned = network.energy == 'preconditioned'
+    if matches_scores != is_preconditioned and (matches_scores or objective == 'dsm'):
+        raise UserError(
+            f'--energy={network.energy} does not go with --objective={objective}: --energy=preconditioned '
+            'takes --objective=score_matching or contrastive, and score_matching takes these energies alone'
+        )
+    if network.network == 'unet' and not is_preconditioned:
+        raise UserError('--network=unet needs --energy=preconditioned')
+    for name in ('time_score', 'level_classification', 'contrastive'):
+        weight = getattr(options, name)
+        if weight and not matches_scores:
+            raise UserError(f'--{name}={weight:g} needs --objective=score_matching')
+    if options.contrastive_after and not options.contrastive:
+        raise UserError(
+            f'--contrastive_after={options.contrastive_after} needs a weight: give --contrastive, or drop it'
+        )
+    if options.levels == 'continuous' and not matches_scores:
+        raise UserError(
+            '--levels=continuous needs --objective=score_matching: give --levels=walk for another objective'
+        )
+    if matches_scores:
+        _check_second_derivatives(options, network)
+    elif is_preconditioned and options.energy_l2:
+        raise UserError(
+            f'--energy_l2={options.energy_l2:g} is for --energy=paper: log densities far from 0 are no '
+            'fault; give --energy_l2=0'
+        )
+
+
+def _check_dsm(config: Config) -> None:
+    """Raises UserError if another option contradicts --objective=dsm."""
+    options = config.training
+    _check_second_derivatives(options, config.network)
+    if options.shared_noise:
+        raise UserError('--objective=dsm needs x_{t+1} made from x_t: drop --shared_noise (--noshared_noise)')
+    if config.diffusion.schedule != 't1k':
+        raise UserError(
+            f'--objective=dsm needs --schedule=t1k: the top level of {config.diffusion.schedule} is not '
+            'conditional'
+        )
+    if config.diffusion.initializer:
+        raise UserError(
+            '--initializer learns from chains, and --objective=dsm runs none: drop one of the two'
+        )
+    if options.energy_l2:
+        raise UserError(
+            f'--energy_l2={options.energy_l2:g} is for --objective=contrastive; --objective=dsm needs it to '
+            'be 0'
+        )
+
+
+def _check_second_derivatives(options: Training, network: Network) -> None:
+    """Raises UserError if the network lacks the second derivatives that score matching needs."""
+    if network.act == 'lrelu' and network.network == 'resnet':
+        raise UserError(
+            f'--objective={options.objective} needs --act=swish: the second derivative of lrelu is zero '
+            'almost everywhere'
+        )
+    if options.remat:
+        raise UserError(
+            f'--remat gives first derivatives only, and --objective={options.objective} needs second ones: '
+            'drop one of the two'
+        )

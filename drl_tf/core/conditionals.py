@@ -1,0 +1,141 @@
+"""The density of y_t given x_{t+1}, its Langevin chain and its normal approximation (paper, section 3)."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.langevin import LogDensity, langevin, value_gradient
+
+Noise: TypeAlias = Callable[[int | tf.Tensor], tf.Tensor]
+
+
+def conditional(
+    schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor
+) -> LogDensity:
+    """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
+
+    At a marginal top level, r_t is 0, and x_{t+1} has no influence.
+
+    Args:
+      schedule: noise levels.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+
+    Returns:
+      A callable, y -> log p(y | x_{t+1}) + const, float32 [B].
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> x_next, level = tf.ones([1, 2, 2, 1]), tf.constant([0])
+      >>> conditional(diffusion.t6(), standard_normal, x_next, level)(x_next).numpy()
+      array([-2.], dtype=float32)
+    """
+    tether = at(schedule.conditional / (2 * schedule.s[1:] ** 2), level)
+    return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
+
+
+def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
+    """Returns the number of steps of each image, the argument `num_steps` of `conditional_chain`.
+
+    Args:
+      config: a `config.Config`.
+      level: t, int32 [B].
+
+    Returns:
+      K, int32 [B]. If K is 0 at all levels, the int 0; with the option proposal='tweedie' None.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> steps_at(Config().replace(num_levels=2, mcmc_steps=(5, 3)), tf.constant([1, 1, 0])).numpy()
+      array([3, 3, 5], dtype=int32)
+    """
+    steps = config.steps_by_level
+    if any(steps):
+        return tf.gather(steps, level)
+    return 0 if config.diffusion.proposal == 'x_next' else None
+
+
+def conditional_chain(
+    schedule: Schedule,
+    log_density: LogDensity,
+    start: tf.Tensor,
+    x_next: tf.Tensor,
+    level: tf.Tensor,
+    num_steps: int | tf.Tensor | None,
+    step_noise: Noise,
+    step_size: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs K Langevin steps on the log density that `conditional` returns.
+
+    Args:
+      schedule: noise levels.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      start: start of the chains, float32 [B, H, W, C].
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      num_steps: K, one int for all images, or int32 [B]. The int 0: draw from `normal_approximation` instead.
+        None: return `start` and a gradient of 0.
+      step_noise: callable, k -> noise of step k, float32 [B, H, W, C].
+      step_size: delta of each image, float32 [B, 1, 1, 1]; None: delta_t of the schedule.
+
+    Returns:
+      y after K steps and the gradient of the last step, both float32 [B, H, W, C].
+
+    Examples:
+      >>> from drl_tf.core import diffusion, noise
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> x_next, level = tf.zeros([2, 4, 4, 1]), tf.constant([0, 3])
+      >>> step_noise = lambda k: noise.normal(noise.fold([0, 0], k), [2, 4, 4, 1])
+      >>> y, gradient = conditional_chain(
+      ...     diffusion.t6(), standard_normal, x_next, x_next, level, 30, step_noise
+      ... )
+      >>> y.shape
+      TensorShape([2, 4, 4, 1])
+    """
+    if num_steps is None:
+        return start, tf.zeros_like(start)
+    if isinstance(num_steps, int) and num_steps == 0:
+        return normal_approximation(schedule, log_density, x_next, level, step_noise(0))
+    log_conditional = conditional(schedule, log_density, x_next, level)
+    steps = tf.reshape(num_steps, [-1, 1, 1, 1])
+    delta = at(schedule.delta, level) if step_size is None else step_size
+    return langevin(log_conditional, start, delta, steps, step_noise)
+
+
+def normal_approximation(
+    schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws from the first-order approximation of p(y | x_{t+1}) (paper, T = 1000):
+
+        y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
+
+    The draws are not exact: for a quadratic F of precision l, p has variance s^2 / (1 + s^2 l), not s^2.
+
+    Args:
+      schedule: noise levels.
+      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      noise: standard normal noise, float32 [B, H, W, C].
+
+    Returns:
+      y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> schedule, x_next, level = diffusion.t1k(), tf.ones([1, 2, 2, 1]), tf.constant([500])
+      >>> y, gradient = normal_approximation(schedule, standard_normal, x_next, level, tf.zeros([1, 2, 2, 1]))
+      >>> y[0, 0, 0].numpy().round(3), (1 - schedule.s[501] ** 2).round(3).item()
+      (array([0.99], dtype=float32), 0.99)
+    """
+    gradient = value_gradient(log_density, x_next)
+    s = at(schedule.s[1:], level)
+    return x_next + s**2 * gradient + s * noise, gradient

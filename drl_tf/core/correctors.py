@@ -1,0 +1,260 @@
+"""Metropolis-adjusted correctors of any log density: MALA and HMC.
+
+Each transition proposes a state by leapfrog steps of size delta from y with a momentum p ~ N(0, I):
+
+    p <- p + delta / 2 grad log p(y),    y <- y + delta p,    p <- p + delta / 2 grad log p(y)
+
+It accepts y' with probability min(1, exp(log p(y') - |p'|^2 / 2 - log p(y) + |p|^2 / 2)), so that the density
+is invariant at any step size. A state carries its log density and its gradient; a leapfrog step therefore
+costs one gradient. The unadjusted corrector, Langevin dynamics, is `langevin.langevin`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core.diffusion import Schedule
+from drl_tf.core.langevin import LogDensity
+
+LEAPFROGS = 3
+_SHORTEST = 0.5  # The shortest step of HMC, as a share of delta.
+# The acceptance that is best in high dimensions: Roberts and Rosenthal 1998; Beskos et al. 2013.
+TARGET_ACCEPTANCE = {'mala': 0.574, 'hmc': 0.651}
+ADJUSTED = tuple(TARGET_ACCEPTANCE)
+
+
+class State(NamedTuple):
+    """The state of a chain.
+
+    Attributes:
+      y: float32 [B, ...].
+      log_density: log p(y), float32 [B].
+      gradient: grad log p(y), of the shape of `y`.
+
+    Examples:
+      >>> State(tf.zeros([1, 2]), tf.zeros([1]), tf.zeros([1, 2])).y.shape
+      TensorShape([1, 2])
+    """
+
+    y: tf.Tensor
+    log_density: tf.Tensor
+    gradient: tf.Tensor
+
+
+class Draws(NamedTuple):
+    """The random numbers of a chain.
+
+    Attributes:
+      momentum: callable, k -> standard normal noise of transition k, of the shape of the state.
+      uniform: callable, k -> numbers in [0, 1), float32 [B]; transition k accepts if its number is below the
+        acceptance probability.
+      length: callable, k -> numbers in [0, 1), float32 [B], which decide the step lengths of `hmc`.
+
+    Examples:
+      >>> draws = Draws(lambda k: tf.zeros([1, 2]), *2 * [lambda k: tf.constant([0.5])])
+      >>> draws.uniform(0).numpy()
+      array([0.5], dtype=float32)
+    """
+
+    momentum: Callable[[tf.Tensor], tf.Tensor]
+    uniform: Callable[[tf.Tensor], tf.Tensor]
+    length: Callable[[tf.Tensor], tf.Tensor]
+
+
+def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
+    """Returns the state at y, float32 [B, ...]; this costs one gradient.
+
+    Examples:
+      >>> state_at(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).gradient.numpy()
+      array([-1., -2.], dtype=float32)
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        log_density = log_prob(y)
+    return State(y, log_density, tape.gradient(log_density, y))
+
+
+def leapfrog(
+    log_prob: LogDensity, state: State, step_size: float | tf.Tensor, momentum: tf.Tensor, num_leapfrogs: int
+) -> tuple[State, tf.Tensor]:
+    """Makes leapfrog steps, each of which costs one gradient (Neal, Handbook of MCMC 2011, equation 5.18).
+
+    Args:
+      log_prob: callable, y -> log density up to a constant, float32 [B].
+      state: where the steps begin.
+      step_size: delta, float32, broadcast against y.
+      momentum: p, of the shape of y.
+      num_leapfrogs: number of steps, at least 1.
+
+    Returns:
+      The last state, and the log of the acceptance ratio, float32 [B].
+
+    Examples:
+      Small steps keep the total energy, so that the ratio is near 1.
+
+      >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
+      >>> state = state_at(log_prob, tf.ones([1, 2]))
+      >>> end, log_ratio = leapfrog(log_prob, state, 0.01, tf.ones([1, 2]), num_leapfrogs=3)
+      >>> end.y.numpy().round(3), abs(log_ratio.numpy()).round(3)
+      (array([[1.03, 1.03]], dtype=float32), array([0.], dtype=float32))
+    """
+    start = state.log_density - _kinetic(momentum)
+    for _ in range(num_leapfrogs):
+        momentum += step_size / 2 * state.gradient
+        state = state_at(log_prob, state.y + step_size * momentum)
+        momentum += step_size / 2 * state.gradient
+    return state, state.log_density - _kinetic(momentum) - start
+
+
+def _kinetic(momentum: tf.Tensor) -> tf.Tensor:
+    """Returns |p|^2 / 2, float32 [B]."""
+    return tf.reduce_sum(momentum**2, axis=list(range(1, len(momentum.shape)))) / 2
+
+
+def mala(
+    log_prob: LogDensity,
+    y: tf.Tensor,
+    step_size: float | tf.Tensor,
+    num_steps: int | tf.Tensor,
+    draws: Draws,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs K steps of the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996).
+
+    A step is a Langevin step of size delta that is accepted or rejected; it equals a transition of HMC with
+    one leapfrog step (Neal 2011, section 5.2). K steps cost K + 1 gradients.
+
+    Args:
+      log_prob: callable, y -> log density up to a constant, float32 [B].
+      y: start of the chains, float32 [B, ...].
+      step_size: delta, float32, broadcast against y.
+      num_steps: K, one int for all chains, or int32 [B].
+      draws: the random numbers.
+
+    Returns:
+      The states after K steps, of the shape of y; and the mean over the steps of the acceptance probability,
+      float32 [B], 0 for a chain without steps.
+
+    Examples:
+      >>> from drl_tf.core import noise
+      >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
+      >>> draws = Draws(lambda k: noise.normal(noise.fold([0, 1], k), [20000, 1]),
+      ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000),
+      ...               lambda k: noise.uniform(noise.fold([0, 3], k), 20000))
+      >>> y, acceptance = mala(log_prob, tf.zeros([20000, 1]), 1.0, 50, draws)
+      >>> np.var(y).round(1).item(), np.mean(acceptance).round(1).item()
+      (1.0, 0.9)
+    """
+    return _chain(log_prob, y, step_size, num_steps, draws, num_leapfrogs=1)
+
+
+def hmc(
+    log_prob: LogDensity,
+    y: tf.Tensor,
+    step_size: float | tf.Tensor,
+    num_steps: int | tf.Tensor,
+    draws: Draws,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs K transitions of Hamiltonian Monte Carlo with 3 leapfrog steps each (Neal 2011, section 5.3).
+
+    Each chain draws a step length between delta / 2 and delta for each transition. With equal lengths, the
+    directions of some curvature would come back to where they were, and not mix (Neal 2011, section 5.3.2).
+    K transitions cost 3 K + 1 gradients. Arguments and results are those of `mala`.
+
+    Examples:
+      >>> from drl_tf.core import noise
+      >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
+      >>> draws = Draws(lambda k: noise.normal(noise.fold([0, 1], k), [20000, 1]),
+      ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000),
+      ...               lambda k: noise.uniform(noise.fold([0, 3], k), 20000))
+      >>> y, acceptance = hmc(log_prob, tf.zeros([20000, 1]), 0.3, 10, draws)
+      >>> np.var(y).round(1).item(), np.mean(acceptance).round(1).item()
+      (1.0, 1.0)
+    """
+    return _chain(log_prob, y, step_size, num_steps, draws, LEAPFROGS)
+
+
+def _chain(
+    log_prob: LogDensity,
+    y: tf.Tensor,
+    step_size: float | tf.Tensor,
+    num_steps: int | tf.Tensor,
+    draws: Draws,
+    num_leapfrogs: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Runs K transitions; see `mala` for arguments and results."""
+    num_steps = tf.broadcast_to(num_steps, tf.shape(y)[:1])
+
+    def transition(k: tf.Tensor, state: State, total: tf.Tensor) -> tuple:
+        size = step_size
+        if num_leapfrogs > 1:
+            size *= _per_chain(_SHORTEST + (1 - _SHORTEST) * draws.length(k), y)
+        proposed, log_ratio = leapfrog(log_prob, state, size, draws.momentum(k), num_leapfrogs)
+        probability = tf.exp(tf.minimum(log_ratio, 0.0))
+        accepted = (draws.uniform(k) < probability) & (k < num_steps)
+        moved = State(*(_where(accepted, new, old) for new, old in zip(proposed, state, strict=True)))
+        return k + 1, moved, tf.where(k < num_steps, total + probability, total)
+
+    longest = tf.reduce_max(num_steps)
+    state = (tf.constant(0), state_at(log_prob, y), tf.zeros(tf.shape(y)[:1]))
+    _, end, total = tf.while_loop(lambda k, *_: k < longest, transition, state, parallel_iterations=1)
+    return end.y, tf.math.divide_no_nan(total, tf.cast(num_steps, tf.float32))
+
+
+def _where(chosen: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    """Returns `new` for the chosen chains, bool [B], and `old` for the others."""
+    return tf.where(_per_chain(chosen, new), new, old)
+
+
+def _per_chain(values: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Reshapes one value per chain, [B], to broadcast against `y`, [B, ...]."""
+    return tf.reshape(values, tf.concat([tf.shape(values), tf.ones([len(y.shape) - 1], tf.int32)], axis=0))
+
+
+def gradients(corrector: str, num_steps: int) -> int:
+    """Returns the number of gradients that K steps of a corrector cost an image.
+
+    Args:
+      corrector: 'none', 'langevin', 'mala' or 'hmc'.
+      num_steps: K.
+
+    Examples:
+      >>> [gradients(corrector, 10) for corrector in ('langevin', 'mala', 'hmc')]
+      [10, 11, 31]
+    """
+    if corrector not in ADJUSTED or not num_steps:
+        return num_steps
+    return 1 + num_steps * (LEAPFROGS if corrector == 'hmc' else 1)
+
+
+def curvature(schedule: Schedule) -> np.ndarray:
+    """Returns L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2, float64 [T].
+
+    It bounds the curvature of -log p(y_t | x_{t+1}) in all directions if F is the exact log density of y_t,
+    whose noise has the standard deviation m_t S_t.
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> curvature(diffusion.cosine()).round(1).tolist()[1:]
+      [24.7, 9.5, 6.1, 5.6, 1.1]
+    """
+    return (schedule.m * schedule.S[:-1]) ** -2 + schedule.conditional / schedule.s[1:] ** 2
+
+
+def step_sizes(schedule: Schedule, q: float | tf.Tensor) -> tf.Tensor:
+    """Returns delta_t = sqrt(2 q_t / L_t), float32 [T], with L_t of `curvature`.
+
+    Unadjusted Langevin steps of this size inflate the variance of the stiffest direction by 1 / (1 - q / 2).
+
+    Args:
+      schedule: noise levels.
+      q: one number, or float32 [T].
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> step_sizes(diffusion.cosine(), 0.1).numpy()[1:].round(2)
+      array([0.09, 0.15, 0.18, 0.19, 0.42], dtype=float32)
+    """
+    unit = tf.constant(np.sqrt(2 / curvature(schedule)), tf.float32)
+    return unit * tf.sqrt(tf.cast(q, tf.float32))

@@ -1,0 +1,99 @@
+"""The exact log density of a noised training set: the control of every sampler."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core.networks.layers import SpectralLayers
+from drl_tf.core.noise import Dropout
+from drl_tf.core.preconditioning import angle_of
+
+
+class ExactEnergy(SpectralLayers):
+    """log p(x) in nats of the training set with noise, each x at its own noise level.
+
+    At the noise level `angle`, with A = cos(angle) and S = sin(angle), N images x_i have the density
+
+        p(x) = (1 / N) sum_i N(x; A x_i, S^2 I).
+
+    With a class, the sum is over the N_c images of this class. The computation is in float64; x and the
+    result are float32. The layer has the methods of a `PreconditionedEnergy` that sampling needs, but nothing
+    to train.
+
+    Args:
+      image_shape: (H, W, C).
+      count: N.
+
+    Attributes:
+      images: x_i, float32 [N, H, W, C] in [-1, 1].
+      labels: class + 1 of each x_i, or 0 for no class, int32 [N].
+
+    Examples:
+      >>> from drl_tf.core.preconditioning import time_of
+      >>> energy = ExactEnergy((1, 1, 1), count=2)
+      >>> energy.hold(np.array([-1.0, 1.0]).reshape(2, 1, 1, 1), labels=[1, 2])
+      >>> prepared = energy.prepare(time_of(tf.constant([np.pi / 4])), labels=tf.constant([2]))
+      >>> energy(tf.sqrt([[[[0.5]]]]), prepared).numpy().round(3)  # -log(2 pi S^2) / 2, S^2 = 1 / 2.
+      array([-0.572], dtype=float32)
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], count: int, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        options = {'initializer': 'zeros', 'trainable': False}
+        self.images = self.add_weight(shape=(count, *image_shape), name='images', dtype='float32', **options)
+        self.labels = self.add_weight(shape=(count,), name='labels', dtype='int32', **options)
+        self._dimensions = math.prod(image_shape)
+        self.built = True
+
+    def hold(self, images: Any, labels: Any) -> None:
+        """Sets the training set.
+
+        Args:
+          images: x_i in [-1, 1], float [N, H, W, C].
+          labels: class + 1 of each image, or 0 for no class, int [N].
+        """
+        self.images.assign(images)
+        self.labels.assign(labels)
+
+    def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Computes the tensors that do not depend on x.
+
+        Args:
+          time: noise levels as results of `preconditioning.time_of`, [B].
+          labels: class + 1 of each x, or 0 for no class, int32 [B]. None: no x has a class.
+
+        Returns:
+          The argument `prepared` of `call`: the noise levels, the x_i as rows [N, D], their squared norms,
+          and the logarithm of the weight of each x_i for each x, [B, N] or [1, N]; all float64.
+        """
+        centres = tf.cast(tf.reshape(self.images, [-1, self._dimensions]), tf.float64)
+        if labels is None:
+            labels = tf.zeros([1], tf.int32)
+        member = (labels[:, None] == 0) | (labels[:, None] == self.labels[None])
+        sizes = tf.reduce_sum(tf.cast(member, tf.float64), axis=1, keepdims=True)
+        return {
+            'angle': angle_of(tf.cast(time, tf.float64)),
+            'centres': centres,
+            'squares': tf.reduce_sum(centres**2, axis=1),
+            'log_weights': tf.where(member, -tf.math.log(sizes), tf.constant(-np.inf, tf.float64)),
+        }
+
+    def call(
+        self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
+    ) -> tf.Tensor:
+        """Returns log p(x), float32 [B], of images x, float32 [B, H, W, C]; it has neither dropout nor remat.
+
+        |x - A x_i|^2 is expanded to |x|^2 - 2 A <x, x_i> + A^2 |x_i|^2: one product of matrices for a batch.
+        """
+        del dropout, remat
+        A = tf.cos(prepared['angle'])[:, None]
+        S = tf.sin(prepared['angle'])[:, None]
+        rows = tf.cast(tf.reshape(x, [-1, self._dimensions]), tf.float64)
+        products = tf.matmul(rows, prepared['centres'], transpose_b=True)
+        distances = tf.reduce_sum(rows**2, axis=1, keepdims=True) - 2 * A * products
+        distances += A**2 * prepared['squares']
+        log_sum = tf.reduce_logsumexp(prepared['log_weights'] - distances / (2 * S**2), axis=1)
+        log_normaliser = self._dimensions * (tf.math.log(S[:, 0]) + math.log(2 * math.pi) / 2)
+        return tf.cast(log_sum - log_normaliser, tf.float32)

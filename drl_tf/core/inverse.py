@@ -1,0 +1,99 @@
+"""Solves inverse problems with a trained model: inpainting, super-resolution, deblurring and others."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from drl_tf.core import diffusion, noise
+from drl_tf.core.diffusion import Schedule, per_image
+from drl_tf.core.guidance import UNCONDITIONAL, Terms
+from drl_tf.core.langevin import LogDensity
+from drl_tf.core.noise import Seed
+from drl_tf.core.posterior import Effort, Observation, Posterior
+from drl_tf.core.replacement import Replacement
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How to solve an inverse problem.
+
+    Attributes:
+      method: 'posterior', chains on p(x_t | x_{t+1}, o), for preconditioned energies; or 'replace', the
+        heuristic of `replacement`, for all energies.
+      effort: K, step size and rounds; 'replace' uses the rounds only.
+      num_levels: number of noise levels to visit with 'posterior', for energies that were trained at all
+        levels; 0 for those of sampling.
+
+    Examples:
+      >>> Plan('replace').effort.rounds
+      1
+    """
+
+    method: str
+    effort: Effort = dataclasses.field(default_factory=Effort)
+    num_levels: int = 0
+
+
+def solve(
+    model: Any,
+    observation: Observation,
+    plan: Plan,
+    seed: Seed,
+    first: int | tf.Tensor = 0,
+    weights: str = 'ema',
+    terms: Terms = UNCONDITIONAL,
+    corrector_steps: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Draws a clean image for each observation.
+
+    Args:
+      model: an `EnergyModel`.
+      observation: o and H, one observation for each image.
+      plan: the method.
+      seed: int32 [2].
+      first: index of the first image; image i depends on (seed, first + i) and its observation only.
+      weights: 'ema' or 'raw'.
+      terms: guidance, (labels, weight) pairs; see `EnergyModel.density_at`.
+      corrector_steps: for 'replace', the result of `pilot.steps`.
+
+    Returns:
+      Images, float32 [B, H, W, C]. With `Plan.method` 'replace', they are x_0 unless the model denoises last.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> from drl_tf.core import operators
+      >>> from drl_tf.core.energy_model import EnergyModel
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> observation = Observation(operators.pooled(2), tf.zeros([3, 4, 4, 1]))
+      >>> solve(EnergyModel(config), observation, Plan('replace'), [0, 1]).shape
+      TensorShape([3, 8, 8, 1])
+    """
+    x_T = model.prior(tf.shape(observation.value)[0], noise.fold(seed, noise.PRIOR), first)
+    if plan.method == 'posterior':
+        walk = walk_of(model, plan.num_levels)
+
+        def log_prob_at(index: tf.Tensor) -> LogDensity:
+            return model.log_prob_at(per_image(walk.angle, index), weights, terms)
+
+        std = model.config.data.data_std
+        return Posterior(walk, log_prob_at, std, observation, plan.effort, first).draw(x_T, seed)
+    sampler = model.sampler(model.walk, first, weights, terms, corrector_steps)
+    x_0 = Replacement(sampler, observation, plan.effort.rounds).draw(x_T, seed)
+    return model.final_denoise(x_0, weights, terms) if model.config.diffusion.final_denoise else x_0
+
+
+def walk_of(model: Any, num_levels: int) -> Schedule:
+    """Returns the schedule of a model with `num_levels` levels; 0 means those of its sampling.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> from drl_tf.core.energy_model import EnergyModel
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> walk_of(EnergyModel(config), 12).num_levels
+      12
+    """
+    if not num_levels:
+        return model.walk
+    options = model.config.diffusion
+    return diffusion.SCHEDULES[options.schedule](num_levels, options.b2)

@@ -1,0 +1,200 @@
+"""Recovery likelihood of preconditioned energies: on top of score matching, or alone."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core import conditionals, correctors, graphs, noise, preconditioning, sampling
+from drl_tf.core.batch import Batch
+from drl_tf.core.diffusion import Schedule, per_image
+from drl_tf.core.level_mean import LevelMean
+from drl_tf.core.noise import Dropout, Seed
+from drl_tf.core.score_matching import ScoreMatching
+from drl_tf.core.weight_updates import LossesAndGradients
+
+
+def level_weights(schedule: Schedule) -> np.ndarray:
+    """Returns w_t = L_{T-1} / L_t, the weight of the contrastive loss at each level, float64 [T].
+
+    L_t of `correctors.curvature` bounds the curvature of log p(y_t | x_{t+1}). Where it is large, a small
+    change of the network e moves log p by thousands of nats; the weights keep such a level from outweighing
+    the others.
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> level_weights(diffusion.karras()).round(4).tolist()
+      [0.0001, 0.0077, 0.0652, 0.1354, 0.1818, 1.0]
+    """
+    L = correctors.curvature(schedule)
+    return L[-1] / L
+
+
+class NormalisedRecoveryLikelihood(ScoreMatching):
+    """A `ScoreMatching` model that also learns by recovery likelihood (paper, Algorithm 1), or only by it.
+
+    The loss of an image at level t is w_t (F(y-, t) - F(y+, t)), with F = log p. Here y+ is data, and y- is
+    the end of a chain on p(y_t | x_{t+1}) that starts where sampling starts it. The levels are drawn evenly
+    from the T levels of the schedule.
+
+    With the option objective='score_matching', the step adds this loss, times the option `contrastive`, to
+    the loss of score matching, from step `contrastive_after` on; earlier steps run no chain. With the option
+    objective='contrastive' there is no other loss.
+
+    Args:
+      config: as for `ScoreMatching`.
+      attempt: as for `RecoveryLikelihood`.
+
+    Attributes:
+      level_means: those of `RecoveryLikelihood`, and over the images of each level: 'contrastive', the mean
+        of F(y-, t) - F(y+, t) in nats, and the 'acceptance' and 'displacement' of `sampling.Info`.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> config = config.replace(energy='preconditioned', objective='score_matching', act='swish')
+      >>> list(NormalisedRecoveryLikelihood(config.replace(contrastive=0.01)).level_means)
+      ['loss', 'gradient_norm', 'contrastive', 'acceptance', 'displacement']
+    """
+
+    def __init__(self, config: Any, attempt: int = 0) -> None:
+        super().__init__(config, attempt)
+        self._weights_of_levels = level_weights(self.schedule)
+        means = {
+            name: LevelMean(self.schedule.num_levels, name=name)
+            for name in ('contrastive', *sampling.Info._fields)
+        }
+        self.level_means = {**self.level_means, **means}
+
+    def noted(self) -> tuple[str, ...]:
+        """Names what score matching reports of each noise level."""
+        return super().noted() if self._matches_scores else ()
+
+    @property
+    def _matches_scores(self) -> bool:
+        return self.config.training.objective == 'score_matching'
+
+    def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
+        """Returns the losses of a batch and their gradients; see `RecoveryLikelihood`."""
+        if not self._matches_scores:
+            return self._recover(batch, 1.0)
+        options = self.config.training
+        anchor = super().losses_and_gradients(batch)
+        more = tf.cond(
+            self.optimizer.iterations.value >= options.contrastive_after,
+            lambda: self._recover(batch, options.contrastive),
+            lambda: tf.nest.map_structure(tf.zeros_like, anchor),
+        )
+        return tf.nest.map_structure(tf.add, anchor, more)
+
+    def _recover(self, batch: Batch, weight: float) -> LossesAndGradients:
+        """Computes the loss of recovery likelihood, times `weight`, and its gradients."""
+        batch = self._at_other_levels(batch)
+        level = batch.level
+
+        # Positive pairs (x_t, x_{t+1}).
+        x_t, x_next = self._forward_pair(batch)
+
+        # Negatives: the chains that sampling would run from x_{t+1}.
+        x_neg, info = self.negatives(x_next, level, batch.seed, batch.first, batch.labels)
+
+        # The gradient of w_t (F(y-, t) - F(y+, t)); both states count as constants.
+        batch_size = self.config.training.batch_size
+        dropout = self.dropout_of(batch.seed, batch.first, batch_size + batch.first)
+        with tf.GradientTape() as tape:
+            gap = self.gap(x_t, x_neg, level, batch.labels, dropout)
+            losses = per_image(weight * self._weights_of_levels, level) * gap
+            loss = tf.reduce_sum(losses) / batch_size
+        self.level_means['contrastive'].update_state(gap, level)
+        for name, value in info._asdict().items():
+            self.level_means[name].update_state(value, level)
+        return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
+
+    def _at_other_levels(self, batch: Batch) -> Batch:
+        """Returns the images with stratified levels among 0..T-1, and a seed that score matching lacks."""
+        seed = noise.fold(batch.seed, noise.CONTRAST)
+        u = noise.stratified(seed, self.config.training.batch_size)
+        levels = tf.cast(u * self.schedule.num_levels, tf.int32)
+        mine = tf.slice(levels, [batch.first], [batch.images.shape[0]])
+        return dataclasses.replace(batch, level=mine, seed=seed, angle=None)
+
+    @graphs.graph
+    def negatives(
+        self,
+        x_next: tf.Tensor,
+        level: tf.Tensor,
+        seed: Seed,
+        first: int | tf.Tensor,
+        labels: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, sampling.Info]:
+        """Draws x_t = y- / m_t given x_{t+1}, with raw weights and unscaled noise, as sampling does.
+
+        Args:
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t, int32 [B].
+          seed: int32 [2].
+          first: index of the first image.
+          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+
+        Returns:
+          x_t, like `x_next`, and what the chains did, [B].
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> config = config.replace(energy='preconditioned', act='swish', mcmc_steps=(2,))
+          >>> model = NormalisedRecoveryLikelihood(config)
+          >>> model.negatives(tf.ones([2, 8, 8, 1]), tf.constant([0, 5]), [0, 1], 0, None)[0].shape
+          TensorShape([2, 8, 8, 1])
+        """
+        terms = ((labels, 1.0),)
+
+        def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+            seed = noise.fold(seed, noise.START)
+            return self.chain_start(x_next, level, seed, first, 'raw', terms, training=True)[0]
+
+        q = self.config.training.contrastive_step
+        sampler = sampling.Sampler(
+            schedule=self.schedule,
+            density_at=lambda level: self.density_at(level, 'raw', terms),
+            start_at=start_at,
+            steps_at=lambda level: conditionals.steps_at(self.config, level),
+            corrector=self.config.negatives,
+            corrector_steps=tf.fill([self.schedule.num_levels], q) if q else None,
+            first=first,
+        )
+        return sampler.recover(x_next, level, seed)
+
+    def gap(
+        self,
+        x_pos: tf.Tensor,
+        x_neg: tf.Tensor,
+        level: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        dropout: Dropout | None = None,
+    ) -> tf.Tensor:
+        """Returns F(y-, t) - F(y+, t) = log p(x-) - log p(x+) in nats with raw weights, float32 [B].
+
+        Args:
+          x_pos: data x_t, float32 [B, H, W, C].
+          x_neg: the results of `negatives`, like `x_pos`.
+          level: t, int32 [B].
+          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+          dropout: applied to `x_pos` and `x_neg` alike; None for no dropout.
+
+        Examples:
+          >>> from drl_tf.config.config import Config
+          >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+          >>> model = NormalisedRecoveryLikelihood(config.replace(energy='preconditioned', act='swish'))
+          >>> x = tf.ones([2, 8, 8, 1])
+          >>> model.gap(x, x, level=tf.constant([0, 5])).numpy()
+          array([0., 0.], dtype=float32)
+        """
+        angle = per_image(self.schedule.angle, tf.tile(level, [2]))
+        labels = None if labels is None else tf.tile(labels, [2])
+        prepared = self.network.prepare(preconditioning.time_of(angle), labels)
+        both = tf.concat([x_pos, x_neg], axis=0)
+        log_p = self.network(both, prepared, dropout=dropout, remat=self.config.training.remat)
+        of_pos, of_neg = tf.split(log_p, 2)
+        return of_neg - of_pos

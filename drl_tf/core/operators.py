@@ -1,0 +1,110 @@
+"""What is observed of an image: linear maps H, for inverse problems o = H x + noise."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+_GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as in `tf.image.rgb_to_grayscale`.
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operator:
+    """A linear map H from images, [B, H, W, C], to observations.
+
+    Attributes:
+      apply: callable, x -> H x.
+      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B]. r has the shape of observations; the
+        variances v and V are float32, broadcast against r.
+      inverse: callable, r -> H^+ r, the pseudo-inverse; None if H has no stable one.
+
+    Examples:
+      >>> operator = pooled(2)
+      >>> x = tf.ones([1, 4, 4, 1])
+      >>> operator.apply(x).shape, bool(tf.reduce_all(operator.inverse(operator.apply(x)) == x))
+      (TensorShape([1, 2, 2, 1]), True)
+    """
+
+    apply: Callable[[tf.Tensor], tf.Tensor]
+    misfit: Callable[[tf.Tensor, float | tf.Tensor, tf.Tensor], tf.Tensor]
+    inverse: Callable[[tf.Tensor], tf.Tensor] | None
+
+
+def masked(observed: tf.Tensor) -> Operator:
+    """Returns the operator of images of which some pixels are seen; the others are 0 in H x.
+
+    Args:
+      observed: 1 where a pixel is seen, 0 elsewhere, float32, broadcast against images [B, H, W, C].
+
+    Examples:
+      >>> masked(tf.constant([[1.0], [0.0]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
+      array([1., 0.], dtype=float32)
+    """
+    return _isotropic(lambda x: observed * x, lambda r: observed * r, 1.0)
+
+
+def pooled(factor: int) -> Operator:
+    """Returns the operator of smaller images: the means of squares of `factor` x `factor` pixels."""
+
+    def apply(x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.avg_pool2d(x, factor, factor, 'VALID')
+
+    def inverse(r: tf.Tensor) -> tf.Tensor:
+        return tf.repeat(tf.repeat(r, factor, axis=1), factor, axis=2)
+
+    return _isotropic(apply, inverse, 1 / factor**2)
+
+
+def grey() -> Operator:
+    """Returns the operator of grey versions of colour images: [B, H, W, 3] to [B, H, W, 1]."""
+    weights = tf.constant(_GREY)
+    square = float(np.sum(np.square(_GREY)))
+    return _isotropic(
+        lambda x: tf.reduce_sum(weights * x, axis=-1, keepdims=True), lambda r: weights * r / square, square
+    )
+
+
+def blurred(kernel: np.ndarray, height: int, width: int) -> Operator:
+    """Returns the operator of blurred images. The edges of an image count as neighbours (periodic boundary).
+
+    Args:
+      kernel: float [h, w], at most as large as the images; its middle is the pixel itself. It is divided by
+        its sum.
+      height, width: size of the images.
+
+    Examples:
+      >>> x = tf.ones([1, 8, 8, 1])
+      >>> np.allclose(blurred(np.ones([3, 3]), 8, 8).apply(x), x, atol=1e-6)
+      True
+    """
+    padded = np.zeros([height, width])
+    padded[: kernel.shape[0], : kernel.shape[1]] = kernel / kernel.sum()
+    middle = (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2))
+    transfer = np.fft.fft2(np.roll(padded, middle, axis=(0, 1)))
+    power = tf.constant(np.abs(transfer) ** 2, tf.float32)
+
+    def spectrum(x: tf.Tensor) -> tf.Tensor:
+        return tf.signal.fft2d(tf.cast(tf.transpose(x, [0, 3, 1, 2]), tf.complex64))
+
+    def apply(x: tf.Tensor) -> tf.Tensor:
+        blurry = tf.math.real(tf.signal.ifft2d(spectrum(x) * transfer.astype(np.complex64)))
+        return tf.transpose(blurry, [0, 2, 3, 1])
+
+    def misfit(r: tf.Tensor, noise_variance: float | tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        values = spectrum(r)
+        squares = (tf.math.real(values) ** 2 + tf.math.imag(values) ** 2) / (height * width)
+        return tf.reduce_sum(squares / (noise_variance + variance * power), axis=[1, 2, 3])
+
+    return Operator(apply, misfit, None)
+
+
+def _isotropic(
+    apply: Callable[[tf.Tensor], tf.Tensor], inverse: Callable[[tf.Tensor], tf.Tensor], square: float
+) -> Operator:
+    """Returns the operator of an H with H H' = `square` I on what is seen."""
+
+    def misfit(r: tf.Tensor, noise_variance: float | tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(r**2 / (noise_variance + square * variance), axis=[1, 2, 3])
+
+    return Operator(apply, misfit, inverse)

@@ -1,0 +1,113 @@
+"""Adapts the steps of a model's correctors in a pilot run, before any image is drawn.
+
+The pilot run draws 32 images from a fixed seed. So the steps depend on the model and its options only, and an
+image on (seed, index) and the steps, never on the images that are drawn beside it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core import noise
+from drl_tf.core.correctors import ADJUSTED, TARGET_ACCEPTANCE
+from drl_tf.core.diffusion import Schedule
+from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided
+
+_IMAGES = 32
+# The steps that `largest` tries: q = 1, 2^-1/4, 2^-1/2, .. 2^-10.
+GRID = 2.0 ** (-np.arange(41) / 4)
+
+
+def largest(acceptance_of: Callable[[float], float], target: float) -> float:
+    """Finds the largest q of `GRID` whose acceptance reaches a target, by bisection.
+
+    The grid makes the result robust to rounding: two machines find the same q.
+
+    Args:
+      acceptance_of: callable, q -> acceptance, which falls with q.
+      target: between 0 and 1.
+
+    Returns:
+      q; the smallest of the grid if no acceptance reaches the target.
+
+    Examples:
+      >>> largest(lambda q: 1 - q, target=0.5)
+      0.5
+    """
+    low, high = 0, len(GRID) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if acceptance_of(float(GRID[middle])) >= target:
+            high = middle
+        else:
+            low = middle + 1
+    return float(GRID[low])
+
+
+def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
+    """Returns the steps q_t of a model's correctors, delta_t^2 = 2 q_t / L_t; see `correctors.step_sizes`.
+
+    With the option `corrector_step`, all q_t have its value. Without it, q_t of 'mala' and 'hmc' is the
+    largest step with which the K transitions of the pilot run accept the target on average
+    (`correctors.TARGET_ACCEPTANCE`), from the top level down. This costs about as many gradients as sampling
+    200 images.
+
+    Args:
+      model: an `EnergyModel`.
+      weights: 'ema' or 'raw'.
+      walk: the levels that the steps are for; None: `model.walk`.
+
+    Returns:
+      q_t, float32 [T]; 1 at levels without chains. None if the chains take steps of the size delta_t of the
+      schedule, or if there are none.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> from drl_tf.core.energy_model import EnergyModel
+      >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
+      >>> steps(EnergyModel(config.replace(corrector='mala', corrector_step=0.1, num_levels=2))).numpy()
+      array([0.1, 0.1], dtype=float32)
+    """
+    options = model.config.sampling
+    walk = walk or model.walk
+    corrector = model.config.corrector
+    if options.corrector_step and corrector != 'none':
+        return tf.fill([walk.num_levels], options.corrector_step)
+    if corrector not in ADJUSTED:
+        return None
+    return tf.constant(_adapted(model, weights, walk, TARGET_ACCEPTANCE[corrector]), tf.float32)
+
+
+def _adapted(model: Any, weights: str, walk: Schedule, target: float) -> list[float]:
+    """Returns q_t of each level of the walk."""
+    seed = noise.root(0, noise.PILOT)
+    terms = _classes_in_turn(model.config)
+
+    @tf.function(autograph=False)
+    def recover(x_next: tf.Tensor, t: tf.Tensor, q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        sampler = model.sampler(walk, 0, weights, terms, tf.fill([walk.num_levels], q))
+        x, info = sampler.recover(x_next, tf.fill([_IMAGES], t), noise.fold(seed, noise.LANGEVIN, t))
+        return x, tf.reduce_mean(info.acceptance)
+
+    x = noise.normal(noise.fold(seed, noise.PRIOR), [_IMAGES, *model.config.image_shape])
+    found = [1.0] * walk.num_levels
+    for t in reversed(range(walk.num_levels)):
+        at_level = tf.constant(t)
+
+        def acceptance_of(q: float, x_next: tf.Tensor = x, level: tf.Tensor = at_level) -> float:
+            return float(recover(x_next, level, tf.constant(q))[1])
+
+        if model.config.steps_by_level[walk.levels[t]]:
+            found[t] = largest(acceptance_of, target)
+        x, _ = recover(x, at_level, tf.constant(found[t]))
+    return found
+
+
+def _classes_in_turn(config: Any) -> Terms:
+    """Returns the guidance of the pilot run: all classes in turn, with the weight of the configuration."""
+    num_classes = config.data.num_classes
+    if not num_classes:
+        return UNCONDITIONAL
+    return guided(tf.range(_IMAGES) % num_classes + 1, config.sampling.guidance)

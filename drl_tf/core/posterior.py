@@ -1,0 +1,220 @@
+"""Samples images given an observation o = H x + noise, by the log densities of noisy images at every level.
+
+At each level, chains sample p(x_t | x_{t+1}, o), whose log density is, up to a constant,
+
+    log p(x_t) - |x_{t+1} - a_{t+1} x_t|^2 / (2 s_{t+1}^2) + log p(o | x_t).
+
+The last term is the density of o if the clean image, given x_t, is Gaussian around Tweedie's mean x^(x_t),
+with the variance V_t that it has for white Gaussian data of standard deviation d (compare pseudoinverse
+guidance, Song et al., ICLR 2023):
+
+    log p(o | x_t) = log N(o; H x^(x_t), v I + V_t H H'),    V_t = d^2 S_t^2 / (A_t^2 d^2 + S_t^2).
+
+At level 0 the term is nearly exact whatever the data, because V_0 is about S_0^2.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core import correctors, denoising, noise
+from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.langevin import LogDensity, langevin, value_gradient
+from drl_tf.core.noise import Seed
+from drl_tf.core.operators import Operator
+
+# Index of the noise level of each image, int32 [B], 0 to T -> log density, a callable x -> log p(x) [B].
+LogProbAt = Callable[[tf.Tensor], LogDensity]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observation:
+    """What is known of the images.
+
+    Attributes:
+      operator: H.
+      value: o, float32, one observation for each image.
+      noise_std: standard deviation of the noise in o; 0 for none.
+
+    Examples:
+      >>> from drl_tf.core import operators
+      >>> Observation(operators.pooled(2), tf.zeros([1, 4, 4, 1])).noise_std
+      0.0
+    """
+
+    operator: Operator
+    value: tf.Tensor
+    noise_std: float | tf.Tensor = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long to sample.
+
+    Attributes:
+      num_steps: K, steps of the chain at each level, from 0.
+      step: q; the step size is delta_t^2 = 2 q / L_t, with L_t a bound of the curvature.
+      rounds: U, how often each level is sampled. Between two rounds, x_t is diffused to x_{t+1} again
+        (resampling; Lugmayr et al., CVPR 2022, RePaint).
+      corrects: whether to accept or reject each step (MALA), so that the chain has no bias of its step size.
+
+    Examples:
+      >>> Effort(num_steps=20).rounds
+      1
+    """
+
+    num_steps: int = 10
+    step: float = 0.1
+    rounds: int = 1
+    corrects: bool = True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws from p(x | o), from white noise down to level 0.
+
+    Attributes:
+      schedule: noise levels to visit.
+      log_prob_at: callable, index of a noise level int32 [B] -> log density of x_index, a callable.
+      data_std: d, standard deviation of the data.
+      observation: o and H.
+      effort: K, step size and rounds.
+      first: index of the first image; image i depends on (seed, first + i) and its observation only.
+
+    Examples:
+      Pixels of white data are independent, so a seen pixel says nothing of the others.
+
+      >>> from drl_tf.core import diffusion, operators
+      >>> seen = tf.constant([[1.0], [0.0]])
+      >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([400, 2, 1, 1]))
+      >>> def white(index):
+      ...     return lambda x: -tf.reduce_sum(x**2, [1, 2, 3]) / 2
+      >>> posterior = Posterior(diffusion.karras(4), white, data_std=1.0, observation=observation)
+      >>> x = posterior.draw(noise.normal([0, 1], [400, 2, 1, 1]), [0, 2])
+      >>> x[:, 0, 0, 0].numpy().mean().round(1).item(), x[:, 1, 0, 0].numpy().std().round(1).item()
+      (2.0, 1.0)
+    """
+
+    schedule: Schedule
+    log_prob_at: LogProbAt
+    data_std: float
+    observation: Observation
+    effort: Effort = Effort()
+    first: int | tf.Tensor = 0
+
+    def log_density(self, index: tf.Tensor) -> LogDensity:
+        """Returns the log density of x given o, at noise level `index`, int32 [B], up to a constant."""
+        log_prob = self.log_prob_at(index)
+        A, S = at(self.schedule.A, index), at(self.schedule.S, index)
+        variance = self.data_std**2 * S**2 / (A**2 * self.data_std**2 + S**2)
+        operator, noise_variance = self.observation.operator, self.observation.noise_std**2
+
+        def log_posterior(x: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = log_prob(x)
+            denoised = (x + S**2 * tape.gradient(value, x)) / A
+            residual = self.observation.value - operator.apply(denoised)
+            return value - operator.misfit(residual, noise_variance, variance) / 2
+
+        return log_posterior
+
+    def propose(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Proposes x_t given x_{t+1} and o by Tweedie's formula; see `denoising.posterior_proposal`.
+
+        Args:
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t, int32 [B].
+          seed: int32 [2].
+
+        Returns:
+          x_t, float32 [B, H, W, C].
+        """
+        eps = noise.normal(noise.fold(seed, noise.START), tf.shape(x_next), self.first)
+        score = value_gradient(self.log_density(level + 1), x_next)
+        y, _ = denoising.posterior_proposal(self.schedule, score, x_next, level, eps)
+        return y / at(self.schedule.m, level)
+
+    def chain(self, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Runs K steps from x on p(x_t | x_{t+1}, o), which MALA leaves invariant; see `propose`."""
+        a, s = self.schedule.a[1:], self.schedule.s[1:]
+        log_posterior = self.log_density(level)
+
+        def log_conditional(x: tf.Tensor) -> tf.Tensor:
+            gap = x_next - at(a, level) * x
+            return log_posterior(x) - tf.reduce_sum(gap**2 * at(1 / (2 * s**2), level), axis=[1, 2, 3])
+
+        # The prior and the observation each have a curvature of at most 1 / S_t^2.
+        curvature = 2 / self.schedule.S[:-1] ** 2 + (a / s) ** 2
+        step_size = at(np.sqrt(2 * self.effort.step / curvature), level)
+        return self._steps(log_conditional, x, step_size, noise.fold(seed, noise.LANGEVIN))
+
+    def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Goes from x_T, white noise, down to the mean of the clean image given x_0 and o.
+
+        Args:
+          x: x_T, float32 [B, H, W, C].
+          seed: int32 [2].
+
+        Returns:
+          Images, float32 [B, H, W, C].
+        """
+        rounds, schedule = self.effort.rounds, self.schedule
+
+        def visit(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            level = tf.fill([tf.shape(x)[0]], schedule.num_levels - 1 - i // rounds)
+            visit_seed = noise.fold(seed, noise.LANGEVIN, i)
+            is_first = i % rounds == 0
+            x_next = tf.cond(
+                is_first, lambda: x, lambda: rediffused(schedule, x, level, visit_seed, self.first)
+            )
+            if self.effort.num_steps:
+                # Later rounds start where the chain is, which keeps p(x_t | o) invariant.
+                x = tf.cond(is_first, lambda: self.propose(x_next, level, visit_seed), lambda: x)
+                x = self.chain(x, x_next, level, visit_seed)
+            else:
+                x = self.propose(x_next, level, visit_seed)
+            return i + 1, tf.ensure_shape(x, x_next.shape)
+
+        count = schedule.num_levels * rounds
+        x = tf.while_loop(lambda i, x: i < count, visit, (tf.constant(0), x), parallel_iterations=1)[1]
+        score = value_gradient(self.log_density(tf.zeros([tf.shape(x)[0]], tf.int32)), x)
+        return (x + schedule.S[0] ** 2 * score) / schedule.A[0]
+
+    def _steps(self, log_prob: LogDensity, x: tf.Tensor, step_size: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Runs K steps of MALA, or of Langevin dynamics, from x on `log_prob`."""
+        num_steps = self.effort.num_steps
+
+        def step_noise(k: tf.Tensor) -> tf.Tensor:
+            return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x), self.first)
+
+        def uniform(k: tf.Tensor) -> tf.Tensor:
+            return noise.uniform(noise.fold(seed, noise.ACCEPTANCE, k), tf.shape(x)[0], self.first)
+
+        if not self.effort.corrects:
+            return langevin(log_prob, x, step_size, num_steps, step_noise)[0]
+        draws = correctors.Draws(step_noise, uniform, uniform)
+        return correctors.mala(log_prob, x, step_size, num_steps, draws)[0]
+
+
+def rediffused(
+    schedule: Schedule, x: tf.Tensor, level: tf.Tensor, seed: Seed, first: int | tf.Tensor
+) -> tf.Tensor:
+    """Diffuses x_t to x_{t+1}, float32 [B, H, W, C].
+
+    Args:
+      schedule: noise levels.
+      x: x_t, float32 [B, H, W, C].
+      level: t, int32 [B].
+      seed: int32 [2].
+      first: index of the first image.
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> rediffused(diffusion.t6(), tf.ones([2, 8, 8, 1]), tf.constant([0, 3]), [0, 1], first=0).shape
+      TensorShape([2, 8, 8, 1])
+    """
+    eps = noise.normal(noise.fold(seed, noise.RESAMPLING), tf.shape(x), first)
+    return at(schedule.a, level + 1) * x + at(schedule.s, level + 1) * eps

@@ -1,0 +1,83 @@
+"""Inverse problems by replacement: what is seen is overwritten at each level by its own noisy version.
+
+The heuristic of Song et al. (ICLR 2021, score_sde, section 5) and of RePaint (Lugmayr et al., CVPR 2022).
+Its samples do not have the distribution p(x | o): at each level, the chain cannot know of the pixels that it
+is about to lose. Any sampler can be used, so it also serves energies that are no log densities.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from drl_tf.core import noise
+from drl_tf.core.diffusion import at
+from drl_tf.core.noise import Seed
+from drl_tf.core.posterior import Observation, rediffused
+from drl_tf.core.sampling import Sampler
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Replacement:
+    """Draws images with a sampler, and overwrites H x_t by A_t o + S_t H eps after each level.
+
+    Attributes:
+      sampler: how x_t is drawn from x_{t+1}.
+      observation: o without noise, and H with a pseudo-inverse.
+      rounds: U, how often each level is sampled; see `posterior.Effort`.
+
+    Examples:
+      >>> from drl_tf.core import diffusion, operators
+      >>> def standard_normal(y):
+      ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
+      >>> sampler = Sampler(diffusion.t1k(20), density_at=lambda level: standard_normal)
+      >>> seen = tf.constant([[1.0], [0.0]])
+      >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([9, 2, 1, 1]))
+      >>> replacement = Replacement(sampler, observation)
+      >>> replacement.draw(noise.normal([0, 1], [9, 2, 1, 1]), [0, 2])[:, 0].numpy().mean().round(1).item()
+      2.0
+    """
+
+    sampler: Sampler
+    observation: Observation
+    rounds: int = 1
+
+    def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Goes from x_T, white noise, down to x_0.
+
+        Args:
+          x: x_T, float32 [B, H, W, C].
+          seed: int32 [2].
+
+        Returns:
+          x_0, float32 [B, H, W, C].
+        """
+        schedule = self.sampler.schedule
+
+        def visit(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            level = tf.fill([tf.shape(x)[0]], schedule.num_levels - 1 - i // self.rounds)
+            visit_seed = noise.fold(seed, noise.LANGEVIN, i)
+            x_next = tf.cond(
+                i % self.rounds > 0,
+                lambda: rediffused(schedule, x, level, visit_seed, self.sampler.first),
+                lambda: x,
+            )
+            lower, _ = self.sampler.recover(x_next, level, visit_seed)
+            lower = self.replaced(lower, level, visit_seed)
+            return i + 1, tf.ensure_shape(lower, x.shape)
+
+        count = schedule.num_levels * self.rounds
+        return tf.while_loop(lambda i, x: i < count, visit, (tf.constant(0), x), parallel_iterations=1)[1]
+
+    def replaced(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Returns x_t + H^+ (A_t o + S_t H eps - H x_t), float32 [B, H, W, C].
+
+        Args:
+          x: x_t, float32 [B, H, W, C].
+          level: t, int32 [B].
+          seed: int32 [2].
+        """
+        schedule, operator = self.sampler.schedule, self.observation.operator
+        eps = noise.normal(noise.fold(seed, noise.REPLACEMENT), tf.shape(x), self.sampler.first)
+        noisy = at(schedule.A, level) * self.observation.value + operator.apply(at(schedule.S, level) * eps)
+        assert operator.inverse, 'the caller refuses operators without a pseudo-inverse'
+        return x + operator.inverse(noisy - operator.apply(x))

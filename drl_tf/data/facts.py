@@ -1,0 +1,62 @@
+"""Looks at data of the user before TensorFlow is loaded: shape, classes, and whether they can be opened."""
+
+import dataclasses
+
+from drl_tf.config import config
+from drl_tf.data import array_file, folder, hugging_face, registered
+from drl_tf.data.dataset_spec import DatasetSpec
+from drl_tf.data.opened import Opened
+
+# Sources whose pictures are read one by one.
+OPEN = {
+    'folder': folder.open_data,
+    'npz': array_file.open_data,
+    'parquet': hugging_face.open_parquet,
+    'hf': hugging_face.open_hub,
+    'python': registered.open_data,
+}
+_SIZE = 32  # The default of pictures of several sizes.
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the data decide.
+
+    Attributes:
+      image_shape: default (H, W, C) of an image.
+      num_classes: number of classes; 0 for none, -1 if nobody looked.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+def look(data: config.Data, spec: DatasetSpec) -> Facts:
+    """Looks at the data of an own dataset, without decoding them.
+
+    Raises:
+      UserError: the data are missing or broken, or an extra package is missing.
+    """
+    if spec.source in OPEN:
+        opened = OPEN[spec.source](data)
+        return Facts(_shape(opened, spec), opened.num_classes)
+    from drl_tf.data import tfds_features  # Takes most of a second.
+
+    shape, num_classes = tfds_features.look(data.dataset, spec.tfds_name, data.data_dir)
+    height, width, channels = shape
+    if not (height and width):
+        height = width = _SIZE
+    return Facts((height, width, channels), num_classes)
+
+
+def check(data: config.Data, spec: DatasetSpec) -> None:
+    """Raises UserError if an own dataset is missing or broken, as far as its headers tell."""
+    if spec.num_classes == -1:
+        look(data, spec)
+
+
+def _shape(opened: Opened, spec: DatasetSpec) -> tuple[int, int, int]:
+    height, width, channels = opened.image_shape or (_SIZE, _SIZE, 3)
+    if spec.image_size:
+        height = width = spec.image_size
+    return (height, width, spec.image_channels or channels)

@@ -1,0 +1,163 @@
+"""Images of the user's own data, read one by one: from memory, or from their files if they are many."""
+
+import concurrent.futures
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from drl_tf.base.errors import UserError, printable
+from drl_tf.config import config
+from drl_tf.core import noise
+from drl_tf.data import dataset_table, facts, images
+from drl_tf.data.opened import Opened, Pictures
+
+_HELD_OUT_EVERY = 20
+_THREADS = 4
+_PART = 1000
+_CHECKED_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The usable images of a split, in their order.
+
+    Attributes:
+      images: uint8 [N, H, W, C]; None if they do not fit in memory.
+      pictures: where to read them then.
+      rows: the index in `pictures` of each image, int64 [N].
+      data: resolved options.
+    """
+
+    images: np.ndarray | None
+    pictures: Pictures
+    rows: np.ndarray
+    data: config.Data
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of each image, int32 [N]; zeros if the model has no classes."""
+        if not self.data.num_classes or self.pictures.labels is None:
+            return np.zeros(len(self), np.int32)
+        return self.pictures.labels[self.rows]
+
+    def batches(self, limit: int | None = None) -> Iterator[np.ndarray]:
+        """Yields the images, or the first `limit`, in parts, uint8 [n, H, W, C]."""
+        count = len(self) if limit is None else min(limit, len(self))
+        for first in range(0, count, _PART):
+            part = slice(first, min(first + _PART, count))
+            yield self.images[part] if self.images is not None else self._read(self.rows[part])
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            return np.stack(list(pool.map(self._read_one, rows)))
+
+    def _read_one(self, row: int) -> np.ndarray:
+        return _image(self.pictures, int(row), self.data)
+
+    def read_at(self, index: tf.Tensor) -> tf.Tensor:
+        """Reads the image of an index, int64 [], within a `tf.data` map; returns uint8 [H, W, C]."""
+        read = tf.numpy_function(self._read_one, [tf.constant(self.rows)[index]], tf.uint8)
+        return tf.ensure_shape(read, self.data.image_shape)
+
+
+def load(data: config.Data, split: str) -> Split:
+    """Returns the images of a split, cropped and resized, in the order of the data.
+
+    If the data have no test split of their own, one usable picture in twenty is held out: every 20th of a
+    folder, else a choice that does not depend on --seed. Of fewer than 20 pictures one is held out; a single
+    one is in both splits. A broken picture is skipped with a warning that names it.
+
+    If the images of both splits take at most `images.MAX_BYTES_IN_MEMORY`, they stay in memory. Of more,
+    `load` decodes each once to find the broken ones; training then reads each image when it needs it.
+
+    Args:
+      data: resolved, see `dataset_table.resolve`.
+      split: 'train' or 'test'.
+
+    Raises:
+      UserError: the data are missing or broken, no picture is usable, or the classes are not those of `data`.
+    """
+    # Without the measurements, so that the pictures are read once before and after them.
+    return _splits(dataclasses.replace(data, data_mean=(), data_std=0.0, flip='auto'))[split]
+
+
+@functools.lru_cache(maxsize=1)
+def _splits(data: config.Data) -> dict[str, Split]:
+    opened = facts.OPEN[dataset_table.find_spec(data.dataset).source](data)
+    if data.num_classes:
+        _check_classes(data, opened)
+    total = opened.train.count + (opened.test.count if opened.test else 0)
+    fits = images.fit_in_memory(total, data)
+    train = _usable(opened.train, data, opened.place, fits)
+    if opened.test:
+        return {'train': train, 'test': _usable(opened.test, data, opened.place, fits)}
+    if len(train) == 1:
+        return {'train': train, 'test': train}
+    held_out = _held_out(len(train), opened.every_20th)
+    return {'train': _part(train, ~held_out), 'test': _part(train, held_out)}
+
+
+def _check_classes(data: config.Data, opened: Opened) -> None:
+    """Raises UserError if the data have not the classes of the model."""
+    if opened.num_classes != data.num_classes:
+        raise UserError(
+            f'{opened.place} has {opened.num_classes} classes, and --num_classes={data.num_classes}: give '
+            'the data of the run, or train anew with --num_classes=-1'
+        )
+
+
+def _held_out(count: int, every_20th: bool) -> np.ndarray:
+    """Returns which of `count` images are held out, bool [count]."""
+    if every_20th:
+        return np.arange(1, count + 1) % min(_HELD_OUT_EVERY, count) == 0
+    with tf.device('CPU'):
+        seed = tf.constant(noise.root(0, noise.HELD_OUT), tf.int32)
+        places = tf.random.experimental.index_shuffle(tf.range(count), seed, count - 1)
+    return places.numpy() < max(1, count // _HELD_OUT_EVERY)
+
+
+def _part(split: Split, chosen: np.ndarray) -> Split:
+    kept = None if split.images is None else split.images[chosen]
+    return dataclasses.replace(split, images=kept, rows=split.rows[chosen])
+
+
+def _usable(pictures: Pictures, data: config.Data, place: str, fits: bool) -> Split:
+    """Decodes all pictures; keeps the images if they fit in memory, else only which ones are usable."""
+    kept = np.empty([pictures.count if fits else 0, *data.image_shape], np.uint8)
+    rows: list[int] = []
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        for first in range(0, pictures.count, _CHECKED_AT_ONCE):
+            some = range(first, min(first + _CHECKED_AT_ONCE, pictures.count))
+            read = functools.partial(_image_or_none, pictures, data)
+            for row, image in zip(some, pool.map(read, some), strict=True):
+                if image is not None:
+                    if fits:
+                        kept[len(rows)] = image
+                    rows.append(row)
+    if not rows:
+        raise UserError(f'{place} holds no usable image: all {pictures.count} files are broken')
+    broken = pictures.count - len(rows)
+    if broken:
+        logging.warning('%d of %d images usable, %d broken', len(rows), pictures.count, broken)
+    return Split(kept[: len(rows)] if fits else None, pictures, np.array(rows, np.int64), data)
+
+
+def _image_or_none(pictures: Pictures, data: config.Data, row: int) -> np.ndarray | None:
+    """Reads one image, uint8 [H, W, C]; warns and returns None if it is broken."""
+    try:
+        return _image(pictures, row, data)
+    except Exception as error:  # Decoders raise errors of many kinds on damaged pictures.
+        problem = printable(error or type(error).__name__)
+        logging.warning('Skipped %s, a broken image: %s', printable(pictures.name(row)), problem)
+        return None
+
+
+def _image(pictures: Pictures, row: int, data: config.Data) -> np.ndarray:
+    return images.crop_and_resize(pictures.read(row), data).numpy()

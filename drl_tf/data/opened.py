@@ -1,0 +1,94 @@
+"""Data that can be read picture by picture, in any order."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from drl_tf.base.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """The pictures of a split, which are read one by one.
+
+    Attributes:
+      count: their number.
+      read: index -> uint8 [h, w, c] with c = 1 or 3; it raises an error of any kind if the picture is broken.
+      name: index -> the name to print for a picture.
+      labels: classes from 0, int [count]; None if there are none.
+      uniform: whether all pictures are known to have one shape.
+    """
+
+    count: int
+    read: Callable[[int], np.ndarray]
+    name: Callable[[int], str]
+    labels: np.ndarray | None = None
+    uniform: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """Data of the user.
+
+    Attributes:
+      place: where the data are, for messages, such as '--data_dir=pictures'.
+      train: the pictures to train on.
+      test: the held-out pictures; None if they are a part of `train`.
+      num_classes: number of classes; 0 if the pictures have no labels.
+      class_names: a name of each class; empty if the classes are numbers.
+      image_shape: (H, W, C) if all pictures are known to have one shape, else None.
+      every_20th: whether every 20th picture is held out if `test` is None; else one in twenty at random.
+    """
+
+    place: str
+    train: Pictures
+    test: Pictures | None = None
+    num_classes: int = 0
+    class_names: Sequence[str] = ()
+    image_shape: tuple[int, int, int] | None = None
+    every_20th: bool = False
+
+
+def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Turns the labels of pictures into classes.
+
+    Whole numbers from 0 are the classes themselves. Any other labels are sorted as text, and class i is the
+    i-th of them.
+
+    Args:
+      values: a label for each picture.
+      place: where the labels come from, for the message.
+
+    Returns:
+      Classes, int32 [N], and their names, which are empty for whole numbers.
+
+    Raises:
+      UserError: a label is missing.
+
+    Examples:
+      >>> from drl_tf.data.opened import number_classes
+      >>> number_classes(['cat', 'ant', 'cat'], 'labels.csv')
+      (array([1, 0, 1], dtype=int32), ('ant', 'cat'))
+      >>> number_classes(['0', '2'], 'labels.csv')
+      (array([0, 2], dtype=int32), ())
+    """
+    words = ['' if value is None else str(value) for value in values]
+    if '' in words:
+        raise UserError(f'{place}: picture {words.index("")} has no label: give each picture one')
+    if all(word.isdecimal() for word in words):
+        return np.array([int(word) for word in words], np.int32), ()
+    names = tuple(sorted(set(words)))
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers[word] for word in words], np.int32), names
+
+
+def count_classes(*labels: np.ndarray | None) -> int:
+    """Returns the number of classes of whole numbers from 0; 0 for no labels.
+
+    Examples:
+      >>> from drl_tf.data.opened import count_classes
+      >>> count_classes(np.array([0, 3]), None)
+      4
+    """
+    return max((int(part.max()) + 1 for part in labels if part is not None and part.size), default=0)

@@ -1,0 +1,129 @@
+"""Finds and opens picture files; needs no TensorFlow."""
+
+import functools
+import os
+import re
+from typing import IO, NoReturn
+
+import numpy as np
+from absl import logging
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from drl_tf.base.errors import UserError, printable
+
+MAX_PIXELS = 2**26  # A picture whose header says that it has more pixels is not decoded.
+FORMATS = (
+    'PNG',
+    'JPEG',
+    'GIF',
+    'BMP',
+    'WEBP',
+)  # Pillow runs other programs to read some formats, but not to read these.
+_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
+_HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
+_HEAD_BYTES = 12
+_OF_MACOS = '._'  # Prefix of the files in which macOS keeps attributes of another file.
+
+
+def find_pictures(directory: str) -> list[str]:
+    """Finds the pictures in a directory and in all directories below it.
+
+    A file is a picture if it has the extension of a picture, or its content starts like one of the `FORMATS`.
+    The companion files of macOS (`._x.jpg`) are not pictures. A warning tells how many files were left out.
+
+    Returns:
+      Paths, sorted.
+
+    Raises:
+      UserError: a directory cannot be read.
+    """
+    walk = os.walk(directory, onerror=_refuse_unreadable)
+    files = sorted(os.path.join(parent, name) for parent, _, names in walk for name in names)
+    found = [path for path in files if _looks_like_picture(path)]
+    if len(found) < len(files):
+        others = set(files).difference(found)
+        _warn_of_others(directory, len(others), min(others))
+    return found
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise UserError(
+        f'{printable(error.filename)} cannot be read ({error.strerror}): allow reading it, or move it away'
+    ) from error
+
+
+def _looks_like_picture(path: str) -> bool:
+    name = os.path.basename(path).lower()
+    if name.startswith(_OF_MACOS):
+        return False
+    if name.endswith(_EXTENSIONS):
+        return True
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, 'rb') as file:
+            return bool(_HEAD.match(file.read(_HEAD_BYTES)))
+    except OSError:  # It may be a picture; opening it will report what is wrong.
+        return True
+
+
+@functools.cache
+def _warn_of_others(directory: str, count: int, example: str) -> None:
+    formats = f'{", ".join(FORMATS[:-1])} or {FORMATS[-1]}'
+    logging.warning(
+        '%s: left out %d files that are not %s, such as %s',
+        printable(directory),
+        count,
+        formats,
+        printable(os.path.relpath(example, directory)),
+    )
+
+
+def open_picture(file: IO[bytes]) -> Image.Image:
+    """Opens a picture without decoding it, and checks the header, the size and the checksums of a PNG.
+
+    Args:
+      file: a binary file, at its beginning.
+
+    Raises:
+      ValueError: the picture has more than `MAX_PIXELS` pixels, or none of the `FORMATS`.
+      OSError and other errors of Pillow: the picture is damaged.
+    """
+    try:
+        picture = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f'it does not begin as a file of kind {", ".join(FORMATS)} does') from error
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(
+            f'{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}: make it smaller'
+        )
+    picture.verify()
+    file.seek(0)
+    return Image.open(file, formats=FORMATS)
+
+
+def read(file: IO[bytes]) -> np.ndarray:
+    """Reads a picture, turned as its EXIF data say and laid on white where it is transparent.
+
+    Args:
+      file: a binary file, at its beginning.
+
+    Returns:
+      uint8 [h, w, 3].
+
+    Raises:
+      Errors of many kinds, if the picture is damaged; see `open_picture`.
+    """
+    return np.asarray(to_rgb(ImageOps.exif_transpose(open_picture(file))))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts a picture of any mode to RGB: 16 bits are scaled to 8, and transparency becomes white."""
+    if image.mode.startswith('I'):
+        values = np.asarray(image)
+        grey = np.rint(values / 257).astype(np.uint8)
+        image = Image.fromarray(np.where(values == image.info.get('transparency', -1), np.uint8(255), grey))
+    if image.has_transparency_data:
+        opaque = Image.new('RGBA', image.size, 'white')
+        image = Image.alpha_composite(opaque, image.convert('RGBA'))
+    return image.convert('RGB')

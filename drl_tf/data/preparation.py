@@ -1,0 +1,111 @@
+"""Writes the images of any dataset as TFRecord files, which training reads from disk (--mode=prepare)."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.files import REMOTE
+from drl_tf.config import config
+from drl_tf.data import dataset_table, facts, pipeline
+
+_NAME = 'images'
+_VERSION = '1.0.0'
+
+
+def prepare(data: config.Data, directory: str) -> dict[str, str]:
+    """Writes both splits of a dataset to a new directory, for `--dataset=tfrecords:DIR`.
+
+    The images are cropped and resized, and stored as PNG, without loss; classes are stored if the data have
+    some. The files have the format of tensorflow-datasets, which puts the images in a random order that
+    depends on their number alone. The directory appears when it is complete.
+
+    Args:
+      data: resolved options, see `dataset_table.resolve`.
+      directory: the directory to make.
+
+    Returns:
+      {label: text} to print.
+
+    Raises:
+      UserError: the directory exists, or the dataset or the disk cannot be used.
+
+    Example:
+      prepare(resolve(Data('npz:pictures.npz', num_classes=-1)), 'prepared')
+    """
+    if REMOTE in directory:
+        raise UserError(f'--output_dir={directory} must be local: copy the directory when it is complete')
+    if os.path.exists(directory):
+        raise UserError(f'--output_dir={directory} exists: give a new directory, or remove it')
+    data = _with_classes(data)
+    counts = {split: pipeline.count_images(data, split) for split in ('train', 'test')}
+    aside = f'{directory.rstrip(os.sep)}.part'
+    with _fresh(aside):
+        try:
+            builder = tfds.dataset_builders.store_as_tfds_dataset(
+                name=_NAME,
+                version=_VERSION,
+                features=_features(data),
+                split_datasets={split: _examples(data, split) for split in counts},
+                data_dir=aside,
+            )
+        except UserError:
+            raise
+        except Exception as error:  # Disks and the library raise errors of many kinds.
+            raise UserError(
+                f'--output_dir={directory} could not be written ({one_line(error)}): fix that and run again'
+            ) from error
+        os.rename(builder.data_path, directory)
+    classes = f', {data.num_classes} classes' if data.num_classes else ''
+    height, width, channels = data.image_shape
+    return {
+        'prepared': directory,
+        'images': f'{counts["train"]:,} + {counts["test"]:,} of {height} x {width} x {channels}{classes}',
+        'to train on them': f'--dataset=tfrecords:{directory}',
+    }
+
+
+def _with_classes(data: config.Data) -> config.Data:
+    """Returns the options with all classes of the dataset, whether or not the model would use them."""
+    spec = dataset_table.find_spec(data.dataset)
+    is_own = dataset_table.is_own(data.dataset)
+    classes = facts.look(data, spec).num_classes if is_own else spec.num_classes
+    return dataclasses.replace(data, num_classes=classes)
+
+
+@contextlib.contextmanager
+def _fresh(directory: str) -> Iterator[None]:
+    """Context manager: removes a directory, which a killed run may have left; and again at the end."""
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _features(data: config.Data) -> tfds.features.FeaturesDict:
+    image = tfds.features.Image(shape=data.image_shape, encoding_format='png')
+    if not data.num_classes:
+        return tfds.features.FeaturesDict({'image': image})
+    return tfds.features.FeaturesDict(
+        {'image': image, 'label': tfds.features.ClassLabel(num_classes=data.num_classes)}
+    )
+
+
+def _examples(data: config.Data, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (key, example) for each image of a split, in order."""
+    labels = pipeline.load_labels(data, split) if data.num_classes else np.zeros(0, np.int32)
+    index = 0
+    for part in pipeline.image_batches(data, split):
+        for image in part:
+            example = {'image': image}
+            if data.num_classes:
+                example['label'] = labels[index]
+            yield index, example
+            index += 1

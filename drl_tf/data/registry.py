@@ -1,0 +1,111 @@
+"""Datasets that Python code registers under a name of its own: by a decorator or by an entry point."""
+
+import dataclasses
+import functools
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from drl_tf.base.errors import UserError, one_line
+from drl_tf.data.dataset_spec import DatasetSpec
+from drl_tf.data.known_datasets import DATASETS, KINDS
+
+GROUP = 'drl_tf.datasets'  # The group of entry points.
+Function = Callable[[str], Any]
+_registered: dict[str, 'Registered'] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """A registered dataset.
+
+    Attributes:
+      spec: the description.
+      function: 'train' or 'test' -> images, (images, labels) or None; see `register_dataset`.
+    """
+
+    spec: DatasetSpec
+    function: Function
+
+
+def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> Callable[[Function], Function]:
+    """Decorator: registers a function as the dataset `--dataset=NAME`, which runs store as `python:NAME`.
+
+    The function takes the name of a split, 'train' or 'test', and returns images or (images, labels). Images
+    are a sequence of pictures, uint8 [h, w], [h, w, 1] or [h, w, 3] of any sizes: an array [N, H, W, C], a
+    memory map, a list, or any object with `len` and `[index]`, which may read pictures from a disk. Labels
+    are whole numbers from 0, [N]. For 'test' the function may return None; one picture in twenty of the
+    training split is then held out, chosen with a fixed seed.
+
+    A package makes its dataset known to the command by an entry point in the group `drl_tf.datasets`, whose
+    name is that of the dataset and whose object is the function.
+
+    Args:
+      name: the value of --dataset.
+      image_size: default height and width in pixels; 0: that of the images if they are one array, else 32.
+      flip: whether training mirrors images at random.
+
+    Raises:
+      UserError: the name is that of another dataset, or contains a colon.
+
+    Examples:
+      >>> from drl_tf.data import registry
+      >>> @registry.register_dataset('half_grey')
+      ... def half_grey(split):
+      ...     return np.full([40, 8, 8, 1], 127, np.uint8) if split == 'train' else None
+      >>> registry.find('half_grey').spec.source
+      'python'
+    """
+    if not name or ':' in name or name in DATASETS:
+        raise UserError(f'a dataset cannot be registered as {name!r}: give another name, without a colon')
+
+    def register(function: Function) -> Function:
+        note = next(iter((function.__doc__ or '').strip().splitlines()), '').removesuffix('.')
+        spec = dataclasses.replace(
+            KINDS['python'], image_size=image_size, flip=flip, note=note or KINDS['python'].note
+        )
+        _registered[name] = Registered(spec, function)
+        return function
+
+    return register
+
+
+def find(name: str) -> Registered | None:
+    """Returns the registered dataset of a name, None if there is none; loads the entry point of that name.
+
+    Raises:
+      UserError: the entry point cannot be loaded.
+
+    Examples:
+      >>> from drl_tf.data import registry
+      >>> registry.find('nobody_registered_this') is None
+      True
+    """
+    if name not in _registered and name in _entry_points():
+        point = _entry_points()[name]
+        try:
+            function = point.load()
+        except Exception as error:  # It is code of another package.
+            raise UserError(
+                f'--dataset={name}: its entry point {point.value} cannot be loaded ({one_line(error)}): '
+                'repair or remove the package'
+            ) from error
+        if name not in _registered:  # Else the module used the decorator.
+            register_dataset(name)(function)
+    return _registered.get(name)
+
+
+def names() -> Sequence[str]:
+    """Returns the names of all registered datasets, including those of entry points.
+
+    Examples:
+      >>> from drl_tf.data import registry
+      >>> 'digits' in registry.names()
+      False
+    """
+    return sorted({*_registered, *_entry_points()})
+
+
+@functools.cache
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}

@@ -1,0 +1,114 @@
+"""Finds the pictures and labels among the features of a tensorflow-datasets dataset; no TensorFlow."""
+
+import difflib
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.files import REMOTE
+
+_METADATA = 'dataset_info.json'
+
+
+def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], int]:
+    """Returns the shape of the pictures, with 0 for a side that varies, and the number of classes.
+
+    Args:
+      dataset: the value of --dataset, for messages.
+      name: 'builder' or 'builder/configuration'; '' for the files that --mode=prepare wrote to `data_dir`.
+      data_dir: directory of datasets; '' for the default of tensorflow-datasets.
+
+    Raises:
+      UserError: the dataset is unknown or damaged, or has no pictures.
+    """
+    builder = stock_builder(name, data_dir) if name else prepared_builder(data_dir)
+    features = builder.info.features
+    image = image_feature(builder, f'--dataset={dataset}')
+    height, width, channels = (side or 0 for side in features[image].shape)
+    label = label_feature(builder)
+    return (height, width, 1 if channels == 1 else 3), features[label].num_classes if label else 0
+
+
+def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
+    """Returns a builder of tensorflow-datasets; raises UserError if there is none of that name."""
+    try:
+        return tfds.builder(name, data_dir=data_dir or None)
+    except Exception as error:  # Besides its own errors, those of the metadata on disk.
+        family = name.partition('/')[0]
+        known = tfds.list_builders(with_community_datasets=False)
+        if family in known:
+            raise UserError(
+                f'--dataset=tfds:{name} cannot be opened ({one_line(error)}): check the configuration'
+            ) from error
+        close = difflib.get_close_matches(family, known, n=1)
+        hint = f', did you mean tfds:{close[0]}?' if close else ':'
+        raise UserError(
+            f'--dataset=tfds:{name} is unknown to tensorflow-datasets {tfds.__version__}{hint} its catalog '
+            'lists the names'
+        ) from error
+
+
+def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
+    """Returns the builder of files in the format of tensorflow-datasets, such as --mode=prepare writes."""
+    place = f'--dataset=tfrecords:{directory}'
+    if not directory:
+        raise UserError('--dataset=tfrecords needs a directory: give --dataset=tfrecords:DIR')
+    if REMOTE not in directory and not os.path.isfile(os.path.join(directory, _METADATA)):
+        raise UserError(
+            f'{place} holds no {_METADATA}: give the --output_dir of --mode=prepare, or the version '
+            'directory of a dataset of tensorflow-datasets'
+        )
+    try:
+        return tfds.builder_from_directory(directory)
+    except Exception as error:  # The parsers of the metadata raise errors of many kinds.
+        raise UserError(f'{place} is damaged ({one_line(error)}): prepare it again') from error
+
+
+def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
+    """Returns the name of the feature that holds the pictures.
+
+    It is `image`, or else the input that the dataset names for supervised learning, or else the first feature
+    of type `Image` with values uint8.
+
+    Raises:
+      UserError: there is none.
+    """
+    features = builder.info.features
+    found = [name for name in _names(features) if _is_image(features[name])]
+    if not found:
+        raise UserError(f'{place} has no feature of type Image, uint8: its features are {_listed(features)}')
+    return _first(['image', _supervised(builder, 0)], found) or found[0]
+
+
+def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
+    """Returns the name of the feature of classes: `label`, the supervised target, or the only ClassLabel."""
+    features = builder.info.features
+    found = [name for name in _names(features) if isinstance(features[name], tfds.features.ClassLabel)]
+    named = _first(['label', _supervised(builder, 1)], found)
+    if named or len(found) != 1:
+        return named
+    return found[0]
+
+
+def _names(features: Any) -> list[str]:
+    return list(features) if isinstance(features, tfds.features.FeaturesDict) else []
+
+
+def _is_image(feature: Any) -> bool:
+    return isinstance(feature, tfds.features.Image) and feature.dtype == np.uint8
+
+
+def _supervised(builder: tfds.core.DatasetBuilder, index: int) -> Any:
+    keys = builder.info.supervised_keys
+    return keys[index] if keys else None
+
+
+def _first(names: list[Any], found: list[str]) -> str | None:
+    return next((name for name in names if isinstance(name, str) and name in found), None)
+
+
+def _listed(features: Any) -> str:
+    return ', '.join(f'{name} ({type(features[name]).__name__})' for name in _names(features)) or 'none'

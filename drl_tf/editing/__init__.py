@@ -1,0 +1,1 @@
+"""What an energy can do with a given image: inpaint, restore, edit, interpolate, compose."""

@@ -1,0 +1,151 @@
+"""Reads the option --expression, such as '3 & !8': which classes and models to combine, and how."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from drl_tf.base.errors import UserError
+
+_TOKEN = re.compile(r'\s*(?:([ab]?\d+|[ab])|([&|!()]))')
+_DEEPEST = 50
+
+
+class Atom(NamedTuple):
+    """A class of a model, or a whole model.
+
+    Attributes:
+      model: number of the model, 0 or 1.
+      label: the class, from 0; -1 for the density without a class.
+    """
+
+    model: int
+    label: int
+
+
+class Node(NamedTuple):
+    """An operation on parts.
+
+    Attributes:
+      operator: '&', '|' or '!'.
+      parts: `Atom`s and `Node`s; one part for '!'.
+    """
+
+    operator: str
+    parts: tuple
+
+
+Expression = Atom | Node
+
+
+def parse(text: str) -> Expression:
+    """Reads an expression of classes (3), models (a, b), classes of a model (a3) and the signs & | ! ( ).
+
+    The sign ! binds tighter than &, and & tighter than |.
+
+    Raises:
+      UserError: the text is no such expression; the message says where it ends to be one.
+
+    Examples:
+      >>> parse('3 & !8')
+      Node(operator='&', parts=(Atom(model=0, label=3), Node(operator='!', parts=(Atom(model=0, label=8),))))
+    """
+    return _Reader(text).whole()
+
+
+def atoms(expression: Expression) -> list[Atom]:
+    """Returns the atoms of an expression, from left to right, each once.
+
+    Examples:
+      >>> atoms(parse('3 & (3 | 8)'))
+      [Atom(model=0, label=3), Atom(model=0, label=8)]
+    """
+    if isinstance(expression, Atom):
+        return [expression]
+    return list(dict.fromkeys(atom for part in expression.parts for atom in atoms(part)))
+
+
+def weights(expression: Expression) -> dict[int, float] | None:
+    """Returns {class: weight} if the expression is a sum over classes of one model; None if it is not.
+
+    Examples:
+      >>> weights(parse('3 & !8')), weights(parse('3 | 8'))
+      ({3: 1.0, 8: -1.0}, None)
+    """
+    if isinstance(expression, Atom):
+        return {expression.label: 1.0} if expression.model == 0 and expression.label >= 0 else None
+    if expression.operator == '|':
+        return None
+    sign = -1.0 if expression.operator == '!' else 1.0
+    total: dict[int, float] = {}
+    for part in expression.parts:
+        found = weights(part)
+        if found is None:
+            return None
+        for label, weight in found.items():
+            total[label] = total.get(label, 0.0) + sign * weight
+    return total
+
+
+class _Reader:
+    """Reads one expression by recursive descent."""
+
+    def __init__(self, text: str):
+        self._text = text
+        self._place = 0
+        self._depth = 0
+        self._token = ''
+        self._next()
+
+    def whole(self) -> Expression:
+        found = self._chain('|')
+        if self._token:
+            self._refuse()
+        return found
+
+    def _chain(self, sign: str) -> Expression:
+        """Reads parts with a sign between them."""
+        read = (lambda: self._chain('&')) if sign == '|' else self._part
+        parts = [read()]
+        while self._token == sign:
+            self._next()
+            parts.append(read())
+        return parts[0] if len(parts) == 1 else Node(sign, tuple(parts))
+
+    def _part(self) -> Expression:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise UserError(f'--expression nests deeper than {_DEEPEST}')
+        token = self._token
+        if not token or token in '&|)':
+            self._refuse()
+        self._next()
+        if token == '!':
+            found: Expression = Node('!', (self._part(),))
+        elif token == '(':
+            found = self._chain('|')
+            if self._token != ')':
+                self._refuse()
+            self._next()
+        else:
+            number = token.lstrip('ab')
+            found = Atom(int(token[0] == 'b'), int(number) if number else -1)
+        self._depth -= 1
+        return found
+
+    def _next(self) -> None:
+        rest = self._text[self._place :]
+        found = _TOKEN.match(rest)
+        if not found:
+            self._token = ''
+            if rest.strip():
+                self._refuse()
+            return
+        self._token = (found[1] or found[2])[:9]
+        self._place += found.end()
+
+    def _refuse(self) -> None:
+        raise UserError(
+            f'--expression={self._text} is not understood at character {self._place + 1}: write classes (3), '
+            "models (a, b) or classes of a model (a3) with & | ! ( ) between them, such as '3 & !8'"
+        )

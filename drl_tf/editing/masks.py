@@ -1,0 +1,70 @@
+"""Masks of `--mode=inpaint`: which pixels are missing."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+
+from drl_tf.base.errors import UserError
+from drl_tf.data import image_files
+
+_RANDOM = re.compile(r'random:(0?\.\d+)')
+_RECTANGLE = re.compile(r'\d{1,6}(,\d{1,6}){3}')
+_WHITE = 128
+
+
+def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Returns which pixels of each image are missing.
+
+    Args:
+      mask: 'half', the lower half; 'top,left,height,width', a rectangle in pixels; 'random:0.7', that share
+        of the pixels, other ones in each image; or the path of a picture, white where pixels are missing.
+      count: number of images.
+      height, width: size of the images.
+      seed: decides the random pixels; those of image i depend on (seed, i) only.
+
+    Returns:
+      bool [count, height, width, 1].
+
+    Raises:
+      UserError: the mask is none of these, does not fit into the images, or misses no pixel.
+
+    Examples:
+      >>> missing('0,0,1,2', count=1, height=2, width=3)[0, ..., 0].astype(int).tolist()
+      [[1, 1, 0], [0, 0, 0]]
+    """
+    check(mask, height, width)
+    if found := _RANDOM.fullmatch(mask):
+        draws = [np.random.default_rng([seed, i]).random([height, width, 1]) for i in range(count)]
+        return np.stack(draws) < float(found[1])
+    hole = np.zeros([height, width, 1], bool)
+    if mask == 'half':
+        hole[height // 2 :] = True
+    elif _RECTANGLE.fullmatch(mask):
+        top, left, rows, columns = map(int, mask.split(','))
+        hole[top : top + rows, left : left + columns] = True
+    else:
+        hole = image_files.picture(mask, (height, width, 1)) >= _WHITE
+    if not hole.any():
+        raise UserError(f'--mask={mask} misses no pixel: the missing pixels of a picture are white')
+    return np.repeat(hole[None], count, axis=0)
+
+
+def check(mask: str, height: int, width: int) -> None:
+    """Raises UserError if a mask is of no known kind, does not fit into the images, or is no file."""
+    if mask == 'half' or _RANDOM.fullmatch(mask):
+        return
+    if _RECTANGLE.fullmatch(mask):
+        top, left, rows, columns = map(int, mask.split(','))
+        if not (rows and columns) or top + rows > height or left + columns > width:
+            raise UserError(
+                f'--mask={mask} must be a rectangle top,left,height,width within {height} x {width} pixels'
+            )
+        return
+    if not os.path.isfile(mask):
+        raise UserError(
+            f'--mask={mask} must be half, random:0.7, a rectangle top,left,height,width, or a picture of '
+            f'{width} x {height} pixels, white where pixels are missing'
+        )

@@ -1,0 +1,274 @@
+"""What a trained model can do with given images, as methods of `drl_tf.api.Model`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from drl_tf.base import arguments, pixels
+from drl_tf.base.errors import UserError
+from drl_tf.core import noise, operators, pilot
+from drl_tf.core.diffusion import at
+from drl_tf.core.guidance import Terms, guided, network_labels
+from drl_tf.core.inverse import Plan, solve
+from drl_tf.core.posterior import Observation
+from drl_tf.editing import degradations, plans
+from drl_tf.editing.degradations import Degradation
+from drl_tf.runs import pictures
+from drl_tf.runs.inputs import finite
+from drl_tf.runs.scoring import Scoring
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+
+_MOST_FRAMES = 10_000
+
+
+class Editing(Scoring):
+    """The part of `drl_tf.api.Model` that repairs, changes and blends images.
+
+    Args:
+      model: the Keras model.
+      heights: {attribute of `runs.heights.Heights`: value}; None if log Z is not known.
+      weights: 'ema' or 'raw'.
+    """
+
+    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None, weights: str = 'ema'):
+        super().__init__(model, heights, weights)
+        self._weights = weights
+        self._solver_of = functools.cache(self._solver)
+        self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
+
+    def inpaint(
+        self,
+        images: ArrayLike,
+        missing: ArrayLike,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+        plan: Plan | None = None,
+    ) -> np.ndarray:
+        """Fills in missing pixels; the other pixels stay as they are, bit for bit.
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C]. For several results of an image, repeat it.
+          missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
+          seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
+          labels, guidance: see `energy`.
+          plan: how to sample. None: `plans.default`.
+
+        Returns:
+          Images of the shape and type of `images`, uint8 or float32.
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range, or the energies do not allow the plan.
+
+        Examples:
+          >>> digits = drl_tf.load('digits')
+          >>> lower_half = np.arange(16)[:, None, None] >= 8
+          >>> digits.inpaint(digits.sample(2), lower_half, labels=[0, 1]).shape
+          (2, 16, 16, 1)
+        """
+        x = self._inputs.clean(images)
+        try:
+            missing = np.broadcast_to(np.asarray(missing, bool), x.shape)
+        except ValueError as error:
+            raise UserError(f'missing of shape {np.shape(missing)} must fit to {x.shape}') from error
+        seen = (~missing).astype(np.float32)
+        found = self._answers(seen * x, seen, None, 0.0, seed, labels, guidance, plan)
+        given = np.asarray(images)
+        if given.dtype == np.uint8:
+            return np.where(missing, pixels.to_uint8(found), given)
+        return np.where(missing, np.clip(found, -1, 1), x)
+
+    def restore(
+        self,
+        observations: ArrayLike,
+        degradation: str | Degradation,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+        plan: Plan | None = None,
+    ) -> np.ndarray:
+        """Draws images that a degradation turned into the observations.
+
+        Args:
+          observations: uint8 or float, [n, h, w, c]: smaller images for 'super2' and 'super4', grey ones for
+            'grey', images of the model's shape for others.
+          degradation: see `degradations.parse`; 'noise' needs its deviation, which `noise_std` estimates.
+          seed, labels, guidance, plan: see `inpaint`.
+
+        Returns:
+          Images, uint8 [n, H, W, C].
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range, or the energies do not allow the plan.
+
+        Examples:
+          >>> digits = drl_tf.load('digits')
+          >>> smaller = digits.sample(2).reshape(2, 8, 2, 8, 2, 1).mean(axis=(2, 4)) / 127.5 - 1
+          >>> digits.restore(smaller, 'super2').shape
+          (2, 16, 16, 1)
+        """
+        if isinstance(degradation, str):
+            degradation = degradations.parse(degradation, self.image_shape)
+        if degradation.noise_std is None:
+            raise UserError('degradation=noise needs its deviation, such as noise:0.2: see noise_std')
+        o = arguments.images('observations', observations, degradation.observed_shape(self.image_shape))
+        std = degradation.noise_std
+        found = self._answers(o, None, degradation, std, seed, labels, guidance, plan)
+        return pictures.kept(found)
+
+    def edit(
+        self,
+        images: ArrayLike,
+        strength: float = 0.5,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
+        """Adds noise up to a level, and draws the images anew from there (Meng et al., ICLR 2022, SDEdit).
+
+        Args:
+          images: uint8 or float within [-1, 1], [n, H, W, C].
+          strength: share of the noise levels to go up, above 0 to 1.
+          seed, labels, guidance: see `inpaint`.
+
+        Returns:
+          Images, uint8 [n, H, W, C].
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range.
+
+        Examples:
+          >>> digits = drl_tf.load('digits')
+          >>> digits.edit(digits.sample(2), strength=0.5, labels=[3, 8]).dtype
+          dtype('uint8')
+        """
+        x = self._inputs.clean(images)
+        walk = self.model.walk
+        level = plans.level_of(arguments.number('strength', strength, 0, 1, whole=False), walk.num_levels)
+        seed = self._inputs.seed(seed)
+        q = self._corrector_steps(walk)
+
+        def answer(rows: slice, terms: Terms) -> np.ndarray:
+            clean = tf.constant(x[rows])
+            index = tf.fill([len(clean)], level)
+            eps = noise.normal(noise.fold(seed, noise.FORWARD), tf.shape(clean), rows.start)
+            noisy = at(walk.A, index) * clean + at(walk.S, index) * eps
+            bounds = (tf.constant(level), tf.constant(0))
+            first = tf.constant(rows.start)
+            x_0, _ = self.model.walk_levels(noisy, *bounds, seed, first, self._weights, terms, q)
+            return self._finished(x_0, terms).numpy()
+
+        return pictures.kept(finite(self._in_parts(answer, len(x), labels, guidance)))
+
+    def interpolate(
+        self,
+        begin: int = 0,
+        end: int = 1,
+        num_frames: int = 9,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
+        """Goes from one sample to another, spherically in x_T and in all other noises of the sampler.
+
+        Args:
+          begin, end: indices of the samples that `sample` draws with the same seed and class.
+          num_frames: n, at least 2; the first is sample `begin`, the last is sample `end`.
+          seed: 0 to 2^31 - 1.
+          labels: one class for both ends, or two. Between two classes, the log densities are averaged. None:
+            the class that `sample` gives these indices.
+          guidance: see `energy`.
+
+        Returns:
+          The frames, uint8 [n, H, W, C].
+
+        Raises:
+          UserError: an argument is out of range.
+
+        Examples:
+          >>> drl_tf.load('digits').interpolate(3, 8, num_frames=5).shape
+          (5, 16, 16, 1)
+        """
+        n = arguments.number('num_frames', num_frames, 2, _MOST_FRAMES)
+        ends = [arguments.number(name, value, 0) for name, value in (('begin', begin), ('end', end))]
+        if labels is None and self.num_classes:
+            labels = [index % self.num_classes for index in ends]
+        labels = self._inputs.labels(labels, 2)
+        seed = self._inputs.seed(seed)
+        self._inputs.terms(labels, 2, guidance)  # Checks the guidance.
+        size = self.config.sampling.sample_batch_size
+        q = self._corrector_steps(self.model.walk)
+        position = np.linspace(0, 1, n, dtype=np.float32)
+        drawn = []
+        for start in range(0, n, size):
+            mine = tf.constant(position[start : start + size])
+            terms = self._terms_between(labels, mine, guidance)
+            between = noise.between(tf.constant(ends[0]), tf.constant(ends[1]), mine)
+            states = self.model.sample(
+                len(mine), seed, between, self._weights, terms, most_parts=1, corrector_steps=q
+            )
+            drawn.append(states[-1].numpy())
+        return pictures.kept(finite(np.concatenate(drawn)))
+
+    def _terms_between(self, labels: np.ndarray | None, position: tf.Tensor, guidance: float) -> Terms:
+        """Returns the guidance terms of images between two classes."""
+        if labels is None:
+            return guided(None)
+        begin, end = (guided(tf.fill([len(position)], network_labels(label)), guidance) for label in labels)
+        if labels[0] == labels[1]:
+            return begin
+        return (
+            *((mine, weight * (1 - position)) for mine, weight in begin),
+            *((mine, weight * position) for mine, weight in end),
+        )
+
+    def _answers(
+        self,
+        value: np.ndarray,
+        seen: np.ndarray | None,
+        degradation: Degradation | None,
+        noise_std: float,
+        seed: int,
+        labels: ArrayLike | None,
+        guidance: float,
+        plan: Plan | None,
+    ) -> np.ndarray:
+        """Solves the inverse problems in batches; float32 [n, H, W, C]."""
+        plan = plans.checked(self.config, plan, degradation)
+        q = self._corrector_steps(self.model.walk) if plan.method == 'replace' else None
+        seed = self._inputs.seed(seed)
+
+        def answer(rows: slice, terms: Terms) -> np.ndarray:
+            mine = None if seen is None else tf.constant(seen[rows])
+            o = tf.constant(value[rows])
+            std = tf.constant(noise_std, tf.float32)
+            first = tf.constant(rows.start)
+            return self._solver_of(degradation, plan)(o, mine, std, seed, first, terms, q).numpy()
+
+        return finite(self._in_parts(answer, len(value), labels, guidance))
+
+    def _solver(self, degradation: Degradation | None, plan: Plan) -> Callable[..., tf.Tensor]:
+        """Returns a `tf.function` that solves inverse problems of one kind."""
+
+        def solver(value, seen, noise_std, seed, first, terms, q):
+            if degradation is None:
+                operator = operators.masked(seen)
+            else:
+                operator = degradation.operator(self.image_shape)
+            observation = Observation(operator, value, noise_std)
+            return solve(self.model, observation, plan, seed, first, self._weights, terms, q)
+
+        return tf.function(solver, autograph=False, reduce_retracing=True)
+
+    def _finished(self, x_0: tf.Tensor, terms: Terms) -> tf.Tensor:
+        if not self.config.diffusion.final_denoise:
+            return x_0
+        return self.model.final_denoise(x_0, self._weights, terms)

@@ -1,0 +1,85 @@
+"""How to sample in `drl_tf.editing`: defaults, and refusals of what the energies do not allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drl_tf.base.errors import UserError
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.inverse import Plan
+    from drl_tf.editing.degradations import Degradation
+
+
+def method_of(config: Config, method: str = '') -> str:
+    """Returns --method, or its default: 'posterior' for preconditioned energies, else 'replace'.
+
+    Raises:
+      UserError: the energies do not allow the method.
+    """
+    preconditioned = config.network.energy == 'preconditioned'
+    if method == 'posterior' and not preconditioned:
+        raise UserError(
+            f'--method=posterior needs log densities of noisy images at every level, and --energy='
+            f'{config.network.energy} has none: give --method=replace'
+        )
+    return method or ('posterior' if preconditioned else 'replace')
+
+
+def check(config: Config, method: str, kind: str, num_levels: int) -> None:
+    """Raises UserError if a method cannot solve a kind of inverse problem with the energies of a model.
+
+    Args:
+      config: the configuration of the model.
+      method: 'posterior', 'replace' or '' for the default.
+      kind: '' for inpainting, else `Degradation.kind`.
+      num_levels: number of noise levels to visit; 0 for those of sampling.
+    """
+    if config.planar:
+        raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')
+    if config.network.norm == 'batch':
+        raise UserError('--norm=batch gives no density of an image; train with another --norm')
+    method = method_of(config, method)
+    if method == 'replace' and kind in ('blur', 'noise'):
+        raise UserError(
+            f'--degradation={kind} cannot be undone by --method=replace, which needs exact pixels: use a '
+            'model of --energy=preconditioned with --method=posterior'
+        )
+    if num_levels and (method == 'replace' or config.training.levels != 'continuous'):
+        raise UserError(
+            f'--edit_levels={num_levels} needs --method=posterior and energies between the noise levels '
+            '(--levels=continuous): drop it'
+        )
+
+
+def default(config: Config, method: str = '') -> Plan:
+    """Returns the plan that is used where none is given: with 'posterior' 12 levels if the energies have
+    them, 5 steps of q = 0.1 and 2 rounds at each; with 'replace' the levels of sampling, 5 rounds."""
+    from drl_tf.core.inverse import Plan
+    from drl_tf.core.posterior import Effort
+
+    method = method_of(config, method)
+    if method == 'replace':
+        return Plan(method, Effort(rounds=5))
+    num_levels = 12 if config.training.levels == 'continuous' else 0
+    return Plan(method, Effort(num_steps=5, step=0.1, rounds=2), num_levels)
+
+
+def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
+    """Returns the plan, or the default for None; raises UserError where `check` does."""
+    plan = plan or default(config)
+    check(config, plan.method, degradation.kind if degradation else '', plan.num_levels)
+    return plan
+
+
+def level_of(strength: float, num_levels: int) -> int:
+    """Returns the noise level for --strength, from 1 to T.
+
+    Examples:
+      >>> level_of(0.5, num_levels=6)
+      3
+    """
+    if not 0 < strength <= 1:
+        raise UserError(f'--strength={strength} must be above 0 and at most 1')
+    return max(1, round(strength * num_levels))

@@ -1,0 +1,138 @@
+"""Pictures, arrays and scores of results beside the images that they were made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from drl_tf.base import pixels
+from drl_tf.base.files import write_json, written_aside
+from drl_tf.runs import pictures
+
+_MOST_ROWS = 16
+_MOST_RESULTS = 8
+_FRAME_MS = 120
+_GIF_SIDE = 256
+
+
+def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> dict[str, float]:
+    """Compares several results for each image with the truth, on the unknown pixels.
+
+    Args:
+      truth: uint8 [n, H, W, C].
+      results: uint8 [n, R, H, W, C].
+      unknown: bool, broadcast against [n, H, W, C]; True counts.
+
+    Returns:
+      A dict: 'psnr', of single results, in dB, from the mean squared error over all images; 'psnr_mean', of
+      the mean over an image's results; 'spread', the standard deviation between the results of an image, in
+      grey levels; 'coverage', the share of pixels whose truth lies between the smallest and the largest
+      result; and 'coverage_expected', the coverage of draws from the right distribution of a continuous
+      pixel, (R - 1) / (R + 1). Black and white pixels that all results agree on count as covered.
+
+    Examples:
+      >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
+      >>> found = scores(truth, results)
+      >>> round(found['psnr'], 2), found['coverage']
+      (13.98, 0.0)
+    """
+    unknown = np.broadcast_to(unknown, truth.shape)
+    x = truth.astype(float)
+    drawn = results.astype(float)
+    mean = drawn.mean(axis=1)
+    inside = (drawn.min(axis=1) <= x) & (x <= drawn.max(axis=1))
+    count = results.shape[1]
+
+    def psnr(square: np.ndarray) -> float:
+        return float(10 * np.log10(255**2 / max(square[unknown].mean(), 1e-12)))
+
+    return {
+        'psnr': psnr(((drawn - x[:, None]) ** 2).mean(axis=1)),
+        'psnr_mean': psnr((mean - x) ** 2),
+        'spread': float(np.sqrt(drawn.var(axis=1)[unknown].mean())),
+        'coverage': float(inside[unknown].mean()),
+        'coverage_expected': (count - 1) / (count + 1),
+    }
+
+
+def write(
+    root: str,
+    images: Mapping[str, np.ndarray],
+    results: np.ndarray,
+    summary: Mapping[str, Any],
+) -> dict[str, str]:
+    """Writes results as arrays, as a picture, and a summary as JSON.
+
+    Args:
+      root: path of the files without their endings.
+      images: {title of a column: uint8 [n, H, W, C]} of what is shown left of the results.
+      results: uint8 [n, R, H, W, C].
+      summary: types of JSON.
+
+    Returns:
+      {label: path} of the files.
+    """
+    with written_aside(f'{root}.npz', 'wb') as file:
+        np.savez(
+            file,
+            images=results.reshape(-1, *results.shape[2:]),
+            **{f'input_{k}': v for k, v in images.items()},  # type: ignore[arg-type]
+        )
+    write_json(f'{root}.json', dict(summary))
+    shown = results[:_MOST_ROWS, :_MOST_RESULTS]
+    columns = [values[:_MOST_ROWS, None] for values in images.values()]
+    header = [*images, *map(str, range(1, shown.shape[1] + 1))]
+    columns.append(shown)
+    if results.shape[1] > 1:
+        deviation = results[:_MOST_ROWS].astype(float).std(axis=1, keepdims=True)
+        columns.append(np.clip(np.round(2 * deviation), 0, 255).astype(np.uint8))
+        header.append('spread')
+    pictures.save_png(f'{root}.png', np.concatenate(columns, axis=1), header=header)
+    return {'picture': f'{root}.png', 'results': f'{root}.npz', 'summary': f'{root}.json'}
+
+
+def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
+    """Writes an interpolation as a strip (PNG) and as an animation (GIF, there and back).
+
+    Args:
+      root: path of the files without their endings.
+      frames: uint8 [n, H, W, C].
+
+    Returns:
+      {label: path} of the files.
+    """
+    pictures.save_png(f'{root}.png', frames[None])
+    scale = max(1, -(-_GIF_SIDE // max(frames.shape[1:3])))
+    enlarged = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    turned: Sequence[np.ndarray] = [*enlarged, *enlarged[-2:0:-1]]
+    first, *others = [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in turned]
+    with written_aside(f'{root}.gif', 'wb') as file:
+        first.save(file, format='gif', save_all=True, append_images=others, duration=_FRAME_MS, loop=0)
+    with written_aside(f'{root}.npz', 'wb') as file:
+        np.savez(file, images=frames)
+    return {'strip': f'{root}.png', 'animation': f'{root}.gif', 'frames': f'{root}.npz'}
+
+
+def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Repeats the pixels of smaller images, and the channel of grey ones, to fit beside images of a shape.
+
+    Args:
+      images: float [n, h, w, c] in [-1, 1].
+      image_shape: (H, W, C), multiples of (h, w, c).
+
+    Returns:
+      uint8 [n, H, W, C].
+    """
+    factors = [wanted // size for wanted, size in zip(image_shape, images.shape[1:], strict=True)]
+    for axis, factor in enumerate(factors, 1):
+        images = images.repeat(factor, axis=axis)
+    return pixels.to_uint8(images)
+
+
+def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
+    """Returns the path of the files of a result, without their endings: `parts` joined by '-'."""
+    return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

@@ -1,0 +1,236 @@
+"""The modes `inpaint`, `restore`, `edit` and `interpolate`: from images to files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drl_tf.base import pixels
+from drl_tf.base.files import digest
+from drl_tf.config.options import DIGITS
+from drl_tf.core import noise
+from drl_tf.core.inverse import Plan
+from drl_tf.core.posterior import Effort
+from drl_tf.editing import degradations, estimation, inputs, masks, plans, report
+from drl_tf.editing.degradations import Degradation
+from drl_tf.editing.methods import Editing
+from drl_tf.runs import checkpoint
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to do with which images; the attributes are options of the command line.
+
+    Attributes:
+      input: see `inputs.load`.
+      degraded: whether the images are observations already.
+      num_inputs: number of images.
+      num_results: number of results for each image.
+      mask: see `masks.missing`.
+      degradation: see `degradations.parse`.
+      strength: share of the levels that `edit` goes up.
+      between: indices of two samples.
+      num_frames: number of images from one to the other.
+      labels: classes of the images in turn; () for none.
+      method, edit_levels, edit_steps, edit_rounds: see `plan`.
+      weights: 'ema' or 'raw'.
+      step: step of the checkpoint; None for the newest.
+      output_dir: directory for the files; '' for `<workdir>/editing`.
+    """
+
+    input: str = inputs.TEST
+    degraded: bool = False
+    num_inputs: int = 8
+    num_results: int = 4
+    mask: str = 'half'
+    degradation: str = 'super2'
+    strength: float = 0.5
+    between: tuple[int, ...] = (0, 1)
+    num_frames: int = 9
+    labels: tuple[int, ...] = ()
+    method: str = ''
+    edit_levels: int = 0
+    edit_steps: int = -1
+    edit_rounds: int = 0
+    weights: str = 'ema'
+    step: int | None = None
+    output_dir: str = ''
+
+    def plan(self, config: Config) -> Plan:
+        """Returns the plan of `inpaint` and `restore`: `plans.default` with what the request changes."""
+        found = plans.default(config, self.method)
+        effort = Effort(
+            num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
+            step=found.effort.step,
+            rounds=self.edit_rounds or found.effort.rounds,
+        )
+        return Plan(found.method, effort, self.edit_levels or found.num_levels)
+
+
+def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
+    """Fills in the missing pixels of images, several times each.
+
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: images, mask, and how to draw.
+
+    Returns:
+      {label: text}: paths of a picture, of the results and of a summary; and scores against the truth.
+
+    Raises:
+      UserError: the images or the mask are wrong, there is no sound checkpoint, or the energies do not allow
+        the method.
+    """
+    model, step = _load(config, workdir, request)
+    images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
+    missing = masks.missing(request.mask, len(images), *config.image_shape[:2], config.training.seed)
+    plan = request.plan(config)
+    results = _several(
+        request,
+        lambda labels: model.inpaint(
+            images.repeat(request.num_results, axis=0),
+            missing.repeat(request.num_results, axis=0),
+            plan=plan,
+            **_common(config, labels),
+        ),
+        len(images),
+    )
+    shown = {'image': images, 'mask': np.where(missing, np.uint8(64), images)}
+    scores = _scores(config, images, results, missing)
+    return _written(config, workdir, request, step, 'inpaint', shown, results, plan, scores)
+
+
+def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
+    """Restores degraded images, several times each; arguments and results are those of `inpaint`."""
+    model, step = _load(config, workdir, request)
+    degradation = degradations.parse(request.degradation, config.image_shape)
+    given = degradation.observed_shape(config.image_shape) if request.degraded else config.image_shape
+    images = inputs.load(config, request.input, request.num_inputs, given)
+    x = pixels.from_levels(images.astype(np.float32))
+    truth = None if request.degraded else images
+    observations = x if truth is None else _degraded(config, degradation, x)
+    notes: dict[str, Any] = {}
+    if degradation.noise_std is None:
+        std = estimation.noise_std(model, observations)
+        degradation = dataclasses.replace(degradation, noise_std=std)
+        notes['noise_std'] = std
+    plan = request.plan(config)
+    results = _several(
+        request,
+        lambda labels: model.restore(
+            observations.repeat(request.num_results, axis=0),
+            degradation,
+            plan=plan,
+            **_common(config, labels),
+        ),
+        len(images),
+    )
+    shown = {} if truth is None else {'image': truth}
+    shown['given'] = report.enlarged(observations, config.image_shape)
+    scores = {} if truth is None else _scores(config, truth, results)
+    return _written(config, workdir, request, step, 'restore', shown, results, plan, {**notes, **scores})
+
+
+def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
+    """Adds noise to images and draws them anew; arguments and results are those of `inpaint`."""
+    model, step = _load(config, workdir, request)
+    images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
+    results = _several(
+        request,
+        lambda labels: model.edit(
+            images.repeat(request.num_results, axis=0), request.strength, **_common(config, labels)
+        ),
+        len(images),
+    )
+    return _written(config, workdir, request, step, 'edit', {'image': images}, results, None, {})
+
+
+def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str]:
+    """Draws the images between two samples; arguments as of `inpaint`. Returns {label: path}."""
+    model, step = _load(config, workdir, request)
+    begin, end = request.between
+    labels = (request.labels * 2)[:2] or None
+    frames = model.interpolate(begin, end, request.num_frames, **_common(config, labels))
+    name = ['interpolate', f'{begin}-{end}', str(request.num_frames), f'{request.labels or ""}']
+    return report.write_frames(_root(config, workdir, request, step, name), frames)
+
+
+def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]:
+    model, step = checkpoint.load_model(workdir, config, request.step)
+    return Editing(model, None, request.weights), step
+
+
+def _common(config: Config, labels: Any) -> dict[str, Any]:
+    """Returns the arguments that all methods take."""
+    guidance = config.sampling.guidance if labels is not None else 0.0
+    return {'seed': config.training.seed, 'labels': labels, 'guidance': guidance}
+
+
+def _several(request: Request, draw: Any, count: int) -> np.ndarray:
+    """Calls `draw` with the class of each result; returns [n, R, H, W, C]."""
+    labels = None
+    if request.labels:
+        labels = np.resize(request.labels, count).repeat(request.num_results)
+    results = draw(labels)
+    return results.reshape(count, request.num_results, *results.shape[1:])
+
+
+def _degraded(config: Config, degradation: Degradation, x: np.ndarray) -> np.ndarray:
+    """Returns H x + noise of clean images; the noise depends on the seed of the run."""
+    import tensorflow as tf
+
+    observations = degradation.operator(config.image_shape).apply(tf.constant(x))
+    if degradation.kind == 'noise':
+        std = estimation.UNKNOWN if degradation.noise_std is None else degradation.noise_std
+        seed = noise.fold(noise.root(config.training.seed, noise.SAMPLING), noise.FORWARD)
+        observations += std * noise.normal(seed, x.shape)
+    return observations.numpy()
+
+
+def _scores(
+    config: Config, truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True
+) -> dict[str, float]:
+    """Returns `report.scores`; of digits also the distance in the features of their classifier."""
+    found = report.scores(truth, results, unknown)
+    if config.data.dataset in DIGITS:
+        from drl_tf.evaluation.metrics import extractors
+
+        run = extractors.load(config.data).run
+        of_truth = run(truth)[0].repeat(results.shape[1], axis=0)
+        of_results = run(results.reshape(-1, *results.shape[2:]))[0]
+        found['feature_distance'] = float(np.linalg.norm(of_results - of_truth, axis=1).mean())
+    return found
+
+
+def _written(config, workdir, request, step, mode, shown, results, plan, scores):
+    """Writes a result; returns {label: text} for the command line."""
+    detail = {'inpaint': request.mask, 'restore': request.degradation, 'edit': f'{request.strength:g}'}[mode]
+    settings = {
+        **dataclasses.asdict(request),
+        'mode': mode,
+        'step': step,
+        'seed': config.training.seed,
+        'guidance': config.sampling.guidance,
+        'plan': dataclasses.asdict(plan) if plan else None,
+    }
+    slug = re.sub(r'[^\w.]+', '_', os.path.basename(detail))[:40]
+    name = [mode, slug, plan.method if plan else '', digest(json.dumps(settings, sort_keys=True))]
+    written = report.write(
+        _root(config, workdir, request, step, name), shown, results, {**settings, **scores}
+    )
+    return {**{label: f'{value:.4g}' for label, value in scores.items()}, **written}
+
+
+def _root(config: Config, workdir: str, request: Request, step: int, name: list[str]) -> str:
+    parts = [f'{step:08d}', request.weights, *name, f'seed{config.training.seed}']
+    cleaned = [re.sub(r'[^\w.-]+', '_', part).strip('_') for part in parts]
+    return report.root_of(workdir, request.output_dir, cleaned)

@@ -1,0 +1,67 @@
+"""Begins a run with exact energies: it stores the training images in place of weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
+from drl_tf.config import config as configuration
+from drl_tf.data import pipeline
+from drl_tf.distributed import devices, workers
+from drl_tf.runs import checkpoint
+from drl_tf.training.optimizers import compiled_model
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+
+
+def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
+    """Writes a run at step 0 whose energies are exact for the training images; a finished run stays.
+
+    Args:
+      config: the configuration, with --energy=exact.
+      workdir: the run's directory.
+      run: the `Run` of the workdir, on the chief.
+
+    Returns:
+      {label: text}: the number of images, and the path of the checkpoint.
+
+    Raises:
+      UserError: the workdir holds another run, the images are too many for memory, or a class has no image.
+    """
+    if run.steps():
+        stored = workers.told_by_chief(lambda: configuration.load(workdir).data.exact_images)
+        run.compare(config.replace(exact_images=config.data.exact_images or stored))
+    else:
+        run.compare(config)
+        images, labels = pipeline.noisy_set(config.data)
+        _check_classes(labels, config.data.num_classes)
+        config = config.replace(exact_images=len(images))
+        stored = len(images)
+        with devices.strategy().scope():
+            model = compiled_model(config)
+            hold(model, images, labels)
+        run.save_config(config)
+        checkpoint.save(model, workdir)
+    return {'exact energies': f'of {stored:,} images', 'checkpoints': checkpoint.directory(workdir)}
+
+
+def hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:
+    """Gives a model with --energy=exact its images, uint8 [N, H, W, C], and their labels, int32 [N]."""
+    for pair in model.averages:
+        for network in pair:
+            network.hold(pixels.from_levels(np.float32(images)), labels)
+
+
+def _check_classes(labels: np.ndarray, num_classes: int) -> None:
+    """Raises UserError if a class has no image, so that its density does not exist."""
+    missing = set(range(1, num_classes + 1)) - set(labels.tolist())
+    if missing:
+        raise UserError(
+            f'--exact_images={len(labels)} leaves no image of class {min(missing) - 1}: give more, or '
+            '--num_classes=0'
+        )

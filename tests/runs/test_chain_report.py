@@ -1,0 +1,129 @@
+"""What chains did, in the results of sampling and evaluation; and chains through the command line."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from helpers.tiny import TINY, call, sampled, scores
+
+from drl_tf.core import correctors
+from drl_tf.runs import chain_report
+
+OPTIONS = [
+    *(word for word in TINY if not word.startswith(('--recipe', '--mcmc_steps', '--image_size'))),
+    '--recipe=preconditioned',
+    '--image_size=16',
+    '--num_levels=2',
+    '--train_steps=2',
+]
+CHAINS = ['--mcmc_steps=2', '--num_samples=12']
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    from drl_tf.cli.main import main
+
+    workdir = tmp_path_factory.mktemp('chains') / 'w'
+    assert main(['run.py', *OPTIONS, f'--workdir={workdir}']) == 0
+    return workdir
+
+
+def described(directory):
+    return json.loads((directory / 'samples.json').read_text())
+
+
+def test_sampling_reports_steps_acceptance_and_displacement(capsys, run):
+    """In the log and in samples.json, as means over the images; the name of the set says how it was drawn."""
+    code, out, err = call(capsys, '--mode=sample', f'--workdir={run}', *CHAINS)
+    assert code == 0, err
+    directory = pathlib.Path(out.split()[-1])
+    assert directory.name.endswith('-mcmc_steps2')
+    assert 'precision: float32 (sample: float32)' in out
+    chains = described(directory)['chains']
+    assert chains['corrector'] == 'mala' and chains['mcmc_steps'] == [2, 2]
+    assert all(0 < q <= 1 for q in chains['corrector_steps'])
+    (shard,) = directory.glob('*.npz')
+    with np.load(shard) as arrays:
+        assert arrays['acceptance'].shape == arrays['displacement'].shape == (12, 2)
+        for name in ('acceptance', 'displacement'):
+            np.testing.assert_allclose(chains[name], arrays[name].mean(0), rtol=1e-6)
+            assert f'{name:17} {chains[name][0]:.2g} {chains[name][1]:.2g}\n' in out
+    target = correctors.TARGET_ACCEPTANCE['mala']
+    assert all(target - 0.2 < each <= 1 for each in chains['acceptance'])
+    again = call(capsys, '--mode=sample', f'--workdir={run}', *CHAINS)[1]
+    assert 'drawn before' in again and again.splitlines()[-5:] == out.splitlines()[-5:]
+
+
+def test_images_and_reports_depend_on_neither_batches_nor_interruptions(capsys, run, tmp_path):
+    whole, directory = sampled(capsys, run, '--mode=sample', *CHAINS, f'--output_dir={tmp_path}/a')
+    parts, other = sampled(
+        capsys, run, '--mode=sample', *CHAINS, f'--output_dir={tmp_path}/b', '--sample_batch_size=5'
+    )
+    assert np.abs(whole - parts).max() <= 1
+    for name, mine in described(directory)['chains'].items():
+        theirs = described(other)['chains'][name]
+        if name in ('acceptance', 'displacement', 'corrector_steps'):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3)
+        else:
+            assert mine == theirs
+    later, _ = sampled(
+        capsys, run, '--mode=sample', *CHAINS, '--num_samples=4', '--first_sample=8',
+        f'--output_dir={tmp_path}/c',
+    )  # fmt: skip
+    assert np.abs(whole[8:] - later).max() <= 1
+
+
+def test_other_chains_are_another_set(capsys, run, tmp_path):
+    sets = {}
+    for chains in (
+        ['--mcmc_steps=0'],
+        ['--mcmc_steps=2'],
+        ['--mcmc_steps=2', '--corrector=hmc'],
+        ['--mcmc_steps=2', '--corrector_step=0.1'],
+        ['--mcmc_steps=2', '--corrector=langevin', '--corrector_step=0.3'],
+        ['--mcmc_steps=2', '--corrector=langevin'],
+    ):
+        images, directory = sampled(
+            capsys, run, '--mode=sample', '--num_samples=2', *chains, f'--output_dir={tmp_path}'
+        )
+        sets[directory.name] = images
+        report = described(directory).get('chains', {})
+        adjusted = chains != ['--mcmc_steps=0'] and '--corrector=langevin' not in chains
+        assert ('acceptance' in report) == adjusted
+        assert ('displacement' in report) == (chains != ['--mcmc_steps=0'])
+        if '--corrector_step=' in chains[-1]:
+            q = float(chains[-1].partition('=')[2])
+            np.testing.assert_allclose(report['corrector_steps'], [q, q], rtol=1e-6)
+    assert len(sets) == 6
+    arrays = list(sets.values())
+    assert all((one != other).any() for i, one in enumerate(arrays) for other in arrays[:i])
+
+
+def test_evaluation_reports_them_too(capsys, run):
+    chains = ['--num_samples=3', '--num_real=32', '--evaluation_seeds=0,1', '--mcmc_steps=2']
+    out, found = scores(capsys, '--mode=evaluate', f'--workdir={run}', *chains)
+    assert 'acceptance' in out and 'displacement' in out
+    assert (found['corrector'], found['gradients_per_image']) == ('mala', 2 * (1 + 3) + 1)
+    single = [
+        chain_report.read(str(path.parent))['chains']
+        for path in sorted((run / 'samples').glob('*-3-seed[01]-mcmc_steps2/samples.json'))
+    ]
+    assert len(single) == 2 and single[0]['corrector_steps'] == single[1]['corrector_steps']
+    for name in ('acceptance', 'displacement'):
+        expected = np.mean([each[name] for each in single], axis=0)
+        np.testing.assert_allclose(found['chains'][name], expected)
+
+
+def test_without_chains_there_is_no_report(capsys, run):
+    out, found = scores(capsys, '--mode=evaluate', f'--workdir={run}', '--num_samples=3', '--num_real=32')
+    assert 'acceptance' not in out and 'chains' not in found
+    assert (found['corrector'], found['gradients_per_image']) == ('none', 3)
+
+
+def test_a_run_that_goes_on_may_change_its_chains(capsys, tmp_path):
+    """They take no part in the training of a log density."""
+    command = [*OPTIONS, '--mcmc_steps=1', f'--workdir={tmp_path}/w']
+    assert call(capsys, *command)[0] == 0
+    code, out, err = call(capsys, *command, '--train_steps=3', '--corrector=hmc')
+    assert code == 0 and 'resuming at step 2' in out, err

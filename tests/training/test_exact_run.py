@@ -1,0 +1,97 @@
+"""A run with exact energies on the command line and in Python."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.tiny import TINY, call, refused, sampled
+
+import drl_tf
+from drl_tf.base.errors import UserError
+from drl_tf.config.options import Data
+from drl_tf.data import dataset_table, pipeline
+
+OPTIONS = [
+    '--recipe=preconditioned', '--energy=exact', '--image_size=16', '--precision=float32',
+    '--sample_batch_size=16', '--exact_images=40',
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('exact') / 'run'
+    from drl_tf.cli.main import main
+
+    assert main(['run.py', *OPTIONS, f'--workdir={workdir}']) == 0
+    return workdir
+
+
+def train_images():
+    return pipeline.load_images(Data('digits', image_size=16), 'train', 40).astype(int)
+
+
+def test_the_command_line_samples_and_scores_it(run, capsys):
+    images, _ = sampled(capsys, run, '--mode=sample', '--num_samples=20')
+    nearest = np.abs(images[:, None] - train_images()[None]).mean(axis=(2, 3, 4))
+    assert nearest.min(axis=1).max() < 3
+    np.testing.assert_array_equal(nearest.argmin(axis=1) % 10, np.arange(20) % 10)
+    code, out, err = call(
+        capsys, f'--workdir={run}', '--mode=evaluate', '--num_samples=20', '--num_real=100', '--mcmc_steps=1'
+    )
+    assert code == 0 and 'Fréchet distance' in out, err
+
+
+def test_the_images_are_stored_once(run, capsys):
+    config = json.loads((run / 'config.json').read_text())
+    assert config['data']['exact_images'] == 40
+    assert [path.name for path in (run / 'checkpoints').iterdir()] == ['00000000']
+    before = (run / 'checkpoints' / '00000000' / 'state.index').stat().st_mtime_ns
+    assert call(capsys, *OPTIONS, f'--workdir={run}')[0] == 0
+    assert (run / 'checkpoints' / '00000000' / 'state.index').stat().st_mtime_ns == before
+    line = refused(capsys, *OPTIONS[:-1], '--exact_images=30', '--dataset=digits', f'--workdir={run}')
+    assert '--exact_images=30 here, 40 there' in line
+
+
+def test_python_loads_it(run, tmp_path):
+    model = drl_tf.load(run)
+    images = model.sample(4, labels=7)
+    assert np.abs(images[:, None].astype(int) - train_images()[7::10][None]).mean(axis=(2, 3, 4)).min() < 3
+    energies = model.energy(train_images()[:10].astype(np.uint8), level=0, labels=np.arange(10))
+    assert np.ptp(energies) < 1 < np.abs(energies).min()
+    with pytest.raises(UserError, match='no weights to train'):
+        model.fit(images, labels=[7] * 4, verbose=0)
+    again = drl_tf.load(model.export(tmp_path / 'export', max_samples=8))
+    np.testing.assert_allclose(again.sample(4, labels=7).astype(int), images, atol=1)
+
+
+def test_mirrored_datasets_count_mirror_images(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        dataset_table.DATASETS, 'digits', dataset_table.DATASETS['digits'].__class__(
+            **{**vars(dataset_table.DATASETS['digits']), 'flip': True}
+        )
+    )  # fmt: skip
+    images, labels = pipeline.noisy_set(Data('digits', image_size=16, num_classes=10, exact_images=7))
+    assert images.shape == (7, 16, 16, 1)
+    np.testing.assert_array_equal(labels, [1, 1, 2, 2, 3, 3, 4])
+    np.testing.assert_array_equal(images[1], images[0, :, ::-1])
+    assert (images[0] != images[1]).any()
+
+
+@pytest.mark.parametrize(
+    ('flags', 'part'),
+    [
+        (['--exact_images=5', '--num_classes=-1'], '--exact_images=5 leaves no image of class 5'),
+        (['--time_score=1'], '--time_score=1 is a loss, and --energy=exact is not trained'),
+        (['--evaluate_every=8'], '--evaluate_every=8 evaluates in training'),
+        (['--dry_run'], '--energy=exact is not trained'),
+        (['--init_from=elsewhere'], '--init_from=elsewhere gives weights'),
+        (['--dataset=toy_two_moons'], '--energy=exact needs training images'),
+        (['--recipe=cdrl', '--initializer'], '--initializer starts the chains of --energy=paper'),
+        (['--energy=paper', '--exact_images=5'], '--exact_images=5 is for --energy=exact'),
+    ],
+)
+def test_what_does_not_go_with_it(capsys, tmp_path, flags, part):
+    options = [*TINY, '--recipe=preconditioned', '--energy=exact', f'--workdir={tmp_path}/run']
+    if '--dataset=toy_two_moons' in flags:
+        options = ['--energy=exact', f'--workdir={tmp_path}/run']
+    assert part in refused(capsys, *options, *flags)

@@ -1,0 +1,168 @@
+"""Every kind of data of the user is read, trained on and resumed, through the command."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import own_data
+from helpers.tiny import TINY_NETWORK, call, refused
+
+from drl_tf.cli import parsing
+from drl_tf.config import config as configuration
+from drl_tf.data import images, indexed, pipeline
+
+# The network is tiny; the recipe is that of folders.
+OPTIONS = [
+    *TINY_NETWORK, '--batch_size=8', '--num_levels=2', '--grid_every=0', '--precision=float32',
+    '--log_every=1', '--checkpoint_every=2', '--num_classes=-1',
+]  # fmt: skip
+KINDS = pytest.mark.parametrize('kind', own_data.KINDS)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    indexed._splits.cache_clear()
+
+
+def of(options):
+    return parsing.configuration_of([*options, '--num_classes=-1']).data
+
+
+def levels(shown):
+    """The number of each picture, from its grey level in [-1, 1] or 0 to 255."""
+    grey = np.asarray(shown)[:, 0, 0, 0]
+    return np.rint((grey + 1) * 12.75 if grey.dtype == np.float32 else grey / 10).astype(int).tolist()
+
+
+def drawn(data, count=6, **kwargs):
+    """Numbers and classes of the first batches."""
+    batches = list(pipeline.training_images(data, 8, seed=1, **kwargs).take(count).as_numpy_iterator())
+    pictures, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+    return levels(pictures), labels.tolist()
+
+
+@KINDS
+def test_each_kind_has_shape_classes_and_held_out_pictures(tmp_path, kind):
+    data = of(own_data.write(kind, tmp_path))
+    assert data.image_shape == (8, 8, 3) and data.num_classes == 2
+    splits = {split: levels(pipeline.load_images(data, split)) for split in ('train', 'test')}
+    assert len(splits['test']) == pipeline.count_images(data, 'test') == 1
+    assert sorted(splits['train'] + splits['test']) == list(range(own_data.COUNT))
+    for split, numbers in splits.items():
+        assert pipeline.load_labels(data, split).tolist() == [number % 2 for number in numbers]
+
+
+@KINDS
+def test_each_kind_has_its_own_order_by_seed_and_epoch(tmp_path, kind):
+    """In each epoch each picture once, in another order; from any step on; each with its class."""
+    data = of(own_data.write(kind, tmp_path))
+    trained = set(levels(pipeline.load_images(data, 'train')))
+    numbers, labels = drawn(data, 23)
+    epochs = np.reshape(numbers, [8, 23])
+    assert all(set(epoch) == trained for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 8
+    assert labels == [number % 2 + 1 for number in numbers]
+    assert drawn(data, 19, first_step=4)[0] == numbers[32:]
+    rows = [drawn(data, 23, rows=rows)[0] for rows in (slice(0, 4), slice(4, 8))]
+    merged = np.concatenate([np.reshape(part, [23, 4]) for part in rows], axis=1)
+    assert merged.ravel().tolist() == numbers
+
+
+@KINDS
+def test_each_kind_is_streamed_if_it_is_larger_than_memory(tmp_path, monkeypatch, kind):
+    data = of(own_data.write(kind, tmp_path))
+    in_memory = drawn(data, 23)
+    held_out = levels(pipeline.load_images(data, 'test'))
+    indexed._splits.cache_clear()
+    monkeypatch.setattr(images, 'MAX_BYTES_IN_MEMORY', 1)
+    numbers, labels = drawn(data, 23)
+    if kind in ('tfds', 'tfrecords'):  # By strands, each in an order of its own.
+        assert set(numbers) == set(in_memory[0])
+    else:
+        assert (numbers, labels) == in_memory
+    assert labels == [number % 2 + 1 for number in numbers]
+    assert levels(pipeline.load_images(data, 'test')) == held_out
+
+
+@KINDS
+def test_each_kind_trains_and_resumes_to_the_bit(tmp_path, capsys, kind):
+    """Two and two steps give what four give at once; classes and size are kept with the run."""
+    command = [*OPTIONS, *own_data.write(kind, tmp_path)]
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    for workdir, steps in ((whole, 4), (parts, 2), (parts, 4)):
+        code, out, err = call(capsys, *command, f'--workdir={workdir}', f'--train_steps={steps}')
+        assert code == 0, err
+    assert 'resuming at step 2' in out
+    logs = [(workdir / 'metrics.jsonl').read_text().splitlines() for workdir in (whole, parts)]
+    losses = [[json.loads(line)['loss'] for line in log if 'loss' in line] for log in logs]
+    assert losses[0] == losses[1] and len(losses[0]) >= 4
+    kept = configuration.load(parts)
+    assert kept.image_shape == (8, 8, 3) and kept.data.num_classes == 2
+    assert kept.diffusion.recipe == 'preconditioned'
+    code, out, err = call(capsys, '--mode=sample', f'--workdir={parts}', '--num_samples=2', '--labels=1')
+    assert code == 0, err
+    assert '--labels=2 must be from 0 to 1' in refused(
+        capsys, '--mode=sample', f'--workdir={parts}', '--labels=2'
+    )
+
+
+@KINDS
+def test_each_kind_is_prepared_as_records_that_hold_the_same(tmp_path, capsys, kind):
+    options = own_data.write(kind, tmp_path)
+    code, out, err = call(capsys, '--mode=prepare', *options, f'--output_dir={tmp_path}/prepared')
+    assert code == 0 and '23 + 1 of 8 x 8 x 3, 2 classes' in out, err
+    data, prepared = of(options), of([f'--dataset=tfrecords:{tmp_path}/prepared'])
+    assert prepared.image_shape == data.image_shape and prepared.num_classes == 2
+    for split in ('train', 'test'):
+        pairs = [
+            dict(
+                zip(levels(pipeline.load_images(each, split)), pipeline.load_labels(each, split), strict=True)
+            )
+            for each in (data, prepared)
+        ]
+        assert pairs[0] == pairs[1]
+    assert 'exists: give a new directory' in refused(
+        capsys, '--mode=prepare', *options, f'--output_dir={tmp_path}/prepared'
+    )
+
+
+def test_a_run_refuses_data_with_other_classes(tmp_path, capsys):
+    """Also when the run resumes; samples need no data."""
+    command = [*OPTIONS, *own_data.write('folder', tmp_path), f'--workdir={tmp_path}/w', '--train_steps=2']
+    assert call(capsys, *command)[0] == 0
+    extra = tmp_path / 'pictures' / 'cat' / 'a.png'
+    extra.parent.mkdir()
+    extra.write_bytes(own_data.png(1))
+    indexed._splits.cache_clear()
+    error = refused(capsys, f'--workdir={tmp_path}/w', '--train_steps=4')
+    assert 'has 3 classes, and --num_classes=2' in error
+    (tmp_path / 'pictures').rename(tmp_path / 'away')
+    assert call(capsys, '--mode=sample', f'--workdir={tmp_path}/w', '--num_samples=2')[0] == 0
+
+
+def test_prepare_needs_a_new_directory_and_pictures(tmp_path, capsys):
+    assert '--mode=prepare needs --output_dir' in refused(capsys, '--mode=prepare', '--dataset=digits')
+    assert '--mode=prepare is for images' in refused(
+        capsys, '--mode=prepare', '--dataset=toy_two_moons', f'--output_dir={tmp_path}/new'
+    )
+    assert not (tmp_path / 'new').exists()
+
+
+def test_rectangles_are_trained_on_and_sampled(tmp_path, capsys):
+    command = [*OPTIONS, *own_data.write('folder', tmp_path), '--image_size=8', '--image_width=12']
+    code, _, err = call(capsys, *command, '--train_steps=2', f'--workdir={tmp_path}/w')
+    assert code == 0, err
+    code, _, err = call(
+        capsys, '--mode=sample,export', f'--workdir={tmp_path}/w', '--num_samples=2', '--max_samples=2'
+    )
+    assert code == 0, err
+    (shard,) = (tmp_path / 'w' / 'samples').rglob('*.npz')
+    assert np.load(shard)['images'].shape == (2, 8, 12, 3)
+    assert 'must be a multiple of 2^1: --channel_mult halves it 1 times' in refused(
+        capsys,
+        *command[3:],
+        '--channels=8',
+        '--channel_mult=1,1',
+        '--image_width=13',
+        f'--workdir={tmp_path}/v',
+    )
