@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
-from drl_tf.data.dataset_table import DATASETS, find_spec, resolve
+from drl_tf.data.dataset_spec import DatasetSpec
+from drl_tf.data.dataset_table import find_spec, resolve
+from drl_tf.data.known_datasets import DATASETS
 from drl_tf.runs import exported
 
 if TYPE_CHECKING:
@@ -41,15 +43,23 @@ def check(names: Sequence[str], config: Config) -> None:
                 raise UserError(f'--ood={name} is not there: give folder:DIR with a directory of images')
         elif name == config.data.dataset:
             raise UserError(f'--ood={name} is the dataset of the model itself: give another')
-        elif name in DATASETS:
-            if find_spec(name).source == 'toy':
+        elif name not in (*ALTERED, *MADE):
+            if _spec_of(name).source == 'toy':
                 raise UserError(f'--ood={name} holds points of the plane, not images: give another')
             data_of(name, config)
-        elif name not in (*ALTERED, *MADE):
-            known = [*MADE, *ALTERED, FOLDER + 'DIR']
-            close = difflib.get_close_matches(name, [*known, *DATASETS], n=1)
-            hint = f', did you mean {close[0]}?' if close else ':'
-            raise UserError(f'--ood={name} is unknown{hint} There are {", ".join(known)} and the datasets')
+
+
+def _spec_of(name: str) -> DatasetSpec:
+    """Returns the description of a dataset; raises UserError if --ood names neither a dataset nor a set."""
+    try:
+        return find_spec(name)
+    except UserError as error:
+        known = [*MADE, *ALTERED, FOLDER + 'DIR']
+        close = difflib.get_close_matches(name, [*known, *DATASETS], n=1)
+        hint = f', did you mean {close[0]}?' if close else ':'
+        raise UserError(
+            f'--ood={name} is unknown{hint} There are {", ".join(known)} and the datasets'
+        ) from error
 
 
 def data_of(name: str, config: Config) -> Data:
@@ -58,8 +68,10 @@ def data_of(name: str, config: Config) -> Data:
     Raises:
       UserError: the dataset does not come in that size.
     """
-    prepared = find_spec(name).source == 'tfds' and config.data.dataset != 'folder'
-    kept = ('image_size', 'image_channels', *(('data_dir', 'manual_dir') if prepared else ()))
+    sources = (find_spec(name).source, find_spec(config.data.dataset).source)
+    prepared = sources in (('tfds', 'tfds'), ('tfds', 'digits'))  # The same --data_dir holds both.
+    directories = ('data_dir', 'manual_dir') if prepared else ()
+    kept = ('image_size', 'image_width', 'image_channels', *directories)
     try:
         return resolve(Data(dataset=name, **{option: getattr(config.data, option) for option in kept}))
     except UserError as error:

@@ -1,5 +1,7 @@
 """The sets that images are told from: what is in them, and names that are refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,6 +66,8 @@ def test_folders_and_datasets(tmp_path):
     found = other_sets.load((name,), CONFIG, IMAGES, 2)
     np.testing.assert_array_equal(found[name], IMAGES[:2])
     assert set_names.data_of('emoji', CONFIG).image_channels == 1
+    wide = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, image_width=24))
+    assert set_names.data_of('emoji', wide).image_width == 24
     grey = CONFIG.replace(data_dir='there', manual_dir='')
     assert set_names.data_of('svhn_cropped', grey).data_dir == 'there'
 
