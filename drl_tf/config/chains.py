@@ -9,7 +9,7 @@ from drl_tf.config.option_fields import text
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.config.options import Training
+    from drl_tf.config.training_options import Training
 
 _ADJUSTED = ('mala', 'hmc')
 

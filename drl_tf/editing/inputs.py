@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drl_tf.base.errors import UserError
-from drl_tf.data import image_files, picture_files, pipeline
+from drl_tf.data import image_files, picture_files
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -60,6 +60,8 @@ def load(config: Config, source: str, count: int | None, image_shape: tuple[int,
     """
     check(source)
     if source == TEST:
+        from drl_tf.data import pipeline  # It imports TensorFlow; `check` must not.
+
         return pipeline.load_images(config.data, 'test', count)
     if os.path.isfile(source) and not _is_array(source):
         return image_files.picture(source, image_shape)[None]

@@ -27,7 +27,7 @@ from drl_tf.training.signals import Signals
 from drl_tf.training.stopping import StopAtEnd, TimeLimit
 
 if TYPE_CHECKING:
-    from drl_tf.config.options import Training
+    from drl_tf.config.training_options import Training
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _LOOK_EVERY = 10  # Steps between checks for divergence; a check also comes before anything is written.
