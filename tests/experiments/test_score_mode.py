@@ -119,7 +119,7 @@ def test_wrong_images_get_one_line(capsys, tmp_path, kind, option):
 def test_options_that_do_not_fit_get_one_line(capsys, tmp_path):
     given = ('--model=digits', f'--output_dir={tmp_path}')
     line = refused(capsys, '--mode=score', '--input=nowhere', *given)
-    assert line.startswith('error: --input=nowhere is not there: it must be a directory, a picture')
+    assert line.startswith('error: --input=nowhere does not exist: give test, a picture')
     assert '--input is for --mode=score' in refused(capsys, '--mode=ood', '--input=test', *given)
     assert '--ood=noize is unknown' in refused(capsys, '--mode=ood', '--ood=noize', *given)
     line = refused(capsys, '--mode=ood', '--background=toy_checkerboard', *given)
