@@ -120,7 +120,7 @@ def test_options_that_do_not_fit_get_one_line(capsys, tmp_path):
     given = ('--model=digits', f'--output_dir={tmp_path}')
     line = refused(capsys, '--mode=score', '--input=nowhere', *given)
     assert line.startswith('error: --input=nowhere does not exist: give test, a picture')
-    assert '--input is for --mode=score' in refused(capsys, '--mode=ood', '--input=test', *given)
+    assert '--background is for --mode=ood' in refused(capsys, '--mode=score', '--background=digits', *given)
     assert '--ood=noize is unknown' in refused(capsys, '--mode=ood', '--ood=noize', *given)
     line = refused(capsys, '--mode=ood', '--background=toy_checkerboard', *given)
     assert '--background=toy_checkerboard is a model of images [1, 1, 2], not [16, 16, 1]' in line
