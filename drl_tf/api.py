@@ -1,7 +1,6 @@
 """A trained model in Python: `drl_tf.EnergyModel` generates, scores, denoises, trains, saves, exports.
 
-Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1,
-1, 2]. The methods return NumPy arrays.
+Images are uint8, or floats in [-1, 1], [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2].
 """
 
 import dataclasses

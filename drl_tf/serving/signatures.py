@@ -29,8 +29,7 @@ class Export(tf.Module):
 
     All models have `sample`, `energy`, `denoise` and `score`, which take no classes. Models with classes
     also have `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of
-    images also have `inpaint` and `interpolate`, and have each signature a second time, with PNG files in
-    place of arrays: `sample_bytes` and so on.
+    images also have `inpaint`, `interpolate`, and each signature for PNG files: `sample_bytes` and so on.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
