@@ -15,9 +15,9 @@ if 'google.colab' in sys.modules:
     subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', PACKAGE], check=True)
 
 # %%
-import os
+from drl_tf.cli.quiet import quiet_start
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+quiet_start()  # Imports TensorFlow without its messages.
 
 import keras
 import matplotlib.pyplot as plt
@@ -46,11 +46,12 @@ print('sigma:', np.round(schedule.S / schedule.A, 3))
 # ## The network
 #
 # The energy is one number for a noisy point x and its noise level.
-# A Gaussian term keeps it integrable, and a small network adds the rest.
+# A Gaussian term has the right width at every level, and a small network adds the rest.
 # The activation is smooth, because training differentiates the network twice.
 
 # %%
-body = keras.Sequential([keras.layers.Dense(128, 'swish') for _ in range(3)] + [keras.layers.Dense(1)])
+hidden = [keras.layers.Dense(128, 'swish') for _ in range(3)]
+body = keras.Sequential([*hidden, keras.layers.Dense(1, use_bias=False)])
 frequencies = np.float32(np.pi * 2.0 ** np.arange(4))
 
 
@@ -148,7 +149,7 @@ sampler = Sampler(schedule, density_of, start_at, steps_at=lambda level: None)
 seed = noise.root(SEED, noise.SAMPLING)
 x = noise.normal(noise.fold(seed, noise.PRIOR), [5000, 1, 1, 2])
 states = [x]
-for high, low in ((16, 12), (12, 8), (8, 4), (4, 0)):
+for high, low in ((16, 6), (6, 4), (4, 2), (2, 0)):
     x, _ = sampler.descend(x, tf.constant(high), tf.constant(low), seed)
     states.append(x)
 
@@ -159,7 +160,7 @@ for high, low in ((16, 12), (12, 8), (8, 4), (4, 0)):
 
 # %%
 shown = [*states, plane.points('toy_swiss_roll', SEED, batch=STEPS, count=5000)]
-titles = ['x_16', 'x_12', 'x_8', 'x_4', 'x_0', 'data']
+titles = ['x_16', 'x_6', 'x_4', 'x_2', 'x_0', 'data']
 figure, axes = plt.subplots(1, len(shown), figsize=(13, 2.4))
 for ax, points, title in zip(axes, shown, titles, strict=True):
     ax.hist2d(*np.reshape(points, [-1, 2]).T, bins=70, range=[[-1.3, 1.3]] * 2)
