@@ -88,7 +88,8 @@ show([np.where(holes, 64, images[:10]), repaired, images[:10]], ['seen', 'repair
 # %% [markdown]
 # ## Log densities
 #
-# `log_prob` is log p in nats. Empty images have the highest log density of all, though they are no digits.
+# `log_prob` is log p in nats. A black image is denser than any of these digits, though it is none.
+# The inverted digits are far to the left of this picture.
 
 # %%
 others = {
@@ -102,8 +103,8 @@ densities = {name: model.log_prob(values) for name, values in {'held out': image
 
 plt.figure(figsize=(7, 3))
 for name, values in densities.items():
-    if len(values) > 1:
-        plt.hist(values, bins=np.linspace(-1500, 800, 80), histtype='stepfilled', alpha=0.5, label=name)
+    if name not in ('black', 'inverted'):
+        plt.hist(values, bins=np.linspace(-200, 450, 66), histtype='stepfilled', alpha=0.5, label=name)
 plt.axvline(densities['black'][0], color='black', label='black')
 plt.xlabel('log p in nats')
 plt.ylabel('images')
