@@ -4,7 +4,7 @@ DEMO = runs/demo
 # Two test processes; `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint docs examples notebooks clean
 
 # Trains on handwritten digits for five minutes, samples, measures, exports, and writes the page of the run.
 demo: .venv/ready
@@ -26,12 +26,24 @@ lint: .venv/ready
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# Runs the notebooks of examples/ from top to bottom, and writes them with their outputs to runs/examples/.
+examples: .venv/examples
+	$(BIN)/python examples/notebooks.py run
+
+# Builds the .ipynb files from the Python files of examples/.
+notebooks: .venv/examples
+	$(BIN)/python examples/notebooks.py build
+
 clean:
 	rm -rf .venv runs site
 
 .venv/ready: setup.cfg
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+.venv/examples: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[examples]'
 	touch $@
 
 .venv/docs: .venv/ready

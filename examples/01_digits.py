@@ -31,7 +31,7 @@ import drl_tf
 # %% [markdown]
 # ## Train
 #
-# The defaults are the digits and their recipe. Here training is short, so that it takes a minute on 2 CPU cores.
+# The defaults are the digits and their recipe. Here training is short: a minute on 2 CPU cores.
 # Without `--train_steps` and what follows it, `--max_minutes=5` gives much better digits.
 # Run the cell again, and training resumes.
 
@@ -82,7 +82,7 @@ model = drl_tf.EnergyModel.from_preset('runs/digits')
 def show(images, columns=10):
     """Draws grey images, [n, H, W, 1], in rows."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.6 * columns, 0.6 * rows))
+    _, axes = plt.subplots(rows, columns, figsize=(0.6 * columns, 0.6 * rows))
     for ax, image in zip(axes.flat, images, strict=True):
         ax.imshow(image[..., 0], cmap='gray', vmin=0, vmax=255)
         ax.axis('off')

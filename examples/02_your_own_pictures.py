@@ -31,7 +31,7 @@ import drl_tf
 # ## A folder of pictures
 #
 # Put your own PNG, JPEG, GIF, BMP or WEBP files into `my_pictures`, and skip this cell.
-# The stand-ins are drawn by the model of digits, then framed in blue on sand.
+# The stand-ins are drawn by the model of digits, and coloured blue on sand.
 
 # %%
 FOLDER = pathlib.Path('my_pictures')
@@ -47,7 +47,7 @@ for number, picture in enumerate(coloured.astype(np.uint8)):
 def show(images, columns=12):
     """Draws images, [n, H, W, C], in rows."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.7 * columns, 0.7 * rows))
+    _, axes = plt.subplots(rows, columns, figsize=(0.7 * columns, 0.7 * rows))
     for ax, image in zip(axes.flat, images, strict=False):
         ax.imshow(image, cmap='gray', vmin=0, vmax=255)
     for ax in axes.flat:
@@ -110,9 +110,10 @@ show(samples)
 # %%
 negative = (255 * (1 - drawn[..., None])).astype(np.uint8)
 labels = np.arange(600) % 10
-unfamiliar = digits.energy(negative).mean()
+before = digits.energy(negative).mean()
 history = digits.fit(negative, labels, epochs=12, learning_rate=2e-3, verbose=0)
-print(f'mean energy of the negatives: {unfamiliar:.0f} nats before, {digits.energy(negative).mean():.0f} after')
+after = digits.energy(negative).mean()
+print(f'mean energy of the negatives: {before:.0f} nats before, {after:.0f} after')
 
 # %%
 show(digits.generate(20, guidance=0.5), columns=10)

@@ -62,7 +62,8 @@ levels = range(schedule.num_levels)
 # %% [markdown]
 # ## Densities
 #
-# `quadrature` integrates exp F over the plane by the midpoint rule. That gives log Z, and with it the density.
+# `quadrature` integrates exp F over the plane by the midpoint rule.
+# That gives log Z, and with it the density.
 
 
 # %%
@@ -79,7 +80,7 @@ for t in reversed(levels):
 # ## Data, samples, density
 #
 # Each column is a noise level, from much noise to little.
-# The first row is data with noise, the second is what the sampler draws, the third is the density of the model.
+# The rows are data with noise, what the sampler draws, and the density of the model.
 
 # %%
 fresh = plane.points('toy_8gaussians', seed=1, batch=0, count=20_000)

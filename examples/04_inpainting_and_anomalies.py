@@ -41,7 +41,8 @@ images = images[:200].reshape(-1, 16, 2, 16, 2, 1).mean(axis=(2, 4)).round().ast
 
 def show(rows, titles, width=0.8):
     """Draws each row of images, [n, 16, 16, 1], under the name of the row."""
-    figure, axes = plt.subplots(len(rows), len(rows[0]), figsize=(width * len(rows[0]) + 1, width * len(rows)))
+    columns = len(rows[0])
+    _, axes = plt.subplots(len(rows), columns, figsize=(width * columns + 1, width * len(rows)))
     for line, row, title in zip(np.atleast_2d(axes), rows, titles, strict=True):
         line[0].set_ylabel(title, rotation=0, ha='right', va='center')
         for ax, image in zip(line, row, strict=True):
@@ -114,7 +115,8 @@ plt.show()
 # %% [markdown]
 # ## Typicality
 #
-# So a high log density is not enough. `typicality` counts standard deviations from the mean over training images.
+# So a high log density is not enough.
+# `typicality` is the distance from the mean over training images, in standard deviations.
 # A black image is far from typical.
 
 # %%

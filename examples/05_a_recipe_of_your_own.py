@@ -35,7 +35,8 @@ from drl_tf.data import plane
 # ## The data and the noise levels
 #
 # A point is an image of one pixel with two channels.
-# The schedule has 16 noise levels. `A` is the factor of the image, `S` is the standard deviation of the noise.
+# The schedule has 16 noise levels.
+# `A` is the factor of the image, `S` is the standard deviation of the noise.
 
 # %%
 SEED, BATCH, STEPS = 0, 512, 1500
@@ -183,7 +184,8 @@ def distance(points):
     return float(np.linalg.norm(points[:, None] - data, axis=-1).min(axis=1).mean())
 
 
-print(f'samples {distance(states[-1]):.4f}, fresh data {distance(shown[-1]):.4f}, noise {distance(states[0]):.4f}')
+for name, points in {'samples': states[-1], 'fresh data': shown[-1], 'noise': states[0]}.items():
+    print(f'{name}: {distance(points):.4f}')
 
 # %% [markdown]
 # ## Where to go from here
