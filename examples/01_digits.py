@@ -18,6 +18,7 @@ from drl_tf.cli.quiet import quiet_start
 
 quiet_start()  # Imports TensorFlow without its messages.
 
+import atexit
 import json
 import pathlib
 import socket
@@ -38,10 +39,10 @@ import drl_tf
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and prints the results."""
+    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout)
+    print(done.stdout[-1200:])
     if done.returncode:
         raise SystemExit(done.stderr)
 
@@ -114,6 +115,7 @@ run('--mode=evaluate', '--workdir=runs/digits', '--num_samples=300')
 # ## Energies
 #
 # The energy ranks images: lower is likelier. Here are the lowest and the highest of 100 samples.
+# Simple shapes with little ink are the likeliest.
 
 # %%
 samples = model.generate(100)
@@ -159,7 +161,11 @@ server = subprocess.Popen(
     stderr=subprocess.DEVNULL,
     text=True,
 )
-print(server.stdout.readline().strip())
+atexit.register(server.kill)  # Also where a cell below fails.
+for line in server.stdout:
+    print(line.strip())
+    if line.strip() == 'ready':
+        break
 
 # %% [markdown]
 # ## Ask

@@ -66,10 +66,10 @@ show([np.asarray(Image.open(path)) for path in sorted(FOLDER.iterdir())[:24]])
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and prints the results."""
+    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout)
+    print(done.stdout[-1200:])
     if done.returncode:
         raise SystemExit(done.stderr)
 
