@@ -26,6 +26,7 @@ MODES = (
     'sweep_chains',
     'ablate',
     'export',
+    'report',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that take images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
@@ -67,7 +68,8 @@ class Command:
     best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
     num_samples: int = option(
         0,
-        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate.',
+        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate; '
+        '256 of each kind, or 2,048 points, for the report.',
         low=0,
         high=10_000_000,
     )
@@ -209,6 +211,9 @@ class Command:
         'Largest number of images per request to the export. 0: 1,024, or fewer if their gradient needs '
         'more than 4 GiB.',
         low=0,
+    )
+    compare: tuple[str, ...] = option(
+        (), 'Directories of other runs that --mode=report lays beside the run, in comparison.html.'
     )
     dry_run: str = option(
         '',

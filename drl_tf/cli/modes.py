@@ -22,7 +22,7 @@ from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'density', 'long_run')
+FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'density', 'long_run', 'report')
 _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
 
@@ -240,6 +240,12 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
     )
 
 
+def _report(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.report import pages
+
+    return workers.by_chief(lambda: pages.report(config, workdir, command.compare, command.num_samples))
+
+
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
     'prepare': _prepare,
@@ -260,6 +266,7 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'sweep_chains': _sweep_chains,
     'ablate': _ablate,
     'export': _export,
+    'report': _report,
 }
 
 

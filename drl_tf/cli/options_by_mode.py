@@ -26,10 +26,10 @@ _USE_A_RUN = (
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
-_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'long_run', *SCORED)
+_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'long_run', 'report', *SCORED)
 _ANNEAL = ('likelihood', 'density')
 _CHANGE = (*EDITED, 'interpolate')
-_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance')
+_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance', 'report')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 # Options that --mode=ablate sets itself, in each row of its table.
@@ -69,7 +69,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'weights': (*_USE_A_RUN, 'ablate', 'train'),
     'checkpoint_step': _USE_A_RUN,
     'best': _USE_A_RUN,
-    'num_samples': ('sample', 'compose', 'density', *SCORED),
+    'num_samples': ('sample', 'compose', 'density', 'report', *SCORED),
     'first_sample': ('sample', 'compose'),
     'output_dir': ('sample', 'compose', 'prepare', *_CHANGE),
     'save_images': ('sample', 'compose'),
@@ -106,17 +106,18 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
+    'compare': ('report',),
     'data_dir': _READ_IMAGES,
     'manual_dir': _READ_IMAGES,
     'labels_file': _READ_IMAGES,
-    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'long_run', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'long_run', 'report', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
-    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
+    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
     'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
     'guidance': (
         *_BEGIN,
@@ -127,6 +128,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
         'sweep_steps',
         'sweep_chains',
         'ablate',
+        'report',
     ),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
     'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps', 'sweep_chains'),

@@ -78,4 +78,5 @@ def rows_of(levels: Sequence[int], correctors: Sequence[str], steps: Sequence[in
 def _changes(T: int, K: int, corrector: str) -> dict[str, Any]:
     """Returns {option: value} of a row."""
     q = _LANGEVIN_STEP if corrector == 'langevin' else 0.0
-    return {'num_levels': T, 'mcmc_steps': (K,), 'corrector': corrector, 'corrector_step': q}
+    chain = {'mcmc_steps': (K,), 'corrector': corrector, 'corrector_step': q}
+    return {'num_levels': T, 'sampling_levels': 0, **chain}

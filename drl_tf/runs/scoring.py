@@ -1,40 +1,51 @@
-"""Scores images by a trained model: energies and log densities."""
+"""Scores images by a trained model: energies, their gradients, and log densities."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from drl_tf.core.diffusion import at
+from drl_tf.core.guidance import Terms
+from drl_tf.core.langevin import value_gradient
 from drl_tf.runs.heights import Heights
-from drl_tf.runs.inputs import Inputs
+from drl_tf.runs.inputs import Inputs, finite
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
-class Scoring:
-    """The part of `drl_tf.api.Model` that scores images.
+class Scoring(keras.Model):
+    """The part of `drl_tf.EnergyModel` that scores images.
 
     Args:
-      model: the Keras model.
-      heights: {attribute of `Heights`: value}; None if log Z is not known.
+      model: the Keras model that training changes.
     """
 
-    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None):
+    def __init__(self, model: RecoveryLikelihood):
+        super().__init__(name='energy_model')
         self.model = model
-        self._heights = heights
-        self._inputs = Inputs(model.config)
-        self._energy = tf.function(
-            lambda y, level, terms: model.density_at(level, terms=terms)(y),
-            autograph=False,
-            reduce_retracing=True,
-        )
+        self._checked = Inputs(model.config)
+        compiled = functools.partial(tf.function, autograph=False, reduce_retracing=True)
+
+        def score(x: tf.Tensor, level: tf.Tensor, terms: Terms) -> tf.Tensor:
+            log_density = model.density_at(level, terms=terms)
+            return value_gradient(lambda x: log_density(at(model.schedule.m, level) * x), x)
+
+        self._energy = compiled(lambda y, level, terms: model.density_at(level, terms=terms)(y))
+        self._score = compiled(score)
+
+    @property
+    def heights(self) -> Mapping[str, Any] | None:
+        """{attribute of `Heights`: value}; None if log Z is not known."""
+        return None
 
     @property
     def config(self) -> Config:
@@ -78,16 +89,51 @@ class Scoring:
           UserError: an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
           (2,)
         """
-        x = self._inputs.clean(images)
-        level = self._inputs.level(level, len(x), self.model.scoring_level)
+        x = self._checked.clean(images)
+        level = self._checked.level(level, len(x), self.model.scoring_level)
         schedule = self.model.schedule
         y = at(schedule.m * schedule.A[:-1], level) * x
         return self._in_parts(
             lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
         )
+
+    def score(
+        self,
+        images: ArrayLike,
+        level: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
+        """Computes the score, the gradient of log p(x_t) in the noisy image x_t.
+
+        At x_t = A_t x it is the gradient of -`energy` in the clean image x, divided by A_t.
+
+        Args:
+          images: x_t = A_t x + S_t eps, float [n, H, W, C] of any finite size; or uint8, which is scaled to
+            [-1, 1].
+          level, labels, guidance: see `energy`.
+
+        Returns:
+          The score, float32 [n, H, W, C].
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range, or the score is not finite.
+
+        Examples:
+          >>> drl_tf.EnergyModel.from_preset('digits').score(np.zeros([2, 16, 16, 1])).shape
+          (2, 16, 16, 1)
+        """
+        x = self._checked.images(images)
+        level = self._checked.level(level, len(x), self.model.scoring_level)
+
+        def answer(rows: slice, terms: Terms) -> tf.Tensor:
+            return self._score(x[rows], level[rows], terms)
+
+        return finite(self._in_parts(answer, len(x), labels, guidance))
 
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
@@ -107,12 +153,12 @@ class Scoring:
           UserError: the heights are not known, or an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> drl_tf.load('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
+          >>> drl_tf.EnergyModel.from_preset('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
           (2,)
         """
-        heights = Heights.known(self._heights)
+        heights = Heights.known(self.heights)
         energies = self.energy(images, level, labels)
-        level = self._inputs.level(level, len(energies), self.model.scoring_level)
+        level = self._checked.level(level, len(energies), self.model.scoring_level)
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
@@ -131,10 +177,10 @@ class Scoring:
 
         Examples:
           >>> black = -np.ones([1, 16, 16, 1])
-          >>> bool(drl_tf.load('digits').typicality(black)[0] > 3)
+          >>> bool(drl_tf.EnergyModel.from_preset('digits').typicality(black)[0] > 3)
           True
         """
-        known = Heights.known(self._heights)
+        known = Heights.known(self.heights)
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
 
     def _in_parts(
@@ -145,11 +191,11 @@ class Scoring:
         guidance: float,
     ) -> np.ndarray:
         """Calls `answer` with each batch of rows and their guidance terms; concatenates the results."""
-        labels = self._inputs.labels(labels, count)
+        labels = self._checked.labels(labels, count)
         size = self.config.sampling.sample_batch_size
         answers = []
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
             part = None if labels is None else labels[rows]
-            answers.append(answer(rows, self._inputs.terms(part, rows.stop - start, guidance)))
+            answers.append(answer(rows, self._checked.terms(part, rows.stop - start, guidance)))
         return np.concatenate(answers)

@@ -13,13 +13,13 @@ from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
-from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
+from drl_tf.serving import changes
+from drl_tf.serving.requests import Spec, decode_png, grey_levels, shaped, traced, within
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
 _Outputs = dict[str, tf.Tensor]
-_Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an input.
 
 
 class Export(tf.Module):
@@ -27,6 +27,7 @@ class Export(tf.Module):
 
     All models have `sample`, `energy` and `denoise`, which take no classes. Models with classes also have
     `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of images
+    also have `inpaint` and `interpolate`, and
     have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
 
     Args:
@@ -65,14 +66,14 @@ class Export(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Returns {name: concrete function}, for `tf.saved_model.save`."""
         config = self._model.config
-        seed: _Spec = ('seed', [2], tf.int32)
-        num_samples: _Spec = ('num_samples', [], tf.int32)
-        images: _Spec = ('images', [None, *config.image_shape], tf.float32)
-        files: _Spec = ('images_bytes', [None], tf.string)
-        level: _Spec = ('level', [None], tf.int32)
-        labels: _Spec = ('labels', [None], tf.int32)
-        guidance: _Spec = ('guidance', [], tf.float32)
-        inputs: dict[Callable[..., _Outputs], tuple[_Spec, ...]] = {
+        seed: Spec = ('seed', [2], tf.int32)
+        num_samples: Spec = ('num_samples', [], tf.int32)
+        images: Spec = ('images', [None, *config.image_shape], tf.float32)
+        files: Spec = ('images_bytes', [None], tf.string)
+        level: Spec = ('level', [None], tf.int32)
+        labels: Spec = ('labels', [None], tf.int32)
+        guidance: Spec = ('guidance', [], tf.float32)
+        inputs: dict[Callable[..., _Outputs], tuple[Spec, ...]] = {
             self.sample: (seed, num_samples),
             self.energy: (images, level),
             self.denoise: (images, level, seed),
@@ -80,14 +81,19 @@ class Export(tf.Module):
         if config.data.num_classes:
             inputs[self.sample_class] = (seed, labels, guidance)
             inputs[self.energy_class] = (images, level, labels, guidance)
+        if not config.planar:
+            missing: Spec = ('missing', [None, *config.image_shape[:2], 1], tf.bool)
+            between: Spec = ('between', [2], tf.int32)
+            inputs[self.inpaint] = (images, missing, seed)
+            inputs[self.interpolate] = (seed, between, ('position', [None], tf.float32))
         if self._log_z:
             inputs[self.log_likelihood] = (images,)
         found = {}
         for function, specs in inputs.items():
-            found[function.__name__] = _traced(function, specs)
+            found[function.__name__] = traced(function, specs)
             if not config.planar:
                 with_files = [files if spec is images else spec for spec in specs]
-                found[f'{function.__name__}_bytes'] = _traced(self._with_files(function), with_files)
+                found[f'{function.__name__}_bytes'] = traced(self._with_files(function), with_files)
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function: Callable[..., _Outputs]) -> Callable[..., _Outputs]:
@@ -115,7 +121,7 @@ class Export(tf.Module):
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
-        if function == self.denoise:
+        if function in (self.denoise, self.inpaint):
             return x
         if level is None:
             return schedule.A[0].astype('float32') * x
@@ -247,6 +253,20 @@ class Export(tf.Module):
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
+    def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
+        """Fills in missing pixels; see `changes.inpaint`."""
+        checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
+        q = _constant(self.corrector_steps)
+        with tf.control_dependencies(checks):
+            return changes.inpaint(self._model, images, missing, seed, self._weights, q)
+
+    def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
+        """Draws images between two samples; see `changes.interpolate`."""
+        checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
+        q = _constant(self.corrector_steps)
+        with tf.control_dependencies(checks):
+            return changes.interpolate(self._model, seed, between, position, self._weights, q)
+
     def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Checks the images and levels of a request, and returns both."""
         images = shaped(images, None, *self._model.config.image_shape)
@@ -275,9 +295,3 @@ def _listed(q: tf.Tensor | None) -> list[float] | None:
 
 def _constant(q: Sequence[float] | None) -> tf.Tensor | None:
     return None if q is None else tf.constant(q, tf.float32)
-
-
-def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:
-    """Traces a signature with inputs of these specs; returns the concrete function."""
-    inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
-    return tf.function(function, autograph=False).get_concrete_function(**inputs)

@@ -108,7 +108,7 @@ def assert_alike(answer, value, scale, key):
 
 @pytest.mark.parametrize('name', exported.names())
 def test_every_signature_in_a_clean_process(name, tmp_path):
-    model = drl_tf.load(name)
+    model = drl_tf.EnergyModel.from_preset(name)
     requests = {size: request(model, size) for size in SIZES}
     np.savez(
         tmp_path / 'requests.npz',

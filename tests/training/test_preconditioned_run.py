@@ -116,10 +116,10 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, tmp_path
 def test_log_prob_and_typicality_in_python(run, tmp_path):
     """An export carries the heights on; real images are typical, noise and empty images are not."""
     workdir, _ = run
-    model = drl_tf.load(workdir)
+    model = drl_tf.EnergyModel.from_preset(workdir)
     images = pipeline.load_images(model.config.data, 'test', 40)
     found = model.log_prob(images, level=1)
-    exported = drl_tf.load(model.export(tmp_path / 'm'))
+    exported = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'm'))
     np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
     direct = model.model.log_prob_at(tf.fill([40], np.float32(model.model.schedule.angle[1])))
     x = np.float32(model.model.schedule.A[1]) * np.float32(images / 127.5 - 1)
