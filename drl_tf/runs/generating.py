@@ -35,8 +35,7 @@ class Generating(Scoring):
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
-        super().__init__(model)
-        self._weights = weights
+        super().__init__(model, weights=weights)
         self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
         self._function_of = functools.cache(
             lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
