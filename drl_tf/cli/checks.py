@@ -6,11 +6,11 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli import edit_checks
+from drl_tf.cli import edit_checks, score_checks
 from drl_tf.cli.command_options import (
-    EDITED,
     MODES,
     SCORED,
+    TO_OUTPUT_DIR,
     Command,
     export_directory,
     labels_of,
@@ -25,12 +25,14 @@ from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
 from drl_tf.experiments import ablation_rows
 
-_OF_IMAGES = ('prepare', 'stats', 'likelihood', *SCORED)
+_OF_IMAGES = ('prepare', 'stats', 'likelihood', 'score', 'ood', *SCORED)
 _LOCAL = (
     'workdir',
     'official_checkpoint',
     'init_from',
     'samples',
+    'input',
+    'background',
     'export_dir',
     'manual_dir',
     'stats_file',
@@ -163,9 +165,10 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         chains.check_sweep(config, command.sweep_correctors)
     if 'ablate' in modes:
         ablation_rows.configs_of(config)
-    if _scores(command, config) or modes & {'stats', 'long_run'}:
+    if _scores(command, config) or modes & {'stats', 'ood', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     edit_checks.check_configuration(command, config)
+    score_checks.check_configuration(command, config)
     _check_inputs(command, config, workdir)
     _check_outputs(command, config, workdir)
 
@@ -221,7 +224,7 @@ def _check_inputs(command: Command, config: Config, workdir: str) -> None:
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'prepare', 'stats', 'likelihood', 'long_run', 'ablate', 'report'}
+    read_images = {'train', 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate', 'report'}
     if not stats_file:
         read_images |= set(SCORED)
     if set(command.mode) & read_images:
@@ -261,7 +264,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
-        elsewhere |= {'sample', 'compose', 'interpolate', *EDITED}
+        elsewhere |= set(TO_OUTPUT_DIR)
         check_writable(command.output_dir, '--output_dir')
     if command.export_dir:
         elsewhere |= {'export'}
@@ -284,7 +287,7 @@ def check_work(command: Command, config: Config) -> None:
 
     if set(command.mode) - {'stats', 'prepare'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
-    if 'long_run' in command.mode:
+    if {'ood', 'long_run'} & set(command.mode):
         evaluator.check_extractor(config)
     if _scores(command, config):
         evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)

@@ -19,6 +19,8 @@ MODES = (
     'stats',
     'evaluate',
     'likelihood',
+    'score',
+    'ood',
     'density',
     'long_run',
     'sweep_steps',
@@ -35,6 +37,7 @@ METHODS = {
     'inpaint': ('posterior', 'replace'),
     'restore': ('posterior', 'replace'),
 }  # Values of --method.
+TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # They write to it, if given.
 _SCORED_IMAGES = 2048
 
 
@@ -78,11 +81,13 @@ class Command:
     )
     output_dir: str = option(
         '',
-        'Where --mode=sample and compose write (default: <workdir>/samples), and inpaint, restore, edit and '
-        'interpolate (default: <workdir>/editing); a run may be read-only. --mode=prepare makes this '
-        'directory.',
+        'Where --mode=sample and compose write (default: <workdir>/samples), inpaint, restore, edit and '
+        'interpolate (default: <workdir>/editing), score (<workdir>/scores) and ood (<workdir>/ood); a run '
+        'may be read-only. --mode=prepare makes this directory.',
     )
-    save_images: bool = option(False, 'Also write each sampled image as a PNG file.')
+    save_images: bool = option(
+        False, 'Also write each sampled image, or the map of each scored image, as a PNG file.'
+    )
     labels: tuple[int, ...] = option(
         (),
         'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1). '
@@ -100,8 +105,8 @@ class Command:
     )
     input: str = option(
         'test',
-        'Images for --mode=inpaint, restore and edit: test (the test split), a picture, a directory of '
-        'pictures, or a .npz or .npy file.',
+        'Images for --mode=inpaint, restore, edit and score: test (the test split), a picture, a directory '
+        'of pictures, or a .npz or .npy file.',
     )
     degraded: bool = option(
         False, '--input holds images that are degraded already; otherwise --mode=restore degrades them first.'
@@ -166,6 +171,16 @@ class Command:
         'on the posterior (posterior; the default of preconditioned energies), or by overwriting what is '
         'seen (replace).',
         choices=('', *METHODS['likelihood'], *METHODS['inpaint']),
+    )
+    ood: tuple[str, ...] = option(
+        ('noise', 'constant', 'inverted', 'shifted', 'letters'),
+        'Sets to tell from the test split: these, interpolation, uniform, shuffled, white, black, noisy, '
+        'blurred, folder:DIR, or names of other datasets.',
+    )
+    background: str = option(
+        '',
+        'Run or exported model whose log density --mode=ood subtracts: a model of the background, or of '
+        'images in general.',
     )
     num_chains: int = option(
         0,
@@ -241,15 +256,8 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether --model needs no workdir, because the modes only sample, to --output_dir."""
-    return bool(command.model and command.output_dir) and set(command.mode) <= {
-        'sample',
-        'compose',
-        'edit',
-        'interpolate',
-        'inpaint',
-        'restore',
-    }
+    """Returns whether --model needs no workdir, because the modes write to --output_dir only."""
+    return bool(command.model and command.output_dir) and set(command.mode) <= set(TO_OUTPUT_DIR)
 
 
 def labels_of(command: Command) -> tuple[int, ...]:

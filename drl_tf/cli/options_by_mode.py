@@ -5,7 +5,7 @@ A test compares the table with the options that the modes access.
 
 import dataclasses
 
-from drl_tf.cli.command_options import EDITED, MODES, SCORED
+from drl_tf.cli.command_options import EDITED, MODES, SCORED, TO_OUTPUT_DIR
 from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
@@ -18,6 +18,8 @@ _USE_A_RUN = (
     'interpolate',
     'evaluate',
     'likelihood',
+    'score',
+    'ood',
     'density',
     'long_run',
     'sweep_steps',
@@ -26,8 +28,20 @@ _USE_A_RUN = (
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
-_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'long_run', 'report', *SCORED)
+_READ_IMAGES = (
+    *_BEGIN,
+    *EDITED,
+    'prepare',
+    'stats',
+    'likelihood',
+    'score',
+    'ood',
+    'long_run',
+    'report',
+    *SCORED,
+)
 _ANNEAL = ('likelihood', 'density')
+_SCORE = ('score', 'ood')
 _CHANGE = (*EDITED, 'interpolate')
 _DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance', 'report')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
@@ -71,12 +85,12 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'best': _USE_A_RUN,
     'num_samples': ('sample', 'compose', 'density', 'report', *SCORED),
     'first_sample': ('sample', 'compose'),
-    'output_dir': ('sample', 'compose', 'prepare', *_CHANGE),
-    'save_images': ('sample', 'compose'),
+    'output_dir': (*TO_OUTPUT_DIR, 'prepare'),
+    'save_images': ('sample', 'compose', 'score'),
     'labels': ('sample', 'compose', *_CHANGE),
     'label_weights': ('compose',),
     'expression': ('compose',),
-    'input': EDITED,
+    'input': (*EDITED, 'score'),
     'degraded': ('restore',),
     'num_inputs': EDITED,
     'num_results': EDITED,
@@ -93,6 +107,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'sweep_levels': ('sweep_chains',),
     'sweep_mcmc_steps': ('sweep_chains',),
     'sweep_correctors': ('sweep_chains',),
+    'ood': ('ood',),
+    'background': ('ood',),
     'method': ('likelihood', 'inpaint', 'restore'),
     'num_chains': (*_ANNEAL, 'long_run'),
     'ais_steps': _ANNEAL,
@@ -110,7 +126,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'data_dir': _READ_IMAGES,
     'manual_dir': _READ_IMAGES,
     'labels_file': _READ_IMAGES,
-    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'long_run', 'report', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'ood', 'long_run', 'report', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
@@ -130,12 +146,12 @@ READ_BY: dict[str, tuple[str, ...]] = {
         'ablate',
         'report',
     ),
-    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
-    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps', 'sweep_chains'),
-    'extractor': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
-    'inception': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
+    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'export', 'ablate', 'sweep_steps'),
+    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps', 'sweep_chains'),
+    'extractor': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
+    'inception': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'stats_file': (*_EXTRACT_FEATURES, 'import_official'),
-    'num_real': (*_EXTRACT_FEATURES, 'likelihood', 'long_run', 'import_official'),
+    'num_real': (*_EXTRACT_FEATURES, 'likelihood', *_SCORE, 'long_run', 'import_official'),
     'evaluate_every': _BEGIN,
     'evaluate_samples': _BEGIN,
 }

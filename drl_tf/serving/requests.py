@@ -65,3 +65,13 @@ def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec])
     """Traces a signature with inputs of these specs; returns the concrete function."""
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)
+
+
+def listed(q: tf.Tensor | None) -> list[float] | None:
+    """Returns the steps of a corrector, float32 [T], as a list; None for None."""
+    return None if q is None else q.numpy().tolist()
+
+
+def constant(q: Sequence[float] | None) -> tf.Tensor | None:
+    """Inverts `listed`."""
+    return None if q is None else tf.constant(q, tf.float32)
