@@ -87,7 +87,7 @@ class Posterior:
       Pixels of white data are independent, so a seen pixel says nothing of the others.
 
       >>> from drl_tf.core import diffusion, operators
-      >>> seen = tf.constant([[1.0], [0.0]])
+      >>> seen = tf.constant([[[1.0]], [[0.0]]])
       >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([400, 2, 1, 1]))
       >>> def white(index):
       ...     return lambda x: -tf.reduce_sum(x**2, [1, 2, 3]) / 2
