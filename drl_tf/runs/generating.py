@@ -92,24 +92,15 @@ class Generating(Scoring):
         walk = self.model.walk if num_steps is None else self._walk(num_steps)
         q = self._corrector_steps(walk)
         steps = _Steps(self, callbacks, -(-n // size) * min(walk.num_levels, sampling.MOST_PARTS))
+        run = functools.partial(steps.run, self._run)
+        options: dict[str, Any] = dict(run=run, after_part=steps.after_part, corrector_steps=q, walk=walk)
         steps.callbacks.on_predict_begin()
         drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms = self._checked.terms(part, size, guidance)
             begin = tf.constant(first + start)
-            run = functools.partial(steps.run, self._run)
-            states = self.model.sample(
-                tf.constant(size),
-                seed,
-                begin,
-                self._weights,
-                terms,
-                run=run,
-                after_part=steps.after_part,
-                corrector_steps=q,
-                walk=walk,
-            )
+            states = self.model.sample(tf.constant(size), seed, begin, self._weights, terms, **options)
             drawn.append(states[-1].numpy()[: n - start])
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))
