@@ -6,11 +6,11 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli import edit_checks
+from drl_tf.cli import edit_checks, score_checks
 from drl_tf.cli.command_options import (
-    EDITED,
     MODES,
     SCORED,
+    TO_OUTPUT_DIR,
     Command,
     export_directory,
     labels_of,
@@ -18,18 +18,21 @@ from drl_tf.cli.command_options import (
     reads_export,
 )
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
-from drl_tf.config import combinations
+from drl_tf.config import chains, combinations
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
 from drl_tf.experiments import ablation_rows
 
-_OF_IMAGES = ('prepare', 'stats', 'likelihood', *SCORED)
+_OF_IMAGES = ('prepare', 'stats', 'likelihood', 'score', 'ood', *SCORED)
 _LOCAL = (
     'workdir',
     'official_checkpoint',
     'init_from',
     'samples',
+    'input',
+    'background',
     'export_dir',
     'manual_dir',
     'stats_file',
@@ -158,12 +161,15 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
+    if 'sweep_chains' in modes:
+        chains.check_sweep(config, command.sweep_correctors)
     if 'ablate' in modes:
         ablation_rows.configs_of(config)
-    if _scores(command, config) or modes & {'stats', 'long_run'}:
+    if _scores(command, config) or modes & {'stats', 'ood', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     edit_checks.check_configuration(command, config)
-    _check_inputs(command, config)
+    score_checks.check_configuration(command, config)
+    _check_inputs(command, config, workdir)
     _check_outputs(command, config, workdir)
 
 
@@ -192,7 +198,8 @@ def _check_points(command: Command, config: Config) -> None:
 
 
 def _check_classes(command: Command, config: Config) -> None:
-    labels = labels_of(command) if 'compose' in command.mode else command.labels
+    composes = 'compose' in command.mode and not command.expression
+    labels = labels_of(command) if composes else command.labels
     combinations.check_classes(config, labels)
     if 'sweep_guidance' in command.mode:
         combinations.check_guidance(config)
@@ -210,14 +217,14 @@ def _check_energies(command: Command, config: Config) -> None:
         combinations.check_likelihood(config, command.method)
 
 
-def _check_inputs(command: Command, config: Config) -> None:
+def _check_inputs(command: Command, config: Config, workdir: str) -> None:
     """Raises UserError if a path that a mode reads is missing, or data of the user are broken."""
     from drl_tf.data import dataset_table, facts
     from drl_tf.runs import exported
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'prepare', 'stats', 'likelihood', 'long_run', 'ablate'}
+    read_images = {'train', 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate', 'report'}
     if not stats_file:
         read_images |= set(SCORED)
     if set(command.mode) & read_images:
@@ -234,6 +241,10 @@ def _check_inputs(command: Command, config: Config) -> None:
         )
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
+    for other in command.compare:
+        _check_there('compare', other, configuration.exists, 'the directory of a run')
+        if os.path.realpath(other) == os.path.realpath(workdir):
+            raise UserError(f'--compare={other} is --workdir itself: give other runs')
 
 
 def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:
@@ -253,7 +264,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:
-        elsewhere |= {'sample', 'compose', 'interpolate', *EDITED}
+        elsewhere |= set(TO_OUTPUT_DIR)
         check_writable(command.output_dir, '--output_dir')
     if command.export_dir:
         elsewhere |= {'export'}
@@ -276,7 +287,7 @@ def check_work(command: Command, config: Config) -> None:
 
     if set(command.mode) - {'stats', 'prepare'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
-    if 'long_run' in command.mode:
+    if {'ood', 'long_run'} & set(command.mode):
         evaluator.check_extractor(config)
     if _scores(command, config):
         evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)

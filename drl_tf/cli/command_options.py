@@ -19,20 +19,25 @@ MODES = (
     'stats',
     'evaluate',
     'likelihood',
+    'score',
+    'ood',
     'density',
     'long_run',
     'sweep_steps',
     'sweep_guidance',
+    'sweep_chains',
     'ablate',
     'export',
+    'report',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that take images.
-SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
+SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
     'inpaint': ('posterior', 'replace'),
     'restore': ('posterior', 'replace'),
 }  # Values of --method.
+TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # They write to it, if given.
 _SCORED_IMAGES = 2048
 
 
@@ -66,7 +71,8 @@ class Command:
     best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
     num_samples: int = option(
         0,
-        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate.',
+        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate; '
+        '256 of each kind, or 2,048 points, for the report.',
         low=0,
         high=10_000_000,
     )
@@ -75,11 +81,13 @@ class Command:
     )
     output_dir: str = option(
         '',
-        'Where --mode=sample and compose write (default: <workdir>/samples), and inpaint, restore, edit and '
-        'interpolate (default: <workdir>/editing); a run may be read-only. --mode=prepare makes this '
-        'directory.',
+        'Where --mode=sample and compose write (default: <workdir>/samples), inpaint, restore, edit and '
+        'interpolate (default: <workdir>/editing), score (<workdir>/scores) and ood (<workdir>/ood); a run '
+        'may be read-only. --mode=prepare makes this directory.',
     )
-    save_images: bool = option(False, 'Also write each sampled image as a PNG file.')
+    save_images: bool = option(
+        False, 'Also write each sampled image, or the map of each scored image, as a PNG file.'
+    )
     labels: tuple[int, ...] = option(
         (),
         'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1). '
@@ -97,8 +105,8 @@ class Command:
     )
     input: str = option(
         'test',
-        'Images for --mode=inpaint, restore and edit: test (the test split), a picture, a directory of '
-        'pictures, or a .npz or .npy file.',
+        'Images for --mode=inpaint, restore, edit and score: test (the test split), a picture, a directory '
+        'of pictures, or a .npz or .npy file.',
     )
     degraded: bool = option(
         False, '--input holds images that are degraded already; otherwise --mode=restore degrades them first.'
@@ -146,6 +154,16 @@ class Command:
     evaluation_seeds: tuple[int, ...] = option(
         (), 'Seeds to evaluate with; several give a mean and a standard deviation.', low=0, high=2**31 - 1
     )
+    sweep_levels: tuple[int, ...] = option(
+        (1, 2, 3, 6, 12, 24), 'Numbers of noise levels T of --mode=sweep_chains.', low=1, high=999
+    )
+    sweep_mcmc_steps: tuple[int, ...] = option(
+        (0, 1, 3, 10, 30), 'Numbers of steps K of --mode=sweep_chains.', low=0, high=100_000
+    )
+    sweep_correctors: tuple[str, ...] = option(
+        ('langevin', 'mala', 'hmc'),
+        'Correctors of --mode=sweep_chains: langevin (q = 0.1), mala, hmc (adapted steps).',
+    )
     method: str = option(
         '',
         'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
@@ -153,6 +171,16 @@ class Command:
         'on the posterior (posterior; the default of preconditioned energies), or by overwriting what is '
         'seen (replace).',
         choices=('', *METHODS['likelihood'], *METHODS['inpaint']),
+    )
+    ood: tuple[str, ...] = option(
+        ('noise', 'constant', 'inverted', 'shifted', 'letters'),
+        'Sets to tell from the test split: these, interpolation, uniform, shuffled, white, black, noisy, '
+        'blurred, folder:DIR, or names of other datasets.',
+    )
+    background: str = option(
+        '',
+        'Run or exported model whose log density --mode=ood subtracts: a model of the background, or of '
+        'images in general.',
     )
     num_chains: int = option(
         0,
@@ -199,6 +227,9 @@ class Command:
         'more than 4 GiB.',
         low=0,
     )
+    compare: tuple[str, ...] = option(
+        (), 'Directories of other runs that --mode=report lays beside the run, in comparison.html.'
+    )
     dry_run: str = option(
         '',
         'Print the resolved configuration and its cost, and stop; --dry_run=json prints JSON.',
@@ -225,15 +256,8 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether --model needs no workdir, because the modes only sample, to --output_dir."""
-    return bool(command.model and command.output_dir) and set(command.mode) <= {
-        'sample',
-        'compose',
-        'edit',
-        'interpolate',
-        'inpaint',
-        'restore',
-    }
+    """Returns whether --model needs no workdir, because the modes write to --output_dir only."""
+    return bool(command.model and command.output_dir) and set(command.mode) <= set(TO_OUTPUT_DIR)
 
 
 def labels_of(command: Command) -> tuple[int, ...]:

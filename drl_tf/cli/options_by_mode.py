@@ -5,7 +5,7 @@ A test compares the table with the options that the modes access.
 
 import dataclasses
 
-from drl_tf.cli.command_options import EDITED, MODES, SCORED
+from drl_tf.cli.command_options import EDITED, MODES, SCORED, TO_OUTPUT_DIR
 from drl_tf.config import config as configuration
 from drl_tf.config.options import Data
 from drl_tf.distributed.cluster import Devices
@@ -18,17 +18,32 @@ _USE_A_RUN = (
     'interpolate',
     'evaluate',
     'likelihood',
+    'score',
+    'ood',
     'density',
     'long_run',
     'sweep_steps',
     'sweep_guidance',
+    'sweep_chains',
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
-_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'long_run', *SCORED)
+_READ_IMAGES = (
+    *_BEGIN,
+    *EDITED,
+    'prepare',
+    'stats',
+    'likelihood',
+    'score',
+    'ood',
+    'long_run',
+    'report',
+    *SCORED,
+)
 _ANNEAL = ('likelihood', 'density')
+_SCORE = ('score', 'ood')
 _CHANGE = (*EDITED, 'interpolate')
-_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance')
+_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance', 'report')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 # Options that --mode=ablate sets itself, in each row of its table.
@@ -68,14 +83,14 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'weights': (*_USE_A_RUN, 'ablate', 'train'),
     'checkpoint_step': _USE_A_RUN,
     'best': _USE_A_RUN,
-    'num_samples': ('sample', 'compose', 'density', *SCORED),
+    'num_samples': ('sample', 'compose', 'density', 'report', *SCORED),
     'first_sample': ('sample', 'compose'),
-    'output_dir': ('sample', 'compose', 'prepare', *_CHANGE),
-    'save_images': ('sample', 'compose'),
+    'output_dir': (*TO_OUTPUT_DIR, 'prepare'),
+    'save_images': ('sample', 'compose', 'score'),
     'labels': ('sample', 'compose', *_CHANGE),
     'label_weights': ('compose',),
     'expression': ('compose',),
-    'input': EDITED,
+    'input': (*EDITED, 'score'),
     'degraded': ('restore',),
     'num_inputs': EDITED,
     'num_results': EDITED,
@@ -89,6 +104,11 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'edit_rounds': ('inpaint', 'restore'),
     'samples': ('evaluate',),
     'evaluation_seeds': ('evaluate',),
+    'sweep_levels': ('sweep_chains',),
+    'sweep_mcmc_steps': ('sweep_chains',),
+    'sweep_correctors': ('sweep_chains',),
+    'ood': ('ood',),
+    'background': ('ood',),
     'method': ('likelihood', 'inpaint', 'restore'),
     'num_chains': (*_ANNEAL, 'long_run'),
     'ais_steps': _ANNEAL,
@@ -102,25 +122,36 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
+    'compare': ('report',),
     'data_dir': _READ_IMAGES,
     'manual_dir': _READ_IMAGES,
     'labels_file': _READ_IMAGES,
-    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'long_run', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'ood', 'long_run', 'report', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
-    'guidance': (*_BEGIN, 'sample', *_CHANGE, 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
-    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', 'export', 'ablate', 'sweep_steps'),
-    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', 'ablate', 'sweep_steps'),
-    'extractor': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
-    'inception': (*_EXTRACT_FEATURES, 'long_run', 'import_official'),
+    'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'guidance': (
+        *_BEGIN,
+        'sample',
+        *_CHANGE,
+        'evaluate',
+        'long_run',
+        'sweep_steps',
+        'sweep_chains',
+        'ablate',
+        'report',
+    ),
+    'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'export', 'ablate', 'sweep_steps'),
+    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps', 'sweep_chains'),
+    'extractor': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
+    'inception': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'stats_file': (*_EXTRACT_FEATURES, 'import_official'),
-    'num_real': (*_EXTRACT_FEATURES, 'likelihood', 'long_run', 'import_official'),
+    'num_real': (*_EXTRACT_FEATURES, 'likelihood', *_SCORE, 'long_run', 'import_official'),
     'evaluate_every': _BEGIN,
     'evaluate_samples': _BEGIN,
 }

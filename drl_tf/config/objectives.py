@@ -9,7 +9,7 @@ from drl_tf.base.errors import UserError
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.config.model_options import Network
-    from drl_tf.config.options import Training
+    from drl_tf.config.training_options import Training
 
 
 def check(config: Config) -> None:

@@ -1,7 +1,8 @@
-"""The options of data, training, sampling and scores.
+"""The options of data, sampling and scores.
 
-Other modules have the options of the model (`model_options`), of the command (`cli.command_options`) and of
-devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of all options.
+Other modules have the options of the model (`model_options`), of training (`training_options`), of the
+command (`cli.command_options`) and of devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of
+all options.
 
 The argument `changes` of an option says when its value may differ from the value stored with the run:
 
@@ -16,7 +17,6 @@ import dataclasses
 
 from drl_tf.config.option_fields import option
 
-PRECISIONS = ('auto', 'float32', 'bfloat16')
 GUIDANCE_BOUNDS = (-1, 20)
 EXTRACTORS = ('inception', 'digits_classifier', 'efficientnet_lite0')
 DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier knows.
@@ -91,142 +91,6 @@ class Data:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of one image."""
         return (self.image_size, self.image_width or self.image_size, self.image_channels)
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """Training"""
-
-    objective: str = option(
-        'contrastive',
-        'What to minimise: recovery likelihood with samples (contrastive), denoising score matching of its '
-        'conditionals (dsm), or score matching at all noise levels (score_matching, with '
-        '--energy=preconditioned).',
-        choices=('contrastive', 'dsm', 'score_matching'),
-    )
-    contrastive: float = option(
-        0.0,
-        'Weight of recovery likelihood beside --objective=score_matching: the difference of log p between '
-        'the ends of chains and data, with a weight for each level.',
-        low=0,
-        high=1e3,
-    )
-    contrastive_after: int = option(0, 'Step at which --contrastive begins.', low=0)
-    contrastive_corrector: str = option(
-        'mala',
-        'Chains of recovery likelihood of preconditioned energies in training, with --mcmc_steps.',
-        choices=('langevin', 'mala', 'hmc'),
-    )
-    contrastive_step: float = option(
-        0.15,
-        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: delta_t of --b2.',
-        low=0,
-        high=2,
-    )
-    levels: str = option(
-        'walk',
-        'Noise levels of --objective=score_matching: those that sampling visits (walk), or a continuum.',
-        choices=('walk', 'continuous'),
-    )
-    time_score: float = option(
-        0.0,
-        'Weight of the time score loss, which fits log p across noise levels; for score_matching.',
-        low=0,
-        high=1e3,
-    )
-    level_classification: float = option(
-        0.0,
-        "Weight of the loss of telling an image's noise level from a neighbouring one by log p, which fits "
-        'log p across noise levels; for score_matching.',
-        low=0,
-        high=1e3,
-    )
-    heights_after: int = option(0, 'Step at which --time_score and --level_classification begin.', low=0)
-    train_steps: int = option(
-        1_000_000,
-        'Total number of optimizer steps; 0: 2,000 to 20,000, so many that training takes each picture about '
-        '200 times.',
-        low=0,
-        changes='resume',
-    )
-    max_minutes: float = option(
-        0.0, 'Save and stop after this many minutes of training; 0: no limit.', low=0, changes='resume'
-    )
-    batch_size: int = option(256, 'Images per step, summed over all devices.', low=1)
-    microbatches: int = option(
-        1,
-        'Parts into which a device splits its images of a step, to save memory; the gradients are summed.',
-        low=1,
-        changes='resume',
-    )
-    steps_per_execution: int = option(
-        1,
-        'Steps per call from Python to the device; --train_steps and all --..._every are multiples of it.',
-        low=1,
-        changes='resume',
-    )
-    remat: bool = option(
-        False, 'Recompute residual blocks for the gradient: less memory, more time.', changes='resume'
-    )
-    learning_rate: float = option(1e-4, "Adam's learning rate after the warm-up.", low=1e-8, high=1)
-    adam_beta1: float = option(
-        0.9,
-        "Adam's decay of the first moment; the paper uses 0.5 for CelebA and at 128 px.",
-        low=0,
-        high=0.999,
-    )
-    adam_beta2: float = option(0.999, "Adam's decay of the second moment.", low=0, high=0.9999)
-    warmup_steps: int = option(1000, 'Steps during which the learning rate rises linearly from 0.', low=0)
-    decay_steps: int = option(
-        0,
-        'Steps during which the learning rate falls to a hundredth along half a cosine; 0: constant, but '
-        'with --train_steps=0 all steps.',
-        low=0,
-    )
-    ema_decay: float = option(
-        0.999,
-        'Decay of the averaged weights; at step n, min(decay, (1 + n) / (10 + n)).',
-        low=0,
-        high=0.999999,
-    )
-    clip_norm: float = option(0.0, 'Clip gradients to this global norm; 0: no clipping.', low=0)
-    energy_l2: float = option(
-        0.0, 'Weight of a penalty on f^2, averaged over positives and negatives.', low=0
-    )
-    label_dropout: float = option(
-        0.1, 'Share of images whose class is hidden in training, if the model has classes.', low=0, high=1
-    )
-    shared_noise: bool = option(
-        False, 'Use the same noise in x_t and x_{t+1}: less variance, but only the marginals are right.'
-    )
-    seed: int = option(0, 'Seed of all random draws.', low=0, high=2**31 - 1, changes='sampling')
-    precision: str = option(
-        'auto',
-        'Precision of the networks; auto: bfloat16 if the hardware supports it.',
-        choices=PRECISIONS,
-        changes='sampling',
-    )
-    deterministic: bool = option(True, 'Use deterministic operations only; slower on GPU.', changes='always')
-    max_loss: float = option(
-        1e3,
-        'Training has diverged if the absolute loss (dsm: per pixel and channel) exceeds this.',
-        low=1e-3,
-        changes='resume',
-    )
-    max_rollbacks: int = option(
-        3,
-        'How often a run that diverged may return to its last checkpoint.',
-        low=0,
-        changes='resume',
-    )
-    rollback_factor: float = option(
-        0.5, 'Factor of the learning rates at each such return.', low=1e-6, high=1, changes='resume'
-    )
-    log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
-    checkpoint_every: int = option(
-        1000, 'Steps between checkpoints; the last 3 are kept.', low=1, changes='resume'
-    )
-    grid_every: int = option(5000, 'Steps between sample grids; 0 draws none.', low=0, changes='resume')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -147,7 +147,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
             start, proposal = self.chain_start(
                 x_next, batch.level, seed, batch.first, 'raw', batch.terms, training=True
             )
-        y_neg, chain_gradient = self._chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
+        y_neg, chain_gradient = self.chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
 
         # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2; y- and y+ count as constants.
         options = self.config.training
@@ -214,7 +214,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return diffusion.forward_pair(self.schedule, batch.images, batch.level, eps, eps_next)
 
     @graphs.graph
-    def _chain(
+    def chain(
         self,
         start: tf.Tensor,
         x_next: tf.Tensor,

@@ -144,7 +144,7 @@ def _find(directory: str) -> list[str]:
     paths = find_pictures(directory)
     if not paths:
         raise UserError(
-            f'{directory} holds no samples: neither shards of --mode=sample nor pictures '
+            f'{directory} holds no images: neither shards of --mode=sample nor pictures '
             f'({", ".join(FORMATS)})'
         )
     return paths
@@ -172,7 +172,7 @@ def _pixels(picture: Image.Image, path: str, image_shape: tuple[int, ...]) -> np
     height, width, channels = image_shape
     if picture.size != (width, height):
         raise UserError(
-            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: samples are '
+            f'{path} is {picture.width} x {picture.height} pixels, not {width} x {height}: images are '
             'not resized'
         )
     if picture.mode not in _MODES:

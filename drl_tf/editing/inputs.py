@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drl_tf.base.errors import UserError
-from drl_tf.data import image_files, pipeline
+from drl_tf.data import image_files, picture_files
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -25,30 +25,49 @@ def check(source: str) -> None:
         )
 
 
-def load(config: Config, source: str, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+def names(source: str, count: int) -> list[str]:
+    """Returns a name for each image that `load` reads: the path of a picture below a directory, or an index.
+
+    Args:
+      source: see `load`.
+      count: number of images.
+    """
+    if os.path.isdir(source):
+        return [os.path.relpath(path, source) for path in picture_files.find_pictures(source)[:count]]
+    if os.path.isfile(source) and not _is_array(source):
+        return [os.path.basename(source)]
+    return [str(index) for index in range(count)]
+
+
+def _is_array(source: str) -> bool:
+    return source.lower().endswith(('.npz', '.npy'))
+
+
+def load(config: Config, source: str, count: int | None, image_shape: tuple[int, int, int]) -> np.ndarray:
     """Reads the first images of --input; they are not resized.
 
     Args:
       config: the configuration of the model, whose dataset has the test split.
       source: 'test', or the path of a picture, of a directory of pictures, or of a .npz or .npy file.
-      count: the most images to read.
+      count: the most images to read; None for all.
       image_shape: (H, W, C) of each image.
 
     Returns:
-      uint8 [n, H, W, C], n from 1 to `count`.
+      uint8 [n, H, W, C], n at least 1.
 
     Raises:
       UserError: there are no images, or an image is damaged or of another size; the message names the file.
     """
     check(source)
     if source == TEST:
+        from drl_tf.data import pipeline  # It imports TensorFlow; `check` must not.
+
         return pipeline.load_images(config.data, 'test', count)
-    is_array = source.lower().endswith(('.npz', '.npy'))
-    if os.path.isfile(source) and not is_array:
+    if os.path.isfile(source) and not _is_array(source):
         return image_files.picture(source, image_shape)[None]
     found: list[np.ndarray] = []
     for batch in image_files.read(source, image_shape):
-        found.append(batch[: count - sum(map(len, found))])
-        if sum(map(len, found)) >= count:
+        found.append(batch if count is None else batch[: count - sum(map(len, found))])
+        if count is not None and sum(map(len, found)) >= count:
             break
     return np.concatenate(found)

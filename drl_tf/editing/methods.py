@@ -57,7 +57,7 @@ class Editing(Generating):
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels, guidance: see `energy`.
-          plan: how to sample. None: `plans.default`.
+          plan: how to sample. None: `inverse.default_plan`.
 
         Returns:
           Images of the shape and type of `images`, uint8 or float32.

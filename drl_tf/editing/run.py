@@ -14,7 +14,7 @@ from drl_tf.base import pixels
 from drl_tf.base.files import digest
 from drl_tf.config.options import DIGITS
 from drl_tf.core import noise
-from drl_tf.core.inverse import Plan
+from drl_tf.core.inverse import Plan, default_plan
 from drl_tf.core.posterior import Effort
 from drl_tf.editing import degradations, estimation, inputs, masks, plans, report
 from drl_tf.editing.degradations import Degradation
@@ -65,8 +65,8 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns the plan of `inpaint` and `restore`: `plans.default` with what the request changes."""
-        found = plans.default(config, self.method)
+        """Returns the plan of `inpaint` and `restore`: the default with what the request changes."""
+        found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
             step=found.effort.step,
@@ -171,8 +171,7 @@ def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]
 
 def _common(config: Config, labels: Any) -> dict[str, Any]:
     """Returns the arguments that all methods take."""
-    guidance = config.sampling.guidance if labels is not None else 0.0
-    return {'seed': config.training.seed, 'labels': labels, 'guidance': guidance}
+    return {'seed': config.training.seed, 'labels': labels, 'guidance': config.sampling.guidance}
 
 
 def _several(request: Request, draw: Any, count: int) -> np.ndarray:

@@ -160,7 +160,7 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
 
     `led(function)` runs `function` on the chief; the other workers compute features for the chief meanwhile.
     """
-    extractor = workers.everywhere(lambda: _load_extractor(config))
+    extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
     spread_out = spread.OverWorkers(extractor.run)
     return dataclasses.replace(extractor, run=spread_out.run), spread_out.led
@@ -217,7 +217,7 @@ def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
     return found
 
 
-def _load_extractor(config: Config) -> Extractor:
+def load_extractor(config: Config) -> Extractor:
     """Returns the extractor of a configuration; caches it, so that checks and work load it only once."""
     options = config.evaluation
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
@@ -233,7 +233,7 @@ def check_scored(config: Config, num_samples: int, with_statistics: bool = True)
     """Raises UserError if there are too few images, or the extractor or the statistics do not fit."""
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
-    extractor = _load_extractor(config)
+    extractor = load_extractor(config)
     if config.evaluation.stats_file and with_statistics:
         _load_statistics(config, extractor)
 
@@ -242,4 +242,4 @@ def check_extractor(config: Config) -> None:
     """Raises UserError if the extractor in the options does not fit; if they name none, loads none."""
     options = config.evaluation
     if options.extractor or options.inception:
-        _load_extractor(config)
+        load_extractor(config)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-_LETTERS = [letter for letter in string.ascii_letters if letter not in 'OoIl']  # These look like digits.
+from drl_tf.data import letters
+from drl_tf.evaluation.metrics.detection import auroc
+
 _SHIFT = 5 / 16  # Of the width.
-_HEIGHT = 3 / 4  # Height of letters, as a share of the image's height.
 _NOISE = 30
 
 
@@ -49,16 +47,6 @@ def ranking(
     return found
 
 
-def auroc(real: np.ndarray, other: np.ndarray) -> float:
-    """Computes the probability that a real image scores higher than another image; a tie counts half.
-
-    Examples:
-      >>> auroc(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
-      0.625
-    """
-    return float(stats.mannwhitneyu(real, other).statistic / (len(real) * len(other)))
-
-
 def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Makes images that a model of `images` should tell from `images`: {kind: uint8 [n, H, W, C]}.
 
@@ -78,18 +66,5 @@ def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         'noisy': np.clip(images + rng.normal(0, _NOISE, shape), 0, 255).astype(np.uint8),
         'shifted': np.roll(images, round(shape[2] * _SHIFT), axis=2),
         'blurred': gaussian_filter(images, (0, 1, 1, 0)),
-        'letters': _letters(shape),
+        'letters': letters.draw(shape, [None]),
     }
-
-
-def _letters(shape: tuple[int, ...]) -> np.ndarray:
-    """Draws letters in turn, uint8 of the given shape [n, H, W, C]."""
-    count, height, width, channels = shape
-    font = ImageFont.load_default(_HEIGHT * height)
-    drawn = []
-    for letter in _LETTERS[:count]:
-        image = Image.new('L', (width, height))
-        ImageDraw.Draw(image).text((width / 2, height / 2), letter, 255, font, anchor='mm')
-        drawn.append(np.asarray(image))
-    one_by_one = np.resize(np.stack(drawn), (count, height, width))
-    return np.repeat(one_by_one[..., None], channels, axis=-1)

@@ -35,8 +35,7 @@ class Generating(Scoring):
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
-        super().__init__(model)
-        self._weights = weights
+        super().__init__(model, weights=weights)
         self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
         self._function_of = functools.cache(
             lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
@@ -92,8 +91,12 @@ class Generating(Scoring):
         walk = self.model.walk if num_steps is None else self._walk(num_steps)
         q = self._corrector_steps(walk)
         steps = _Steps(self, callbacks, -(-n // size) * min(walk.num_levels, sampling.MOST_PARTS))
-        run = functools.partial(steps.run, self._run)
-        options: dict[str, Any] = dict(run=run, after_part=steps.after_part, corrector_steps=q, walk=walk)
+        options: dict[str, Any] = {
+            'run': functools.partial(steps.run, self._run),
+            'after_part': steps.after_part,
+            'corrector_steps': q,
+            'walk': walk,
+        }
         steps.callbacks.on_predict_begin()
         drawn = []
         for start in range(0, n, size):

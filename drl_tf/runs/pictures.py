@@ -137,7 +137,7 @@ def save_png(
     picture = tile(np.pad(cells, ((0, 0), (0, 0), (above, 0), (0, 0), (0, 0))))
     left = _SIDE if side else 0
     top = HEADER if header else 0
-    image = _to_pil(np.pad(picture, ((top, 0), (left, 0), (0, 0))))
+    image = to_pil(np.pad(picture, ((top, 0), (left, 0), (0, 0))))
     draw = ImageDraw.Draw(image)
 
     def write(text: str, row: int, column: int) -> None:
@@ -157,7 +157,7 @@ def save_png(
         image.save(file, format='png')
 
 
-def _to_pil(image: np.ndarray) -> Image.Image:
+def to_pil(image: np.ndarray) -> Image.Image:
     """Converts an image, uint8 [H, W, C] of 1 or 3 channels, to a PIL image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
@@ -178,7 +178,7 @@ def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> 
 def save_image(path: str, image: np.ndarray) -> None:
     """Writes one image, uint8 [H, W, C] of 1 or 3 channels, as PNG."""
     with written_aside(path, 'wb') as file:
-        _to_pil(image).save(file, format='png')
+        to_pil(image).save(file, format='png')
 
 
 def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from drl_tf.base import pixels
+from drl_tf.core import scores
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import Terms
 from drl_tf.core.langevin import value_gradient
 from drl_tf.runs.heights import Heights
 from drl_tf.runs.inputs import Inputs, finite
+from drl_tf.runs.scores import Scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -27,25 +31,38 @@ class Scoring(keras.Model):
 
     Args:
       model: the Keras model that training changes.
+      heights: {attribute of `Heights`: value}; None if log Z is not known.
+      weights: 'ema' or 'raw'.
     """
 
-    def __init__(self, model: RecoveryLikelihood):
+    def __init__(
+        self, model: RecoveryLikelihood, heights: Mapping[str, Any] | None = None, weights: str = 'ema'
+    ):
         super().__init__(name='energy_model')
         self.model = model
+        self._known_heights = heights
+        self._weights = weights
         self._checked = Inputs(model.config)
         compiled = functools.partial(tf.function, autograph=False, reduce_retracing=True)
 
         def score(x: tf.Tensor, level: tf.Tensor, terms: Terms) -> tf.Tensor:
-            log_density = model.density_at(level, terms=terms)
+            log_density = model.density_at(level, weights, terms)
             return value_gradient(lambda x: log_density(at(model.schedule.m, level) * x), x)
 
-        self._energy = compiled(lambda y, level, terms: model.density_at(level, terms=terms)(y))
+        def at_all_levels(x: tf.Tensor, terms: Terms) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            levels = scores.levels(model.walk, model.scoring_level)
+            return scores.scores(
+                model.schedule, lambda level: model.density_at(level, weights, terms), x, levels
+            )
+
+        self._energy = compiled(lambda y, level, terms: model.density_at(level, weights, terms)(y))
         self._score = compiled(score)
+        self._scores = compiled(at_all_levels)
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
         """{attribute of `Heights`: value}; None if log Z is not known."""
-        return None
+        return self._known_heights
 
     @property
     def config(self) -> Config:
@@ -183,14 +200,53 @@ class Scoring(keras.Model):
         known = Heights.known(self.heights)
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
 
+    def anomaly_scores(
+        self, images: ArrayLike, labels: ArrayLike | None = None, guidance: float = 0.0
+    ) -> Scores:
+        """Computes energies and gradients of clean images, at the levels that sampling visits.
+
+        Each level costs one gradient per image. `sampling_levels` of the configuration says how many levels
+        sampling visits; `EnergyModel.scoring_level` is always among the levels of the scores.
+
+        Args:
+          images, labels, guidance: see `energy`.
+
+        Returns:
+          The `Scores`. Its log densities are None if the heights are not known.
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.anomaly_scores(np.zeros([2, 16, 16, 1])).energy.shape
+          (2, 6)
+        """
+        x = self._checked.clean(images)
+
+        def answer(rows: slice, terms: Any) -> list[np.ndarray]:
+            return [part.numpy() for part in self._scores(tf.constant(x[rows]), terms)]
+
+        energy, gradient, maps = self._in_parts(answer, len(x), labels, guidance)
+        levels = scores.levels(self.model.walk, self.model.scoring_level)
+        log_prob = bits = None
+        if self.heights is not None:
+            heights = Heights.known(self.heights)
+            log_prob = heights.log_prob(self.model.schedule, self.image_shape, energy, levels)
+            bits = (math.log(pixels.HALF) - log_prob / math.prod(self.image_shape)) / np.float32(math.log(2))
+        return Scores(levels, self.model.scoring_level, energy, gradient, maps, log_prob, bits)
+
     def _in_parts(
         self,
         answer: Callable[[slice, Any], Any],
         count: int,
         labels: ArrayLike | None,
         guidance: float,
-    ) -> np.ndarray:
-        """Calls `answer` with each batch of rows and their guidance terms; concatenates the results."""
+    ) -> Any:
+        """Calls `answer` with each batch of rows and their guidance terms; concatenates the results.
+
+        `answer` returns an array, or a list of arrays; `_in_parts` returns the same.
+        """
         labels = self._checked.labels(labels, count)
         size = self.config.sampling.sample_batch_size
         answers = []
@@ -198,4 +254,6 @@ class Scoring(keras.Model):
             rows = slice(start, min(start + size, count))
             part = None if labels is None else labels[rows]
             answers.append(answer(rows, self._checked.terms(part, rows.stop - start, guidance)))
+        if isinstance(answers[0], list):
+            return [np.concatenate(part) for part in zip(*answers, strict=True)]
         return np.concatenate(answers)

@@ -85,8 +85,8 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps that the model was trained.
       directory, max_samples, weights: see `export`.
-      history: result of `provenance.history`. The model card describes it; the signature `log_likelihood`
-        uses the log Z in it.
+      history: result of `provenance.history`. The model card describes it; the signatures `log_likelihood`
+        and `score` use the log Z in it.
 
     Returns:
       {label: path} of the files written.
@@ -102,7 +102,7 @@ def write(
         aside = os.path.join(directory, _ASIDE)
         try:
             shutil.rmtree(aside, ignore_errors=True)
-            module = Export(model, max_samples, weights, log_z)
+            module = Export(model, max_samples, weights, log_z, history['heights'])
             signatures = module.signatures()
             tf.saved_model.save(module, aside, signatures=signatures)
             beginning = {name: history[name] for name in provenance.BEGINNING}

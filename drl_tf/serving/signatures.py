@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -13,27 +13,30 @@ from drl_tf.core import pilot
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
-from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
+from drl_tf.runs.heights import Heights
+from drl_tf.serving import changes
+from drl_tf.serving.requests import Spec, constant, decode_png, grey_levels, listed, shaped, traced, within
+from drl_tf.serving.score import score_outputs
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
 _Outputs = dict[str, tf.Tensor]
-_Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an input.
 
 
 class Export(tf.Module):
     """The signatures of a SavedModel, with the weights of a float32 model.
 
-    All models have `sample`, `energy` and `denoise`, which take no classes. Models with classes also have
-    `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of images
-    have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
+    All models have `sample`, `energy`, `denoise` and `score`, which take no classes. Models with classes
+    also have `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of
+    images also have `inpaint`, `interpolate`, and each signature for PNG files: `sample_bytes` and so on.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
       max_samples: the largest number of images in a request.
       weights: 'ema' or 'raw'.
       log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
+      heights: {attribute of `Heights`: value}; None if log Z of the levels is unknown.
 
     Example:
       module = Export(model, max_samples=64)
@@ -46,16 +49,18 @@ class Export(tf.Module):
         max_samples: int,
         weights: str = 'ema',
         log_z: Sequence[float] | None = None,
+        heights: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self._model_of = lambda: model  # Not an attribute, so that only the weights in use are saved.
         self._max_samples = max_samples
         self._weights = weights
         self._log_z = log_z
-        self.corrector_steps = _listed(pilot.steps(model, weights))
+        self._heights = None if heights is None else Heights.known(heights)
+        self.corrector_steps = listed(pilot.steps(model, weights))
         self._denoising_steps = self.corrector_steps
         if model.walk is not model.schedule:
-            self._denoising_steps = _listed(pilot.steps(model, weights, model.schedule))
+            self._denoising_steps = listed(pilot.steps(model, weights, model.schedule))
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
@@ -65,29 +70,35 @@ class Export(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Returns {name: concrete function}, for `tf.saved_model.save`."""
         config = self._model.config
-        seed: _Spec = ('seed', [2], tf.int32)
-        num_samples: _Spec = ('num_samples', [], tf.int32)
-        images: _Spec = ('images', [None, *config.image_shape], tf.float32)
-        files: _Spec = ('images_bytes', [None], tf.string)
-        level: _Spec = ('level', [None], tf.int32)
-        labels: _Spec = ('labels', [None], tf.int32)
-        guidance: _Spec = ('guidance', [], tf.float32)
-        inputs: dict[Callable[..., _Outputs], tuple[_Spec, ...]] = {
+        seed: Spec = ('seed', [2], tf.int32)
+        num_samples: Spec = ('num_samples', [], tf.int32)
+        images: Spec = ('images', [None, *config.image_shape], tf.float32)
+        files: Spec = ('images_bytes', [None], tf.string)
+        level: Spec = ('level', [None], tf.int32)
+        labels: Spec = ('labels', [None], tf.int32)
+        guidance: Spec = ('guidance', [], tf.float32)
+        inputs: dict[Callable[..., _Outputs], tuple[Spec, ...]] = {
             self.sample: (seed, num_samples),
             self.energy: (images, level),
             self.denoise: (images, level, seed),
+            self.score: (images,),
         }
         if config.data.num_classes:
             inputs[self.sample_class] = (seed, labels, guidance)
             inputs[self.energy_class] = (images, level, labels, guidance)
+        if not config.planar:
+            missing: Spec = ('missing', [None, *config.image_shape[:2], 1], tf.bool)
+            between: Spec = ('between', [2], tf.int32)
+            inputs[self.inpaint] = (images, missing, seed)
+            inputs[self.interpolate] = (seed, between, ('position', [None], tf.float32))
         if self._log_z:
             inputs[self.log_likelihood] = (images,)
         found = {}
         for function, specs in inputs.items():
-            found[function.__name__] = _traced(function, specs)
+            found[function.__name__] = traced(function, specs)
             if not config.planar:
                 with_files = [files if spec is images else spec for spec in specs]
-                found[f'{function.__name__}_bytes'] = _traced(self._with_files(function), with_files)
+                found[f'{function.__name__}_bytes'] = traced(self._with_files(function), with_files)
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function: Callable[..., _Outputs]) -> Callable[..., _Outputs]:
@@ -109,13 +120,14 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, which stay as they are. Files for other signatures hold clean
-        images x: the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
+        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files
+        for other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood`
+        gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
-        if function == self.denoise:
+        if function in (self.denoise, self.inpaint, self.score):
             return x
         if level is None:
             return schedule.A[0].astype('float32') * x
@@ -171,7 +183,7 @@ class Export(tf.Module):
             weights=self._weights,
             terms=terms,
             most_parts=1,
-            corrector_steps=_constant(self.corrector_steps),
+            corrector_steps=constant(self.corrector_steps),
         )
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
@@ -222,6 +234,11 @@ class Export(tf.Module):
         log_density = -energy
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
+    def score(self, images: tf.Tensor) -> _Outputs:
+        """Computes `score_outputs` of clean images x, float32 [n, H, W, C]."""
+        images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
+        return score_outputs(self._model, self._weights, self._heights, images)
+
     def _energies(self, images: tf.Tensor, level: tf.Tensor, terms: Any) -> _Outputs:
         log_density = self._model.density_at(level, self._weights, terms)(images)
         variance = tf.gather(tf.constant(1 / self._model.precision, tf.float32), level)
@@ -242,10 +259,24 @@ class Export(tf.Module):
           A dict with 'images', which are x_t, float32 [n, H, W, C].
         """
         images, level = self._checked(images, level)
-        q = _constant(self._denoising_steps)
+        q = constant(self._denoising_steps)
         x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL, q)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
+
+    def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
+        """Fills in missing pixels; see `changes.inpaint`."""
+        checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
+        q = constant(self.corrector_steps)
+        with tf.control_dependencies(checks):
+            return changes.inpaint(self._model, images, missing, seed, self._weights, q)
+
+    def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
+        """Draws images between two samples; see `changes.interpolate`."""
+        checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
+        q = constant(self.corrector_steps)
+        with tf.control_dependencies(checks):
+            return changes.interpolate(self._model, seed, between, position, self._weights, q)
 
     def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Checks the images and levels of a request, and returns both."""
@@ -267,17 +298,3 @@ class Export(tf.Module):
             ),
             *within(level, 0, self._model.schedule.num_levels - 1, 'level'),
         ]
-
-
-def _listed(q: tf.Tensor | None) -> list[float] | None:
-    return None if q is None else q.numpy().tolist()
-
-
-def _constant(q: Sequence[float] | None) -> tf.Tensor | None:
-    return None if q is None else tf.constant(q, tf.float32)
-
-
-def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:
-    """Traces a signature with inputs of these specs; returns the concrete function."""
-    inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
-    return tf.function(function, autograph=False).get_concrete_function(**inputs)

@@ -91,7 +91,7 @@ IMAGES = pictures((4, 4, 3), 2)
 BAD = {
     'missing': ('none.npz', None, ['does not exist']),
     'another kind': ('a.txt', b'text', ['.npz or .npy']),
-    'an empty directory': ('a/notes.txt', b'text', ['no samples', 'PNG']),
+    'an empty directory': ('a/notes.txt', b'text', ['no images', 'PNG']),
     'a text called npz': ('a.npz', b'text', ['a.npz is damaged']),
     'a text called npy': ('a.npy', b'text', ['a.npy is damaged']),
     'half an npz': ('a.npz', saved(lambda file: np.savez(file, images=IMAGES))[:200], ['a.npz is damaged']),

@@ -106,6 +106,20 @@ def assert_alike(answer, value, scale, key):
     np.testing.assert_allclose(answer / scale, value / scale, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
+def assert_scores(answers, asked, model, size):
+    """The signature `score` of clean images answers as `EnergyModel.anomaly_scores` does."""
+    images = {'score': asked['images']}
+    if len(asked['images_bytes']):
+        files = [tf.io.decode_png(file).numpy() for file in asked['images_bytes']]
+        images['score_bytes'] = np.stack(files)
+    for signature, given in images.items():
+        scores = model.anomaly_scores(given)
+        for name in ('energy', 'gradient', 'maps', 'log_prob'):
+            value, key = getattr(scores, name), f'{size}/{signature}/{name}'
+            if value is not None:
+                np.testing.assert_allclose(answers[key], value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
+
+
 @pytest.mark.parametrize('name', exported.names())
 def test_every_signature_in_a_clean_process(name, tmp_path):
     model = drl_tf.EnergyModel.from_preset(name)
@@ -127,6 +141,9 @@ def test_every_signature_in_a_clean_process(name, tmp_path):
     log_z = json.loads((pathlib.Path(exported.find(name)) / exported.DESCRIPTION).read_text()).get('log_z')
     answers, compared = np.load(tmp_path / 'answers.npz'), set()
     for size in SIZES:
+        if f'{size}/score/energy' in answers:
+            assert_scores(answers, requests[size], model, size)
+            compared |= {key for key in answers if key.split('/')[1] in ('score', 'score_bytes')}
         for signature, outputs in expected(model, requests[size], log_z).items():
             for output, value in outputs.items():
                 key = f'{size}/{signature}/{output}'

@@ -121,6 +121,13 @@ def test_log_prob_and_typicality_in_python(run, tmp_path):
     found = model.log_prob(images, level=1)
     exported = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'm'))
     np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
+    served = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['score_bytes'](
+        tf.io.encode_png(images)
+    )
+    scores = model.score(images)
+    for name in ('energy', 'log_prob', 'gradient', 'maps'):
+        np.testing.assert_allclose(served[name], getattr(scores, name), rtol=1e-3, atol=1e-2, err_msg=name)
+    np.testing.assert_allclose(served['typicality'], model.typicality(images), rtol=1e-3, atol=1e-3)
     direct = model.model.log_prob_at(tf.fill([40], np.float32(model.model.schedule.angle[1])))
     x = np.float32(model.model.schedule.A[1]) * np.float32(images / 127.5 - 1)
     heights = json.loads(next((workdir / 'likelihood').glob('*direct*.json')).read_text())['heights']

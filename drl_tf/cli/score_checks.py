@@ -1,0 +1,20 @@
+"""Checks of the modes that score images, without TensorFlow."""
+
+from drl_tf.cli.command_options import Command
+from drl_tf.config import combinations
+from drl_tf.config.config import Config
+from drl_tf.editing import inputs
+from drl_tf.experiments import set_names
+
+
+def check_configuration(command: Command, config: Config) -> None:
+    """Raises UserError if a model cannot score images, or an input of `score` or `ood` is missing."""
+    for mode in ('score', 'ood'):
+        if mode in command.mode:
+            combinations.check_energies(config, mode)
+    if 'score' in command.mode:
+        inputs.check(command.input)
+    if 'ood' in command.mode:
+        set_names.check(command.ood, config)
+        if command.background:
+            set_names.background_of(command.background, config)

@@ -1,0 +1,101 @@
+"""Scores of clean images at several noise levels: energies, and what the gradient would change."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.langevin import LogDensity
+
+
+def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
+    """Returns the levels to score images at: those of the walk, and the scoring level.
+
+    Args:
+      walk: `EnergyModel.walk`.
+      scoring_level: `EnergyModel.scoring_level`.
+
+    Returns:
+      Levels t of the trained schedule, ascending, int32 [L].
+
+    Examples:
+      >>> from drl_tf.core.diffusion import t1k
+      >>> levels(t1k().strided(4), scoring_level=100).tolist()
+      [0, 100, 249, 499, 749]
+    """
+    return np.union1d(walk.levels, [scoring_level]).astype(np.int32)
+
+
+def level_scores(
+    schedule: Schedule, density_at: Callable[[tf.Tensor], LogDensity], x: tf.Tensor, level: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the log density of clean images, and its gradient in standard deviations of the noise.
+
+    At level t an image is x_t = A_t x, and y_t = m_t x_t. Tweedie's formula takes x_t for an image with noise
+    and estimates the clean image as (x_t + S_t g) / A_t, with
+
+        g = S_t grad_{x_t} log p(x_t) = S_t m_t grad_y F(y_t, t).
+
+    So g is what denoising would change in x_t, in standard deviations S_t of the noise of level t: the less
+    likely a pixel is, the larger |g|.
+
+    Args:
+      schedule: the levels.
+      density_at: callable, t int32 [B] -> callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
+      x: clean images in [-1, 1], float32 [B, H, W, C].
+      level: t, int32 [B].
+
+    Returns:
+      F(m_t A_t x, t) in nats, float32 [B], and g, float32 [B, H, W, C].
+
+    Examples:
+      >>> from drl_tf.core.diffusion import t6
+      >>> def white(level):                       # y ~ N(0, I) at every level.
+      ...     return lambda y: -tf.reduce_sum(y**2, [1, 2, 3]) / 2
+      >>> F, g = level_scores(t6(), white, tf.ones([1, 2, 2, 1]), tf.constant([5]))
+      >>> F.numpy().round(3), g.numpy().ravel().round(3)
+      (array([-0.156], dtype=float32), array([-0.268, -0.268, -0.268, -0.268], dtype=float32))
+    """
+    y = at(schedule.m * schedule.A[:-1], level) * x
+    log_density = density_at(level)
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        F = log_density(y)
+    return F, at(schedule.S[:-1] * schedule.m, level) * tape.gradient(F, y)
+
+
+def scores(
+    schedule: Schedule,
+    density_at: Callable[[tf.Tensor], LogDensity],
+    x: tf.Tensor,
+    at_levels: Sequence[int] | np.ndarray,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Computes `level_scores` at several levels, one level after the other.
+
+    Args:
+      schedule, density_at, x: see `level_scores`.
+      at_levels: L levels t.
+
+    Returns:
+      energy: -F(m_t A_t x, t) in nats, float32 [B, L].
+      gradient: the norm |g|, float32 [B, L].
+      maps: the root of the mean of g^2 over the channels, float32 [B, L, H, W].
+
+    Examples:
+      >>> from drl_tf.core.diffusion import t6
+      >>> def white(level):
+      ...     return lambda y: -tf.reduce_sum(y**2, [1, 2, 3]) / 2
+      >>> energy, gradient, maps = scores(t6(), white, tf.ones([3, 2, 2, 1]), [0, 5])
+      >>> energy.shape, gradient.numpy()[0].round(3), maps.shape
+      (TensorShape([3, 2]), array([0.018, 0.536], dtype=float32), TensorShape([3, 2, 2, 2]))
+    """
+
+    def one(t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        F, g = level_scores(schedule, density_at, x, tf.fill(tf.shape(x)[:1], t))
+        squares = g**2
+        return -F, tf.sqrt(tf.reduce_sum(squares, [1, 2, 3])), tf.sqrt(tf.reduce_mean(squares, -1))
+
+    kinds = (tf.float32, tf.float32, tf.float32)
+    found = tf.map_fn(one, tf.constant(at_levels, tf.int32), fn_output_signature=kinds, parallel_iterations=1)
+    return tuple(tf.transpose(part, [1, 0, *range(2, part.shape.rank)]) for part in found)

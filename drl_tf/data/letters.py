@@ -1,0 +1,68 @@
+"""Pictures of Latin letters unlike digits, white on black, from the fonts that matplotlib brings."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import string
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from fontTools import ttLib
+from PIL import Image, ImageDraw, ImageFont
+
+LETTERS = [letter for letter in string.ascii_letters if letter not in 'OoIl']  # These look like digits.
+_HEIGHT = 3 / 4  # Font size, as a share of the image's height.
+_FAMILIES = ('DejaVuSans', 'DejaVuSerif', 'STIXGeneral', 'cm')
+
+
+def fonts() -> list[str]:
+    """Returns the paths of matplotlib's fonts that hold all the letters, sorted.
+
+    Examples:
+      >>> os.path.basename(fonts()[0]), len(fonts()) > 10
+      ('DejaVuSans-Bold.ttf', True)
+    """
+    directory = os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf')
+    names = sorted(name for name in os.listdir(directory) if name.startswith(_FAMILIES))
+    return [path for path in (os.path.join(directory, name) for name in names) if _has_letters(path)]
+
+
+def _has_letters(path: str) -> bool:
+    """Returns whether a font draws each of the letters, by a glyph that has the letter's name."""
+    with ttLib.TTFont(path, lazy=True) as font:
+        glyphs = font.getBestCmap() or {}
+        return all(glyphs.get(ord(letter)) == letter for letter in LETTERS)
+
+
+def draw(shape: Sequence[int], files: Sequence[str | None] | None = None) -> np.ndarray:
+    """Draws letters in turn, all letters of a font before those of the next.
+
+    Args:
+      shape: [n, H, W, C].
+      files: paths of fonts, None for the font that comes with Pillow; by default `fonts()`. After the last
+        letter of the last font the first letter follows.
+
+    Returns:
+      uint8 [n, H, W, C], the letters centred.
+
+    Examples:
+      >>> draw([2, 16, 16, 1]).max(axis=(1, 2, 3)).tolist()
+      [255, 255]
+    """
+    count, height, width, channels = shape
+    drawn = []
+    for path, letter in itertools.islice(
+        itertools.product(fonts() if files is None else files, LETTERS), count
+    ):
+        image = Image.new('L', (width, height))
+        font = _font(path, _HEIGHT * height)
+        ImageDraw.Draw(image).text((width / 2, height / 2), letter, 255, font, anchor='mm')
+        drawn.append(np.asarray(image))
+    one_by_one = np.resize(np.stack(drawn), (count, height, width))
+    return np.repeat(one_by_one[..., None], channels, axis=-1)
+
+
+def _font(path: str | None, size: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)

@@ -1,0 +1,104 @@
+"""How well a score tells real images from others: AUROC, AUPR, and FPR at 95 % TPR.
+
+Real images are the positive class, and should score higher. AUPR and FPR at 95 % TPR are scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+from sklearn import metrics
+
+from drl_tf.base.errors import UserError
+from drl_tf.core import noise
+
+NAMES = ('auroc', 'aupr', 'fpr95')
+_RECALL = 0.95
+_RESAMPLES = 200
+_INTERVAL = (0.025, 0.975)
+
+
+def auroc(real: np.ndarray, other: np.ndarray) -> float:
+    """Computes the probability that a real image scores higher than another image; a tie counts half.
+
+    Args:
+      real, other: scores of real and of other images, float [n] and [m].
+
+    Examples:
+      >>> auroc(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
+      0.625
+    """
+    return float(stats.mannwhitneyu(real, other).statistic / (len(real) * len(other)))
+
+
+def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Computes the three figures, each from 0 to 1.
+
+    Args:
+      real, other: scores of real and of other images, float [n] and [m]; higher means more like real images.
+
+    Returns:
+      'auroc', see `auroc`; 'aupr', the average precision, which depends on the ratio of n to m; 'fpr95', the
+      share of other images that pass a threshold that at least 95 % of the real images pass.
+
+    Raises:
+      UserError: a set is empty, or a score is not finite.
+
+    Examples:
+      >>> figures(np.array([1.0, 2.0]), np.array([0.0, 1.5]))
+      {'auroc': 0.75, 'aupr': 0.8333333333333333, 'fpr95': 0.5}
+    """
+    real, other = (_checked(name, values) for name, values in (('real', real), ('other', other)))
+    is_real = np.repeat([1, 0], [len(real), len(other)])
+    scores = np.concatenate([real, other])
+    fpr, tpr, _ = metrics.roc_curve(is_real, scores)
+    return {
+        'auroc': auroc(real, other),
+        'aupr': float(metrics.average_precision_score(is_real, scores)),
+        'fpr95': float(fpr[np.argmax(tpr >= _RECALL)]),
+    }
+
+
+def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """Computes `figures` with bootstrap intervals and counts.
+
+    Args:
+      real, other: see `figures`.
+      seed: 0 to 2^31 - 1, for the 200 resamples of both sets.
+
+    Returns:
+      `figures`; for each of them the bounds of its 95 % interval, the percentiles of the bootstrap (Efron and
+      Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3), as 'auroc_interval': [low, high];
+      and the counts 'num_real' and 'num_other'.
+
+    Raises:
+      UserError: see `figures`.
+
+    Examples:
+      >>> found = detection(np.arange(5.0, 105), np.arange(100.0))
+      >>> round(found['auroc'], 3), found['num_real'], np.round(found['auroc_interval'], 1).tolist()
+      (0.549, 100, [0.5, 0.6])
+    """
+    found: dict[str, Any] = dict(figures(real, other))
+    rows = [_resampled(seed, side, len(values)) for side, values in enumerate((real, other))]
+    drawn = [figures(real[mine], other[its]) for mine, its in zip(*rows, strict=True)]
+    for name in NAMES:
+        found[f'{name}_interval'] = np.quantile([one[name] for one in drawn], _INTERVAL).tolist()
+    return {**found, 'num_real': len(real), 'num_other': len(other)}
+
+
+def _resampled(seed: int, side: int, count: int) -> np.ndarray:
+    """Draws the rows of the resamples of `count` images, int32 [200, count]."""
+    folded = noise.fold(noise.root(seed, noise.SCORING), noise.BOOTSTRAP, side)
+    return tf.random.stateless_uniform([_RESAMPLES, count], folded, 0, count, tf.int32).numpy()
+
+
+def _checked(name: str, values: np.ndarray) -> np.ndarray:
+    """Returns scores as float64 [n]; raises UserError if there are none, or one is not finite."""
+    values = np.asarray(values, np.float64)
+    if not values.size or not np.isfinite(values).all():
+        raise UserError(f'scores of {name} images must be finite and at least one: look at the images')
+    return values

@@ -1,0 +1,150 @@
+"""How well scores of a model tell the test split from other sets of images (`--mode=ood`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drl_tf.base.files import digest, write_json
+from drl_tf.data import pipeline
+from drl_tf.evaluation import baselines, evaluator
+from drl_tf.evaluation.detectors import detectors
+from drl_tf.evaluation.metrics.detection import detection
+from drl_tf.experiments import ood_report, other_sets, set_names
+from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
+from drl_tf.runs import pictures
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.evaluation.metrics.extractors import Extractor
+
+_FEATURES = 10_000  # Training images at most to which the Gaussian of features is fitted.
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to compare.
+
+    Attributes:
+      sets: names of other sets, see `set_names.check`.
+      background: a run or exported model whose log density is subtracted; '' for none.
+      output_dir: where to write; '' for `<workdir>/ood`.
+    """
+
+    sets: tuple[str, ...]
+    background: str = ''
+    output_dir: str = ''
+
+
+def ood(
+    config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
+) -> dict[str, str]:
+    """Compares the test split with other sets of images by several scores, and writes a table.
+
+    The scores: the log density of level 0 and of the scoring level, its sum over the levels, its typicality
+    |log p - E log p| (Nalisnick et al. 2019) with the mean over training images, the norm of the gradient
+    (Grathwohl et al. 2020), and its ratio to the size as PNG (Serrà et al. 2020) and to a background model
+    (Ren et al. 2019). The baselines: the Mahalanobis distance of features (Lee et al. 2018), and how far the
+    size as PNG is from its mean over training images.
+
+    Args:
+      config: the configuration; it gives the seed, the extractor, and `num_real`, the largest number of
+        images of each set.
+      workdir: directory of the run, or of an exported model.
+      plan: what to compare.
+      weights: 'ema' or 'raw'.
+      step: step of the checkpoint; None for the newest.
+
+    Returns:
+      {label: text}: the AUROCs of each set, and the files.
+
+    Raises:
+      UserError: a dataset, a folder, the extractor or the checkpoint is missing, an image is damaged or has
+        another size, or an energy is not finite.
+    """
+    limit = config.evaluation.num_real or None
+    images = {'real': pipeline.load_images(config.data, 'test', limit)}
+    images |= other_sets.load(plan.sets, config, images['real'], limit)
+    train = pipeline.load_images(config.data, 'train', min(_FEATURES, limit or _FEATURES))
+    extractor = evaluator.load_extractor(config)  # First, because it may be out of reach.
+    found, step = _of_model(config, workdir, plan, weights, step, images, train)
+    for name, score in _of_baselines(extractor, train).items():
+        for kind, mine in images.items():
+            found[kind][name] = score(mine)
+    _add_ratio_to_png(found, images)
+    result = {
+        'step': step,
+        'weights': weights,
+        'seed': config.training.seed,
+        'background': plan.background,
+        'extractor': extractor.name,
+        'num_training_images': len(train),
+        'sets': _compare(found, config.training.seed),
+    }
+    stem = os.path.join(plan.output_dir or os.path.join(workdir, 'ood'), _name(result, config))
+    write_json(f'{stem}.json', result)
+    return {**ood_report.figures(result), **ood_report.write(stem, result)}
+
+
+def _of_model(config, workdir, plan, weights, step, images, train):
+    """Returns {set: {score: float64 [n]}} by the model and the background model, and the step."""
+    scoring, step = load(config, workdir, weights, step)
+    typical = scored(scoring, train[:TYPICAL_IMAGES], 'train').scoring_energy.mean()
+    found = {}
+    for kind, mine in images.items():
+        found[kind] = detectors(scored(scoring, mine, kind), typical)
+    if plan.background:
+        directory, its_config = set_names.background_of(plan.background, config)
+        size = config.sampling.sample_batch_size
+        background, _ = load(its_config.replace(sample_batch_size=size), directory, 'ema', None)
+        for kind, mine in images.items():
+            other = scored(background, mine, f'{kind}, background')
+            found[kind]['ratio_to_background'] = found[kind]['scoring_level'] + other.scoring_energy
+    return found, step
+
+
+def _of_baselines(extractor: Extractor, train: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Returns {score: callable, uint8 [n, H, W, C] -> float64 [n]} of the baselines."""
+    distance = baselines.mahalanobis(extractor.run(train)[0])
+    mean_bits = baselines.png_bits(train[:TYPICAL_IMAGES]).mean()
+    return {
+        'mahalanobis': lambda images: -distance(extractor.run(images)[0]),
+        'png_size': lambda images: -np.abs(baselines.png_bits(images) - mean_bits),
+    }
+
+
+def _add_ratio_to_png(found: Mapping[str, dict[str, np.ndarray]], images: Mapping[str, np.ndarray]) -> None:
+    """Adds log p at the scoring level minus the log density exp(-bits ln 2) of the PNG file."""
+    for kind, mine in images.items():
+        bits = baselines.png_bits(mine)
+        found[kind]['ratio_to_png'] = found[kind]['scoring_level'] + bits * math.log(2)
+
+
+def _compare(found: Mapping[str, Mapping[str, np.ndarray]], seed: int) -> dict[str, dict[str, Any]]:
+    """Returns {set: {score: `detection`}} of each set against the real images."""
+    real = found['real']
+    sets = {kind: scores for kind, scores in found.items() if kind != 'real'}
+    result: dict[str, dict[str, Any]] = {kind: {} for kind in sets}
+    with pictures.progress_bar(len(real) * len(sets), 'intervals', unit=' scores') as bar:
+        for kind, scores in sets.items():
+            for name, values in scores.items():
+                result[kind][name] = detection(real[name], values, seed)
+                bar.update(1)
+    return result
+
+
+def _name(result: Mapping[str, Any], config: Config) -> str:
+    """Returns a file name that tells the checkpoint, and has a hash of what else decides the table."""
+    decides: Sequence[Any] = [
+        sorted(result['sets']),
+        *(result[name] for name in ('seed', 'background', 'extractor')),
+        config.evaluation.num_real,
+        config.sampling.sampling_levels,
+    ]
+    return f'{result["step"]:08d}-{result["weights"]}-{digest(json.dumps(decides))}'

@@ -1,0 +1,68 @@
+"""Loads or makes the sets that `--mode=ood` compares with the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core import noise
+from drl_tf.data import letters, pipeline
+from drl_tf.experiments import ranking, set_names
+from drl_tf.runs import samples
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+
+def load(
+    names: Sequence[str], config: Config, images: np.ndarray, limit: int | None
+) -> dict[str, np.ndarray]:
+    """Loads or makes sets of images in the shape of the model's.
+
+    Args:
+      names: names that `set_names.check` accepts. 'noise' is normal noise with the mean and the deviation of
+        each channel of `images`, 'constant' has one random colour per image, 'letters' are those of
+        `data.letters`, and 'interpolation' is the mean of each image and the next. `set_names.ALTERED` are
+        those of `ranking.others`. A dataset gives its test split, `folder:DIR` the images in a directory.
+      config: the configuration of the model; its seed decides the noise.
+      images: images of the test split, uint8 [n, H, W, C].
+      limit: the largest number of images of a dataset or folder; None for all.
+
+    Returns:
+      {name: uint8 [m, H, W, C]}; m is n for the sets made here.
+
+    Raises:
+      UserError: a dataset or folder is missing, or holds damaged images or images of another size.
+    """
+    seed = config.training.seed
+    altered = ranking.others(images, seed) if set(names) & set(set_names.ALTERED) else {}
+    found = {}
+    for name in names:
+        if name.startswith(set_names.FOLDER):
+            path = name.removeprefix(set_names.FOLDER)
+            found[name] = samples.first_images(path, config.image_shape, limit or samples.count(path))
+        elif name in set_names.MADE:
+            found[name] = _made(name, images, seed)
+        elif name in set_names.ALTERED:
+            found[name] = altered[name]
+        else:
+            found[name] = pipeline.load_images(set_names.data_of(name, config), 'test', limit)
+    return found
+
+
+def _made(name: str, images: np.ndarray, seed: int) -> np.ndarray:
+    """Makes a set of as many images as `images`, uint8 [n, H, W, C]."""
+    shape = images.shape
+    folded = noise.fold(noise.root(seed, noise.SCORING), noise.OTHER_SET)
+    if name == 'letters':
+        return letters.draw(shape)
+    if name == 'interpolation':
+        return np.round((images.astype(np.float64) + np.roll(images, -1, axis=0)) / 2).astype(np.uint8)
+    if name == 'constant':
+        colours = tf.random.stateless_uniform([len(images), 1, 1, shape[-1]], folded, 0, 256, tf.int32)
+        return np.broadcast_to(colours.numpy().astype(np.uint8), shape)
+    mean, std = images.mean(axis=(0, 1, 2)), images.std(axis=(0, 1, 2))
+    return np.clip(np.round(mean + std * noise.normal(folded, shape).numpy()), 0, 255).astype(np.uint8)

@@ -1,0 +1,189 @@
+"""Scores every image of a folder by a trained model (`--mode=score`)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from drl_tf.base.files import digest, write_json, written_aside
+from drl_tf.data import pipeline
+from drl_tf.editing import inputs
+from drl_tf.experiments import score_pictures
+from drl_tf.experiments.scored_images import TYPICAL_IMAGES, load, scored
+from drl_tf.runs.scores import Scores
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.runs.scoring import Scoring
+
+FAR = 3.0  # Typicality beyond which an image is counted as anomalous.
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to score.
+
+    Attributes:
+      images: see `editing.inputs.load`.
+      output_dir: where to write; '' for `<workdir>/scores`.
+      save_images: whether to write the map of each image as a PNG file.
+    """
+
+    images: str = inputs.TEST
+    output_dir: str = ''
+    save_images: bool = False
+
+
+def score(
+    config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
+) -> dict[str, str]:
+    """Scores images, and writes a CSV file, a histogram, a contact sheet and maps.
+
+    Images rank by their energy at the scoring level, from the likeliest (rank 1) on. Their typicality is the
+    distance of this energy from its mean over the first 1,000 training images, in standard deviations. The
+    histogram compares them with the test split; the test split itself is compared with training images.
+
+    Args:
+      config: the configuration; it gives `num_real`, the largest number of images of a split.
+      workdir: directory of the run, or of an exported model.
+      plan: what to score, and where to write.
+      weights: 'ema' or 'raw'.
+      step: step of the checkpoint; None for the newest.
+
+    Returns:
+      {label: text}: how many images are anomalous, and the files.
+
+    Raises:
+      UserError: there are no images, an image is damaged or has another size, the dataset or the checkpoint
+        is missing, or an energy is not finite.
+    """
+    limit = config.evaluation.num_real or None
+    count = limit if plan.images == inputs.TEST else None
+    images = inputs.load(config, plan.images, count, config.image_shape)
+    names = inputs.names(plan.images, len(images))
+    train = pipeline.load_images(config.data, 'train', min(TYPICAL_IMAGES, limit or TYPICAL_IMAGES))
+    test = None if plan.images == inputs.TEST else pipeline.load_images(config.data, 'test', limit)
+    scoring, step = load(config, workdir, weights, step)
+    typical = scored(scoring, train, 'training images').scoring_energy
+    table = Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
+    sets = {'training images': typical}
+    if test is not None:
+        sets = {'test split': scored(scoring, test, 'test split').scoring_energy}
+    directory = os.path.join(
+        plan.output_dir or os.path.join(workdir, 'scores'), f'{step:08d}-{weights}-{_name(plan.images)}'
+    )
+    table.write(os.path.join(directory, 'scores.csv'))
+    sets = {'images': table.scores.scoring_energy, **sets}
+    _draw(scoring, directory, images, table, sets, plan.save_images)
+    return _summarise(directory, table, plan, weights, step)
+
+
+def _name(path: str) -> str:
+    """Returns the last part of a file name: 'test', or the name of the images with a hash of their path."""
+    if path == inputs.TEST:
+        return inputs.TEST
+    return f'{os.path.basename(os.path.abspath(path))}-{digest(os.path.abspath(path))}'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """Scores of n images beside their names.
+
+    Attributes:
+      names: a name for each image.
+      scores: the scores.
+      mean, std: mean and standard deviation of the energies of training images at the scoring level.
+    """
+
+    names: list[str]
+    scores: Scores
+    mean: float
+    std: float
+
+    @property
+    def order(self) -> np.ndarray:
+        """Indices of the images from the likeliest to the most anomalous, int [n]."""
+        return np.argsort(self.scores.scoring_energy, kind='stable')
+
+    @property
+    def typicality(self) -> np.ndarray:
+        """|energy - mean| / std, float64 [n]."""
+        return np.abs(self.scores.scoring_energy - self.mean) / self.std
+
+    def columns(self) -> dict[str, list]:
+        """Returns the columns of the CSV file: {name: n values}."""
+        scores = self.scores
+        ranks = np.empty(len(self.names), int)
+        ranks[self.order] = np.arange(1, len(self.names) + 1)
+        by_level = {'energy': scores.energy, 'gradient': scores.gradient}
+        if scores.log_prob is not None and scores.bits_per_dim is not None:
+            by_level |= {'log_prob': scores.log_prob, 'bits_per_dim': scores.bits_per_dim}
+        columns: dict[str, list] = {'image': self.names, 'rank': ranks.tolist()}
+        columns['typicality'] = self.typicality.tolist()
+        for name, values in by_level.items():
+            total = scores.total_gradient if name == 'gradient' else values.sum(axis=1)
+            columns[f'{name}_all'] = total.tolist()
+        for name, values in by_level.items():
+            for column, level in enumerate(scores.levels):
+                columns[f'{name}_{level}'] = values[:, column].tolist()
+        return columns
+
+    def write(self, path: str) -> None:
+        """Writes the columns as CSV, six significant digits, in the order of the images."""
+        columns = self.columns()
+        with written_aside(path) as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            for row in zip(*columns.values(), strict=True):
+                writer.writerow([f'{value:.6g}' if isinstance(value, float) else value for value in row])
+
+
+def _draw(
+    scoring: Scoring,
+    directory: str,
+    images: np.ndarray,
+    table: Table,
+    sets: dict[str, np.ndarray],
+    save_images: bool,
+) -> None:
+    """Draws the pictures of a table."""
+    score_pictures.histogram(os.path.join(directory, 'histogram.png'), sets)
+    score_pictures.sheet(
+        os.path.join(directory, 'sheet.png'), images[table.order], -np.sort(table.scores.scoring_energy)
+    )
+    worst = table.order[::-1][: score_pictures.ROWS]
+    names = [table.names[index] for index in worst]
+    maps = scoring.anomaly_scores(images[worst])
+    score_pictures.panel(os.path.join(directory, 'maps.png'), images[worst], maps, names)
+    if save_images:
+        score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)
+
+
+def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
+    """Writes what the table is of as JSON, and returns {label: text}."""
+    far = int((table.typicality > FAR).sum())
+    worst = [table.names[index] for index in table.order[::-1][:5]]
+    result = {
+        'step': step,
+        'weights': weights,
+        'images': plan.images,
+        'num_images': len(table.names),
+        'levels': table.scores.levels.tolist(),
+        'scoring_level': table.scores.scoring_level,
+        'typical_mean': table.mean,
+        'typical_std': table.std,
+        'anomalous': far,
+        'median_typicality': float(np.median(table.typicality)),
+    }
+    write_json(os.path.join(directory, 'summary.json'), result)
+    found = {
+        'images': f'{len(table.names):,}, of which {far:,} are more than {FAR:g} deviations from typical',
+        'least likely': ', '.join(worst),
+    }
+    if table.scores.log_prob is None:
+        found['note'] = 'log densities need --mode=likelihood --method=direct first; the CSV has energies'
+    return {**found, 'scores': directory}

@@ -1,0 +1,58 @@
+"""Scores sets of images with a trained model, for `--mode=score` and `--mode=ood`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from drl_tf.base.errors import UserError
+from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs.scores import Scores
+from drl_tf.runs.scoring import Scoring
+from drl_tf.serving import provenance
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+TYPICAL_IMAGES = 1000  # Training images at most whose log densities count as typical.
+
+
+def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
+    """Loads a model to score images with, in float32; returns it and the step of its checkpoint.
+
+    Args:
+      config: the configuration.
+      workdir: directory of the run, or of an exported model.
+      weights: 'ema' or 'raw'.
+      step: step of the checkpoint; None for the newest.
+
+    Raises:
+      UserError: there is no sound checkpoint.
+    """
+    model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
+    return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step
+
+
+def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
+    """Scores images, with a progress bar; keeps the total map of each image in place of the maps.
+
+    Args:
+      scoring: the model.
+      images: uint8 [n, H, W, C].
+      what: name of the images, for the bar.
+
+    Raises:
+      UserError: an energy is not finite.
+    """
+    size = scoring.config.sampling.sample_batch_size
+    batches = (images[first : first + size] for first in range(0, len(images), size))
+    parts = []
+    for batch in pictures.progress(batches, len(images), what):
+        found = scoring.anomaly_scores(batch)
+        parts.append(dataclasses.replace(found, maps=found.total_map[:, None]))
+    scores = Scores.joined(parts)
+    if not (np.isfinite(scores.energy).all() and np.isfinite(scores.gradient).all()):
+        raise UserError(f'the energy of an image of {what} is not finite: use another checkpoint')
+    return scores

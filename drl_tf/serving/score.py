@@ -1,0 +1,49 @@
+"""The outputs of the signature `score`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from drl_tf.core import scores
+from drl_tf.core.langevin import LogDensity
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.runs.heights import Heights
+
+
+def score_outputs(
+    model: EnergyModel, weights: str, heights: Heights | None, images: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Computes what `runs.scoring.Scoring.score` does, in the graph.
+
+    Args:
+      model: a float32 model.
+      weights: 'ema' or 'raw'.
+      heights: the constants of the levels; None if unknown.
+      images: clean images x, float32 [n, H, W, C].
+
+    Returns:
+      'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W], see `core.scores.scores`;
+      with heights also 'log_prob', float32 [n, L], and 'typicality', float32 [n].
+    """
+    levels = scores.levels(model.walk, model.scoring_level)
+
+    def density_at(level: tf.Tensor) -> LogDensity:
+        return model.density_at(level, weights)
+
+    energy, gradient, maps = scores.scores(model.schedule, density_at, images, levels)
+    energy = tf.debugging.assert_all_finite(energy, 'the energy is not finite: images must be smaller')
+    found = {'energy': energy, 'gradient': gradient, 'maps': maps}
+    if heights is None:
+        return found
+    constants = heights.constants(model.schedule, model.config.image_shape, levels)
+    log_prob = tf.constant(constants, tf.float32) - energy
+    scoring = log_prob[:, levels.tolist().index(model.scoring_level)]
+    return {
+        **found,
+        'log_prob': log_prob,
+        'typicality': tf.abs(scoring - heights.typical_mean) / heights.typical_std,
+    }
