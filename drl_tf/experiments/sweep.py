@@ -38,8 +38,8 @@ class Swept:
       name: column of the values in the table.
       axis: label of the x axis.
       variants: {value: {option of the configuration that changes: its value}}.
-      panels: callable, distance of each variant -> the argument `panels` of `charts.save_panels`; None to
-        plot one curve over the values.
+      panels: callable, Fréchet distances in the order of `variants` -> the argument `panels` of
+        `charts.save_panels`. None: the plot has one curve, the distance over the values.
     """
 
     mode: str
@@ -98,11 +98,13 @@ def steps_of_level(levels: int) -> list[int]:
 
 
 def _same_time(config: Config, ratio: float) -> dict[str, float]:
-    """Returns the step scale that keeps the total time of a chain; {} if the steps have units of their own.
+    """Returns {'step_scale': value} that keeps the total time of a chain if the number of steps K changes.
+
+    Returns {} for chains whose step size is given by q in units of the curvature.
 
     Args:
       config: the configuration.
-      ratio: K_train / K.
+      ratio: K of the training divided by K.
     """
     return {} if chains.has_units(config) else {'step_scale': math.sqrt(ratio)}
 
