@@ -26,7 +26,7 @@ _KEY = 'chains'
 
 
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
-    """Returns the result of `pilot.steps` as a list; with several workers, the chief alone runs the pilot run."""
+    """Returns the result of `pilot.steps` as a list; only the chief computes it, for all workers."""
 
     def adapted() -> list[float] | None:
         q = pilot.steps(model, weights)

@@ -164,11 +164,11 @@ class Generating(Scoring):
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Drops the adapted steps of the chains, because the weights have changed; the next call adapts anew."""
+        """Drops the adapted steps of the chains after the weights have changed; the next call adapts anew."""
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:
-        """Returns the schedule of a walk over `num_steps` levels; raises UserError if there is no such walk."""
+        """Returns the schedule of a walk over `num_steps` levels; raises UserError if it is not possible."""
         count = arguments.number('num_steps', num_steps, 1, self.num_levels)
         with arguments.named(sampling_levels='num_steps'):
             self.config.replace(sampling_levels=count)
@@ -197,7 +197,7 @@ class _Steps:
         return found
 
     def after_part(self, share: float) -> None:
-        """Calls the callbacks at the end of a part, and at the beginning of the next."""
+        """Calls the callbacks for the beginning and the end of a part, once the part is done."""
         number = next(self._numbers)
         self.callbacks.on_predict_batch_begin(number)
         self.callbacks.on_predict_batch_end(number, {'outputs': np.asarray(self._images)})

@@ -27,7 +27,8 @@ def score_outputs(
 
     Returns:
       A dict. It has 'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W]; see
-      `core.scores.scores`. With heights it also has 'log_prob', float32 [n, L], and 'typicality', float32 [n].
+      `core.scores.scores`. With heights it also has 'log_prob', float32 [n, L], and 'typicality', float32
+      [n].
     """
     levels = scores.levels(model.walk, model.scoring_level)
 
