@@ -77,7 +77,7 @@ class EnergyModel(Editing, Detecting):
 
     @property
     def step(self) -> int:
-        """Number of steps that the model was trained, those of `fit` included."""
+        """Number of steps that the model was trained, including the steps of `fit`."""
         return self._fitting.step
 
     @property

@@ -283,7 +283,7 @@ def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dic
 
 
 def group_of(group: type, values: flags.FlagValues) -> Any:
-    """Returns an instance of a dataclass of options, filled from flags."""
+    """Returns an instance of `group`, a dataclass of options, with the values of the flags."""
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 

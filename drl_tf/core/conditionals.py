@@ -23,7 +23,7 @@ def conditional(
     r_t is 1 at a conditional level. It is 0 at a marginal level, where x_{t+1} has no influence.
 
     Args:
-      schedule: noise levels; it gives r_t and s_{t+1}, the noise added from level t to t + 1.
+      schedule: noise levels; it gives r_t, and s_{t+1}, the deviation of the noise from x_t to x_{t+1}.
       log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].

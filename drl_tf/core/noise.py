@@ -89,10 +89,11 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
     Args:
       seed: int32 [2].
       shape: [n, H, W, C].
-      first: index of the first image; or a `Between` of n rows.
+      first: index of the first image; or a `Between`, for noises between those of two images.
 
     Returns:
-      float32 [n, H, W, C]; row i depends on (seed, first + i) only.
+      float32 [n, H, W, C]; row i depends on (seed, first + i) only. With a `Between`, row i is the noise at
+      its position i.
 
     Examples:
       >>> images = normal([0, 1], [2, 8, 8, 1], first=3)

@@ -9,7 +9,7 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Recovery likelihood: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
 
-    Its gradient in the weights estimates that of -log p(y+ | x_{t+1}), times a weight per level.
+    Its gradient in the weights estimates the gradient of -log p(y+ | x_{t+1}), times a weight per level.
 
     Args:
       schedule: noise levels.

@@ -103,7 +103,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
 
     def unwhitened(self, w: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Inverts `whitened`: maps w, [B, H, W, C], to noisy images x."""
+        """Maps whitened images w, [B, H, W, C], back to noisy images x; the inverse of `whitened`."""
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:

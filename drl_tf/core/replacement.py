@@ -21,7 +21,8 @@ from drl_tf.core.sampling import Sampler
 class Replacement:
     """Draws images with a sampler, and after each level replaces H x_t by the noised observation.
 
-    The noised observation is A_t o + S_t H eps, with white noise eps: what H would give for x_t.
+    The noised observation is A_t o + S_t H eps, with white noise eps. It is H x_t for a noisy image x_t whose
+    clean image fits o.
 
     Attributes:
       sampler: draws x_t given x_{t+1}.

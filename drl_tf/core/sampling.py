@@ -216,10 +216,10 @@ def progressive(
     after_part: Callable[[float], object] = lambda share: None,
     most_parts: int = MOST_PARTS,
 ) -> list[Any]:
-    """Goes from x_T down to x_0 in min(T, `most_parts`) parts, each of about equally many levels.
+    """Goes from x_T down to x_0 in min(T, `most_parts`) parts, which have about the same number of levels.
 
     Args:
-      descend: callable, (x_high, high, low) -> x_low.
+      descend: callable, (x_high, high, low) -> x_low, which samples from level `high` down to level `low`.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
       after_part: callable; after each part, it gets the part's share of the T levels, between 0 and 1.

@@ -150,9 +150,9 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images for exact energies, the density of which is that of these images with noise.
+    """Loads the training images whose noised density is the density of exact energies.
 
-    If training mirrors images of this dataset, the result also has the mirror image of each.
+    If training mirrors images of this dataset, the result also has the mirror image of each image.
 
     Args:
       data: options of the dataset; `exact_images` is the largest number to return, 0 for all.

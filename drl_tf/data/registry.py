@@ -46,7 +46,7 @@ def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> C
       flip: whether training mirrors images at random.
 
     Raises:
-      UserError: the name is that of another dataset, or contains a colon.
+      UserError: another dataset has the name, or the name contains a colon.
 
     Examples:
       >>> from drl_tf.data import registry
@@ -96,7 +96,7 @@ def find(name: str) -> Registered | None:
 
 
 def names() -> Sequence[str]:
-    """Returns the names of all registered datasets, including those of entry points.
+    """Returns the names of all registered datasets, including datasets of entry points.
 
     Examples:
       >>> from drl_tf.data import registry

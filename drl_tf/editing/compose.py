@@ -105,7 +105,7 @@ def drawn(
 def _density(
     model: Any, walk: Schedule, expression: Any, heights: dict[int, np.ndarray], weights: str
 ) -> Any:
-    """Returns a callable, noise level of each image int32 [B] -> log density of the expression."""
+    """Returns a callable: noise levels, int32 [B] -> log density of the expression at these levels."""
 
     def at_index(index: tf.Tensor) -> LogDensity:
         angle = per_image(walk.angle, index)

@@ -34,7 +34,7 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
       config: the configuration of the model.
       method: 'posterior', 'replace' or '' for the default.
       kind: '' for inpainting, else `Degradation.kind`.
-      num_levels: number of noise levels to visit; 0 for those of sampling.
+      num_levels: number of noise levels to visit; 0: the levels that sampling visits.
     """
     if config.planar:
         raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')

@@ -153,7 +153,7 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """What a reader of the figures must know.
+    """Returns sentences on the limits of the figures, for their readers.
 
     Args:
       config: the configuration of the model.

@@ -31,7 +31,7 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """What a sweep varies.
+    """The options that a sweep varies, and how its results are shown.
 
     Attributes:
       mode: 'steps', 'guidance' or 'chains'.
@@ -110,7 +110,10 @@ def _same_time(config: Config, ratio: float) -> dict[str, float]:
 
 
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; see `sweep_steps` for the rest."""
+    """Scores samples of a class-conditional model with guidance weights w = 0, 0.5, 1, 2 and 3.
+
+    `sweep_steps` explains the arguments and the result.
+    """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
     swept = Swept('guidance', 'guidance', 'guidance w', variants)

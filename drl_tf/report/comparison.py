@@ -85,5 +85,5 @@ def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
         for row in contents.overlaps(run.measured).rows
     ]
     header = ['run', 'level', 'noise', 'held-out images', 'samples']
-    caption = 'Kolmogorov-Smirnov distance from the energies of training images: 0 is alike, 1 no overlap'
+    caption = 'Kolmogorov-Smirnov distance from the energies of training images: 0 if alike, 1 if apart'
     return Table(caption, header, rows) if rows else None

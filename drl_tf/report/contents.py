@@ -276,7 +276,7 @@ def overlaps(found: Measured) -> Table:
         ]
         rows.append([str(t), f'{found.noise[index]:.3g}', *judged])
     caption = (
-        'Kolmogorov-Smirnov distance from the energies of training images: 0 is alike, 1 is without overlap. '
+        'Kolmogorov-Smirnov distance from the energies of training images: 0 if alike, 1 if without overlap. '
         f'Chance alone exceeds {max(chances):.2f} in 5 % of all cases.'
     )
     return Table(caption, ['level', 'noise', 'held-out images', 'samples'], rows)

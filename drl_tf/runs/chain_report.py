@@ -57,7 +57,10 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds the means over a complete set to its `samples.json`; does nothing if no chains were run."""
+    """Adds the mean acceptance and displacement of a complete set of samples to its `samples.json`.
+
+    Does nothing if the samples were drawn without chains.
+    """
     config = model.config
     if config.corrector == 'none':
         return

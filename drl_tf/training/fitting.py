@@ -43,7 +43,7 @@ class Fitting:
 
     @property
     def step(self) -> int:
-        """Number of steps that the model was trained, including those of a running call of `fit`."""
+        """Number of steps that the model was trained, including steps of a running call of `fit`."""
         return self._step + self._taken
 
     @property

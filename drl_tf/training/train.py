@@ -87,7 +87,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train, and where.
+    """A training to run: configuration, workdir and where the first weights come from.
 
     Attributes:
       config: the configuration.

@@ -12,7 +12,7 @@ from drl_tf.config.training_options import PRECISIONS
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to measure, and how often.
+    """The presets to measure, and how often to measure each.
 
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
