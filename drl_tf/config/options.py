@@ -99,7 +99,7 @@ class Sampling:
 
     noise_scale: float = option(
         0.99,
-        'Factor of the noise in sampling, of chains and of --proposal=tweedie; training uses 1.',
+        'Factor of the noise in sampling, in chains and in --proposal=tweedie; training uses 1.',
         low=0,
         high=2,
         changes='always',
@@ -113,7 +113,7 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor of the Langevin step size delta_t: the noise is multiplied by it, the drift by its square.',
+        'Factor of the Langevin step size delta_t; its square multiplies the drift of a step.',
         low=0.01,
         high=100,
         changes='always',
@@ -127,8 +127,8 @@ class Sampling:
     )
     corrector_step: float = option(
         0.0,
-        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: adapted to an '
-        'acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        'Step q of the chains of sampling: delta_t^2 = 2 q / L_t, with the largest curvature L_t. 0: adapted '
+        'to an acceptance (mala, hmc), or delta_t of --b2 (langevin).',
         low=0,
         high=2,
         changes='always',
