@@ -6,9 +6,9 @@ XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-slow lint docs clean
 
-# Trains on handwritten digits for five minutes, samples, measures and exports.
+# Trains on handwritten digits for five minutes, samples, measures, exports, and writes the page of the run.
 demo: .venv/ready
-	$(BIN)/python run.py --mode=train,sample,evaluate,export --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
+	$(BIN)/python run.py --mode=train,sample,evaluate,export,report --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m 'not slow'

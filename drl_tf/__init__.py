@@ -1,38 +1,38 @@
-"""Energy-based models of images by diffusion recovery likelihood (Gao et al., ICLR 2021)."""
+"""Energy-based models of images by diffusion recovery likelihood (Gao et al., ICLR 2021).
+
+`EnergyModel` is a model in Python, `upload_preset` shares one. Both load TensorFlow when they are first used.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from drl_tf import api
+    from drl_tf.api import EnergyModel as EnergyModel
+    from drl_tf.serving.hub import upload_preset as upload_preset
 
 __version__ = '0.1.0'
+__all__ = ['EnergyModel', 'load', 'upload_preset']
 
 
-def load(model: str | os.PathLike, precision: str = 'float32') -> api.Model:
-    """Loads a trained model; `drl_tf.api.Model` describes its methods.
+def __getattr__(name: str) -> Any:
+    """Imports the public names when they are first used."""
+    if name == 'EnergyModel':
+        from drl_tf import api
 
-    Args:
-      model: the name of a model that comes with the package, such as 'digits'; or the directory of a run or
-        of an exported model.
-      precision: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
-        means 'bfloat16' on such hardware and 'float32' on any other.
+        return api.EnergyModel
+    if name == 'upload_preset':
+        from drl_tf.serving import hub
 
-    Returns:
-      A `drl_tf.api.Model`.
+        return hub.upload_preset
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
-    Raises:
-      drl_tf.base.errors.UserError: the model does not exist or is damaged.
 
-    Examples:
-      >>> model = drl_tf.load('digits')
-      >>> images = model.sample(4, seed=1, labels=3)        # uint8 [4, 16, 16, 1]
-      >>> energies = model.energy(images, labels=3)         # float32 [4], in nats
-      >>> images.shape, energies.shape
-      ((4, 16, 16, 1), (4,))
-    """
-    from drl_tf import api as interface
+def load(model: str | os.PathLike, precision: str = 'float32') -> EnergyModel:
+    """Deprecated: the former name of `EnergyModel.from_preset`, whose `dtype` is `precision` here."""
+    from drl_tf import api
+    from drl_tf.base.deprecation import deprecated
 
-    return interface.load(model, precision)
+    deprecated('drl_tf.load', 'drl_tf.EnergyModel.from_preset')
+    return api.EnergyModel.from_preset(model, dtype=precision)

@@ -1,218 +1,223 @@
-"""A trained model in Python: `drl_tf.load` gives a `Model` that samples, scores, denoises, trains, exports.
+"""A trained model in Python: `drl_tf.EnergyModel` generates, scores, denoises, trains, saves, exports.
 
 Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1,
 1, 2]. The methods return NumPy arrays.
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments
+from drl_tf.base.deprecation import deprecated
 from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
+from drl_tf.config.config import Config
 from drl_tf.core.build_model import build_model
-from drl_tf.core.guidance import network_labels
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+from drl_tf.core.saving import register
 from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
-from drl_tf.evaluation.detectors import detectors
-from drl_tf.runs import checkpoint, exported, pictures
-from drl_tf.runs.heights import Heights
-from drl_tf.runs.inputs import finite
-from drl_tf.serving import export, provenance
+from drl_tf.runs import checkpoint, exported
+from drl_tf.serving import export, hub, provenance
+from drl_tf.serving import preset as saved_preset
+from drl_tf.training import given_data
 from drl_tf.training.fitting import Fitting
-
-_MOST_IMAGES = 2**30
-
-
-def load(model: str | os.PathLike, precision: str = 'float32') -> 'Model':
-    """Loads a trained model; documented at `drl_tf.load`."""
-    path = arguments.path('model', model, 'a path, or the name of a model')
-    with arguments.named(workdir='model'):
-        directory = exported.readable(path, 'model')
-        is_export = exported.source(directory) == directory
-        config = exported.load_config(directory) if is_export else configuration.load(directory)
-        config = config.replace(precision=devices.resolve_precision(precision))
-        loaded, step = checkpoint.load_model(directory, config)
-        known = provenance.history(directory, step, 'ema')
-        return Model(loaded, step, {name: known[name] for name in provenance.BEGINNING})
+from drl_tf.training.validation import PublicCallbacks, Validation
 
 
-class Model(Editing):
-    """A trained model, which samples and scores with its averaged weights.
+class _Presets:
+    """The attribute `EnergyModel.presets` of the class."""
+
+    def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
+        return saved_preset.shipped()
+
+
+class EnergyModel(Editing):
+    """An energy-based model, which samples and scores with its averaged weights.
+
+    `from_preset` loads a trained model. With a configuration, the constructor makes an untrained one.
 
     Args:
-      model: a `RecoveryLikelihood` with converged averages.
+      model: a `Config`; or the Keras model of one, with converged averages.
       step: number of steps that the model was trained.
       beginning: result of `provenance.beginning`: where the weights come from.
 
     Attributes:
-      model: the Keras model.
-      step: number of steps that the model was trained, an int.
+      model: the model inside, a `RecoveryLikelihood`, which has the networks and takes the training steps.
+      presets: of the class: the models that come with the package, {name: {'metadata': {'description',
+        'path'}}}.
+
+    Examples:
+      >>> sorted(drl_tf.EnergyModel.presets)
+      ['digits', 'toy_checkerboard']
+      >>> drl_tf.EnergyModel.from_preset('digits').image_shape
+      (16, 16, 1)
     """
 
+    presets = _Presets()
+
     def __init__(
-        self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any] = provenance.BEGINNING
+        self,
+        model: Config | RecoveryLikelihood,
+        step: int = 0,
+        beginning: Mapping[str, Any] = provenance.BEGINNING,
     ):
-        super().__init__(model, beginning['heights'])
-        self.step = step
-        self._beginning = beginning
-        self._function_of = functools.cache(
-            lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
-        )
-        self._fitting = Fitting(model)
+        if isinstance(model, Config):
+            keras.utils.set_random_seed(model.training.seed)
+            model = build_model(model)
+            model.ema_network.converge_u()
+        super().__init__(model)
+        self._fitting = Fitting(model, step, beginning)
+        self.built = True
 
-    def sample(
-        self,
-        num_samples: int = 16,
-        seed: int = 0,
-        labels: ArrayLike | None = None,
-        guidance: float | None = None,
-        first: int = 0,
-    ) -> np.ndarray:
-        """Draws images.
+    @property
+    def step(self) -> int:
+        """Number of steps that the model was trained, those of `fit` included."""
+        return self._fitting.step
 
-        Args:
-          num_samples: n, the number of images, at least 1.
-          seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), except that rounding may change a
-            pixel by one grey level.
-          labels: one class for all images, or one per image ([n]); classes count from 0, -1 means no class.
-            None: the images take all classes in turn.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: `guidance` of the
-            configuration.
-          first: index of the first image.
+    @property
+    def heights(self) -> Mapping[str, Any] | None:
+        """The log Z of each level and typical values of log p, if they are known; see `Heights`."""
+        return self._fitting.beginning['heights']
 
-        Returns:
-          uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """The optimizer of the energy network, once `fit` has begun."""
+        return self.model.optimizer
 
-        Raises:
-          UserError: an argument is out of range, or the samples are not finite.
-
-        Examples:
-          >>> drl_tf.load('digits').sample(2, labels=3, guidance=0.5).shape
-          (2, 16, 16, 1)
-        """
-        n = arguments.number('num_samples', num_samples, 1, _MOST_IMAGES)
-        seed = self._inputs.seed(seed)
-        size = min(n, self.config.sampling.sample_batch_size)
-        first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
-        if labels is None and self.num_classes:
-            labels = np.arange(first, first + n) % self.num_classes
-        guidance = self.config.sampling.guidance if guidance is None else guidance
-        labels = self._inputs.labels(labels, n)
-        q = self._corrector_steps(self.model.walk)
-        drawn = []
-        for start in range(0, n, size):
-            part = None if labels is None else np.resize(labels[start : start + size], size)
-            terms = self._inputs.terms(part, size, guidance)
-            begin = tf.constant(first + start)
-            states = self.model.sample(
-                tf.constant(size), seed, begin, terms=terms, run=self._run, corrector_steps=q
-            )
-            drawn.append(states[-1].numpy()[: n - start])
-        return pictures.kept(finite(np.concatenate(drawn)))
-
-    def denoise(
-        self,
-        images: ArrayLike,
-        level: ArrayLike = 0,
-        seed: int = 0,
-        labels: ArrayLike | None = None,
-        guidance: float = 0.0,
-    ) -> np.ndarray:
-        """Draws x_t given x_{t+1}, by the chains of the configuration (`corrector`, `mcmc_steps`).
+    @classmethod
+    def from_preset(
+        cls, preset: str | os.PathLike, load_weights: bool = True, dtype: str = 'float32'
+    ) -> 'EnergyModel':
+        """Loads a trained model.
 
         Args:
-          images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
-          level: one t for all images, or one per image ([n]), 0 to T - 1.
-          seed: 0 to 2^31 - 1; x_t of image i depends on (seed, i) and x_{t+1} of image i alone.
-          labels, guidance: see `energy`.
-
-        Returns:
-          x_t, float32 [n, H, W, C].
+          preset: one of `EnergyModel.presets`, such as 'digits'; a directory that `save_to_preset` or
+            `export` has written, or the workdir of a run; 'hf://org/model' on Hugging Face; or
+            'kaggle://org/model/keras/variant' on Kaggle.
+          load_weights: False: the weights are those before training.
+          dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
+            means 'bfloat16' on such hardware and 'float32' on any other.
 
         Raises:
-          UserError: an argument has a wrong shape or is out of range, or the images are not finite.
+          UserError: the model does not exist, cannot be reached or is damaged.
 
         Examples:
-          >>> drl_tf.load('digits').denoise(np.zeros([2, 16, 16, 1])).dtype
-          dtype('float32')
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> images = model.generate(4, labels=3, seed=1)      # uint8 [4, 16, 16, 1]
+          >>> energies = model.energy(images, labels=3)         # float32 [4], in nats
+          >>> images.shape, energies.shape
+          ((4, 16, 16, 1), (4,))
         """
-        x_next = self._inputs.images(images)
-        level = self._inputs.level(level, len(x_next))
-        seed = self._inputs.seed(seed)
-        q = self._corrector_steps(self.model.schedule)
+        path = arguments.path('preset', preset, 'a path, the URI of a hub, or the name of a model')
+        with arguments.named(workdir='preset', precision='dtype'):
+            changed = {'precision': devices.resolve_precision(dtype)}
+            directory = exported.readable(hub.local(path), 'preset')
+            if saved_preset.is_preset(directory):
+                return cls._of_preset(directory, load_weights, changed)
+            is_export = exported.source(directory) == directory
+            config = exported.load_config(directory) if is_export else configuration.load(directory)
+            config = config.replace(**changed)
+            if not load_weights:
+                return cls(config)
+            loaded, step = checkpoint.load_model(directory, config)
+            known = provenance.history(directory, step, 'ema')
+            return cls(loaded, step, {name: known[name] for name in provenance.BEGINNING})
 
-        def answer(rows, terms):
-            x = tf.constant(x_next[rows])
-            first = tf.constant(rows.start)
-            return self._run(self.model.denoise, (x, level[rows], seed, first, 'ema', terms, q))
+    @classmethod
+    def _of_preset(cls, directory: str, load_weights: bool, changed: Mapping[str, Any]) -> 'EnergyModel':
+        """Loads a directory of `save_to_preset`."""
+        saved = saved_preset.read(directory)
+        config = Config.from_config(saved['options']).replace(**changed)
+        if not load_weights:
+            return cls(config)
+        model = cls(build_model(config), saved['step'], saved['beginning'])
+        saved_preset.load_weights(model, directory)
+        return model
 
-        return finite(self._in_parts(answer, len(x_next), labels, guidance))
-
-    def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
-        """Measures how well scores of this model tell images from others, which are out of distribution.
+    def save_to_preset(self, directory: str | os.PathLike) -> None:
+        """Writes the model as a preset, in the layout of keras-hub, for `from_preset` and `upload_preset`.
 
         Args:
-          images: real images that the model was not trained on, see `energy`.
-          others: other images.
-          seed: 0 to 2^31 - 1, for the bootstrap intervals.
-
-        Returns:
-          {score: figures}. `evaluation.detectors` describes the scores; 'typicality' needs the heights.
-          The figures are 'auroc', 'aupr' and 'fpr95', their 95 % intervals ('auroc_interval': [low, high] and
-          so on), and the numbers of images, 'num_real' and 'num_other'.
+          directory: the directory; a preset in it is replaced.
 
         Raises:
-          UserError: an argument has a wrong shape or is out of range.
+          UserError: the directory holds something else, or cannot be written to.
 
         Examples:
-          >>> model = drl_tf.load('digits')
-          >>> found = model.ood(model.sample(20), np.full([20, 16, 16, 1], 255, np.uint8))
-          >>> found['gradient']['auroc']
-          1.0
+          >>> drl_tf.EnergyModel.from_preset('digits').save_to_preset('mine')
+          >>> drl_tf.EnergyModel.from_preset('mine').step
+          16000
         """
-        # Imported late, because scikit-learn takes seconds.
-        from drl_tf.evaluation.metrics.detection import detection
+        directory = arguments.path('directory', directory)
+        config = self._trained_config().portable()
+        with arguments.named(directory='directory'):
+            saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
-        seed = arguments.number('seed', seed, 0)
-        typical = None
-        if self._heights is not None:
-            heights = Heights.known(self._heights)
-            level = np.array([self.model.scoring_level])
-            typical = (
-                heights.constants(self.model.schedule, self.image_shape, level)[0] - heights.typical_mean
-            )
-        real, other = (detectors(self.score(mine), typical) for mine in (images, others))
-        return {name: detection(real[name], other[name], seed) for name in real}
+    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Reads a file of `save_weights`."""
+        super().load_weights(*args, **kwargs)
+        self.forget_steps()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs: options without local paths, step, origin of the weights."""
+        return {
+            'options': self._trained_config().portable().get_config(),
+            'step': self.step,
+            'beginning': self._fitting.beginning,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> 'EnergyModel':
+        """Makes a model from a result of `get_config`, with new weights.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> drl_tf.EnergyModel.from_config(model.get_config()).step
+          16000
+        """
+        return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
+        raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
     def fit(
         self,
-        images: ArrayLike,
+        images: Any,
         labels: ArrayLike | None = None,
         epochs: int = 1,
         batch_size: int | None = None,
         learning_rate: float | None = None,
         verbose: str | int = 'auto',
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        validation_data: Any = None,
+        validation_freq: int = 1,
+        steps_per_epoch: int | None = None,
     ) -> keras.callbacks.History:
-        """Continues training on images of your own, and updates the averaged weights.
+        """Trains on images of your own, and updates the averaged weights.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
+          images: uint8 or float within [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of these, in batches or
+            not. Arrays are shuffled, a dataset keeps its order.
           labels: for models with classes, one class per image, [n]; classes count from 0, -1 means no class.
-          epochs: number of passes over the images, of n // `batch_size` steps each.
-          batch_size: images per step. None: the value in the configuration, or fewer if n is smaller.
+            A dataset holds pairs (images, labels) instead.
+          epochs: number of passes over the images.
+          batch_size: images per step; what is left over at the end of an epoch is dropped. None: that of the
+            dataset, else the value in the configuration, or fewer if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
-          verbose, callbacks: as in Keras.
+          verbose, callbacks: as in Keras; the callbacks see this model.
+          steps_per_epoch: steps after which an epoch ends. None: after all images, for which a dataset that
+            does not know their number is read once before.
+          validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
+            then have 'val_energy', 'val_energy_gap' and, from 20 images on, 'val_distance'; see
+            `drl_tf.training.validation`.
+          validation_freq: number of epochs from one validation to the next.
 
         Returns:
           The Keras `History`: for each epoch, the means of the losses and of the gradient norm.
@@ -222,37 +227,34 @@ class Model(Editing):
           DivergenceError: the energies diverged; the model has the weights from before the call.
 
         Examples:
-          >>> model = drl_tf.load('digits')
-          >>> history = model.fit(model.sample(32), labels=np.arange(32) % 10, batch_size=16, verbose=0)
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> history = model.fit(model.generate(32), np.arange(32) % 10, batch_size=16, verbose=0)
           >>> model.step
           16002
         """
-        x = self._inputs.clean(images)
-        if self.num_classes and labels is None:
-            raise UserError('labels must be given: the model has classes (-1 is no class)')
-        labels = self._inputs.labels(labels, len(x))
-        batch_size = self._fitting.batch_size(batch_size, len(x))
+        data = given_data.given(self._checked, images, labels)
+        batch_size = self._fitting.batch_size(batch_size, data)
         epochs = arguments.number('epochs', epochs, 1)
         learning_rate = self._fitting.learning_rate(learning_rate)
-        data = (x, network_labels(labels)) if self.num_classes else x
-        options = dict(epochs=epochs, verbose=verbose, callbacks=callbacks)
-        before = self._fitting.steps
+        if steps_per_epoch is not None:
+            steps_per_epoch = arguments.number('steps_per_epoch', steps_per_epoch, 1)
+        ours: list[keras.callbacks.Callback] = []
+        if validation_data is not None:
+            every = arguments.number('validation_freq', validation_freq, 1)
+            held_out = given_data.held_out(self._checked, validation_data)
+            seen = given_data.arrays(self._checked, data.images.take(len(held_out[0])))
+            ours.append(Validation(self, held_out, seen, every))
+        if callbacks:
+            ours.append(PublicCallbacks(callbacks, self))
+        options = dict(epochs=epochs, verbose=verbose, callbacks=ours, steps_per_epoch=steps_per_epoch)
         try:
-            return self._fitting.fit(data, len(x), batch_size, learning_rate, **options)
+            return self._fitting.fit(data, batch_size, learning_rate, **options)
         finally:
-            taken = self._fitting.steps - before
-            self.step += taken
-            self._beginning = {
-                **self._beginning,
-                'fitted_steps': self._beginning['fitted_steps'] + taken,
-                'heights': None if taken else self._heights,
-            }
-            self._heights = self._beginning['heights']
-            self._corrector_steps.cache_clear()
+            self.forget_steps()
             self.model.ema_network.converge_u()
 
     def export(self, directory: str | os.PathLike, max_samples: int | None = None) -> str:
-        """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `drl_tf.load`.
+        """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `from_preset`.
 
         Args:
           directory: parent of the version folders 1, 2, ...; `export` makes the next one.
@@ -266,13 +268,13 @@ class Model(Editing):
           UserError: the model cannot be exported, or the directory cannot be written to.
 
         Examples:
-          >>> drl_tf.load('digits').export('saved_models/mine')
+          >>> drl_tf.EnergyModel.from_preset('digits').export('saved_models/mine')
           'saved_models/mine/1'
         """
         directory = arguments.path('directory', directory)
         max_samples = 0 if max_samples is None else arguments.number('max_samples', max_samples, 1)
-        config = dataclasses.replace(self.config, training=self._fitting.recipe).replace(precision='float32')
-        known = {**provenance.NOTHING, **self._beginning}
+        config = self._trained_config().replace(precision='float32')
+        known = {**provenance.NOTHING, **self._fitting.beginning}
         with arguments.named(export_dir='directory'):
             export.check(self.config, directory)
             model = build_model(config)
@@ -282,6 +284,17 @@ class Model(Editing):
             written = export.write(model, config, self.step, directory, max_samples, history=known)
         return written['SavedModel']
 
-    def _run(self, function, inputs):
-        """Calls a `tf.function` of the model in a form whose graph serves any number of images."""
-        return self._function_of(function)(*inputs)
+    def _trained_config(self) -> Config:
+        """Returns the configuration, with the training options of the run that `fit` continued."""
+        return dataclasses.replace(self.config, training=self._fitting.recipe)
+
+
+register(Config, EnergyModel)
+
+
+def __getattr__(name: str) -> Any:
+    """Finds the former name of `EnergyModel`."""
+    if name != 'Model':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    deprecated('drl_tf.api.Model', 'drl_tf.EnergyModel')
+    return EnergyModel

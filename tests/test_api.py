@@ -1,4 +1,4 @@
-"""`drl_tf.load` and what it gives: images and energies are those of the command line and of the
+"""`drl_tf.EnergyModel`: images and energies are those of the command line and of the
 SavedModel."""
 
 import shutil
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import golden
+from helpers import golden, small_models
 from helpers.tiny import ROOT, call
 from helpers.tiny import run as run_python
 
@@ -18,6 +18,7 @@ from drl_tf.config import config as configuration
 from drl_tf.core import noise
 from drl_tf.core.guidance import guided
 from drl_tf.runs import checkpoint, exported, samples
+from drl_tf.training.optimizers import compile_model
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
@@ -31,13 +32,13 @@ def run():
 
 @pytest.fixture(scope='module')
 def model():
-    return drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
+    return drl_tf.EnergyModel.from_preset(str(golden.DIRECTORY / 'cdrl'))
 
 
 @pytest.fixture(scope='module')
 def plain():
     """One without classes."""
-    return drl_tf.load(golden.DIRECTORY / 't6')
+    return drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
 
 
 def test_the_package_is_imported_without_tensorflow():
@@ -61,17 +62,17 @@ def test_what_it_tells(model, plain):
 
 def test_samples_are_those_of_the_seed(model, run):
     """In batches (16 at a time) and alone, with classes in turn or as asked, guided or not."""
-    images = model.sample(20, seed=4)
+    images = model.generate(20, seed=4)
     assert images.dtype == np.uint8 and images.shape == (20, 8, 8, 1)
     expected = pixels.to_uint8(run.sample(20, [4, noise.SAMPLING], terms=guided(tf.range(20) % 10 + 1))[-1])
     assert np.abs(images.astype(int) - expected).max() <= 1
-    assert np.abs(model.sample(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
-    assert np.abs(model.sample(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1
-    assert np.abs(model.sample(5, seed=4, labels=3)[3].astype(int) - images[3]).max() <= 1
+    assert np.abs(model.generate(3, seed=4, first=15).astype(int) - images[15:18]).max() <= 1
+    assert np.abs(model.generate(20, seed=4, labels=LABELS).astype(int) - images).max() <= 1
+    assert np.abs(model.generate(5, seed=4, labels=3)[3].astype(int) - images[3]).max() <= 1
     for other in (
-        model.sample(20, seed=5),
-        model.sample(20, seed=4, labels=-1),
-        model.sample(20, seed=4, guidance=3),
+        model.generate(20, seed=5),
+        model.generate(20, seed=4, labels=-1),
+        model.generate(20, seed=4, guidance=3),
     ):
         assert np.abs(images.astype(int) - other).max() > 1
 
@@ -94,6 +95,63 @@ def test_energies_are_those_of_the_diffused_mean(model, run, small_export):
     np.testing.assert_allclose(model.energy(IMAGES, level), served, rtol=1e-4)
 
 
+def test_the_score_is_the_gradient_of_the_energy(model, run):
+    """By central differences along random directions, at both levels, guided or not."""
+    x = IMAGES[:4].astype(np.float32) / 127.5 - 1
+    level, step = np.int32([0, 1, 0, 1]), 1e-3
+    A = run.schedule.A[level][:, None, None, None]
+    direction = np.random.default_rng(2).normal(size=x.shape) / 8
+    for options in ({}, {'labels': 3, 'guidance': 0.5}):
+        ahead, behind = (
+            model.energy(np.clip(x * 0.9 + sign * step * direction, -1, 1), level, **options)
+            for sign in (1, -1)
+        )
+        slope = (model.score(x * 0.9 * A, level, **options) * A * direction).sum((1, 2, 3))
+        assert np.abs(slope).min() > 1
+        np.testing.assert_allclose((behind - ahead) / (2 * step), slope, rtol=0.02)
+
+
+def test_the_score_of_gaussian_data_is_known():
+    """Before training, a preconditioned energy is the log density of N(mu, d^2 I)."""
+    mean, std = 0.25, 0.4
+    model = drl_tf.EnergyModel(small_models.PRECONDITIONED.replace(data_mean=(mean,), data_std=std))
+    A, S = model.model.schedule.A[3], model.model.schedule.S[3]
+    x = np.random.default_rng(1).normal(size=[3, 8, 8, 1]).astype(np.float32)
+    np.testing.assert_allclose(
+        model.score(x, 3), (A * mean - x) / ((A * std) ** 2 + S**2), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_fewer_levels_are_those_of_the_option():
+    """`num_steps` gives the images of a configuration with `sampling_levels`; callbacks see each part."""
+
+    class Record(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.states, self.calls = [], []
+
+        def on_predict_begin(self, logs=None):
+            self.calls.append('begin')
+
+        def on_predict_batch_end(self, batch, logs=None):
+            self.states.append((batch, logs['outputs']))
+
+        def on_predict_end(self, logs=None):
+            self.calls.append('end')
+
+    made = small_models.PRECONDITIONED.replace(final_denoise=False, sample_batch_size=2)
+    whole, fewer = drl_tf.EnergyModel(made), drl_tf.EnergyModel(made.replace(sampling_levels=2))
+    fewer.set_weights(whole.get_weights())
+    record = Record()
+    images = whole.generate(3, seed=1, num_steps=2, callbacks=[record])
+    np.testing.assert_array_equal(images, fewer.generate(3, seed=1))
+    assert np.abs(images.astype(int) - whole.generate(3, seed=1)).max() > 1
+    assert record.calls == ['begin', 'end'] and [batch for batch, _ in record.states] == [0, 1, 2, 3]
+    last = np.concatenate([record.states[1][1], record.states[3][1]])[:3]
+    np.testing.assert_array_equal(images, pixels.to_uint8(last))
+    assert record.params['steps'] == 4 and record.model is whole
+
+
 def test_denoising_is_that_of_the_level(model, run):
     x_next = np.random.default_rng(1).normal(size=[20, 8, 8, 1]).astype(np.float32)
     found = model.denoise(x_next, 1, seed=2)
@@ -106,15 +164,15 @@ def test_denoising_is_that_of_the_level(model, run):
 @pytest.mark.slow
 def test_fit_goes_on():
     """White images make samples whiter; one fit goes on from another."""
-    model = drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
-    before, images = model.sample(8, seed=1), np.full([40, 8, 8, 1], 255, np.uint8)
+    model = drl_tf.EnergyModel.from_preset(str(golden.DIRECTORY / 'cdrl'))
+    before, images = model.generate(8, seed=1), np.full([40, 8, 8, 1], 255, np.uint8)
     history = model.fit(images, np.arange(40) % 10, epochs=2, batch_size=8, learning_rate=3e-3, verbose=0)
     assert [len(values) for values in history.history.values()] == [2] * len(
         history.history
     ) and model.step == golden.STEPS + 10
     model.fit(images, -1, epochs=4, batch_size=8, learning_rate=3e-3, verbose=0)
     assert model.step == golden.STEPS + 30
-    assert model.sample(8, seed=1).mean() > before.mean() + 20
+    assert model.generate(8, seed=1).mean() > before.mean() + 20
 
 
 def of_run(tmp_path, **options):
@@ -122,7 +180,7 @@ def of_run(tmp_path, **options):
     directory = tmp_path / 'run'
     shutil.copytree(golden.DIRECTORY / 't6', directory, ignore=shutil.ignore_patterns('saved_model'))
     configuration.load(str(directory)).replace(**options).save(str(directory))
-    return drl_tf.load(directory)
+    return drl_tf.EnergyModel.from_preset(directory)
 
 
 def test_a_fit_takes_the_steps_of_its_epochs(tmp_path):
@@ -140,12 +198,12 @@ def test_a_fit_takes_the_steps_of_its_epochs(tmp_path):
 
 
 def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
-    model = drl_tf.load(golden.DIRECTORY / 't6')
-    images, energies = model.sample(4, seed=1), model.energy(IMAGES)
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    images, energies = model.generate(4, seed=1), model.energy(IMAGES)
     with pytest.raises(DivergenceError, match='the energies diverged'):
         model.fit(IMAGES, epochs=2, batch_size=10, learning_rate=1.0, verbose=0)
     assert model.config.training.learning_rate == 1e-3
-    assert model.step == golden.STEPS and np.abs(model.sample(4, seed=1).astype(int) - images).max() <= 1
+    assert model.step == golden.STEPS and np.abs(model.generate(4, seed=1).astype(int) - images).max() <= 1
     np.testing.assert_allclose(model.energy(IMAGES), energies, rtol=1e-4)
     model.fit(IMAGES, batch_size=10, verbose=0)
     assert model.step == golden.STEPS + 2
@@ -153,8 +211,8 @@ def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
 
 def test_the_last_images_that_an_index_can_name(model):
     """Numbers of NumPy are numbers too."""
-    last = model.sample(np.int64(2), seed=np.int64(3), first=np.int64(2**31 - 3))
-    assert np.abs(model.sample(1, seed=3, first=2**31 - 2)[0].astype(int) - last[1]).max() <= 1
+    last = model.generate(np.int64(2), seed=np.int64(3), first=np.int64(2**31 - 3))
+    assert np.abs(model.generate(1, seed=3, first=2**31 - 2)[0].astype(int) - last[1]).max() <= 1
 
 
 def test_callbacks_and_the_history_get_means_of_the_epoch():
@@ -175,12 +233,12 @@ def test_callbacks_and_the_history_get_means_of_the_epoch():
         def on_train_end(self, logs=None):
             self.end = dict(logs)
 
-    points = drl_tf.load('toy_checkerboard')
+    points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
     x = np.linspace(-1.01, 1.01, 16, dtype=np.float32).reshape(8, 1, 1, 2)  # A little beyond the data.
     assert np.isfinite(points.energy(x)).all()
     for fitted, images, labels in (
         (points, x, None),
-        (drl_tf.load(golden.DIRECTORY / 't6'), IMAGES[:8], None),
+        (drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6'), IMAGES[:8], None),
     ):
         seen, stop = Record(), keras.callbacks.EarlyStopping(monitor='loss', mode='max', min_delta=1e9)
         history = fitted.fit(
@@ -205,7 +263,7 @@ def test_a_shipped_model_gives_the_images_of_the_command_line(capsys, tmp_path):
         return np.concatenate(list(samples.read(out.split()[-1], (16, 16, 1)))).astype(int), out
 
     assert configuration.load(exported.find('digits')).training.precision == 'bfloat16'
-    images = drl_tf.load('digits').sample(4)
+    images = drl_tf.EnergyModel.from_preset('digits').generate(4)
     for arguments in (['--model=digits'], []):
         found, out = drawn(*arguments)
         assert np.abs(images - found).max() <= 1 and 'precision: float32' in out
@@ -223,8 +281,132 @@ def test_the_printed_examples_work_as_printed(tmp_path, monkeypatch):
     names = {}
     exec('\n'.join(lines), names)
     model, again, images = names['model'], names['again'], names['images']
-    start = drl_tf.load('digits')
+    start = drl_tf.EnergyModel.from_preset('digits')
     assert names['x_1'].shape == images.shape and again.step == model.step > start.step
     before, fitted, exported_again = (each.energy(images, 1) for each in (start, model, again))
     np.testing.assert_allclose(exported_again, fitted, rtol=1e-4)
     assert np.abs(fitted / before - 1).max() > 1e-3
+
+
+def test_a_dataset_trains_as_its_batches_do():
+    """A `tf.data.Dataset` gives the steps of its batches in their order, `steps_per_epoch` ends an epoch."""
+    batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
+    for dataset, options, steps in (
+        (batches, {'batch_size': 5}, 8),
+        (batches.repeat(), {'batch_size': 5, 'steps_per_epoch': 1}, 2),
+        (tf.data.Dataset.from_tensor_slices(IMAGES).batch(5, drop_remainder=True), {}, 8),
+        (tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1), {'batch_size': 20}, 2),
+    ):
+        fitted = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+        history = fitted.fit(dataset, epochs=2, verbose=0, learning_rate=1e-5, **options)
+        assert fitted.step == golden.STEPS + steps and len(history.history['loss']) == 2
+    by_hand = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    by_hand.fit(IMAGES, epochs=2, verbose=0, learning_rate=1e-5, batch_size=20)
+    np.testing.assert_allclose(fitted.energy(IMAGES), by_hand.energy(IMAGES), rtol=1e-3)
+
+
+def test_validation_tells_of_held_out_images():
+    """Of averaged weights: energies as `energy` gives them, and a distance that is less for real digits."""
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+    x, y = IMAGES.repeat(2, axis=0), LABELS.repeat(2)
+    history = model.fit(
+        x, y, epochs=2, batch_size=20, learning_rate=1e-6, verbose=0, validation_data=(x[20:], y[20:])
+    ).history
+    seen, held_out = model.energy(x[:20], labels=y[:20]).mean(), model.energy(x[20:], labels=y[20:]).mean()
+    np.testing.assert_allclose(history['val_energy'][1], held_out, rtol=1e-3)
+    np.testing.assert_allclose(history['val_energy_gap'][1], held_out - seen, rtol=0.05)
+    assert np.isfinite(history['val_distance']).all() and len(history['val_distance']) == 2
+    pairs = tf.data.Dataset.from_tensor_slices((x[20:], y[20:])).batch(7)
+    again = (
+        drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+        .fit(
+            x,
+            y,
+            epochs=2,
+            batch_size=20,
+            learning_rate=1e-6,
+            verbose=0,
+            validation_data=pairs,
+            validation_freq=2,
+        )
+        .history
+    )
+    np.testing.assert_allclose(again['val_energy'], history['val_energy'][1:], rtol=1e-4)
+    few = model.fit(x, y, batch_size=20, verbose=0, validation_data=(x[:8], y[:8])).history
+    assert 'val_energy' in few and 'val_distance' not in few
+
+
+def test_points_have_a_distance_too():
+    points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
+    x = points.generate(40, seed=3)
+    logs = [
+        points.fit(x, batch_size=40, verbose=0, learning_rate=1e-8, validation_data=held_out).history
+        for held_out in (x, x + 1)
+    ]
+    assert logs[0]['val_distance'][0] + 1 < logs[1]['val_distance'][0]
+
+
+def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
+    """And `stop_training` of a callback ends the training."""
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    path = tmp_path / 'best.keras'
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = self.model.step == golden.STEPS + 3
+
+    checkpoint_ = keras.callbacks.ModelCheckpoint(path)
+    model.fit(IMAGES, epochs=3, batch_size=10, learning_rate=1e-3, verbose=0, callbacks=[Stop(), checkpoint_])
+    saved = keras.saving.load_model(path)
+    assert model.step == saved.step == golden.STEPS + 3
+    np.testing.assert_allclose(saved.energy(IMAGES), model.energy(IMAGES), rtol=1e-4)
+    model.fit(IMAGES, batch_size=10, learning_rate=1e-3, verbose=0)
+    assert model.step == golden.STEPS + 5
+
+
+def test_an_untrained_model_is_a_function_of_its_configuration():
+    config = small_models.OPTIONS.replace(seed=3)
+    one, two = drl_tf.EnergyModel(config), drl_tf.EnergyModel(config)
+    other = drl_tf.EnergyModel(config.replace(seed=4))
+    assert one.step == 0
+    np.testing.assert_array_equal(one.energy(IMAGES), two.energy(IMAGES))
+    assert np.abs(one.energy(IMAGES) - other.energy(IMAGES)).max() > 0
+
+
+def test_former_names_work_with_a_warning():
+    with pytest.warns(DeprecationWarning, match='use drl_tf.EnergyModel.from_preset'):
+        old = drl_tf.load(golden.DIRECTORY / 't6', precision='float32')
+    with pytest.warns(DeprecationWarning, match='use EnergyModel.generate'):
+        images = old.sample(3, 5)
+    np.testing.assert_array_equal(images, old.generate(3, seed=5))
+    with pytest.warns(DeprecationWarning, match='use drl_tf.EnergyModel'):
+        from drl_tf.api import Model
+    assert Model is drl_tf.EnergyModel is type(old)
+
+
+def test_a_loop_of_ones_own_takes_the_steps_of_fit():
+    """As docs/keras.md shows it, with the same batches."""
+    config = small_models.OPTIONS.replace(batch_size=5, learning_rate=1e-3)
+    dataset = tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1).batch(5, drop_remainder=True)
+    fitted, by_hand = drl_tf.EnergyModel(config), drl_tf.EnergyModel(config)
+    start = fitted.energy(IMAGES)
+    fitted.fit(dataset, epochs=2, verbose=0)
+    inside = compile_model(by_hand.model)
+    step = tf.function(inside.train_step)
+    for batch in dataset.repeat(2):
+        step(batch)
+    inside.ema_network.converge_u()
+    assert inside.step == fitted.step == 8
+    np.testing.assert_allclose(by_hand.energy(IMAGES), fitted.energy(IMAGES), rtol=1e-4)
+    assert np.abs(fitted.energy(IMAGES) / start - 1).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_the_printed_examples_of_keras_work_as_printed(tmp_path, monkeypatch):
+    """Those of docs/keras.md, in order."""
+    monkeypatch.chdir(tmp_path)
+    lines = (ROOT / 'docs' / 'keras.md').read_text().splitlines()
+    names = {}
+    exec('\n'.join(line[4:] for line in lines if line.startswith('    ')), names)
+    assert names['inside'].step == 8 and names['images'].shape == (16, 16, 16, 1)
+    assert keras.saving.load_model('best.keras').step > 16_000

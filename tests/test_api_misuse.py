@@ -1,7 +1,8 @@
-"""Wrong arguments of `drl_tf.load` and of what it gives: one line that names them."""
+"""Wrong arguments of `drl_tf.EnergyModel.from_preset` and of the methods: one line that names them."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import golden
 
 import drl_tf
@@ -10,35 +11,58 @@ from drl_tf.config import config as configuration
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
 LABELS = np.arange(20) % 10
+DATASET = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
 
 
 @pytest.fixture(scope='module')
 def model():
-    return drl_tf.load(str(golden.DIRECTORY / 'cdrl'))
+    return drl_tf.EnergyModel.from_preset(str(golden.DIRECTORY / 'cdrl'))
 
 
 @pytest.fixture(scope='module')
 def plain():
     """One without classes."""
-    return drl_tf.load(golden.DIRECTORY / 't6')
+    return drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
 
 
 @pytest.mark.parametrize(('method', 'arguments', 'words'), [
-    ('sample', {'num_samples': 0}, 'num_samples=0 must be a whole number from 1'),
-    ('sample', {'num_samples': 2.5}, 'num_samples=2.5'),
-    ('sample', {'seed': -1}, 'seed=-1'),
-    ('sample', {'num_samples': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
-    ('sample', {'labels': 10}, 'from -1 to 9'),
-    ('sample', {'num_samples': True}, 'num_samples=True'),
-    ('sample', {'seed': 'x'}, 'seed=x'),
-    ('sample', {'num_samples': 2, 'first': 2**31 - 1},
+    ('generate', {'num': 0}, 'num=0 must be a whole number from 1'),
+    ('generate', {'num': 2.5}, 'num=2.5'),
+    ('generate', {'seed': -1}, 'seed=-1'),
+    ('generate', {'num': 2, 'labels': [1, 2, 3]}, 'one for each of the 2'),
+    ('generate', {'labels': 10}, 'from -1 to 9'),
+    ('generate', {'num': True}, 'num=True'),
+    ('generate', {'seed': 'x'}, 'seed=x'),
+    ('generate', {'num': 2, 'first': 2**31 - 1},
         'first=2147483647 must be a whole number from 0 to 2147483645'),
-    ('sample', {'num_samples': 20, 'first': 2**31 - 21}, 'first=2147483627'),
-    ('sample', {'first': None}, 'first=None'),
-    ('sample', {'num_samples': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
-    ('sample', {'guidance': 30}, 'guidance=30 must be a number from -1 to 20'),
-    ('sample', {'guidance': float('nan')}, 'guidance=nan'),
-    ('sample', {'guidance': 'much'}, 'guidance=much'),
+    ('generate', {'num': 20, 'first': 2**31 - 21}, 'first=2147483627'),
+    ('generate', {'first': None}, 'first=None'),
+    ('generate', {'num_steps': 3}, 'num_steps=3 must be a whole number from 1 to 2'),
+    ('generate', {'num_steps': 1}, 'num_steps=1 skips levels, but initializer proposes'),
+    ('score', {'images': IMAGES, 'level': 2}, 'level must be from 0 to 1'),
+    ('compile', {}, 'compile is not needed'),
+    ('fit', {'images': DATASET.batch(4), 'labels': LABELS}, 'labels must be in the dataset'),
+    ('fit', {'images': DATASET.map(lambda x, y: x)}, 'give pairs (images, labels)'),
+    ('fit', {'images': DATASET.map(lambda x, y: (x[:4], y))}, 'images of shape (4, 8, 1)'),
+    ('fit', {'images': DATASET.map(lambda x, y: (tf.cast(x, tf.int32), y))}, 'images of type int32'),
+    ('fit', {'images': DATASET.map(lambda x, y: (tf.cast(x, tf.float32), y)), 'verbose': 0},
+        'images must be finite and within [-1, 1]'),
+    ('fit', {'images': DATASET.map(lambda x, y: (x, y + 1)), 'verbose': 0}, 'labels must be from -1 to 9'),
+    ('fit', {'images': DATASET.batch(4), 'batch_size': 24, 'verbose': 0},
+        'the dataset holds 20 images, too few for batch_size=24'),
+    ('fit', {'images': DATASET.repeat(), 'verbose': 0}, 'has no end: give steps_per_epoch'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'steps_per_epoch': 0}, 'steps_per_epoch=0 must be'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': IMAGES[..., 0]}, 'must be [n, 8, 8, 1]'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': DATASET.repeat()}, 'must end'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': DATASET.take(0)}, 'holds no image'),
+    ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': IMAGES, 'validation_freq': 0},
+        'validation_freq=0'),
+    ('save_to_preset', {'directory': golden.DIRECTORY / 't6'}, 'holds a run or an exported model'),
+    ('save_to_preset', {'directory': '/proc/x'}, 'directory=/proc/x cannot be written to'),
+    ('generate', {'num': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
+    ('generate', {'guidance': 30}, 'guidance=30 must be a number from -1 to 20'),
+    ('generate', {'guidance': float('nan')}, 'guidance=nan'),
+    ('generate', {'guidance': 'much'}, 'guidance=much'),
     ('energy', {'images': IMAGES, 'guidance': None}, 'guidance=None must be a number'),
     ('denoise', {'images': IMAGES, 'guidance': None}, 'guidance=None must be a number'),
     ('denoise', {'images': IMAGES, 'seed': 1.5}, 'seed=1.5'),
@@ -75,24 +99,24 @@ def test_wrong_arguments(model, method, arguments, words):
 
 def test_classes_of_a_model_without_any(plain):
     for wrong in (
-        lambda: plain.sample(2, labels=1),
+        lambda: plain.generate(2, labels=1),
         lambda: plain.energy(IMAGES, labels=1),
-        lambda: plain.sample(2, guidance=1.0),
+        lambda: plain.generate(2, guidance=1.0),
     ):
         with pytest.raises(UserError, match='no classes'):
             wrong()
-    assert np.ptp(plain.sample(2)) > 0
+    assert np.ptp(plain.generate(2)) > 0
 
 
 def test_a_run_without_checkpoints_is_named_as_the_argument(tmp_path):
     configuration.load(str(golden.DIRECTORY / 't6')).save(str(tmp_path))
-    with pytest.raises(UserError, match=f'^model={tmp_path} holds no checkpoint'):
-        drl_tf.load(tmp_path)
+    with pytest.raises(UserError, match=f'^preset={tmp_path} holds no checkpoint'):
+        drl_tf.EnergyModel.from_preset(tmp_path)
 
 
 def test_what_is_no_model(tmp_path):
     for name in ('nowhere', tmp_path, '', 3, None, b'digits'):
-        with pytest.raises(UserError, match=f'model={name}'):
-            drl_tf.load(name)
-    with pytest.raises(UserError, match='precision'):
-        drl_tf.load(golden.DIRECTORY / 't6', precision='float16')
+        with pytest.raises(UserError, match=f'preset={name}'):
+            drl_tf.EnergyModel.from_preset(name)
+    with pytest.raises(UserError, match='dtype'):
+        drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6', dtype='float16')

@@ -13,7 +13,7 @@ FLOORS = [
     ('config',),
     ('distributed', 'data'),
     ('runs', 'planning'),
-    ('serving', 'evaluation'),
+    ('serving', 'evaluation', 'report'),
     ('training', 'editing'),
     ('experiments', 'app', 'api'),
     ('cli',),

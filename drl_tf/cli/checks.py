@@ -18,7 +18,8 @@ from drl_tf.cli.command_options import (
     reads_export,
 )
 from drl_tf.cli.options_by_mode import READ_BY, SET_BY_ROWS, readers
-from drl_tf.config import combinations
+from drl_tf.config import chains, combinations
+from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import cluster
@@ -160,13 +161,15 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         _check_energies(command, config)
     if 'export' in modes:
         combinations.check_exportable(config)
+    if 'sweep_chains' in modes:
+        chains.check_sweep(config, command.sweep_correctors)
     if 'ablate' in modes:
         ablation_rows.configs_of(config)
     if _scores(command, config) or modes & {'stats', 'ood', 'long_run'}:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     edit_checks.check_configuration(command, config)
     score_checks.check_configuration(command, config)
-    _check_inputs(command, config)
+    _check_inputs(command, config, workdir)
     _check_outputs(command, config, workdir)
 
 
@@ -213,14 +216,14 @@ def _check_energies(command: Command, config: Config) -> None:
         combinations.check_likelihood(config, command.method)
 
 
-def _check_inputs(command: Command, config: Config) -> None:
+def _check_inputs(command: Command, config: Config, workdir: str) -> None:
     """Raises UserError if a path that a mode reads is missing, or data of the user are broken."""
     from drl_tf.data import dataset_table, facts
     from drl_tf.runs import exported
 
     data = config.data
     stats_file = config.evaluation.stats_file
-    read_images = {'train', 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate'}
+    read_images = {'train', 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', 'ablate', 'report'}
     if not stats_file:
         read_images |= set(SCORED)
     if set(command.mode) & read_images:
@@ -237,6 +240,10 @@ def _check_inputs(command: Command, config: Config) -> None:
         )
     if command.init_from:
         exported.readable(command.init_from, '--init_from')
+    for other in command.compare:
+        _check_there('compare', other, configuration.exists, 'the directory of a run')
+        if os.path.realpath(other) == os.path.realpath(workdir):
+            raise UserError(f'--compare={other} is --workdir itself: give other runs')
 
 
 def _check_there(name: str, path: str, test: Callable[[str], bool], what: str) -> None:

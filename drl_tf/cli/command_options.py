@@ -25,11 +25,13 @@ MODES = (
     'long_run',
     'sweep_steps',
     'sweep_guidance',
+    'sweep_chains',
     'ablate',
     'export',
+    'report',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that take images.
-SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'ablate')
+SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
     'inpaint': ('posterior', 'replace'),
@@ -69,7 +71,8 @@ class Command:
     best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
     num_samples: int = option(
         0,
-        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate.',
+        'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate; '
+        '256 of each kind, or 2,048 points, for the report.',
         low=0,
         high=10_000_000,
     )
@@ -151,6 +154,16 @@ class Command:
     evaluation_seeds: tuple[int, ...] = option(
         (), 'Seeds to evaluate with; several give a mean and a standard deviation.', low=0, high=2**31 - 1
     )
+    sweep_levels: tuple[int, ...] = option(
+        (1, 2, 3, 6, 12, 24), 'Numbers of noise levels T of --mode=sweep_chains.', low=1, high=999
+    )
+    sweep_mcmc_steps: tuple[int, ...] = option(
+        (0, 1, 3, 10, 30), 'Numbers of steps K of --mode=sweep_chains.', low=0, high=100_000
+    )
+    sweep_correctors: tuple[str, ...] = option(
+        ('langevin', 'mala', 'hmc'),
+        'Correctors of --mode=sweep_chains: langevin (q = 0.1), mala, hmc (adapted steps).',
+    )
     method: str = option(
         '',
         'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
@@ -213,6 +226,9 @@ class Command:
         'Largest number of images per request to the export. 0: 1,024, or fewer if their gradient needs '
         'more than 4 GiB.',
         low=0,
+    )
+    compare: tuple[str, ...] = option(
+        (), 'Directories of other runs that --mode=report lays beside the run, in comparison.html.'
     )
     dry_run: str = option(
         '',

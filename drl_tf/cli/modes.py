@@ -13,7 +13,6 @@ from drl_tf.cli.command_options import (
     num_scored,
     reads_export,
 )
-from drl_tf.config import combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.core.correctors import ADJUSTED
@@ -22,7 +21,7 @@ from drl_tf.distributed import cluster, devices, workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run')
+FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run', 'report')
 _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
 
@@ -174,13 +173,7 @@ def _evaluate(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _likelihood(command: Command, config: Config, workdir: str) -> Result:
-    from drl_tf.experiments import direct_likelihood, likelihood
-
-    step = _step(command, workdir)
-    if (command.method or combinations.likelihood_method(config)) == 'direct':
-        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, command.weights, step))
-    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
-    return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
+    return score_modes.likelihood(command, config, workdir, _step(command, workdir))
 
 
 def _score(command: Command, config: Config, workdir: str) -> Result:
@@ -205,12 +198,7 @@ def _density(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _long_run(command: Command, config: Config, workdir: str) -> Result:
-    from drl_tf.experiments import long_run
-
-    chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
-    plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
-    step = _step(command, workdir)
-    return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, command.weights, step))
+    return score_modes.long_run(command, config, workdir, _step(command, workdir))
 
 
 def _sweep_steps(command: Command, config: Config, workdir: str) -> Result:
@@ -223,6 +211,13 @@ def _sweep_guidance(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import sweep
 
     return sweep.sweep_guidance(config, workdir, _scored(command, config, workdir))
+
+
+def _sweep_chains(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import sweep_chains
+
+    varied = (command.sweep_levels, command.sweep_correctors, command.sweep_mcmc_steps)
+    return sweep_chains.sweep_chains(config, workdir, _scored(command, config, workdir), *varied)
 
 
 def _ablate(command: Command, config: Config, workdir: str) -> Result:
@@ -239,6 +234,12 @@ def _export(command: Command, config: Config, workdir: str) -> Result:
     return workers.by_chief(
         lambda: export.export(config, workdir, directory, command.max_samples, command.weights, step)
     )
+
+
+def _report(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.report import pages
+
+    return workers.by_chief(lambda: pages.report(config, workdir, command.compare, command.num_samples))
 
 
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
@@ -260,8 +261,10 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'long_run': _long_run,
     'sweep_steps': _sweep_steps,
     'sweep_guidance': _sweep_guidance,
+    'sweep_chains': _sweep_chains,
     'ablate': _ablate,
     'export': _export,
+    'report': _report,
 }
 
 

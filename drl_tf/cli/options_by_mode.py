@@ -24,14 +24,26 @@ _USE_A_RUN = (
     'long_run',
     'sweep_steps',
     'sweep_guidance',
+    'sweep_chains',
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
-_READ_IMAGES = (*_BEGIN, *EDITED, 'prepare', 'stats', 'likelihood', 'score', 'ood', 'long_run', *SCORED)
+_READ_IMAGES = (
+    *_BEGIN,
+    *EDITED,
+    'prepare',
+    'stats',
+    'likelihood',
+    'score',
+    'ood',
+    'long_run',
+    'report',
+    *SCORED,
+)
 _ANNEAL = ('likelihood', 'density')
 _SCORE = ('score', 'ood')
 _CHANGE = (*EDITED, 'interpolate')
-_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance')
+_DRAW = ('sample', 'compose', *_CHANGE, 'evaluate', 'sweep_guidance', 'report')
 _ALWAYS = ('mode', 'workdir', 'dry_run', 'dry_run_devices', 'version', 'help', 'deterministic')
 
 # Options that --mode=ablate sets itself, in each row of its table.
@@ -71,7 +83,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'weights': (*_USE_A_RUN, 'ablate', 'train'),
     'checkpoint_step': _USE_A_RUN,
     'best': _USE_A_RUN,
-    'num_samples': ('sample', 'compose', 'density', *SCORED),
+    'num_samples': ('sample', 'compose', 'density', 'report', *SCORED),
     'first_sample': ('sample', 'compose'),
     'output_dir': (*TO_OUTPUT_DIR, 'prepare'),
     'save_images': ('sample', 'compose', 'score'),
@@ -94,6 +106,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'evaluation_seeds': ('evaluate',),
     'ood': ('ood',),
     'background': ('ood',),
+    'sweep_levels': ('sweep_chains',),
+    'sweep_mcmc_steps': ('sweep_chains',),
+    'sweep_correctors': ('sweep_chains',),
     'method': ('likelihood', 'inpaint', 'restore'),
     'num_chains': (*_ANNEAL, 'long_run'),
     'ais_steps': _ANNEAL,
@@ -107,21 +122,32 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'keep_features': ('stats',),
     'export_dir': ('export',),
     'max_samples': ('export',),
+    'compare': ('report',),
     'data_dir': _READ_IMAGES,
     'manual_dir': _READ_IMAGES,
     'labels_file': _READ_IMAGES,
-    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'ood', 'long_run', *SCORED),
+    'seed': (*_BEGIN, 'sample', 'compose', *_CHANGE, *_ANNEAL, 'ood', 'long_run', 'report', *SCORED),
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
-    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps'),
-    'guidance': (*_BEGIN, 'sample', *_CHANGE, 'evaluate', 'long_run', 'sweep_steps', 'ablate'),
+    'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'guidance': (
+        *_BEGIN,
+        'sample',
+        *_CHANGE,
+        'evaluate',
+        'long_run',
+        'sweep_steps',
+        'sweep_chains',
+        'ablate',
+        'report',
+    ),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'export', 'ablate', 'sweep_steps'),
-    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps'),
+    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps', 'sweep_chains'),
     'extractor': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'inception': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'stats_file': (*_EXTRACT_FEATURES, 'import_official'),

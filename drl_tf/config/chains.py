@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from drl_tf.base.errors import UserError
@@ -53,6 +54,19 @@ def check(config: Config) -> None:
     _check_levels(config)
     _check_corrector(config)
     _check_negatives(config.training, negatives_of(config))
+
+
+def check_sweep(config: Config, correctors: Sequence[str]) -> None:
+    """Raises UserError if --mode=sweep_chains cannot vary the levels or the corrector of a model."""
+    energy = config.network.energy
+    if energy == 'paper' or (energy == 'preconditioned' and config.training.levels != 'continuous'):
+        raise UserError(
+            f'--mode=sweep_chains needs energies at any noise level, not --energy={energy} with '
+            f'--levels={config.training.levels}: take a run of --recipe=preconditioned'
+        )
+    for corrector in correctors:
+        if corrector not in ('langevin', *_ADJUSTED):
+            raise UserError(f'--sweep_correctors={corrector} must be one of langevin, mala, hmc')
 
 
 def _check_corrector(config: Config) -> None:

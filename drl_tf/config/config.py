@@ -2,8 +2,9 @@
 
 import dataclasses
 import glob
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from absl import logging
@@ -101,6 +102,32 @@ class Config:
             raise TypeError(f'no such option: {", ".join(values)}')
         return Config(**changed)
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the options as JSON values, {group: {option: value}}."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> 'Config':
+        """Makes a configuration of a result of `get_config`.
+
+        Raises:
+          ValueError: a group is unknown or missing.
+          TypeError: an option is unknown.
+          UserError: an option is out of bounds, or two options contradict each other.
+
+        Example:
+          Config.from_config(Config().get_config()) == Config()
+        """
+        stored = {'evaluation': {}, **config}
+        types: dict[str, Any] = {group.name: group.type for group in groups()}
+        if stored.keys() != types.keys():
+            raise ValueError(f'unknown or missing: {", ".join(sorted(stored.keys() ^ types.keys()))}')
+        return cls(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
+
+    def portable(self) -> 'Config':
+        """Returns a copy without local paths and options of evaluation, for files that leave this machine."""
+        return dataclasses.replace(self.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
+
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
         """Lists the options in which two configurations differ.
 
@@ -191,11 +218,7 @@ def _paths(workdir: str | os.PathLike[str]) -> list[str]:
 def _read(path: str) -> Config:
     """Reads a configuration; raises UserError if the file is damaged."""
     try:
-        stored = {'evaluation': {}, **read_json(path)}
-        types: dict[str, Any] = {group.name: group.type for group in groups()}
-        if stored.keys() != types.keys():
-            raise ValueError(f'unknown or missing: {", ".join(sorted(stored.keys() ^ types.keys()))}')
-        return Config(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
+        return Config.from_config(read_json(path))
     except (UserError, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f'{path} is damaged ({error}): restore it, or train in another --workdir') from error
 

@@ -5,7 +5,10 @@ from typing import Any
 from drl_tf.core.cooperative import CooperativeRecoveryLikelihood
 from drl_tf.core.normalised_recovery import NormalisedRecoveryLikelihood
 from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+from drl_tf.core.saving import register
 from drl_tf.core.score_matching import ScoreMatching
+
+register(RecoveryLikelihood, CooperativeRecoveryLikelihood, ScoreMatching, NormalisedRecoveryLikelihood)
 
 
 def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:

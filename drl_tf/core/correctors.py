@@ -143,7 +143,7 @@ def mala(
       ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000),
       ...               lambda k: noise.uniform(noise.fold([0, 3], k), 20000))
       >>> y, acceptance = mala(log_prob, tf.zeros([20000, 1]), 1.0, 50, draws)
-      >>> np.var(y).round(1).item(), np.mean(acceptance).round(1).item()
+      >>> round(float(np.var(y)), 1), round(float(np.mean(acceptance)), 1)
       (1.0, 0.9)
     """
     return _chain(log_prob, y, step_size, num_steps, draws, num_leapfrogs=1)
@@ -169,7 +169,7 @@ def hmc(
       ...               lambda k: noise.uniform(noise.fold([0, 2], k), 20000),
       ...               lambda k: noise.uniform(noise.fold([0, 3], k), 20000))
       >>> y, acceptance = hmc(log_prob, tf.zeros([20000, 1]), 0.3, 10, draws)
-      >>> np.var(y).round(1).item(), np.mean(acceptance).round(1).item()
+      >>> round(float(np.var(y)), 1), round(float(np.mean(acceptance)), 1)
       (1.0, 1.0)
     """
     return _chain(log_prob, y, step_size, num_steps, draws, LEAPFROGS)

@@ -93,18 +93,14 @@ class EnergyModel(keras.Model):
         """Returns a callable, y -> F(y, t) float32 [B]; `level` is t in `walk`."""
         if self.normalised:
             return self._normalised_at(walk, level, weights, terms)
-
-        def trained_at(level: tf.Tensor) -> LogDensity:
-            return self.density_at(level, weights, terms)
-
+        trained_at = functools.partial(self.density_at, weights=weights, terms=terms)
         return sampling.on_walk(self.schedule, walk, trained_at)(level)
 
     def _normalised_at(self, walk: Schedule, level: tf.Tensor, weights: str, terms: Terms) -> LogDensity:
         """Returns a callable, y_t = m_t x_t -> log p(x_t) - D log m_t; `level` is t in `walk`."""
         log_prob = self.log_prob_at(per_image(walk.angle, level), weights, terms)
-        m = at(walk.m, level)
         log_m = per_image(math.prod(self.config.image_shape) * np.log(walk.m), level)
-        return lambda y: log_prob(y / m) - log_m
+        return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
         """Returns the log density of noisy images at any noise level; for normalised energies only.
@@ -124,8 +120,7 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).log_prob_at(tf.constant([0.1, 1.5]))(tf.ones([2, 8, 8, 1])).shape
           TensorShape([2])
         """
-        network = self.network_of(weights)
-        time = preconditioning.time_of(angle)
+        network, time = self.network_of(weights), preconditioning.time_of(angle)
         parts = [(weight, network.prepare(time, labels)) for labels, weight in terms]
         return lambda x: tf.add_n([weight * network(x, prepared) for weight, prepared in parts])
 
@@ -211,9 +206,11 @@ class EnergyModel(keras.Model):
         weights: str,
         terms: Terms,
         corrector_steps: tf.Tensor | None = None,
+        walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Goes from x_high down to x_low on the levels of the walk; see `sampling.Sampler.descend`."""
-        return self.sampler(self.walk, first, weights, terms, corrector_steps).descend(x, high, low, seed)
+        """Goes from x_high down to x_low on the levels of a walk; see `sampling.Sampler.descend`."""
+        sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
+        return sampler.descend(x, high, low, seed)
 
     def sampler(
         self,
@@ -260,6 +257,7 @@ class EnergyModel(keras.Model):
         most_parts: int = sampling.MOST_PARTS,
         corrector_steps: tf.Tensor | None = None,
         after_chains: Callable[[Any], object] = lambda info: None,
+        walk: Schedule | None = None,
     ) -> list[Any]:
         """Samples images progressively from white noise (paper, Algorithm 2).
 
@@ -274,6 +272,7 @@ class EnergyModel(keras.Model):
           after_part, most_parts: passed on to `sampling.progressive`.
           corrector_steps: result of `pilot.steps`; None: `sample` calls it, which may cost a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
+          walk: schedule of the levels to visit; None is `self.walk`.
 
         Returns:
           The states from x_T to x_0 that `sampling.progressive` returns, float32 [n, H, W, C]. With the
@@ -285,16 +284,17 @@ class EnergyModel(keras.Model):
           >>> EnergyModel(config).sample(2, seed=[0, 1])[-1].shape
           TensorShape([2, 8, 8, 1])
         """
-        q = pilot.steps(self, weights) if corrector_steps is None else corrector_steps
+        walk = walk or self.walk
+        q = pilot.steps(self, weights, walk) if corrector_steps is None else corrector_steps
 
         def descend(x: Any, high: int, low: int) -> Any:
             levels = (tf.constant(high), tf.constant(low))
-            x, info = run(self.walk_levels, (x, *levels, seed, first, weights, terms, q))
+            x, info = run(self.walk_levels, (x, *levels, seed, first, weights, terms, q, walk))
             after_chains(info)
             return x
 
         x = run(self.prior, (num_images, noise.fold(seed, noise.PRIOR), first))
-        trajectory = sampling.progressive(descend, x, self.walk.num_levels, after_part, most_parts)
+        trajectory = sampling.progressive(descend, x, walk.num_levels, after_part, most_parts)
         if self.config.diffusion.final_denoise:
             trajectory[-1] = run(self.final_denoise, (trajectory[-1], weights, terms))
         return trajectory

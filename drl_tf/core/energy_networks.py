@@ -5,8 +5,12 @@ from typing import Any
 from drl_tf.core.exact import ExactEnergy
 from drl_tf.core.networks.energy import EnergyNetwork
 from drl_tf.core.networks.mlp import MLPNetwork
-from drl_tf.core.networks.unet import Size, UNetEnergy
+from drl_tf.core.networks.unet import Initializer, Size, UNet
+from drl_tf.core.networks.unet_energy import UNetEnergy
 from drl_tf.core.preconditioning import PreconditionedEnergy
+from drl_tf.core.saving import register
+
+register(EnergyNetwork, MLPNetwork, UNet, UNetEnergy, Initializer, PreconditionedEnergy, ExactEnergy)
 
 
 def energy_network(config: Any, name: str, dtype: str) -> Any:

@@ -9,9 +9,10 @@ import tensorflow as tf
 from drl_tf.core.networks.layers import SpectralLayers
 from drl_tf.core.noise import Dropout
 from drl_tf.core.preconditioning import angle_of
+from drl_tf.core.saving import SavedNetwork
 
 
-class ExactEnergy(SpectralLayers):
+class ExactEnergy(SavedNetwork, SpectralLayers):
     """log p(x) in nats of the training set with noise, each x at its own noise level.
 
     At the noise level `angle`, with A = cos(angle) and S = sin(angle), N images x_i have the density
@@ -39,8 +40,12 @@ class ExactEnergy(SpectralLayers):
       array([-0.572], dtype=float32)
     """
 
+    arguments = ('image_shape', 'count')
+
     def __init__(self, image_shape: tuple[int, int, int], count: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
+        self.image_shape = image_shape
+        self.count = count
         options = {'initializer': 'zeros', 'trainable': False}
         self.images = self.add_weight(shape=(count, *image_shape), name='images', dtype='float32', **options)
         self.labels = self.add_weight(shape=(count,), name='labels', dtype='int32', **options)

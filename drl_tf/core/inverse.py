@@ -35,6 +35,30 @@ class Plan:
     num_levels: int = 0
 
 
+def default_plan(config: Any, method: str = '') -> Plan:
+    """Returns the plan that is used where none is given.
+
+    Args:
+      config: a `config.Config`.
+      method: 'posterior', 'replace', or '' for 'posterior' with preconditioned energies, else 'replace'.
+
+    Returns:
+      With 'posterior', 5 steps and 2 rounds at each level, of which there are 12 if the energies were trained
+      at all levels; with 'replace', 5 rounds.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> default_plan(Config()).method
+      'replace'
+    """
+    preconditioned = config.network.energy == 'preconditioned'
+    method = method or ('posterior' if preconditioned else 'replace')
+    if method == 'replace':
+        return Plan(method, Effort(rounds=5))
+    num_levels = 12 if config.training.levels == 'continuous' else 0
+    return Plan(method, Effort(num_steps=5, step=0.1, rounds=2), num_levels)
+
+
 def solve(
     model: Any,
     observation: Observation,
@@ -76,7 +100,7 @@ def solve(
         def log_prob_at(index: tf.Tensor) -> LogDensity:
             return model.log_prob_at(per_image(walk.angle, index), weights, terms)
 
-        std = model.config.data.data_std
+        std = model.network_of(weights).std
         return Posterior(walk, log_prob_at, std, observation, plan.effort, first).draw(x_T, seed)
     sampler = model.sampler(model.walk, first, weights, terms, corrector_steps)
     x_0 = Replacement(sampler, observation, plan.effort.rounds).draw(x_T, seed)

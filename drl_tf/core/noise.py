@@ -14,7 +14,7 @@ import tensorflow as tf
 # A seed, int32 [2].
 Seed: TypeAlias = tf.Tensor | list[int]
 # The users of randomness in a run, for `root`; then the purposes within one user, for `fold`.
-TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, PILOT, HELD_OUT, SCORING = range(9)
+TRAINING, MIRRORING, DATA_ORDER, SAMPLING, LIKELIHOOD, LONG_RUN, PILOT, HELD_OUT, REPORT, SCORING = range(10)
 FORWARD, LEVEL, LANGEVIN, PRIOR, DROPOUT, START, LABEL, ACCEPTANCE, LENGTH, CONTRAST = range(10)
 RESAMPLING, REPLACEMENT, BOOTSTRAP, OTHER_SET = range(10, 14)
 _PHILOX = 1

@@ -18,6 +18,7 @@ import tensorflow as tf
 from drl_tf.core.diffusion import Schedule
 from drl_tf.core.networks.layers import SpectralLayers
 from drl_tf.core.noise import Dropout
+from drl_tf.core.saving import SavedNetwork
 
 # With six levels, a sinusoid of the time embedding turns about once per level. So the embedding is smooth,
 # yet tells the levels apart.
@@ -59,7 +60,7 @@ def scoring_level(schedule: Schedule) -> int:
     return int(np.argmin(np.abs(np.log(sigma / _SCORING_SIGMA))))
 
 
-class PreconditionedEnergy(SpectralLayers):
+class PreconditionedEnergy(SavedNetwork, SpectralLayers):
     """log p(x) in nats of noisy images x, each at its own noise level.
 
     Args:
@@ -69,7 +70,8 @@ class PreconditionedEnergy(SpectralLayers):
       std: d, above 0.
 
     Examples:
-      >>> from drl_tf.core.networks.unet import Size, UNetEnergy
+      >>> from drl_tf.core.networks.unet import Size
+      >>> from drl_tf.core.networks.unet_energy import UNetEnergy
       >>> size = Size(channels=8, mult=(1,), blocks=1, attention=False, dropout=0.0)
       >>> energy = PreconditionedEnergy(UNetEnergy(size, (8, 8, 1)), (8, 8, 1), mean=0.0, std=0.5)
       >>> x, angle = tf.ones([2, 8, 8, 1]), tf.constant([0.1, 1.5])
@@ -77,6 +79,8 @@ class PreconditionedEnergy(SpectralLayers):
       >>> np.allclose(log_prob, energy.gaussian(x, angle), rtol=1e-3)
       True
     """
+
+    arguments = ('network', 'image_shape', 'mean', 'std')
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class PreconditionedEnergy(SpectralLayers):
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.network = network
+        self.image_shape = image_shape
         self._dimensions = math.prod(image_shape)
         self.mean = mean
         self.std = std

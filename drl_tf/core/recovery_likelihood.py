@@ -12,13 +12,14 @@ from drl_tf.core.diffusion import at, per_image
 from drl_tf.core.energy_model import EnergyModel
 from drl_tf.core.level_mean import LevelMean, rms, summed_over_replicas
 from drl_tf.core.noise import Dropout, Seed
+from drl_tf.core.saving import SavedModel
 from drl_tf.core.weight_updates import Learner, LossesAndGradients
 
 _SCORE_MEANS = ('loss', 'gradient_norm')
 _CONTRASTIVE_MEANS = ('loss', 'f_pos', 'f_neg', 'displacement', 'gradient_norm')
 
 
-class RecoveryLikelihood(EnergyModel):
+class RecoveryLikelihood(SavedModel, EnergyModel):
     """An `EnergyModel` trained by recovery likelihood, or by denoising score matching.
 
     Train it with Keras `fit` on batches of images, float32 [B, H, W, C] in [-1, 1]. If the model has classes,
@@ -146,7 +147,7 @@ class RecoveryLikelihood(EnergyModel):
             start, proposal = self.chain_start(
                 x_next, batch.level, seed, batch.first, 'raw', batch.terms, training=True
             )
-        y_neg, chain_gradient = self._chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
+        y_neg, chain_gradient = self.chain(start, x_next, batch.level, batch.seed, batch.first, batch.labels)
 
         # The gradient of (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) + l2 f^2; y- and y+ count as constants.
         options = self.config.training
@@ -213,7 +214,7 @@ class RecoveryLikelihood(EnergyModel):
         return diffusion.forward_pair(self.schedule, batch.images, batch.level, eps, eps_next)
 
     @graphs.graph
-    def _chain(
+    def chain(
         self,
         start: tf.Tensor,
         x_next: tf.Tensor,
@@ -288,8 +289,7 @@ class RecoveryLikelihood(EnergyModel):
     def make_train_function(self, force: bool = False) -> None:
         """Uses `graphs.train_function` in the cases where the training function of Keras fails."""
         super().make_train_function(force)
-        ours = graphs.train_function(self, self.steps_per_execution)
-        if ours is not None:
+        if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:

@@ -80,8 +80,8 @@ def _central_rectangle(pictures: tf.Tensor, height: int, width: int) -> tf.Tenso
     rows, columns = (pictures.shape[axis] or tf.shape(pictures)[axis] for axis in (-3, -2))
     known = isinstance(rows, int) and isinstance(columns, int)
     least, most = (min, max) if known else (tf.minimum, tf.maximum)
-    rows_kept = least(rows, most(columns * height // width, 1))
-    columns_kept = least(columns, most(rows * width // height, 1))
+    rows_kept = least(rows, most((2 * columns * height + width) // (2 * width), 1))  # Rounded.
+    columns_kept = least(columns, most((2 * rows * width + height) // (2 * height), 1))
     top = (rows - rows_kept) // 2
     left = (columns - columns_kept) // 2
     return pictures[..., top : top + rows_kept, left : left + columns_kept, :]

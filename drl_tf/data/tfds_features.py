@@ -70,8 +70,8 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    It is `image`, or else the input that the dataset names for supervised learning, or else the first feature
-    of type `Image` with values uint8.
+    It is `image`, or else the input that the dataset names for supervised learning, or else the first in the
+    alphabet, of the features of type `Image` with values uint8.
 
     Raises:
       UserError: there is none.
@@ -94,7 +94,7 @@ def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
 
 
 def _names(features: Any) -> list[str]:
-    return list(features) if isinstance(features, tfds.features.FeaturesDict) else []
+    return sorted(features) if isinstance(features, tfds.features.FeaturesDict) else []
 
 
 def _is_image(feature: Any) -> bool:

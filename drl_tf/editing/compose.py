@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def drawn(
 
     def part(first: tf.Tensor) -> tf.Tensor:
         nothing = Observation(operators.masked(tf.zeros(shape)), tf.zeros([size, *shape]))
-        posterior = Posterior(walk, at_index, model.config.data.data_std, nothing, _EFFORT, first)
+        posterior = Posterior(walk, at_index, model.network_of(weights).std, nothing, _EFFORT, first)
         return posterior.draw(model.prior(size, noise.fold(seed, noise.PRIOR), first), seed)
 
     draw = tf.function(part, autograph=False)
@@ -175,8 +176,8 @@ def mixture_heights(ratios: np.ndarray) -> np.ndarray:
     log_z = np.zeros(len(ratios))
     for _ in range(_ITERATIONS):
         heights = ratios - log_z[:, None]
-        total = np.logaddexp.reduce(heights, axis=0)
-        log_z += np.log(np.exp(heights - total).mean(axis=1) * len(ratios))
+        shares = heights - np.logaddexp.reduce(heights, axis=0)
+        log_z += np.logaddexp.reduce(shares, axis=1) - math.log(ratios.shape[1] / len(ratios))
     # The mixture is p itself, so that mean log (mixture / p) is 0.
-    mixture = np.logaddexp.reduce(ratios - log_z[:, None], axis=0) - np.log(len(ratios))
+    mixture = np.logaddexp.reduce(ratios - log_z[:, None], axis=0) - math.log(len(ratios))
     return log_z + mixture.mean()

@@ -1,10 +1,10 @@
-"""What a trained model can do with given images, as methods of `drl_tf.api.Model`."""
+"""What a trained model can do with given images, as methods of `drl_tf.EnergyModel`."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -12,37 +12,34 @@ from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments, pixels
 from drl_tf.base.errors import UserError
-from drl_tf.core import noise, operators, pilot
+from drl_tf.core import noise, operators
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import Terms, guided, network_labels
 from drl_tf.core.inverse import Plan, solve
 from drl_tf.core.posterior import Observation
 from drl_tf.editing import degradations, plans
 from drl_tf.editing.degradations import Degradation
+from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import pictures
 from drl_tf.runs.inputs import finite
-from drl_tf.runs.scoring import Scoring
 
 if TYPE_CHECKING:
-    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _MOST_FRAMES = 10_000
 
 
-class Editing(Scoring):
-    """The part of `drl_tf.api.Model` that repairs, changes and blends images.
+class Editing(Detecting):
+    """The part of `drl_tf.EnergyModel` that repairs, changes and blends images.
 
     Args:
-      model: the Keras model.
-      heights: {attribute of `runs.heights.Heights`: value}; None if log Z is not known.
+      model: the Keras model that training changes.
       weights: 'ema' or 'raw'.
     """
 
-    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None, weights: str = 'ema'):
-        super().__init__(model, heights, weights)
-        self._weights = weights
+    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
+        super().__init__(model, weights)
         self._solver_of = functools.cache(self._solver)
-        self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
 
     def inpaint(
         self,
@@ -60,7 +57,7 @@ class Editing(Scoring):
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels, guidance: see `energy`.
-          plan: how to sample. None: `plans.default`.
+          plan: how to sample. None: `inverse.default_plan`.
 
         Returns:
           Images of the shape and type of `images`, uint8 or float32.
@@ -69,12 +66,12 @@ class Editing(Scoring):
           UserError: an argument has a wrong shape or is out of range, or the energies do not allow the plan.
 
         Examples:
-          >>> digits = drl_tf.load('digits')
+          >>> digits = drl_tf.EnergyModel.from_preset('digits')
           >>> lower_half = np.arange(16)[:, None, None] >= 8
-          >>> digits.inpaint(digits.sample(2), lower_half, labels=[0, 1]).shape
+          >>> digits.inpaint(digits.generate(2), lower_half, labels=[0, 1]).shape
           (2, 16, 16, 1)
         """
-        x = self._inputs.clean(images)
+        x = self._checked.clean(images)
         try:
             missing = np.broadcast_to(np.asarray(missing, bool), x.shape)
         except ValueError as error:
@@ -110,8 +107,8 @@ class Editing(Scoring):
           UserError: an argument has a wrong shape or is out of range, or the energies do not allow the plan.
 
         Examples:
-          >>> digits = drl_tf.load('digits')
-          >>> smaller = digits.sample(2).reshape(2, 8, 2, 8, 2, 1).mean(axis=(2, 4)) / 127.5 - 1
+          >>> digits = drl_tf.EnergyModel.from_preset('digits')
+          >>> smaller = digits.generate(2).reshape(2, 8, 2, 8, 2, 1).mean(axis=(2, 4)) / 127.5 - 1
           >>> digits.restore(smaller, 'super2').shape
           (2, 16, 16, 1)
         """
@@ -146,14 +143,14 @@ class Editing(Scoring):
           UserError: an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> digits = drl_tf.load('digits')
-          >>> digits.edit(digits.sample(2), strength=0.5, labels=[3, 8]).dtype
+          >>> digits = drl_tf.EnergyModel.from_preset('digits')
+          >>> digits.edit(digits.generate(2), strength=0.5, labels=[3, 8]).dtype
           dtype('uint8')
         """
-        x = self._inputs.clean(images)
+        x = self._checked.clean(images)
         walk = self.model.walk
         level = plans.level_of(arguments.number('strength', strength, 0, 1, whole=False), walk.num_levels)
-        seed = self._inputs.seed(seed)
+        seed = self._checked.seed(seed)
         q = self._corrector_steps(walk)
 
         def answer(rows: slice, terms: Terms) -> np.ndarray:
@@ -180,11 +177,11 @@ class Editing(Scoring):
         """Goes from one sample to another, spherically in x_T and in all other noises of the sampler.
 
         Args:
-          begin, end: indices of the samples that `sample` draws with the same seed and class.
+          begin, end: indices of the samples that `generate` draws with the same seed and class.
           num_frames: n, at least 2; the first is sample `begin`, the last is sample `end`.
           seed: 0 to 2^31 - 1.
           labels: one class for both ends, or two. Between two classes, the log densities are averaged. None:
-            the class that `sample` gives these indices.
+            the class that `generate` gives these indices.
           guidance: see `energy`.
 
         Returns:
@@ -194,16 +191,16 @@ class Editing(Scoring):
           UserError: an argument is out of range.
 
         Examples:
-          >>> drl_tf.load('digits').interpolate(3, 8, num_frames=5).shape
+          >>> drl_tf.EnergyModel.from_preset('digits').interpolate(3, 8, num_frames=5).shape
           (5, 16, 16, 1)
         """
         n = arguments.number('num_frames', num_frames, 2, _MOST_FRAMES)
         ends = [arguments.number(name, value, 0) for name, value in (('begin', begin), ('end', end))]
         if labels is None and self.num_classes:
             labels = [index % self.num_classes for index in ends]
-        labels = self._inputs.labels(labels, 2)
-        seed = self._inputs.seed(seed)
-        self._inputs.terms(labels, 2, guidance)  # Checks the guidance.
+        labels = self._checked.labels(labels, 2)
+        seed = self._checked.seed(seed)
+        self._checked.terms(labels, 2, guidance)  # Checks the guidance.
         size = self.config.sampling.sample_batch_size
         q = self._corrector_steps(self.model.walk)
         position = np.linspace(0, 1, n, dtype=np.float32)
@@ -244,7 +241,7 @@ class Editing(Scoring):
         """Solves the inverse problems in batches; float32 [n, H, W, C]."""
         plan = plans.checked(self.config, plan, degradation)
         q = self._corrector_steps(self.model.walk) if plan.method == 'replace' else None
-        seed = self._inputs.seed(seed)
+        seed = self._checked.seed(seed)
 
         def answer(rows: slice, terms: Terms) -> np.ndarray:
             mine = None if seen is None else tf.constant(seen[rows])

@@ -53,22 +53,11 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
         )
 
 
-def default(config: Config, method: str = '') -> Plan:
-    """Returns the plan that is used where none is given: with 'posterior' 12 levels if the energies have
-    them, 5 steps of q = 0.1 and 2 rounds at each; with 'replace' the levels of sampling, 5 rounds."""
-    from drl_tf.core.inverse import Plan
-    from drl_tf.core.posterior import Effort
-
-    method = method_of(config, method)
-    if method == 'replace':
-        return Plan(method, Effort(rounds=5))
-    num_levels = 12 if config.training.levels == 'continuous' else 0
-    return Plan(method, Effort(num_steps=5, step=0.1, rounds=2), num_levels)
-
-
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
     """Returns the plan, or the default for None; raises UserError where `check` does."""
-    plan = plan or default(config)
+    from drl_tf.core.inverse import default_plan
+
+    plan = plan or default_plan(config)
     check(config, plan.method, degradation.kind if degradation else '', plan.num_levels)
     return plan
 

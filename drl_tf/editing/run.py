@@ -14,7 +14,7 @@ from drl_tf.base import pixels
 from drl_tf.base.files import digest
 from drl_tf.config.options import DIGITS
 from drl_tf.core import noise
-from drl_tf.core.inverse import Plan
+from drl_tf.core.inverse import Plan, default_plan
 from drl_tf.core.posterior import Effort
 from drl_tf.editing import degradations, estimation, inputs, masks, plans, report
 from drl_tf.editing.degradations import Degradation
@@ -65,8 +65,8 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns the plan of `inpaint` and `restore`: `plans.default` with what the request changes."""
-        found = plans.default(config, self.method)
+        """Returns the plan of `inpaint` and `restore`: the default with what the request changes."""
+        found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
             step=found.effort.step,
@@ -166,7 +166,7 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
 
 def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]:
     model, step = checkpoint.load_model(workdir, config, request.step)
-    return Editing(model, None, request.weights), step
+    return Editing(model, request.weights), step
 
 
 def _common(config: Config, labels: Any) -> dict[str, Any]:

@@ -26,8 +26,8 @@ def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
       |log p - E log p| at the scoring level (Nalisnick et al. 2019).
 
     Examples:
-      >>> model = drl_tf.load('digits')
-      >>> sorted(detectors(model.score(np.zeros([2, 16, 16, 1])), typical=-373.0))
+      >>> model = drl_tf.EnergyModel.from_preset('digits')
+      >>> sorted(detectors(model.level_scores(np.zeros([2, 16, 16, 1])), typical=-373.0))
       ['gradient', 'lowest_level', 'scoring_level', 'sum_of_levels', 'typicality']
     """
     found = {

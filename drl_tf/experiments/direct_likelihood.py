@@ -124,7 +124,7 @@ def _scores(model, config, weights, found):
 
 
 def _summary(log_prob, found):
-    """Returns the values for `Model.log_prob` and `Model.typicality`, from log p of training images."""
+    """Returns the values for `log_prob` and `typicality` of `EnergyModel`, from log p of training images."""
     estimate = found['bennett']
     return KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),

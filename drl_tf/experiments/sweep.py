@@ -1,14 +1,15 @@
-"""Scores a trained model over values of one sampling option: network evaluations, or guidance."""
+"""Scores a trained model over values of sampling options: network evaluations, guidance, or chains."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import functools
+import itertools
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
@@ -17,7 +18,7 @@ from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluator import Evaluator
-from drl_tf.runs import checkpoint, drawing, pictures, samples
+from drl_tf.runs import chain_report, charts, checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
 if TYPE_CHECKING:
@@ -29,20 +30,23 @@ _GRID_IMAGES = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class _Swept:
-    """The option that a sweep varies.
+class Swept:
+    """What a sweep varies.
 
     Attributes:
-      mode: 'steps' or 'guidance'.
+      mode: 'steps', 'guidance' or 'chains'.
       name: column of the values in the table.
       axis: label of the x axis.
       variants: {value: {option of the configuration that changes: its value}}.
+      panels: callable, distance of each variant -> the argument `panels` of `charts.save_panels`; None to
+        plot one curve over the values.
     """
 
     mode: str
     name: str
     axis: str
-    variants: dict[float, dict[str, Any]]
+    variants: Mapping[Any, dict[str, Any]]
+    panels: Callable[[Sequence[float]], charts.Panels] | None = None
 
 
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
@@ -75,8 +79,8 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
         counts = [count for count in (*EVALUATIONS, levels) if count <= levels]
         variants = {count: dict(sampling_levels=count) for count in counts}
         axis = 'gradients per image'
-    swept = _Swept('steps', 'evaluations', axis, variants)
-    return _sweep(config, workdir, swept, request)
+    swept = Swept('steps', 'evaluations', axis, variants)
+    return score_variants(config, workdir, swept, request)
 
 
 def steps_of_level(levels: int) -> list[int]:
@@ -107,11 +111,13 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
     """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; see `sweep_steps` for the rest."""
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
-    swept = _Swept('guidance', 'guidance', 'guidance w', variants)
-    return _sweep(config, workdir, swept, request)
+    swept = Swept('guidance', 'guidance', 'guidance w', variants)
+    return score_variants(config, workdir, swept, request)
 
 
-def _sweep(config: Config, workdir: str, swept: _Swept, request: SampleRequest) -> dict[str, str] | None:
+def score_variants(
+    config: Config, workdir: str, swept: Swept, request: SampleRequest
+) -> dict[str, str] | None:
     """Scores every variant; writes a grid for each, a table and a plot.
 
     With enough samples, the plot shows scores of parts of the samples that are as large as the held-out
@@ -126,7 +132,10 @@ def _sweep(config: Config, workdir: str, swept: _Swept, request: SampleRequest) 
         images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
         captions = pictures.turn_captions(len(images), config.data.num_classes)
         pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
-        options = {option: text(chosen) for option, chosen in changes.items()}
+        options: dict[str, Any] = {option: text(chosen) for option, chosen in changes.items()}
+        chains = chain_report.read(drawn).get('chains', {})
+        if 'acceptance' in chains:
+            options['acceptance'] = sum(chains['acceptance']) / len(chains['acceptance'])
         shown = (evaluator.name, f'{evaluator.name}_held_out_size', 'floor', 'class_agreement')
         rows.append({swept.name: value, **options, **{key: found[key] for key in shown if key in found}})
 
@@ -144,18 +153,22 @@ def _sweep(config: Config, workdir: str, swept: _Swept, request: SampleRequest) 
 
 
 def _written(
-    root: str, rows: Sequence[Mapping[str, Any]], evaluator: Evaluator, swept: _Swept
+    root: str, rows: Sequence[Mapping[str, Any]], evaluator: Evaluator, swept: Swept
 ) -> dict[str, str]:
     """Writes the table and the plot; returns {label: path}."""
     table = os.path.join(root, 'scores.csv')
     plot = os.path.join(root, 'scores.png')
     with written_aside(table) as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
         writer.writeheader()
         writer.writerows(rows)
     distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
-    curves = {f'Fréchet distance ({evaluator.extractor.name})': distances}
-    if 'floor' in rows[0]:
-        curves['floor'] = [row['floor'] for row in rows]
-    pictures.save_curves(plot, swept.axis, [row[swept.name] for row in rows], curves)
+    label = f'Fréchet distance ({evaluator.extractor.name})'
+    floor = rows[0].get('floor')
+    if swept.panels:
+        panels = swept.panels(distances)
+        charts.save_panels(plot, swept.axis, label, panels, floor)
+    else:
+        curves = {label: distances, **({} if floor is None else {'floor': [floor] * len(rows)})}
+        pictures.save_curves(plot, swept.axis, [row[swept.name] for row in rows], curves)
     return {f'scores by {swept.name}': table, 'plot': plot, 'grids': root}

@@ -69,12 +69,13 @@ def write(directory: str, model: EnergyModel) -> None:
                 if name in arrays:
                     found.setdefault(name, []).append(arrays[name].reshape(-1, model.walk.num_levels))
     means = {name: np.concatenate(parts).mean(axis=0, dtype=np.float64) for name, parts in found.items()}
-    described[_KEY] = {
+    report = {
         'corrector': config.corrector,
         'mcmc_steps': [config.steps_by_level[level] for level in model.walk.levels],
         **{name: values.tolist() for name, values in means.items()},
     }
-    write_json(os.path.join(directory, samples.DESCRIPTION), described)
+    if described.get(_KEY) != report:
+        write_json(os.path.join(directory, samples.DESCRIPTION), {**described, _KEY: report})
 
 
 def read(directory: str) -> dict[str, Any]:

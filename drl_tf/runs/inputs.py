@@ -1,4 +1,4 @@
-"""Checks the arguments of the methods of `drl_tf.api.Model` against the model's configuration."""
+"""Checks the arguments of the methods of `drl_tf.EnergyModel` against the model's configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from drl_tf.core.guidance import Terms, guided, network_labels
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
-_LARGEST_VALUE = 1.001
+LARGEST_VALUE = 1.001
 
 
 class Inputs:
@@ -66,7 +66,7 @@ class Inputs:
         """Returns clean images, float32 [n, H, W, C] within [-1, 1]; points of the plane have no bounds."""
         x = self.images(images)
         reach = np.abs(x).max()
-        if not self.config.planar and reach > _LARGEST_VALUE:
+        if not self.config.planar and reach > LARGEST_VALUE:
             raise UserError(
                 f'images reach {reach:.4g}: floats must be within [-1, 1] (x / 127.5 - 1), or give uint8'
             )

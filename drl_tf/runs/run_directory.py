@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 METRICS = 'metrics.jsonl'
 SCORES = 'evaluations.jsonl'
-_ROLLBACKS = 'rollbacks.json'
+ROLLBACKS = 'rollbacks.json'
 _COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in these cannot be compared.
 
 
@@ -128,7 +128,7 @@ class Run:
         present = checkpoint.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
             checkpoint.set_aside_after(self.workdir, present[-2], 'diverged')
-        write_json(self.path(_ROLLBACKS), [*rollbacks, step])
+        write_json(self.path(ROLLBACKS), [*rollbacks, step])
 
     def rollbacks(self) -> list[int]:
         """Returns the steps at which the run has diverged; they decide a rerun's seed and learning rate.
@@ -136,7 +136,7 @@ class Run:
         Raises:
           UserError: `rollbacks.json` is damaged.
         """
-        path = self.path(_ROLLBACKS)
+        path = self.path(ROLLBACKS)
         if not os.path.exists(path):
             return []
         try:

@@ -274,8 +274,11 @@ def _load(shard: Shard, settings: Mapping[str, Any]) -> np.ndarray:
     with zipfile.ZipFile(shard.path) as archive:
         if sum(member.file_size for member in archive.infolist()) > most:
             raise ValueError('longer than its images')
-        members = (archive.open(f'{name}.npy') for name in ('images', 'first', 'seed'))
-        images, first, seed = (np.lib.format.read_array(member, allow_pickle=False) for member in members)
+        arrays = {
+            name: np.lib.format.read_array(archive.open(name), allow_pickle=False)
+            for name in archive.namelist()
+        }
+    images, first, seed = (arrays[f'{name}.npy'] for name in ('images', 'first', 'seed'))
     kind = pictures.kept(np.zeros([1, *settings['image_shape']], np.float32)).dtype
     wanted = ((shard.count, *settings['image_shape']), kind, shard.first, settings['seed'])
     if (images.shape, images.dtype, first, seed) != wanted:

@@ -1,11 +1,13 @@
-"""Scores images by a trained model: energies, log densities and gradients."""
+"""Scores images by a trained model: energies, their gradients, and log densities."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
@@ -13,43 +15,49 @@ from numpy.typing import ArrayLike
 from drl_tf.base import pixels
 from drl_tf.core import scores
 from drl_tf.core.diffusion import at
+from drl_tf.core.guidance import Terms
+from drl_tf.core.langevin import value_gradient
 from drl_tf.runs.heights import Heights
-from drl_tf.runs.inputs import Inputs
+from drl_tf.runs.inputs import Inputs, finite
 from drl_tf.runs.scores import Scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
-class Scoring:
-    """The part of `drl_tf.api.Model` that scores images.
+class Scoring(keras.Model):
+    """The part of `drl_tf.EnergyModel` that scores images.
 
     Args:
-      model: the Keras model.
-      heights: {attribute of `Heights`: value}; None if log Z is not known.
+      model: the Keras model that training changes.
       weights: 'ema' or 'raw'.
     """
 
-    def __init__(self, model: EnergyModel, heights: Mapping[str, Any] | None, weights: str = 'ema'):
+    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
+        super().__init__(name='energy_model')
         self.model = model
-        self._heights = heights
-        self._inputs = Inputs(model.config)
-        self._energy = tf.function(
-            lambda y, level, terms: model.density_at(level, weights, terms)(y),
-            autograph=False,
-            reduce_retracing=True,
-        )
-        self._scores = tf.function(
-            lambda x, terms: scores.scores(
-                model.schedule,
-                lambda level: model.density_at(level, weights, terms),
-                x,
-                scores.levels(model.walk, model.scoring_level),
-            ),
-            autograph=False,
-            reduce_retracing=True,
-        )
+        self._checked = Inputs(model.config)
+        compiled = functools.partial(tf.function, autograph=False, reduce_retracing=True)
+
+        def score(x: tf.Tensor, level: tf.Tensor, terms: Terms) -> tf.Tensor:
+            log_density = model.density_at(level, weights, terms)
+            return value_gradient(lambda x: log_density(at(model.schedule.m, level) * x), x)
+
+        def level_scores(x: tf.Tensor, terms: Terms) -> Any:
+            levels = scores.levels(model.walk, model.scoring_level)
+            return scores.scores(
+                model.schedule, lambda level: model.density_at(level, weights, terms), x, levels
+            )
+
+        self._energy = compiled(lambda y, level, terms: model.density_at(level, weights, terms)(y))
+        self._score = compiled(score)
+        self._level_scores = compiled(level_scores)
+
+    @property
+    def heights(self) -> Mapping[str, Any] | None:
+        """{attribute of `Heights`: value}; None if log Z is not known."""
+        return None
 
     @property
     def config(self) -> Config:
@@ -93,16 +101,51 @@ class Scoring:
           UserError: an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> drl_tf.load('digits').energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.energy(np.zeros([2, 16, 16, 1]), labels=[0, 1]).shape
           (2,)
         """
-        x = self._inputs.clean(images)
-        level = self._inputs.level(level, len(x), self.model.scoring_level)
+        x = self._checked.clean(images)
+        level = self._checked.level(level, len(x), self.model.scoring_level)
         schedule = self.model.schedule
         y = at(schedule.m * schedule.A[:-1], level) * x
         return self._in_parts(
             lambda rows, terms: -self._energy(y[rows], level[rows], terms), len(x), labels, guidance
         )
+
+    def score(
+        self,
+        images: ArrayLike,
+        level: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
+        """Computes the score, the gradient of log p(x_t) in the noisy image x_t.
+
+        At x_t = A_t x it is the gradient of -`energy` in the clean image x, divided by A_t.
+
+        Args:
+          images: x_t = A_t x + S_t eps, float [n, H, W, C] of any finite size; or uint8, which is scaled to
+            [-1, 1].
+          level, labels, guidance: see `energy`.
+
+        Returns:
+          The score, float32 [n, H, W, C].
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range, or the score is not finite.
+
+        Examples:
+          >>> drl_tf.EnergyModel.from_preset('digits').score(np.zeros([2, 16, 16, 1])).shape
+          (2, 16, 16, 1)
+        """
+        x = self._checked.images(images)
+        level = self._checked.level(level, len(x), self.model.scoring_level)
+
+        def answer(rows: slice, terms: Terms) -> tf.Tensor:
+            return self._score(x[rows], level[rows], terms)
+
+        return finite(self._in_parts(answer, len(x), labels, guidance))
 
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
@@ -122,12 +165,12 @@ class Scoring:
           UserError: the heights are not known, or an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> drl_tf.load('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
+          >>> drl_tf.EnergyModel.from_preset('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
           (2,)
         """
-        heights = Heights.known(self._heights)
+        heights = Heights.known(self.heights)
         energies = self.energy(images, level, labels)
-        level = self._inputs.level(level, len(energies), self.model.scoring_level)
+        level = self._checked.level(level, len(energies), self.model.scoring_level)
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
@@ -146,13 +189,15 @@ class Scoring:
 
         Examples:
           >>> black = -np.ones([1, 16, 16, 1])
-          >>> bool(drl_tf.load('digits').typicality(black)[0] > 3)
+          >>> bool(drl_tf.EnergyModel.from_preset('digits').typicality(black)[0] > 3)
           True
         """
-        known = Heights.known(self._heights)
+        known = Heights.known(self.heights)
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
 
-    def score(self, images: ArrayLike, labels: ArrayLike | None = None, guidance: float = 0.0) -> Scores:
+    def level_scores(
+        self, images: ArrayLike, labels: ArrayLike | None = None, guidance: float = 0.0
+    ) -> Scores:
         """Computes energies and gradients of clean images, at the levels that sampling visits.
 
         Each level costs one gradient per image. `sampling_levels` of the configuration says how many levels
@@ -168,19 +213,19 @@ class Scoring:
           UserError: an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> drl_tf.load('digits').score(np.zeros([2, 16, 16, 1])).energy.shape
+          >>> drl_tf.EnergyModel.from_preset('digits').level_scores(np.zeros([2, 16, 16, 1])).energy.shape
           (2, 6)
         """
-        x = self._inputs.clean(images)
+        x = self._checked.clean(images)
 
         def answer(rows: slice, terms: Any) -> list[np.ndarray]:
-            return [part.numpy() for part in self._scores(tf.constant(x[rows]), terms)]
+            return [part.numpy() for part in self._level_scores(tf.constant(x[rows]), terms)]
 
         energy, gradient, maps = self._in_parts(answer, len(x), labels, guidance)
         levels = scores.levels(self.model.walk, self.model.scoring_level)
         log_prob = bits = None
-        if self._heights is not None:
-            heights = Heights.known(self._heights)
+        if self.heights is not None:
+            heights = Heights.known(self.heights)
             log_prob = heights.log_prob(self.model.schedule, self.image_shape, energy, levels)
             bits = (math.log(pixels.HALF) - log_prob / math.prod(self.image_shape)) / np.float32(math.log(2))
         return Scores(levels, self.model.scoring_level, energy, gradient, maps, log_prob, bits)
@@ -196,13 +241,13 @@ class Scoring:
 
         `answer` returns an array, or a list of arrays; `_in_parts` returns the same.
         """
-        labels = self._inputs.labels(labels, count)
+        labels = self._checked.labels(labels, count)
         size = self.config.sampling.sample_batch_size
         answers = []
         for start in range(0, count, size):
             rows = slice(start, min(start + size, count))
             part = None if labels is None else labels[rows]
-            answers.append(answer(rows, self._inputs.terms(part, rows.stop - start, guidance)))
+            answers.append(answer(rows, self._checked.terms(part, rows.stop - start, guidance)))
         if isinstance(answers[0], list):
             return [np.concatenate(part) for part in zip(*answers, strict=True)]
         return np.concatenate(answers)

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from drl_tf.base.files import written_aside
-from drl_tf.config.config import Sampling
 from drl_tf.config.option_fields import text
 from drl_tf.data import dataset_table
 from drl_tf.runs import exported
+from drl_tf.serving import card_scores
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 _LOCAL_PATHS = ('data_dir', 'manual_dir')
 _CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC transitions'}
-_TITLES = {
-    'floor': 'floor: the distance of held-out real images',
-    'class_agreement': 'samples that a classifier assigns to the requested class',
-}
 
 
 def write_flags(path: str, config: Config) -> None:
@@ -68,29 +64,42 @@ def write(
       weights: 'ema' or 'raw'.
       known: result of `provenance.history`.
     """
-    scores = _density(known['density']) or [
-        *_scores(known['evaluations']),
-        *_likelihood(known['likelihood']),
-        *_direct(known['direct']),
-    ]
+    flags = os.path.join(final, 'train.flags')
     sections = [
         f'# {exported.name_of(final)}, version {os.path.basename(final)}',
-        _summary(config),
-        *_section('Data', _data(config, known)),
-        *_section('Training', _training(model, config, step, weights, known, final)),
-        *_section('Scores', scores),
-        *_section('Limits', _limits(config, max_samples, known['fitted_steps'])),
-        *_section('Use', _use(final)),
+        *body(model, config, step, weights, known, flags, max_samples),
+        *section('Use', _use(final)),
     ]
     with written_aside(path) as file:
         file.write('\n\n'.join(sections) + '\n')
 
 
-def _section(title: str, lines: Sequence[str]) -> tuple[str, str]:
+def body(
+    model: EnergyModel,
+    config: Config,
+    step: int,
+    weights: str,
+    known: Mapping[str, Any],
+    flags: str,
+    max_samples: int = 0,
+) -> list[str]:
+    """Returns the paragraphs of a card between title and use; `flags` is the path of the flagfile."""
+    return [
+        summary(config),
+        *section('Data', _data(config, known)),
+        *section('Training', _training(model, config, step, weights, known, flags)),
+        *section('Scores', card_scores.lines(known)),
+        *section('Limits', _limits(config, max_samples, known['fitted_steps'])),
+    ]
+
+
+def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
+    """Returns the heading and the text of a section."""
     return f'## {title}', '\n'.join(lines)
 
 
-def _summary(config: Config) -> str:
+def summary(config: Config) -> str:
+    """Describes a model in one sentence."""
     data = config.data
     what = 'points of the plane'
     if not config.planar:
@@ -121,7 +130,7 @@ def _data(config: Config, known: Mapping[str, Any]) -> list[str]:
             'assumed, at the import.'
         )
     if known['fitted_steps']:
-        lines.append('- `Model.fit` trained it on further images, which are not known here.')
+        lines.append('- `EnergyModel.fit` trained it on further images, which are not known here.')
     return lines
 
 
@@ -133,7 +142,7 @@ def _licence(origin: Mapping[str, Any]) -> str:
 
 
 def _training(
-    model: EnergyModel, config: Config, step: int, weights: str, known: Mapping[str, Any], final: str
+    model: EnergyModel, config: Config, step: int, weights: str, known: Mapping[str, Any], flags: str
 ) -> list[str]:
     parameters = ' and '.join(f'{raw.count_params():,} ({raw.name})' for _, raw in model.averages)
     return [
@@ -141,19 +150,19 @@ def _training(
         f'- Recipe: {config.diffusion.recipe}; T = {config.diffusion.num_levels} levels, '
         f'K = {text(config.diffusion.mcmc_steps)}.',
         f'- Parameters: {parameters}.',
-        *_steps(config, step, weights, known, os.path.join(final, 'train.flags')),
+        *_steps(config, step, weights, known, flags),
     ]
 
 
 def _steps(config: Config, step: int, weights: str, known: Mapping[str, Any], flags: str) -> list[str]:
-    """Returns the lines on training steps: all steps, steps since the import, or steps of `Model.fit`."""
+    """Returns the lines on training steps: all steps, steps since the import, or steps of `fit`."""
     options = config.training
     fitted = known['fitted_steps']
     used = f'averaged, decay {options.ema_decay}' if weights == 'ema' else 'raw'
     if fitted:
         return [
-            f'- Weights: {used}, of step {step:,}; `Model.fit` took the last {fitted:,} steps in Python, on '
-            'images that it was given.',
+            f'- Weights: {used}, of step {step:,}; `EnergyModel.fit` took the last {fitted:,} steps in '
+            'Python, on images that it was given.',
             f'- Options: `{flags}` holds those of the run before; they do not reproduce this model.',
         ]
     if known['origin'] and not step:
@@ -182,100 +191,17 @@ def _begun(origin: Mapping[str, Any]) -> list[str]:
     return [f"- Begun with {which}, which the authors' code trained for {trained}; steps count from there."]
 
 
-def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the lines of one table per evaluation."""
-    if not evaluations:
-        return ['None: this step was not evaluated before it was exported.']
-    settings = {field.name for field in dataclasses.fields(Sampling)}
-    lines = []
-    for result in evaluations:
-        of = f'features of {result.get("extractor")} ({result.get("extractor_hash")})'
-        lines += [
-            f'{result.get("num_samples"):,} samples against {result.get("real")}, {of}:',
-            '',
-            '| score | |',
-            '|---|---|',
-        ]
-        numbers = {
-            name: value for name, value in result.items() if isinstance(value, float) and name not in settings
-        }
-        lines += [f'| {_TITLES.get(name, name)} | {value:.4g} |' for name, value in numbers.items()]
-        lines.append('')
-        if result.get('warning'):
-            lines += [f'Warning: {result["warning"]}.', '']
-    return lines[:-1]
-
-
-def _likelihood(result: Mapping[str, Any] | None) -> list[str]:
-    """Returns the lines on bits/dim by annealed importance sampling."""
-    if not result:
-        return []
-    low, high = (
-        f'{result[name]:.4g} (log Z_0 = {result[f"log_z_{name[8:]}"]:.2f})'
-        for name in ('density_low', 'density_high')
-    )
-    chains = f'{result["num_chains"]} chains of {result["transitions"]} transitions from each side'
-    of = f'{result["num_images"]:,} held-out images, {chains}'
-    return ['', f'Bits/dim of x_0: {low} to {high}; {of}.', *(f'Note: {note}.' for note in result['notes'])]
-
-
-def _direct(result: Mapping[str, Any] | None) -> list[str]:
-    """Returns the lines on bits/dim by normalised energies, without annealing."""
-    if not result:
-        return []
-    of = ' and '.join(
-        f'{result[split]["density_bennett"]:.4g} of {result[split]["num_images"]:,} {split} images'
-        for split in ('test', 'train')
-    )
-    return [
-        '',
-        f'Bits/dim of x_0, by normalised energies (one forward pass an image): {of}.',
-        *(f'Note: {note}.' for note in result.get('notes', ())),
-        *_ranking(result.get('ranking', {})),
-    ]
-
-
-def _ranking(ranking: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Returns the lines of the table of results of `experiments.ranking`."""
-    if not ranking:
-        return []
-    return [
-        '',
-        'AUROC of held-out images against others, by `log_prob` (denser is better) and by `typicality`:',
-        '',
-        '| other images | log_prob | typicality |',
-        '|---|---|---|',
-        *(
-            f'| {name} | {scores["log_prob"]:.3f} | {scores["typicality"]:.3f} |'
-            for name, scores in ranking.items()
-        ),
-    ]
-
-
-def _density(result: Mapping[str, Any] | None) -> list[str]:
-    """Returns the lines on quadrature and annealing for points of the plane."""
-    if not result:
-        return []
-    found = result['levels']['0']
-    return [
-        '- Mean log-likelihood of fresh points under level 0: '
-        f'{found["mean_log_density_of_fresh_points"]:.3f} nats.',
-        f'- log Z_0: {found["log_z_quadrature"]:.4f} by quadrature, '
-        f'{found["log_z_annealed"]:.4f} ± {found["standard_error"]:.2g} by annealed importance sampling '
-        f'({result["num_chains"]:,} chains).',
-    ]
-
-
 def _limits(config: Config, max_samples: int, fitted_steps: int) -> list[str]:
+    most = f'A request holds at most {max_samples:,} images. ' if max_samples else ''
     size = '' if config.planar else f' at {config.data.image_size} pixels'
-    fitted = ' and the images of `Model.fit`' if fitted_steps else ''
+    fitted = ' and the images of `EnergyModel.fit`' if fitted_steps else ''
     what, rounding = ('points', 'rounding') if config.planar else ('images', 'a grey level of rounding')
     return [
         f'- It has only seen `{config.data.dataset}`{size}{fitted}. It gives an energy for anything of that '
         f'shape: for other {what} this is an extrapolation.',
         f'- Samples are those of {_chains(config.diffusion, config.corrector)}, not of the exact density.',
         '- Energies are -F in nats up to a constant of each level: compare them only within a level.',
-        f'- A request holds at most {max_samples:,} images. Image i depends on (seed, i), up to {rounding}.',
+        f'- {most}Image i depends on (seed, i), up to {rounding}.',
     ]
 
 

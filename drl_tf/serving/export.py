@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,6 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import check_writable, held, sync, write_json
 from drl_tf.config import combinations
-from drl_tf.config.config import Evaluation
 from drl_tf.planning import memory
 from drl_tf.runs import checkpoint, exported
 from drl_tf.serving import card, provenance, warmup
@@ -160,7 +158,7 @@ def _describe(
     beginning: Mapping[str, Any],
 ) -> None:
     """Writes the configuration without local paths, and in `assets.extra/` a description for clients."""
-    portable = dataclasses.replace(config.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
+    portable = config.portable()
     portable.save(path)
     card.write_flags(os.path.join(path, 'train.flags'), portable)
     description = {

@@ -80,8 +80,8 @@ def beginning(workdir: str) -> dict[str, Any]:
 
     Returns:
       A dict of three entries. 'origin' is the record that `training.import_official` made of an imported
-      network, or {}. 'fitted_steps' is the number of steps that `Model.fit` took in Python. 'heights' is the
-      summary of `experiments.direct_likelihood` that came with an exported model, or None.
+      network, or {}. 'fitted_steps' is the number of steps that `EnergyModel.fit` took in Python. 'heights'
+      is the summary of `experiments.direct_likelihood` that came with an exported model, or None.
     """
     version = exported.source(workdir)
     if version:

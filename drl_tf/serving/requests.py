@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from drl_tf.base import pixels
+
+Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an input.
 
 
 def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
@@ -56,3 +59,19 @@ def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Ope
         tf.debugging.assert_greater_equal(value, tf.cast(low, value.dtype), message),
         tf.debugging.assert_less_equal(value, tf.cast(high, value.dtype), message),
     )
+
+
+def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec]) -> Any:
+    """Traces a signature with inputs of these specs; returns the concrete function."""
+    inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
+    return tf.function(function, autograph=False).get_concrete_function(**inputs)
+
+
+def listed(q: tf.Tensor | None) -> list[float] | None:
+    """Returns the numbers of a tensor; None for None."""
+    return None if q is None else q.numpy().tolist()
+
+
+def constant(q: Sequence[float] | None) -> tf.Tensor | None:
+    """Returns numbers as a float32 constant of the graph; None for None."""
+    return None if q is None else tf.constant(q, tf.float32)

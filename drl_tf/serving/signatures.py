@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,23 @@ from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
 from drl_tf.runs.heights import Heights
-from drl_tf.serving.requests import decode_png, grey_levels, shaped, within
-from drl_tf.serving.score import score_outputs
+from drl_tf.serving import changes
+from drl_tf.serving.requests import (
+    Spec,
+    constant,
+    decode_png,
+    grey_levels,
+    listed,
+    shaped,
+    traced,
+    within,
+)
+from drl_tf.serving.score import likelihood_outputs, score_outputs
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
 
 _Outputs = dict[str, tf.Tensor]
-_Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an input.
 
 
 class Export(tf.Module):
@@ -29,7 +37,8 @@ class Export(tf.Module):
 
     All models have `sample`, `energy`, `denoise` and `score`, which take no classes. Models with classes
     also have `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of
-    images have each signature a second time, with PNG files in place of arrays: `sample_bytes` and so on.
+    images also have `inpaint` and `interpolate`, and have each signature a second time, with PNG files in
+    place of arrays: `sample_bytes` and so on.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
@@ -57,10 +66,10 @@ class Export(tf.Module):
         self._weights = weights
         self._log_z = log_z
         self._heights = None if heights is None else Heights.known(heights)
-        self.corrector_steps = _listed(pilot.steps(model, weights))
+        self.corrector_steps = listed(pilot.steps(model, weights))
         self._denoising_steps = self.corrector_steps
         if model.walk is not model.schedule:
-            self._denoising_steps = _listed(pilot.steps(model, weights, model.schedule))
+            self._denoising_steps = listed(pilot.steps(model, weights, model.schedule))
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
@@ -70,14 +79,14 @@ class Export(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Returns {name: concrete function}, for `tf.saved_model.save`."""
         config = self._model.config
-        seed: _Spec = ('seed', [2], tf.int32)
-        num_samples: _Spec = ('num_samples', [], tf.int32)
-        images: _Spec = ('images', [None, *config.image_shape], tf.float32)
-        files: _Spec = ('images_bytes', [None], tf.string)
-        level: _Spec = ('level', [None], tf.int32)
-        labels: _Spec = ('labels', [None], tf.int32)
-        guidance: _Spec = ('guidance', [], tf.float32)
-        inputs: dict[Callable[..., _Outputs], tuple[_Spec, ...]] = {
+        seed: Spec = ('seed', [2], tf.int32)
+        num_samples: Spec = ('num_samples', [], tf.int32)
+        images: Spec = ('images', [None, *config.image_shape], tf.float32)
+        files: Spec = ('images_bytes', [None], tf.string)
+        level: Spec = ('level', [None], tf.int32)
+        labels: Spec = ('labels', [None], tf.int32)
+        guidance: Spec = ('guidance', [], tf.float32)
+        inputs: dict[Callable[..., _Outputs], tuple[Spec, ...]] = {
             self.sample: (seed, num_samples),
             self.energy: (images, level),
             self.denoise: (images, level, seed),
@@ -86,14 +95,19 @@ class Export(tf.Module):
         if config.data.num_classes:
             inputs[self.sample_class] = (seed, labels, guidance)
             inputs[self.energy_class] = (images, level, labels, guidance)
+        if not config.planar:
+            missing: Spec = ('missing', [None, *config.image_shape[:2], 1], tf.bool)
+            between: Spec = ('between', [2], tf.int32)
+            inputs[self.inpaint] = (images, missing, seed)
+            inputs[self.interpolate] = (seed, between, ('position', [None], tf.float32))
         if self._log_z:
             inputs[self.log_likelihood] = (images,)
         found = {}
         for function, specs in inputs.items():
-            found[function.__name__] = _traced(function, specs)
+            found[function.__name__] = traced(function, specs)
             if not config.planar:
                 with_files = [files if spec is images else spec for spec in specs]
-                found[f'{function.__name__}_bytes'] = _traced(self._with_files(function), with_files)
+                found[f'{function.__name__}_bytes'] = traced(self._with_files(function), with_files)
         return {'serving_default': found['sample'], **found}
 
     def _with_files(self, function: Callable[..., _Outputs]) -> Callable[..., _Outputs]:
@@ -115,14 +129,14 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files
-        for other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood`
-        gets A_0 x.
+        Files for `denoise` hold noisy images, those for `inpaint` and `score` clean images; all stay as they
+        are. Files for other signatures hold clean images x: the signatures of energies get m_t A_t x,
+        `log_likelihood` gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
             x = decode_png(tf.identity(files), self._model.config.image_shape)
-        if function in (self.denoise, self.score):
+        if function in (self.denoise, self.inpaint, self.score):
             return x
         if level is None:
             return schedule.A[0].astype('float32') * x
@@ -178,7 +192,7 @@ class Export(tf.Module):
             weights=self._weights,
             terms=terms,
             most_parts=1,
-            corrector_steps=_constant(self.corrector_steps),
+            corrector_steps=constant(self.corrector_steps),
         )
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
@@ -211,23 +225,12 @@ class Export(tf.Module):
         return self._energies(images, level, terms)
 
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
-        """Computes bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
-
-        Args:
-          images: x_0, float32 [n, H, W, C]. For a clean image x, give A_0 x.
-
-        Returns:
-          A dict with the bounds 'low' and 'high' in nats, each float32 [n].
-        """
+        """Computes `likelihood_outputs` of x_0, float32 [n, H, W, C]; for a clean image x, give A_0 x."""
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
-        assert self._log_z, '`signatures` offers this one only if log Z is known'
-        low, high = self._log_z
-        m = self._model.schedule.m[0]
-        log_m = math.prod(self._model.config.image_shape) * math.log(m)
-        energy = self._energies(tf.cast(m, tf.float32) * images, level, UNCONDITIONAL)['energy']
-        log_density = -energy
-        return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
+        m = tf.cast(self._model.schedule.m[0], tf.float32)
+        energy = self._energies(m * images, level, UNCONDITIONAL)['energy']
+        return likelihood_outputs(self._model, energy, self._log_z)
 
     def score(self, images: tf.Tensor) -> _Outputs:
         """Computes `score_outputs` of clean images x, float32 [n, H, W, C]."""
@@ -254,10 +257,24 @@ class Export(tf.Module):
           A dict with 'images', which are x_t, float32 [n, H, W, C].
         """
         images, level = self._checked(images, level)
-        q = _constant(self._denoising_steps)
+        q = constant(self._denoising_steps)
         x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL, q)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
+
+    def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
+        """Fills in missing pixels; see `changes.inpaint`."""
+        checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
+        q = constant(self.corrector_steps)
+        with tf.control_dependencies(checks):
+            return changes.inpaint(self._model, images, missing, seed, self._weights, q)
+
+    def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
+        """Draws images between two samples; see `changes.interpolate`."""
+        checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
+        q = constant(self.corrector_steps)
+        with tf.control_dependencies(checks):
+            return changes.interpolate(self._model, seed, between, position, self._weights, q)
 
     def _checked(self, images: tf.Tensor, level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Checks the images and levels of a request, and returns both."""
@@ -279,17 +296,3 @@ class Export(tf.Module):
             ),
             *within(level, 0, self._model.schedule.num_levels - 1, 'level'),
         ]
-
-
-def _listed(q: tf.Tensor | None) -> list[float] | None:
-    return None if q is None else q.numpy().tolist()
-
-
-def _constant(q: Sequence[float] | None) -> tf.Tensor | None:
-    return None if q is None else tf.constant(q, tf.float32)
-
-
-def _traced(function: Callable[..., _Outputs], specs: Sequence[_Spec]) -> Any:
-    """Traces a signature with inputs of these specs; returns the concrete function."""
-    inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
-    return tf.function(function, autograph=False).get_concrete_function(**inputs)

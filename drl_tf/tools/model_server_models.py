@@ -55,9 +55,10 @@ class Version:
 
     Args:
       path: the version folder.
+      warm_up: whether to answer the warm-up requests.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, warm_up: bool = True) -> None:
         self.session = tf.Session(graph=tf.Graph())
         with self.session.graph.as_default():
             signatures = tf.saved_model.load(self.session, ['serve'], str(path)).signature_def
@@ -67,7 +68,7 @@ class Version:
         self.lock = threading.Lock()
         self.callables: dict[Any, Callable[..., Any]] = {}
         self.warmed_up = 0
-        if (path / _WARM_UP).exists():
+        if warm_up and (path / _WARM_UP).exists():
             for record in tf.io.tf_record_iterator(str(path / _WARM_UP)):
                 self.predict(prediction_log_pb2.PredictionLog.FromString(record).predict_log.request)
                 self.warmed_up += 1

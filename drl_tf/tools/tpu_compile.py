@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from absl import flags
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import check_writable
 from drl_tf.config.config import Config
+from drl_tf.tools.lowering import lowered
 
 PRESETS = (
     '--dataset=cifar10 --recipe=t6',
@@ -49,61 +49,7 @@ PRESETS = (
 )
 _WRONG_USE = 2
 _MEMORY_OPTIONS = ('--microbatches', '--remat', '--noremat')
-_LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
-_NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
 COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
-
-
-def lowered(config: Config, program: str) -> str:
-    """Lowers a program of a configuration for one device to StableHLO.
-
-    Args:
-      config: the configuration.
-      program: 'train', a step on the whole batch, or 'sample', from noise through all levels to
-        `sample_batch_size` images.
-
-    Returns:
-      The text of a module. Source locations are removed, and functions are numbered instead of named, so
-      that the same program has the same text. The program takes and returns its variables in place.
-    """
-    import tensorflow as tf
-
-    from drl_tf.training.optimizers import compiled_model
-
-    has_classes = bool(config.data.num_classes)
-    if program == 'train':
-        count = config.training.batch_size
-        images = tf.zeros([count, *config.image_shape])
-        labels = tf.ones([count], tf.int32)
-        function = compiled_model(config).train_step
-        inputs = [(images, labels) if has_classes else images]
-    else:
-        labels = tf.ones([config.sampling.sample_batch_size], tf.int32)
-        function = _sampler(config)
-        inputs = [tf.zeros([2], tf.int32)]
-        if has_classes:
-            inputs.append(labels)
-    text = tf.function(function, jit_compile=True).experimental_get_compiler_ir(*inputs)(stage='stablehlo')
-    names: dict[str, str] = {}
-    return _NAMES.sub(lambda found: names.setdefault(found[0], f'@f{len(names)}'), _LOCATIONS.sub('', text))
-
-
-def _sampler(config: Config) -> Any:
-    """Returns a function seed, int32 [2] -> n images; with classes, it also takes labels, int32 [n]."""
-    from drl_tf.core import noise
-    from drl_tf.core.build_model import build_model
-    from drl_tf.core.guidance import UNCONDITIONAL, guided
-
-    count = config.sampling.sample_batch_size
-    model: Any = build_model(config)
-
-    def sample(seed: Any, *labels: Any) -> Any:
-        terms = guided(labels[0], config.sampling.guidance) if labels else UNCONDITIONAL
-        x = model.prior(count, noise.fold(seed, noise.PRIOR), 0)
-        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, 'ema', terms)
-        return model.final_denoise(x, 'ema', terms) if config.diffusion.final_denoise else x
-
-    return sample
 
 
 def predicted(line: dict[str, Any]) -> int:

@@ -52,7 +52,8 @@ class Periodic(keras.callbacks.Callback):
 def in_order(
     model: RecoveryLikelihood, task: Task, step: int, end: StopAtEnd, watch: tuple[Stopwatch, int]
 ) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score.
+    """Returns the callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score,
+    write the page.
 
     The check for divergence comes before anything is written. If training stops early, no line is logged: the
     checkpoint stores the running means, and the next run continues them.
@@ -87,4 +88,5 @@ def in_order(
         scores = Scores(model, run, task.workdir, step, end)
         scores.catch_up(step)
         actions.append(periodic(config.evaluation.evaluate_every, scores, at_stop=False))
+    actions.append(periodic(options.checkpoint_every, task.page, at_stop=False))
     return actions

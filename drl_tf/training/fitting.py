@@ -1,17 +1,16 @@
-"""Trains on the user's own images in Python, for `drl_tf.load(..).fit`."""
+"""Trains on the user's own images in Python, for `drl_tf.EnergyModel.fit`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from drl_tf.base import arguments
 from drl_tf.base.errors import DivergenceError, UserError
-from drl_tf.data.tuning import untuned
+from drl_tf.training.given_data import GivenData, refused_values
 from drl_tf.training.optimizers import compile_model
 
 if TYPE_CHECKING:
@@ -25,26 +24,54 @@ class Fitting:
 
     Args:
       model: the model.
+      step: number of steps that the model was trained.
+      beginning: result of `provenance.beginning`: where the weights come from.
 
     Attributes:
       recipe: the training options of the run from which the model comes.
-      steps: number of steps in all calls of `fit` together.
     """
 
-    def __init__(self, model: RecoveryLikelihood):
+    def __init__(self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any]):
         self.model = model
         self.recipe = model.config.training
-        self.steps = 0
+        self._step = step
+        self._beginning = dict(beginning)
+        self._start: int | None = None
         self._settings: tuple[int, float] | None = None
 
-    def batch_size(self, batch_size: int | None, count: int) -> int:
-        """Checks and returns the number of images per step. None: the run's, or fewer if `count` is less.
+    @property
+    def step(self) -> int:
+        """Number of steps that the model was trained, also during a call of `fit`."""
+        return self._step + self._taken
+
+    @property
+    def beginning(self) -> dict[str, Any]:
+        """Where the weights come from, and the number of steps in calls of `fit`; see `provenance.beginning`.
+
+        A step changes the heights, so that they are no longer known.
+        """
+        fitted = self._beginning['fitted_steps'] + self._taken
+        heights = None if self._taken else self._beginning['heights']
+        return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
+
+    @property
+    def _taken(self) -> int:
+        """Number of steps in the running call of `fit`; 0 outside a call."""
+        return 0 if self._start is None else self.model.step - self._start
+
+    def batch_size(self, batch_size: int | None, data: GivenData) -> int:
+        """Checks and returns the number of images per step.
+
+        None: the size of the batches of the given dataset; without batches the run's, or fewer if there are
+        fewer images.
 
         Raises:
-          UserError: `batch_size` is no whole number, is below 1 or above `count`, or is not a multiple of the
-            run's microbatches.
+          UserError: `batch_size` is no whole number, is below 1 or above the number of images, or is not a
+            multiple of the run's microbatches.
         """
         parts = self.recipe.microbatches
+        count = data.count or arguments.LARGEST
+        batch_size = data.batch_size if batch_size is None else batch_size
         if batch_size is None:
             batch_size = max(1, min(self.recipe.batch_size, count) // parts) * parts
         batch_size = arguments.number('batch_size', batch_size, 1, count)
@@ -60,40 +87,39 @@ class Fitting:
         return arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
 
     def fit(
-        self, data: Any, count: int, batch_size: int, learning_rate: float, **options: Any
+        self, data: GivenData, batch_size: int, learning_rate: float, **options: Any
     ) -> keras.callbacks.History:
         """Runs Keras `fit`.
 
         Args:
-          data: images, float32 [count, H, W, C] in [-1, 1]; or a pair (images, labels): labels int32 [count],
-            class + 1 of each image, or 0 for no class.
-          count: number of images.
+          data: the images.
           batch_size, learning_rate: results of the methods `batch_size` and `learning_rate`.
-          **options: epochs, verbose and callbacks, as in Keras.
+          **options: epochs, steps_per_epoch, verbose and callbacks, as in Keras.
 
         Returns:
           The Keras `History`, with means over each epoch.
 
         Raises:
-          UserError: the energies are exact.
+          UserError: the energies are exact, an image of a dataset is out of range, or there are too few.
           DivergenceError: the energies diverged; weights and step have their values from before the call.
         """
         config = self.model.config
         if config.network.energy == 'exact':
             raise UserError('fit: exact energies hold their training images and have no weights to train')
         self._compile(batch_size, learning_rate)
-        batches = tf.data.Dataset.from_tensor_slices(data).shuffle(count, self.recipe.seed)
-        batches = untuned(batches.repeat().batch(batch_size, drop_remainder=True))
-        step = self.model.step
+        options['steps_per_epoch'] = options['steps_per_epoch'] or data.num_batches(batch_size)
+        batches = data.batches(batch_size, self.recipe.seed)
+        step = self._start = self.model.step
         weights = [[network.get_weights() for network in pair] for pair in self.model.averages]
         options['callbacks'] = [_StopOnDivergence(), _EpochMeans(), *options['callbacks']]
         try:
-            return self.model.fit(batches, steps_per_epoch=count // batch_size, shuffle=False, **options)
+            with refused_values():
+                return self.model.fit(batches, shuffle=False, **options)
         except DivergenceError:
             self._go_back(config, step, weights)
             raise
         finally:
-            self.steps += self.model.step - step
+            self._step, self._beginning, self._start = self.step, self.beginning, None
 
     def _compile(self, batch_size: int, learning_rate: float) -> None:
         """Compiles the model, with one step per execution, so that an epoch can end after any step."""

@@ -17,11 +17,13 @@ from drl_tf.base.errors import DivergenceError, UserError, one_line
 from drl_tf.config.config import Config
 from drl_tf.data import dataset_table, pipeline
 from drl_tf.distributed import devices, workers
+from drl_tf.report import pages
 from drl_tf.runs import checkpoint
 from drl_tf.runs.run_directory import METRICS, Run
 from drl_tf.training import callbacks, exact, resume
 from drl_tf.training.batches import show_batches, training_batches
 from drl_tf.training.optimizers import compiled_model
+from drl_tf.training.page import Page
 from drl_tf.training.progress import ProgressBar, Stopwatch
 from drl_tf.training.signals import Signals
 from drl_tf.training.stopping import StopAtEnd, TimeLimit
@@ -78,7 +80,9 @@ def train(
         if not config.training.train_steps or dataset_table.is_own(config.data.dataset):
             chosen = workers.told_by_chief(lambda: resume.steps_for_pictures(config, workdir))
             config = config.replace(**chosen)
-        return _train_with_rollbacks(Task(config, workdir, run, init_from, weights))
+        page = Page(workdir)
+        with page.at_end():
+            return _train_with_rollbacks(Task(config, workdir, run, page, init_from, weights))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +93,14 @@ class Task:
       config: the configuration.
       workdir: the run's directory.
       run: the `Run` of the workdir, on the chief.
+      page: writes the page of the run.
       init_from, weights: see `train`.
     """
 
     config: Config
     workdir: str
     run: Run
+    page: Page
     init_from: str | None
     weights: str
 
@@ -157,6 +163,7 @@ def _attempt(task: Task, attempt: int, time_limit: TimeLimit, stopwatch: Stopwat
         'checkpoints': checkpoint.directory(workdir),
         'sample grids': os.path.join(workdir, 'samples'),
         'metrics log': os.path.join(workdir, METRICS),
+        'report': os.path.join(workdir, pages.PAGE),
         'TensorBoard': f'tensorboard --logdir={workdir}',
     }
 

@@ -24,6 +24,7 @@ NO_MATTER = {
     'long_run': {'sampling_levels'},
     'sweep_guidance': {'guidance'},
     'sweep_steps': {'mcmc_steps'},
+    'sweep_chains': {'step_scale'},
 }
 SMALL = [
     *TINY, '--image_size=8', '--channels=4', '--num_classes=-1', '--num_levels=2', '--mcmc_steps=1',
@@ -36,6 +37,10 @@ POINTS = [
 FEW = {
     'sample': ['--num_samples=2'],
     'compose': ['--num_samples=2'],
+    'inpaint': ['--num_inputs=2', '--num_results=2', '--edit_rounds=1'],
+    'restore': ['--num_inputs=2', '--num_results=2', '--edit_rounds=1'],
+    'edit': ['--num_inputs=2', '--num_results=2'],
+    'interpolate': ['--num_frames=2'],
     'stats': ['--num_real=32'],
     'evaluate': ['--num_samples=3', '--num_real=32', '--seed=5'],
     'likelihood': ['--num_chains=2', '--ais_steps=1', '--num_real=4', '--sample_batch_size=4'],
@@ -47,8 +52,14 @@ FEW = {
     ],
     'sweep_steps': ['--num_samples=3', '--num_real=32'],
     'sweep_guidance': ['--num_samples=3', '--num_real=32'],
+    'sweep_chains': [
+        '--num_samples=3', '--num_real=32', '--sweep_levels=2', '--sweep_mcmc_steps=1',
+        '--sweep_correctors=mala',
+    ],
     'export': ['--max_samples=2'],
+    'report': ['--num_samples=4'],
 }  # fmt: skip
+OF_LOG_DENSITIES = ['--recipe=preconditioned', '--mcmc_steps=0', '--warmup_steps=0', '--decay_steps=0']
 
 
 @pytest.fixture(scope='module')
@@ -127,7 +138,11 @@ def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, 
     """Of the options of the command and of those that may differ from the run's."""
     monkeypatch.setattr(sweep, 'GUIDANCE', (1.0,))
     monkeypatch.setattr(sweep, 'EVALUATIONS', (2,))
-    workdir = trained(tmp_path / 'points', POINTS) if mode == 'density' else digits_run
+    workdir = digits_run
+    if mode == 'density':
+        workdir = trained(tmp_path / 'points', POINTS)
+    if mode == 'sweep_chains':
+        workdir = trained(tmp_path / 'run', [*SMALL, *OF_LOG_DENSITIES])
     argv = ['run.py', f'--mode={mode}', f'--workdir={workdir}', *FEW[mode]]
     values = parsing.parse(argv)
     command = parsing.group_of(Command, values)

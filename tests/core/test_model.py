@@ -71,7 +71,7 @@ def test_chains_in_training_take_the_steps_of_their_level():
 
     def chains(mcmc_steps):
         model = initial(num_levels=3, mcmc_steps=mcmc_steps)
-        return model._chain(x, x, level, seed, 0, None)[0]
+        return model.chain(x, x, level, seed, 0, None)[0]
 
     together = chains((1, 3, 2))
     for image, steps in enumerate((1, 3, 2)):

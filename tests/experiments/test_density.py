@@ -173,8 +173,8 @@ def test_export(capsys, points_run, tmp_path):
     assert drawn.shape == (5, 1, 1, 2) and drawn.dtype == tf.float32
     out = call(capsys, '--mode=sample', f'--workdir={points_run}', '--num_samples=5')[1].split()[-1]
     np.testing.assert_allclose(np.concatenate(list(samples.read(out, sets.IMAGE_SHAPE))), drawn, atol=1e-4)
-    model = drl_tf.load(str(tmp_path / 'saved'))
-    np.testing.assert_allclose(model.sample(5), drawn, atol=1e-4)
+    model = drl_tf.EnergyModel.from_preset(str(tmp_path / 'saved'))
+    np.testing.assert_allclose(model.generate(5), drawn, atol=1e-4)
     x = drawn.numpy().clip(-1, 1)
     y = (model.model.schedule.m[0] * model.model.schedule.A[0]).astype(np.float32) * x
     energy = signatures['energy'](images=y, level=tf.zeros([5], tf.int32))['energy']

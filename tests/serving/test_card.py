@@ -112,12 +112,12 @@ OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
 @pytest.mark.slow
 def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path):
     """Nor would that of its export again; the configuration stays that of the run."""
-    model = drl_tf.load(workdir)
+    model = drl_tf.EnergyModel.from_preset(workdir)
     model.fit(np.zeros([10, 8, 8, 1], np.uint8), -1, batch_size=2, learning_rate=1e-5, verbose=0)
     version = pathlib.Path(model.export(tmp_path / 'fitted'))
     text = (version / 'README.md').read_text()
     for words in (
-        'of step 9; `Model.fit` took the last 5 steps in Python',
+        'of step 9; `EnergyModel.fit` took the last 5 steps in Python',
         'do not reproduce this model',
         'further images, which are not known here',
     ):

@@ -54,7 +54,7 @@ np.savez(sys.argv[3], **answers)
 @pytest.fixture(scope='module')
 def model(small_export):
     """The exported model, in this process."""
-    return drl_tf.load(str(small_export)).model
+    return drl_tf.EnergyModel.from_preset(str(small_export)).model
 
 
 @pytest.fixture(scope='module')
@@ -195,7 +195,7 @@ def test_a_polling_server_sees_whole_versions_alone(small_export, tmp_path):
 
 def test_a_version_is_named_when_it_is_whole(small_export, tmp_path, monkeypatch):
     """At the moment of the rename everything is there and sealed; an export that fails leaves no version."""
-    loaded, seen = drl_tf.load(str(small_export)), []
+    loaded, seen = drl_tf.EnergyModel.from_preset(str(small_export)), []
     rename = export.os.replace
 
     def watched(source, target):

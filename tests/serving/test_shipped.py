@@ -107,13 +107,13 @@ def assert_alike(answer, value, scale, key):
 
 
 def assert_scores(answers, asked, model, size):
-    """The signature `score` of clean images answers as `Model.score` does."""
+    """The signature `score` of clean images answers as `level_scores` does."""
     images = {'score': asked['images']}
     if len(asked['images_bytes']):
         files = [tf.io.decode_png(file).numpy() for file in asked['images_bytes']]
         images['score_bytes'] = np.stack(files)
     for signature, given in images.items():
-        scores = model.score(given)
+        scores = model.level_scores(given)
         for name in ('energy', 'gradient', 'maps', 'log_prob'):
             value, key = getattr(scores, name), f'{size}/{signature}/{name}'
             if value is not None:
@@ -122,7 +122,7 @@ def assert_scores(answers, asked, model, size):
 
 @pytest.mark.parametrize('name', exported.names())
 def test_every_signature_in_a_clean_process(name, tmp_path):
-    model = drl_tf.load(name)
+    model = drl_tf.EnergyModel.from_preset(name)
     requests = {size: request(model, size) for size in SIZES}
     np.savez(
         tmp_path / 'requests.npz',

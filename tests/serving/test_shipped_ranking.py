@@ -15,7 +15,7 @@ COUNT = 500
 
 @pytest.fixture(scope='module')
 def model():
-    return drl_tf.load('digits')
+    return drl_tf.EnergyModel.from_preset('digits')
 
 
 @pytest.fixture(scope='module')

@@ -84,7 +84,10 @@ def test_each_kind_is_streamed_if_it_is_larger_than_memory(tmp_path, monkeypatch
     assert levels(pipeline.load_images(data, 'test')) == held_out
 
 
-@KINDS
+@pytest.mark.parametrize(
+    'kind',
+    [kind if kind == 'npz' else pytest.param(kind, marks=pytest.mark.slow) for kind in own_data.KINDS],
+)
 def test_each_kind_trains_and_resumes_to_the_bit(tmp_path, capsys, kind):
     """Two and two steps give what four give at once; classes and size are kept with the run."""
     command = [*OPTIONS, *own_data.write(kind, tmp_path)]

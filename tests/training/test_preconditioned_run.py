@@ -116,15 +116,15 @@ def test_direct_likelihood_and_the_signature_that_it_makes(capsys, run, tmp_path
 def test_log_prob_and_typicality_in_python(run, tmp_path):
     """An export carries the heights on; real images are typical, noise and empty images are not."""
     workdir, _ = run
-    model = drl_tf.load(workdir)
+    model = drl_tf.EnergyModel.from_preset(workdir)
     images = pipeline.load_images(model.config.data, 'test', 40)
     found = model.log_prob(images, level=1)
-    exported = drl_tf.load(model.export(tmp_path / 'm'))
+    exported = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'm'))
     np.testing.assert_allclose(exported.log_prob(images, level=1), found, rtol=1e-5)
     served = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['score_bytes'](
         tf.io.encode_png(images)
     )
-    scores = model.score(images)
+    scores = model.level_scores(images)
     for name in ('energy', 'log_prob', 'gradient', 'maps'):
         np.testing.assert_allclose(served[name], getattr(scores, name), rtol=1e-3, atol=1e-2, err_msg=name)
     np.testing.assert_allclose(served['typicality'], model.typicality(images), rtol=1e-3, atol=1e-3)

@@ -17,6 +17,7 @@ from drl_tf.core.networks.layers import (
 )
 from drl_tf.core.networks.recomputation import recomputed
 from drl_tf.core.noise import Dropout
+from drl_tf.core.saving import SavedNetwork
 
 _ATTENTION_SIZE = 16
 
@@ -100,7 +101,7 @@ class Block(keras.layers.Layer):
         return h + self.shortcut(x, prepared['shortcut'])
 
 
-class EnergyNetwork(SpectralLayers):
+class EnergyNetwork(SavedNetwork, SpectralLayers):
     """The network f(y, t), one number per image; the paper's energy is -F = -f / delta_t^2.
 
     Args:
@@ -122,6 +123,7 @@ class EnergyNetwork(SpectralLayers):
       TensorShape([2])
     """
 
+    arguments = ('options', 'image_shape', 'num_classes', 'starts_at_zero')
     window: int | None = 3
 
     def __init__(
@@ -134,6 +136,7 @@ class EnergyNetwork(SpectralLayers):
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.options = options
+        self.image_shape = image_shape
         self.num_classes = num_classes
         self.starts_at_zero = starts_at_zero
         self.act = ACTIVATIONS[options.act]

@@ -13,6 +13,7 @@ from drl_tf.core.networks.attention import SelfAttention
 from drl_tf.core.networks.layers import time_embedding
 from drl_tf.core.networks.recomputation import recomputed
 from drl_tf.core.noise import Dropout
+from drl_tf.core.saving import SavedNetwork
 
 _ATTENTION_SIZES = (8, 16)
 
@@ -99,7 +100,7 @@ class Size:
     dropout: float
 
 
-class UNet(keras.layers.Layer):
+class UNet(SavedNetwork, keras.layers.Layer):
     """Maps a noisy image and its noise level to an image, which is zero before training.
 
     Args:
@@ -113,6 +114,8 @@ class UNet(keras.layers.Layer):
       >>> UNet(size, (8, 8, 1))(tf.ones([2, 8, 8, 1]), time=tf.zeros([2]))[0, 0, 0].numpy()
       array([0.], dtype=float32)
     """
+
+    arguments = ('size', 'image_shape', 'num_classes')
 
     def __init__(
         self, size: Size, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs: Any
@@ -257,44 +260,3 @@ class Initializer(UNet):
     ) -> tf.Tensor:
         """Returns g(x, t), float32 [B, H, W, C]; for the arguments see `UNet.call`."""
         return x + super().call(x, time, labels, dropout, remat)
-
-
-class UNetEnergy(keras.layers.Layer):
-    """e(w, t) = <w, UNet(w, t)> of scaled noisy images w, one number per image: zero before training.
-
-    `prepare` and `call` have the arguments of `energy.EnergyNetwork.prepare` and `call`.
-
-    Args:
-      size: size of the `UNet`.
-      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
-      num_classes: number of classes; 0 for none.
-      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
-
-    Examples:
-      >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
-      >>> e = UNetEnergy(size, (8, 8, 1))
-      >>> e(tf.ones([2, 8, 8, 1]), e.prepare(time=tf.zeros([2]))).numpy()
-      array([0., 0.], dtype=float32)
-    """
-
-    def __init__(
-        self, size: Size, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs: Any
-    ) -> None:
-        super().__init__(autocast=False, **kwargs)
-        self.unet = UNet(size, image_shape, num_classes, dtype=self.dtype_policy, name='unet')
-        self.built = True
-
-    def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Returns the argument `prepared` of `call`; for `time` and `labels` see `UNet.call`."""
-        return {'time': time, 'labels': labels}
-
-    def call(
-        self,
-        w: tf.Tensor,
-        prepared: dict[str, Any],
-        dropout: Dropout | None = None,
-        remat: bool = False,
-    ) -> tf.Tensor:
-        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; see `UNet.call` for the rest."""
-        image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
-        return tf.reduce_sum(w * image, axis=[1, 2, 3])

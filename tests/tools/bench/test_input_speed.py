@@ -1,11 +1,10 @@
-"""The script that measures the input pipeline, drl_tf/tools/input_speed.py: it covers all presets, each read
-as training would."""
+"""The measurement of the input pipeline covers all presets, each read as training would."""
 
 import pytest
 from helpers.tiny import ROOT
 
 from drl_tf.data import dataset_table, tfds_reading
-from drl_tf.tools import input_speed
+from drl_tf.tools.bench import input_speed
 
 FLAGS = ROOT / 'flags'
 

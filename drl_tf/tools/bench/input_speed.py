@@ -1,7 +1,5 @@
 """Measures how many images a second the input pipeline gives, and how many training takes, at every preset.
 
-    python -m drl_tf.tools.input_speed
-
 The pictures are crops of photographs in each dataset's real format and size; digits and emoji are the real
 pictures. A dataset that fits in memory is read from memory, as in training. Larger datasets are read from
 files, which the operating system caches after the first epoch: the figures measure decoding, cropping and
@@ -9,13 +7,11 @@ resizing, not a disk. Small presets are trained here for a few seconds. For othe
 accelerator takes per second are computed, at 40 % of its peak.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import io
 import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,27 +47,15 @@ TRAINED_HERE = ('digits', 'emoji')
 _PEAK_FLOPS = {'H100': 989e12, 'TPU v5e': 197e12}  # bfloat16, dense, according to their makers.
 _SHARE_OF_PEAK = 0.4
 _HERE = 'here'
-_WHERE = (_HERE, *_PEAK_FLOPS)
 _RECIPES = ('t6', 'cdrl')
 
 
-def main() -> None:
-    """Prints a row for each preset and way to read it: images given, images taken, and their ratio."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
-    parser.add_argument('--seconds', type=float, default=5, help='Seconds to measure each row.')
-    seconds = parser.parse_args().seconds
-    columns = ['dataset', 'pixels', 'batch', 'from', 'images/s', 'of one core']
-    columns += [f'{where}, t6 / cdrl' for where in _WHERE]
-    columns.append('pipeline / faster recipe')
-    print(f'{len(os.sched_getaffinity(0))} CPU cores')
-    print(f'| {" | ".join(columns)} |\n|{"---|" * len(columns)}', flush=True)
-    with tempfile.TemporaryDirectory() as directory:
-        for dataset, size in presets():
-            _print_rows(dataset, size, directory, seconds)
+def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[dict[str, Any]]:
+    """Measures each way to read a dataset; yields a line for each.
 
-
-def _print_rows(dataset: str, size: int, directory: str, seconds: float) -> None:
-    """Prints a row for each way to read a dataset."""
+    A line has the batch, the images that the pipeline gives per second and per second of CPU time, the images
+    per second that training takes with each recipe, and the ratio for the fastest of them.
+    """
     settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
     batch = settings[-1].training.batch_size
     speeds = [
@@ -79,11 +63,20 @@ def _print_rows(dataset: str, size: int, directory: str, seconds: float) -> None
         for place, data in places(settings[-1].data, directory)
     ]
     taken = images_taken(settings, directory, seconds)
-    needs = [' / '.join(f'{number:,.0f}' for number in taken.get(where, ())) for where in _WHERE]
     for place, given, given_by_core in speeds:
-        ratios = ', '.join(f'{given / max(numbers):,.1f}' for numbers in taken.values())
-        cells = [dataset, size, batch, place, f'{given:,.0f}', f'{given_by_core:,.0f}', *needs, ratios]
-        print(f'| {" | ".join(map(str, cells))} |', flush=True)
+        yield {
+            'part': 'input',
+            'name': f'{dataset} at {size} px from {place}',
+            'batch': batch,
+            'images_per_s': given,
+            'images_per_s_of_one_core': given_by_core,
+            **{
+                f'{where}, {recipe}': number
+                for where, numbers in taken.items()
+                for recipe, number in zip(_RECIPES, numbers, strict=True)
+            },
+            **{f'pipeline / {where}': given / max(numbers) for where, numbers in taken.items()},
+        }
 
 
 def presets() -> list[tuple[str, int]]:
@@ -211,7 +204,3 @@ def _repeat(function: Callable[[], object], seconds: float) -> int:
         function()
         count += 1
     return count
-
-
-if __name__ == '__main__':
-    main()

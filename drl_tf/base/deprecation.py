@@ -1,0 +1,13 @@
+"""Warns of names that will go in the next version."""
+
+import warnings
+
+
+def deprecated(old: str, new: str) -> None:
+    """Warns that a public name is deprecated; the warning points to the caller of that name.
+
+    Args:
+      old: the name.
+      new: the expression to use instead.
+    """
+    warnings.warn(f'{old} goes in the next version: use {new}', DeprecationWarning, stacklevel=3)

@@ -1,0 +1,56 @@
+"""The energy <w, UNet(w, t)>, the network of preconditioned energies."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from drl_tf.core.networks.unet import Size, UNet
+from drl_tf.core.noise import Dropout
+from drl_tf.core.saving import SavedNetwork
+
+
+class UNetEnergy(SavedNetwork, keras.layers.Layer):
+    """e(w, t) = <w, UNet(w, t)> of scaled noisy images w, one number per image: zero before training.
+
+    `prepare` and `call` have the arguments of `energy.EnergyNetwork.prepare` and `call`.
+
+    Args:
+      size: size of the `UNet`.
+      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
+      num_classes: number of classes; 0 for none.
+      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
+
+    Examples:
+      >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
+      >>> e = UNetEnergy(size, (8, 8, 1))
+      >>> e(tf.ones([2, 8, 8, 1]), e.prepare(time=tf.zeros([2]))).numpy()
+      array([0., 0.], dtype=float32)
+    """
+
+    arguments = ('size', 'image_shape', 'num_classes')
+
+    def __init__(
+        self, size: Size, image_shape: tuple[int, int, int], num_classes: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.size = size
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.unet = UNet(size, image_shape, num_classes, dtype=self.dtype_policy, name='unet')
+        self.built = True
+
+    def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
+        """Returns the argument `prepared` of `call`; for `time` and `labels` see `UNet.call`."""
+        return {'time': time, 'labels': labels}
+
+    def call(
+        self,
+        w: tf.Tensor,
+        prepared: dict[str, Any],
+        dropout: Dropout | None = None,
+        remat: bool = False,
+    ) -> tf.Tensor:
+        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; see `UNet.call` for the rest."""
+        image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
+        return tf.reduce_sum(w * image, axis=[1, 2, 3])

@@ -1,0 +1,92 @@
+"""What Keras needs to save and load networks and models: their constructors' arguments, as JSON values."""
+
+import types
+from typing import Any
+
+import keras
+
+PACKAGE = 'drl_tf'
+
+
+def register(*classes: type) -> None:
+    """Registers classes with Keras as 'drl_tf>NAME', so that `keras.saving` finds them by name.
+
+    Examples:
+      >>> class Nothing(keras.layers.Layer):
+      ...   pass
+      >>> register(Nothing)
+      >>> keras.saving.get_registered_name(Nothing)
+      'drl_tf>Nothing'
+    """
+    for each in classes:
+        keras.saving.register_keras_serializable(PACKAGE)(each)
+
+
+class SavedNetwork:
+    """Mixin of networks: saves the arguments of the constructor, and makes a network of them again.
+
+    Attributes:
+      arguments: names of the constructor's arguments, which are attributes of the network too. Their values
+        are numbers, texts, tuples, dataclasses of these, or registered networks.
+
+    Examples:
+      >>> from drl_tf.core.networks.unet import Size, UNet
+      >>> network = UNet(Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0), (8, 8, 1))
+      >>> UNet.from_config(network.get_config()).size.mult
+      (1, 2)
+    """
+
+    arguments: tuple[str, ...] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor as JSON values, {name: value}."""
+        mine = {name: _saved(getattr(self, name)) for name in self.arguments}
+        return {**super().get_config(), **mine}  # type: ignore[misc]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Makes a network from a result of `get_config`, with new weights."""
+        loaded = {name: _loaded(config[name]) for name in cls.arguments}
+        return cls(**{**config, **loaded})
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """No-op: the constructor has made the weights."""
+
+
+class SavedModel:
+    """Mixin of the models: saves the configuration and the number of rollbacks.
+
+    Keras must know the class of the configuration by name: see `register`.
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor as JSON values, {name: value}."""
+        model: Any = self
+        return {'config': keras.saving.serialize_keras_object(model.config), 'attempt': model.attempt}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Makes a model from a result of `get_config`, with new weights."""
+        found = keras.saving.deserialize_keras_object(config['config'], custom_objects)
+        make: Any = cls
+        return make(found, config['attempt'])
+
+
+def _saved(value: Any) -> Any:
+    """Turns a value into JSON values: dataclasses into dicts, tuples into lists, networks into configs."""
+    if isinstance(value, keras.layers.Layer):
+        return keras.saving.serialize_keras_object(value)
+    if isinstance(value, (tuple, list)):
+        return [_saved(each) for each in value]
+    if hasattr(value, '__dict__'):
+        return {name: _saved(each) for name, each in vars(value).items()}
+    return value
+
+
+def _loaded(value: Any) -> Any:
+    """Inverts `_saved`; a dataclass becomes a namespace with the same attributes."""
+    if isinstance(value, dict) and 'registered_name' in value:
+        return keras.saving.deserialize_keras_object(value)
+    if isinstance(value, dict):
+        return types.SimpleNamespace(**{name: _loaded(each) for name, each in value.items()})
+    return tuple(map(_loaded, value)) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,82 @@
+"""Scores a trained model for numbers of noise levels T, chain steps K and correctors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from drl_tf.experiments import sweep
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.runs.charts import Panels
+    from drl_tf.runs.request import SampleRequest
+
+# The step q of Langevin chains, which nothing adapts.
+_LANGEVIN_STEP = 0.1
+
+# T, K and corrector of a row.
+Row = tuple[int, int, str]
+
+
+def sweep_chains(
+    config: Config,
+    workdir: str,
+    request: SampleRequest,
+    levels: Sequence[int],
+    correctors: Sequence[str],
+    steps: Sequence[int],
+) -> dict[str, str] | None:
+    """Scores samples for all T, K and correctors; K = 0 is one row for each T.
+
+    MALA and HMC adapt their steps; Langevin chains take q = 0.1.
+
+    Args:
+      config: the configuration; its energies are log densities at any noise level.
+      workdir: the run's directory.
+      request: what to draw for each row.
+      levels: values of T.
+      correctors: 'langevin', 'mala' or 'hmc'.
+      steps: values of K.
+
+    Returns:
+      On the chief, {label: path} of the files written. On other workers None.
+
+    Raises:
+      UserError: the extractor does not fit, or there is no sound checkpoint.
+    """
+    rows = rows_of(levels, correctors, steps)
+    variants = {f'T{T}_K{K}_{corrector}': _changes(T, K, corrector) for T, K, corrector in rows}
+
+    def panels(distances: Sequence[float]) -> Panels:
+        found = dict(zip(rows, distances, strict=True))
+        return {
+            corrector: {
+                f'T = {T}': {K: found[T, K, corrector if K else 'none'] for K in steps} for T in levels
+            }
+            for corrector in correctors
+        }
+
+    swept = sweep.Swept('chains', 'chains', 'K, steps of the chain at each level', variants, panels)
+    return sweep.score_variants(config, workdir, swept, request)
+
+
+def rows_of(levels: Sequence[int], correctors: Sequence[str], steps: Sequence[int]) -> list[Row]:
+    """Returns T, K and corrector of each row of the table; the corrector is 'none' where K = 0.
+
+    Examples:
+      >>> rows_of([3], ['mala', 'hmc'], [0, 10])
+      [(3, 0, 'none'), (3, 10, 'mala'), (3, 10, 'hmc')]
+    """
+    all_rows = (
+        (T, K, corrector if K else 'none') for T, K, corrector in itertools.product(levels, steps, correctors)
+    )
+    return list(dict.fromkeys(all_rows))
+
+
+def _changes(T: int, K: int, corrector: str) -> dict[str, Any]:
+    """Returns {option: value} of a row."""
+    q = _LANGEVIN_STEP if corrector == 'langevin' else 0.0
+    chain = {'mcmc_steps': (K,), 'corrector': corrector, 'corrector_step': q}
+    return {'num_levels': T, 'sampling_levels': 0, **chain}

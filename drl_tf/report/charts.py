@@ -1,0 +1,94 @@
+"""Charts of a page: what they show, for the JavaScript of the page, which draws them with BokehJS."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_LONGEST = 400  # Points of a curve.
+_BINS = 30
+Curve = tuple[Sequence[float], Sequence[float]]
+Chart = dict[str, Any]
+
+
+@functools.cache
+def library() -> str:
+    """Returns BokehJS as HTML, 1.4 MB, which loads nothing from a network."""
+    from bokeh.resources import Resources  # Takes a second.
+
+    return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
+
+
+def thinned(count: int) -> np.ndarray:
+    """Returns at most 400 evenly spaced indices of `count` points, the first and the last among them.
+
+    Examples:
+      >>> thinned(3), len(thinned(1000))
+      (array([0, 1, 2]), 400)
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, _LONGEST)).round().astype(int))
+
+
+def curves(
+    title: str, x_label: str, lines: Mapping[str, Curve], marks: Sequence[float] = (), dots: bool = False
+) -> Chart:
+    """Describes curves over a common axis.
+
+    Args:
+      title: title of the chart: what the y axis shows.
+      x_label: what the x axis shows.
+      lines: {label: (x, y)}, in the order of the legend; a y that is not finite makes a gap.
+      marks: positions on the x axis of dashed vertical lines.
+      dots: whether to draw each point of a curve.
+
+    Returns:
+      The chart, in types of JSON.
+
+    Examples:
+      >>> curves('loss', 'step', {'level 0': ([1, 2], [0.5, math.nan])})['lines']
+      [{'label': 'level 0', 'x': [1, 2], 'y': [0.5, None], 'dots': False}]
+    """
+    drawn = []
+    for label, (x, y) in lines.items():
+        kept = thinned(len(x))
+        drawn.append(
+            {
+                'label': label,
+                'x': [x[i] for i in kept],
+                'y': [_finite(y[i]) for i in kept],
+                'dots': dots or len(kept) == 1,
+            }
+        )
+    return {'title': title, 'x_label': x_label, 'y_label': '', 'lines': drawn, 'marks': list(marks)}
+
+
+def _finite(value: float) -> float | None:
+    """Returns a number with six digits, which keeps the page small; None if it is not finite."""
+    return float(f'{value:.6g}') if math.isfinite(value) else None
+
+
+def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
+    """Describes histograms of energies, as outlines over common bins.
+
+    The bins span the central 98 % of each group; values beyond them count in the outermost bins.
+
+    Args:
+      title: title of the chart.
+      groups: {label: energies, float [n]}.
+
+    Returns:
+      The chart, in types of JSON.
+    """
+    lows, highs = zip(*(np.percentile(each, (1, 99)) for each in groups.values()), strict=True)
+    edges = np.linspace(min(lows), max(max(highs), min(lows) + 1e-6), _BINS + 1)
+    outlines = {}
+    for label, energies in groups.items():
+        counts = np.histogram(np.clip(energies, edges[0], edges[-1]), edges)[0] / len(energies)
+        x = np.repeat(edges, 2)
+        y = np.concatenate([[0], np.repeat(counts, 2), [0]])
+        outlines[label] = (x.tolist(), y.tolist())
+    return {**curves(title, 'energy in nats', outlines), 'y_label': 'share of the images'}

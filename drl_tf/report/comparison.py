@@ -1,0 +1,89 @@
+"""What the page of several runs shows: differences, curves over each other, scores and overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from drl_tf.config.option_fields import text
+from drl_tf.report import charts, contents
+from drl_tf.report.contents import Table
+
+if TYPE_CHECKING:
+    from drl_tf.report.run_files import RunFiles
+
+
+def names(runs: Sequence[RunFiles]) -> list[str]:
+    """Returns a name for each run: the last part of its path, or the whole path if two runs share it."""
+    short = [run.name for run in runs]
+    return [run.name if short.count(run.name) == 1 else run.workdir for run in runs]
+
+
+def curves(runs: Mapping[str, RunFiles]) -> dict[str, Any]:
+    """Returns a chart for each quantity of the logs, with a curve for each run, {name: chart}.
+
+    A quantity that is logged by level is averaged over the levels.
+    """
+    found = {}
+    logs = [run.log for run in runs.values()]
+    quantities = dict.fromkeys(
+        (name, by_level)
+        for by_level in (False, True)
+        for log in logs
+        for name in contents.names_of(log, by_level)
+    )
+    for name, by_level in quantities:
+        lines = {}
+        for label, run in runs.items():
+            if name in contents.names_of(run.log, by_level):
+                steps, values = contents.column(run.log, name)
+                if by_level:
+                    values = [_mean(line.get(name)) for line in run.log]
+                lines[label] = (steps, values)
+            else:
+                lines[f'{label} (not logged)'] = ((), ())
+        title = contents.title_of(name) + (', mean over levels' if by_level else '')
+        found[name] = charts.curves(title, 'step', lines)
+    return found
+
+
+def _mean(by_level: Any) -> float:
+    """Returns the mean of the levels that have a number; NaN if none has."""
+    values = [value for value in by_level or () if isinstance(value, (int, float))]
+    return float(np.mean(values)) if values else float('nan')
+
+
+def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
+    """Returns the options in which the runs differ."""
+    values = [{field.name: text(value) for field, value in run.config.options()} for run in runs]
+    rows = [
+        [f'--{name}', *(each[name] for each in values)]
+        for name in values[0]
+        if len({each[name] for each in values}) > 1
+    ]
+    steps = ['last step', *(f'{run.step:,}' for run in runs)]
+    rollbacks = ['rollbacks', *(str(len(run.rollbacks)) for run in runs)]
+    return Table('Options that differ', ['option', *names], [steps, rollbacks, *rows])
+
+
+def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
+    """Returns the scores of all runs; None if no run has any."""
+    tables = [(name, contents.scores(run)) for name, run in zip(names, runs, strict=True)]
+    rows = [[f'{name}: {row[0]}', *row[1:]] for name, table in tables if table for row in table.rows]
+    known = [table for _, table in tables if table]
+    return Table(known[0].caption, known[0].header, rows) if known else None
+
+
+def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
+    """Returns the distances of the energies from those of training images, by run and level."""
+    rows = [
+        [f'{name}, step {run.measured.step:,}', *row]
+        for name, run in zip(names, runs, strict=True)
+        if run.measured
+        for row in contents.overlaps(run.measured).rows
+    ]
+    header = ['run', 'level', 'noise', 'held-out images', 'samples']
+    caption = 'Kolmogorov-Smirnov distance from the energies of training images: 0 is alike, 1 no overlap'
+    return Table(caption, header, rows) if rows else None

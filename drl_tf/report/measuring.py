@@ -1,0 +1,225 @@
+"""Measures a trained model for its page: energies of real and sampled images, states from noise to image."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
+from drl_tf.core import noise
+from drl_tf.core.diffusion import at
+from drl_tf.core.guidance import UNCONDITIONAL, guided, network_labels
+from drl_tf.data import pipeline, plane
+from drl_tf.report import measured
+from drl_tf.report.measured import Measured
+from drl_tf.runs import chain_report, checkpoint, pictures
+from drl_tf.runs.request import SampleRequest
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.core.energy_model import EnergyModel
+
+IMAGES = 256
+POINTS = 2048
+_PARTS = 8  # Sampling stops at most this many times, to keep the state.
+_SHOWN = 8  # Images whose states are kept.
+_LARGEST_SIDE = 128  # Pixels: larger pictures of states are reduced.
+_SPLITS = ('train', 'test')
+Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
+
+
+def measure(config: Config, workdir: str, count: int = 0) -> Measured:
+    """Measures the newest checkpoint of a run, and keeps the result in `report.npz`.
+
+    If the workdir holds a result of the same weights and settings, no model is loaded.
+
+    Args:
+      config: the configuration to sample with.
+      workdir: the run's directory.
+      count: number of images of each kind; 0 for 256, or 2,048 points of the plane.
+
+    Returns:
+      The measurements, with averaged weights, in float32.
+
+    Raises:
+      UserError: there is no sound checkpoint, the dataset is missing, or the samples are not finite.
+
+    Example:
+      measure(config, 'runs/digits').train.mean(axis=1)
+    """
+    count = count or (POINTS if config.planar else IMAGES)
+    step = checkpoint.newest_step(workdir)
+    settings = json.dumps(
+        {
+            'weights': checkpoint.fingerprint(workdir, step),
+            'count': count,
+            'seed': config.training.seed,
+            'steps': config.diffusion.mcmc_steps,
+            'proposal': config.diffusion.proposal,
+            'final_denoise': config.diffusion.final_denoise,
+            'sampling': dataclasses.asdict(config.sampling),
+        }
+    )
+    known = measured.load(workdir, [])
+    if known and known.settings == settings:
+        return known
+    denoise = config.diffusion.final_denoise
+    exact = config.replace(precision='float32', final_denoise=False)
+    model, step = checkpoint.load_model(workdir, exact)
+    result = _measured(model, count, denoise, settings, step)
+    result.save(workdir)
+    return result
+
+
+def _measured(model: EnergyModel, count: int, denoise: bool, settings: str, step: int) -> Measured:
+    """Draws samples, diffuses real images to the same levels, and returns the energies of both."""
+    schedule = model.schedule
+    energies = _energies(model)
+    states, indices, labels = _sampled(model, count)
+    of_states = np.stack([energies(x, t, labels) for x, t in zip(states, indices, strict=True)])
+    below = indices < schedule.num_levels
+    levels = indices[below][::-1]
+    train, held_out = (_diffused(model, energies, levels, split, count) for split in _SPLITS)
+
+    rows = count if model.config.planar else min(count, _SHOWN)
+    shown = [x[:rows] for x in states]
+    of_shown = of_states[:, :rows]
+    if denoise:
+        terms = SampleRequest.of(model.config, rows).terms(model.config.data.num_classes)
+        shown.append(model.final_denoise(shown[-1], 'ema', terms))
+        of_shown = np.append(of_shown, [energies(shown[-1], 0, labels[:rows])], axis=0)
+        indices = np.append(indices, -1)
+    return Measured(
+        settings=settings,
+        step=step,
+        levels=levels,
+        noise=schedule.S[levels],
+        train=train,
+        held_out=held_out,
+        sampled=of_states[below][::-1],
+        states=_pictures(shown),
+        state_levels=indices,
+        state_energies=of_shown.mean(axis=1, keepdims=True) if model.config.planar else of_shown,
+    )
+
+
+def _energies(model: EnergyModel) -> Energies:
+    """Returns a callable: x_t float32 [n, H, W, C], t, classes int [n] -> energies float32 [n]."""
+    size = model.config.sampling.sample_batch_size
+    num_levels = model.schedule.num_levels
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def log_density(x: tf.Tensor, level: tf.Tensor, terms: Any) -> tf.Tensor:
+        return model.density_at(level, terms=terms)(at(model.schedule.m, level) * x)
+
+    def energies(x: tf.Tensor, t: int, labels: np.ndarray) -> np.ndarray:
+        if t == num_levels:
+            return 0.5 * np.sum(np.square(x), axis=(1, 2, 3))
+        found = []
+        for first in range(0, len(x), size):
+            part = x[first : first + size]
+            terms = _terms(model, labels[first : first + size])
+            found.append(-log_density(part, tf.fill([len(part)], int(t)), terms).numpy())
+        return np.concatenate(found)
+
+    return energies
+
+
+def _terms(model: EnergyModel, labels: np.ndarray) -> Any:
+    """Returns the terms of the energy of each image's class, without guidance."""
+    return guided(tf.constant(network_labels(labels))) if model.config.data.num_classes else UNCONDITIONAL
+
+
+def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarray, np.ndarray]:
+    """Draws samples, the same images as `--mode=sample` with the same options.
+
+    Returns:
+      The states from x_T to x_0, float32 [count, H, W, C] each; the noise level of each state, int [S]; and
+      the class of each image, int32 [count], 0 for a model without classes.
+    """
+    config = model.config
+    request = SampleRequest.of(config, count)
+    size = min(count, config.sampling.sample_batch_size)
+    seed = noise.root(request.seed, noise.SAMPLING)
+    q = chain_report.corrector_steps(model, 'ema')
+    corrector_steps = None if q is None else tf.constant(q, tf.float32)
+    parts = []
+    with pictures.progress_bar(count, 'sampling') as bar:
+        move = pictures.in_whole_steps(bar)
+        for first in range(0, count, size):
+            kept = min(size, count - first)
+            terms = request.part(first, size).terms(config.data.num_classes)
+
+            def walked(share: float, kept: int = kept) -> None:
+                move(share * kept)
+
+            states = model.sample(
+                size,
+                seed,
+                tf.constant(first),
+                'ema',
+                terms,
+                after_part=walked,
+                most_parts=_PARTS,
+                corrector_steps=corrector_steps,
+            )
+            parts.append([x[:kept] for x in states])
+    joined = [tf.concat(each, axis=0) for each in zip(*parts, strict=True)]
+    if not np.isfinite(joined[-1]).all():
+        raise UserError(
+            'the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use another run'
+        )
+    classes = config.data.num_classes
+    labels = request.classes(classes) if classes else np.zeros(count, np.int32)
+    return joined, _indices(model, len(joined)), labels
+
+
+def _indices(model: EnergyModel, num_states: int) -> np.ndarray:
+    """Returns the noise level t of each state x_t that sampling returned, int [S], from T down to 0."""
+    bounds = np.linspace(model.walk.num_levels, 0, num_states).round().astype(int)
+    return np.append(model.walk.levels, model.schedule.num_levels)[bounds]
+
+
+def _diffused(
+    model: EnergyModel, energies: Energies, levels: np.ndarray, split: str, count: int
+) -> np.ndarray:
+    """Returns the energies of images of a split at each level, x_t = A_t x + S_t eps, float32 [L, n]."""
+    schedule = model.schedule
+    images, labels = _real(model.config, split, count)
+    seed = noise.fold(noise.root(model.config.training.seed, noise.REPORT), _SPLITS.index(split))
+    found = []
+    for t in levels:
+        eps = noise.normal(noise.fold(seed, t), images.shape)
+        x_t = np.float32(schedule.A[t]) * images + np.float32(schedule.S[t]) * eps
+        found.append(energies(x_t, t, labels))
+    return np.stack(found)
+
+
+def _real(config: Config, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first images of a split, float32 [n, H, W, C] in [-1, 1], and their classes, int [n]."""
+    data = config.data
+    if config.planar:
+        batch = _SPLITS.index(split) * (config.training.train_steps + 1)
+        return plane.points(data.dataset, config.training.seed, batch, count), np.zeros(count, np.int32)
+    images = pipeline.load_images(data, split, count)
+    labels = np.zeros(len(images), np.int32)
+    if data.num_classes:
+        labels = pipeline.load_labels(data, split)[: len(images)]
+    return pixels.from_levels(images.astype(np.float32)), labels
+
+
+def _pictures(states: Sequence[Any]) -> np.ndarray:
+    """Returns pictures of the states, uint8 [S, m, H, W, C]; points of the plane become one cloud each."""
+    cells = pictures.trajectory(states, _SHOWN).swapaxes(0, 1)
+    side = cells.shape[2]
+    if side <= _LARGEST_SIDE:
+        return cells
+    small = [_LARGEST_SIDE, _LARGEST_SIDE]
+    reduced = np.stack([tf.image.resize(row, small, method='area') for row in cells])
+    return np.round(reduced).astype(np.uint8)

@@ -1,0 +1,170 @@
+"""Reads what a run has left on disk, for its page. A damaged file becomes a sentence, not an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import glob
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from drl_tf.base.files import read_json
+from drl_tf.config import config as configuration
+from drl_tf.report import measured
+from drl_tf.runs.run_directory import METRICS, ROLLBACKS, SCORES
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+    from drl_tf.report.measured import Measured
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """What a run has left on disk.
+
+    Attributes:
+      workdir: the run's directory.
+      config: the stored configuration.
+      log: the lines of `metrics.jsonl` in the order of their steps; each has an int 'step'.
+      scores: the lines of `evaluations.jsonl`, the scores in training; each has an int 'step'.
+      results: {path relative to `workdir`: content} of the JSON files that other modes have written.
+      grids: {step: path} of the grids of samples that training drew.
+      rollbacks: steps at which the run diverged, in the order of the rollbacks.
+      measured: energies and states of `--mode=report`; None if that mode has not run.
+      problems: a sentence for each file that is damaged.
+    """
+
+    workdir: str
+    config: Config
+    log: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+    results: dict[str, dict[str, Any]]
+    grids: dict[int, str]
+    rollbacks: list[int]
+    measured: Measured | None
+    problems: list[str]
+
+    @property
+    def name(self) -> str:
+        """The last part of the workdir's path."""
+        return os.path.basename(os.path.abspath(self.workdir))
+
+    @property
+    def step(self) -> int:
+        """The last step of the log; 0 if there is none."""
+        return self.log[-1]['step'] if self.log else 0
+
+    def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
+        """Returns the entries of `results` whose path matches a pattern of one directory level."""
+        depth = pattern.count('/')
+        return {
+            path: result
+            for path, result in self.results.items()
+            if path.count('/') == depth and fnmatch.fnmatch(path, pattern)
+        }
+
+
+def read(workdir: str) -> RunFiles:
+    """Reads the files of a run.
+
+    Args:
+      workdir: the run's directory.
+
+    Returns:
+      A `RunFiles`. Missing files leave their attribute empty; damaged files add a sentence to `problems`.
+
+    Raises:
+      UserError: the directory holds no configuration, or a damaged one.
+
+    Example:
+      read('runs/digits').step
+    """
+    config = configuration.load(workdir)
+    problems: list[str] = []
+    return RunFiles(
+        workdir=workdir,
+        config=config,
+        log=_lines(workdir, METRICS, problems),
+        scores=_lines(workdir, SCORES, problems),
+        results=_results(workdir, problems),
+        grids=_grids(workdir),
+        rollbacks=_rollbacks(workdir, problems),
+        measured=measured.load(workdir, problems),
+        problems=problems,
+    )
+
+
+def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the entries of a JSON object that are numbers; true and false do not count as numbers."""
+    return {
+        name: value
+        for name, value in result.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+def _lines(workdir: str, name: str, problems: list[str]) -> list[dict[str, Any]]:
+    """Reads a file of one JSON object per line; keeps the last line of each step."""
+    path = os.path.join(workdir, name)
+    if not os.path.exists(path):
+        return []
+    try:
+        with open(path, encoding='utf-8', errors='replace') as file:
+            found = [_line(text) for text in file]
+    except OSError as error:
+        problems.append(f'{name} cannot be read: {error.strerror}.')
+        return []
+    sound = {line['step']: line for line in found if line}
+    if len(damaged := [line for line in found if not line]):
+        problems.append(f'{name}: {len(damaged)} of {len(found)} lines are damaged, and are left out.')
+    return [sound[step] for step in sorted(sound)]
+
+
+def _line(text: str) -> dict[str, Any]:
+    """Parses a line of a log; {} if the line is damaged."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    is_sound = isinstance(line, dict) and isinstance(line.get('step'), int)
+    return line if is_sound else {}
+
+
+def _results(workdir: str, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """Reads the JSON files of evaluations, sets of samples, likelihoods, long-run chains and divergences."""
+    root = glob.escape(workdir)
+    patterns = (
+        'evaluation/*.json',
+        'samples/*/samples.json',
+        'likelihood/*.json',
+        'long_run/*/metrics.json',
+        'diverged-*.json',
+    )
+    found = {}
+    for path in sorted(path for pattern in patterns for path in glob.glob(os.path.join(root, pattern))):
+        name = os.path.relpath(path, workdir)
+        try:
+            found[name] = read_json(path)
+        except (OSError, ValueError) as error:
+            problems.append(f'{name} is damaged ({error}), and is left out.')
+    return found
+
+
+def _grids(workdir: str) -> dict[int, str]:
+    """Returns {step: path} of the grids of samples, in the order of their steps."""
+    pattern = os.path.join(glob.escape(workdir), 'samples', '*.png')
+    names = {path: os.path.basename(path).removesuffix('.png') for path in glob.glob(pattern)}
+    return dict(sorted((int(name), path) for path, name in names.items() if name.isdecimal()))
+
+
+def _rollbacks(workdir: str, problems: list[str]) -> list[int]:
+    path = os.path.join(workdir, ROLLBACKS)
+    if not os.path.exists(path):
+        return []
+    try:
+        return [int(step) for step in read_json(path, list)]
+    except (OSError, ValueError, TypeError) as error:
+        problems.append(f'{ROLLBACKS} is damaged ({error}), and is left out.')
+        return []

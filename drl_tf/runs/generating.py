@@ -1,0 +1,208 @@
+"""Draws images from a trained model in Python."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from drl_tf.base import arguments
+from drl_tf.base.deprecation import deprecated
+from drl_tf.core import pilot, sampling
+from drl_tf.runs import pictures
+from drl_tf.runs.inputs import finite
+from drl_tf.runs.scoring import Scoring
+
+if TYPE_CHECKING:
+    from drl_tf.core.diffusion import Schedule
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+
+_MOST_IMAGES = 2**30
+
+
+class Generating(Scoring):
+    """The part of `drl_tf.EnergyModel` that draws images.
+
+    Args:
+      model: the Keras model that training changes.
+      weights: 'ema' or 'raw'.
+    """
+
+    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
+        super().__init__(model, weights)
+        self._weights = weights
+        self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
+        self._function_of = functools.cache(
+            lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
+        )
+        self._walk = functools.cache(self._walk_of)
+
+    def generate(
+        self,
+        num: int = 16,
+        labels: ArrayLike | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        num_steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        first: int = 0,
+    ) -> np.ndarray:
+        """Draws images.
+
+        Args:
+          num: n, the number of images, at least 1.
+          labels: one class for all images, or one per image ([n]); classes count from 0, -1 means no class.
+            None: the images take all classes in turn.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: `guidance` of the
+            configuration.
+          seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), except that rounding may change a
+            pixel by one grey level.
+          num_steps: number of noise levels to visit, 1 to T. None: `sampling_levels` of the configuration.
+            With an initializer only T is possible.
+          callbacks: Keras callbacks. They get `on_predict_begin`, `on_predict_end` and, around each part of a
+            batch's way through the levels, `on_predict_batch_begin` and `on_predict_batch_end`; the last has
+            `logs['outputs']`, the noisy images so far, float32 [batch, H, W, C].
+          first: index of the first image.
+
+        Returns:
+          uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
+
+        Raises:
+          UserError: an argument is out of range, or the samples are not finite.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.generate(2, labels=3, guidance=0.5).shape
+          (2, 16, 16, 1)
+        """
+        n = arguments.number('num', num, 1, _MOST_IMAGES)
+        seed = self._checked.seed(seed)
+        size = min(n, self.config.sampling.sample_batch_size)
+        first = arguments.number('first', first, 0, arguments.LARGEST - -(-n // size) * size)
+        if labels is None and self.num_classes:
+            labels = np.arange(first, first + n) % self.num_classes
+        guidance = self.config.sampling.guidance if guidance is None else guidance
+        labels = self._checked.labels(labels, n)
+        walk = self.model.walk if num_steps is None else self._walk(num_steps)
+        q = self._corrector_steps(walk)
+        steps = _Steps(self, callbacks, -(-n // size) * min(walk.num_levels, sampling.MOST_PARTS))
+        steps.callbacks.on_predict_begin()
+        drawn = []
+        for start in range(0, n, size):
+            part = None if labels is None else np.resize(labels[start : start + size], size)
+            terms = self._checked.terms(part, size, guidance)
+            begin = tf.constant(first + start)
+            run = functools.partial(steps.run, self._run)
+            states = self.model.sample(
+                tf.constant(size),
+                seed,
+                begin,
+                self._weights,
+                terms,
+                run=run,
+                after_part=steps.after_part,
+                corrector_steps=q,
+                walk=walk,
+            )
+            drawn.append(states[-1].numpy()[: n - start])
+        steps.callbacks.on_predict_end()
+        return pictures.kept(finite(np.concatenate(drawn)))
+
+    def sample(
+        self,
+        num_samples: int = 16,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float | None = None,
+        first: int = 0,
+    ) -> np.ndarray:
+        """Deprecated: the former name of `generate`, with the arguments in another order."""
+        deprecated('EnergyModel.sample', 'EnergyModel.generate')
+        return self.generate(num_samples, labels, guidance, seed, first=first)
+
+    def denoise(
+        self,
+        images: ArrayLike,
+        level: ArrayLike = 0,
+        seed: int = 0,
+        labels: ArrayLike | None = None,
+        guidance: float = 0.0,
+    ) -> np.ndarray:
+        """Draws x_t given x_{t+1}, by the chains of the configuration (`corrector`, `mcmc_steps`).
+
+        Args:
+          images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
+          level: one t for all images, or one per image ([n]), 0 to T - 1.
+          seed: 0 to 2^31 - 1; x_t of image i depends on (seed, i) and x_{t+1} of image i alone.
+          labels, guidance: see `energy`.
+
+        Returns:
+          x_t, float32 [n, H, W, C].
+
+        Raises:
+          UserError: an argument has a wrong shape or is out of range, or the images are not finite.
+
+        Examples:
+          >>> drl_tf.EnergyModel.from_preset('digits').denoise(np.zeros([2, 16, 16, 1])).dtype
+          dtype('float32')
+        """
+        x_next = self._checked.images(images)
+        level = self._checked.level(level, len(x_next))
+        seed = self._checked.seed(seed)
+        q = self._corrector_steps(self.model.schedule)
+
+        def answer(rows: slice, terms: Any) -> tf.Tensor:
+            x = tf.constant(x_next[rows])
+            first = tf.constant(rows.start)
+            return self._run(self.model.denoise, (x, level[rows], seed, first, self._weights, terms, q))
+
+        return finite(self._in_parts(answer, len(x_next), labels, guidance))
+
+    def _run(self, function: Any, inputs: tuple[Any, ...]) -> Any:
+        """Calls a `tf.function` of the model in a form whose graph serves any number of images."""
+        return self._function_of(function)(*inputs)
+
+    def forget_steps(self) -> None:
+        """Adapts the steps of correctors anew at the next call, as the weights have changed."""
+        self._corrector_steps.cache_clear()
+
+    def _walk_of(self, num_steps: int) -> Schedule:
+        """Returns the levels that a walk of `num_steps` levels visits; raises UserError if it cannot be."""
+        count = arguments.number('num_steps', num_steps, 1, self.num_levels)
+        with arguments.named(sampling_levels='num_steps'):
+            self.config.replace(sampling_levels=count)
+        return self.model.schedule.strided(count)
+
+
+class _Steps:
+    """Tells Keras callbacks of the parts of sampling, as of the batches of `predict`.
+
+    Args:
+      model: the model that the callbacks see.
+      callbacks: the callbacks.
+      count: number of parts.
+    """
+
+    def __init__(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], count: int):
+        listed = list(callbacks)
+        self.callbacks = keras.callbacks.CallbackList(listed, model=model, steps=count, epochs=1, verbose=1)
+        self._numbers = itertools.count()
+        self._images: tf.Tensor | None = None
+
+    def run(self, run: Callable[..., Any], function: Any, inputs: tuple[Any, ...]) -> Any:
+        """Calls `run`, and keeps the images that it returns."""
+        found = run(function, inputs)
+        self._images = found[0] if isinstance(found, tuple) else found
+        return found
+
+    def after_part(self, share: float) -> None:
+        """Tells the callbacks of a part."""
+        number = next(self._numbers)
+        self.callbacks.on_predict_batch_begin(number)
+        self.callbacks.on_predict_batch_end(number, {'outputs': np.asarray(self._images)})

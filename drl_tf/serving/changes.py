@@ -1,0 +1,97 @@
+"""The signatures of a SavedModel that change and blend images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from drl_tf.core import inverse, noise, operators
+from drl_tf.core.guidance import UNCONDITIONAL
+from drl_tf.core.posterior import Observation
+from drl_tf.serving.requests import grey_levels, shaped, within
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+
+_Outputs = dict[str, tf.Tensor]
+
+
+def inpaint(
+    model: EnergyModel,
+    images: tf.Tensor,
+    missing: tf.Tensor,
+    seed: tf.Tensor,
+    weights: str,
+    corrector_steps: tf.Tensor | None,
+) -> _Outputs:
+    """Fills in missing pixels, by `inverse.default_plan`; the other pixels come back bit for bit.
+
+    Args:
+      model: the exported model.
+      images: clean images in [-1, 1], float32 [n, H, W, C]; their missing pixels are ignored.
+      missing: True where a pixel is missing, bool [n, H, W, 1].
+      seed: int32 [2].
+      weights: 'ema' or 'raw'.
+      corrector_steps: result of `pilot.steps`.
+
+    Returns:
+      A dict with 'images', float32 [n, H, W, C] in [-1, 1].
+    """
+    shape = model.config.image_shape
+    images = shaped(images, None, *shape)
+    missing = shaped(missing, None, *shape[:2], 1)
+    same = tf.debugging.assert_equal(
+        tf.shape(images)[0], tf.shape(missing)[0], 'images and missing must have equal lengths'
+    )
+    with tf.control_dependencies([same]):
+        seen = tf.where(missing, 0.0, 1.0)
+    known = tf.where(missing, 0.0, images)
+    checks = within(known, -1.001, 1.001, 'images')
+    with tf.control_dependencies(checks):
+        observation = Observation(operators.masked(seen), tf.identity(known))
+    plan = inverse.default_plan(model.config)
+    x = inverse.solve(model, observation, plan, shaped(seed, 2), 0, weights, UNCONDITIONAL, corrector_steps)
+    x = tf.debugging.assert_all_finite(x, 'the images are not finite')
+    return {'images': tf.where(missing, tf.clip_by_value(x, -1.0, 1.0), images)}
+
+
+def interpolate(
+    model: EnergyModel,
+    seed: tf.Tensor,
+    between: tf.Tensor,
+    position: tf.Tensor,
+    weights: str,
+    corrector_steps: tf.Tensor | None,
+) -> _Outputs:
+    """Draws images between two samples, spherically in all noises.
+
+    Args:
+      model: the exported model.
+      seed: int32 [2].
+      between: indices of the samples at positions 0 and 1, int32 [2].
+      position: from 0 to 1, float32 [n].
+      weights: 'ema' or 'raw'.
+      corrector_steps: result of `pilot.steps`.
+
+    Returns:
+      A dict with 'images', uint8 [n, H, W, C].
+    """
+    position = shaped(position, None)
+    between = shaped(between, 2)
+    checks = [
+        *within(position, 0, 1, 'position'),
+        tf.debugging.assert_non_negative(between, 'between must be at least 0'),
+    ]
+    with tf.control_dependencies(checks):
+        first = noise.between(between[0], between[1], tf.identity(position))
+    states = model.sample(
+        tf.size(position),
+        shaped(seed, 2),
+        first,
+        weights,
+        UNCONDITIONAL,
+        most_parts=1,
+        corrector_steps=corrector_steps,
+    )
+    return {'images': grey_levels(tf.debugging.assert_all_finite(states[-1], 'the samples are not finite'))}

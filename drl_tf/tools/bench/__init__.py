@@ -1,0 +1,1 @@
+"""Measures what the program costs, part by part, against the limits of the same machine."""

@@ -1,0 +1,40 @@
+"""Loads an exported model as TensorFlow Serving does, and answers requests; prints the seconds as JSON.
+
+    python -m drl_tf.tools.bench.child_export VERSION_FOLDER
+
+`drl_tf.tools.bench` starts it; it needs the package `tensorflow-serving-api`.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+
+def main(path: str) -> None:
+    """Prints {what: seconds}: imports, loading, answers of two signatures, and the warm-up requests."""
+    begin = time.perf_counter()
+    from drl_tf.tools.model_server_models import Version, request_of
+    from drl_tf.tools.serving_speed import SIGNATURES, inputs
+
+    seconds = {'imports': time.perf_counter() - begin}
+    begin = time.perf_counter()
+    version = Version(pathlib.Path(path), warm_up=False)
+    seconds['loading'] = time.perf_counter() - begin
+    for signature in SIGNATURES:
+        request = request_of(signature, inputs(version, signature, 1))
+        for name in ('first', 'second'):
+            begin = time.perf_counter()
+            version.predict(request)
+            seconds[f'{name} answer of {signature}'] = time.perf_counter() - begin
+    begin = time.perf_counter()
+    version = Version(pathlib.Path(path))
+    seconds['loading again, with its warm-up requests'] = time.perf_counter() - begin
+    print(json.dumps(seconds))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,50 @@
+"""Trains in a process of its own, then samples a batch; writes when each step ended.
+
+    python -m drl_tf.tools.bench.child_training MARKS.json [options of run.py]
+
+`drl_tf.tools.bench` starts it to measure the time until the first step, and the memory.
+"""
+
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from unittest import mock
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line `argv[1:]`, and writes the marks to the file `argv[0]`; returns the exit code."""
+    import keras
+
+    from drl_tf.cli import main as command
+    from drl_tf.training import callbacks
+
+    marks: list[float] = []
+    models: list[Any] = []
+    in_order = callbacks.in_order
+
+    class Marks(keras.callbacks.Callback):
+        """Notes the time after each step."""
+
+        def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            if logs:
+                float(logs['loss'])  # Waits for the device.
+            marks.append(time.time())
+
+    def with_marks(model: Any, *args: Any) -> list[Any]:
+        models.append(model)
+        return [Marks(), *in_order(model, *args)]
+
+    with mock.patch.object(callbacks, 'in_order', with_marks):
+        code = command.main(['run.py', *argv[1:]])
+    if code == 0:
+        model = models[-1]
+        model.sample(model.config.sampling.sample_batch_size, [0, 3])
+        pathlib.Path(argv[0]).write_text(json.dumps(marks), encoding='utf-8')
+    return code
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

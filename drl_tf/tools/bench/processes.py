@@ -1,0 +1,182 @@
+"""Measures whole processes: how long until they do something, and the most memory that they take."""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from drl_tf.base.errors import UserError
+from drl_tf.cli import parsing
+from drl_tf.runs import exported
+from drl_tf.tools.bench.settings import Settings
+from drl_tf.tools.bench.timing import spread
+
+_MODEL = 'digits'
+_SAMPLES = 64
+_LAUNCHER = pathlib.Path(__file__).with_name('launcher.py')
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A process that has ended.
+
+    Attributes:
+      begin: when it began, seconds since the epoch.
+      seconds: from its start to its end.
+      peak_bytes: the most memory that it took (`ru_maxrss`).
+      out: what it wrote to stdout.
+    """
+
+    begin: float
+    seconds: float
+    peak_bytes: int
+    out: str
+
+
+def ended(words: Sequence[str]) -> Ended:
+    """Runs Python with some arguments, and waits for its end.
+
+    Raises:
+      UserError: the process failed.
+
+    Examples:
+      >>> ended(['-c', 'print(1 + 1)']).out
+      '2\\n'
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        notes = pathlib.Path(directory, 'notes.json')
+        launch = [sys.executable, str(_LAUNCHER), str(notes), sys.executable]
+        done = subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f'{" ".join(words)} failed: {done.stderr[-500:]}')
+        return Ended(**json.loads(notes.read_text()), out=done.stdout)
+
+
+def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Starts each process several times, in turn; yields a line for each quantity.
+
+    Its values are 'seconds', {'median', 'low', 'high', 'count'}, and 'peak_bytes', the largest of all starts.
+    """
+    found: dict[str, list[tuple[float, int]]] = {}
+    ratios = []
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(settings.repeats):
+            for measure in (_imports, _commands, _answers):
+                for name, took, peak in measure(os.path.join(directory, f'sampled{number}')):
+                    found.setdefault(name, []).append((took, peak))
+            begin, marks, peak = trained(
+                settings.presets[0], settings.steps, os.path.join(directory, f'train{number}')
+            )
+            found.setdefault('first training step, from the command on', []).append((marks[0] - begin, peak))
+            ratios.append(slowdown(marks))
+    for name, pairs in found.items():
+        seconds = [each for each, _ in pairs]
+        yield {
+            'part': 'start',
+            'name': name,
+            'seconds': dataclasses.asdict(spread(seconds)),
+            'peak_bytes': max(peak for _, peak in pairs),
+        }
+    yield {
+        'part': 'start',
+        'name': f'step {settings.steps} against step {_early(settings.steps)}',
+        'ratio': dataclasses.asdict(spread(ratios)),
+    }
+
+
+def _imports(directory: str) -> Iterator[tuple[str, float, int]]:
+    for name, code in (
+        ('Python', 'pass'),
+        ('import tensorflow', 'import tensorflow'),
+        ('import drl_tf', 'import drl_tf'),
+        ('import drl_tf.api', 'import drl_tf.api'),
+    ):
+        done = ended(['-c', code])
+        yield name, done.seconds, done.peak_bytes
+
+
+def _commands(directory: str) -> Iterator[tuple[str, float, int]]:
+    done = ended(['-m', 'drl_tf.cli', '--help'])
+    yield '--help', done.seconds, done.peak_bytes
+    sample = [f'--mode=sample --model={_MODEL} --num_samples={_SAMPLES}', f'--workdir={directory}']
+    done = ended(['-m', 'drl_tf.cli', *sample[0].split(), sample[1]])
+    yield f'{sample[0]}, whole command', done.seconds, done.peak_bytes
+
+
+def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
+    done = ended(['-m', 'drl_tf.tools.bench.child_export', exported.find(_MODEL)])
+    for name, seconds in json.loads(done.out.splitlines()[-1]).items():
+        yield f'export of {_MODEL}: {name}', seconds, done.peak_bytes
+
+
+def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
+    """Trains a preset in its own process, then samples one batch.
+
+    Args:
+      preset: options of `run.py`.
+      steps: number of steps.
+      workdir: directory of the run.
+
+    Returns:
+      When the process began, when each step ended, both in seconds since the epoch; and its peak memory.
+    """
+    words = [f'--train_steps={steps}', '--grid_every=0', '--checkpoint_every=1000000', '--max_minutes=0']
+    marks = pathlib.Path(f'{workdir}.json')
+    child = ['-m', 'drl_tf.tools.bench.child_training', str(marks)]
+    done = ended([*child, *preset.split(), *words, f'--workdir={workdir}'])
+    return done.begin, json.loads(marks.read_text()), done.peak_bytes
+
+
+def _early(steps: int) -> int:
+    return max(2, steps // 10)
+
+
+def slowdown(marks: Sequence[float]) -> float:
+    """Returns the time of the last tenth of the steps, per step, divided by that of the second tenth.
+
+    Args:
+      marks: when each step ended; at least 4.
+
+    Examples:
+      >>> slowdown([0.0, 1.0, 2.0, 3.0, 5.0])
+      2.0
+    """
+    tenth = max(1, len(marks) // 10)
+    first = _early(len(marks)) - 1
+    early = (marks[first + tenth] - marks[first]) / tenth
+    late = (marks[-1] - marks[-1 - tenth]) / tenth
+    return late / early
+
+
+def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Trains two steps and samples a batch in a process for each preset, K and T; yields a line for each.
+
+    A line has 'peak_bytes'; K and T are those of the base. Two last lines have the 'ratio' of the largest to
+    the smallest peak.
+    """
+    preset = settings.base
+    config = parsing.configuration_of(preset.split())
+    axes: dict[str, tuple[str, int]] = {
+        'K': ('mcmc_steps', max(1, *config.steps_by_level)),
+        'T': ('num_levels', config.diffusion.num_levels),
+    }
+    peaks: dict[str, list[int]] = {name: [] for name in axes}
+    with tempfile.TemporaryDirectory() as directory:
+        for number, words in enumerate(settings.presets):
+            _, _, peak = trained(words, 2, os.path.join(directory, str(number)))
+            yield {'part': 'memory', 'name': words, 'peak_bytes': peak}
+        for (name, (option, start)), factor in itertools.product(axes.items(), settings.factors):
+            value = factor * start
+            workdir = os.path.join(directory, f'{name}{value}')
+            _, _, peak = trained(f'{preset} --{option}={value}', 2, workdir)
+            peaks[name].append(peak)
+            yield {'part': 'memory', 'name': f'{preset} --{option}={value}', 'peak_bytes': peak}
+    for name, values in peaks.items():
+        ratio = max(values) / min(values)
+        yield {'part': 'memory', 'name': f'{preset}, growth with {name}', 'ratio': ratio}

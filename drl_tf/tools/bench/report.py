@@ -1,0 +1,73 @@
+"""Writes lines of results as JSON and as Markdown tables."""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+FILE_NAME = 'bench.jsonl'
+_MOST_COLUMNS = 12
+
+
+def append(directory: str, line: Mapping[str, Any]) -> None:
+    """Appends a line of JSON to `bench.jsonl` in a directory."""
+    with open(pathlib.Path(directory, FILE_NAME), 'a', encoding='utf-8') as file:
+        file.write(f'{json.dumps(line)}\n')
+
+
+def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads the lines of `bench.jsonl` in a directory."""
+    text = pathlib.Path(directory, FILE_NAME).read_text(encoding='utf-8')
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a Markdown table: a row for each quantity, a column for each line.
+
+    Args:
+      lines: results of one part. Quantities with a spread are shown as `median (low to high)`.
+
+    Examples:
+      >>> ratio = {'median': 0.5, 'low': 0.4, 'high': 0.6, 'count': 3}
+      >>> print(table([{'part': 'x', 'name': 'a', 'ratio': ratio}]))
+      | x | ratio |
+      |---|---|
+      | `a` | 0.5 (0.4 to 0.6) |
+    """
+    columns = list(dict.fromkeys(key for line in lines for key in line if key not in ('part', 'name')))
+    rows = [f'| {" | ".join([lines[0]["part"], *columns])} |', f'|{"---|" * (len(columns) + 1)}']
+    for line in lines:
+        cells = [f'`{line["name"]}`', *(_cell(column, line.get(column)) for column in columns)]
+        rows.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(rows)
+
+
+def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a table for each part; with many quantities, a line is a column of the table."""
+    for part in dict.fromkeys(line['part'] for line in lines):
+        mine = [line for line in lines if line['part'] == part]
+        yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else table(mine)
+
+
+def _turned(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the table of `table` with rows and columns exchanged."""
+    columns = [row.strip('| ').split(' | ') for row in table(lines).splitlines()]
+    del columns[1]
+    rows = [f'| {" | ".join(cells)} |' for cells in zip(*columns, strict=True)]
+    return '\n'.join([rows[0], f'|{"---|" * len(columns)}', *rows[1:]])
+
+
+def _cell(name: str, value: Any) -> str:
+    """Formats a value: operations in G/s, bytes in MiB, a spread with its quartiles."""
+    if value is None:
+        return '-'
+    if isinstance(value, dict) and 'median' in value:
+        return '{} ({} to {})'.format(*(f'{value[key]:.3g}' for key in ('median', 'low', 'high')))
+    if isinstance(value, dict):
+        return ', '.join(f'{count} {kind}' for kind, count in value.items())
+    if name.endswith('flops_per_s'):
+        return f'{value / 1e9:.3g} G'
+    if name.endswith('bytes'):
+        return f'{value / 2**20:,.0f} MiB'
+    return f'{value:.3g}' if isinstance(value, float) else str(value)

@@ -1,0 +1,97 @@
+"""Settings of measurements: a preset's configuration, with images to train on and a precision."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from drl_tf.base.errors import UserError
+from drl_tf.cli import parsing
+from drl_tf.config.config import Config
+from drl_tf.config.training_options import PRECISIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure, and how often.
+
+    Attributes:
+      presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
+      base: the preset whose batch, K, T, pixels and channels are changed.
+      precisions: values of --precision.
+      rounds: how often everything is measured, in turn.
+      repeats: how often each process is started.
+      steps: steps of the training that is measured in its own process.
+      factors: factors of batch, K, T, pixels and channels whose cost is compared.
+      directory: directory for the results.
+    """
+
+    presets: tuple[str, ...]
+    base: str
+    precisions: tuple[str, ...]
+    rounds: int
+    repeats: int
+    steps: int
+    factors: tuple[int, ...]
+    directory: str
+
+
+def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
+    """Returns a configuration that can train here.
+
+    Digits and emoji are the real pictures. For other datasets, `with_images` writes photographs in their
+    format to a directory. It measures mean and deviation of the images if the energies need them.
+    """
+    from drl_tf.data import pipeline
+    from drl_tf.tools.bench import input_speed
+
+    data = input_speed.on_disk(config.data, directory)
+    if config.network.energy == 'preconditioned' and not data.data_std:
+        mean, std = pipeline.mean_and_std(data)
+        data = dataclasses.replace(data, data_mean=mean, data_std=std)
+    return dataclasses.replace(config, data=data)
+
+
+def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dict[str, Config]:
+    """Returns {'<preset>, <precision>': configuration}, one microbatch and one step per call."""
+    from drl_tf.distributed import devices
+
+    precisions = dict.fromkeys(map(devices.resolve_precision, settings.precisions))
+    found = {}
+    for preset in settings.presets:
+        config = with_images(parsing.configuration_of(preset.split()), directory)
+        config = config.replace(microbatches=1, steps_per_execution=1)
+        for precision in precisions:
+            found[f'{preset}, {precision}'] = config.replace(precision=precision)
+    return found
+
+
+def precisions_of(text: str) -> tuple[str, ...]:
+    """Reads the option --precisions, such as 'float32,bfloat16'.
+
+    Raises:
+      UserError: a precision is unknown.
+
+    Examples:
+      >>> precisions_of('float32,bfloat16')
+      ('float32', 'bfloat16')
+    """
+    names = tuple(text.split(','))
+    if not set(names) <= set(PRECISIONS):
+        raise UserError(f'--precisions={text} must name {", ".join(PRECISIONS)}, comma-separated')
+    return names
+
+
+def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Reads an option of whole numbers, such as '1,2,4'.
+
+    Raises:
+      UserError: a part is no whole number, or below 1.
+
+    Examples:
+      >>> whole_numbers('--factors', '1,2,4')
+      (1, 2, 4)
+    """
+    parts: Sequence[str] = text.split(',')
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise UserError(f'{flag}={text} must be whole numbers of at least 1, comma-separated')
+    return tuple(map(int, parts))

@@ -1,0 +1,256 @@
+"""Splits a training step into its parts, and compares its passes with their convolutions alone."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.config.config import Config
+from drl_tf.core.langevin import value_gradient
+from drl_tf.data import pipeline
+from drl_tf.planning.flops import cost
+from drl_tf.runs.run_directory import Run
+from drl_tf.tools.bench import convolutions
+from drl_tf.tools.bench.settings import Settings, configurations
+from drl_tf.tools.bench.timing import in_turn, spread
+from drl_tf.training import callbacks
+from drl_tf.training.optimizers import compiled_model
+from drl_tf.training.page import Page
+from drl_tf.training.progress import Stopwatch
+from drl_tf.training.signals import Signals
+from drl_tf.training.stopping import StopAtEnd, TimeLimit
+from drl_tf.training.train import Task
+
+_MANY_STEPS = 10**9
+_LOOK_EVERY = 10
+
+
+def lines(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Measures all presets and precisions in turn; yields one line of results for each.
+
+    A line has these values, each {'median', 'low', 'high', 'count'} with seconds or a ratio within a round:
+
+        input           getting a batch from the pipeline, with nothing else running
+        step            the step on the device
+        chain           K Langevin steps: `step` minus a step whose chains end where they start
+        pass            losses and gradients of the weights, with the start of the chains; for score matching
+                        all of its derivatives: a step without chains minus `update`
+        update          optimizer, averages and the rest: a step whose losses and gradients are given
+        host            what `fit` adds, when the next batch is ready: Python, callbacks, returned numbers
+        sample          sampling `sample_images` images
+        rest_share      (input + update + host) / (input + step + host)
+        chain_utilisation, pass_utilisation
+                        time of the convolutions alone / time of the chain or the pass
+
+    A line of part 'precision' has the time of a step in bfloat16, divided by that in float32.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        subjects = [
+            Subject(name, config, os.path.join(directory, str(number)))
+            for number, (name, config) in enumerate(configurations(settings, directory).items())
+        ]
+        functions = {
+            (subject.name, part): function
+            for subject in subjects
+            for part, function in subject.functions().items()
+        }
+        seconds = in_turn(functions, settings.rounds)
+        for subject in subjects:
+            mine = {part: values for (name, part), values in seconds.items() if name == subject.name}
+            yield subject.line(mine)
+        for preset in settings.presets:
+            slow, fast = (seconds.get((f'{preset}, {name}', 'step')) for name in ('float32', 'bfloat16'))
+            if slow is not None and fast is not None:
+                ratio = dataclasses.asdict(spread(fast / slow))
+                yield {'part': 'precision', 'name': preset, 'bfloat16_of_float32': ratio}
+
+
+class Subject:
+    """A model that is measured.
+
+    Args:
+      name: '<preset>, <precision>'.
+      config: its configuration.
+      workdir: directory for what the callbacks of training write.
+    """
+
+    def __init__(self, name: str, config: Config, workdir: str) -> None:
+        self.name = name
+        self.config = config.replace(
+            train_steps=_MANY_STEPS, checkpoint_every=_MANY_STEPS, grid_every=0, evaluate_every=0
+        )
+        self.model: Any = compiled_model(self.config)
+        self.batches = iter(
+            pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
+        )
+        self.batch = next(self.batches)
+        self.has_chain = config.training.objective == 'contrastive'
+        self.step = self._step()
+        self.without_chain = self._without_chain()
+        self.update = self._update()
+        self.fit = _Fit(self.model, self.batches, workdir)
+        self.chain_convolutions = self._of_chain() if self.has_chain else []
+        self.pass_convolutions = convolutions.of_graph(self.without_chain, self.batch)
+
+    def _step(self) -> Any:
+        return tf.function(self.model.train_step, jit_compile=self.model.jit_compile)
+
+    def _without_chain(self) -> Any:
+        """Returns a training step whose chains end where they start."""
+        step = self._step()
+        if not self.has_chain:
+            return step
+
+        def stay(start: tf.Tensor, *_: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            return start, tf.zeros_like(start)
+
+        with mock.patch.object(type(self.model), 'chain', staticmethod(stay)):
+            step.get_concrete_function(self.batch)
+        return step
+
+    def _update(self) -> Any:
+        """Returns a training step to which losses and gradients are given."""
+        given = {
+            name: (
+                tf.Variable(0.0, trainable=False),
+                [tf.Variable(1e-3 * tf.random.stateless_normal(weight.shape, [0, 1]), trainable=False)
+                 for weight in network.trainable_variables],
+            )
+            for name, (network, _) in self.model.learners.items()
+        }  # fmt: skip
+
+        def read(model: Any, batch: Any) -> Any:
+            return tf.nest.map_structure(tf.convert_to_tensor, given)
+
+        step = self._step()
+        with mock.patch.object(type(self.model), 'losses_and_gradients', read):
+            step.get_concrete_function(self.batch)
+        return step
+
+    def _of_chain(self) -> list[convolutions.Convolution]:
+        """Returns the convolutions of one Langevin step."""
+        model = self.model
+        count = self.config.training.batch_size
+
+        @tf.function(autograph=False)
+        def gradient(y: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+            return value_gradient(model.density_at(level, 'raw', ((None, 1.0),)), y)
+
+        return convolutions.of_graph(
+            gradient, tf.zeros([count, *self.config.image_shape]), tf.zeros([count], tf.int32)
+        )
+
+    @property
+    def gradients(self) -> int:
+        """Number of gradients in a chain: K of the longest chain, or 1 for the normal approximation."""
+        longest = max(self.config.steps_by_level)
+        return longest or int(self.config.diffusion.proposal == 'x_next')
+
+    def functions(self) -> dict[str, Callable[[], object]]:
+        """Returns {part: function to time}."""
+
+        def on_batch(step: Any) -> Callable[[], float]:
+            return lambda: float(step(self.batch)['loss'])
+
+        count = self.config.sampling.sample_batch_size
+        found: dict[str, Callable[[], object]] = {
+            'input': lambda: next(self.batches),
+            'step': on_batch(self.step),
+            'update': on_batch(self.update),
+            'fit': self.fit.step,
+            'pass alone': convolutions.alone(self.pass_convolutions),
+            'sample': lambda: self.model.sample(count, [0, 3], most_parts=1)[-1].numpy(),
+        }
+        if self.has_chain:
+            found['without chain'] = on_batch(self.without_chain)
+            found['chain alone'] = convolutions.alone(self.chain_convolutions, self.gradients)
+        return found
+
+    def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the line of results, given the seconds of each function in each round."""
+        without_chain = seconds.get('without chain', seconds['step'])
+        parts = {
+            'input': seconds['input'],
+            'step': seconds['step'],
+            'chain': seconds['step'] - without_chain,
+            'pass': without_chain - seconds['update'],
+            'update': seconds['update'],
+            'host': seconds['fit'] - seconds['step'],
+            'sample': seconds['sample'],
+            'pass alone': seconds['pass alone'],
+        }
+        whole = parts['input'] + parts['step'] + parts['host']
+        parts['rest_share'] = (parts['input'] + parts['update'] + parts['host']) / whole
+        parts['pass_utilisation'] = parts['pass alone'] / parts['pass']
+        if self.has_chain:
+            parts['chain alone'] = seconds['chain alone']
+            parts['chain_utilisation'] = parts['chain alone'] / parts['chain']
+        else:
+            del parts['chain']
+        found = {name: spread(values) for name, values in parts.items()}
+        return {
+            'part': 'training',
+            'name': self.name,
+            'batch': self.config.training.batch_size,
+            'K': max(self.config.steps_by_level),
+            'sample_images': self.config.sampling.sample_batch_size,
+            **{name: dataclasses.asdict(value) for name, value in found.items()},
+            **self._rates({name: value.median for name, value in found.items()}),
+        }
+
+    def _rates(self, median: Mapping[str, float]) -> dict[str, Any]:
+        """Returns images and operations per second."""
+        costs = cost(self.model)
+        of_pass = convolutions.flops(self.pass_convolutions)
+        count = self.config.sampling.sample_batch_size
+        found = {
+            'images_per_s': count / median['sample'],
+            'step_flops_per_s': costs['FLOPs of a training step'] / median['step'],
+            'sample_flops_per_s': count * costs['FLOPs to sample an image'] / median['sample'],
+            'pass_convolutions': convolutions.counted(self.pass_convolutions),
+            'pass_flops_per_s': of_pass / median['pass'],
+            'pass_alone_flops_per_s': of_pass / median['pass alone'],
+        }
+        if self.has_chain:
+            of_chain = convolutions.flops(self.chain_convolutions) * self.gradients
+            found['chain_convolutions'] = convolutions.counted(self.chain_convolutions)
+            found['chain_flops_per_s'] = of_chain / median['chain']
+            found['chain_alone_flops_per_s'] = of_chain / median['chain alone']
+        return found
+
+
+class _Fit:
+    """Takes single steps as Keras `fit` does, with the callbacks of a training run but its progress bar.
+
+    Args:
+      model: a compiled model.
+      batches: iterator over batches.
+      workdir: directory for what the callbacks write.
+    """
+
+    def __init__(self, model: Any, batches: Iterator[Any], workdir: str) -> None:
+        config = model.config
+        end = StopAtEnd(0, config.training.train_steps, TimeLimit(0), Signals(), _LOOK_EVERY)
+        task = Task(config, workdir, Run(workdir), Page(workdir), None, 'ema')
+        actions: Sequence[Any] = callbacks.in_order(model, task, 0, end, (Stopwatch(), _LOOK_EVERY))
+        self.model = model
+        self.batches = batches
+        self.callbacks = keras.callbacks.CallbackList(actions, model=model)
+        self.count = 0
+        model.make_train_function()
+        model.stop_training = False
+        os.makedirs(workdir, exist_ok=True)
+
+    def step(self) -> None:
+        """Takes a step, and waits for its loss."""
+        self.callbacks.on_train_batch_begin(self.count)
+        logs = self.model.train_function(self.batches)
+        self.callbacks.on_train_batch_end(self.count, logs)
+        float(logs['loss'])
+        self.count += 1

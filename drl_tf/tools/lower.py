@@ -1,0 +1,263 @@
+"""Lowers the training step and the sampler of presets to small files that JAX's runtime can run.
+
+    python -m drl_tf.tools.lower --directory=DIRECTORY [--program=train] [--steps=5] [--dataset=digits ...]
+
+Without options of `run.py` or --model, the presets of digits and emoji are lowered. Each program becomes one
+`.npz` file: the program as StableHLO, its inputs, its initial variables, and the numbers that TensorFlow
+gives on CPU for a few steps. `run_lowered.py` runs such files where there is no TensorFlow.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from drl_tf.base.errors import UserError
+from drl_tf.base.files import check_writable, digest, written_aside
+from drl_tf.config.config import Config
+from drl_tf.tools import lowering, run_lowered
+from drl_tf.tools.bench.settings import with_images
+from drl_tf.tools.tpu_compiler import without_copies
+
+PRESETS = (
+    '--dataset=digits --recipe=t6',
+    '--dataset=digits --recipe=cdrl',
+    '--dataset=digits --recipe=t1k',
+    '--dataset=digits --recipe=preconditioned',
+    '--dataset=emoji --recipe=cdrl',
+    '--dataset=emoji --recipe=preconditioned',
+)
+PROGRAMS = ('train', 'sample')
+_WRONG_USE = 2
+_LONGEST_NAME = 40
+_MOST_STORED = 16 * 2**20  # Bytes of weights; more are drawn from a seed in both halves.
+_IMAGES_KEPT = 4  # Samples of the reference that are stored.
+
+
+class _Arrays:
+    """Collects the initial values of variables; equal arrays are stored once, and constant ones not at all.
+
+    Args:
+      draws: the result of `draw_weights`.
+
+    Attributes:
+      stored: {name: array}.
+    """
+
+    def __init__(self, draws: dict[str, dict[str, Any]]) -> None:
+        self.draws = draws
+        self.stored: dict[str, np.ndarray] = {}
+        self._names: dict[tuple[Any, ...], str] = {}
+
+    def add(self, variable: Any) -> dict[str, Any]:
+        """Returns the description from which `run_lowered.initial_value` makes the value of a variable."""
+        value = variable.numpy()
+        path = _path(variable)
+        described = {'name': path, 'shape': list(value.shape), 'dtype': str(value.dtype)}
+        if path in self.draws:
+            return {**described, **self.draws[path]}
+        first = value.ravel()[0]
+        if (value == first).all():
+            return {**described, 'fill': first.item()}
+        key = (value.shape, value.dtype, value.tobytes())
+        name = self._names.setdefault(key, f'variable/{len(self._names)}')
+        self.stored[name] = value
+        return {**described, 'array': name}
+
+
+def _path(variable: Any) -> str:
+    """Returns the path of a variable, such as 'network/conv_in/kernel'."""
+    return variable.name.split(':')[0]
+
+
+def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
+    """Sets large kernels to numbers drawn from seeds, as `run_lowered.drawn` does; averages to the same.
+
+    Returns:
+      {path of the variable: its seed and standard deviation}; {} if all weights are small enough to store.
+    """
+    pairs = [
+        pair
+        for average, network in model.averages
+        for pair in zip(network.weights, average.weights, strict=True)
+    ]
+    if sum(4 * int(np.prod(weight.shape)) for weight, _ in pairs) <= _MOST_STORED:
+        return {}
+    found = {}
+    for seed, (weight, average) in enumerate(pairs):
+        if len(weight.shape) > 1 and weight.shape[0] > 1:
+            std = float(np.std(weight.numpy()))
+            for variable in (weight, average):
+                variable.assign(run_lowered.drawn(seed, weight.shape, std))
+                found[variable.path] = {'seed': seed, 'std': std}
+    return found
+
+
+def batches(config: Config, program: str, steps: int, example: Sequence[Any]) -> list[list[np.ndarray]]:
+    """Returns the inputs of each step: images of the dataset, or seeds of the sampler.
+
+    Args:
+      config: the configuration.
+      program: 'train' or 'sample'; the sampler gets another seed at each step.
+      steps: number of steps.
+      example: the inputs that `traced` returned.
+    """
+    import tensorflow as tf
+
+    from drl_tf.data import pipeline
+
+    if program == 'sample':
+        labels = [np.asarray(each) for each in example[1:]]
+        return [[np.array([step, 3], np.int32), *labels] for step in range(steps)]
+    images = pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
+    return [[np.asarray(part) for part in tf.nest.flatten(batch)] for batch in images.take(steps)]
+
+
+def reference(
+    function: Any, variables: list[Any], inputs: list[list[np.ndarray]], example: Sequence[Any]
+) -> dict[str, np.ndarray]:
+    """Runs a program by TensorFlow on this machine, compiled by XLA, so that it draws the same noise.
+
+    Returns:
+      {name: array}: for training, each logged number at all steps, and `moved/<number of the variable>`, how
+      far weights moved at the probed elements; for the sampler, the first images of the last call.
+    """
+    import tensorflow as tf
+
+    before = [variable.numpy() for variable in variables]
+    logs = []
+    for arrays in inputs:
+        tensors = tf.nest.pack_sequence_as(example, [tf.constant(array) for array in arrays])
+        logs.append(function(*tensors))
+    if not isinstance(logs[0], dict):
+        return {'images': logs[-1].numpy()[:_IMAGES_KEPT]}
+    found = {name: np.array([float(log[name]) for log in logs], np.float32) for name in logs[0]}
+    for number, (variable, old) in enumerate(zip(variables, before, strict=True)):
+        path = _path(variable).split('/')
+        if path[0].endswith(('network', 'initializer')) and path[-1] != 'u':
+            change = variable.numpy() - old
+            found[f'moved/{number}'] = change.ravel()[run_lowered.probes(change.size)]
+    return found
+
+
+def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
+    """Lowers a program of a model and writes it to a file.
+
+    Args:
+      model: the model, a result of `lowering.new_model`; with 'train' the reference trains it.
+      program: 'train' or 'sample'.
+      preset: the options, which name the program in the results.
+      path: the `.npz` file.
+      steps: steps of the reference; 0 for none.
+    """
+    draws = draw_weights(model)
+    function, example = lowering.traced(model, program)
+    text = without_copies(lowering.text_of(function, example))
+    variables = lowering.variables_of(function, example)
+    arrays = _Arrays(draws)
+    inputs = batches(model.config, program, max(1, steps), example)
+    names = [[f'input/{step}/{part}' for part in range(len(parts))] for step, parts in enumerate(inputs)]
+    about = {
+        'preset': preset,
+        'program': program,
+        'precision': model.config.training.precision,
+        **_size(model, program),
+        'outputs': sorted([*model.learners, 'gradient_norm']) if program == 'train' else ['images'],
+        'variables': [arrays.add(variable) for variable in variables],
+        'updates': [(output, number - len(names[0])) for output, number in lowering.updates_of(text)],
+        'inputs': names,
+        'reference_steps': steps,
+    }
+    stored: dict[str, Any] = dict(arrays.stored)
+    for row, parts in zip(names, inputs, strict=True):
+        stored.update(zip(row, parts, strict=True))
+    if steps:
+        expected = reference(function, variables, inputs, example)
+        stored.update({f'expected/{name}': value for name, value in expected.items()})
+    stored['module'] = np.frombuffer(text.encode(), np.uint8)
+    stored['description'] = np.array(json.dumps(about))
+    with written_aside(path, 'wb') as file:
+        np.savez_compressed(file, **stored)
+
+
+def _size(model: Any, program: str) -> dict[str, int]:
+    """Returns the images and the operations of a step, or of a call of the sampler."""
+    from drl_tf.planning.flops import cost
+
+    costs = cost(model)
+    if program == 'train':
+        return {'images': model.config.training.batch_size, 'flops': costs['FLOPs of a training step']}
+    count = model.config.sampling.sample_batch_size
+    return {'images': count, 'flops': count * costs['FLOPs to sample an image']}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Lowers what the command line names; returns the exit code."""
+    options, words = _parser().parse_known_args(argv)
+    try:
+        check_writable(options.directory, '--directory')
+        if options.steps < 0:
+            raise UserError(f'--steps={options.steps} must be at least 0')
+        for preset in [words] if words or options.model else map(str.split, PRESETS):
+            for precision in options.precision.split(','):
+                for program in [options.program] if options.program else PROGRAMS:
+                    print(_lower(preset, precision, program, options), flush=True)
+    except (UserError, flags.Error, OSError) as error:
+        print('error:', *str(error).split(), file=sys.stderr)
+        return _WRONG_USE
+    return 0
+
+
+def _lower(words: Sequence[str], precision: str, program: str, options: argparse.Namespace) -> str:
+    """Writes a program of a preset, or of an exported model, and returns the path of the file."""
+    from drl_tf.cli import parsing
+    from drl_tf.runs import exported
+
+    version = exported.find(options.model) if options.model else ''
+    config = exported.load_config(version) if version else parsing.configuration_of(words)
+    config = config.replace(precision=precision)
+    with tempfile.TemporaryDirectory() as directory:
+        config = with_images(config, directory)
+        model = lowering.new_model(config, program)
+        if version:
+            exported.restore(model, version)
+        preset = f'--model={options.model}' if version else ' '.join(words)
+        slug = re.sub(r'\W+', '_', preset.replace('dataset=', '').replace('recipe=', '')).strip('_')
+        name = slug if len(slug) <= _LONGEST_NAME else f'{slug[:_LONGEST_NAME]}_{digest(preset)}'
+        path = os.path.join(options.directory, f'{name}_{program}_{precision}.npz')
+        write(model, program, preset, path, options.steps)
+    return f'{path}: {os.path.getsize(path) / 2**20:.1f} MiB'
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--directory', required=True, help='directory for the files')
+    parser.add_argument('--program', choices=PROGRAMS, help='which program (default: both)')
+    parser.add_argument(
+        '--precision',
+        default='float32,bfloat16',
+        help='float32, bfloat16, or both with a comma between (default: both)',
+    )
+    parser.add_argument(
+        '--steps',
+        type=int,
+        default=5,
+        help='steps whose numbers the file holds; 0: none, for presets that take too long here '
+        '(default: %(default)s)',
+    )
+    parser.add_argument('--model', help='exported model, or the name of a shipped one, instead of a preset')
+    return parser
+
+
+if __name__ == '__main__':
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    sys.exit(main())

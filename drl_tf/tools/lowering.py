@@ -1,0 +1,95 @@
+"""Lowers the training step and the sampler of a model to StableHLO, the input of XLA's compilers."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from drl_tf.config.config import Config
+
+_LOCATIONS = re.compile(r'^#loc.*\n| loc\([^()]*\)', re.MULTILINE)
+_NAMES = re.compile(r'@(?!main\b)[\w.$-]+')
+_ALIAS = re.compile(r'parameter_number = (\d+) : i64}, output_index = array<i64: (\d+)>')
+
+
+def lowered(config: Config, program: str) -> str:
+    """Lowers a program of a configuration for one device to StableHLO.
+
+    Args:
+      config: the configuration.
+      program: 'train', a step on the whole batch, or 'sample', from noise through all levels to
+        `sample_batch_size` images.
+
+    Returns:
+      The text of a module. Source locations are removed, and functions are numbered instead of named, so
+      that the same program has the same text. The program takes and returns its variables in place.
+    """
+    return text_of(*traced(new_model(config, program), program))
+
+
+def new_model(config: Config, program: str) -> Any:
+    """Builds the model of a configuration; for training, with its optimizers."""
+    from drl_tf.core.build_model import build_model
+    from drl_tf.training.optimizers import compiled_model
+
+    return compiled_model(config) if program == 'train' else build_model(config)
+
+
+def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
+    """Returns a program of a model as a function that XLA compiles, and inputs of the right shapes."""
+    import tensorflow as tf
+
+    config = model.config
+    num_classes = config.data.num_classes
+    training = program == 'train'
+    count = config.training.batch_size if training else config.sampling.sample_batch_size
+    labels = tf.range(count, dtype=tf.int32) % max(1, num_classes) + 1
+    if training:
+        images = tf.zeros([count, *config.image_shape])
+        function = model.train_step
+        inputs = [(images, labels) if num_classes else images]
+    else:
+        function = _sampler(model)
+        inputs = [tf.constant([0, 3]), *([labels] if num_classes else [])]
+    return tf.function(function, jit_compile=True), inputs
+
+
+def _sampler(model: Any) -> Any:
+    """Returns a function seed, int32 [2] -> n images; with classes, it also takes labels, int32 [n]."""
+    from drl_tf.core import noise
+    from drl_tf.core.guidance import UNCONDITIONAL, guided
+
+    config = model.config
+    count = config.sampling.sample_batch_size
+
+    def sample(seed: Any, *labels: Any) -> Any:
+        terms = guided(labels[0], config.sampling.guidance) if labels else UNCONDITIONAL
+        x = model.prior(count, noise.fold(seed, noise.PRIOR), 0)
+        x, _ = model.walk_levels(x, model.walk.num_levels, 0, seed, 0, 'ema', terms)
+        return model.final_denoise(x, 'ema', terms) if config.diffusion.final_denoise else x
+
+    return sample
+
+
+def text_of(function: Any, inputs: Sequence[Any]) -> str:
+    """Returns the StableHLO text of a function of `traced`."""
+    text = function.experimental_get_compiler_ir(*inputs)(stage='stablehlo')
+    names: dict[str, str] = {}
+    return _NAMES.sub(lambda found: names.setdefault(found[0], f'@f{len(names)}'), _LOCATIONS.sub('', text))
+
+
+def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Returns the variables that a program takes after its inputs, in order."""
+    concrete = function.get_concrete_function(*inputs)
+    by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
+    return [by_handle[id(captured)] for captured in concrete.captured_inputs]
+
+
+def updates_of(text: str) -> list[tuple[int, int]]:
+    """Returns pairs (number of an output, number of the argument whose new value the output is).
+
+    Examples:
+      >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'
+      >>> updates_of('[{alias = {kind = "may_alias", ' + alias + ']')
+      [(2, 4)]
+    """
+    return [(int(output), int(argument)) for argument, output in _ALIAS.findall(text)]

@@ -1,0 +1,278 @@
+"""Runs lowered programs by JAX's runtime on its first device: checks their numbers, and measures their speed.
+
+    python run_lowered.py FILE.npz ... [--matmul=tf32] [--steps=20] [--results=FILE.jsonl]
+
+This file is a script of its own: it needs NumPy and jax (0.10.2), but neither TensorFlow nor this package.
+`python -m drl_tf.tools.lower` writes the files. Each becomes one line of JSON with these values:
+
+    passed       whether the numbers agree with TensorFlow's on CPU; null if the file has none of those
+    differences  relative differences from TensorFlow's numbers, beside the tolerances of the type
+    compile_s    seconds to compile
+    step_s       median seconds of a step, or of a call of the sampler; step_s_5_95 are two percentiles
+    flops_per_s  operations per second, and their share of the device's peak if that is known
+    bytes        memory that the program needs; peak_bytes is the device's peak, if it reports one
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Dense peaks according to their makers: NVIDIA's data sheets of H100 SXM, H200 and A100; Google's of TPU v5e.
+PEAK_FLOPS = {
+    'H100': {'float32': 67e12, 'tf32': 494.7e12, 'bfloat16': 989e12},
+    'H200': {'float32': 67e12, 'tf32': 494.7e12, 'bfloat16': 989e12},
+    'A100': {'float32': 19.5e12, 'tf32': 156e12, 'bfloat16': 312e12},
+    'TPU v5 lite': {'bfloat16': 197e12},
+}
+# Largest relative differences from TensorFlow's numbers. `logs`: losses and gradient norms; `weights`: how
+# far the weights moved; `images`: the samples.
+TOLERANCES = {
+    'float32': {'logs': 2e-3, 'weights': 0.05, 'images': 1e-2},
+    'tf32': {'logs': 2e-2, 'weights': 0.3, 'images': 5e-2},
+    'bfloat16': {'logs': 5e-2, 'weights': 0.5, 'images': 0.1},
+}
+
+
+def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
+    """Draws weights from a seed, the same with every version of NumPy.
+
+    Args:
+      seed: the seed.
+      shape: shape of the result.
+      std: standard deviation.
+
+    Returns:
+      Normally distributed numbers, float32.
+
+    Examples:
+      >>> drawn(0, [2, 2], std=0.5).shape
+      (2, 2)
+    """
+    return np.float32(std) * np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+
+
+def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
+    """Returns the initial value of a variable.
+
+    Args:
+      argument: its description: `shape`, `dtype`, and one of `fill`, the value of all elements; `std`, to
+        draw it from `seed`; or `array`, the name of its array in the file.
+      arrays: {name: array}.
+
+    Examples:
+      >>> initial_value({'shape': [2], 'dtype': 'float32', 'fill': 1.0}, {})
+      array([1., 1.], dtype=float32)
+    """
+    if 'fill' in argument:
+        return np.full(argument['shape'], argument['fill'], argument['dtype'])
+    if 'std' in argument:
+        return drawn(argument['seed'], argument['shape'], argument['std'])
+    return arrays[argument['array']]
+
+
+class Program:
+    """A compiled program, with its variables on the device.
+
+    Args:
+      path: a file of `drl_tf.tools.lower`.
+      matmul: 'float32' or 'tf32', how a float32 program multiplies; on CPU both are float32.
+
+    Attributes:
+      about: the description of the program.
+      kind: key of `TOLERANCES`.
+      compile_s: seconds that compiling took.
+    """
+
+    def __init__(self, path: str, matmul: str) -> None:
+        import jax
+
+        jax.config.update('jax_enable_x64', True)  # Steps are int64.
+        self.device = jax.local_devices()[0]
+        self.arrays = np.load(path)
+        self.about = json.loads(str(self.arrays['description']))
+        self.kind = matmul if self.about['precision'] == 'float32' else self.about['precision']
+        text = bytes(self.arrays['module']).decode()
+        if self.kind == 'float32':
+            text = with_full_precision(text)
+        begin = time.perf_counter()
+        self.executable = compiled(text, self.device)
+        self.compile_s = time.perf_counter() - begin
+        self.variables = [
+            jax.device_put(initial_value(argument, self.arrays), self.device)
+            for argument in self.about['variables']
+        ]
+        self.inputs = [
+            [jax.device_put(self.arrays[name], self.device) for name in names]
+            for names in self.about['inputs']
+        ]
+
+    def run(self, step: int) -> dict[str, np.ndarray]:
+        """Runs the program on the inputs of a step, updates the variables and returns {output: array}."""
+        inputs = self.inputs[step % len(self.inputs)]
+        results = self.executable.execute_sharded([*inputs, *self.variables])
+        arrays = [parts[0] for parts in results.disassemble_into_single_device_arrays()]
+        for output, variable in self.about['updates']:
+            self.variables[variable] = arrays[output]
+        names = self.about['outputs']
+        return {name: np.asarray(array) for name, array in zip(names, arrays[: len(names)], strict=True)}
+
+    def memory(self) -> dict[str, Any]:
+        """Returns the bytes that the program needs, and the device's peak if the device reports it."""
+        stats = self.executable.get_compiled_memory_stats()
+        names = ('argument', 'output', 'temp', 'generated_code')
+        needed = sum(getattr(stats, f'{name}_size_in_bytes') for name in names) - stats.alias_size_in_bytes
+        in_use = self.device.memory_stats() or {}
+        return {'bytes': needed, 'peak_bytes': in_use.get('peak_bytes_in_use')}
+
+
+def with_full_precision(text: str) -> str:
+    """Makes matrix products and convolutions of float32 exact: without it, GPUs compute them in TF32.
+
+    Examples:
+      >>> with_full_precision('precision = [DEFAULT, DEFAULT]')
+      'precision = [HIGHEST, HIGHEST]'
+    """
+    text = text.replace('#stablehlo<precision DEFAULT>', '#stablehlo<precision HIGHEST>')
+    return text.replace('precision = [DEFAULT, DEFAULT]', 'precision = [HIGHEST, HIGHEST]')
+
+
+def compiled(text: str, device: Any) -> Any:
+    """Compiles a StableHLO module for a device, and returns the loaded executable."""
+    from jax._src.interpreters import mlir
+    from jax._src.lib import _jax, xla_client
+    from jaxlib.mlir import ir
+
+    options = xla_client.CompileOptions()
+    assignment = xla_client.DeviceAssignment.create(np.array([[device.id]], np.int32))
+    for each in (options, options.executable_build_options):
+        each.num_replicas = 1
+        each.num_partitions = 1
+        each.device_assignment = assignment
+    with mlir.make_ir_context():
+        module = ir.Module.parse(text)
+        return device.client.compile_and_load(module, _jax.DeviceList((device,)), options)
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Returns |found - expected| / |expected|, Euclidean norms over all elements; inf if not finite.
+
+    Examples:
+      >>> difference(np.array([1.0, 2.0]), np.array([1.0, 2.5])).__round__(3)
+      0.186
+    """
+    if not np.isfinite(found).all():
+        return float('inf')
+    error = float(np.linalg.norm(np.float64(found) - np.float64(expected)))
+    return error / max(float(np.linalg.norm(np.float64(expected))), 1e-12)
+
+
+def differences(program: Program) -> dict[str, float]:
+    """Runs the program as TensorFlow did, and returns the relative differences; {} if there is no reference.
+
+    Losses and gradient norms are compared over all steps; samples by their values; weights by how far they
+    moved, all probed elements of a network together.
+    """
+    arrays, about = program.arrays, program.about
+    if not about['reference_steps']:
+        return {}
+    logs = [program.run(step) for step in range(about['reference_steps'])]
+    if about['program'] == 'sample':
+        shown = len(arrays['expected/images'])
+        return {'images': difference(logs[-1]['images'][:shown], arrays['expected/images'])}
+    found = {
+        name: difference(np.array([log[name] for log in logs]), arrays[f'expected/{name}'])
+        for name in about['outputs']
+    }
+    moved: dict[str, list[np.ndarray]] = {}
+    for number, argument in enumerate(about['variables']):
+        if (key := f'expected/moved/{number}') in arrays:
+            change = np.asarray(program.variables[number]) - initial_value(argument, arrays)
+            network = argument['name'].split('/')[0]
+            mine = moved.setdefault(network, [np.zeros(0), np.zeros(0)])
+            mine[0] = np.append(mine[0], change.ravel()[probes(change.size)])
+            mine[1] = np.append(mine[1], arrays[key])
+    return {**found, **{f'weights of {name}': difference(*pair) for name, pair in moved.items()}}
+
+
+def probes(size: int) -> np.ndarray:
+    """Returns the indices of the elements of a flat array that are compared: all, or 1,000 of them.
+
+    Examples:
+      >>> len(probes(10)), len(probes(10_000))
+      (10, 1000)
+    """
+    return np.arange(size) if size <= 1000 else np.random.RandomState(0).randint(0, size, 1000)
+
+
+def tolerance(name: str, kind: str) -> float:
+    """Returns the tolerance of a quantity of `differences` for a type."""
+    group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
+    return TOLERANCES[kind][group]
+
+
+def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
+    """Compiles, checks and measures a program; returns its line of results."""
+    program = Program(path, matmul)
+    about = program.about
+    found = differences(program)
+    program.run(0)
+    seconds = []
+    for step in range(steps):
+        begin = time.perf_counter()
+        program.run(step)
+        seconds.append(time.perf_counter() - begin)
+    rate = float(about['flops'] / np.median(seconds))
+    peaks: dict[str, float] = next(
+        (peaks for name, peaks in PEAK_FLOPS.items() if name in program.device.device_kind), {}
+    )
+    passed = all(value <= tolerance(name, program.kind) for name, value in found.items())
+    return {
+        **{name: about[name] for name in ('preset', 'program', 'images', 'flops')},
+        'type': program.kind,
+        'device': program.device.device_kind,
+        'passed': passed if found else None,
+        'differences': {name: [value, tolerance(name, program.kind)] for name, value in found.items()},
+        'compile_s': program.compile_s,
+        'step_s': float(np.median(seconds)),
+        'step_s_5_95': np.percentile(seconds, [5, 95]).tolist(),
+        'flops_per_s': rate,
+        'share_of_peak': rate / peaks[program.kind] if program.kind in peaks else None,
+        **program.memory(),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the programs; returns 1 if a check failed, else 0."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('files', nargs='+', help='files that drl_tf.tools.lower wrote')
+    parser.add_argument(
+        '--matmul',
+        choices=('float32', 'tf32'),
+        default='float32',
+        help='how a GPU multiplies float32 (default: %(default)s)',
+    )
+    parser.add_argument('--steps', type=int, default=20, help='steps to time (default: %(default)s)')
+    parser.add_argument('--results', help='file to which the lines are appended as well')
+    options = parser.parse_args(argv)
+    if options.steps < 1:
+        parser.error(f'--steps={options.steps} must be at least 1')
+    lines = []
+    for path in options.files:
+        line = json.dumps(measured(path, options.matmul, options.steps))
+        print(line, flush=True)
+        lines.append(line)
+        if options.results:
+            with open(options.results, 'a', encoding='utf-8') as file:
+                file.write(f'{line}\n')
+    return int(any(json.loads(line)['passed'] is False for line in lines))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Turns what a user gives to `EnergyModel.fit` into batches: arrays, or a `tf.data.Dataset`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
+from drl_tf.core.guidance import network_labels
+from drl_tf.data.tuning import untuned
+from drl_tf.runs.inputs import LARGEST_VALUE
+
+if TYPE_CHECKING:
+    from drl_tf.runs.inputs import Inputs
+
+_FAILED = re.compile(r'assertion failed: \[(.*)\]')
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenData:
+    """Images to train on.
+
+    Attributes:
+      images: single images, float32 [H, W, C] in [-1, 1]; or pairs of an image and its class + 1, or 0 for no
+        class, int32 [].
+      count: number of images; None if it is not known.
+      batch_size: images in a batch of the dataset that the user gave; None if they are not in batches.
+      shuffled: whether to shuffle the images, which needs `count`; a dataset has an order of its own.
+    """
+
+    images: tf.data.Dataset
+    count: int | None
+    batch_size: int | None = None
+    shuffled: bool = False
+
+    def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
+        """Returns batches of `batch_size` images, over and over.
+
+        If the data ended, TensorFlow would run the parts of the last training step that need no data.
+        """
+        images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
+        return untuned(images.repeat().batch(batch_size, drop_remainder=True))
+
+    def num_batches(self, batch_size: int) -> int:
+        """Counts the whole batches in one pass; raises UserError if there is none, or if there is no end."""
+        count = self.count
+        if count is None:
+            if self.images.cardinality() == tf.data.INFINITE_CARDINALITY:
+                raise UserError('the dataset has no end: give steps_per_epoch')
+            with refused_values():
+                count = int(self.images.reduce(0, lambda count, _: count + 1))
+        if count < batch_size:
+            raise UserError(f'the dataset holds {count} images, too few for batch_size={batch_size}')
+        return count // batch_size
+
+
+def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
+    """Checks images and labels, or a dataset.
+
+    Args:
+      inputs: checks of the model's arguments.
+      images: uint8 or float within [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of pairs
+        (images, labels), in batches or not.
+      labels: class of each image, [n]; None for models without classes, and with a dataset.
+
+    Raises:
+      UserError: an argument has a wrong shape or type or is out of range.
+    """
+    has_classes = bool(inputs.config.data.num_classes)
+    if isinstance(images, tf.data.Dataset):
+        if labels is not None:
+            raise UserError('labels must be in the dataset, as pairs (images, labels)')
+        return _of_dataset(inputs, images)
+    x = inputs.clean(images)
+    if has_classes and labels is None:
+        raise UserError('labels must be given: the model has classes (-1 is no class)')
+    labels = inputs.labels(labels, len(x))
+    data = (x, network_labels(labels)) if has_classes else x
+    return GivenData(tf.data.Dataset.from_tensor_slices(data), len(x), shuffled=True)
+
+
+def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the images and classes of `validation_data`, float32 [n, H, W, C] and int32 [n] or None.
+
+    Args:
+      inputs: checks of the model's arguments.
+      data: images, a pair (images, labels), or a finite `tf.data.Dataset` of these.
+
+    Raises:
+      UserError: the data have a wrong shape or type, or are out of range.
+    """
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise UserError('validation_data must end: use take(number of batches)')
+        return arrays(inputs, _of_dataset(inputs, data).images)
+    images, labels = data if isinstance(data, tuple) else (data, None)
+    x = inputs.clean(images)
+    return x, inputs.labels(labels, len(x))
+
+
+def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
+    """Collects the attribute `images` of `GivenData` into float32 [n, H, W, C] and classes [n], or None."""
+    with refused_values():
+        rows = list(images.as_numpy_iterator())
+    if not rows:
+        raise UserError('validation_data holds no image')
+    if not inputs.config.data.num_classes:
+        return np.stack(rows), None
+    return np.stack([image for image, _ in rows]), np.array([label - 1 for _, label in rows], np.int32)
+
+
+def _of_dataset(inputs: Inputs, dataset: tf.data.Dataset) -> GivenData:
+    config = inputs.config
+    spec = dataset.element_spec
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    if len(parts) != 1 + bool(config.data.num_classes):
+        wanted = 'pairs (images, labels)' if config.data.num_classes else 'images: the model has no classes'
+        raise UserError(f'the dataset holds {len(parts)} parts in each element: give {wanted}')
+    shape = parts[0].shape
+    if shape.rank not in (3, 4) or not shape[-3:].is_compatible_with(config.image_shape):
+        wanted = ', '.join(map(str, config.image_shape))
+        raise UserError(f'the dataset holds images of shape {shape}: give [{wanted}], or batches of these')
+    if parts[0].dtype != tf.uint8 and not parts[0].dtype.is_floating:
+        raise UserError(f'the dataset holds images of type {parts[0].dtype.name}: give uint8 or floats')
+    count = int(dataset.cardinality())
+    single = dataset.unbatch() if shape.rank == 4 else dataset
+    kept = count if shape.rank == 3 and count >= 0 else None
+    batch_size = shape[0] if shape.rank == 4 else None
+    return GivenData(single.map(lambda *element: _checked(config, *element)), kept, batch_size)
+
+
+def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> Any:
+    """Scales an image to [-1, 1] and checks its values; adds 1 to its class."""
+    x = tf.ensure_shape(tf.cast(image, tf.float32), config.image_shape)
+    if image.dtype == tf.uint8:
+        x = pixels.from_levels(x)
+    limit = np.inf if config.planar else LARGEST_VALUE
+    sound = tf.reduce_all(tf.math.is_finite(x)) & (tf.reduce_max(tf.abs(x)) <= limit)
+    with tf.control_dependencies([tf.debugging.Assert(sound, ['images must be finite and within [-1, 1]'])]):
+        x = tf.identity(x)
+    if label is None:
+        return x
+    known = (label >= -1) & (label < config.data.num_classes)
+    message = f'labels must be from -1 to {config.data.num_classes - 1}'
+    with tf.control_dependencies([tf.debugging.Assert(known, [message])]):
+        return x, tf.cast(label, tf.int32) + 1
+
+
+@contextlib.contextmanager
+def refused_values() -> Iterator[None]:
+    """Context manager: raises UserError if values of a dataset are out of range."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = _FAILED.search(error.message)
+        if found is None:
+            raise
+        raise UserError(f'the dataset: {found[1]}') from error

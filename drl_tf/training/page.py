@@ -1,0 +1,59 @@
+"""Writes the page of a run while it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from absl import logging
+
+from drl_tf.base.errors import DivergenceError, Interrupted, one_line
+from drl_tf.distributed import workers
+from drl_tf.report import pages
+
+_SHARE = 0.01  # Of the time of training, at most, goes into the page.
+
+
+class Page:
+    """An action that writes `report.html` from the files of the run, on the chief.
+
+    The action skips calls that come so soon that pages would take more than 1 % of the time. An error while
+    writing is a warning: it does not end the training.
+
+    Args:
+      workdir: the run's directory.
+      clock: callable that returns seconds.
+    """
+
+    def __init__(self, workdir: str, clock: Callable[[], float] = time.monotonic):
+        self.workdir = workdir
+        self._clock = clock
+        self._next = 0.0
+
+    def __call__(self, step: int, logs: Any = None) -> None:
+        workers.by_chief(self._write_if_due)
+
+    @contextlib.contextmanager
+    def at_end(self) -> Iterator[None]:
+        """Context manager: writes the page when training ends, diverges or is interrupted."""
+        try:
+            yield
+        except (DivergenceError, Interrupted):
+            workers.by_chief(self._write)
+            raise
+        workers.by_chief(self._write)
+
+    def _write_if_due(self) -> None:
+        begin = self._clock()
+        if begin >= self._next:
+            self._write()
+            end = self._clock()
+            self._next = end + (end - begin) / _SHARE
+
+    def _write(self) -> None:
+        try:
+            pages.write(self.workdir)
+        except Exception as error:  # A defect of the page must not end a training of days.
+            logging.warning('the page of the run was not written: %s', one_line(error))

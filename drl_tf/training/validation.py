@@ -1,0 +1,109 @@
+"""Keras callbacks of `EnergyModel.fit`: validation after an epoch, and the user's own callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from drl_tf.base.errors import UserError
+from drl_tf.evaluation.metrics import extractors
+from drl_tf.evaluation.metrics.kernel import kernel_distance
+from drl_tf.runs import pictures
+
+if TYPE_CHECKING:
+    from drl_tf.runs.generating import Generating
+
+_FEWEST = 20
+_MOST_SAMPLES = 1000
+Labelled = tuple[np.ndarray, np.ndarray | None]
+
+
+class Validation(keras.callbacks.Callback):
+    """Adds to the logs of an epoch scores of the averaged weights on held-out images.
+
+    'val_energy' is the mean energy of the held-out images; 'val_energy_gap' is this mean minus that of as
+    many training images: it rises if the model learns the training images by heart. 'val_distance', for at
+    least 20 held-out images, is the kernel distance between their features and those of as many samples, at
+    most 1,000. The features come from the extractor that `--mode=evaluate` uses; for points of the plane they
+    are the coordinates. If the extractor cannot be had, a warning says so, and there is no distance.
+
+    Args:
+      model: the model.
+      held_out: images, float32 [n, H, W, C], and their classes, int32 [n] or None.
+      seen: training images, in the same form.
+      every: number of epochs from one validation to the next.
+    """
+
+    def __init__(self, model: Generating, held_out: Labelled, seen: Labelled, every: int):
+        super().__init__()
+        self.public = model
+        self.held_out = held_out
+        self.seen = seen
+        self.every = every
+        self._features = _features(model.config) if len(held_out[0]) >= _FEWEST else None
+        if self._features:
+            self._real = self._features(pictures.kept(held_out[0][:_MOST_SAMPLES]))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if (epoch + 1) % self.every:
+            return
+        self.public.forget_steps()
+        with self.public.model.ema_network.converged():
+            held_out, seen = (
+                float(self.public.energy(images, labels=labels).mean())
+                for images, labels in (self.held_out, self.seen)
+            )
+            logs.update(val_energy=held_out, val_energy_gap=held_out - seen)
+            if self._features:
+                labels = self.held_out[1]
+                labels = None if labels is None else labels[:_MOST_SAMPLES]
+                samples = self.public.generate(len(self._real), labels)
+                logs['val_distance'] = kernel_distance(self._real, self._features(samples))[0]
+
+
+class PublicCallbacks(keras.callbacks.CallbackList):
+    """Callbacks that see the public model, while Keras fits the model inside it.
+
+    At the end of an epoch the averaged weights are ready for use, so that callbacks can sample and save.
+
+    Args:
+      callbacks: the callbacks.
+      model: the public model.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model):
+        self.public = model
+        model.stop_training = False
+        super().__init__(list(callbacks), model=model)
+
+    def set_model(self, model: keras.Model) -> None:
+        self.fitted = model
+        super().set_model(self.public)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        super().on_train_batch_end(batch, logs)
+        self.fitted.stop_training |= self.public.stop_training
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.public.forget_steps()
+        with self.fitted.ema_network.converged():
+            for callback in self.callbacks:
+                callback.on_epoch_end(epoch, logs)  # CallbackList itself would give them a copy of the logs.
+        self.fitted.stop_training |= self.public.stop_training
+
+
+def _features(config: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Returns a callable, images -> features [n, d]; None, with a warning, if there is no extractor."""
+    if config.planar:
+        return lambda points: points.reshape(len(points), -1)
+    options = config.evaluation
+    try:
+        extractor = extractors.load(config.data, options.extractor, options.inception)
+    except UserError as error:
+        logging.warning('validation has no val_distance: %s', error)
+        return None
+    return lambda images: extractor.run(images)[0]

@@ -1,0 +1,92 @@
+"""Expressions over classes: how they are read, and their densities where the parts are Gaussians."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from drl_tf.base.errors import UserError
+from drl_tf.core import composition
+from drl_tf.editing import compose
+from drl_tf.editing.expressions import Atom, Node, atoms, parse, weights
+
+A, B, C = (Atom(0, label) for label in (3, 8, 5))
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('3', A),
+        (' 3&8 ', Node('&', (A, B))),
+        ('3 | 8 & !5', Node('|', (A, Node('&', (B, Node('!', (C,))))))),
+        ('(3 | 8) & 5', Node('&', (Node('|', (A, B)), C))),
+        ('!!3', Node('!', (Node('!', (A,)),))),
+        ('a & b7', Node('&', (Atom(0, -1), Atom(1, 7)))),
+    ],
+)
+def test_reading(text, expected):
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    'text', ['', '3 &', '& 3', '3 8', '(3', '3)', '3 ? 8', 'c', '!', '()', '!' * 99 + '3']
+)
+def test_other_texts_get_one_line(text):
+    with pytest.raises(UserError, match='--expression'):
+        parse(text)
+
+
+def test_sums_become_weights():
+    assert weights(parse('3 & !8 & 3')) == {3: 2.0, 8: -1.0}
+    assert weights(parse('!(3 & 8)')) == {3: -1.0, 8: -1.0}
+    assert weights(parse('3 & (3 | 8)')) is None
+    assert atoms(parse('3 & (3 | 8)')) == [A, B]
+
+
+def normal(mean, variance):
+    """The normalised log density of a Gaussian in one dimension."""
+
+    def log_prob(x):
+        return -tf.reduce_sum((x - mean) ** 2, [1, 2, 3]) / (2 * variance) - 0.5 * np.log(
+            2 * np.pi * variance
+        )
+
+    return log_prob
+
+
+PARTS = {A: normal(1.0, 0.5), B: normal(-1.0, 0.25)}
+REFERENCE = normal(0.0, 2.0)
+X = tf.constant(np.linspace(-12, 12, 4801, dtype=np.float32).reshape(-1, 1, 1, 1))
+
+
+def moments(text):
+    """Mass, mean and variance of an expression, by quadrature."""
+    log_density = composition.composed(parse(text), PARTS.get, REFERENCE)(X).numpy().astype(np.float64)
+    density = np.exp(log_density)
+    x = X.numpy().ravel()
+    mass = density.sum() * (x[1] - x[0])
+    mean = (density * x).sum() / density.sum()
+    return mass, mean, (density * (x - mean) ** 2).sum() / density.sum()
+
+
+def test_operators_on_gaussians():
+    """A product over the reference has the precision and the mean of the sums; a mixture is normalised."""
+    precision = 1 / 0.5 + 1 / 0.25 - 1 / 2.0
+    _, mean, variance = moments('3 & 8')
+    np.testing.assert_allclose([mean, variance], [(1 / 0.5 - 1 / 0.25) / precision, 1 / precision], rtol=1e-3)
+    mass, mean, variance = moments('3 | 8')
+    np.testing.assert_allclose([mass, mean, variance], [1, 0, (0.5 + 0.25) / 2 + 1], rtol=1e-3, atol=1e-3)
+    precision = 2 / 2.0 - 1 / 0.5 + 1 / 0.25
+    _, mean, variance = moments('8 & !3')
+    np.testing.assert_allclose([mean, variance], [(-1 / 0.25 - 1 / 0.5) / (4 - 2 + 0.5), 1 / 2.5], rtol=1e-3)
+
+
+def test_heights_of_a_mixture_are_found_from_its_samples():
+    """Of components whose constants are hundreds of nats apart."""
+    rng = np.random.default_rng(0)
+    mean = np.array([-2.0, 0.0, 3.0])
+    x = rng.normal(np.repeat(mean, 4000), 1.0)
+    log_p = -((x - mean[:, None]) ** 2) / 2 - 0.5 * np.log(2 * np.pi)
+    mixture = np.logaddexp.reduce(log_p, axis=0) - np.log(3)
+    constants = np.array([500.0, -3.0, 0.7])
+    found = compose.mixture_heights(log_p + constants[:, None] - mixture)
+    np.testing.assert_allclose(found, constants, atol=0.1)

@@ -1,0 +1,122 @@
+"""Masks, degradations and images of the user: what they mean, and one line for each wrong one."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.tiny import TINY, call, refused
+from PIL import Image
+
+from drl_tf.editing import degradations, estimation, masks, report
+
+
+def test_masks(tmp_path):
+    half = masks.missing('half', 2, 6, 4)
+    assert half.shape == (2, 6, 4, 1) and half[:, 3:].all() and not half[:, :3].any()
+    rectangle = masks.missing('1,0,2,3', 1, 4, 4)[0, ..., 0]
+    assert rectangle[1:3, :3].all() and rectangle.sum() == 6
+    many = masks.missing('random:0.7', 50, 16, 16, seed=1)
+    assert many.mean() == pytest.approx(0.7, abs=0.02) and (many[0] != many[1]).any()
+    np.testing.assert_array_equal(masks.missing('random:0.7', 3, 16, 16, seed=1), many[:3])
+    picture = np.zeros([4, 4], np.uint8)
+    picture[1, 2] = 255
+    Image.fromarray(picture).save(tmp_path / 'mask.png')
+    np.testing.assert_array_equal(masks.missing(f'{tmp_path}/mask.png', 1, 4, 4)[0, ..., 0], picture == 255)
+
+
+def test_a_deviation_is_where_the_gaps_change_sign():
+    sigmas = np.geomspace(0.1, 1.6, 5)
+    gaps = 10 * (np.log(sigmas) - np.log(0.3))
+    assert estimation.crossing(sigmas, gaps) == pytest.approx(0.3)
+    assert estimation.crossing(sigmas, np.ones(5)) == pytest.approx(0.1)
+    assert estimation.crossing(sigmas, -np.ones(5)) == pytest.approx(1.6)
+
+
+def test_kernels_and_shapes(tmp_path):
+    np.save(tmp_path / 'kernel.npy', np.ones([3, 5]))
+    found = degradations.parse(f'blur:{tmp_path}/kernel.npy', (8, 8, 1))
+    assert found.kind == 'blur' and np.shape(found.kernel) == (3, 5)
+    assert degradations.parse('grey', (8, 8, 3)).observed_shape((8, 8, 3)) == (8, 8, 1)
+    assert degradations.parse('super4', (8, 8, 3)).observed_shape((8, 8, 3)) == (2, 2, 3)
+    assert degradations.parse('noise', (8, 8, 1)).noise_std is None
+    assert degradations.parse('noise:0.25', (8, 8, 1)).noise_std == pytest.approx(0.25, abs=1e-4)
+
+
+def test_scores_of_draws_from_the_right_distribution():
+    """Coverage of the truth among R draws is (R - 1) / (R + 1); the PSNR is that of the variance, twice."""
+    rng = np.random.default_rng(0)
+    truth, results = (
+        rng.normal(128, 20, shape).round().astype(np.uint8) for shape in ((9, 32, 32, 1), (9, 4, 32, 32, 1))
+    )
+    found = report.scores(truth, results)
+    assert found['coverage'] == pytest.approx(0.6, abs=0.03) and found['coverage_expected'] == 0.6
+    assert found['psnr'] == pytest.approx(10 * np.log10(255**2 / (2 * 20**2)), abs=0.1)
+    assert found['psnr_mean'] == pytest.approx(10 * np.log10(255**2 / (1.25 * 20**2)), abs=0.1)
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Pictures that are no good as inputs or masks."""
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'text.png').write_text('text')
+    Image.fromarray(np.zeros([9, 9], np.uint8)).save(tmp_path / 'small.png')
+    Image.fromarray(np.zeros([16, 16], np.uint8)).save(tmp_path / 'black.png')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--mode=inpaint', '--mask=oval'], '--mask=oval must be half'),
+        (['--mode=inpaint', '--mask=0,0,17,2'], 'within 16 x 16 pixels'),
+        (['--mode=inpaint', '--mask={}/text.png'], 'text.png is damaged or not what its name says'),
+        (['--mode=inpaint', '--mask={}/small.png'], 'small.png is 9 x 9 pixels, not 16 x 16'),
+        (['--mode=inpaint', '--mask={}/black.png'], 'misses no pixel'),
+        (['--mode=inpaint', '--input={}/empty'], 'empty holds no'),
+        (['--mode=inpaint', '--input={}/none'], 'none does not exist'),
+        (['--mode=inpaint', '--input={}/text.png'], 'text.png is damaged or not what its name says'),
+        (['--mode=inpaint', '--method=posterior'], 'give --method=replace'),
+        (['--mode=inpaint', '--method=ais'], '--method=ais is not for --mode=inpaint'),
+        (['--mode=inpaint', '--labels=3'], 'the model has no classes'),
+        (['--mode=restore', '--degradation=rain'], '--degradation=rain must be super2'),
+        (['--mode=restore', '--degradation=grey'], 'needs a model of colour images'),
+        (['--mode=restore', '--degradation=noise:0.2'], 'noise cannot be undone by --method=replace'),
+        (['--mode=restore', '--degraded'], '--degraded is for images of your own'),
+        (['--mode=edit', '--strength=0'], '--strength=0.0 must be above 0'),
+        (['--mode=interpolate', '--between=1'], '--between=1 must be'),
+        (['--mode=compose', '--expression=3 &'], '--expression=3 & is not understood'),
+        (['--mode=compose', '--expression=3'], 'there is no class 3'),
+        (['--mode=compose', '--expression=1', '--labels=1'], 'drop --labels'),
+    ],
+)  # fmt: skip
+def test_wrong_options_get_one_line(capsys, tiny_run, given, options, words):
+    line = refused(capsys, f'--workdir={tiny_run}', *(option.format(given) for option in options))
+    assert words in line, line
+
+
+def test_mixtures_need_heights(capsys, tmp_path):
+    """A run of t6 with classes refuses | and takes & with the weights of --labels."""
+    classes = [*TINY, '--num_classes=-1', '--train_steps=1', '--mcmc_steps=1', f'--workdir={tmp_path}']
+    assert call(capsys, *classes)[0] == 0
+    run = ['--mode=compose', f'--workdir={tmp_path}', '--num_samples=2']
+    assert 'compares the heights' in refused(capsys, *run, '--expression=3 | 8')
+    code, out, _ = call(capsys, *run, '--expression=3 & !8')
+    assert code == 0 and 'compose3-8x-1' in out
+
+
+def test_files_of_a_run(capsys, tiny_run, tmp_path):
+    """A picture, arrays and a summary; seen pixels are those of the input."""
+    Image.fromarray(np.full([16, 16], 77, np.uint8)).save(tmp_path / 'one.png')
+    options = [f'--workdir={tiny_run}', f'--output_dir={tmp_path}/out', f'--input={tmp_path}/one.png']
+    code, _, err = call(
+        capsys, '--mode=inpaint', *options, '--mask=0,0,4,4', '--num_results=2', '--edit_rounds=1'
+    )
+    assert code == 0, err
+    files = {path.suffix: path for path in (tmp_path / 'out').iterdir()}
+    assert set(files) == {'.png', '.npz', '.json'}
+    found = np.load(files['.npz'])['images']
+    assert found.shape == (2, 16, 16, 1) and (found[:, 4:] == 77).all() and (found[:, :4, :4] != 77).any()
+    assert json.loads(files['.json'].read_text())['plan']['method'] == 'replace'
+    code, _, err = call(capsys, '--mode=interpolate', *options[:2], '--num_frames=3')
+    assert code == 0, err
+    assert {path.suffix for path in (tmp_path / 'out').iterdir()} == {'.png', '.npz', '.json', '.gif'}

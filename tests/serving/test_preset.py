@@ -1,0 +1,221 @@
+"""Presets and `.keras` files: what is loaded, in a process of its own too, gives equal bytes."""
+
+import hashlib
+import inspect
+import json
+import pathlib
+import shutil
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from helpers import golden
+from helpers.tiny import run as run_python
+
+import drl_tf
+from drl_tf.base import seal
+from drl_tf.base.errors import UserError
+
+LOADED = """
+import json, sys
+import keras
+from drl_tf import EnergyModel
+from serving.test_preset import digest
+found = {}
+for recipe, formats in json.loads(sys.argv[1]).items():
+    for name, path in formats.items():
+        if name == 'keras':
+            model = keras.saving.load_model(path)
+        elif name == 'weights':
+            model = EnergyModel.from_preset(formats['preset'], load_weights=False)
+            model.load_weights(path)
+        else:
+            model = EnergyModel.from_preset(path)
+        found[f'{recipe} {name}'] = digest(model)
+print(json.dumps(found))
+"""
+
+
+def digest(model):
+    """Hashes of images and energies at both levels."""
+    images = np.random.default_rng(0).integers(0, 256, [3, 8, 8, 1]).astype(np.uint8)
+    values = (model.generate(3, seed=2), model.energy(images, 0), model.energy(images, 1))
+    return [hashlib.sha256(value.tobytes()).hexdigest()[:12] for value in values]
+
+
+@pytest.fixture(scope='module')
+def model():
+    return drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+
+
+@pytest.fixture(scope='module')
+def preset(model, tmp_path_factory):
+    directory = tmp_path_factory.mktemp('presets') / 'small'
+    model.save_to_preset(directory)
+    return directory
+
+
+@pytest.mark.slow
+def test_every_format_of_every_recipe_gives_equal_bytes_in_another_process(tmp_path):
+    formats, expected = {}, {}
+    for recipe in golden.RECIPES:
+        model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / recipe)
+        root = tmp_path / recipe
+        formats[recipe] = paths = {
+            'workdir': str(golden.DIRECTORY / recipe),
+            'preset': str(root / 'preset'),
+            'keras': str(root / 'model.keras'),
+            'weights': str(root / 'a.weights.h5'),
+        }
+        model.save_to_preset(paths['preset'])
+        model.save(paths['keras'])
+        model.save_weights(paths['weights'])
+        paths['saved_model'] = model.export(root / 'saved')
+        expected |= {f'{recipe} {name}': digest(model) for name in paths}
+    done = run_python('-c', f"import sys; sys.path.insert(0, 'tests'){LOADED}", json.dumps(formats))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == expected
+
+
+def test_a_preset_and_a_keras_file_give_the_model_again(model, preset, tmp_path):
+    """With its step; also after more training, whose optimizer is not a part of the model."""
+    model.save(tmp_path / 'm.keras')
+    for again in (drl_tf.EnergyModel.from_preset(preset), keras.saving.load_model(tmp_path / 'm.keras')):
+        assert digest(again) == digest(model)
+        assert (again.step, again.num_classes) == (golden.STEPS, 10)
+    again.fit(np.zeros([8, 8, 8, 1], np.uint8), np.arange(8), batch_size=8, verbose=0)
+    again.save(tmp_path / 'n.keras')
+    fitted = keras.saving.load_model(tmp_path / 'n.keras')
+    assert digest(fitted) == digest(again) != digest(model) and fitted.step == golden.STEPS + 1
+    raw = zip(fitted.model.network.weights, again.model.network.weights, strict=True)
+    assert all(np.array_equal(mine, other) for mine, other in raw)
+
+
+def test_the_files_are_those_of_keras_hub(model, preset):
+    assert {path.name for path in preset.iterdir()} == {
+        'config.json', 'model.weights.h5', 'metadata.json', 'README.md', 'train.flags', seal.MANIFEST
+    }  # fmt: skip
+    config = json.loads((preset / 'config.json').read_text())
+    assert config['registered_name'] == 'drl_tf>EnergyModel' and config['class_name'] == 'EnergyModel'
+    metadata = json.loads((preset / 'metadata.json').read_text())
+    networks = (model.model.network, model.model.initializer)
+    assert metadata['parameter_count'] == sum(network.count_params() for network in networks)
+    assert metadata['keras_version'] == keras.__version__
+    _, front, text = (preset / 'README.md').read_text().split('---\n', 2)
+    front = yaml.safe_load(front)
+    assert (front['library_name'], front['license']) == ('drl_tf', 'apache-2.0')
+    assert '# small\n' in text and 'of step 4 of 4' in text and "from_preset('small')" in text
+
+
+def test_local_paths_are_not_saved(tmp_path):
+    config = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6').config
+    model = drl_tf.EnergyModel(config.replace(manual_dir='/home/me/secret', stats_file='/home/me/secret.npz'))
+    model.save_to_preset(tmp_path / 'p')
+    texts = [path.read_bytes() for path in (tmp_path / 'p').iterdir()]
+    assert not any(b'secret' in text for text in texts) and 'secret' not in json.dumps(model.get_config())
+
+
+def test_a_preset_is_replaced_and_its_card_may_be_edited(model, preset, tmp_path):
+    directory = shutil.copytree(preset, tmp_path / 'p')
+    (directory / 'README.md').write_text('mine')
+    (directory / '.gitattributes').write_text('of a hub')
+    assert drl_tf.EnergyModel.from_preset(directory).step == golden.STEPS
+    drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6').save_to_preset(directory)
+    assert drl_tf.EnergyModel.from_preset(directory).num_classes == 0
+    assert '# p\n' in (directory / 'README.md').read_text()
+
+
+def test_a_preset_without_its_weights_is_untrained(model, preset):
+    start = drl_tf.EnergyModel.from_preset(preset, load_weights=False, dtype='bfloat16')
+    assert start.step == 0 and start.config.training.precision == 'bfloat16'
+    assert digest(start)[1:] != digest(model)[1:]
+
+
+@pytest.mark.parametrize('name', ['config.json', 'model.weights.h5', 'metadata.json'])
+def test_damage_is_named(preset, tmp_path, name):
+    directory = shutil.copytree(preset, tmp_path / 'p')
+    contents = bytearray((directory / name).read_bytes())
+    contents[len(contents) // 2] ^= 1
+    (directory / name).write_bytes(contents)
+    with pytest.raises(UserError, match=r'p.* is damaged'):
+        drl_tf.EnergyModel.from_preset(directory)
+    (directory / name).unlink()
+    with pytest.raises(UserError, match='p'):
+        drl_tf.EnergyModel.from_preset(directory)
+
+
+def test_weights_of_another_architecture_are_refused(preset, tmp_path):
+    directory = shutil.copytree(preset, tmp_path / 'p')
+    config = json.loads((directory / 'config.json').read_text())
+    config['config']['options']['network']['channels'] = 16
+    (directory / 'config.json').write_text(json.dumps(config))
+    (directory / seal.MANIFEST).unlink()
+    seal.seal(directory)
+    with pytest.raises(UserError, match=r'model.weights.h5 does not fit its config.json'):
+        drl_tf.EnergyModel.from_preset(directory)
+
+
+def test_the_presets_of_the_package():
+    presets = drl_tf.EnergyModel.presets
+    assert set(presets) == {'digits', 'toy_checkerboard'}
+    for entry in presets.values():
+        assert pathlib.Path(entry['metadata']['path'], 'config.json').exists()
+        assert entry['metadata']['description'].startswith('An energy-based model of `')
+
+
+def stand_in(root):
+    """Modules with the calls of huggingface_hub and kagglehub that are used; the hub is a directory."""
+
+    def upload(handle, directory):
+        shutil.copytree(directory, root / handle, dirs_exist_ok=True)
+
+    hugging_face = types.SimpleNamespace(
+        create_repo=lambda repo_id, exist_ok: (root / repo_id).mkdir(parents=True, exist_ok=exist_ok),
+        upload_folder=lambda repo_id, folder_path: upload(repo_id, folder_path),
+        snapshot_download=lambda repo_id: str(next((root / repo_id).parent.glob((root / repo_id).name))),
+    )
+    kaggle = types.SimpleNamespace(
+        model_upload=upload, model_download=lambda handle: str(next(root.glob(handle)))
+    )
+    return {'huggingface_hub': hugging_face, 'kagglehub': kaggle}
+
+
+@pytest.mark.parametrize('uri', ['hf://me/small', 'kaggle://me/small/keras/base'])
+def test_a_hub_gives_what_it_got(model, preset, tmp_path, monkeypatch, uri):
+    for name, module in stand_in(tmp_path).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    drl_tf.upload_preset(uri, preset)
+    assert digest(drl_tf.EnergyModel.from_preset(uri)) == digest(model)
+    with pytest.raises(UserError, match=f'^{uri}x could not be reached .StopIteration'):
+        drl_tf.EnergyModel.from_preset(f'{uri}x')
+
+
+def test_hubs_that_cannot_be_used(preset, tmp_path, monkeypatch):
+    for name in ('huggingface_hub', 'kagglehub'):
+        monkeypatch.setitem(sys.modules, name, None)
+    for uri in ('hf://me/small', 'kaggle://me/small/keras/base'):
+        with pytest.raises(UserError, match=r"pip install 'drl_tf\[hub\]'"):
+            drl_tf.EnergyModel.from_preset(uri)
+    for uri in ('hf://', 'hf://a/b/c', 'kaggle://me/small', 'kaggle://me//keras/base'):
+        with pytest.raises(UserError, match=f'{uri} must be '):
+            drl_tf.upload_preset(uri, preset)
+    with pytest.raises(UserError, match=r'^uri=me/small must be hf://'):
+        drl_tf.upload_preset('me/small', preset)
+    for name, module in stand_in(tmp_path).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(UserError, match='is not a preset'):
+        drl_tf.upload_preset('hf://me/small', golden.DIRECTORY / 't6')
+    assert not (tmp_path / 'me').exists()
+
+
+def test_the_client_of_hugging_face_without_network(monkeypatch):
+    """One line, from the client itself; its calls take the arguments that we give."""
+    client = pytest.importorskip('huggingface_hub')
+    inspect.signature(client.create_repo).bind(repo_id='a', exist_ok=True)
+    inspect.signature(client.upload_folder).bind(repo_id='a', folder_path='b')
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(UserError, match=r'^hf://me/no_such_model could not be reached \('):
+        drl_tf.EnergyModel.from_preset('hf://me/no_such_model')

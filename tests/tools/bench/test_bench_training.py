@@ -1,0 +1,93 @@
+"""A training step in parts: each part is what its name says; their ratios are plausible."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.tiny import TINY
+
+from drl_tf.cli import parsing
+from drl_tf.tools.bench import __main__ as bench
+from drl_tf.tools.bench import training
+
+SMALL = [*TINY, '--max_loss=1000', '--num_levels=2']
+
+
+@pytest.fixture(scope='module')
+def subject(tmp_path_factory):
+    config = parsing.configuration_of([*SMALL, '--mcmc_steps=20'])
+    return training.Subject('small', config, str(tmp_path_factory.mktemp('small')))
+
+
+def test_the_chain_is_left_out(subject):
+    """Where chains end where they start, nothing moves; otherwise it does."""
+    displacement = subject.model.level_means['displacement']
+
+    def moved(step):
+        for variable in displacement.variables:
+            variable.assign(np.zeros(variable.shape))
+        step(subject.batch)
+        return float(np.sum(displacement.variables[0]))
+
+    assert moved(subject.without_chain) == 0 < moved(subject.step)
+    assert subject.model.chain.__name__ != 'stay'
+
+
+def test_losses_and_gradients_are_given(subject):
+    kernel = subject.model.network.trainable_variables[0]
+    before = kernel.numpy()
+    steps = subject.model.step
+    assert float(subject.update(subject.batch)['loss']) == 0
+    assert subject.model.step == steps + 1 and (kernel.numpy() != before).any()
+
+
+def test_fit_takes_a_step(subject):
+    steps = subject.model.step
+    subject.fit.step()
+    assert subject.model.step == steps + 1
+
+
+def test_parts_are_differences_within_a_round(subject):
+    """Chain, pass and update make up the step, and host is what `fit` adds."""
+    seconds = {name: np.full(3, 0.25) for name in subject.functions()}
+    seconds['step'] = np.array([10.0, 20.0, 12.0])
+    seconds['without chain'] = np.array([4.0, 8.0, 5.0])
+    seconds['update'] = np.array([1.0, 2.0, 1.0])
+    seconds['fit'] = np.array([10.5, 21.0, 12.5])
+    line = subject.line(seconds)
+    assert subject.gradients == line['K'] == 20
+    assert line['chain_convolutions'] == {'forward': 3, 'input gradient': 3, 'filter gradient': 0}
+    assert line['pass_convolutions'] == {'forward': 3, 'input gradient': 2, 'filter gradient': 3}
+    assert [line[name]['median'] for name in ('chain', 'pass', 'update', 'host')] == [7, 4, 1, 0.5]
+    assert line['rest_share']['median'] == pytest.approx(3.25 / 21.25)
+    assert line['chain_utilisation']['median'] == pytest.approx(0.25 / 7)
+    assert line['chain_flops_per_s'] == pytest.approx(line['chain_alone_flops_per_s'] * 0.25 / 7)
+
+
+@pytest.mark.slow
+def test_small_form(tmp_path, capsys):
+    """All kinds of recipe, in both precisions: parts add up, and ratios are plausible. No times."""
+    options = ' '.join(SMALL).replace('--recipe=t6', '').replace('--precision=float32', '')
+    presets = {
+        't6': f'{options} --recipe=t6 --mcmc_steps=20',
+        'cdrl': f'{options} --recipe=cdrl --initializer_channels=8 --mcmc_steps=20 --num_levels=6',
+        'preconditioned': f'{options} --recipe=preconditioned --mcmc_steps=0 --num_levels=6',
+    }
+    chosen = [f'--preset={words}' for words in presets.values()]
+    assert bench.main(['training', '--rounds=5', f'--directory={tmp_path}', *chosen]) == 0
+    assert capsys.readouterr().out.count('| training | ') == 1
+    machine, *lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]
+    assert machine['part'] == 'machine' and machine['cores'] >= 1
+    measured = {line['name']: line for line in lines if line['part'] == 'training'}
+    assert len(measured) == 6 and [line['part'] for line in lines].count('precision') == 3
+    for (recipe, words), precision in (
+        (item, p) for item in presets.items() for p in ('float32', 'bfloat16')
+    ):
+        line = measured[f'{words}, {precision}']
+        spreads = {name: value for name, value in line.items() if isinstance(value, dict)}
+        median = {name: value['median'] for name, value in spreads.items() if 'median' in value}
+        assert ('chain' in median) == (recipe != 'preconditioned')
+        assert 0 < median['update'] < median['step'] and median['input'] > 0
+        assert 0.02 < median['pass_utilisation'] < 50 and line['images_per_s'] > 0
+        if recipe == 't6':  # 20 gradients of the energy against the one of the loss.
+            assert median['chain'] > median['pass'] and 0.02 < median['chain_utilisation'] < 20

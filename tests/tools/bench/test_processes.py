@@ -1,0 +1,57 @@
+"""Processes that are measured: their memory, their failures, and how their steps slow down."""
+
+import json
+
+import pytest
+from helpers.tiny import TINY
+
+from drl_tf.base.errors import UserError
+from drl_tf.tools.bench import __main__ as bench
+from drl_tf.tools.bench import processes
+
+
+def test_the_memory_is_that_of_the_process_alone():
+    """This process is larger than the one that it starts."""
+    held = bytearray(300 * 2**20)
+    for index in range(0, len(held), 4096):
+        held[index] = 1
+    small = processes.ended(['-S', '-c', 'print("done")'])
+    large = processes.ended(['-S', '-c', 'a = bytearray(100 * 2**20); a[::4096] = bytes(len(a[::4096]))'])
+    assert small.out == 'done\n' and small.peak_bytes < 60 * 2**20
+    assert 80 * 2**20 < large.peak_bytes - small.peak_bytes < 130 * 2**20
+    assert small.seconds > 0 and small.begin > 1e9
+
+
+def test_a_process_that_fails_is_one_line():
+    with pytest.raises(UserError, match=r'sys\.exit.* failed: .*no luck'):
+        processes.ended(['-c', 'import sys; sys.exit("no luck")'])
+
+
+def test_slowdown_compares_the_last_tenth_with_the_second():
+    steady = [float(step) for step in range(110)]
+    assert processes.slowdown(steady) == 1
+    slower = [step + max(0, step - 90) for step in steady]
+    assert processes.slowdown(slower) == 2
+    compiling = [50 * (step > 0) + step for step in steady]
+    assert processes.slowdown(compiling) == 1
+
+
+@pytest.mark.slow
+def test_small_form(tmp_path, capsys):
+    """Start and memory of a tiny model: what takes longer does, and memory does not grow with K and T."""
+    tiny = ' '.join([*TINY, '--max_loss=1000', '--num_levels=2'])
+    words = ['start', 'memory', '--repeats=1', '--steps=12', '--factors=1,8', f'--preset={tiny}']
+    assert bench.main([*words, f'--base={tiny}', f'--directory={tmp_path}']) == 0
+    assert '| `import tensorflow` | ' in capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / 'bench.jsonl').read_text().splitlines()]
+    seconds = {line['name']: line['seconds']['median'] for line in lines if 'seconds' in line}
+    assert seconds['Python'] < seconds['import tensorflow'] < 4 * seconds['import drl_tf.api']
+    assert seconds['--help'] < seconds['first training step, from the command on']
+    assert (
+        seconds['export of digits: second answer of sample']
+        < seconds['export of digits: first answer of sample']
+    )
+    peaks = {line['name']: line['peak_bytes'] for line in lines if 'peak_bytes' in line}
+    assert peaks['Python'] < 60 * 2**20 < peaks['import tensorflow']
+    growths = [line['ratio'] for line in lines if line['part'] == 'memory' and 'ratio' in line]
+    assert len(growths) == 2 and all(1 <= ratio < 1.2 for ratio in growths)

@@ -1,0 +1,73 @@
+"""The page that training writes: how often, and what its errors do."""
+
+import pytest
+from helpers.tiny import TINY, call
+
+from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.report import pages
+from drl_tf.training.page import Page
+
+
+class Clock:
+    """Seconds that pass only where a test says so."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock; each page takes two of its seconds."""
+    clock = Clock()
+    clock.written = []
+
+    def write(workdir):
+        clock.written.append(clock.seconds)
+        clock.seconds += 2
+
+    monkeypatch.setattr(pages, 'write', write)
+    return clock
+
+
+def test_pages_take_at_most_a_hundredth_of_the_time(clock):
+    page = Page('w', clock)
+    for step in range(1000):
+        page(step)
+        clock.seconds += 1
+    assert clock.written == [0, 202, 404, 606, 808]
+
+
+@pytest.mark.parametrize(
+    ('error', 'expected'), [(None, 1), (DivergenceError('diverged', 3), 1), (UserError('wrong'), 0)]
+)
+def test_the_last_page_is_written_when_training_ends_or_diverges(clock, error, expected):
+    page = Page('w', clock)
+    page(1)
+    clock.written.clear()
+    try:
+        with page.at_end():
+            if error:
+                raise error
+    except (DivergenceError, UserError) as raised:
+        assert raised is error
+    assert len(clock.written) == expected
+
+
+def test_an_error_of_the_page_does_not_end_training(monkeypatch, tmp_path, capsys, caplog):
+    monkeypatch.setattr(pages, 'write', lambda workdir: {}['missing'])
+    options = [*TINY, '--train_steps=1', '--num_levels=2', '--mcmc_steps=1', f'--workdir={tmp_path}/w']
+    code, _, err = call(capsys, *options)
+    assert code == 0, err
+    assert 'the page of the run was not written: KeyError' in caplog.text + err
+    assert not (tmp_path / 'w' / 'report.html').exists()
+
+
+def test_a_run_that_diverges_has_a_page_with_its_rollbacks(tmp_path, capsys):
+    workdir = tmp_path / 'w'
+    options = [*TINY, '--train_steps=8', '--max_loss=1e-6', '--max_rollbacks=1', f'--workdir={workdir}']
+    code, _, _ = call(capsys, *options)
+    assert code == 3
+    page = (workdir / 'report.html').read_text()
+    assert 'Each rollback returned to the checkpoint before the step' in page
