@@ -1,7 +1,6 @@
 """A trained model in Python: `drl_tf.EnergyModel` generates, scores, denoises, trains, saves, exports.
 
-Images are uint8, or floats in [-1, 1] (`x / 127.5 - 1`), [n, H, W, C]; points of the plane are floats, [n, 1,
-1, 2]. The methods return NumPy arrays.
+Images are uint8, or floats in [-1, 1], [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2].
 """
 
 import dataclasses
@@ -22,6 +21,7 @@ from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 from drl_tf.core.saving import register
 from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
+from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import checkpoint, exported
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
@@ -37,7 +37,7 @@ class _Presets:
         return saved_preset.shipped()
 
 
-class EnergyModel(Editing):
+class EnergyModel(Editing, Detecting):
     """An energy-based model, which samples and scores with its averaged weights.
 
     `from_preset` loads a trained model. With a configuration, the constructor makes an untrained one.

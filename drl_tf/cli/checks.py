@@ -198,7 +198,8 @@ def _check_points(command: Command, config: Config) -> None:
 
 
 def _check_classes(command: Command, config: Config) -> None:
-    labels = labels_of(command) if 'compose' in command.mode else command.labels
+    composes = 'compose' in command.mode and not command.expression
+    labels = labels_of(command) if composes else command.labels
     combinations.check_classes(config, labels)
     if 'sweep_guidance' in command.mode:
         combinations.check_guidance(config)

@@ -29,6 +29,8 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         raise UserError(f'--between={text(command.between)} must be the indices of two samples, such as 0,1')
     if 'interpolate' in command.mode and len(command.labels) > 2:
         raise UserError(f'--labels={text(command.labels)}: --mode=interpolate takes one class, or two')
+    if 'guidance' in given and set(command.mode) <= set(EDITED) and not command.labels:
+        raise UserError(f'--guidance={given["guidance"]} needs --labels, the classes of the images')
     if command.degraded and command.input == inputs.TEST:
         raise UserError('--degraded is for images of your own: give --input=PATH, or drop it')
     if command.expression:
@@ -55,10 +57,6 @@ def check_configuration(command: Command, config: Config) -> None:
         inputs.check(command.input)
     if modes & {*EDITED, 'interpolate'}:
         combinations.check_classes(config, command.labels)
-        if config.sampling.guidance and not command.labels and 'interpolate' not in modes:
-            raise UserError(
-                f'--guidance={config.sampling.guidance:g} needs --labels, the classes of the images'
-            )
     if 'compose' in modes and command.expression:
         _check_expression(command.expression, config)
 

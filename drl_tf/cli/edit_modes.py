@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from drl_tf.cli.command_options import Command
+from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
 from drl_tf.editing import expressions
@@ -14,7 +15,8 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
     """Runs `inpaint`, `restore`, `edit` or `interpolate`; returns {label: text} to print."""
     from drl_tf.editing import run
 
-    names = [field.name for field in dataclasses.fields(run.Request) if field.name != 'step']
+    names = [field.name for field in dataclasses.fields(run.Request)]
+    names = [name for name in names if mode in READ_BY.get(name, ())]
     read = {'inpaint': run.inpaint, 'restore': run.restore, 'edit': run.edit, 'interpolate': run.interpolate}
     request = run.Request(step=step, **{name: getattr(command, name) for name in names})
     return workers.by_chief(lambda: read[mode](config, workdir, request))

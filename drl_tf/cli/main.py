@@ -87,7 +87,7 @@ def _run(argv: list[str]) -> int:
 
         dry_run.show(config, devices, command.dry_run_devices, as_json=command.dry_run == 'json')
         return 0
-    from drl_tf.cli import modes  # Imports TensorFlow.
+    from drl_tf.cli import run_modes  # Imports TensorFlow.
 
-    modes.run(command, config, workdir, devices)
+    run_modes.run(command, config, workdir, devices)
     return 0

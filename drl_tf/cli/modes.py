@@ -1,96 +1,23 @@
 """Runs the modes, one short function each. A function imports what it needs: some imports take seconds."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from drl_tf.cli import checks, edit_modes, score_modes
+from drl_tf.cli import edit_modes, score_modes
 from drl_tf.cli.command_options import (
-    MODES,
     Command,
     export_directory,
     labels_of,
     num_scored,
-    reads_export,
 )
-from drl_tf.config import config as configuration
+from drl_tf.config import combinations
 from drl_tf.config.config import Config
-from drl_tf.core.correctors import ADJUSTED
 from drl_tf.core.weights import Weights
-from drl_tf.distributed import cluster, devices, workers
+from drl_tf.distributed import workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
-FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run', 'report')
-_DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
 Result = dict[str, str] | None  # {label: text} to print.
-
-
-def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
-    """Sets the devices up, runs the modes in order, and prints the result of each mode.
-
-    Args:
-      command: what the command line asks for.
-      config: the configuration of the run.
-      workdir: the directory of the run.
-      wanted: the devices that the command line asks for.
-
-    Raises:
-      UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.
-    """
-    devices.set_up(config.training.deterministic, wanted)
-    with workers.as_one_run():
-        config = config.replace(precision=devices.resolve_precision(config.training.precision))
-        _print_precision(command, config)
-        workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
-        workers.by_chief(lambda: _check(command, config, workdir))
-        if reads_export(command):
-            workdir = exported.find(command.model)
-        elif command.model:
-            workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
-        for mode in MODES:
-            if mode in command.mode:
-                exact = config.replace(precision='float32') if _is_exact(mode, config) else config
-                result = FUNCTIONS[mode](command, exact, workdir) or {}
-                for label, words in result.items():
-                    print(f'{label:17} {words}', flush=True)
-                if mode == 'train':
-                    config = _as_trained(config, workdir)
-
-
-def _as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with what training took from the images: mean, deviation, number, steps."""
-    stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
-    data, training = stored['data'], stored['training']
-    steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
-    return config.replace(
-        data_mean=tuple(data['data_mean']),
-        data_std=data['data_std'],
-        exact_images=data['exact_images'],
-        **steps,
-    )
-
-
-def _is_exact(mode: str, config: Config) -> bool:
-    """Returns whether a mode computes in float32 whatever --precision says.
-
-    mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
-    """
-    if mode == 'train':
-        return config.negatives in ADJUSTED
-    return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
-
-
-def _print_precision(command: Command, config: Config) -> None:
-    exact = ', '.join(mode for mode in command.mode if _is_exact(mode, config))
-    suffix = f' ({exact}: float32)' if exact else ''
-    print(f'precision: {config.training.precision}{suffix}', flush=True)
-
-
-def _check(command: Command, config: Config, workdir: str) -> None:
-    if workers.count() > 1:  # A single process has checked this before it loaded TensorFlow.
-        checks.check_configuration(command, config, workdir)
-    checks.check_work(command, config)
 
 
 def _import_official(command: Command, config: Config, workdir: str) -> Result:
@@ -173,7 +100,13 @@ def _evaluate(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _likelihood(command: Command, config: Config, workdir: str) -> Result:
-    return score_modes.likelihood(command, config, workdir, _step(command, workdir))
+    from drl_tf.experiments import direct_likelihood, likelihood
+
+    step = _step(command, workdir)
+    if (command.method or combinations.likelihood_method(config)) == 'direct':
+        return workers.by_chief(lambda: direct_likelihood.likelihood(config, workdir, command.weights, step))
+    effort = (command.num_chains or 64, command.ais_steps, command.hmc_leapfrog)
+    return workers.by_chief(lambda: likelihood.likelihood(config, workdir, *effort, command.weights, step))
 
 
 def _score(command: Command, config: Config, workdir: str) -> Result:
@@ -198,7 +131,12 @@ def _density(command: Command, config: Config, workdir: str) -> Result:
 
 
 def _long_run(command: Command, config: Config, workdir: str) -> Result:
-    return score_modes.long_run(command, config, workdir, _step(command, workdir))
+    from drl_tf.experiments import long_run
+
+    chains = (command.chain_levels, command.chain_method, command.num_chains or 100, command.hmc_leapfrog)
+    plan = long_run.Plan(*chains, command.chain_burn_in, command.chain_steps, command.chain_minutes)
+    step = _step(command, workdir)
+    return workers.by_chief(lambda: long_run.long_run(config, workdir, plan, command.weights, step))
 
 
 def _sweep_steps(command: Command, config: Config, workdir: str) -> Result:

@@ -19,8 +19,8 @@ from drl_tf.core.inverse import Plan, solve
 from drl_tf.core.posterior import Observation
 from drl_tf.editing import degradations, plans
 from drl_tf.editing.degradations import Degradation
-from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import pictures
+from drl_tf.runs.generating import Generating
 from drl_tf.runs.inputs import finite
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MOST_FRAMES = 10_000
 
 
-class Editing(Detecting):
+class Editing(Generating):
     """The part of `drl_tf.EnergyModel` that repairs, changes and blends images.
 
     Args:

@@ -171,8 +171,7 @@ def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]
 
 def _common(config: Config, labels: Any) -> dict[str, Any]:
     """Returns the arguments that all methods take."""
-    guidance = config.sampling.guidance if labels is not None else 0.0
-    return {'seed': config.training.seed, 'labels': labels, 'guidance': guidance}
+    return {'seed': config.training.seed, 'labels': labels, 'guidance': config.sampling.guidance}
 
 
 def _several(request: Request, draw: Any, count: int) -> np.ndarray:

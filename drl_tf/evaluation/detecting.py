@@ -1,4 +1,4 @@
-"""Measures in Python how well a trained model tells images from others."""
+"""Measures how well the scores of a model tell images from others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 
 from drl_tf.base import arguments
 from drl_tf.evaluation.detectors import detectors
-from drl_tf.runs.generating import Generating
 from drl_tf.runs.heights import Heights
+from drl_tf.runs.scoring import Scoring
 
 
-class Detecting(Generating):
-    """The part of `drl_tf.EnergyModel` that tells real images from others; see `Generating`."""
+class Detecting(Scoring):
+    """The part of `drl_tf.EnergyModel` that detects images which are out of distribution."""
 
     def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
         """Measures how well scores of this model tell images from others, which are out of distribution.
@@ -49,5 +49,5 @@ class Detecting(Generating):
             typical = (
                 heights.constants(self.model.schedule, self.image_shape, level)[0] - heights.typical_mean
             )
-        real, other = (detectors(self.level_scores(mine), typical) for mine in (images, others))
+        real, other = (detectors(self.anomaly_scores(mine), typical) for mine in (images, others))
         return {name: detection(real[name], other[name], seed) for name in real}

@@ -27,7 +27,7 @@ def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')
-      >>> sorted(detectors(model.level_scores(np.zeros([2, 16, 16, 1])), typical=-373.0))
+      >>> sorted(detectors(model.anomaly_scores(np.zeros([2, 16, 16, 1])), typical=-373.0))
       ['gradient', 'lowest_level', 'scoring_level', 'sum_of_levels', 'typicality']
     """
     found = {

@@ -157,7 +157,7 @@ def _draw(
     )
     worst = table.order[::-1][: score_pictures.ROWS]
     names = [table.names[index] for index in worst]
-    maps = scoring.level_scores(images[worst])
+    maps = scoring.anomaly_scores(images[worst])
     score_pictures.panel(os.path.join(directory, 'maps.png'), images[worst], maps, names)
     if save_images:
         score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,31 +15,11 @@ from drl_tf.serving import provenance
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 TYPICAL_IMAGES = 1000  # Training images at most whose log densities count as typical.
 
 
-class Scorer(Scoring):
-    """A model that scores images with the given weights and heights.
-
-    Args:
-      model: the Keras model.
-      heights: {attribute of `runs.heights.Heights`: value}; None if log Z is not known.
-      weights: 'ema' or 'raw'.
-    """
-
-    def __init__(self, model: RecoveryLikelihood, heights: Mapping[str, Any] | None, weights: str):
-        super().__init__(model, weights)
-        self._known = heights
-
-    @property
-    def heights(self) -> Mapping[str, Any] | None:
-        """See `Scoring`."""
-        return self._known
-
-
-def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scorer, int]:
+def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
     """Loads a model to score images with, in float32; returns it and the step of its checkpoint.
 
     Args:
@@ -53,7 +32,7 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
       UserError: there is no sound checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
-    return Scorer(model, provenance.history(workdir, step, weights)['heights'], weights), step
+    return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step
 
 
 def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
@@ -71,7 +50,7 @@ def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
     batches = (images[first : first + size] for first in range(0, len(images), size))
     parts = []
     for batch in pictures.progress(batches, len(images), what):
-        found = scoring.level_scores(batch)
+        found = scoring.anomaly_scores(batch)
         parts.append(dataclasses.replace(found, maps=found.total_map[:, None]))
     scores = Scores.joined(parts)
     if not (np.isfinite(scores.energy).all() and np.isfinite(scores.gradient).all()):

@@ -35,8 +35,7 @@ class Generating(Scoring):
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
-        super().__init__(model, weights)
-        self._weights = weights
+        super().__init__(model, weights=weights)
         self._corrector_steps = functools.cache(lambda walk: pilot.steps(model, weights, walk))
         self._function_of = functools.cache(
             lambda function: tf.function(function.python_function, autograph=False, reduce_retracing=True)
@@ -92,24 +91,19 @@ class Generating(Scoring):
         walk = self.model.walk if num_steps is None else self._walk(num_steps)
         q = self._corrector_steps(walk)
         steps = _Steps(self, callbacks, -(-n // size) * min(walk.num_levels, sampling.MOST_PARTS))
+        options: dict[str, Any] = {
+            'run': functools.partial(steps.run, self._run),
+            'after_part': steps.after_part,
+            'corrector_steps': q,
+            'walk': walk,
+        }
         steps.callbacks.on_predict_begin()
         drawn = []
         for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             terms = self._checked.terms(part, size, guidance)
             begin = tf.constant(first + start)
-            run = functools.partial(steps.run, self._run)
-            states = self.model.sample(
-                tf.constant(size),
-                seed,
-                begin,
-                self._weights,
-                terms,
-                run=run,
-                after_part=steps.after_part,
-                corrector_steps=q,
-                walk=walk,
-            )
+            states = self.model.sample(tf.constant(size), seed, begin, self._weights, terms, **options)
             drawn.append(states[-1].numpy()[: n - start])
         steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))

@@ -1,4 +1,4 @@
-"""The scores of images at several noise levels, as `EnergyModel.level_scores` returns them."""
+"""The scores of images at several noise levels, as `Model.score` returns them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Scores:
         heights are not known.
 
     Examples:
-      >>> found = drl_tf.EnergyModel.from_preset('digits').level_scores(np.zeros([2, 16, 16, 1]))
+      >>> model = drl_tf.EnergyModel.from_preset('digits')
+      >>> found = model.anomaly_scores(np.zeros([2, 16, 16, 1]))
       >>> found.levels.tolist(), found.maps.shape, found.total_map.shape
       ([0, 1, 2, 3, 4, 5], (2, 6, 16, 16), (2, 16, 16))
     """

@@ -31,12 +31,17 @@ class Scoring(keras.Model):
 
     Args:
       model: the Keras model that training changes.
+      heights: {attribute of `Heights`: value}; None if log Z is not known.
       weights: 'ema' or 'raw'.
     """
 
-    def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
+    def __init__(
+        self, model: RecoveryLikelihood, heights: Mapping[str, Any] | None = None, weights: str = 'ema'
+    ):
         super().__init__(name='energy_model')
         self.model = model
+        self._known_heights = heights
+        self._weights = weights
         self._checked = Inputs(model.config)
         compiled = functools.partial(tf.function, autograph=False, reduce_retracing=True)
 
@@ -44,7 +49,7 @@ class Scoring(keras.Model):
             log_density = model.density_at(level, weights, terms)
             return value_gradient(lambda x: log_density(at(model.schedule.m, level) * x), x)
 
-        def level_scores(x: tf.Tensor, terms: Terms) -> Any:
+        def at_all_levels(x: tf.Tensor, terms: Terms) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             levels = scores.levels(model.walk, model.scoring_level)
             return scores.scores(
                 model.schedule, lambda level: model.density_at(level, weights, terms), x, levels
@@ -52,12 +57,12 @@ class Scoring(keras.Model):
 
         self._energy = compiled(lambda y, level, terms: model.density_at(level, weights, terms)(y))
         self._score = compiled(score)
-        self._level_scores = compiled(level_scores)
+        self._scores = compiled(at_all_levels)
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
         """{attribute of `Heights`: value}; None if log Z is not known."""
-        return None
+        return self._known_heights
 
     @property
     def config(self) -> Config:
@@ -195,7 +200,7 @@ class Scoring(keras.Model):
         known = Heights.known(self.heights)
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
 
-    def level_scores(
+    def anomaly_scores(
         self, images: ArrayLike, labels: ArrayLike | None = None, guidance: float = 0.0
     ) -> Scores:
         """Computes energies and gradients of clean images, at the levels that sampling visits.
@@ -213,13 +218,14 @@ class Scoring(keras.Model):
           UserError: an argument has a wrong shape or is out of range.
 
         Examples:
-          >>> drl_tf.EnergyModel.from_preset('digits').level_scores(np.zeros([2, 16, 16, 1])).energy.shape
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.anomaly_scores(np.zeros([2, 16, 16, 1])).energy.shape
           (2, 6)
         """
         x = self._checked.clean(images)
 
         def answer(rows: slice, terms: Any) -> list[np.ndarray]:
-            return [part.numpy() for part in self._level_scores(tf.constant(x[rows]), terms)]
+            return [part.numpy() for part in self._scores(tf.constant(x[rows]), terms)]
 
         energy, gradient, maps = self._in_parts(answer, len(x), labels, guidance)
         levels = scores.levels(self.model.walk, self.model.scoring_level)

@@ -68,10 +68,10 @@ def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec])
 
 
 def listed(q: tf.Tensor | None) -> list[float] | None:
-    """Returns the numbers of a tensor; None for None."""
+    """Returns the steps of a corrector, float32 [T], as a list; None for None."""
     return None if q is None else q.numpy().tolist()
 
 
 def constant(q: Sequence[float] | None) -> tf.Tensor | None:
-    """Returns numbers as a float32 constant of the graph; None for None."""
+    """Inverts `listed`."""
     return None if q is None else tf.constant(q, tf.float32)

@@ -1,9 +1,7 @@
-"""The outputs of the signatures `score` and `log_likelihood`."""
+"""The outputs of the signature `score`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 def score_outputs(
     model: EnergyModel, weights: str, heights: Heights | None, images: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Computes what `Scoring.level_scores` does, in the graph.
+    """Computes what `runs.scoring.Scoring.score` does, in the graph.
 
     Args:
       model: a float32 model.
@@ -49,22 +47,3 @@ def score_outputs(
         'log_prob': log_prob,
         'typicality': tf.abs(scoring - heights.typical_mean) / heights.typical_std,
     }
-
-
-def likelihood_outputs(
-    model: EnergyModel, energy: tf.Tensor, log_z: Sequence[float] | None
-) -> dict[str, tf.Tensor]:
-    """Computes bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
-
-    Args:
-      model: the model.
-      energy: -F(m_0 x_0, 0), float32 [n].
-      log_z: bounds of log Z_0, (low, high) in nats.
-
-    Returns:
-      The bounds 'low' and 'high' in nats, float32 [n].
-    """
-    assert log_z, '`Export.signatures` offers `log_likelihood` only if log Z is known'
-    low, high = log_z
-    log_m = math.prod(model.config.image_shape) * math.log(model.schedule.m[0])
-    return {'low': -energy - high + log_m, 'high': -energy - low + log_m}

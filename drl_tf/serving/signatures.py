@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,8 @@ from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
 from drl_tf.runs.heights import Heights
 from drl_tf.serving import changes
-from drl_tf.serving.requests import (
-    Spec,
-    constant,
-    decode_png,
-    grey_levels,
-    listed,
-    shaped,
-    traced,
-    within,
-)
-from drl_tf.serving.score import likelihood_outputs, score_outputs
+from drl_tf.serving.requests import Spec, constant, decode_png, grey_levels, listed, shaped, traced, within
+from drl_tf.serving.score import score_outputs
 
 if TYPE_CHECKING:
     from drl_tf.core.energy_model import EnergyModel
@@ -37,8 +29,7 @@ class Export(tf.Module):
 
     All models have `sample`, `energy`, `denoise` and `score`, which take no classes. Models with classes
     also have `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of
-    images also have `inpaint` and `interpolate`, and have each signature a second time, with PNG files in
-    place of arrays: `sample_bytes` and so on.
+    images also have `inpaint`, `interpolate`, and each signature for PNG files: `sample_bytes` and so on.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
@@ -129,9 +120,9 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, those for `inpaint` and `score` clean images; all stay as they
-        are. Files for other signatures hold clean images x: the signatures of energies get m_t A_t x,
-        `log_likelihood` gets A_0 x.
+        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files
+        for other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood`
+        gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
@@ -225,12 +216,23 @@ class Export(tf.Module):
         return self._energies(images, level, terms)
 
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
-        """Computes `likelihood_outputs` of x_0, float32 [n, H, W, C]; for a clean image x, give A_0 x."""
+        """Computes bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
+
+        Args:
+          images: x_0, float32 [n, H, W, C]. For a clean image x, give A_0 x.
+
+        Returns:
+          A dict with the bounds 'low' and 'high' in nats, each float32 [n].
+        """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
-        m = tf.cast(self._model.schedule.m[0], tf.float32)
-        energy = self._energies(m * images, level, UNCONDITIONAL)['energy']
-        return likelihood_outputs(self._model, energy, self._log_z)
+        assert self._log_z, '`signatures` offers this one only if log Z is known'
+        low, high = self._log_z
+        m = self._model.schedule.m[0]
+        log_m = math.prod(self._model.config.image_shape) * math.log(m)
+        energy = self._energies(tf.cast(m, tf.float32) * images, level, UNCONDITIONAL)['energy']
+        log_density = -energy
+        return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
         """Computes `score_outputs` of clean images x, float32 [n, H, W, C]."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drl_tf.cli import modes
+from drl_tf.cli import run_modes
 from drl_tf.config import config as configuration
 from drl_tf.planning import dry_run
 
@@ -25,6 +25,6 @@ def work():
     instead of the work."""
     begun = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, 'run', lambda *arguments: begun.append(arguments))
+        patch.setattr(run_modes, 'run', lambda *arguments: begun.append(arguments))
         patch.setattr(dry_run, 'show', lambda *_, **__: None)
         yield begun

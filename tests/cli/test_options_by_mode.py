@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers.tiny import TINY
 
-from drl_tf.cli import modes, parsing
+from drl_tf.cli import modes, parsing, run_modes
 from drl_tf.cli.command_options import MODES, Command
 from drl_tf.cli.main import main
 from drl_tf.cli.options_by_mode import READ_BY
@@ -147,7 +147,7 @@ def test_a_mode_accesses_what_the_table_says(digits_run, monkeypatch, tmp_path, 
     values = parsing.parse(argv)
     command = parsing.group_of(Command, values)
     config, _ = parsing.resolve(command, values, argv)
-    exact = mode in modes.FLOAT32
+    exact = mode in run_modes.FLOAT32
     config = config.replace(precision='float32')
     monkeypatch.chdir(tmp_path)
     recorder = Recorder(monkeypatch)

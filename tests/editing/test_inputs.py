@@ -96,7 +96,7 @@ def test_wrong_options_get_one_line(capsys, tiny_run, given, options, words):
 
 def test_mixtures_need_heights(capsys, tmp_path):
     """A run of t6 with classes refuses | and takes & with the weights of --labels."""
-    classes = [*TINY, '--num_classes=-1', '--train_steps=1', '--mcmc_steps=1', f'--workdir={tmp_path}']
+    classes = [*TINY, '--num_classes=-1', '--train_steps=1', '--max_loss=1000', f'--workdir={tmp_path}']
     assert call(capsys, *classes)[0] == 0
     run = ['--mode=compose', f'--workdir={tmp_path}', '--num_samples=2']
     assert 'compares the heights' in refused(capsys, *run, '--expression=3 | 8')

@@ -35,11 +35,11 @@ def test_the_figures_are_those_of_the_scores(table):
     images = pipeline.load_images(model.config.data, 'test', 60)
     sets = other_sets.load(SETS, model.config, images, 60)
     real, mean = (
-        model.level_scores(images),
+        model.anomaly_scores(images),
         baselines.png_bits(pipeline.load_images(model.config.data, 'train', 60)).mean(),
     )
     for name, others in sets.items():
-        scores = model.level_scores(others)
+        scores = model.anomaly_scores(others)
         expected = {
             'lowest_level': auroc(-real.energy[:, 0], -scores.energy[:, 0]),
             'scoring_level': auroc(-real.energy[:, 1], -scores.energy[:, 1]),

@@ -53,7 +53,7 @@ def test_a_folder_is_scored_by_the_model_of_the_package(capsys, folder, tmp_path
     assert names == [*(f'digit{i:02d}.png' for i in range(12)), 'more/white.png', 'noise.png']
     model = drl_tf.EnergyModel.from_preset('digits')
     images = np.stack([np.asarray(Image.open(folder / name)) for name in names])[..., None]
-    expected = model.level_scores(images)
+    expected = model.anomaly_scores(images)
     for column, values in {
         'energy_0': expected.energy[:, 0], 'energy_all': expected.energy.sum(1),
         'log_prob_1': expected.log_prob[:, 1], 'bits_per_dim_all': expected.bits_per_dim.sum(1),

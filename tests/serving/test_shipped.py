@@ -107,13 +107,13 @@ def assert_alike(answer, value, scale, key):
 
 
 def assert_scores(answers, asked, model, size):
-    """The signature `score` of clean images answers as `level_scores` does."""
+    """The signature `score` of clean images answers as `EnergyModel.anomaly_scores` does."""
     images = {'score': asked['images']}
     if len(asked['images_bytes']):
         files = [tf.io.decode_png(file).numpy() for file in asked['images_bytes']]
         images['score_bytes'] = np.stack(files)
     for signature, given in images.items():
-        scores = model.level_scores(given)
+        scores = model.anomaly_scores(given)
         for name in ('energy', 'gradient', 'maps', 'log_prob'):
             value, key = getattr(scores, name), f'{size}/{signature}/{name}'
             if value is not None:

@@ -54,14 +54,14 @@ def test_the_images_are_stored_once(run, capsys):
 
 def test_python_loads_it(run, tmp_path):
     model = drl_tf.EnergyModel.from_preset(run)
-    images = model.sample(4, labels=7)
+    images = model.generate(4, labels=7)
     assert np.abs(images[:, None].astype(int) - train_images()[7::10][None]).mean(axis=(2, 3, 4)).min() < 3
     energies = model.energy(train_images()[:10].astype(np.uint8), level=0, labels=np.arange(10))
     assert np.ptp(energies) < 1 < np.abs(energies).min()
     with pytest.raises(UserError, match='no weights to train'):
         model.fit(images, labels=[7] * 4, verbose=0)
     again = drl_tf.EnergyModel.from_preset(model.export(tmp_path / 'export', max_samples=8))
-    np.testing.assert_allclose(again.sample(4, labels=7).astype(int), images, atol=1)
+    np.testing.assert_allclose(again.generate(4, labels=7).astype(int), images, atol=1)
 
 
 def test_mirrored_datasets_count_mirror_images(tmp_path, monkeypatch):

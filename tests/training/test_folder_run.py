@@ -5,7 +5,7 @@ import pytest
 from helpers.tiny import TINY_NETWORK, call, refused
 from PIL import Image
 
-from drl_tf.cli import modes, parsing
+from drl_tf.cli import parsing, run_modes
 from drl_tf.config import config as configuration
 from drl_tf.data import indexed, pipeline
 from drl_tf.training import resume
@@ -73,7 +73,7 @@ def test_the_modes_after_training_know_the_number_of_steps(tmp_path):
     config = parsing.configuration_of(['--dataset=folder'])
     stored = config.replace(data_mean=(0.1, 0.2, 0.3), data_std=0.4, train_steps=2_000, decay_steps=3_000)
     stored.save(tmp_path)
-    assert modes._as_trained(config, str(tmp_path)) == stored
+    assert run_modes.as_trained(config, str(tmp_path)) == stored
 
 
 def test_points_cannot_be_counted_nor_can_an_ablation_count(capsys, tmp_path):

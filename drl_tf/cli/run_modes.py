@@ -1,0 +1,82 @@
+"""Sets the devices up, and runs the modes of a command in order."""
+
+import dataclasses
+
+from drl_tf.cli import checks
+from drl_tf.cli.command_options import MODES, Command, reads_export
+from drl_tf.cli.modes import FUNCTIONS
+from drl_tf.config import config as configuration
+from drl_tf.config.config import Config
+from drl_tf.core.correctors import ADJUSTED
+from drl_tf.distributed import cluster, devices, workers
+from drl_tf.runs import exported
+
+FLOAT32 = ('export', 'inpaint', 'restore', 'likelihood', 'score', 'ood', 'density', 'long_run', 'report')
+_DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps', 'sweep_guidance')
+
+
+def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
+    """Sets the devices up, runs the modes in order, and prints the result of each mode.
+
+    Args:
+      command: what the command line asks for.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      wanted: the devices that the command line asks for.
+
+    Raises:
+      UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.
+    """
+    devices.set_up(config.training.deterministic, wanted)
+    with workers.as_one_run():
+        config = config.replace(precision=devices.resolve_precision(config.training.precision))
+        _print_precision(command, config)
+        workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
+        workers.by_chief(lambda: _check(command, config, workdir))
+        if reads_export(command):
+            workdir = exported.find(command.model)
+        elif command.model:
+            workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
+        for mode in MODES:
+            if mode in command.mode:
+                exact = config.replace(precision='float32') if _is_exact(mode, config) else config
+                result = FUNCTIONS[mode](command, exact, workdir) or {}
+                for label, words in result.items():
+                    print(f'{label:17} {words}', flush=True)
+                if mode == 'train':
+                    config = as_trained(config, workdir)
+
+
+def as_trained(config: Config, workdir: str) -> Config:
+    """Returns the configuration with what training took from the images: mean, deviation, number, steps."""
+    stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
+    data, training = stored['data'], stored['training']
+    steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
+    return config.replace(
+        data_mean=tuple(data['data_mean']),
+        data_std=data['data_std'],
+        exact_images=data['exact_images'],
+        **steps,
+    )
+
+
+def _is_exact(mode: str, config: Config) -> bool:
+    """Returns whether a mode computes in float32 whatever --precision says.
+
+    mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
+    """
+    if mode == 'train':
+        return config.negatives in ADJUSTED
+    return mode in FLOAT32 or (mode in _DRAWING and config.corrector in ADJUSTED)
+
+
+def _print_precision(command: Command, config: Config) -> None:
+    exact = ', '.join(mode for mode in command.mode if _is_exact(mode, config))
+    suffix = f' ({exact}: float32)' if exact else ''
+    print(f'precision: {config.training.precision}{suffix}', flush=True)
+
+
+def _check(command: Command, config: Config, workdir: str) -> None:
+    if workers.count() > 1:  # A single process has checked this before it loaded TensorFlow.
+        checks.check_configuration(command, config, workdir)
+    checks.check_work(command, config)
