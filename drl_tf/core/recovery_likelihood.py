@@ -241,7 +241,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns loss and gradients of the network that proposes `start`; {} here, as there is none."""
+        """Returns loss and gradients of the network that proposes `start`; {} without such a network."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
