@@ -223,7 +223,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs K Langevin steps with raw weights and unscaled noise; returns the last state and gradient."""
+        """Runs K Langevin steps with raw weights and noise scale 1; returns last state and last gradient."""
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)

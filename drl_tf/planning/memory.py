@@ -133,7 +133,7 @@ def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
 
 
 def _inputs() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the times and labels of the traced images."""
+    """Returns time inputs and labels of the images with which functions are traced."""
     return np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
 
