@@ -19,7 +19,7 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """Gives the log density of noisy images at each level, log p(y_t) = F(y_t, t) + const, and samples images.
+    """Gives log densities of noisy images at each level, log p(y_t) = F(y_t, t) + const, and samples images.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
