@@ -37,11 +37,6 @@ class Data:
         'pictures with --dataset=folder.',
         changes='always',
     )
-    labels_file: str = option(
-        '',
-        'CSV or JSONL file with the columns file_name and label of the pictures of --dataset=folder.',
-        changes='always',
-    )
     manual_dir: str = option(
         '', 'Directory of archives that you downloaded by hand; keep their names.', changes='always'
     )
@@ -52,13 +47,6 @@ class Data:
         high=1024,
     )
     image_size: int = option(0, 'Height and width in pixels; 0: those of the dataset.', low=0, high=1024)
-    image_width: int = option(
-        0,
-        'Width in pixels if it differs from --image_size, which is then the height: pictures are cropped to '
-        'this shape. 0: that of the data, or square.',
-        low=0,
-        high=1024,
-    )
     image_channels: int = option(
         0, '1 (grey), 3 (colour) or 2 (points); 0: that of the dataset.', choices=(0, 1, 2, 3)
     )
@@ -81,10 +69,22 @@ class Data:
     num_classes: int = option(
         0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
     )
+    image_width: int = option(
+        0,
+        'Width in pixels if it differs from --image_size, which is then the height: pictures are cropped to '
+        'this shape. 0: that of the data, or square.',
+        low=0,
+        high=1024,
+    )
     flip: str = option(
         'auto',
         'Mirror images at random in training; auto: as the dataset says. --flip and --noflip also work.',
         choices=('auto', 'yes', 'no'),
+    )
+    labels_file: str = option(
+        '',
+        'CSV or JSONL file with the columns file_name and label of the pictures of --dataset=folder.',
+        changes='always',
     )
 
     @property

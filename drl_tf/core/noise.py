@@ -55,6 +55,10 @@ class Between(NamedTuple):
       end: index of the image at position 1, int32 [].
       cosine: weight of the first image in each row, float32 [n].
       sine: weight of the second image in each row, float32 [n].
+
+    Examples:
+      >>> Between(3, 8, cosine=tf.ones([1]), sine=tf.zeros([1])).end
+      8
     """
 
     begin: int | tf.Tensor

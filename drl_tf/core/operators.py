@@ -39,14 +39,19 @@ def masked(observed: tf.Tensor) -> Operator:
       observed: 1 where a pixel is seen, 0 elsewhere, float32, broadcast against images [B, H, W, C].
 
     Examples:
-      >>> masked(tf.constant([[1.0], [0.0]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
+      >>> masked(tf.constant([[[1.0]], [[0.0]]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
       array([1., 0.], dtype=float32)
     """
     return _isotropic(lambda x: observed * x, lambda r: observed * r, 1.0)
 
 
 def pooled(factor: int) -> Operator:
-    """Returns the operator that shrinks images: it averages blocks of `factor` x `factor` pixels."""
+    """Returns the operator that shrinks images: it averages blocks of `factor` x `factor` pixels.
+
+    Examples:
+      >>> pooled(2).apply(tf.ones([1, 4, 4, 1])).shape
+      TensorShape([1, 2, 2, 1])
+    """
 
     def apply(x: tf.Tensor) -> tf.Tensor:
         return tf.nn.avg_pool2d(x, factor, factor, 'VALID')
@@ -58,7 +63,12 @@ def pooled(factor: int) -> Operator:
 
 
 def grey() -> Operator:
-    """Returns the operator that turns colour images [B, H, W, 3] into grey ones [B, H, W, 1]."""
+    """Returns the operator that turns colour images [B, H, W, 3] into grey ones [B, H, W, 1].
+
+    Examples:
+      >>> grey().apply(tf.ones([1, 4, 4, 3])).shape
+      TensorShape([1, 4, 4, 1])
+    """
     weights = tf.constant(_GREY)
     square = float(np.sum(np.square(_GREY)))
     return _isotropic(

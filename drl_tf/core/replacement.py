@@ -34,7 +34,7 @@ class Replacement:
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> sampler = Sampler(diffusion.t1k(20), density_at=lambda level: standard_normal)
-      >>> seen = tf.constant([[1.0], [0.0]])
+      >>> seen = tf.constant([[[1.0]], [[0.0]]])
       >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([9, 2, 1, 1]))
       >>> replacement = Replacement(sampler, observation)
       >>> replacement.draw(noise.normal([0, 1], [9, 2, 1, 1]), [0, 2])[:, 0].numpy().mean().round(1).item()

@@ -50,6 +50,11 @@ def is_own(name: str) -> bool:
     return find_spec(name).num_classes == -1
 
 
+def mirrors(data: config.Data) -> bool:
+    """Returns whether training mirrors images at random."""
+    return find_spec(data.dataset).flip if data.flip == 'auto' else data.flip == 'yes'
+
+
 def file_name(name: str) -> str:
     """Turns the name of a dataset into a text that can be part of a file name.
 

@@ -80,7 +80,7 @@ def training_images(
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
-    mirrors = spec.flip if data.flip == 'auto' else data.flip == 'yes'
+    mirrors = dataset_table.mirrors(data)
 
     def finish(position: tf.Tensor, image_and_label: tuple[tf.Tensor, tf.Tensor]) -> Any:
         image, label = image_and_label
@@ -164,8 +164,7 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
       UserError: the images take too much memory, or the dataset is unknown, missing or damaged.
     """
     data = dataset_table.resolve(data)
-    spec = dataset_table.find_spec(data.dataset)
-    copies = 2 if spec.flip else 1
+    copies = 2 if dataset_table.mirrors(data) else 1
     count = copies * count_images(data, 'train')
     count = min(count, data.exact_images or count)
     if not images.fit_in_memory(_BYTES_OF_FLOAT64 * count, data):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -48,20 +49,14 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
     aside = f'{directory.rstrip(os.sep)}.part'
     with _fresh(aside):
         try:
-            builder = tfds.dataset_builders.store_as_tfds_dataset(
-                name=_NAME,
-                version=_VERSION,
-                features=_features(data),
-                split_datasets={split: _examples(data, split) for split in counts},
-                data_dir=aside,
-            )
+            path = _store(data, aside)
         except UserError:
             raise
         except Exception as error:  # Disks and the library raise errors of many kinds.
             raise UserError(
                 f'--output_dir={directory} could not be written ({one_line(error)}): fix that and run again'
             ) from error
-        os.rename(builder.data_path, directory)
+        os.rename(path, directory)
     classes = f', {data.num_classes} classes' if data.num_classes else ''
     height, width, channels = data.image_shape
     return {
@@ -87,6 +82,19 @@ def _fresh(directory: str) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _store(data: config.Data, directory: str) -> str:
+    """Writes both splits below a directory; returns the directory of the files."""
+    with contextlib.redirect_stdout(io.StringIO()):  # Hides messages of the library on downloads.
+        builder = tfds.dataset_builders.store_as_tfds_dataset(
+            name=_NAME,
+            version=_VERSION,
+            features=_features(data),
+            split_datasets={split: _examples(data, split) for split in ('train', 'test')},
+            data_dir=directory,
+        )
+    return os.fspath(builder.data_path)
 
 
 def _features(data: config.Data) -> tfds.features.FeaturesDict:

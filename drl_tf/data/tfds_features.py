@@ -102,7 +102,7 @@ def _names(features: Any) -> list[str]:
 
 
 def _is_image(feature: Any) -> bool:
-    return isinstance(feature, tfds.features.Image) and feature.dtype == np.uint8
+    return isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
 
 
 def _supervised(builder: tfds.core.DatasetBuilder, index: int) -> Any:

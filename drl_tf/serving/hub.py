@@ -50,9 +50,9 @@ def upload_preset(uri: str, preset: str | os.PathLike[str]) -> None:
     Raises:
       UserError: `preset` is no preset or is damaged, the hub's client is not installed, or the upload failed.
 
-    Example:
-      drl_tf.EnergyModel.from_preset('runs/mine').save_to_preset('mine')
-      drl_tf.upload_preset('hf://me/mine', 'mine')
+    Examples:
+      >>> drl_tf.EnergyModel.from_preset('digits').save_to_preset('mine')
+      >>> drl_tf.upload_preset('hf://me/mine', 'mine')  # doctest: +SKIP
     """
     directory = arguments.path('preset', preset)
     hub = _hub('uri', arguments.path('uri', uri))

@@ -79,6 +79,17 @@ def _path(variable: Any) -> str:
     return variable.name.split(':')[0]
 
 
+def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
+    """Returns a name per variable: the network of which it is a trainable weight, or None for others."""
+    names: dict[int, str] = {}
+    for average, network in model.averages:
+        for mean, weight in zip(average.weights, network.weights, strict=True):
+            if weight.trainable:
+                names[id(mean.value.handle)] = average.name
+                names[id(weight.value.handle)] = network.name
+    return [names.get(id(variable.handle)) for variable in variables]
+
+
 def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
     """Sets large kernels, and their averaged copies, to numbers that `run_lowered.drawn` draws from seeds.
 
@@ -123,11 +134,20 @@ def batches(config: Config, program: str, steps: int, example: Sequence[Any]) ->
 
 
 def reference(
-    function: Any, variables: list[Any], inputs: list[list[np.ndarray]], example: Sequence[Any]
+    function: Any,
+    weights: dict[int, Any],
+    inputs: list[list[np.ndarray]],
+    example: Sequence[Any],
 ) -> dict[str, np.ndarray]:
     """Runs a program in TensorFlow on this machine, compiled by XLA, to get reference numbers.
 
     XLA draws other noise than TensorFlow alone; the lowered program draws the noise of XLA.
+
+    Args:
+      function: the program.
+      weights: {number of the variable: variable}, the weights of the networks.
+      inputs: the inputs of each step.
+      example: inputs that `lowering.traced` returned; `reference` copies their structure.
 
     Returns:
       {name: array}. For training: each logged number at all steps, and `moved/<number of the variable>`, the
@@ -136,7 +156,7 @@ def reference(
     """
     import tensorflow as tf
 
-    before = [variable.numpy() for variable in variables]
+    before = {number: weight.numpy() for number, weight in weights.items()}
     logs = []
     for arrays in inputs:
         tensors = tf.nest.pack_sequence_as(example, [tf.constant(array) for array in arrays])
@@ -144,11 +164,9 @@ def reference(
     if not isinstance(logs[0], dict):
         return {'images': logs[-1].numpy()[:_IMAGES_KEPT]}
     found = {name: np.array([float(log[name]) for log in logs], np.float32) for name in logs[0]}
-    for number, (variable, old) in enumerate(zip(variables, before, strict=True)):
-        path = _path(variable).split('/')
-        if path[0].endswith(('network', 'initializer')) and path[-1] != 'u':
-            change = variable.numpy() - old
-            found[f'moved/{number}'] = change.ravel()[run_lowered.probes(change.size)]
+    for number, weight in weights.items():
+        change = weight.numpy() - before[number]
+        found[f'moved/{number}'] = change.ravel()[run_lowered.probes(change.size)]
     return found
 
 
@@ -166,6 +184,8 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
     function, example = lowering.traced(model, program)
     text = without_copies(lowering.text_of(function, example))
     variables = lowering.variables_of(function, example)
+    networks = networks_of(model, variables)
+    weights = {number: variables[number] for number, name in enumerate(networks) if name}
     arrays = _Arrays(draws)
     inputs = batches(model.config, program, max(1, steps), example)
     names = [[f'input/{step}/{part}' for part in range(len(parts))] for step, parts in enumerate(inputs)]
@@ -175,7 +195,9 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
         'precision': model.config.training.precision,
         **_size(model, program),
         'outputs': sorted([*model.learners, 'gradient_norm']) if program == 'train' else ['images'],
-        'variables': [arrays.add(variable) for variable in variables],
+        'variables': [
+            {**arrays.add(each), 'network': name} for each, name in zip(variables, networks, strict=True)
+        ],
         'updates': [(output, number - len(names[0])) for output, number in lowering.updates_of(text)],
         'inputs': names,
         'reference_steps': steps,
@@ -184,7 +206,7 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
     for row, parts in zip(names, inputs, strict=True):
         stored.update(zip(row, parts, strict=True))
     if steps:
-        expected = reference(function, variables, inputs, example)
+        expected = reference(function, weights, inputs, example)
         stored.update({f'expected/{name}': value for name, value in expected.items()})
     stored['module'] = np.frombuffer(text.encode(), np.uint8)
     stored['description'] = np.array(json.dumps(about))

@@ -192,8 +192,7 @@ def differences(program: Program) -> dict[str, float]:
     for number, argument in enumerate(about['variables']):
         if (key := f'expected/moved/{number}') in arrays:
             change = np.asarray(program.variables[number]) - initial_value(argument, arrays)
-            network = argument['name'].split('/')[0]
-            mine = moved.setdefault(network, [np.zeros(0), np.zeros(0)])
+            mine = moved.setdefault(argument['network'], [np.zeros(0), np.zeros(0)])
             mine[0] = np.append(mine[0], change.ravel()[probes(change.size)])
             mine[1] = np.append(mine[1], arrays[key])
     return {**found, **{f'weights of {name}': difference(*pair) for name, pair in moved.items()}}
