@@ -77,8 +77,8 @@ class Heights:
     def _at(self, index, images):
         """Returns four arrays, float64 [n], for n images at level `index`.
 
-        They are: dF / d angle; F one level up minus F, and F one level down minus F, all three at the same
-        input of the network; and F minus the log density of the Gaussian.
+        They are: dF / d angle; the log density of the network's input one level up minus that at `index`; the
+        same one level down; and F minus the log density of the Gaussian.
         """
         last = len(self.angles) - 1
         angles = np.float32(self.angles[[index, min(index + 1, last), max(index - 1, 0)]])
