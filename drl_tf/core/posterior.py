@@ -86,7 +86,7 @@ class Posterior:
       first: index of the first image; image i depends on (seed, first + i) and its observation only.
 
     Examples:
-      A pixel that is seen keeps its value; the other one is drawn.
+      A seen pixel keeps its value, and the other pixel is drawn:
 
       >>> from drl_tf.core import diffusion, operators
       >>> seen = tf.constant([[[1.0]], [[0.0]]])

@@ -2,8 +2,8 @@
 
 This is the heuristic of Song et al. (ICLR 2021, score_sde, section 5) and of RePaint (Lugmayr et al., CVPR
 2022). Its samples do not have the distribution p(x | o): at each level, the sampler draws the unseen pixels
-without regard to the observation, which is only put in afterwards. Replacement works with any sampler, and so
-also with energies that are no log densities.
+before the observation is put in, so they need not fit it. Replacement works with any sampler, and so also
+with energies that are no log densities.
 """
 
 import dataclasses

@@ -46,7 +46,7 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is the user's own, or one of the many of a catalog such as 'tfds:NAME'."""
+    """Returns whether a dataset is the user's own, or comes from a catalog such as 'tfds:NAME'."""
     return find_spec(name).num_classes == -1
 
 

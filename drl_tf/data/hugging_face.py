@@ -158,7 +158,10 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _column_of_labels(columns: Mapping[str, Any]) -> str | None:
-    """Returns the name of the column of classes: a usual name, or the only column of type `ClassLabel`."""
+    """Returns the name of the column of classes; None if there is none.
+
+    It is a usual name, such as 'label', or the name of the only column of type `ClassLabel`.
+    """
     import datasets
 
     usual = [name for name in _LABELS if getattr(columns.get(name), 'dtype', '') in _WORDS_AND_NUMBERS]

@@ -86,7 +86,7 @@ def _fresh(directory: str) -> Iterator[None]:
 
 def _store(data: config.Data, directory: str) -> str:
     """Writes both splits below a directory; returns the directory of the files."""
-    with contextlib.redirect_stdout(io.StringIO()):  # The library would speak of downloads.
+    with contextlib.redirect_stdout(io.StringIO()):  # Hides messages of the library on downloads.
         builder = tfds.dataset_builders.store_as_tfds_dataset(
             name=_NAME,
             version=_VERSION,

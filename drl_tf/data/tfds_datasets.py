@@ -52,7 +52,7 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
 
 
 def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset that has a name; downloads and prepares the dataset if need be."""
+    """Returns the builder of a dataset given by name; downloads and prepares the dataset if need be."""
     name = dataset_table.builder_name(data)
     if dataset_table.is_own(data.dataset) and name.partition('/')[0] not in OWN_BUILDERS:
         tfds_features.stock_builder(name, data.data_dir)  # Raises a clearer error if the name is wrong.

@@ -45,9 +45,8 @@ def score(
 
     Images rank by their energy at the scoring level; rank 1 is the likeliest image. The typicality of an
     image is the distance of this energy from its mean over the first 1,000 training images, in standard
-    deviations.
-    The histogram compares the images with the test split, and with --input=test it compares the test split
-    with training images.
+    deviations. The histogram compares the images with the test split; with --input=test, it compares the test
+    split with training images.
 
     Args:
       config: the configuration; it gives `num_real`, the largest number of images of a split.

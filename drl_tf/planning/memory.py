@@ -133,7 +133,7 @@ def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
 
 
 def _inputs() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the times and labels of the traced images."""
+    """Returns time inputs and labels of the images with which functions are traced."""
     return np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
 
@@ -220,7 +220,7 @@ def _is_fused(operation: tf.Operation) -> bool:
 
 
 def _bytes(tensor: tf.Tensor) -> int:
-    """Returns the bytes of a tensor with a row for each image; 0 for any other tensor."""
+    """Returns the number of bytes of a tensor that has a row for each image; 0 for any other tensor."""
     shape = tensor.shape
     is_of_images = shape.is_fully_defined() and shape.rank and shape[0] % _IMAGES == 0
     return shape.num_elements() * tensor.dtype.size if is_of_images else 0

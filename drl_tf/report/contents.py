@@ -105,7 +105,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Returns charts of the log, {name: chart}: with `on_chains` of the chains, else of everything else."""
+    """Returns charts of the log, {name: chart}: those on chains, or (`on_chains` False) all others."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:

@@ -80,7 +80,7 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns for each variable the name of the network whose trainable weight it is, or None."""
+    """Returns a name per variable: the network of which it is a trainable weight, or None for others."""
     names: dict[int, str] = {}
     for average, network in model.averages:
         for mean, weight in zip(average.weights, network.weights, strict=True):
@@ -147,7 +147,7 @@ def reference(
       function: the program.
       weights: {number of the variable: variable}, the weights of the networks.
       inputs: the inputs of each step.
-      example: the inputs of `traced`, for their structure.
+      example: inputs that `lowering.traced` returned; `reference` copies their structure.
 
     Returns:
       {name: array}. For training: each logged number at all steps, and `moved/<number of the variable>`, the

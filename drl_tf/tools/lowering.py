@@ -85,7 +85,7 @@ def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def updates_of(text: str) -> list[tuple[int, int]]:
-    """Returns which outputs of a program are new values of variables: pairs (output, argument) of indices.
+    """Finds the outputs that are new values of arguments; returns pairs of indices (output, argument).
 
     Examples:
       >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'

@@ -155,7 +155,10 @@ class SpectralLayers(keras.layers.Layer):
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Iterates every u to convergence. Call this before you use averaged weights."""
+        """Iterates u of spectral normalisation in every layer until it converges.
+
+        Call this before you use averaged weights.
+        """
         for layer in self.normalised_layers():
 
             def change(layer: Affine = layer) -> tf.Tensor:
@@ -172,7 +175,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @contextlib.contextmanager
     def converged(self) -> Iterator[None]:
-        """Context manager: iterates every u to convergence, and restores the old u at the end."""
+        """Context manager: iterates u of spectral normalisation until it converges; restores the old u."""
         layers = self.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.converge_u()

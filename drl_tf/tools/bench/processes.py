@@ -59,7 +59,7 @@ def ended(words: Sequence[str]) -> Ended:
 
 
 def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Starts each process several times, in turn; yields a line of results for each measured time.
+    """Measures part `start`: starts each process several times; yields a line for each measured time.
 
     A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'peak_bytes', the largest peak memory.
     """

@@ -16,7 +16,8 @@ class Settings:
 
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
-      base: the preset whose batch, K, T, pixels and channels parts `memory` and `growth` change.
+      base: the preset that parts `memory` and `growth` change, in batch size, K (chain steps), T (noise
+        levels), pixels and channels.
       precisions: values of --precision.
       rounds: how often each quantity is measured.
       repeats: how often each process is started.
