@@ -27,8 +27,8 @@ class EnergyModel(keras.Model):
     Attributes:
       schedule: `Schedule` of the levels that have an energy.
       walk: `Schedule` of the levels that sampling visits.
-      precision: F / f at each level, float64 [T]; 1 if F is normalised.
-      normalised: whether F is a normalised log density, at all T + 1 noise levels.
+      precision: factor F / f at each level, float64 [T]; 1 if F is normalised.
+      normalised: whether F is a normalised log density; F then exists at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:

@@ -43,7 +43,7 @@ class ScoreMatching(RecoveryLikelihood):
         return self.schedule.num_levels + 1
 
     def noted(self) -> tuple[str, ...]:
-        """Names what training reports of each noise level."""
+        """Names of the values that training reports for each noise level."""
         return ('loss', 'gradient_norm', *self._losses_of_heights)
 
     @property

@@ -124,7 +124,7 @@ def _scores(model, config, weights, found):
 
 
 def _summary(log_prob, found):
-    """Returns the values for `log_prob` and `typicality` of `EnergyModel`, from log p of training images."""
+    """Returns the values that `EnergyModel.log_prob` and `typicality` need, from log p of training images."""
     estimate = found['bennett']
     return KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
@@ -153,7 +153,7 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """What a reader of the figures must know.
+    """Returns sentences on the limits of the figures, for their readers.
 
     Args:
       config: the configuration of the model.

@@ -110,7 +110,7 @@ def _run(
 
 
 def _effort(path: bridges.Bridges, num_chains: int, num_leapfrog: int) -> dict[str, int]:
-    """What a chain costs in either direction without the pilot run, in types of JSON."""
+    """Returns the number of gradients of a chain in each direction, without the pilot run, as JSON values."""
     last = path.last
     orders = {
         'forward': np.arange(1, last + 1),
@@ -131,7 +131,7 @@ def _health(low: partition.Side, high: partition.Side) -> dict[str, float]:
 
 
 def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
-    """What a reader of the figures must know."""
+    """Returns sentences on the limits of the figures, for their readers."""
     notes = [
         'high is an estimate, not a bound: its chains start at long-run samples of the model, which are not '
         'exact'

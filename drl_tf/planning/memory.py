@@ -87,12 +87,12 @@ def _size(weights: Iterable[Any]) -> int:
 
 
 def activations_per_image(model: RecoveryLikelihood) -> float:
-    """Returns the peak of the bytes per image that a training step stores.
+    """Returns how many bytes per image a training step stores at its peak.
 
-    With the contrastive loss, the peak is either in the chain or in the gradient of the loss. The activations
-    of the initializer are stored during the chain. They are not stored during the gradient of the loss, which
-    has two states per image, y+ and y-. Score matching has no chain and one state per image; it
-    differentiates a gradient. With both losses, score matching is over before the chain begins.
+    With the contrastive loss, the peak is either in the chain, while the activations of the initializer are
+    stored too, or in the gradient of the loss, which has two states per image, y+ and y-. Score matching has
+    no chain and one state per image, but differentiates a gradient. With both losses, score matching is over
+    before the chain begins, so the largest of these peaks counts.
     """
     network = model.network
     shape = model.config.image_shape

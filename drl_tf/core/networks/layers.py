@@ -105,7 +105,10 @@ class Affine(keras.layers.Layer):
         return tf.stop_gradient(v), tf.stop_gradient(tf.math.l2_normalize(v @ matrix))
 
     def prepare(self) -> list[tf.Tensor | None]:
-        """Returns kernel, bias and gain in the compute type; bias and gain may be None."""
+        """Returns kernel, bias and gain in the layer's compute type (float32 or bfloat16).
+
+        Bias and gain are None if the layer has none.
+        """
         kernel = tf.convert_to_tensor(self.kernel)
         if self.spectral_norm:
             v, u = self.power_iteration()

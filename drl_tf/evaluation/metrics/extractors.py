@@ -138,7 +138,7 @@ def _inception(path: str) -> Extractor:
 
 
 def from_hub(handle: str) -> str:
-    """Returns a network's directory in TF-Hub's cache; if missing, downloads it or raises UserError."""
+    """Returns a network's directory in TF-Hub's cache; downloads a missing network, or raises UserError."""
     from tensorflow_hub import resolver
 
     cache = resolver.tfhub_cache_dir(use_temp=True)
