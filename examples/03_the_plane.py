@@ -89,9 +89,9 @@ for t in reversed(levels):
 # Each column is a noise level, from much noise to little.
 # The rows are data with noise, what the sampler draws, and the density of the model.
 #
-# At level 0 the bumps have the right places and shapes, but unequal weights.
+# At levels 2 and 0 the bumps of the density have the right places and shapes, but unequal weights.
 # Score matching learns slopes, and no slope connects bumps that are far apart.
-# The sampler is right all the same: it comes from levels where the bumps overlap.
+# The samples fall on all bumps alike: the sampler comes from levels where the bumps overlap.
 
 # %%
 fresh = plane.points('toy_8gaussians', seed=1, batch=0, count=20_000)
@@ -161,7 +161,7 @@ plt.show()
 #
 # Normalised energies offer a third way. Noisy data are samples of each level.
 # Two estimates use them: an integral along the levels, and Bennett's acceptance ratio between neighbours.
-# At level 0 they differ from the others, as the data do not weigh the bumps as the model does.
+# At levels 2 and 0 they are lower than the others: the data do not weigh the bumps as the model does.
 
 # %%
 points = plane.points('toy_8gaussians', seed=2, batch=0, count=4000)
