@@ -195,8 +195,8 @@ def test_sampling_costs_one_gradient_a_level(monkeypatch):
     model, evaluations = build_model(Config().replace(**TINY, num_levels=70)), tf.Variable(0)
     density_at = model.density_at
 
-    def counted(*arguments):
-        log_density = density_at(*arguments)
+    def counted(*arguments, **options):
+        log_density = density_at(*arguments, **options)
 
         def evaluate(y):
             evaluations.assign_add(1)
