@@ -3,11 +3,10 @@
 import importlib.util
 import socket
 
+from drl_tf.app.limits import HOST
 from drl_tf.base.errors import UserError
 from drl_tf.cli.command_options import Command
 from drl_tf.distributed import cluster
-
-HOST = '127.0.0.1'
 
 
 def check_configuration(command: Command) -> None:
@@ -18,11 +17,10 @@ def check_configuration(command: Command) -> None:
         raise UserError("--mode=app needs Gradio: pip install 'drl_tf[app]'")
     if cluster.workers().index:
         return
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            taken.bind((HOST, command.port))
+            probe.bind((HOST, command.port))
         except OSError as error:
-            raise UserError(
-                f'--port={command.port} cannot be used ({error.strerror}): give another'
-            ) from error
+            reason = error.strerror
+            raise UserError(f'--port={command.port} cannot be used ({reason}): give another') from error

@@ -93,17 +93,16 @@ def drawn(
       uint8 [count, H, W, C].
     """
     walk = model.walk
-    root = noise.root(model.config.training.seed if seed is None else seed, noise.SAMPLING)
+    seed = model.config.training.seed if seed is None else seed
+    root = tf.constant(noise.root(seed, noise.SAMPLING))
     size = min(count, model.config.sampling.sample_batch_size)
     shape = model.config.image_shape
     at_index = _density(model, walk, expression, heights, weights)
 
-    chain = tf.constant(root)
-
     def part(first: tf.Tensor) -> tf.Tensor:
         nothing = Observation(operators.masked(tf.zeros(shape)), tf.zeros([size, *shape]))
         posterior = Posterior(walk, at_index, model.network_of(weights).std, nothing, _EFFORT, first)
-        return posterior.draw(model.prior(size, noise.fold(chain, noise.PRIOR), first), chain)
+        return posterior.draw(model.prior(size, noise.fold(root, noise.PRIOR), first), root)
 
     draw = tf.function(part, autograph=False)
     parts = [draw(tf.constant(first)).numpy() for first in range(0, count, size)]
