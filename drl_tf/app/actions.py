@@ -139,8 +139,8 @@ def inpaint(
     found = []
     for index in range(num):
         progress(index / num, f'result {index + 1} of {num}')
-        options = {'labels': choice.labels(model), 'guidance': choice.guidance, 'seed': seed + index}
-        found.append(model.inpaint(image[None], hole, **options))
+        labels = choice.labels(model)
+        found.append(model.inpaint(image[None], hole, seed + index, labels, choice.guidance))
     return np.concatenate(found)
 
 
