@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from drl_tf.api import EnergyModel
 from drl_tf.app import actions, limits, showing, uploads
@@ -92,9 +93,15 @@ def _seed() -> gr.Number:
     return gr.Number(0, label='Seed', precision=0, minimum=0, maximum=2**31 - 1)
 
 
-def _picture(label: str) -> gr.Image:
+def _picture(label: str, name: str) -> gr.Image:
     return gr.Image(
-        label=label, type='pil', format='png', interactive=False, elem_classes='pixels', buttons=['download']
+        label=label,
+        elem_id=name,
+        type='pil',
+        format='png',
+        interactive=False,
+        elem_classes='pixels',
+        buttons=['download'],
     )
 
 
@@ -151,9 +158,11 @@ def _draw(app: _App) -> None:
         walk = model.config.sampling.sampling_levels or model.num_levels
         levels = gr.Slider(1, model.num_levels, walk, step=1, label='Noise levels to visit')
     (button,) = app.buttons('Draw')
-    picture = _picture('Images')
+    picture = _picture('Images', 'drawn')
     with gr.Row(equal_height=True):
-        position = gr.Slider(0, 1, 0, step=1, label='From noise (0) to image', interactive=True, scale=4)
+        position = gr.Slider(
+            0, 1, 0, step=1, label='From noise (0) to image', elem_id='position', interactive=True, scale=4
+        )
         play = gr.Button('Play', scale=1)
     frames = gr.State([])
 
@@ -177,13 +186,19 @@ def _draw(app: _App) -> None:
 def _inpaint(app: _App) -> None:
     """Makes the tab that replaces pixels of an image, drawn or uploaded."""
     model = app.model
-    first = model.generate(1, -1 if model.num_classes else None)[0]
-    image = gr.State(first)
+
+    def shown(found: np.ndarray) -> Any:
+        picture = showing.sheet(found[None]).convert('RGB')
+        return picture.resize([_EDITOR, _EDITOR], Image.Resampling.NEAREST), found
+
+    first, found = shown(model.generate(1, -1 if model.num_classes else None)[0])
+    image = gr.State(found)
     with gr.Row():
         with gr.Column():
             editor = gr.ImageEditor(
-                showing.sheet(first[None]).convert('RGB').resize([_EDITOR, _EDITOR]),
+                first,
                 label='Image: paint over the pixels to replace',
+                elem_id='editor',
                 type='numpy',
                 format='png',
                 sources=(),
@@ -195,15 +210,12 @@ def _inpaint(app: _App) -> None:
             )
             kind = gr.Radio(_MASKS, value=uploads.PAINTED, label='Pixels to replace')
         with gr.Column():
-            upload = gr.File(label='A picture of your own', file_types=_KINDS, height=120)
+            upload = gr.File(label='A picture of your own', elem_id='upload', file_types=_KINDS, height=120)
             invert = gr.Checkbox(label='Invert: dark ink on white paper')
             label, guidance, seed = app.label('Class', in_turn=False), app.guidance(), _seed()
             num = gr.Slider(1, limits.MOST_RESULTS, 4, step=1, label='Results')
     use, another, button = app.buttons('Use my picture', 'Draw another image', 'Inpaint')
-    picture = _picture('Results')
-
-    def shown(found: np.ndarray) -> Any:
-        return showing.sheet(found[None]).convert('RGB').resize([_EDITOR, _EDITOR], 0), found
+    picture = _picture('Results', 'inpainted')
 
     def uploaded(path: str | None, invert: bool, progress: Any) -> Any:
         if not path:
@@ -235,7 +247,7 @@ def _blend(app: _App) -> None:
         guidance, seed = app.guidance(), _seed()
         frames = gr.Slider(2, limits.MOST_IMAGES, 9, step=1, label='Images from one to the other')
     (button,) = app.buttons('Blend')
-    picture = _picture('From the first to the last, line by line')
+    picture = _picture('From the first to the last, line by line', 'blended')
 
     def blend(begin, first, end, last, guidance, seed, frames, progress):
         weight = guidance if model.num_classes else 0.0
@@ -249,11 +261,11 @@ def _compose(app: _App) -> None:
     """Makes the tab that draws from an expression over classes."""
     gr.Markdown('Classes with `&` (and), `|` (or), `!` (not) and brackets.')
     with gr.Row():
-        text = gr.Textbox('3 & !8', label='Expression', max_length=limits.MOST_LETTERS)
+        text = gr.Textbox('3 & !8', elem_id='expression', label='Expression', max_length=limits.MOST_LETTERS)
         num = gr.Slider(1, limits.MOST_IMAGES, 9, step=1, label='Images')
         seed = _seed()
     (button,) = app.buttons('Compose')
-    picture = _picture('Images')
+    picture = _picture('Images', 'composed')
 
     def compose(text: str, num: int, seed: int, progress: Any) -> Any:
         return showing.sheet(actions.compose(app.model, text, num, seed, progress))
@@ -264,12 +276,14 @@ def _compose(app: _App) -> None:
 def _score(app: _App) -> None:
     """Makes the tab that scores pictures, and shows where they are unlikely."""
     model = app.model
-    files = gr.File(label='Pictures', file_count='multiple', file_types=_KINDS, height=160)
+    files = gr.File(label='Pictures', elem_id='files', file_count='multiple', file_types=_KINDS, height=160)
     invert = gr.Checkbox(label='Invert: dark ink on white paper')
     button, own = app.buttons('Score my pictures', 'Score images that the model draws')
-    said = gr.Markdown()
-    picture = _picture('Each picture beside its map: bright where it is unlikely')
-    table = gr.Dataframe(headers=list(showing.COLUMNS), label='Scores', interactive=False, wrap=True)
+    said = gr.Markdown(elem_id='verdict')
+    picture = _picture('Each picture beside its map: bright where it is unlikely', 'maps')
+    table = gr.Dataframe(
+        headers=list(showing.COLUMNS), label='Scores', elem_id='scores', interactive=False, wrap=True
+    )
 
     def shown(names: Sequence[str], images: np.ndarray, progress: Any) -> Any:
         scores, typicality = actions.score(model, images, progress)
