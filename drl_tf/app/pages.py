@@ -17,14 +17,17 @@ from drl_tf.app import actions, limits, showing, uploads
 from drl_tf.app.actions import Choice
 from drl_tf.base.errors import UserError
 
-CSS = (
+CSS = """
+.gradio-container {width: 100% !important; max-width: 1100px !important; margin: auto}
+.pixels img {image-rendering: pixelated}
+"""
     '.gradio-container {max-width: 1100px !important; margin: auto} .pixels img {image-rendering: pixelated}'
 )
 _EDITOR = 320  # Pixels: side of the canvas for painting.
 _FRAME_SECONDS = 0.4
 _KINDS = ['.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp']
 _MASKS = [
-    ('what I paint', uploads.PAINTED),
+    ('what I paint on the image', uploads.PAINTED),
     ('the lower half', uploads.HALF),
     ('70 % of the pixels, at random', uploads.RANDOM),
 ]
@@ -197,7 +200,7 @@ def _inpaint(app: _App) -> None:
         with gr.Column():
             editor = gr.ImageEditor(
                 first,
-                label='Image: paint over the pixels to replace',
+                label='Image',
                 elem_id='editor',
                 type='numpy',
                 format='png',
@@ -205,12 +208,12 @@ def _inpaint(app: _App) -> None:
                 transforms=(),
                 layers=False,
                 canvas_size=(_EDITOR, _EDITOR),
-                height=_EDITOR + 120,
+                height=_EDITOR + 40,
                 brush=gr.Brush(default_size=40, colors=['#ff2d55'], color_mode='fixed'),
             )
             kind = gr.Radio(_MASKS, value=uploads.PAINTED, label='Pixels to replace')
         with gr.Column():
-            upload = gr.File(label='A picture of your own', elem_id='upload', file_types=_KINDS, height=120)
+            upload = gr.File(label='A picture of your own', elem_id='upload', file_types=_KINDS, height=150)
             invert = gr.Checkbox(label='Invert: dark ink on white paper')
             label, guidance, seed = app.label('Class', in_turn=False), app.guidance(), _seed()
             num = gr.Slider(1, limits.MOST_RESULTS, 4, step=1, label='Results')

@@ -8,6 +8,7 @@ from helpers import browser
 from PIL import Image
 
 import drl_tf
+from drl_tf.app import limits
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +44,7 @@ def page(chromium, address):
     chromium.wait_for(FOUND.format('', 'Draw'))
 
 
-def click(chromium, text, kind=':not([role=tab])'):
+def click(chromium, text, kind='.lg'):
     chromium.wait_for(FOUND.format(kind, text))
     chromium.value(FOUND.format(kind, text) + '.click()')
 
@@ -92,32 +93,116 @@ def test_it_draws_and_plays_the_way_from_noise(chromium):
     assert noisy.shape == last.shape and (noisy != last).mean() > 0.2
 
 
+def middle_of_the_canvas(chromium):
+    """x, y of the middle, and the width, of the canvas for painting, once it has its size."""
+    chromium.wait_for("(document.querySelector('#editor canvas') || {}).offsetWidth > 100")
+    chromium.value('new Promise(done => setTimeout(done, 1500))')
+    return chromium.value(
+        "(() => { const e = document.querySelector('#editor canvas'); e.scrollIntoView({block: 'center'}); "
+        'const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2, b.width] })()'
+    )
+
+
+def cells_of(picture, rows=2, columns=2):
+    """Cuts a sheet into its images."""
+    height, width = picture.shape[0] // rows, picture.shape[1] // columns
+    return [
+        picture[height * row : height * (row + 1), width * column : width * (column + 1)]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
 def test_it_inpaints_what_is_painted(chromium):
     tab(chromium, 'Inpaint')
-    chromium.wait_for("document.querySelector('#editor canvas')")
-    chromium.value('new Promise(done => setTimeout(done, 2000))')
-    box = chromium.value(
-        "(() => { const e = document.querySelector('#editor canvas'); e.scrollIntoView({block: 'center'}); "
-        'const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height] })()'
-    )
-    x, y, width, height = box
+    x, y, width = middle_of_the_canvas(chromium)
     click(chromium, 'Inpaint')
     said(chromium, 'nothing is painted')
-    chromium.drag((x + 0.3 * width, y + 0.5 * height), (x + 0.7 * width, y + 0.5 * height))
+    chromium.drag((x - 0.3 * width, y), (x + 0.3 * width, y))
     chromium.value('new Promise(done => setTimeout(done, 1000))')
-    chromium.picture('/tmp/app_inpaint0.png')
-    before = chromium.value(source('inpainted'))
-    click(chromium, 'Inpaint')
-    chromium.wait_for(
-        f'{source("inpainted")} && {source("inpainted")} !== {before!r}'.replace('None', 'null')
+    results = cells_of(made(chromium, 'Inpaint', 'inpainted'))
+    changes = np.std(results, axis=0).max(axis=-1)
+    rows = np.flatnonzero(changes.max(axis=1))
+    middle = len(changes) / 2
+    assert 0 < len(rows) < middle and abs(rows.mean() - middle) < middle / 2
+
+
+def test_it_inpaints_an_upload(chromium, tmp_path):
+    grey = np.zeros([60, 40], np.uint8)
+    grey[:, 16:24] = 255
+    Image.fromarray(grey).save(tmp_path / 'one.png')
+    tab(chromium, 'Inpaint')
+    middle_of_the_canvas(chromium)
+    chromium.give('#upload input[type=file]', [tmp_path / 'one.png'])
+    said(chromium, 'one')
+    click(chromium, 'Use my picture')
+    chromium.value('new Promise(done => setTimeout(done, 2000))')
+    chromium.value(
+        "[...document.querySelectorAll('label')].find(e => e.innerText.trim() === 'the lower half').click()"
     )
-    chromium.picture('/tmp/app_inpaint.png')
+    for result in cells_of(made(chromium, 'Inpaint', 'inpainted')):
+        upper = result[4 : len(result) // 2 - 4, 4:-4, 0]
+        assert upper[:, len(upper[0]) // 2].min() > 240 and upper[:, :40].max() < 15
+
+
+def test_it_blends(chromium):
+    tab(chromium, 'Blend')
+    assert made(chromium, 'Blend', 'blended').std() > 50
+
+
+def test_it_composes_and_refuses_what_is_no_expression(chromium):
+    tab(chromium, 'Compose')
+    assert made(chromium, 'Compose', 'composed').std() > 50
+    chromium.value("document.querySelector('#expression textarea, #expression input').focus()")
+    chromium.call('Input.insertText', text=' & nine')
+    click(chromium, 'Compose')
+    said(chromium, 'is not understood at character')
+
+
+def test_it_scores_uploads_and_refuses_bad_ones(chromium, tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, [32, 32], np.uint8)).save(tmp_path / 'noise.png')
+    (tmp_path / 'text.png').write_text('no picture')
+    tab(chromium, 'Score')
+    click(chromium, 'Score my pictures')
+    said(chromium, 'there are 0 pictures')
+    chromium.give('#files input[type=file]', [tmp_path / 'text.png'])
+    said(chromium, 'text')
+    click(chromium, 'Score my pictures')
+    said(chromium, 'text.png is not a picture that can be read')
+    chromium.show(chromium.value('location.href'), 1440)
+    tab(chromium, 'Score')
+    chromium.give('#files input[type=file]', [tmp_path / 'noise.png'])
+    said(chromium, 'noise')
+    made(chromium, 'Score my pictures', 'maps')
+    said(
+        chromium,
+        '0 of 1 pictures are typical of the training images. Atypical, by more than 3 deviations: noise.png',
+    )
+
+
+def test_it_scores_what_the_model_draws(chromium):
+    tab(chromium, 'Score')
+    shown = made(chromium, 'Score images that the model draws', 'maps')
+    assert (shown[..., 0] != shown[..., 2]).any()  # The maps are in colours.
+    said(chromium, 'of 4 pictures are typical')
+    said(chromium, 'sample 3')
+
+
+def test_an_upload_that_is_too_large_is_refused(chromium, tmp_path):
+    (tmp_path / 'large.png').write_bytes(b'0' * (limits.MOST_BYTES + 1))
+    tab(chromium, 'Score')
+    chromium.give('#files input[type=file]', [tmp_path / 'large.png'])
+    said(chromium, 'exceeds')
 
 
 @pytest.mark.parametrize('width', [390, 1440])
-def test_a_tab_fits(chromium, address, width):
+def test_each_tab_fits_and_loads_nothing_from_elsewhere(chromium, address, width):
+    chromium.requests.clear()
     chromium.show(address, width)
     for name in TABS:
         tab(chromium, name)
-        chromium.picture(f'/tmp/app_{name}_{width}.png')
         assert chromium.value('document.documentElement.scrollWidth') <= width
+    assert len(chromium.requests) > 10
+    assert [url for url in chromium.requests if not url.startswith((address, 'data:', 'blob:'))] == []
+    assert chromium.errors == []
