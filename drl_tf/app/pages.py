@@ -21,8 +21,6 @@ CSS = """
 .gradio-container {width: 100% !important; max-width: 1100px !important; margin: auto}
 .pixels img {image-rendering: pixelated}
 """
-    '.gradio-container {max-width: 1100px !important; margin: auto} .pixels img {image-rendering: pixelated}'
-)
 _EDITOR = 320  # Pixels: side of the canvas for painting.
 _FRAME_SECONDS = 0.4
 _KINDS = ['.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp']

@@ -1,4 +1,4 @@
-"""--mode=app on the command line: the model without arguments, and what is refused before TensorFlow loads."""
+"""--mode=app on the command line: which model it serves, and what it refuses."""
 
 import importlib.util
 import socket
