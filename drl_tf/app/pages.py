@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,14 +12,10 @@ import numpy as np
 from PIL import Image
 
 from drl_tf.api import EnergyModel
-from drl_tf.app import actions, limits, showing, uploads
+from drl_tf.app import actions, limits, parts, showing, uploads
 from drl_tf.app.actions import Choice
 from drl_tf.base.errors import UserError
 
-CSS = """
-.gradio-container {width: 100% !important; max-width: 1100px !important; margin: auto}
-.pixels img {image-rendering: pixelated}
-"""
 _EDITOR = 320  # Pixels: side of the canvas for painting.
 _FRAME_SECONDS = 0.4
 _KINDS = ['.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp']
@@ -29,88 +24,6 @@ _MASKS = [
     ('the lower half', uploads.HALF),
     ('70 % of the pixels, at random', uploads.RANDOM),
 ]
-
-
-class _Stopped(UserError):
-    """The user has pressed Stop."""
-
-
-class _App:
-    """The model, and the work in progress; one request runs at a time."""
-
-    def __init__(self, model: EnergyModel):
-        self.model = model
-        self._stop = threading.Event()
-
-    def run(
-        self, button: gr.Button, function: Callable, inputs: Sequence[Any], outputs: Sequence[Any]
-    ) -> None:
-        """Calls `function` with the values of `inputs` and a `Progress` at each click of a button."""
-
-        def handler(values: dict, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
-            def show(share: float, what: str) -> None:
-                if self._stop.is_set():
-                    raise _Stopped('stopped')
-                progress(share, desc=what)
-
-            self._stop.clear()
-            try:
-                return function(*(values[each] for each in inputs), show)
-            except _Stopped:
-                gr.Info('Stopped.')
-                return gr.skip()
-            except UserError as error:
-                raise gr.Error(str(error), print_exception=False) from error
-
-        button.click(
-            handler,
-            set(inputs),
-            list(outputs),
-            concurrency_id='model',
-            concurrency_limit=1,
-            api_visibility='private',
-        )
-
-    def buttons(self, *texts: str) -> list[gr.Button]:
-        """Makes a button for each text, and one that stops the work."""
-        with gr.Row():
-            made = [gr.Button(text, variant='primary') for text in texts]
-            gr.Button('Stop', variant='stop').click(self._stop.set, queue=False, api_visibility='private')
-        return made
-
-    def label(self, title: str = 'Class', in_turn: bool = True) -> gr.Dropdown:
-        """Makes a field for a class, hidden if the model has none."""
-        choices = [('no class', -1), *((str(label), label) for label in range(self.model.num_classes))]
-        choices = [('all in turn', actions.IN_TURN), *choices] if in_turn else choices
-        return gr.Dropdown(choices, value=choices[0][1], label=title, visible=bool(self.model.num_classes))
-
-    def guidance(self) -> gr.Slider:
-        """Makes a field for the guidance, hidden if the model has no classes."""
-        start = self.model.config.sampling.guidance
-        return gr.Slider(-1, 5, start, step=0.1, label='Guidance w', visible=bool(self.model.num_classes))
-
-
-def _seed() -> gr.Number:
-    return gr.Number(0, label='Seed', precision=0, minimum=0, maximum=2**31 - 1)
-
-
-def _picture(label: str, name: str) -> gr.Image:
-    return gr.Image(
-        label=label,
-        elem_id=name,
-        type='pil',
-        format='png',
-        interactive=False,
-        elem_classes='pixels',
-        buttons=['download'],
-    )
-
-
-def theme() -> gr.themes.Base:
-    """Returns a theme with the fonts of the system, so that no font is loaded."""
-    return gr.themes.Soft(
-        font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'], primary_hue='indigo'
-    )
 
 
 def build(model: EnergyModel, name: str) -> gr.Blocks:
@@ -126,7 +39,7 @@ def build(model: EnergyModel, name: str) -> gr.Blocks:
     Example:
       build(EnergyModel.from_preset('digits'), 'digits').launch()
     """
-    app = _App(model)
+    app = parts.App(model)
     height, width, channels = model.image_shape
     kind = 'points of the plane' if model.config.planar else f'images of {height} x {width} x {channels}'
     classes = f', {model.num_classes} classes' if model.num_classes else ''
@@ -147,19 +60,19 @@ def build(model: EnergyModel, name: str) -> gr.Blocks:
     return page
 
 
-def _draw(app: _App) -> None:
+def _draw(app: parts.App) -> None:
     """Makes the tab that draws images and plays their way from noise."""
     model = app.model
     most = actions.most_images(model)
     with gr.Row():
-        label, guidance, seed = app.label(), app.guidance(), _seed()
+        label, guidance, seed = app.label(), app.guidance(), parts.seed()
     with gr.Row():
         start = most if model.config.planar else min(most, 9)
         num = gr.Slider(1, most, start, step=1, label='Images')
         walk = model.config.sampling.sampling_levels or model.num_levels
         levels = gr.Slider(1, model.num_levels, walk, step=1, label='Noise levels to visit')
     (button,) = app.buttons('Draw')
-    picture = _picture('Images', 'drawn')
+    picture = parts.picture('Images', 'drawn')
     with gr.Row(equal_height=True):
         position = gr.Slider(
             0, 1, 0, step=1, label='From noise (0) to image', elem_id='position', interactive=True, scale=4
@@ -184,7 +97,24 @@ def _draw(app: _App) -> None:
     position.input(lambda at, shown: shown[int(at)] if shown else None, [position, frames], picture, **quiet)
 
 
-def _inpaint(app: _App) -> None:
+def _editor(picture: Image.Image) -> gr.ImageEditor:
+    """Makes a canvas for painting over a picture."""
+    return gr.ImageEditor(
+        picture,
+        label='Image',
+        elem_id='editor',
+        type='numpy',
+        format='png',
+        sources=(),
+        transforms=(),
+        layers=False,
+        canvas_size=(_EDITOR, _EDITOR),
+        height=_EDITOR + 40,
+        brush=gr.Brush(default_size=40, colors=['#ff2d55'], color_mode='fixed'),
+    )
+
+
+def _inpaint(app: parts.App) -> None:
     """Makes the tab that replaces pixels of an image, drawn or uploaded."""
     model = app.model
 
@@ -196,32 +126,20 @@ def _inpaint(app: _App) -> None:
     image = gr.State(found)
     with gr.Row():
         with gr.Column():
-            editor = gr.ImageEditor(
-                first,
-                label='Image',
-                elem_id='editor',
-                type='numpy',
-                format='png',
-                sources=(),
-                transforms=(),
-                layers=False,
-                canvas_size=(_EDITOR, _EDITOR),
-                height=_EDITOR + 40,
-                brush=gr.Brush(default_size=40, colors=['#ff2d55'], color_mode='fixed'),
-            )
+            editor = _editor(first)
             kind = gr.Radio(_MASKS, value=uploads.PAINTED, label='Pixels to replace')
         with gr.Column():
             upload = gr.File(label='A picture of your own', elem_id='upload', file_types=_KINDS, height=150)
             invert = gr.Checkbox(label='Invert: dark ink on white paper')
-            label, guidance, seed = app.label('Class', in_turn=False), app.guidance(), _seed()
+            label, guidance, seed = app.label('Class', in_turn=False), app.guidance(), parts.seed()
             num = gr.Slider(1, limits.MOST_RESULTS, 4, step=1, label='Results')
     use, another, button = app.buttons('Use my picture', 'Draw another image', 'Inpaint')
-    picture = _picture('Results', 'inpainted')
+    picture = parts.picture('Results', 'inpainted')
 
     def uploaded(path: str | None, invert: bool, progress: Any) -> Any:
         if not path:
             raise UserError('there is no picture: drop one first')
-        return shown(uploads.read_picture(path, model.image_shape, invert))
+        return shown(uploads.readparts.picture(path, model.image_shape, invert))
 
     def drawn(label: int, seed: int, progress: Any) -> Any:
         return shown(actions.draw(model, Choice(label, seed=seed, num=1), progress)[0][0])
@@ -236,7 +154,7 @@ def _inpaint(app: _App) -> None:
     app.run(button, inpaint, [image, editor, kind, label, guidance, seed, num], [picture])
 
 
-def _blend(app: _App) -> None:
+def _blend(app: parts.App) -> None:
     """Makes the tab that goes from one sample to another."""
     model = app.model
     with gr.Row():
@@ -245,10 +163,10 @@ def _blend(app: _App) -> None:
         end = gr.Number(1, label='Last sample, number', precision=0, minimum=0)
         last = app.label('Class of the last', in_turn=False)
     with gr.Row():
-        guidance, seed = app.guidance(), _seed()
+        guidance, seed = app.guidance(), parts.seed()
         frames = gr.Slider(2, limits.MOST_IMAGES, 9, step=1, label='Images from one to the other')
     (button,) = app.buttons('Blend')
-    picture = _picture('From the first to the last, line by line', 'blended')
+    picture = parts.picture('From the first to the last, line by line', 'blended')
 
     def blend(begin, first, end, last, guidance, seed, frames, progress):
         weight = guidance if model.num_classes else 0.0
@@ -258,15 +176,15 @@ def _blend(app: _App) -> None:
     app.run(button, blend, [begin, first, end, last, guidance, seed, frames], [picture])
 
 
-def _compose(app: _App) -> None:
+def _compose(app: parts.App) -> None:
     """Makes the tab that draws from an expression over classes."""
     gr.Markdown('Classes with `&` (and), `|` (or), `!` (not) and brackets.')
     with gr.Row():
         text = gr.Textbox('3 & !8', elem_id='expression', label='Expression', max_length=limits.MOST_LETTERS)
         num = gr.Slider(1, limits.MOST_IMAGES, 9, step=1, label='Images')
-        seed = _seed()
+        seed = parts.seed()
     (button,) = app.buttons('Compose')
-    picture = _picture('Images', 'composed')
+    picture = parts.picture('Images', 'composed')
 
     def compose(text: str, num: int, seed: int, progress: Any) -> Any:
         return showing.sheet(actions.compose(app.model, text, num, seed, progress))
@@ -274,14 +192,14 @@ def _compose(app: _App) -> None:
     app.run(button, compose, [text, num, seed], [picture])
 
 
-def _score(app: _App) -> None:
+def _score(app: parts.App) -> None:
     """Makes the tab that scores pictures, and shows where they are unlikely."""
     model = app.model
     files = gr.File(label='Pictures', elem_id='files', file_count='multiple', file_types=_KINDS, height=160)
     invert = gr.Checkbox(label='Invert: dark ink on white paper')
     button, own = app.buttons('Score my pictures', 'Score images that the model draws')
     said = gr.Markdown(elem_id='verdict')
-    picture = _picture('Each picture beside its map: bright where it is unlikely', 'maps')
+    picture = parts.picture('Each picture beside its map: bright where it is unlikely', 'maps')
     table = gr.Dataframe(
         headers=list(showing.COLUMNS), label='Scores', elem_id='scores', interactive=False, wrap=True
     )
@@ -295,7 +213,7 @@ def _score(app: _App) -> None:
         paths = paths or []
         if not 0 < len(paths) <= limits.MOST_FILES:
             raise UserError(f'there are {len(paths)} pictures: drop from 1 to {limits.MOST_FILES}')
-        images = [uploads.read_picture(path, model.image_shape, invert) for path in paths]
+        images = [uploads.readparts.picture(path, model.image_shape, invert) for path in paths]
         return shown([os.path.basename(path) for path in paths], np.stack(images), progress)
 
     def of_model(progress: Any) -> Any:

@@ -71,7 +71,7 @@ def running(model: EnergyModel, name: str, port: int) -> Iterator[str]:
         os.environ['GRADIO_TEMP_DIR'] = uploads
         from starlette.middleware import Middleware
 
-        from drl_tf.app import pages
+        from drl_tf.app import pages, parts
 
         page = pages.build(model, name)
         options = {'share': False, 'ssr_mode': False, 'mcp_server': False, 'prevent_thread_lock': True}
@@ -83,8 +83,8 @@ def running(model: EnergyModel, name: str, port: int) -> Iterator[str]:
                 show_error=True,
                 footer_links=[],
                 max_file_size=limits.MOST_BYTES,
-                theme=pages.theme(),
-                css=pages.CSS,
+                theme=parts.theme(),
+                css=parts.CSS,
                 app_kwargs={'middleware': [Middleware(_Policy)]},
                 **options,
             )
