@@ -201,7 +201,11 @@ def _score(app: parts.App) -> None:
     said = gr.Markdown(elem_id='verdict')
     picture = parts.picture('Each picture beside its map: bright where it is unlikely', 'maps')
     table = gr.Dataframe(
-        headers=list(showing.COLUMNS), label='Scores', elem_id='scores', interactive=False, wrap=True
+        headers=list(showing.COLUMNS),
+        label='Scores',
+        elem_id='scores',
+        interactive=False,
+        column_widths=['130px'] * len(showing.COLUMNS),
     )
 
     def shown(names: Sequence[str], images: np.ndarray, progress: Any) -> Any:
