@@ -82,6 +82,12 @@ def said(chromium, words):
     chromium.wait_for(f'document.body.innerText.includes({words!r})')
 
 
+def uploaded(chromium, name, path):
+    """Drops a file, and waits until the page lists it."""
+    chromium.give(f'#{name} input[type=file]', [path])
+    chromium.wait_for(f"document.querySelector('#{name}').innerText.includes({path.stem!r})")
+
+
 def test_it_draws_and_plays_the_way_from_noise(chromium):
     last = made(chromium, 'Draw', 'drawn')
     assert 384 <= max(last.shape) < 500 and last.std() > 50
@@ -130,11 +136,10 @@ def test_it_inpaints_what_is_painted(chromium):
 def test_it_inpaints_an_upload(chromium, tmp_path):
     grey = np.zeros([60, 40], np.uint8)
     grey[:, 16:24] = 255
-    Image.fromarray(grey).save(tmp_path / 'one.png')
+    Image.fromarray(grey).save(tmp_path / 'stroke.png')
     tab(chromium, 'Inpaint')
     middle_of_the_canvas(chromium)
-    chromium.give('#upload input[type=file]', [tmp_path / 'one.png'])
-    said(chromium, 'one')
+    uploaded(chromium, 'upload', tmp_path / 'stroke.png')
     click(chromium, 'Use my picture')
     chromium.value('new Promise(done => setTimeout(done, 2000))')
     chromium.value(
@@ -166,14 +171,12 @@ def test_it_scores_uploads_and_refuses_bad_ones(chromium, tmp_path):
     tab(chromium, 'Score')
     click(chromium, 'Score my pictures')
     said(chromium, 'there are 0 pictures')
-    chromium.give('#files input[type=file]', [tmp_path / 'text.png'])
-    said(chromium, 'text')
+    uploaded(chromium, 'files', tmp_path / 'text.png')
     click(chromium, 'Score my pictures')
     said(chromium, 'text.png is not a picture that can be read')
     chromium.show(chromium.value('location.href'), 1440)
     tab(chromium, 'Score')
-    chromium.give('#files input[type=file]', [tmp_path / 'noise.png'])
-    said(chromium, 'noise')
+    uploaded(chromium, 'files', tmp_path / 'noise.png')
     made(chromium, 'Score my pictures', 'maps')
     said(
         chromium,
