@@ -31,7 +31,7 @@ from drl_tf.training.validation import PublicCallbacks, Validation
 
 
 class _Presets:
-    """The attribute `EnergyModel.presets` of the class."""
+    """Descriptor: lists the presets when the attribute `EnergyModel.presets` is read."""
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
         return saved_preset.shipped()
@@ -40,16 +40,16 @@ class _Presets:
 class EnergyModel(Editing, Detecting):
     """An energy-based model, which samples and scores with its averaged weights.
 
-    `from_preset` loads a trained model. With a configuration, the constructor makes an untrained one.
+    `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
 
     Args:
-      model: a `Config`; or the Keras model of one, with converged averages.
+      model: a `Config`; or a Keras model built from one, whose averaged weights are ready for use.
       step: number of steps that the model was trained.
       beginning: result of `provenance.beginning`: where the weights come from.
 
     Attributes:
       model: the model inside, a `RecoveryLikelihood`, which has the networks and takes the training steps.
-      presets: of the class: the models that come with the package, {name: {'metadata': {'description',
+      presets: class attribute, the models that come with the package, {name: {'metadata': {'description',
         'path'}}}.
 
     Examples:
@@ -77,7 +77,7 @@ class EnergyModel(Editing, Detecting):
 
     @property
     def step(self) -> int:
-        """Number of steps that the model was trained, those of `fit` included."""
+        """Number of steps that the model was trained, including the steps of `fit`."""
         return self._fitting.step
 
     @property
@@ -100,7 +100,7 @@ class EnergyModel(Editing, Detecting):
           preset: one of `EnergyModel.presets`, such as 'digits'; a directory that `save_to_preset` or
             `export` has written, or the workdir of a run; 'hf://org/model' on Hugging Face; or
             'kaggle://org/model/keras/variant' on Kaggle.
-          load_weights: False: the weights are those before training.
+          load_weights: whether to load the trained weights; False leaves the initial weights.
           dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
             means 'bfloat16' on such hardware and 'float32' on any other.
 
@@ -131,7 +131,7 @@ class EnergyModel(Editing, Detecting):
 
     @classmethod
     def _of_preset(cls, directory: str, load_weights: bool, changed: Mapping[str, Any]) -> 'EnergyModel':
-        """Loads a directory of `save_to_preset`."""
+        """Loads a directory that `save_to_preset` has written."""
         saved = saved_preset.read(directory)
         config = Config.from_config(saved['options']).replace(**changed)
         if not load_weights:
@@ -144,7 +144,7 @@ class EnergyModel(Editing, Detecting):
         """Writes the model as a preset, in the layout of keras-hub, for `from_preset` and `upload_preset`.
 
         Args:
-          directory: the directory; a preset in it is replaced.
+          directory: the directory of the preset; an existing preset there is replaced.
 
         Raises:
           UserError: the directory holds something else, or cannot be written to.
@@ -160,12 +160,12 @@ class EnergyModel(Editing, Detecting):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Reads a file of `save_weights`."""
+        """Loads the weights from a file that `save_weights` has written."""
         super().load_weights(*args, **kwargs)
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs: options without local paths, step, origin of the weights."""
+        """Returns the argument of `from_config`: options without local paths, step, origin of the weights."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,
@@ -208,12 +208,12 @@ class EnergyModel(Editing, Detecting):
           labels: for models with classes, one class per image, [n]; classes count from 0, -1 means no class.
             A dataset holds pairs (images, labels) instead.
           epochs: number of passes over the images.
-          batch_size: images per step; what is left over at the end of an epoch is dropped. None: that of the
-            dataset, else the value in the configuration, or fewer if n is smaller.
+          batch_size: images per step; an incomplete batch at the end of an epoch is dropped. None: the batch
+            size of the dataset; without batches, the value in the configuration, or n if that is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
           verbose, callbacks: as in Keras; the callbacks see this model.
-          steps_per_epoch: steps after which an epoch ends. None: after all images, for which a dataset that
-            does not know their number is read once before.
+          steps_per_epoch: steps after which an epoch ends. None: after all images. A dataset whose number of
+            images is unknown is then read once to count them.
           validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
             then have 'val_energy', 'val_energy_gap' and, from 20 images on, 'val_distance'; see
             `drl_tf.training.validation`.

@@ -90,6 +90,7 @@ def picture(label: str, name: str) -> gr.Image:
     """Makes a place for a picture; `name` is its id in the page."""
     return gr.Image(
         label=label,
+        show_label=False,
         elem_id=name,
         type='pil',
         format='png',

@@ -1,4 +1,4 @@
-"""Warns of names that will go in the next version."""
+"""Warns of names that the next version will remove."""
 
 import warnings
 

@@ -75,7 +75,7 @@ def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
 
 
 def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in a JSON file; empty if the file is missing or damaged."""
+    """Returns the object in a JSON file; {} if the file is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):

@@ -219,7 +219,7 @@ def _check_energies(command: Command, config: Config) -> None:
 
 
 def _check_inputs(command: Command, config: Config, workdir: str) -> None:
-    """Raises UserError if a path that a mode reads is missing, or data of the user are broken."""
+    """Raises UserError if a path that a mode reads is missing, or if the user's own data are broken."""
     from drl_tf.data import dataset_table, facts
     from drl_tf.runs import exported
 

@@ -31,14 +31,14 @@ MODES = (
     'report',
     'app',
 )
-EDITED = ('inpaint', 'restore', 'edit')  # Modes that take images.
+EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
     'inpaint': ('posterior', 'replace'),
     'restore': ('posterior', 'replace'),
 }  # Values of --method.
-TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # They write to it, if given.
+TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # --output_dir applies.
 _SCORED_IMAGES = 2048
 _MODEL_OF_APP = 'digits'
 
@@ -111,19 +111,20 @@ class Command:
         'of pictures, or a .npz or .npy file.',
     )
     degraded: bool = option(
-        False, '--input holds images that are degraded already; otherwise --mode=restore degrades them first.'
+        False, 'The images of --input are degraded already; without it, --mode=restore degrades them first.'
     )
     num_inputs: int = option(8, 'Number of images to take from --input.', low=1, high=1000)
     num_results: int = option(4, 'Number of results for each image.', low=1, high=100)
     mask: str = option(
         'half',
-        'Missing pixels of --mode=inpaint: half (the lower one), a rectangle top,left,height,width, '
-        'random:0.7 (that share), or a picture that is white where pixels are missing.',
+        'Missing pixels of --mode=inpaint: half (the lower half), a rectangle top,left,height,width, '
+        'random:0.7 (that share of the pixels), or a picture that is white where pixels are missing.',
     )
     degradation: str = option(
         'super2',
         'What --mode=restore undoes: super2, super4 (smaller images), grey, blur:STD, blur:KERNEL.npy, '
-        'noise:STD, or noise (of unknown deviation). Deviations are for images in [-1, 1], or in pixels.',
+        'noise:STD, or noise (of unknown deviation). STD is in pixels for blur; for noise, images are in '
+        '[-1, 1].',
     )
     strength: float = option(
         0.5, 'Share of the noise levels that --mode=edit goes up before it draws anew.', low=0, high=1
@@ -134,13 +135,13 @@ class Command:
     num_frames: int = option(9, 'Images of --mode=interpolate, with both ends.', low=2, high=1000)
     edit_levels: int = option(
         0,
-        'Noise levels of --method=posterior. 0: 12 if --levels=continuous, else those of sampling.',
+        'Number of noise levels of --method=posterior. 0: 12 if --levels=continuous, else as in sampling.',
         low=0,
         high=1000,
     )
     edit_steps: int = option(
         -1,
-        'MALA steps at each level of --method=posterior; 0: the proposals alone. -1: 5.',
+        'MALA steps at each level of --method=posterior. 0: no steps, the proposals alone. -1: 5 steps.',
         low=-1,
         high=100_000,
     )
@@ -168,10 +169,10 @@ class Command:
     )
     method: str = option(
         '',
-        'How --mode=likelihood finds log Z: by annealing from both sides (ais), or from noisy images '
-        '(direct; the default where levels are continuous). How --mode=inpaint and restore draw: by chains '
-        'on the posterior (posterior; the default of preconditioned energies), or by overwriting what is '
-        'seen (replace).',
+        '--mode=likelihood finds log Z by annealing from both sides (ais), or from noisy images (direct; the '
+        'default with --levels=continuous). --mode=inpaint and restore draw by chains on the posterior '
+        '(posterior; the default of preconditioned energies), or overwrite the known pixels at each level '
+        '(replace).',
         choices=('', *METHODS['likelihood'], *METHODS['inpaint']),
     )
     ood: tuple[str, ...] = option(
@@ -230,7 +231,7 @@ class Command:
         low=0,
     )
     compare: tuple[str, ...] = option(
-        (), 'Directories of other runs that --mode=report lays beside the run, in comparison.html.'
+        (), 'Directories of other runs that --mode=report compares with the run, in comparison.html.'
     )
     port: int = option(7860, 'Port of --mode=app, which only this machine can reach.', low=1, high=65535)
     dry_run: str = option(
@@ -259,7 +260,7 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether --model needs no workdir, because the modes write nothing or to --output_dir only."""
+    """Returns whether a command with --model needs no --workdir: it writes nothing, or to --output_dir."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 

@@ -1,4 +1,4 @@
-"""Checks of the modes that change images or compose densities, without TensorFlow."""
+"""Checks the options of the modes that change images or compose densities, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Returns the classes and weights of an --expression that is a sum; None for other expressions."""
+    """Returns (classes, weights) if --expression is a weighted sum over classes; None if it is not."""
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
-    """Draws from an --expression that is no sum over classes; returns {label: text} to print."""
+    """Draws from an --expression that is not a weighted sum of classes; returns {label: text} to print."""
     from drl_tf.editing import compose as composing
 
     args = (command.expression, count, command.weights, step, command.output_dir)

@@ -22,7 +22,7 @@ from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
 
 _LONGEST_NAME = 100
-# Options that take a value, and are accepted as switches as well.
+# Options with a value that also work without one, as switches.
 _SWITCHES = {
     'dry_run': '--dry_run=text',
     'dry_run=true': '--dry_run=text',
@@ -214,7 +214,7 @@ def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> 
 
 
 def _with_value(word: str) -> str:
-    """Returns `word`, a word of the command line; to the switches --dry_run and --flip, it adds a value."""
+    """Returns a word of the command line; adds a value if the word is the switch --dry_run or --flip."""
     if not word.startswith('-'):
         return word
     name = word.removeprefix('-').removeprefix('-')
@@ -283,7 +283,7 @@ def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dic
 
 
 def group_of(group: type, values: flags.FlagValues) -> Any:
-    """Returns an instance of a dataclass of options, filled from flags."""
+    """Returns an instance of `group`, a dataclass of options, with the values of the flags."""
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 

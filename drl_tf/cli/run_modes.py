@@ -48,7 +48,7 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with what training took from the images: mean, deviation, number, steps."""
+    """Returns the configuration with values that training took from the images: mean, deviation, counts."""
     stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
     data, training = stored['data'], stored['training']
     steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
@@ -63,7 +63,7 @@ def as_trained(config: Config, workdir: str) -> Config:
 def _is_exact(mode: str, config: Config) -> bool:
     """Returns whether a mode computes in float32 whatever --precision says.
 
-    mala and hmc compare log densities, which bfloat16 changes by several nats at low noise.
+    MALA and HMC compare log densities, which bfloat16 changes by several nats at low noise.
     """
     if mode == 'train':
         return config.negatives in ADJUSTED
@@ -77,6 +77,6 @@ def _print_precision(command: Command, config: Config) -> None:
 
 
 def _check(command: Command, config: Config, workdir: str) -> None:
-    if workers.count() > 1:  # A single process has checked this before it loaded TensorFlow.
+    if workers.count() > 1:  # A single process checks this before it loads TensorFlow.
         checks.check_configuration(command, config, workdir)
     checks.check_work(command, config)

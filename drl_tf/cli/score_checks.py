@@ -1,4 +1,4 @@
-"""Checks of the modes that score images, without TensorFlow."""
+"""Checks the options of the modes that score images, without TensorFlow."""
 
 from drl_tf.cli.command_options import Command
 from drl_tf.config import combinations

@@ -1,4 +1,4 @@
-"""Which chains a configuration has, and options of the levels and the chains that contradict each other."""
+"""Says which chains a configuration runs, and refuses options of levels and chains that contradict others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADJUSTED = ('mala', 'hmc')
 
 
 def corrector_of(config: Config) -> str:
-    """Returns the chains of sampling, 'none', 'langevin', 'mala' or 'hmc': the value of 'auto'."""
+    """Returns the chains of sampling, 'none', 'langevin', 'mala' or 'hmc'; resolves --corrector=auto."""
     options = config.diffusion
     if config.sampling.corrector != 'auto':
         return config.sampling.corrector
@@ -27,9 +27,10 @@ def corrector_of(config: Config) -> str:
 
 
 def negatives_of(config: Config) -> str:
-    """Returns the chains that recovery likelihood of preconditioned energies runs in training.
+    """Returns the chains that training by recovery likelihood of preconditioned energies runs.
 
-    'none' if training runs no such chain; 'langevin', also without steps, 'mala' or 'hmc'.
+    The result is 'mala', 'hmc' or 'langevin' ('langevin' also if chains have no steps); 'none' if training
+    does not use recovery likelihood.
     """
     options = config.training
     contrasts = options.contrastive or options.objective == 'contrastive'
@@ -39,7 +40,7 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether the steps of the chains are in units of the largest curvature, not delta_t."""
+    """Returns whether q gives the step size of the chains in units of the curvature, in place of delta_t."""
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
 
@@ -105,7 +106,7 @@ def _check_corrector(config: Config) -> None:
 
 
 def _check_negatives(options: Training, corrector: str) -> None:
-    """Raises UserError if options of the chains in training contradict each other, or nothing reads them."""
+    """Raises UserError if options of the chains in training contradict each other, or have no effect."""
     if corrector == 'none':
         for name in ('contrastive_corrector', 'contrastive_step'):
             value = getattr(options, name)

@@ -115,7 +115,7 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
 
 
 def _check_resolutions(config: Config) -> None:
-    """Raises UserError if a side of the images cannot be halved as often as the networks halve it."""
+    """Raises UserError if height or width of the images cannot be halved as often as the networks do it."""
     sizes = {'image_size': config.data.image_size, 'image_width': config.data.image_width}
     multiples = {'channel_mult': config.network.channel_mult}
     if config.diffusion.initializer:

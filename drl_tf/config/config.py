@@ -67,7 +67,7 @@ class Config:
 
     @property
     def negatives(self) -> str:
-        """The chains of training of preconditioned energies: 'none', 'langevin', 'mala' or 'hmc'."""
+        """The chains that training runs for preconditioned energies: 'none', 'langevin', 'mala' or 'hmc'."""
         return chains.negatives_of(self)
 
     @property
@@ -108,7 +108,7 @@ class Config:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> 'Config':
-        """Makes a configuration of a result of `get_config`.
+        """Makes a configuration from a result of `get_config`.
 
         Raises:
           ValueError: a group is unknown or missing.
@@ -125,7 +125,7 @@ class Config:
         return cls(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
 
     def portable(self) -> 'Config':
-        """Returns a copy without local paths and options of evaluation, for files that leave this machine."""
+        """Returns a copy without local paths and evaluation options, for files that others will read."""
         return dataclasses.replace(self.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
 
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Raises UserError for energies, objectives and losses that contradict each other."""
+"""Refuses energies, objectives and losses that contradict each other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _check_exact(config: Config) -> None:
 
 
 def _check_normalised(config: Config) -> None:
-    """Raises UserError if losses of preconditioned energies come without these energies, or the reverse."""
+    """Raises UserError if an objective or loss does not go with the energy, preconditioned or not."""
     options = config.training
     network = config.network
     objective = options.objective

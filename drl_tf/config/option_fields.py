@@ -10,7 +10,7 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 
-# What the help calls the type of an option.
+# Names of the types of options in the help.
 NAMES: dict[Any, str] = {
     bool: 'switch',
     int: 'whole number',
@@ -20,7 +20,7 @@ NAMES: dict[Any, str] = {
     tuple[float, ...]: 'numbers',
     tuple[str, ...]: 'names',
 }
-_LARGEST = {int: 2**31 - 1, float: 3e38}  # What int32 and float32 hold.
+_LARGEST = {int: 2**31 - 1, float: 3e38}  # Largest values of int32 and float32.
 
 
 def option(

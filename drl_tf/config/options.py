@@ -37,11 +37,6 @@ class Data:
         'pictures with --dataset=folder.',
         changes='always',
     )
-    labels_file: str = option(
-        '',
-        'CSV or JSONL file with the columns file_name and label of the pictures of --dataset=folder.',
-        changes='always',
-    )
     manual_dir: str = option(
         '', 'Directory of archives that you downloaded by hand; keep their names.', changes='always'
     )
@@ -52,13 +47,6 @@ class Data:
         high=1024,
     )
     image_size: int = option(0, 'Height and width in pixels; 0: those of the dataset.', low=0, high=1024)
-    image_width: int = option(
-        0,
-        'Width in pixels if it differs from --image_size, which is then the height: pictures are cropped to '
-        'this shape. 0: that of the data, or square.',
-        low=0,
-        high=1024,
-    )
     image_channels: int = option(
         0, '1 (grey), 3 (colour) or 2 (points); 0: that of the dataset.', choices=(0, 1, 2, 3)
     )
@@ -81,10 +69,22 @@ class Data:
     num_classes: int = option(
         0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
     )
+    image_width: int = option(
+        0,
+        'Width in pixels if it differs from --image_size, which is then the height: pictures are cropped to '
+        'this shape. 0: that of the data, or square.',
+        low=0,
+        high=1024,
+    )
     flip: str = option(
         'auto',
         'Mirror images at random in training; auto: as the dataset says. --flip and --noflip also work.',
         choices=('auto', 'yes', 'no'),
+    )
+    labels_file: str = option(
+        '',
+        'CSV or JSONL file with the columns file_name and label of the pictures of --dataset=folder.',
+        changes='always',
     )
 
     @property
@@ -99,7 +99,7 @@ class Sampling:
 
     noise_scale: float = option(
         0.99,
-        'Factor of the noise in sampling, of chains and of --proposal=tweedie; training uses 1.',
+        'Factor of the noise in sampling, in chains and in --proposal=tweedie; training uses 1.',
         low=0,
         high=2,
         changes='always',
@@ -113,7 +113,7 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor of the Langevin step size delta_t: the noise is multiplied by it, the drift by its square.',
+        'Factor of the Langevin step size delta_t; its square multiplies the drift of a step.',
         low=0.01,
         high=100,
         changes='always',
@@ -127,8 +127,8 @@ class Sampling:
     )
     corrector_step: float = option(
         0.0,
-        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: adapted to an '
-        'acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        'Step q of the chains of sampling: delta_t^2 = 2 q / L_t, with the largest curvature L_t. 0: adapted '
+        'to an acceptance (mala, hmc), or delta_t of --b2 (langevin).',
         low=0,
         high=2,
         changes='always',

@@ -20,26 +20,27 @@ class Training:
     )
     contrastive: float = option(
         0.0,
-        'Weight of recovery likelihood beside --objective=score_matching: the difference of log p between '
-        'the ends of chains and data, with a weight for each level.',
+        'Weight of recovery likelihood in addition to --objective=score_matching. Its loss is log p of the '
+        'ends of chains minus log p of data, with a weight for each level.',
         low=0,
         high=1e3,
     )
     contrastive_after: int = option(0, 'Step at which --contrastive begins.', low=0)
     contrastive_corrector: str = option(
         'mala',
-        'Chains of recovery likelihood of preconditioned energies in training, with --mcmc_steps.',
+        'Chains that train preconditioned energies by recovery likelihood; --mcmc_steps is their length.',
         choices=('langevin', 'mala', 'hmc'),
     )
     contrastive_step: float = option(
         0.15,
-        'Step q of these chains, delta_t^2 = 2 q / L_t with the largest curvature L_t; 0: delta_t of --b2.',
+        'Step q of --contrastive_corrector: delta_t^2 = 2 q / L_t, with the largest curvature L_t. 0: '
+        'delta_t of --b2.',
         low=0,
         high=2,
     )
     levels: str = option(
         'walk',
-        'Noise levels of --objective=score_matching: those that sampling visits (walk), or a continuum.',
+        'Noise levels of --objective=score_matching: those that sampling visits (walk), or all (continuous).',
         choices=('walk', 'continuous'),
     )
     time_score: float = option(
@@ -50,16 +51,16 @@ class Training:
     )
     level_classification: float = option(
         0.0,
-        "Weight of the loss of telling an image's noise level from a neighbouring one by log p, which fits "
-        'log p across noise levels; for score_matching.',
+        'Weight of a loss that classifies the noise level of an image against a neighbouring level by log p, '
+        'which fits log p across noise levels; for score_matching.',
         low=0,
         high=1e3,
     )
     heights_after: int = option(0, 'Step at which --time_score and --level_classification begin.', low=0)
     train_steps: int = option(
         1_000_000,
-        'Total number of optimizer steps; 0: 2,000 to 20,000, so many that training takes each picture about '
-        '200 times.',
+        'Total number of optimizer steps. 0: 2,000 to 20,000, so that training uses each picture about 200 '
+        'times.',
         low=0,
         changes='resume',
     )

@@ -19,8 +19,9 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
       attempt: number of rollbacks so far; see `RecoveryLikelihood`.
 
     Returns:
-      A `CooperativeRecoveryLikelihood` with --initializer, with --energy=preconditioned a `ScoreMatching`
-      or, if it runs chains, a `NormalisedRecoveryLikelihood`; else a `RecoveryLikelihood`.
+      With --initializer, a `CooperativeRecoveryLikelihood`. With --energy=preconditioned, a
+      `NormalisedRecoveryLikelihood` if training runs chains, else a `ScoreMatching`. Without either option, a
+      `RecoveryLikelihood`.
 
     Example:
       model = build_model(config)

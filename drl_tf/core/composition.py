@@ -1,12 +1,14 @@
 """Operators on log densities: products, mixtures and negations (Du, Li and Mordatch, NeurIPS 2020).
 
-An expression is about ratios r = log p - log q to a common reference q, so that it has one prior and, in a
-chain, one tether:
+An expression combines densities p_a, p_b, ... by their log ratios to one reference density q, such as
+r_a = log p_a - log q:
 
     a & b: r = r_a + r_b,    a | b: r = log(exp(r_a) / 2 + exp(r_b) / 2),    !a: r = -r_a.
 
-The density is q exp(r). A sum or a difference needs no constants, as these leave its gradient. A mixture
-compares heights: its log densities must be normalised, or it is a mixture of unknown weights.
+The result is the density q exp(r), which contains q once, however many densities are combined.
+
+The operators & and ! need no normalised densities: a constant in log p_a does not change the gradient of r.
+The operator | does: an unknown constant in log p_a is an unknown weight of p_a in the mixture.
 """
 
 from collections.abc import Callable
@@ -22,14 +24,14 @@ def composed(expression: Any, of_atom: Callable[[Any], LogDensity], reference: L
 
     Args:
       expression: an atom; or a pair (operator, parts) with the operator '&', '|' or '!'.
-      of_atom: callable, atom -> its log density.
-      reference: log q.
+      of_atom: callable, atom -> log density of the atom.
+      reference: log q, the log density to which the ratios r are taken.
 
     Returns:
       A callable, x -> log q(x) + r(x), float32 [B].
 
     Examples:
-      Half of a mixture of two normal densities far apart, at the mean of one of them:
+      Two normal densities lie far apart. At the mean of one of them, their mixture has half its height:
 
       >>> def normal(mean):
       ...     return lambda x: -tf.reduce_sum((x - mean) ** 2, [1, 2, 3]) / 2

@@ -1,4 +1,8 @@
-"""The density of y_t given x_{t+1}, its Langevin chain and its normal approximation (paper, section 3)."""
+"""The density of y_t given x_{t+1}, its Langevin chain and its normal approximation (paper, section 3).
+
+x_t is an image with the noise of level t, x_{t+1} the same image one level up, and y_t = m_t x_t the variable
+of the energy at level t. `diffusion` defines these symbols.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -16,10 +20,10 @@ def conditional(
 ) -> LogDensity:
     """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
 
-    At a marginal top level, r_t is 0, and x_{t+1} has no influence.
+    r_t is 1 at a conditional level. It is 0 at a marginal level, where x_{t+1} has no influence.
 
     Args:
-      schedule: noise levels.
+      schedule: noise levels; it gives r_t, and s_{t+1}, the deviation of the noise from x_t to x_{t+1}.
       log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
@@ -40,14 +44,14 @@ def conditional(
 
 
 def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
-    """Returns the number of steps of each image, the argument `num_steps` of `conditional_chain`.
+    """Returns K, the number of chain steps of each image: the argument `num_steps` of `conditional_chain`.
 
     Args:
       config: a `config.Config`.
       level: t, int32 [B].
 
     Returns:
-      K, int32 [B]. If K is 0 at all levels, the int 0; with the option proposal='tweedie' None.
+      K, int32 [B]. If K is 0 at all levels: None with the option proposal='tweedie', else the int 0.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -78,8 +82,8 @@ def conditional_chain(
       start: start of the chains, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
-      num_steps: K, one int for all images, or int32 [B]. The int 0: draw from `normal_approximation` instead.
-        None: return `start` and a gradient of 0.
+      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain; draw from
+        `normal_approximation`. None: no chain; return `start` and a gradient of 0.
       step_noise: callable, k -> noise of step k, float32 [B, H, W, C].
       step_size: delta of each image, float32 [B, 1, 1, 1]; None: delta_t of the schedule.
 
@@ -115,7 +119,8 @@ def normal_approximation(
 
         y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
 
-    The draws are not exact: for a quadratic F of precision l, p has variance s^2 / (1 + s^2 l), not s^2.
+    The draws are not exact: for a Gaussian F with variance 1 / l, p(y | x_{t+1}) has the variance
+    s^2 / (1 + s^2 l), with s = s_{t+1}; the draws have s^2.
 
     Args:
       schedule: noise levels.

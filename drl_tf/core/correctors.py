@@ -1,12 +1,14 @@
-"""Metropolis-adjusted correctors of any log density: MALA and HMC.
+"""Metropolis-adjusted chains on any log density: MALA and HMC.
 
-Each transition proposes a state by leapfrog steps of size delta from y with a momentum p ~ N(0, I):
+A corrector is a chain that starts near a density and draws from it. Each transition proposes a new state by
+leapfrog steps of size delta from the state y, with a momentum p ~ N(0, I):
 
     p <- p + delta / 2 grad log p(y),    y <- y + delta p,    p <- p + delta / 2 grad log p(y)
 
-It accepts y' with probability min(1, exp(log p(y') - |p'|^2 / 2 - log p(y) + |p|^2 / 2)), so that the density
-is invariant at any step size. A state carries its log density and its gradient; a leapfrog step therefore
-costs one gradient. The unadjusted corrector, Langevin dynamics, is `langevin.langevin`.
+The transition accepts the end (y', p') with probability
+min(1, exp(log p(y') - |p'|^2 / 2 - log p(y) + |p|^2 / 2)). So the chain leaves the density invariant at any
+step size. A `State` stores its log density and its gradient, so a leapfrog step costs one gradient. The
+corrector without acceptance, Langevin dynamics, is `langevin.langevin`.
 """
 
 from collections.abc import Callable
@@ -20,16 +22,16 @@ from drl_tf.core.langevin import LogDensity
 
 LEAPFROGS = 3
 _SHORTEST = 0.5  # The shortest step of HMC, as a share of delta.
-# The acceptance that is best in high dimensions: Roberts and Rosenthal 1998; Beskos et al. 2013.
+# Acceptance at which chains mix fastest in high dimensions: Roberts and Rosenthal 1998; Beskos et al. 2013.
 TARGET_ACCEPTANCE = {'mala': 0.574, 'hmc': 0.651}
 ADJUSTED = tuple(TARGET_ACCEPTANCE)
 
 
 class State(NamedTuple):
-    """The state of a chain.
+    """The states of B chains, with the values that the next transition needs.
 
     Attributes:
-      y: float32 [B, ...].
+      y: the states, float32 [B, ...].
       log_density: log p(y), float32 [B].
       gradient: grad log p(y), of the shape of `y`.
 
@@ -44,13 +46,13 @@ class State(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """The random numbers of a chain.
+    """The random numbers of B chains, for each transition k.
 
     Attributes:
       momentum: callable, k -> standard normal noise of transition k, of the shape of the state.
       uniform: callable, k -> numbers in [0, 1), float32 [B]; transition k accepts if its number is below the
         acceptance probability.
-      length: callable, k -> numbers in [0, 1), float32 [B], which decide the step lengths of `hmc`.
+      length: callable, k -> numbers in [0, 1), float32 [B]; `hmc` turns them into step lengths.
 
     Examples:
       >>> draws = Draws(lambda k: tf.zeros([1, 2]), *2 * [lambda k: tf.constant([0.5])])
@@ -64,7 +66,7 @@ class Draws(NamedTuple):
 
 
 def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
-    """Returns the state at y, float32 [B, ...]; this costs one gradient.
+    """Returns the `State` at y, float32 [B, ...]; computes one gradient.
 
     Examples:
       >>> state_at(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).gradient.numpy()
@@ -83,16 +85,16 @@ def leapfrog(
 
     Args:
       log_prob: callable, y -> log density up to a constant, float32 [B].
-      state: where the steps begin.
-      step_size: delta, float32, broadcast against y.
-      momentum: p, of the shape of y.
+      state: the state where the steps begin.
+      step_size: delta, float32, broadcast against `state.y`.
+      momentum: p at the beginning, of the shape of `state.y`.
       num_leapfrogs: number of steps, at least 1.
 
     Returns:
       The last state, and the log of the acceptance ratio, float32 [B].
 
     Examples:
-      Small steps keep the total energy, so that the ratio is near 1.
+      Small steps keep the total energy -log p(y) + |p|^2 / 2, so the log of the ratio is near 0.
 
       >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
       >>> state = state_at(log_prob, tf.ones([1, 2]))
@@ -109,7 +111,7 @@ def leapfrog(
 
 
 def _kinetic(momentum: tf.Tensor) -> tf.Tensor:
-    """Returns |p|^2 / 2, float32 [B]."""
+    """Returns the kinetic energy |p|^2 / 2, float32 [B]."""
     return tf.reduce_sum(momentum**2, axis=list(range(1, len(momentum.shape)))) / 2
 
 
@@ -122,7 +124,7 @@ def mala(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs K steps of the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996).
 
-    A step is a Langevin step of size delta that is accepted or rejected; it equals a transition of HMC with
+    MALA makes a Langevin step of size delta, and accepts or rejects it. This equals an HMC transition with
     one leapfrog step (Neal 2011, section 5.2). K steps cost K + 1 gradients.
 
     Args:
@@ -133,8 +135,8 @@ def mala(
       draws: the random numbers.
 
     Returns:
-      The states after K steps, of the shape of y; and the mean over the steps of the acceptance probability,
-      float32 [B], 0 for a chain without steps.
+      The states after K steps, of the shape of y; and each chain's acceptance probability, averaged over its
+      steps, float32 [B], 0 for a chain without steps.
 
     Examples:
       >>> from drl_tf.core import noise
@@ -158,9 +160,9 @@ def hmc(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs K transitions of Hamiltonian Monte Carlo with 3 leapfrog steps each (Neal 2011, section 5.3).
 
-    Each chain draws a step length between delta / 2 and delta for each transition. With equal lengths, the
-    directions of some curvature would come back to where they were, and not mix (Neal 2011, section 5.3.2).
-    K transitions cost 3 K + 1 gradients. Arguments and results are those of `mala`.
+    Each chain draws a step length between delta / 2 and delta for each transition. With one length for all
+    transitions, directions whose period fits it would return to where they were and never mix (Neal 2011,
+    section 5.3.2). K transitions cost 3 K + 1 gradients. `mala` explains the arguments and the results.
 
     Examples:
       >>> from drl_tf.core import noise
@@ -213,11 +215,11 @@ def _per_chain(values: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 
 def gradients(corrector: str, num_steps: int) -> int:
-    """Returns the number of gradients that K steps of a corrector cost an image.
+    """Returns how many gradients of the log density K steps of a corrector compute for an image.
 
     Args:
       corrector: 'none', 'langevin', 'mala' or 'hmc'.
-      num_steps: K.
+      num_steps: K, the number of transitions.
 
     Examples:
       >>> [gradients(corrector, 10) for corrector in ('langevin', 'mala', 'hmc')]
@@ -231,8 +233,8 @@ def gradients(corrector: str, num_steps: int) -> int:
 def curvature(schedule: Schedule) -> np.ndarray:
     """Returns L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2, float64 [T].
 
-    It bounds the curvature of -log p(y_t | x_{t+1}) in all directions if F is the exact log density of y_t,
-    whose noise has the standard deviation m_t S_t.
+    L_t is the largest curvature that -log p(y_t | x_{t+1}) can have in any direction, if F is the exact log
+    density of y_t. The noise in y_t has the standard deviation m_t S_t; `diffusion.Schedule` has r_t and s_t.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -243,13 +245,14 @@ def curvature(schedule: Schedule) -> np.ndarray:
 
 
 def step_sizes(schedule: Schedule, q: float | tf.Tensor) -> tf.Tensor:
-    """Returns delta_t = sqrt(2 q_t / L_t), float32 [T], with L_t of `curvature`.
+    """Returns the step sizes delta_t = sqrt(2 q_t / L_t), float32 [T]; `curvature` computes L_t.
 
-    Unadjusted Langevin steps of this size inflate the variance of the stiffest direction by 1 / (1 - q / 2).
+    q is a step size without units. Langevin steps that are always accepted inflate the variance of the
+    direction with curvature L_t by 1 / (1 - q / 2).
 
     Args:
-      schedule: noise levels.
-      q: one number, or float32 [T].
+      schedule: T noise levels.
+      q: one number for all levels, or q_t of each level, float32 [T].
 
     Examples:
       >>> from drl_tf.core import diffusion

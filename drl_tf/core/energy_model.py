@@ -19,7 +19,7 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """log p(y, t) = F(y, t) + const with F = f / delta_t^2, F = f / s_{t+1}^2 or a normalised F.
+    """Gives log densities of noisy images at each level, log p(y_t) = F(y_t, t) + const, and samples images.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
@@ -27,8 +27,8 @@ class EnergyModel(keras.Model):
     Attributes:
       schedule: `Schedule` of the levels that have an energy.
       walk: `Schedule` of the levels that sampling visits.
-      precision: F / f at each level, float64 [T]; 1 if F is normalised.
-      normalised: whether F is a normalised log density, at all T + 1 noise levels.
+      precision: F / f at each level, f the output of the network, float64 [T]; 1 if F is normalised.
+      normalised: whether F is a normalised log density; F then exists at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:

@@ -14,7 +14,7 @@ register(EnergyNetwork, MLPNetwork, UNet, UNetEnergy, Initializer, Preconditione
 
 
 def energy_network(config: Any, name: str, dtype: str) -> Any:
-    """Builds the network f, a `PreconditionedEnergy` or an `ExactEnergy`, as --energy says.
+    """Builds the network of --energy: f (paper), a `PreconditionedEnergy` or an `ExactEnergy`.
 
     Args:
       config: a `config.Config`.

@@ -1,4 +1,4 @@
-"""The exact log density of a noised training set: the control of every sampler."""
+"""The exact log density of a noised training set. A sampler that fails on it is at fault, not the energy."""
 
 import math
 from typing import Any
@@ -13,19 +13,19 @@ from drl_tf.core.saving import SavedNetwork
 
 
 class ExactEnergy(SavedNetwork, SpectralLayers):
-    """log p(x) in nats of the training set with noise, each x at its own noise level.
+    """log p(x) in nats of the noised training set; each x has its own noise level.
 
-    At the noise level `angle`, with A = cos(angle) and S = sin(angle), N images x_i have the density
+    At the noise level `angle`, with A = cos(angle) and S = sin(angle), the N training images x_i, scaled by A
+    and noised by S, have the density
 
         p(x) = (1 / N) sum_i N(x; A x_i, S^2 I).
 
-    With a class, the sum is over the N_c images of this class. The computation is in float64; x and the
-    result are float32. The layer has the methods of a `PreconditionedEnergy` that sampling needs, but nothing
-    to train.
+    If x has a class, the sum takes the N_c images of this class alone. The computation is in float64; x and
+    the result are float32. Sampling calls this layer like a `PreconditionedEnergy`; it has nothing to train.
 
     Args:
       image_shape: (H, W, C).
-      count: N.
+      count: N, the number of training images.
 
     Attributes:
       images: x_i, float32 [N, H, W, C] in [-1, 1].
@@ -66,7 +66,7 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         """Computes the tensors that do not depend on x.
 
         Args:
-          time: noise levels as results of `preconditioning.time_of`, [B].
+          time: noise level of each x, a result of `preconditioning.time_of`, [B].
           labels: class + 1 of each x, or 0 for no class, int32 [B]. None: no x has a class.
 
         Returns:
@@ -88,9 +88,9 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
     def call(
         self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
     ) -> tf.Tensor:
-        """Returns log p(x), float32 [B], of images x, float32 [B, H, W, C]; it has neither dropout nor remat.
+        """Returns log p(x), float32 [B], of images x, float32 [B, H, W, C]; ignores `dropout` and `remat`.
 
-        |x - A x_i|^2 is expanded to |x|^2 - 2 A <x, x_i> + A^2 |x_i|^2: one product of matrices for a batch.
+        |x - A x_i|^2 is computed as |x|^2 - 2 A <x, x_i> + A^2 |x_i|^2, by one matrix product for a batch.
         """
         del dropout, remat
         A = tf.cos(prepared['angle'])[:, None]

@@ -1,4 +1,7 @@
-"""Solves inverse problems with a trained model: inpainting, super-resolution, deblurring and others."""
+"""Solves inverse problems with a trained model: inpainting, super-resolution, deblurring and others.
+
+An inverse problem is to find an image x from an observation o = H x + noise, where H is a known linear map.
+"""
 
 import dataclasses
 from typing import Any
@@ -19,11 +22,11 @@ class Plan:
     """How to solve an inverse problem.
 
     Attributes:
-      method: 'posterior', chains on p(x_t | x_{t+1}, o), for preconditioned energies; or 'replace', the
-        heuristic of `replacement`, for all energies.
-      effort: K, step size and rounds; 'replace' uses the rounds only.
-      num_levels: number of noise levels to visit with 'posterior', for energies that were trained at all
-        levels; 0 for those of sampling.
+      method: 'posterior' runs chains on p(x_t | x_{t+1}, o), and needs preconditioned energies. 'replace' is
+        the heuristic of `replacement`, for all energies.
+      effort: chain steps, step size and rounds; 'replace' reads the rounds only.
+      num_levels: number of noise levels that 'posterior' visits; 0: the levels that sampling visits. A number
+        above 0 needs energies that were trained at all noise levels.
 
     Examples:
       >>> Plan('replace').effort.rounds
@@ -36,15 +39,15 @@ class Plan:
 
 
 def default_plan(config: Any, method: str = '') -> Plan:
-    """Returns the plan that is used where none is given.
+    """Returns the plan for callers that give none.
 
     Args:
       config: a `config.Config`.
       method: 'posterior', 'replace', or '' for 'posterior' with preconditioned energies, else 'replace'.
 
     Returns:
-      With 'posterior', 5 steps and 2 rounds at each level, of which there are 12 if the energies were trained
-      at all levels; with 'replace', 5 rounds.
+      'posterior': 5 chain steps and 2 rounds at each level; 12 levels if the energies were trained at all
+      noise levels, else the levels that sampling visits. 'replace': 5 rounds.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -73,8 +76,8 @@ def solve(
 
     Args:
       model: an `EnergyModel`.
-      observation: o and H, one observation for each image.
-      plan: the method.
+      observation: the operator H, and an observation o for each image.
+      plan: how to solve the problem.
       seed: int32 [2].
       first: index of the first image; image i depends on (seed, first + i) and its observation only.
       weights: 'ema' or 'raw'.
@@ -82,7 +85,8 @@ def solve(
       corrector_steps: for 'replace', the result of `pilot.steps`.
 
     Returns:
-      Images, float32 [B, H, W, C]. With `Plan.method` 'replace', they are x_0 unless the model denoises last.
+      Images, float32 [B, H, W, C]. With the method 'replace', they still have the noise of level 0, unless
+      the model's option `final_denoise` is set.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -108,7 +112,7 @@ def solve(
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:
-    """Returns the schedule of a model with `num_levels` levels; 0 means those of its sampling.
+    """Returns a model's schedule of `num_levels` noise levels; 0: the levels that sampling visits.
 
     Examples:
       >>> from drl_tf.config.config import Config

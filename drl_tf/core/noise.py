@@ -44,16 +44,21 @@ def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
 
 
 class Between(NamedTuple):
-    """Noise on the quarter circle between the noises of two images, for interpolations.
+    """n positions on the quarter circle between the noises of two images, for interpolations.
 
-    Pass it to `normal` as `first`: row i is cosine_i z_begin + sine_i z_end, with the noises z of the images
-    `begin` and `end`. These are independent, so that each row is standard normal.
+    If `normal` gets a `Between` as `first`, row i of its result is cosine_i z_begin + sine_i z_end, where
+    z_begin and z_end are the noises of the images `begin` and `end`. The two noises are independent, so each
+    row is standard normal.
 
     Attributes:
       begin: index of the image at position 0, int32 [].
       end: index of the image at position 1, int32 [].
       cosine: weight of the first image in each row, float32 [n].
       sine: weight of the second image in each row, float32 [n].
+
+    Examples:
+      >>> Between(3, 8, cosine=tf.ones([1]), sine=tf.zeros([1])).end
+      8
     """
 
     begin: int | tf.Tensor
@@ -63,7 +68,7 @@ class Between(NamedTuple):
 
 
 def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -> Between:
-    """Returns noises at positions between those of two images; positions 0 and 1 give them bit for bit.
+    """Returns a `Between` for `normal`; positions 0 and 1 give the noises of the two images bit for bit.
 
     Args:
       begin: index of the image at position 0.
@@ -88,10 +93,11 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
     Args:
       seed: int32 [2].
       shape: [n, H, W, C].
-      first: index of the first image; or a `Between` of n rows.
+      first: index of the first image; or a `Between`, for noises between those of two images.
 
     Returns:
-      float32 [n, H, W, C]; row i depends on (seed, first + i) only.
+      float32 [n, H, W, C]; row i depends on (seed, first + i) only. With a `Between`, row i is the noise at
+      its position i.
 
     Examples:
       >>> images = normal([0, 1], [2, 8, 8, 1], first=3)
@@ -114,6 +120,8 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
 def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
     """Draws a number in [0, 1) for each of the images `first`, `first` + 1, ...
 
+    For a `Between`, each row gets the number of the nearer of the two images.
+
     Returns:
       float32 [num_images]; number i depends on (seed, first + i) only.
 
@@ -122,7 +130,7 @@ def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Be
       >>> bool(numbers[1] == uniform([0, 1], 1, first=4)[0])
       True
     """
-    if isinstance(first, Between):  # The number of the nearer end.
+    if isinstance(first, Between):  # The number of the nearer image.
         begin, end = (uniform(seed, 1, one) for one in (first.begin, first.end))
         return tf.where(first.sine > first.cosine, end, begin)
     key, counter = _at_image(seed, 1, first)

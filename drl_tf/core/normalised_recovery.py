@@ -1,4 +1,4 @@
-"""Recovery likelihood of preconditioned energies: on top of score matching, or alone."""
+"""Trains preconditioned energies by recovery likelihood, in addition to score matching or alone."""
 
 import dataclasses
 from typing import Any
@@ -18,9 +18,9 @@ from drl_tf.core.weight_updates import LossesAndGradients
 def level_weights(schedule: Schedule) -> np.ndarray:
     """Returns w_t = L_{T-1} / L_t, the weight of the contrastive loss at each level, float64 [T].
 
-    L_t of `correctors.curvature` bounds the curvature of log p(y_t | x_{t+1}). Where it is large, a small
-    change of the network e moves log p by thousands of nats; the weights keep such a level from outweighing
-    the others.
+    L_t is a bound on the curvature of log p(y_t | x_{t+1}); see `correctors.curvature`. At a level with a
+    large L_t, a small change of the network moves log p by thousands of nats. The weights keep such a level
+    from outweighing the others.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -32,23 +32,24 @@ def level_weights(schedule: Schedule) -> np.ndarray:
 
 
 class NormalisedRecoveryLikelihood(ScoreMatching):
-    """A `ScoreMatching` model that also learns by recovery likelihood (paper, Algorithm 1), or only by it.
+    """A `ScoreMatching` model that learns by recovery likelihood (paper, Algorithm 1), in addition or alone.
 
-    The loss of an image at level t is w_t (F(y-, t) - F(y+, t)), with F = log p. Here y+ is data, and y- is
-    the end of a chain on p(y_t | x_{t+1}) that starts where sampling starts it. The levels are drawn evenly
-    from the T levels of the schedule.
+    The loss of an image at level t is w_t (F(y-, t) - F(y+, t)), where F is the log density of the model and
+    `level_weights` returns w_t. y+ is a noisy training image. y- is the end of a chain on p(y_t | x_{t+1}),
+    which starts as the chains of sampling do. Each step draws the levels evenly from the T levels of the
+    schedule.
 
-    With the option objective='score_matching', the step adds this loss, times the option `contrastive`, to
-    the loss of score matching, from step `contrastive_after` on; earlier steps run no chain. With the option
-    objective='contrastive' there is no other loss.
+    With the option objective='contrastive', this is the only loss. With objective='score_matching', it is
+    multiplied by the option `contrastive` and added to the loss of score matching, from step
+    `contrastive_after` on; earlier steps run no chain.
 
     Args:
-      config: as for `ScoreMatching`.
-      attempt: as for `RecoveryLikelihood`.
+      config: a `config.Config`; see `ScoreMatching`.
+      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
 
     Attributes:
-      level_means: those of `RecoveryLikelihood`, and over the images of each level: 'contrastive', the mean
-        of F(y-, t) - F(y+, t) in nats, and the 'acceptance' and 'displacement' of `sampling.Info`.
+      level_means: the means of `RecoveryLikelihood`, and three more for each level: 'contrastive', the mean
+        of F(y-, t) - F(y+, t) in nats, and the mean 'acceptance' and 'displacement' of `sampling.Info`.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -68,7 +69,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Names what score matching reports of each noise level."""
+        """Names of the values that score matching reports for each noise level."""
         return super().noted() if self._matches_scores else ()
 
     @property
@@ -76,7 +77,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         return self.config.training.objective == 'score_matching'
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns the losses of a batch and their gradients; see `RecoveryLikelihood`."""
+        """Returns the losses of a batch and their gradients; `RecoveryLikelihood` explains the result."""
         if not self._matches_scores:
             return self._recover(batch, 1.0)
         options = self.config.training
@@ -99,7 +100,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         # Negatives: the chains that sampling would run from x_{t+1}.
         x_neg, info = self.negatives(x_next, level, batch.seed, batch.first, batch.labels)
 
-        # The gradient of w_t (F(y-, t) - F(y+, t)); both states count as constants.
+        # The gradient of w_t (F(y-, t) - F(y+, t)) in the weights; y- and y+ count as constants.
         batch_size = self.config.training.batch_size
         dropout = self.dropout_of(batch.seed, batch.first, batch_size + batch.first)
         with tf.GradientTape() as tape:
@@ -112,7 +113,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         return {'loss': (loss, tape.gradient(loss, self.network.trainable_variables))}
 
     def _at_other_levels(self, batch: Batch) -> Batch:
-        """Returns the images with stratified levels among 0..T-1, and a seed that score matching lacks."""
+        """Returns the batch with stratified levels in 0..T-1, and a seed that score matching does not use."""
         seed = noise.fold(batch.seed, noise.CONTRAST)
         u = noise.stratified(seed, self.config.training.batch_size)
         levels = tf.cast(u * self.schedule.num_levels, tf.int32)
@@ -128,7 +129,9 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws x_t = y- / m_t given x_{t+1}, with raw weights and unscaled noise, as sampling does.
+        """Draws negatives x_t = y- / m_t given x_{t+1}, by the proposal and the chains of the options.
+
+        The chains use the raw weights, and noise without the factor `noise_scale` of sampling.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
@@ -138,7 +141,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
           labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
 
         Returns:
-          x_t, like `x_next`, and what the chains did, [B].
+          x_t, float32 [B, H, W, C], and the `sampling.Info` of the chains, [B].
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -177,8 +180,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         """Returns F(y-, t) - F(y+, t) = log p(x-) - log p(x+) in nats with raw weights, float32 [B].
 
         Args:
-          x_pos: data x_t, float32 [B, H, W, C].
-          x_neg: the results of `negatives`, like `x_pos`.
+          x_pos: x+, noisy training images at level t, float32 [B, H, W, C].
+          x_neg: x-, the results of `negatives`, float32 [B, H, W, C].
           level: t, int32 [B].
           labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
           dropout: applied to `x_pos` and `x_neg` alike; None for no dropout.

@@ -9,7 +9,7 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Recovery likelihood: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
 
-    Its gradient in the weights estimates that of -log p(y+ | x_{t+1}), times a weight per level.
+    Its gradient in the weights estimates the gradient of -log p(y+ | x_{t+1}), times a weight per level.
 
     Args:
       schedule: noise levels.
@@ -34,25 +34,25 @@ def denoising(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Denoising score matching: E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F)|^2 / (2 s_{t+1}^2) | x, x_{t+1} ].
 
-    F and its gradient are evaluated at x_{t+1}; the square is summed over the pixels. Up to a constant, the
-    term inside E[.] is -log of the density of `conditionals.normal_approximation` at y_t = m_t x_t. The mean
-    over y_t has a closed form:
+    F and its gradient are evaluated at x_{t+1}; the square is summed over the D pixel values. Up to a
+    constant, the term inside E[.] is minus the log density of y_t = m_t x_t under
+    `conditionals.normal_approximation`. The mean over y_t has a closed form:
 
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
 
-    It has the same minimum, at E[y_t | x_{t+1}] = x_{t+1} + s^2 grad F. Where s is small, the closed form has
-    a hundredth of the noise of a single draw of y_t.
+    The loss is smallest where x_{t+1} + s_{t+1}^2 grad F = E[y_t | x_{t+1}]. At levels with a small s_{t+1},
+    the closed form has a hundredth of the noise that a single draw of y_t would give.
 
     Args:
       schedule: noise levels, all conditional (m_t = a_{t+1}).
       log_density: y -> F(y, t) of each image at its own level, float32 [B]; its activations need second
         derivatives.
       x: clean images, float32 [B, H, W, C].
-      x_next: x_{t+1}, like `x`.
+      x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
 
     Returns:
-      The loss, float32 [B], and grad F(x_{t+1}, t), like `x`.
+      The loss, float32 [B], and grad F(x_{t+1}, t), float32 [B, H, W, C].
 
     Examples:
       >>> from drl_tf.core import diffusion

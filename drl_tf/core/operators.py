@@ -1,4 +1,4 @@
-"""What is observed of an image: linear maps H, for inverse problems o = H x + noise."""
+"""Linear maps H from an image x to an observation o = H x + noise, for inverse problems."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,8 +15,9 @@ class Operator:
 
     Attributes:
       apply: callable, x -> H x.
-      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B]. r has the shape of observations; the
-        variances v and V are float32, broadcast against r.
+      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B], the squared Mahalanobis distance of
+        a residual r = o - H x from 0. r has the shape of observations. The variances v of the noise in o and
+        V of x are float32, broadcast against r.
       inverse: callable, r -> H^+ r, the pseudo-inverse; None if H has no stable one.
 
     Examples:
@@ -32,20 +33,25 @@ class Operator:
 
 
 def masked(observed: tf.Tensor) -> Operator:
-    """Returns the operator of images of which some pixels are seen; the others are 0 in H x.
+    """Returns the operator that keeps the pixels that are seen, and sets all others to 0.
 
     Args:
       observed: 1 where a pixel is seen, 0 elsewhere, float32, broadcast against images [B, H, W, C].
 
     Examples:
-      >>> masked(tf.constant([[1.0], [0.0]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
+      >>> masked(tf.constant([[[1.0]], [[0.0]]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
       array([1., 0.], dtype=float32)
     """
     return _isotropic(lambda x: observed * x, lambda r: observed * r, 1.0)
 
 
 def pooled(factor: int) -> Operator:
-    """Returns the operator of smaller images: the means of squares of `factor` x `factor` pixels."""
+    """Returns the operator that shrinks images: it averages blocks of `factor` x `factor` pixels.
+
+    Examples:
+      >>> pooled(2).apply(tf.ones([1, 4, 4, 1])).shape
+      TensorShape([1, 2, 2, 1])
+    """
 
     def apply(x: tf.Tensor) -> tf.Tensor:
         return tf.nn.avg_pool2d(x, factor, factor, 'VALID')
@@ -57,7 +63,12 @@ def pooled(factor: int) -> Operator:
 
 
 def grey() -> Operator:
-    """Returns the operator of grey versions of colour images: [B, H, W, 3] to [B, H, W, 1]."""
+    """Returns the operator that turns colour images [B, H, W, 3] into grey ones [B, H, W, 1].
+
+    Examples:
+      >>> grey().apply(tf.ones([1, 4, 4, 3])).shape
+      TensorShape([1, 4, 4, 1])
+    """
     weights = tf.constant(_GREY)
     square = float(np.sum(np.square(_GREY)))
     return _isotropic(
@@ -66,11 +77,11 @@ def grey() -> Operator:
 
 
 def blurred(kernel: np.ndarray, height: int, width: int) -> Operator:
-    """Returns the operator of blurred images. The edges of an image count as neighbours (periodic boundary).
+    """Returns the operator that blurs images; opposite edges count as neighbours (periodic boundary).
 
     Args:
-      kernel: float [h, w], at most as large as the images; its middle is the pixel itself. It is divided by
-        its sum.
+      kernel: weights of the pixels around a pixel, float [h, w], at most as large as the images; the middle
+        is the weight of the pixel itself. `blurred` divides the kernel by its sum.
       height, width: size of the images.
 
     Examples:
@@ -102,7 +113,7 @@ def blurred(kernel: np.ndarray, height: int, width: int) -> Operator:
 def _isotropic(
     apply: Callable[[tf.Tensor], tf.Tensor], inverse: Callable[[tf.Tensor], tf.Tensor], square: float
 ) -> Operator:
-    """Returns the operator of an H with H H' = `square` I on what is seen."""
+    """Returns the operator of a map H for which H H' is `square` times the identity on observed pixels."""
 
     def misfit(r: tf.Tensor, noise_variance: float | tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(r**2 / (noise_variance + square * variance), axis=[1, 2, 3])

@@ -1,7 +1,7 @@
-"""Adapts the steps of a model's correctors in a pilot run, before any image is drawn.
+"""Adapts the step sizes of a model's chains in a pilot run, before any image is drawn.
 
-The pilot run draws 32 images from a fixed seed. So the steps depend on the model and its options only, and an
-image on (seed, index) and the steps, never on the images that are drawn beside it.
+The pilot run draws 32 images from a fixed seed. So the step sizes depend on the model and its options only.
+An image depends on its seed, its index and the step sizes, never on the images that are drawn beside it.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from drl_tf.core.diffusion import Schedule
 from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided
 
 _IMAGES = 32
-# The steps that `largest` tries: q = 1, 2^-1/4, 2^-1/2, .. 2^-10.
+# Values of q that `largest` tries: 1, 2^-1/4, 2^-1/2, .. 2^-10; delta_t^2 = 2 q / L_t.
 GRID = 2.0 ** (-np.arange(41) / 4)
 
 
 def largest(acceptance_of: Callable[[float], float], target: float) -> float:
-    """Finds the largest q of `GRID` whose acceptance reaches a target, by bisection.
+    """Finds the largest step q in `GRID` whose acceptance reaches a target, by bisection.
 
-    The grid makes the result robust to rounding: two machines find the same q.
+    With a grid, small rounding errors rarely change the result, so two machines find the same q.
 
     Args:
-      acceptance_of: callable, q -> acceptance, which falls with q.
+      acceptance_of: callable, q -> acceptance probability, which falls as q grows.
       target: between 0 and 1.
 
     Returns:
-      q; the smallest of the grid if no acceptance reaches the target.
+      q; the smallest q of the grid if the acceptance of every q is below the target.
 
     Examples:
       >>> largest(lambda q: 1 - q, target=0.5)
@@ -47,12 +47,12 @@ def largest(acceptance_of: Callable[[float], float], target: float) -> float:
 
 
 def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
-    """Returns the steps q_t of a model's correctors, delta_t^2 = 2 q_t / L_t; see `correctors.step_sizes`.
+    """Returns the steps q_t of a model's chains at each level; see `correctors.step_sizes`.
 
-    With the option `corrector_step`, all q_t have its value. Without it, q_t of 'mala' and 'hmc' is the
-    largest step with which the K transitions of the pilot run accept the target on average
-    (`correctors.TARGET_ACCEPTANCE`), from the top level down. This costs about as many gradients as sampling
-    200 images.
+    If the option `corrector_step` is above 0, it is the value of all q_t. Otherwise, for 'mala' and 'hmc', a
+    pilot run goes from the top level down. At each level it takes the largest q_t with which its K
+    transitions reach the acceptance `correctors.TARGET_ACCEPTANCE` on average. The pilot run costs about as
+    many gradients as sampling 200 images.
 
     Args:
       model: an `EnergyModel`.
@@ -60,8 +60,8 @@ def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.
       walk: the levels that the steps are for; None: `model.walk`.
 
     Returns:
-      q_t, float32 [T]; 1 at levels without chains. None if the chains take steps of the size delta_t of the
-      schedule, or if there are none.
+      q_t, float32 [T]; 1 at levels without chains. None if there are no chains at all, or if their step size
+      is delta_t of the schedule.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -81,7 +81,7 @@ def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.
 
 
 def _adapted(model: Any, weights: str, walk: Schedule, target: float) -> list[float]:
-    """Returns q_t of each level of the walk."""
+    """Runs the pilot run; returns q_t of each level of the walk, [T]."""
     seed = noise.root(0, noise.PILOT)
     terms = _classes_in_turn(model.config)
 
@@ -106,7 +106,7 @@ def _adapted(model: Any, weights: str, walk: Schedule, target: float) -> list[fl
 
 
 def _classes_in_turn(config: Any) -> Terms:
-    """Returns the guidance of the pilot run: all classes in turn, with the weight of the configuration."""
+    """Returns the guidance terms of the pilot run: all classes in turn, and the option `guidance`."""
     num_classes = config.data.num_classes
     if not num_classes:
         return UNCONDITIONAL

@@ -1,16 +1,16 @@
 """Samples images given an observation o = H x + noise, by the log densities of noisy images at every level.
 
-At each level, chains sample p(x_t | x_{t+1}, o), whose log density is, up to a constant,
+At each level t, chains sample p(x_t | x_{t+1}, o), whose log density is, up to a constant,
 
     log p(x_t) - |x_{t+1} - a_{t+1} x_t|^2 / (2 s_{t+1}^2) + log p(o | x_t).
 
-The last term is the density of o if the clean image, given x_t, is Gaussian around Tweedie's mean x^(x_t),
-with the variance V_t that it has for white Gaussian data of standard deviation d (compare pseudoinverse
-guidance, Song et al., ICLR 2023):
+The last term is approximated: it takes the clean image, given x_t, as Gaussian around x^(x_t), its mean by
+Tweedie's formula, with a variance V_t that is exact for white Gaussian data of standard deviation d (compare
+pseudoinverse guidance, Song et al., ICLR 2023). With the variance v of the noise in o:
 
     log p(o | x_t) = log N(o; H x^(x_t), v I + V_t H H'),    V_t = d^2 S_t^2 / (A_t^2 d^2 + S_t^2).
 
-At level 0 the term is nearly exact whatever the data, because V_0 is about S_0^2.
+At level 0 the approximation is nearly exact for any data, because V_0 is about S_0^2.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ from drl_tf.core.langevin import LogDensity, langevin, value_gradient
 from drl_tf.core.noise import Seed
 from drl_tf.core.operators import Operator
 
-# Index of the noise level of each image, int32 [B], 0 to T -> log density, a callable x -> log p(x) [B].
+# (noise level of each image, int32 [B] from 0 to T) -> log density, a callable x -> log p(x), float32 [B].
 LogProbAt = Callable[[tf.Tensor], LogDensity]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Observation:
-    """What is known of the images.
+    """Observations o = H x + noise of unknown images x.
 
     Attributes:
-      operator: H.
+      operator: the linear map H.
       value: o, float32, one observation for each image.
       noise_std: standard deviation of the noise in o; 0 for none.
 
@@ -51,14 +51,15 @@ class Observation:
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How long to sample.
+    """How many steps to take when sampling, and of what size.
 
     Attributes:
-      num_steps: K, steps of the chain at each level, from 0.
-      step: q; the step size is delta_t^2 = 2 q / L_t, with L_t a bound of the curvature.
-      rounds: U, how often each level is sampled. Between two rounds, x_t is diffused to x_{t+1} again
-        (resampling; Lugmayr et al., CVPR 2022, RePaint).
-      corrects: whether to accept or reject each step (MALA), so that the chain has no bias of its step size.
+      num_steps: K, the number of chain steps at each level, at least 0.
+      step: q; the step size delta_t is sqrt(2 q / L_t), where L_t bounds the curvature of the log density.
+      rounds: U, how often each level is sampled. Between two rounds, noise is added to x_t to get x_{t+1}
+        again (resampling; Lugmayr et al., CVPR 2022, RePaint).
+      corrects: whether to accept or reject each step (MALA). Without this, the draws have a bias that grows
+        with the step size.
 
     Examples:
       >>> Effort(num_steps=20).rounds
@@ -73,28 +74,29 @@ class Effort:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws from p(x | o), from white noise down to level 0.
+    """Draws images from p(x | o), one noise level at a time, from white noise down to level 0.
 
     Attributes:
       schedule: noise levels to visit.
-      log_prob_at: callable, index of a noise level int32 [B] -> log density of x_index, a callable.
-      data_std: d, standard deviation of the data.
-      observation: o and H.
-      effort: K, step size and rounds.
+      log_prob_at: callable, noise level of each image, int32 [B] -> log density of x at that level, a
+        callable.
+      data_std: d, the standard deviation of the training images.
+      observation: the observations o and the operator H.
+      effort: number of steps, step size and rounds.
       first: index of the first image; image i depends on (seed, first + i) and its observation only.
 
     Examples:
-      Pixels of white data are independent, so a seen pixel says nothing of the others.
+      A seen pixel keeps its value, and the other pixel is drawn:
 
       >>> from drl_tf.core import diffusion, operators
-      >>> seen = tf.constant([[1.0], [0.0]])
+      >>> seen = tf.constant([[[1.0]], [[0.0]]])
       >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([400, 2, 1, 1]))
       >>> def white(index):
       ...     return lambda x: -tf.reduce_sum(x**2, [1, 2, 3]) / 2
       >>> posterior = Posterior(diffusion.karras(4), white, data_std=1.0, observation=observation)
       >>> x = posterior.draw(noise.normal([0, 1], [400, 2, 1, 1]), [0, 2])
-      >>> x[:, 0, 0, 0].numpy().mean().round(1).item(), x[:, 1, 0, 0].numpy().std().round(1).item()
-      (2.0, 1.0)
+      >>> x[:, 0, 0, 0].numpy().mean().round(1).item(), bool(x[:, 1, 0, 0].numpy().std() > 0.1)
+      (2.0, True)
     """
 
     schedule: Schedule
@@ -105,7 +107,7 @@ class Posterior:
     first: int | tf.Tensor = 0
 
     def log_density(self, index: tf.Tensor) -> LogDensity:
-        """Returns the log density of x given o, at noise level `index`, int32 [B], up to a constant."""
+        """Returns log p(x | o), up to a constant, of noisy images x at noise levels `index`, int32 [B]."""
         log_prob = self.log_prob_at(index)
         A, S = at(self.schedule.A, index), at(self.schedule.S, index)
         variance = self.data_std**2 * S**2 / (A**2 * self.data_std**2 + S**2)
@@ -138,7 +140,7 @@ class Posterior:
         return y / at(self.schedule.m, level)
 
     def chain(self, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Runs K steps from x on p(x_t | x_{t+1}, o), which MALA leaves invariant; see `propose`."""
+        """Runs K chain steps from x on p(x_t | x_{t+1}, o); `propose` explains the arguments."""
         a, s = self.schedule.a[1:], self.schedule.s[1:]
         log_posterior = self.log_density(level)
 
@@ -152,7 +154,7 @@ class Posterior:
         return self._steps(log_conditional, x, step_size, noise.fold(seed, noise.LANGEVIN))
 
     def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Goes from x_T, white noise, down to the mean of the clean image given x_0 and o.
+        """Draws x_0, beginning with white noise x_T, and returns the mean of the clean image given x_0 and o.
 
         Args:
           x: x_T, float32 [B, H, W, C].
@@ -171,7 +173,7 @@ class Posterior:
                 is_first, lambda: x, lambda: rediffused(schedule, x, level, visit_seed, self.first)
             )
             if self.effort.num_steps:
-                # Later rounds start where the chain is, which keeps p(x_t | o) invariant.
+                # Later rounds start at the last state of the chain, which keeps p(x_t | o) invariant.
                 x = tf.cond(is_first, lambda: self.propose(x_next, level, visit_seed), lambda: x)
                 x = self.chain(x, x_next, level, visit_seed)
             else:
@@ -202,7 +204,7 @@ class Posterior:
 def rediffused(
     schedule: Schedule, x: tf.Tensor, level: tf.Tensor, seed: Seed, first: int | tf.Tensor
 ) -> tf.Tensor:
-    """Diffuses x_t to x_{t+1}, float32 [B, H, W, C].
+    """Adds noise to x_t, and returns x_{t+1}, float32 [B, H, W, C].
 
     Args:
       schedule: noise levels.

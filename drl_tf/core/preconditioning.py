@@ -37,7 +37,7 @@ def time_of(angle: tf.Tensor) -> tf.Tensor:
 
 
 def angle_of(time: tf.Tensor) -> tf.Tensor:
-    """Inverts `time_of`.
+    """Returns the angle of a noise level from its time input; the inverse of `time_of`.
 
     Examples:
       >>> tf.tan(angle_of(tf.constant([4.0]))).numpy().round(3)
@@ -47,9 +47,9 @@ def angle_of(time: tf.Tensor) -> tf.Tensor:
 
 
 def scoring_level(schedule: Schedule) -> int:
-    """Returns the level that ranks images best by log p, the one nearest to sigma = 0.1.
+    """Returns the level whose log p ranks images best: the level nearest to sigma = S / A = 0.1.
 
-    At lower levels fine texture counts more than shape.
+    At lower levels, log p depends on fine texture more than on shape.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -64,10 +64,10 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
     """log p(x) in nats of noisy images x, each at its own noise level.
 
     Args:
-      network: e, with the methods of an `energy.EnergyNetwork`; zero before training.
+      network: the network e, which has the methods of an `energy.EnergyNetwork`; e is zero before training.
       image_shape: (H, W, C).
-      mean: mu, one number or one per channel.
-      std: d, above 0.
+      mean: mu, the mean of the training images: one number, or one per channel.
+      std: d, the standard deviation of the training images, above 0.
 
     Examples:
       >>> from drl_tf.core.networks.unet import Size
@@ -103,7 +103,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
 
     def unwhitened(self, w: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Inverts `whitened`: maps w, [B, H, W, C], to noisy images x."""
+        """Maps whitened images w, [B, H, W, C], back to noisy images x; the inverse of `whitened`."""
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:

@@ -223,7 +223,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs K Langevin steps with raw weights and unscaled noise; returns the last state and gradient."""
+        """Runs K Langevin steps with raw weights and noise scale 1; returns last state and last gradient."""
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
@@ -241,7 +241,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns loss and gradients of the network that proposes `start`; {} here, as there is none."""
+        """Returns loss and gradients of the network that proposes `start`; {} without such a network."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 

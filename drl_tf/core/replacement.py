@@ -1,8 +1,9 @@
-"""Inverse problems by replacement: what is seen is overwritten at each level by its own noisy version.
+"""Solves inverse problems by replacement: each level overwrites the observed part of the image with noised o.
 
-The heuristic of Song et al. (ICLR 2021, score_sde, section 5) and of RePaint (Lugmayr et al., CVPR 2022).
-Its samples do not have the distribution p(x | o): at each level, the chain cannot know of the pixels that it
-is about to lose. Any sampler can be used, so it also serves energies that are no log densities.
+This is the heuristic of Song et al. (ICLR 2021, score_sde, section 5) and of RePaint (Lugmayr et al., CVPR
+2022). Its samples do not have the distribution p(x | o): at each level, the sampler draws the unseen pixels
+before the observation is put in, so they need not fit it. Replacement works with any sampler, and so also
+with energies that are no log densities.
 """
 
 import dataclasses
@@ -18,10 +19,13 @@ from drl_tf.core.sampling import Sampler
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Replacement:
-    """Draws images with a sampler, and overwrites H x_t by A_t o + S_t H eps after each level.
+    """Draws images with a sampler, and after each level replaces H x_t by the noised observation.
+
+    The noised observation is A_t o + S_t H eps, with white noise eps. It is H x_t for a noisy image x_t whose
+    clean image fits o.
 
     Attributes:
-      sampler: how x_t is drawn from x_{t+1}.
+      sampler: draws x_t given x_{t+1}.
       observation: o without noise, and H with a pseudo-inverse.
       rounds: U, how often each level is sampled; see `posterior.Effort`.
 
@@ -30,7 +34,7 @@ class Replacement:
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
       >>> sampler = Sampler(diffusion.t1k(20), density_at=lambda level: standard_normal)
-      >>> seen = tf.constant([[1.0], [0.0]])
+      >>> seen = tf.constant([[[1.0]], [[0.0]]])
       >>> observation = Observation(operators.masked(seen), 2 * seen * tf.ones([9, 2, 1, 1]))
       >>> replacement = Replacement(sampler, observation)
       >>> replacement.draw(noise.normal([0, 1], [9, 2, 1, 1]), [0, 2])[:, 0].numpy().mean().round(1).item()
@@ -69,12 +73,15 @@ class Replacement:
         return tf.while_loop(lambda i, x: i < count, visit, (tf.constant(0), x), parallel_iterations=1)[1]
 
     def replaced(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Returns x_t + H^+ (A_t o + S_t H eps - H x_t), float32 [B, H, W, C].
+        """Replaces the observed part of x_t by the noised observation: x_t + H^+ (A_t o + S_t H eps - H x_t).
 
         Args:
           x: x_t, float32 [B, H, W, C].
           level: t, int32 [B].
           seed: int32 [2].
+
+        Returns:
+          float32 [B, H, W, C].
         """
         schedule, operator = self.sampler.schedule, self.observation.operator
         eps = noise.normal(noise.fold(seed, noise.REPLACEMENT), tf.shape(x), self.sampler.first)

@@ -21,12 +21,13 @@ DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
 
 
 class Info(NamedTuple):
-    """What the chains of a level, or of several, did.
+    """Acceptance and displacement of the chains of B images, at one level or at T levels.
 
     Attributes:
-      acceptance: mean over the steps of the acceptance probability, float32 [B] or [B, T]; 1 if no step is
-        rejected, 0 at levels without chains.
-      displacement: root mean square over the pixels of y^K - y^0, float32 [B] or [B, T].
+      acceptance: acceptance probability, averaged over the steps, float32 [B] or [B, T]; 1 for chains that
+        reject no step, 0 at levels without chains.
+      displacement: root mean square over the pixels of y^K - y^0, the last state minus the first, float32
+        [B] or [B, T].
 
     Examples:
       >>> Info(tf.ones([2]), tf.zeros([2])).acceptance.numpy()
@@ -46,11 +47,11 @@ class Sampler:
       density_at: callable, t int32 [B] -> log density, a callable y -> F(y, t) float32 [B].
       start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains.
       steps_at: callable, t -> K, the argument `num_steps` of `conditionals.conditional_chain`.
-      corrector: 'langevin' (also where K is 0), 'mala' or 'hmc'.
-      corrector_steps: q_t of the steps delta_t^2 = 2 q_t / L_t, float32 [T]; see `correctors.step_sizes`.
-        None: the steps are delta_t of the schedule times `step_scale`.
+      corrector: the chains, 'langevin' (also if K is 0), 'mala' or 'hmc'.
+      corrector_steps: q_t, the steps of the chains without units, float32 [T]; see `correctors.step_sizes`.
+        None: the step sizes are delta_t of the schedule times `step_scale`.
       noise_scale: c, the factor of the noise. The chains then sample p^(1 / c^2) instead of p.
-      step_scale: factor of delta_t; the noise is multiplied by it, the drift by its square.
+      step_scale: factor of delta_t; it multiplies the noise of a step, and its square multiplies the drift.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
@@ -85,7 +86,7 @@ class Sampler:
           seed: int32 [2].
 
         Returns:
-          x_t, float32 [B, H, W, C], and what the chains did, [B].
+          x_t, float32 [B, H, W, C], and the `Info` of the chains, [B].
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -126,7 +127,7 @@ class Sampler:
             args = (self.schedule, log_density, start, x_next, level, num_steps, scaled, step_size)
             return conditional_chain(*args)[0], tf.ones(tf.shape(x_next)[:1])
 
-        # Langevin steps with noise c delta z are those of size c delta on log p / c^2.
+        # A Langevin step of size delta whose noise is scaled by c is a step of size c delta on log p / c^2.
         log_prob = conditional(self.schedule, log_density, x_next, level)
         chain = correctors.mala if self.corrector == 'mala' else correctors.hmc
         return chain(
@@ -138,14 +139,14 @@ class Sampler:
         )
 
     def _step_size(self, level: tf.Tensor) -> tf.Tensor:
-        """Returns delta of each image, float32 [B, 1, 1, 1]."""
+        """Returns the step size delta of each image, float32 [B, 1, 1, 1]."""
         if self.corrector_steps is None:
             return self.step_scale * at(self.schedule.delta, level)
         sizes = correctors.step_sizes(self.schedule, self.corrector_steps)
         return tf.gather(sizes, level)[:, None, None, None]
 
     def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
-        """Goes from x_high down to x_low in one loop; graph and memory do not grow with the number of levels.
+        """Goes from x_high down to x_low in one loop, so the graph does not grow with the number of levels.
 
         Args:
           x: x_high, float32 [B, H, W, C].
@@ -154,7 +155,7 @@ class Sampler:
           seed: int32 [2].
 
         Returns:
-          x_low, float32 [B, H, W, C], and what the chains did, [B, T]; 0 at levels that are not visited.
+          x_low, float32 [B, H, W, C], and the `Info` of the chains, [B, T]; 0 at levels that are not visited.
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -180,13 +181,15 @@ class Sampler:
 def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> DensityAt:
     """Converts log densities at trained levels to log densities at the levels of a walk.
 
+    The two schedules have different factors m_t in y_t = m_t x_t, so y_t has to be rescaled.
+
     Args:
       trained: schedule with which the energies were trained.
-      walk: `trained.strided(count)`.
-      density_at: callable, level of `trained` int32 [B] -> log density of y_t = m_t x_t, m_t of `trained`.
+      walk: `trained.strided(count)`, the levels that sampling visits.
+      density_at: callable, level of `trained`, int32 [B] -> log density of y_t with m_t of `trained`.
 
     Returns:
-      A callable, level of `walk` int32 [B] -> log density of y_t = m_t x_t, m_t of `walk`.
+      A callable, level of `walk`, int32 [B] -> log density of y_t with m_t of `walk`.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -213,10 +216,10 @@ def progressive(
     after_part: Callable[[float], object] = lambda share: None,
     most_parts: int = MOST_PARTS,
 ) -> list[Any]:
-    """Goes from x_T down to x_0 in min(T, `most_parts`) parts, each of about equally many levels.
+    """Goes from x_T down to x_0 in min(T, `most_parts`) parts, which have about the same number of levels.
 
     Args:
-      descend: callable, (x_high, high, low) -> x_low.
+      descend: callable, (x_high, high, low) -> x_low, which samples from level `high` down to level `low`.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
       after_part: callable; after each part, it gets the part's share of the T levels, between 0 and 1.

@@ -1,4 +1,4 @@
-"""What Keras needs to save and load networks and models: their constructors' arguments, as JSON values."""
+"""Lets Keras save the constructor arguments of networks and models, and rebuild them from these."""
 
 import types
 from typing import Any
@@ -23,11 +23,11 @@ def register(*classes: type) -> None:
 
 
 class SavedNetwork:
-    """Mixin of networks: saves the arguments of the constructor, and makes a network of them again.
+    """Mixin for networks: saves the arguments of the constructor, and rebuilds a network from them.
 
     Attributes:
-      arguments: names of the constructor's arguments, which are attributes of the network too. Their values
-        are numbers, texts, tuples, dataclasses of these, or registered networks.
+      arguments: names of the constructor's arguments. The network has an attribute of each name, whose value
+        is a number, a text, a tuple, a dataclass of these, or a registered network.
 
     Examples:
       >>> from drl_tf.core.networks.unet import Size, UNet
@@ -54,9 +54,9 @@ class SavedNetwork:
 
 
 class SavedModel:
-    """Mixin of the models: saves the configuration and the number of rollbacks.
+    """Mixin for models: saves the configuration and the number of rollbacks.
 
-    Keras must know the class of the configuration by name: see `register`.
+    The class of the configuration must be registered with Keras; see `register`.
     """
 
     def get_config(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _saved(value: Any) -> Any:
 
 
 def _loaded(value: Any) -> Any:
-    """Inverts `_saved`; a dataclass becomes a namespace with the same attributes."""
+    """Turns JSON values of `_saved` back; a dataclass comes back as a namespace with the same attributes."""
     if isinstance(value, dict) and 'registered_name' in value:
         return keras.saving.deserialize_keras_object(value)
     if isinstance(value, dict):

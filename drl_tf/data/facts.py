@@ -1,4 +1,4 @@
-"""Looks at data of the user before TensorFlow is loaded: shape, classes, and whether they can be opened."""
+"""Opens the user's data without TensorFlow, to check the data and to read their shape and classes."""
 
 import dataclasses
 
@@ -15,16 +15,16 @@ OPEN = {
     'hf': hugging_face.open_hub,
     'python': registered.open_data,
 }
-_SIZE = 32  # The default of pictures of several sizes.
+_SIZE = 32  # Default height and width, in pixels, for pictures of several sizes.
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the data decide.
+    """Shape and number of classes of a dataset.
 
     Attributes:
       image_shape: default (H, W, C) of an image.
-      num_classes: number of classes; 0 for none, -1 if nobody looked.
+      num_classes: number of classes; 0 for none, -1 if the data were not opened.
     """
 
     image_shape: tuple[int, int, int]
@@ -32,7 +32,7 @@ class Facts:
 
 
 def look(data: config.Data, spec: DatasetSpec) -> Facts:
-    """Looks at the data of an own dataset, without decoding them.
+    """Reads the facts of the user's data, without decoding the pictures.
 
     Raises:
       UserError: the data are missing or broken, or an extra package is missing.
@@ -50,7 +50,7 @@ def look(data: config.Data, spec: DatasetSpec) -> Facts:
 
 
 def check(data: config.Data, spec: DatasetSpec) -> None:
-    """Raises UserError if an own dataset is missing or broken, as far as its headers tell."""
+    """Raises UserError if the user's data are missing, or if file headers show that they are broken."""
     if spec.num_classes == -1:
         look(data, spec)
 

@@ -1,4 +1,4 @@
-"""Picture files of the user, with classes from sub-folders or from a table of labels."""
+"""Opens the user's picture files, with classes from sub-folders or from a table of labels."""
 
 import csv
 import json
@@ -20,10 +20,10 @@ _COLUMNS = ('file_name', 'label')
 def open_data(data: config.Data) -> Opened:
     """Finds the pictures below `data.data_dir`, in the order of their paths.
 
-    If the directory has a folder `train` and a folder `test`, `validation` or `val`, these are the splits.
-    The class of a picture is its folder directly below the directory, or below the folder of its split. With
-    `data.labels_file` it is the label of the picture in that file, and pictures that the file lacks are left
-    out.
+    If the directory has a folder `train`, and a folder `test`, `validation` or `val`, these are the splits.
+    Each folder directly below the directory, or below the folder of a split, is a class. With
+    `data.labels_file`, the class of a picture is its label in that file; pictures that the file does not list
+    are left out.
 
     Raises:
       UserError: a directory is missing or cannot be read, there is no picture, or the file of labels is
@@ -58,7 +58,7 @@ def open_data(data: config.Data) -> Opened:
 
 
 def _splits(directory: str, paths: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Returns (root, paths) of the training split, and of the test split if there are folders of splits."""
+    """Returns (folder, paths) of each split: training and test, or training alone without such folders."""
     for name in _TEST_FOLDERS:
         roots = [os.path.join(directory, part) for part in ('train', name)]
         parts = [[path for path in paths if path.startswith(f'{root}{os.sep}')] for root in roots]
@@ -75,9 +75,9 @@ def _splits(directory: str, paths: Sequence[str]) -> list[tuple[str, list[str]]]
 def _folders_of_classes(
     splits: Sequence[tuple[str, list[str]]], needed: bool
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Returns {path: class} and the names of the classes, which are those of folders.
+    """Returns {path: class}, and the names of the classes, which are the names of the folders.
 
-    Both are empty if a picture lies in no folder; if they are `needed`, raises UserError then.
+    If a picture lies in no folder, both are empty; if the classes are `needed`, UserError is raised instead.
     """
     folders = {}
     for root, paths in splits:
@@ -115,7 +115,7 @@ def _read(path: str) -> np.ndarray:
 def _labelled(
     found: Sequence[str], directory: str, file: str
 ) -> tuple[list[str], dict[str, int], tuple[str, ...]]:
-    """Returns the paths that a file of labels lists, sorted, {path: class} and the names of the classes."""
+    """Returns three things: the sorted paths that a file of labels lists, {path: class}, and class names."""
     rows = dict(_rows(file))
     named = {os.path.join(directory, os.path.normpath(name)): label for name, label in rows.items()}
     if not named:
@@ -160,5 +160,5 @@ def _rows(file: str) -> Iterator[tuple[str, str]]:
 
 
 def one_line_of(row: dict) -> str:
-    """Returns a row of a table of labels, for a message."""
+    """Formats a row of a table of labels as one line, for a message."""
     return json.dumps({key: value for key, value in row.items() if isinstance(key, str)})[:100]

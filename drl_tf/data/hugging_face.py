@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face Hub, and Parquet files, through the library `datasets`; no TensorFlow."""
+"""Opens datasets of the Hugging Face Hub, and Parquet files, by the library `datasets`; no TensorFlow."""
 
 import functools
 import glob
@@ -21,9 +21,9 @@ _LABELS = ('label', 'labels', 'fine_label')
 
 
 def open_hub(data: config.Data) -> Opened:
-    """Opens `--dataset=hf:NAME[:CONFIG]`: a dataset of the Hub, or the path of one in a local directory.
+    """Opens `--dataset=hf:NAME[:CONFIG]`; NAME is a dataset of the Hub, or a local directory that holds one.
 
-    The library downloads a dataset to its cache, or to `data.data_dir`, and reads it from there.
+    The library downloads a dataset of the Hub to its cache, or to `data.data_dir`, and reads it from there.
 
     Raises:
       UserError: the library is missing, there is no such dataset, or it has no pictures.
@@ -58,7 +58,7 @@ def open_parquet(data: config.Data) -> Opened:
 
 
 def _parquet_files(path: str, place: str) -> dict[str, list[str]]:
-    """Returns {split: files}."""
+    """Finds the Parquet files at a path; returns {'train' or 'test': paths}."""
     if os.path.isfile(path):
         return {'train': [path]}
     found = sorted(glob.glob(os.path.join(glob.escape(path), '**', '*.parquet'), recursive=True))
@@ -88,7 +88,7 @@ def _endpoint() -> str:
 
 @functools.cache
 def _is_hub_there(endpoint: str) -> bool:
-    """Returns whether the Hub answers within seconds; the library itself would try for half a minute."""
+    """Returns whether the Hub answers within 3 seconds; the library itself would try for half a minute."""
     import requests
 
     try:
@@ -107,7 +107,7 @@ def _stay_offline(library: Any) -> None:
 
 
 def _loaded(place: str, load: Any) -> Mapping[str, Any]:
-    """Returns the splits that a function of the library loads."""
+    """Calls a loading function of the library; returns {split: data}, or raises UserError if it fails."""
     try:
         return load()
     except Exception as error:  # The library, and the files' readers, raise errors of many kinds.
@@ -117,7 +117,7 @@ def _loaded(place: str, load: Any) -> Mapping[str, Any]:
 
 
 def _opened(splits: Mapping[str, Any], place: str) -> Opened:
-    """Finds the splits, the pictures and the labels."""
+    """Finds training and test split, column of pictures and column of labels in what the library loaded."""
     names = list(splits)
     train = 'train' if 'train' in splits else names[0]
     test = next((name for name in _TEST_SPLITS if name in splits and name != train), None)
@@ -138,7 +138,7 @@ def _opened(splits: Mapping[str, Any], place: str) -> Opened:
 
 
 def _column_of_images(columns: Mapping[str, Any], place: str) -> str:
-    """Returns the column of pictures: of the type `Image`, or the encoded files as bytes."""
+    """Returns the name of the column that holds pictures: of type `Image`, or encoded files as bytes."""
     import datasets
 
     kinds = [name for name, kind in columns.items() if isinstance(kind, datasets.Image)]
@@ -158,7 +158,10 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _column_of_labels(columns: Mapping[str, Any]) -> str | None:
-    """Returns the column of classes: of a usual name, or the only one of the type `ClassLabel`."""
+    """Returns the name of the column of classes; None if there is none.
+
+    It is a usual name, such as 'label', or the name of the only column of type `ClassLabel`.
+    """
     import datasets
 
     usual = [name for name in _LABELS if getattr(columns.get(name), 'dtype', '') in _WORDS_AND_NUMBERS]
@@ -174,7 +177,7 @@ _WORDS_AND_NUMBERS = ('string', 'large_string', 'int8', 'int16', 'int32', 'int64
 def _classes(
     splits: list[Any], column: str | None, place: str
 ) -> tuple[list[np.ndarray | None], tuple[str, ...]]:
-    """Returns the classes of each split, None if there are none, and their names."""
+    """Returns the classes of each split (None for a split without classes), and the names of the classes."""
     import datasets
 
     if column is None:

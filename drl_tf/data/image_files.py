@@ -159,7 +159,7 @@ def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[n
 
 
 def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads one picture, uint8 [H, W, C]; raises UserError where `read` does."""
+    """Reads one picture, uint8 [H, W, C]; raises UserError if it is damaged or of another size."""
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')

@@ -76,7 +76,7 @@ def _crop(pictures: tf.Tensor, rule: str, height: int, width: int) -> tf.Tensor:
 
 
 def _central_rectangle(pictures: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Cuts out the largest centred rectangle of the shape `height` : `width`."""
+    """Cuts out the largest centred rectangle whose sides have the ratio `height` : `width`."""
     rows, columns = (pictures.shape[axis] or tf.shape(pictures)[axis] for axis in (-3, -2))
     known = isinstance(rows, int) and isinstance(columns, int)
     least, most = (min, max) if known else (tf.minimum, tf.maximum)

@@ -1,4 +1,4 @@
-"""Images of the user's own data, read one by one: from memory, or from their files if they are many."""
+"""Gives any image of the user's own data by its index: from memory, or from the files if they are large."""
 
 import concurrent.futures
 import dataclasses
@@ -23,13 +23,13 @@ _CHECKED_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The usable images of a split, in their order.
+    """The N usable images of a split, in the order of the data.
 
     Attributes:
-      images: uint8 [N, H, W, C]; None if they do not fit in memory.
-      pictures: where to read them then.
+      images: uint8 [N, H, W, C]; None if the images do not fit in memory.
+      pictures: the pictures as stored, from which each image is read if `images` is None.
       rows: the index in `pictures` of each image, int64 [N].
-      data: resolved options.
+      data: resolved options; see `dataset_table.resolve`.
     """
 
     images: np.ndarray | None
@@ -62,7 +62,7 @@ class Split:
         return _image(self.pictures, int(row), self.data)
 
     def read_at(self, index: tf.Tensor) -> tf.Tensor:
-        """Reads the image of an index, int64 [], within a `tf.data` map; returns uint8 [H, W, C]."""
+        """Reads the image at `index`, int64 [], for `tf.data.Dataset.map`; returns uint8 [H, W, C]."""
         read = tf.numpy_function(self._read_one, [tf.constant(self.rows)[index]], tf.uint8)
         return tf.ensure_shape(read, self.data.image_shape)
 
@@ -70,21 +70,23 @@ class Split:
 def load(data: config.Data, split: str) -> Split:
     """Returns the images of a split, cropped and resized, in the order of the data.
 
-    If the data have no test split of their own, one usable picture in twenty is held out: every 20th of a
-    folder, else a choice that does not depend on --seed. Of fewer than 20 pictures one is held out; a single
-    one is in both splits. A broken picture is skipped with a warning that names it.
+    If the data have no test split of their own, one usable picture in twenty is held out. From a folder,
+    `load` takes every 20th picture; from other data, pictures at random, independent of --seed. Of fewer than
+    20 pictures, one is held out. A single picture is in both splits. `load` skips a broken picture with a
+    warning that names it.
 
-    If the images of both splits take at most `images.MAX_BYTES_IN_MEMORY`, they stay in memory. Of more,
-    `load` decodes each once to find the broken ones; training then reads each image when it needs it.
+    If the images of both splits take at most `images.MAX_BYTES_IN_MEMORY`, they stay in memory. Otherwise
+    `load` decodes each picture once to find the broken ones, and training reads an image when it needs it.
 
     Args:
       data: resolved, see `dataset_table.resolve`.
       split: 'train' or 'test'.
 
     Raises:
-      UserError: the data are missing or broken, no picture is usable, or the classes are not those of `data`.
+      UserError: the data are missing or broken, no picture is usable, or the number of classes differs
+        from `data.num_classes`.
     """
-    # Without the measurements, so that the pictures are read once before and after them.
+    # The cache key lacks the measured options: measuring images must not make `load` read them again.
     return _splits(dataclasses.replace(data, data_mean=(), data_std=0.0, flip='auto'))[split]
 
 
@@ -105,7 +107,7 @@ def _splits(data: config.Data) -> dict[str, Split]:
 
 
 def _check_classes(data: config.Data, opened: Opened) -> None:
-    """Raises UserError if the data have not the classes of the model."""
+    """Raises UserError if the data have another number of classes than the model."""
     if opened.num_classes != data.num_classes:
         raise UserError(
             f'{opened.place} has {opened.num_classes} classes, and --num_classes={data.num_classes}: give '
@@ -114,7 +116,7 @@ def _check_classes(data: config.Data, opened: Opened) -> None:
 
 
 def _held_out(count: int, every_20th: bool) -> np.ndarray:
-    """Returns which of `count` images are held out, bool [count]."""
+    """Chooses the held-out images, one in twenty; returns bool [count], True for a held-out image."""
     if every_20th:
         return np.arange(1, count + 1) % min(_HELD_OUT_EVERY, count) == 0
     with tf.device('CPU'):
@@ -129,7 +131,7 @@ def _part(split: Split, chosen: np.ndarray) -> Split:
 
 
 def _usable(pictures: Pictures, data: config.Data, place: str, fits: bool) -> Split:
-    """Decodes all pictures; keeps the images if they fit in memory, else only which ones are usable."""
+    """Decodes all pictures of a split to find the usable ones; keeps the images only if they `fit`."""
     kept = np.empty([pictures.count if fits else 0, *data.image_shape], np.uint8)
     rows: list[int] = []
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:

@@ -222,7 +222,7 @@ DATASETS: dict[str, DatasetSpec] = {
     },
 }
 
-# What stands before the colon of --dataset=KIND:NAME, where NAME is one of very many datasets.
+# Values of KIND in --dataset=KIND:NAME. Each is a catalog of datasets, too many to list.
 KINDS: dict[str, DatasetSpec] = {
     'tfds': dataclasses.replace(
         _OWN,
@@ -244,5 +244,5 @@ KINDS: dict[str, DatasetSpec] = {
         _OWN, source='python', image_size=0, image_channels=0, note='a dataset that Python code registers'
     ),
 }
-# Kinds whose --data_dir=PLACE may also be given as --dataset=KIND:PLACE.
+# Kinds for which --dataset=KIND:PLACE is short for --dataset=KIND --data_dir=PLACE.
 PLACED = ('folder', 'npz', 'parquet', 'tfrecords')

@@ -1,4 +1,4 @@
-"""Pictures of Latin letters unlike digits, white on black, from the fonts that matplotlib brings."""
+"""Draws Latin letters that do not look like digits, white on black, in the fonts that matplotlib brings."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ def fonts() -> list[str]:
 
 
 def _has_letters(path: str) -> bool:
-    """Returns whether a font draws each of the letters, by a glyph that has the letter's name."""
+    """Returns whether a font has a glyph for each of the letters; the glyph must have the letter's name."""
     with ttLib.TTFont(path, lazy=True) as font:
         glyphs = font.getBestCmap() or {}
         return all(glyphs.get(ord(letter)) == letter for letter in LETTERS)
 
 
 def draw(shape: Sequence[int], files: Sequence[str | None] | None = None) -> np.ndarray:
-    """Draws letters in turn, all letters of a font before those of the next.
+    """Draws one centred letter per picture: all letters in the first font, then all in the next, and so on.
+
+    After the last letter of the last font, `draw` begins again with the first picture.
 
     Args:
       shape: [n, H, W, C].
-      files: paths of fonts, None for the font that comes with Pillow; by default `fonts()`. After the last
-        letter of the last font the first letter follows.
+      files: paths of fonts; a path of None is the font that comes with Pillow. By default `fonts()`.
 
     Returns:
-      uint8 [n, H, W, C], the letters centred.
+      uint8 [n, H, W, C].
 
     Examples:
       >>> draw([2, 16, 16, 1]).max(axis=(1, 2, 3)).tolist()

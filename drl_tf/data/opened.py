@@ -1,4 +1,4 @@
-"""Data that can be read picture by picture, in any order."""
+"""Describes the user's opened data: pictures that can be read one by one in any order, and their classes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,11 +13,12 @@ class Pictures:
     """The pictures of a split, which are read one by one.
 
     Attributes:
-      count: their number.
-      read: index -> uint8 [h, w, c] with c = 1 or 3; it raises an error of any kind if the picture is broken.
-      name: index -> the name to print for a picture.
-      labels: classes from 0, int [count]; None if there are none.
-      uniform: whether all pictures are known to have one shape.
+      count: number of pictures.
+      read: callable, index -> picture, uint8 [h, w, c] with c = 1 or 3; it may raise an error of any kind if
+        the picture is broken.
+      name: callable, index -> name of the picture, for messages.
+      labels: class of each picture, from 0, int [count]; None if there are no classes.
+      uniform: whether all pictures are known to have the same shape.
     """
 
     count: int
@@ -29,16 +30,16 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """Data of the user.
+    """The user's data: training pictures, held-out pictures and classes.
 
     Attributes:
-      place: where the data are, for messages, such as '--data_dir=pictures'.
+      place: the option that says where the data are, for messages, such as '--data_dir=pictures'.
       train: the pictures to train on.
-      test: the held-out pictures; None if they are a part of `train`.
+      test: the held-out pictures; None if some of `train` have to be held out.
       num_classes: number of classes; 0 if the pictures have no labels.
       class_names: a name of each class; empty if the classes are numbers.
-      image_shape: (H, W, C) if all pictures are known to have one shape, else None.
-      every_20th: whether every 20th picture is held out if `test` is None; else one in twenty at random.
+      image_shape: (H, W, C) if all pictures are known to have the same shape, else None.
+      every_20th: how to hold pictures out if `test` is None: every 20th (True), or one in twenty at random.
     """
 
     place: str
@@ -84,7 +85,7 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
 
 
 def count_classes(*labels: np.ndarray | None) -> int:
-    """Returns the number of classes of whole numbers from 0; 0 for no labels.
+    """Returns the number of classes, the largest label plus 1; 0 if there are no labels.
 
     Examples:
       >>> from drl_tf.data.opened import count_classes

@@ -22,14 +22,15 @@ FORMATS = (
 _EXTENSIONS = ('.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp')
 _HEAD = re.compile(rb'\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM|RIFF.{4}WEBP', re.DOTALL)
 _HEAD_BYTES = 12
-_OF_MACOS = '._'  # Prefix of the files in which macOS keeps attributes of another file.
+_OF_MACOS = '._'  # macOS stores the attributes of a file X in a companion file ._X.
 
 
 def find_pictures(directory: str) -> list[str]:
     """Finds the pictures in a directory and in all directories below it.
 
-    A file is a picture if it has the extension of a picture, or its content starts like one of the `FORMATS`.
-    The companion files of macOS (`._x.jpg`) are not pictures. A warning tells how many files were left out.
+    A file is a picture if it has the extension of a picture, or if its content starts like one of the
+    `FORMATS`. The companion files of macOS (`._x.jpg`) are not pictures. A warning tells how many files were
+    left out.
 
     Returns:
       Paths, sorted.
@@ -103,7 +104,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
 
 
 def read(file: IO[bytes]) -> np.ndarray:
-    """Reads a picture, turned as its EXIF data say and laid on white where it is transparent.
+    """Reads a picture; turns it as its EXIF data say, and makes transparent parts white.
 
     Args:
       file: a binary file, at its beginning.

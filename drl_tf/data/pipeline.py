@@ -52,12 +52,12 @@ def training_images(
     Batch n holds positions n * `batch_size` to (n + 1) * `batch_size` - 1 of an endless sequence of images.
     The sequence does not depend on `first_step` or `rows`.
 
-    If the images take at most 2 GiB, they stay in memory: position p is image p mod N of epoch p div N,
-    shuffled by (seed, epoch). So are larger data of the user, whose pictures are read one by one; see
-    `indexed`. Larger datasets in the format of tensorflow-datasets are read from disk by up to 16 strands.
-    Each strand reads its own share of the images, fills its share of every batch, and repeats no image before
-    it has used all images of its share; see `tfds_reading.stream`. (seed, p) decides whether an image is
-    mirrored. Points of the plane are drawn anew for each batch, from (seed, n).
+    If the N images take at most 2 GiB, they stay in memory. Position p is image p mod N of epoch p div N,
+    shuffled by (seed, epoch). The user's own data have the same order if they are larger; their pictures are
+    then read one by one, see `indexed`. Larger datasets in the format of tensorflow-datasets are read from
+    disk by up to 16 strands. Each strand reads its own share of the images, fills its share of every batch,
+    and repeats no image before it has used all images of its share; see `tfds_reading.stream`. (seed, p)
+    decides whether an image is mirrored. Points of the plane are drawn anew for each batch, from (seed, n).
 
     Args:
       data: options of the dataset; a size or number of channels of 0 means the dataset's default.
@@ -80,7 +80,7 @@ def training_images(
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
-    mirrors = spec.flip if data.flip == 'auto' else data.flip == 'yes'
+    mirrors = dataset_table.mirrors(data)
 
     def finish(position: tf.Tensor, image_and_label: tuple[tf.Tensor, tf.Tensor]) -> Any:
         image, label = image_and_label
@@ -150,9 +150,9 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images whose noised versions training sees, for exact energies.
+    """Loads the training images whose noised density is the density of exact energies.
 
-    If training mirrors the dataset, each image comes with its mirror image.
+    If training mirrors images of this dataset, the result also has the mirror image of each image.
 
     Args:
       data: options of the dataset; `exact_images` is the largest number to return, 0 for all.
@@ -164,8 +164,7 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
       UserError: the images take too much memory, or the dataset is unknown, missing or damaged.
     """
     data = dataset_table.resolve(data)
-    spec = dataset_table.find_spec(data.dataset)
-    copies = 2 if spec.flip else 1
+    copies = 2 if dataset_table.mirrors(data) else 1
     count = copies * count_images(data, 'train')
     count = min(count, data.exact_images or count)
     if not images.fit_in_memory(_BYTES_OF_FLOAT64 * count, data):
@@ -273,7 +272,7 @@ def _endless_images(
 
 
 def _random_access(data: config.Data) -> tuple[int, Callable[[tf.Tensor], tf.Tensor], tf.Tensor]:
-    """Returns N training images: their number, a function index -> uint8 [H, W, C], classes int32 [N]."""
+    """Returns three things: N, a function index -> training image uint8 [H, W, C], and classes int32 [N]."""
     if dataset_table.find_spec(data.dataset).source in facts.OPEN:
         mine = indexed.load(data, 'train')
         if mine.images is None:

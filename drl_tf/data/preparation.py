@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,9 +23,9 @@ _VERSION = '1.0.0'
 def prepare(data: config.Data, directory: str) -> dict[str, str]:
     """Writes both splits of a dataset to a new directory, for `--dataset=tfrecords:DIR`.
 
-    The images are cropped and resized, and stored as PNG, without loss; classes are stored if the data have
-    some. The files have the format of tensorflow-datasets, which puts the images in a random order that
-    depends on their number alone. The directory appears when it is complete.
+    `prepare` crops and resizes the images, and stores them as PNG without loss, with their classes if there
+    are any. The files have the format of tensorflow-datasets, which shuffles the images; the order depends on
+    the number of images alone. The directory appears when it is complete.
 
     Args:
       data: resolved options, see `dataset_table.resolve`.
@@ -48,20 +49,14 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
     aside = f'{directory.rstrip(os.sep)}.part'
     with _fresh(aside):
         try:
-            builder = tfds.dataset_builders.store_as_tfds_dataset(
-                name=_NAME,
-                version=_VERSION,
-                features=_features(data),
-                split_datasets={split: _examples(data, split) for split in counts},
-                data_dir=aside,
-            )
+            path = _store(data, aside)
         except UserError:
             raise
         except Exception as error:  # Disks and the library raise errors of many kinds.
             raise UserError(
                 f'--output_dir={directory} could not be written ({one_line(error)}): fix that and run again'
             ) from error
-        os.rename(builder.data_path, directory)
+        os.rename(path, directory)
     classes = f', {data.num_classes} classes' if data.num_classes else ''
     height, width, channels = data.image_shape
     return {
@@ -72,7 +67,7 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
 
 
 def _with_classes(data: config.Data) -> config.Data:
-    """Returns the options with all classes of the dataset, whether or not the model would use them."""
+    """Returns the options with the number of classes of the dataset, even if --num_classes=0."""
     spec = dataset_table.find_spec(data.dataset)
     is_own = dataset_table.is_own(data.dataset)
     classes = facts.look(data, spec).num_classes if is_own else spec.num_classes
@@ -81,12 +76,25 @@ def _with_classes(data: config.Data) -> config.Data:
 
 @contextlib.contextmanager
 def _fresh(directory: str) -> Iterator[None]:
-    """Context manager: removes a directory, which a killed run may have left; and again at the end."""
+    """Context manager: removes a directory at the start, if a killed run has left it, and at the end."""
     shutil.rmtree(directory, ignore_errors=True)
     try:
         yield
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _store(data: config.Data, directory: str) -> str:
+    """Writes both splits below a directory; returns the directory of the files."""
+    with contextlib.redirect_stdout(io.StringIO()):  # Hides messages of the library on downloads.
+        builder = tfds.dataset_builders.store_as_tfds_dataset(
+            name=_NAME,
+            version=_VERSION,
+            features=_features(data),
+            split_datasets={split: _examples(data, split) for split in ('train', 'test')},
+            data_dir=directory,
+        )
+    return os.fspath(builder.data_path)
 
 
 def _features(data: config.Data) -> tfds.features.FeaturesDict:
@@ -99,7 +107,7 @@ def _features(data: config.Data) -> tfds.features.FeaturesDict:
 
 
 def _examples(data: config.Data, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields (key, example) for each image of a split, in order."""
+    """Yields (index, features {name: value}) for each image of a split, in order."""
     labels = pipeline.load_labels(data, split) if data.num_classes else np.zeros(0, np.int32)
     index = 0
     for part in pipeline.image_batches(data, split):

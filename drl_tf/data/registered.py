@@ -34,7 +34,7 @@ def open_data(data: config.Data) -> Opened:
 
 
 def _split(name: str, split: str, place: str) -> Pictures | None:
-    """Returns a split, None if the function returns None."""
+    """Calls the function for one split; returns its pictures, or None if the function returns None."""
     found = registry.find(name)
     if found is None:
         raise UserError(
@@ -50,7 +50,7 @@ def _split(name: str, split: str, place: str) -> Pictures | None:
         if count:
             _checked(images[0])
         labels = labels if labels is None else np.asarray(labels)
-    except Exception as error:  # It is code of the user.
+    except Exception as error:  # The function is the user's own code.
         raise UserError(
             f'{place}: its function failed on the {split} split ({one_line(error)}): repair it'
         ) from error
@@ -75,7 +75,7 @@ def _are_classes(labels: np.ndarray, count: int) -> bool:
 
 
 def _checked(picture: Any) -> np.ndarray:
-    """Returns a picture as uint8 [h, w, c]; raises ValueError if it is none."""
+    """Returns a picture as uint8 [h, w, c]; raises ValueError if its type or shape is wrong."""
     picture = np.asarray(picture)
     if picture.ndim == 2:
         picture = picture[..., None]

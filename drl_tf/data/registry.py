@@ -20,8 +20,8 @@ class Registered:
     """A registered dataset.
 
     Attributes:
-      spec: the description.
-      function: 'train' or 'test' -> images, (images, labels) or None; see `register_dataset`.
+      spec: the description of the dataset.
+      function: callable, 'train' or 'test' -> images, (images, labels) or None; see `register_dataset`.
     """
 
     spec: DatasetSpec
@@ -37,16 +37,16 @@ def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> C
     are whole numbers from 0, [N]. For 'test' the function may return None; one picture in twenty of the
     training split is then held out, chosen with a fixed seed.
 
-    A package makes its dataset known to the command by an entry point in the group `drl_tf.datasets`, whose
-    name is that of the dataset and whose object is the function.
+    A package makes its dataset known to the command by an entry point in the group `drl_tf.datasets`. The
+    name of the entry point is the name of the dataset, and its object is the function.
 
     Args:
       name: the value of --dataset.
-      image_size: default height and width in pixels; 0: that of the images if they are one array, else 32.
+      image_size: default height and width in pixels; 0: the size of the images in an array, 32 for others.
       flip: whether training mirrors images at random.
 
     Raises:
-      UserError: the name is that of another dataset, or contains a colon.
+      UserError: another dataset has the name, or the name contains a colon.
 
     Examples:
       >>> from drl_tf.data import registry
@@ -85,18 +85,18 @@ def find(name: str) -> Registered | None:
         point = _entry_points()[name]
         try:
             function = point.load()
-        except Exception as error:  # It is code of another package.
+        except Exception as error:  # The entry point runs code of another package.
             raise UserError(
                 f'--dataset={name}: its entry point {point.value} cannot be loaded ({one_line(error)}): '
                 'repair or remove the package'
             ) from error
-        if name not in _registered:  # Else the module used the decorator.
+        if name not in _registered:  # Loading the entry point may already have run the decorator.
             register_dataset(name)(function)
     return _registered.get(name)
 
 
 def names() -> Sequence[str]:
-    """Returns the names of all registered datasets, including those of entry points.
+    """Returns the names of all registered datasets, including datasets of entry points.
 
     Examples:
       >>> from drl_tf.data import registry

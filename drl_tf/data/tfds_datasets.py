@@ -19,7 +19,7 @@ from drl_tf.data.dataset_spec import ByHand
 OWN_BUILDERS: dict[str, Any] = {'emoji': emoji.Emoji, 'lsun': lsun.Lsun}
 _REMEDY = 'remove it and prepare it again'
 _TEST_SPLITS = ('test', 'validation')
-_HELD_OUT = 20  # One picture in so many, where a dataset has no split of its own for it.
+_HELD_OUT = 20  # One picture in 20 is held out if a dataset has no test split of its own.
 _OF_FILE_SYSTEMS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -52,10 +52,10 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
 
 
 def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset that has a name, after it has prepared what is not on disk."""
+    """Returns the builder of a dataset given by name; downloads and prepares the dataset if need be."""
     name = dataset_table.builder_name(data)
     if dataset_table.is_own(data.dataset) and name.partition('/')[0] not in OWN_BUILDERS:
-        tfds_features.stock_builder(name, data.data_dir)  # Says better what is wrong with a name.
+        tfds_features.stock_builder(name, data.data_dir)  # Raises a clearer error if the name is wrong.
     try:
         builder = make_builder(name, data.data_dir)
     except Exception as error:  # The parsers of the metadata raise errors of many kinds.

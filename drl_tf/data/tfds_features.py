@@ -14,7 +14,7 @@ _METADATA = 'dataset_info.json'
 
 
 def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], int]:
-    """Returns the shape of the pictures, with 0 for a side that varies, and the number of classes.
+    """Returns the shape (H, W, C) of the pictures, 0 for a side that varies, and the number of classes.
 
     Args:
       dataset: the value of --dataset, for messages.
@@ -36,7 +36,7 @@ def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     """Returns a builder of tensorflow-datasets; raises UserError if there is none of that name."""
     try:
         return tfds.builder(name, data_dir=data_dir or None)
-    except Exception as error:  # Besides its own errors, those of the metadata on disk.
+    except Exception as error:  # Besides errors of the library, parsers of the metadata raise theirs.
         family = name.partition('/')[0]
         known = tfds.list_builders(with_community_datasets=False)
         if family in known:
@@ -70,11 +70,11 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    It is `image`, or else the input that the dataset names for supervised learning, or else the first in the
-    alphabet, of the features of type `Image` with values uint8.
+    Only features of type `Image` with values uint8 count. The order of preference is: `image`; the input that
+    the dataset names for supervised learning; the first name in the alphabet.
 
     Raises:
-      UserError: there is none.
+      UserError: no feature has this type.
     """
     features = builder.info.features
     found = [name for name in _names(features) if _is_image(features[name])]
@@ -84,7 +84,11 @@ def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
 
 
 def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
-    """Returns the name of the feature of classes: `label`, the supervised target, or the only ClassLabel."""
+    """Returns the name of the feature that holds the classes; None if there is none.
+
+    Only features of type `ClassLabel` count. The order of preference is: `label`; the target that the dataset
+    names for supervised learning; the only such feature.
+    """
     features = builder.info.features
     found = [name for name in _names(features) if isinstance(features[name], tfds.features.ClassLabel)]
     named = _first(['label', _supervised(builder, 1)], found)
@@ -98,7 +102,7 @@ def _names(features: Any) -> list[str]:
 
 
 def _is_image(feature: Any) -> bool:
-    return isinstance(feature, tfds.features.Image) and feature.dtype == np.uint8
+    return isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
 
 
 def _supervised(builder: tfds.core.DatasetBuilder, index: int) -> Any:

@@ -147,7 +147,7 @@ def _image_feature(builder: tfds.core.DatasetBuilder) -> str:
 
 
 def _label_feature(builder: tfds.core.DatasetBuilder) -> str:
-    """Returns the name of the feature of classes; raises UserError if there is none."""
+    """Returns the name of the feature that holds the classes; raises UserError if there is none."""
     label = tfds_features.label_feature(builder)
     if not label:
         raise UserError(f'{builder.info.full_name} has no classes: drop --num_classes')

@@ -1,1 +1,1 @@
-"""What an energy can do with a given image: inpaint, restore, edit, interpolate, compose."""
+"""Uses a trained model to inpaint, restore and edit given images, interpolate samples and compose classes."""

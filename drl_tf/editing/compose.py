@@ -1,4 +1,4 @@
-"""Draws from expressions over classes by chains on the composed log density."""
+"""Draws images from expressions over classes, such as '3 | 8', by chains on the composed log density."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def compose(
     """Draws images from an expression over the classes of a model.
 
     Args:
-      config: the configuration of preconditioned energies; it gives the seed.
+      config: the configuration of a model with preconditioned energies; it gives the seed.
       workdir: the run's directory.
-      expression: see `expressions.parse`.
+      expression: the value of --expression; see `expressions.parse`.
       count: number of images.
       weights: 'ema' or 'raw'.
       step: step of the checkpoint; None for the newest.
@@ -83,7 +83,7 @@ def drawn(
 
     Args:
       model: a model of preconditioned energies.
-      expression: over classes.
+      expression: an expression over classes of the model.
       heights: result of `class_heights`.
       count: number of images.
       weights: 'ema' or 'raw'.
@@ -112,7 +112,7 @@ def drawn(
 def _density(
     model: Any, walk: Schedule, expression: Any, heights: dict[int, np.ndarray], weights: str
 ) -> Any:
-    """Returns a callable, index of a noise level -> log density of the expression."""
+    """Returns a callable: noise levels, int32 [B] -> log density of the expression at these levels."""
 
     def at_index(index: tf.Tensor) -> LogDensity:
         angle = per_image(walk.angle, index)
@@ -132,15 +132,17 @@ def _density(
 
 
 def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[int, np.ndarray]:
-    """Estimates log Z of each class, relative to that without a class, at the T + 1 noise levels of the walk.
+    """Estimates log Z of each class, relative to log Z without a class, at all noise levels of the walk.
 
-    Noisy training images come from p = mean over the classes c of exp(F_c - log Z_c). The constants maximise
-    the likelihood of this mixture, a concave function of -log Z_c; no labels are needed. They are relative to
-    log Z without a class, for which the mean over the images of log mixture / p is 0.
+    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are draws from the even
+    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise the likelihood of the images
+    under this mixture, a concave function of the -log Z_c; no labels are needed. The likelihood leaves one
+    common constant open. This constant makes the log of the mixture equal to log p without a class, on
+    average over the images.
 
     Args:
       model: a model of preconditioned energies with classes.
-      labels: the classes to return; all classes are measured.
+      labels: the classes to return; the function measures all classes.
       weights: 'ema' or 'raw'.
 
     Returns:
@@ -167,13 +169,15 @@ def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[i
 
 
 def mixture_heights(ratios: np.ndarray) -> np.ndarray:
-    """Returns log Z_c of the components of an even mixture, from samples of the mixture.
+    """Returns log Z_c of the C components of an even mixture p, from samples of the mixture.
 
     Args:
-      ratios: F_c(x) - log p(x) of n samples x of the mixture p, float [C, n].
+      ratios: F_c(x) - log p(x) of n samples x of p, float [C, n]; exp(F_c) / Z_c is the density of component
+        c.
 
     Returns:
-      log Z_c, float64 [C], with which the mean of exp(F_c - log Z_c) / sum is 1 / C for every c.
+      log Z_c, float64 [C]. With these constants, the samples come from each component with the probability
+      1 / C on average.
 
     Examples:
       >>> x = np.linspace(-3, 3, 601)
@@ -185,6 +189,6 @@ def mixture_heights(ratios: np.ndarray) -> np.ndarray:
         heights = ratios - log_z[:, None]
         shares = heights - np.logaddexp.reduce(heights, axis=0)
         log_z += np.logaddexp.reduce(shares, axis=1) - math.log(ratios.shape[1] / len(ratios))
-    # The mixture is p itself, so that mean log (mixture / p) is 0.
+    # The mixture is p itself, so the mean of log(mixture / p) over the samples must be 0.
     mixture = np.logaddexp.reduce(ratios - log_z[:, None], axis=0) - math.log(len(ratios))
     return log_z + mixture.mean()

@@ -1,4 +1,4 @@
-"""Degradations of `--mode=restore`: what was done to the images, as an operator and a noise."""
+"""Degradations of `--mode=restore`, such as blur: a linear operator H and the noise that was added."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _NUMBER = r'(\d*\.?\d+)'
 _POOLED = re.compile(r'super([24])')
 _BLUR = re.compile(rf'blur:{_NUMBER}')
 _NOISE = re.compile(rf'noise(?::{_NUMBER})?')
-_ROUNDING = 2 / 255 / 12**0.5  # Standard deviation of the error of 8 bits, for images in [-1, 1].
+_ROUNDING = 2 / 255 / 12**0.5  # Standard deviation of the rounding to 8 bits, for images in [-1, 1].
 _LARGEST = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """What was done to images: H x + noise.
+    """What has degraded an image x: a linear operator H, then noise, H x + noise.
 
     Attributes:
       kind: 'super2', 'super4', 'grey', 'blur' or 'noise'.
       noise_std: standard deviation of the noise, including the rounding to 8 bits; None if it is unknown.
-      kernel: of a blur, float [h, w]; () for other kinds.
+      kernel: the kernel of a blur, float [h, w]; () for other kinds.
 
     Examples:
       >>> parse('super2', (16, 16, 1)).observed_shape((16, 16, 1))
@@ -41,14 +41,14 @@ class Degradation:
     kernel: tuple[tuple[float, ...], ...] = ()
 
     def observed_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Returns [H, W, C] of the observations of images of `image_shape`."""
+        """Returns the shape (h, w, c) of a degraded image, for images of shape `image_shape`."""
         height, width, channels = image_shape
         if found := _POOLED.fullmatch(self.kind):
             return height // int(found[1]), width // int(found[1]), channels
         return (height, width, 1) if self.kind == 'grey' else image_shape
 
     def operator(self, image_shape: tuple[int, int, int]) -> Operator:
-        """Returns H for images of `image_shape`."""
+        """Returns the operator H for images of shape `image_shape`."""
         import tensorflow as tf
 
         from drl_tf.core import operators
@@ -66,8 +66,8 @@ def parse(text: str, image_shape: tuple[int, int, int]) -> Degradation:
     """Reads the option --degradation.
 
     Args:
-      text: 'super2', 'super4', 'grey', 'blur:STD' (Gaussian, in pixels), 'blur:FILE.npy' (a kernel), 'noise'
-        (of unknown deviation) or 'noise:STD' (images are in [-1, 1]).
+      text: 'super2', 'super4', 'grey', 'blur:STD' (a Gaussian, STD in pixels), 'blur:FILE.npy' (a kernel),
+        'noise' (the deviation is unknown) or 'noise:STD' (STD in units of images in [-1, 1]).
       image_shape: (H, W, C) of the model.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Estimates the noise in images: the noise level at which their energies are those of the level."""
+"""Estimates the noise in images: finds the noise level at which training images have the same energies."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _REFERENCES = 128
 
 
 def noise_std(model: Editing, images: np.ndarray) -> float:
-    """Estimates the standard deviation of white noise in images, the same in all of them.
+    """Estimates the standard deviation of the white noise in images; all images have the same deviation.
 
-    At a noise level with sigma = S / A, noisy training images A (x + sigma eps) have log densities with some
-    mean. If the given images o have more noise than sigma, A o is less likely than that at this level; if
-    they have less noise, A o is likelier. The estimate is the sigma where the means agree. The height of the
-    energy at a level cancels.
+    The function compares two mean log densities at each noise level sigma = S / A: the mean of the given
+    images o, scaled to A o, and the mean of noisy training images A (x + sigma eps). If o has more noise than
+    sigma, its mean is lower; if o has less noise, its mean is higher. The estimate is the sigma at which the
+    two means agree. The unknown constant log Z of the level is in both means, and cancels.
 
     Args:
       model: a model of preconditioned energies.
@@ -53,11 +53,14 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
 
 
 def crossing(sigmas: np.ndarray, gaps: np.ndarray) -> float:
-    """Returns the sigma where the gaps change from below 0 to above, between the last such pair.
+    """Finds the sigma at which the gaps rise from below 0 to above 0, by interpolation between two sigmas.
+
+    If the gaps cross 0 several times, the last crossing counts. If the gaps do not cross 0, the result is the
+    first or the last sigma.
 
     Args:
       sigmas: ascending, float [N].
-      gaps: float [N].
+      gaps: the gap at each sigma, float [N].
 
     Examples:
       >>> round(crossing(np.array([0.1, 0.2, 0.4]), np.array([-5.0, -1.0, 1.0])), 3)

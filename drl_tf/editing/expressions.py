@@ -1,4 +1,4 @@
-"""Reads the option --expression, such as '3 & !8': which classes and models to combine, and how."""
+"""Parses the option --expression, such as '3 & !8': which classes and models to combine, and how."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Atom(NamedTuple):
 
 
 class Node(NamedTuple):
-    """An operation on parts.
+    """An operator with the expressions that it applies to.
 
     Attributes:
       operator: '&', '|' or '!'.
@@ -42,12 +42,12 @@ Expression = Atom | Node
 
 
 def parse(text: str) -> Expression:
-    """Reads an expression of classes (3), models (a, b), classes of a model (a3) and the signs & | ! ( ).
+    """Parses an expression of classes (3), models (a, b), classes of a model (a3) and the signs & | ! ( ).
 
     The sign ! binds tighter than &, and & tighter than |.
 
     Raises:
-      UserError: the text is no such expression; the message says where it ends to be one.
+      UserError: the text is no such expression; the message names the first character that does not fit.
 
     Examples:
       >>> parse('3 & !8')
@@ -137,7 +137,7 @@ class _Reader:
         return found
 
     def _chain(self, sign: str) -> Expression:
-        """Reads parts with a sign between them."""
+        """Parses parts that are joined by `sign`, '&' or '|'; returns a node, or the only part."""
         read = (lambda: self._chain('&')) if sign == '|' else self._part
         parts = [read()]
         while self._token == sign:

@@ -1,4 +1,4 @@
-"""The images that the modes of `drl_tf.editing` take, from the test split or from files."""
+"""Loads the images of --input, from the test split or from files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def load(config: Config, source: str, count: int | None, image_shape: tuple[int,
     """
     check(source)
     if source == TEST:
-        from drl_tf.data import pipeline  # It imports TensorFlow; `check` must not.
+        from drl_tf.data import pipeline  # Imports TensorFlow, which `check` must not load.
 
         return pipeline.load_images(config.data, 'test', count)
     if os.path.isfile(source) and not _is_array(source):

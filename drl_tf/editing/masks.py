@@ -20,16 +20,16 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
 
     Args:
       mask: 'half', the lower half; 'top,left,height,width', a rectangle in pixels; 'random:0.7', that share
-        of the pixels, other ones in each image; or the path of a picture, white where pixels are missing.
+        of the pixels, chosen anew for each image; or the path of a picture, white where pixels are missing.
       count: number of images.
       height, width: size of the images.
-      seed: decides the random pixels; those of image i depend on (seed, i) only.
+      seed: seed of 'random'; the missing pixels of image i depend on (seed, i) only.
 
     Returns:
       bool [count, height, width, 1].
 
     Raises:
-      UserError: the mask is none of these, does not fit into the images, or misses no pixel.
+      UserError: the mask is none of these, does not fit into the images, or marks no pixel as missing.
 
     Examples:
       >>> missing('0,0,1,2', count=1, height=2, width=3)[0, ..., 0].astype(int).tolist()
@@ -53,7 +53,7 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
 
 
 def check(mask: str, height: int, width: int) -> None:
-    """Raises UserError if a mask is of no known kind, does not fit into the images, or is no file."""
+    """Raises UserError if a mask is of an unknown kind, does not fit the images, or is a missing file."""
     if mask == 'half' or _RANDOM.fullmatch(mask):
         return
     if _RECTANGLE.fullmatch(mask):

@@ -1,4 +1,4 @@
-"""What a trained model can do with given images, as methods of `drl_tf.EnergyModel`."""
+"""Methods of `drl_tf.EnergyModel` that repair, change and blend images."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Editing(Generating):
         """Fills in missing pixels; the other pixels stay as they are, bit for bit.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C]. For several results of an image, repeat it.
+          images: uint8 or float within [-1, 1], [n, H, W, C]. Repeat an image to get several results for it.
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels, guidance: see `energy`.
-          plan: how to sample. None: `inverse.default_plan`.
+          plan: how to sample; see `inverse.Plan`. None: the result of `inverse.default_plan`.
 
         Returns:
           Images of the shape and type of `images`, uint8 or float32.
@@ -92,11 +92,11 @@ class Editing(Generating):
         guidance: float = 0.0,
         plan: Plan | None = None,
     ) -> np.ndarray:
-        """Draws images that a degradation turned into the observations.
+        """Draws images of which the observations may be degraded versions.
 
         Args:
-          observations: uint8 or float, [n, h, w, c]: smaller images for 'super2' and 'super4', grey ones for
-            'grey', images of the model's shape for others.
+          observations: degraded images, uint8 or float, [n, h, w, c]: smaller images for 'super2' and
+            'super4', grey images for 'grey', and images of the model's shape for other degradations.
           degradation: see `degradations.parse`; 'noise' needs its deviation, which `noise_std` estimates.
           seed, labels, guidance, plan: see `inpaint`.
 
@@ -133,7 +133,7 @@ class Editing(Generating):
 
         Args:
           images: uint8 or float within [-1, 1], [n, H, W, C].
-          strength: share of the noise levels to go up, above 0 to 1.
+          strength: how far up to go, as a share of the noise levels, above 0 and at most 1.
           seed, labels, guidance: see `inpaint`.
 
         Returns:
@@ -174,14 +174,17 @@ class Editing(Generating):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Goes from one sample to another, spherically in x_T and in all other noises of the sampler.
+        """Draws a sequence of images from one sample to another.
+
+        Each noise of the sampler, x_T included, moves along a quarter circle from its value for the first
+        sample to its value for the last.
 
         Args:
-          begin, end: indices of the samples that `generate` draws with the same seed and class.
-          num_frames: n, at least 2; the first is sample `begin`, the last is sample `end`.
+          begin, end: indices of two samples that `generate` draws with the same seed and class.
+          num_frames: number of images n, at least 2; the first is sample `begin`, the last sample `end`.
           seed: 0 to 2^31 - 1.
-          labels: one class for both ends, or two. Between two classes, the log densities are averaged. None:
-            the class that `generate` gives these indices.
+          labels: one class for both samples, or two. Between two classes, the sampler averages the log
+            densities. None: the classes that `generate` gives to these indices.
           guidance: see `energy`.
 
         Returns:
@@ -216,7 +219,7 @@ class Editing(Generating):
         return pictures.kept(finite(np.concatenate(drawn)))
 
     def _terms_between(self, labels: np.ndarray | None, position: tf.Tensor, guidance: float) -> Terms:
-        """Returns the guidance terms of images between two classes."""
+        """Returns guidance terms that move from the class of the first sample to the class of the last."""
         if labels is None:
             return guided(None)
         begin, end = (guided(tf.fill([len(position)], network_labels(label)), guidance) for label in labels)
@@ -238,7 +241,7 @@ class Editing(Generating):
         guidance: float,
         plan: Plan | None,
     ) -> np.ndarray:
-        """Solves the inverse problems in batches; float32 [n, H, W, C]."""
+        """Solves n inverse problems in batches; returns images, float32 [n, H, W, C]."""
         plan = plans.checked(self.config, plan, degradation)
         q = self._corrector_steps(self.model.walk) if plan.method == 'replace' else None
         seed = self._checked.seed(seed)
@@ -253,7 +256,7 @@ class Editing(Generating):
         return finite(self._in_parts(answer, len(value), labels, guidance))
 
     def _solver(self, degradation: Degradation | None, plan: Plan) -> Callable[..., tf.Tensor]:
-        """Returns a `tf.function` that solves inverse problems of one kind."""
+        """Returns a `tf.function` that solves inverse problems of one degradation; None: inpainting."""
 
         def solver(value, seen, noise_std, seed, first, terms, q):
             if degradation is None:

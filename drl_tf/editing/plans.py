@@ -1,4 +1,4 @@
-"""How to sample in `drl_tf.editing`: defaults, and refusals of what the energies do not allow."""
+"""Chooses how `drl_tf.editing` samples, and refuses methods that the energies of a model do not allow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
       config: the configuration of the model.
       method: 'posterior', 'replace' or '' for the default.
       kind: '' for inpainting, else `Degradation.kind`.
-      num_levels: number of noise levels to visit; 0 for those of sampling.
+      num_levels: number of noise levels to visit; 0: the levels that sampling visits.
     """
     if config.planar:
         raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')
@@ -54,7 +54,7 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
 
 
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
-    """Returns the plan, or the default for None; raises UserError where `check` does."""
+    """Returns the plan, or the default plan for None; raises UserError if `check` refuses the plan."""
     from drl_tf.core.inverse import default_plan
 
     plan = plan or default_plan(config)
@@ -63,7 +63,7 @@ def checked(config: Config, plan: Plan | None, degradation: Degradation | None) 
 
 
 def level_of(strength: float, num_levels: int) -> int:
-    """Returns the noise level for --strength, from 1 to T.
+    """Returns the noise level up to which --strength goes, from 1 to T, the number of levels.
 
     Examples:
       >>> level_of(0.5, num_levels=6)

@@ -1,4 +1,4 @@
-"""Pictures, arrays and scores of results beside the images that they were made from."""
+"""Scores the results of editing, and writes them as pictures and arrays beside the original images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
     Args:
       truth: uint8 [n, H, W, C].
       results: uint8 [n, R, H, W, C].
-      unknown: bool, broadcast against [n, H, W, C]; True counts.
+      unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
-      A dict: 'psnr', of single results, in dB, from the mean squared error over all images; 'psnr_mean', of
-      the mean over an image's results; 'spread', the standard deviation between the results of an image, in
-      grey levels; 'coverage', the share of pixels whose truth lies between the smallest and the largest
-      result; and 'coverage_expected', the coverage of draws from the right distribution of a continuous
-      pixel, (R - 1) / (R + 1). Black and white pixels that all results agree on count as covered.
+      A dict with five entries. 'psnr': PSNR of single results in dB, from the mean squared error over all
+      images. 'psnr_mean': PSNR of the mean of each image's R results. 'spread': standard deviation between
+      the results of an image, in grey levels. 'coverage': share of pixels whose true value lies between the
+      smallest and the largest result; a black or white pixel counts if all results agree on it.
+      'coverage_expected': coverage that exact draws of a continuous pixel would have, (R - 1) / (R + 1).
 
     Examples:
       >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
@@ -65,13 +65,13 @@ def write(
     results: np.ndarray,
     summary: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Writes results as arrays, as a picture, and a summary as JSON.
+    """Writes results as arrays and as a picture, and a summary as JSON.
 
     Args:
       root: path of the files without their endings.
-      images: {title of a column: uint8 [n, H, W, C]} of what is shown left of the results.
-      results: uint8 [n, R, H, W, C].
-      summary: types of JSON.
+      images: columns of the picture left of the results, {title: uint8 [n, H, W, C]}.
+      results: R results for each image, uint8 [n, R, H, W, C].
+      summary: content of the JSON file.
 
     Returns:
       {label: path} of the files.
@@ -118,7 +118,7 @@ def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
 
 
 def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Repeats the pixels of smaller images, and the channel of grey ones, to fit beside images of a shape.
+    """Enlarges degraded images to `image_shape`: repeats pixels, and the channel of grey images.
 
     Args:
       images: float [n, h, w, c] in [-1, 1].
@@ -134,5 +134,5 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
-    """Returns the path of the files of a result, without their endings: `parts` joined by '-'."""
+    """Returns the path of result files without their endings; the file name is `parts` joined by '-'."""
     return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

@@ -1,4 +1,4 @@
-"""The modes `inpaint`, `restore`, `edit` and `interpolate`: from images to files."""
+"""Runs the modes `inpaint`, `restore`, `edit` and `interpolate`: reads images and writes result files."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to do with which images; the attributes are options of the command line.
+    """The options of the command line that say which images to change, and how.
 
     Attributes:
-      input: see `inputs.load`.
-      degraded: whether the images are observations already.
+      input: where the images are; see `inputs.load`.
+      degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
-      mask: see `masks.missing`.
-      degradation: see `degradations.parse`.
-      strength: share of the levels that `edit` goes up.
-      between: indices of two samples.
-      num_frames: number of images from one to the other.
+      mask: which pixels are missing; see `masks.missing`.
+      degradation: what `restore` undoes; see `degradations.parse`.
+      strength: how far up `edit` goes, as a share of the noise levels.
+      between: indices of the two samples of `interpolate`.
+      num_frames: number of images that `interpolate` draws, both samples included.
       labels: classes of the images in turn; () for none.
       method, edit_levels, edit_steps, edit_rounds: see `plan`.
       weights: 'ema' or 'raw'.
@@ -65,7 +65,7 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns the plan of `inpaint` and `restore`: the default with what the request changes."""
+        """Returns the plan of `inpaint` and `restore`: the default plan, changed by the options given."""
         found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
@@ -84,7 +84,8 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
       request: images, mask, and how to draw.
 
     Returns:
-      {label: text}: paths of a picture, of the results and of a summary; and scores against the truth.
+      {label: text}: paths of a picture, of the results and of a summary; and scores of the results against
+      the original images.
 
     Raises:
       UserError: the images or the mask are wrong, there is no sound checkpoint, or the energies do not allow
@@ -110,7 +111,7 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
 
 
 def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Restores degraded images, several times each; arguments and results are those of `inpaint`."""
+    """Restores degraded images, several times each; `inpaint` explains arguments and result."""
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)
     given = degradation.observed_shape(config.image_shape) if request.degraded else config.image_shape
@@ -141,7 +142,7 @@ def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
 
 
 def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Adds noise to images and draws them anew; arguments and results are those of `inpaint`."""
+    """Adds noise to images and draws them anew; `inpaint` explains arguments and result."""
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
     results = _several(
@@ -155,7 +156,7 @@ def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
 
 
 def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Draws the images between two samples; arguments as of `inpaint`. Returns {label: path}."""
+    """Draws the images between two samples; `inpaint` explains the arguments. Returns {label: path}."""
     model, step = _load(config, workdir, request)
     begin, end = request.between
     labels = (request.labels * 2)[:2] or None
@@ -170,12 +171,12 @@ def _load(config: Config, workdir: str, request: Request) -> tuple[Editing, int]
 
 
 def _common(config: Config, labels: Any) -> dict[str, Any]:
-    """Returns the arguments that all methods take."""
+    """Returns the arguments that all methods of `Editing` take, {name: value}."""
     return {'seed': config.training.seed, 'labels': labels, 'guidance': config.sampling.guidance}
 
 
 def _several(request: Request, draw: Any, count: int) -> np.ndarray:
-    """Calls `draw` with the class of each result; returns [n, R, H, W, C]."""
+    """Calls `draw` with a class for each result; returns R results for each image, [n, R, H, W, C]."""
     labels = None
     if request.labels:
         labels = np.resize(request.labels, count).repeat(request.num_results)
@@ -184,7 +185,7 @@ def _several(request: Request, draw: Any, count: int) -> np.ndarray:
 
 
 def _degraded(config: Config, degradation: Degradation, x: np.ndarray) -> np.ndarray:
-    """Returns H x + noise of clean images; the noise depends on the seed of the run."""
+    """Degrades clean images x to H x + noise; the noise depends on the seed of the run."""
     import tensorflow as tf
 
     observations = degradation.operator(config.image_shape).apply(tf.constant(x))
@@ -198,7 +199,7 @@ def _degraded(config: Config, degradation: Degradation, x: np.ndarray) -> np.nda
 def _scores(
     config: Config, truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True
 ) -> dict[str, float]:
-    """Returns `report.scores`; of digits also the distance in the features of their classifier."""
+    """Returns `report.scores`; for digits also the distance in the features of the digits classifier."""
     found = report.scores(truth, results, unknown)
     if config.data.dataset in DIGITS:
         from drl_tf.evaluation.metrics import extractors

@@ -1,4 +1,4 @@
-"""Scores of images without an energy-based model, to compare the model's scores with."""
+"""Scores images without an energy-based model, as baselines for the scores of the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drl_tf.runs.pictures import to_pil
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """Measures how many bits each image takes as a PNG file, the complexity of Serrà et al. (ICLR 2020).
+    """Returns the size of each image as a PNG file in bits: the complexity of Serrà et al. (ICLR 2020).
 
     Args:
       images: uint8 [n, H, W, C] of 1 or 3 channels.
@@ -37,10 +37,10 @@ def _png_bytes(image: np.ndarray) -> int:
 
 
 def mahalanobis(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Fits a Gaussian to features, and returns its Mahalanobis distance (Lee et al., NeurIPS 2018).
+    """Fits a Gaussian to features, and returns the Mahalanobis distance from it (Lee et al., NeurIPS 2018).
 
-    One Gaussian for all classes; the covariance is that of Ledoit and Wolf, which can be inverted also if
-    there are fewer images than features.
+    Unlike in the paper, one Gaussian describes all classes. The covariance is estimated by the method of
+    Ledoit and Wolf, so it can be inverted even if there are fewer images than features.
 
     Args:
       features: features of training images, float [N, d].

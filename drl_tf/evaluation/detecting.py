@@ -1,4 +1,4 @@
-"""Measures how well the scores of a model tell images from others."""
+"""Measures how well the scores of a model detect images that are out of distribution."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Detecting(Scoring):
     """The part of `drl_tf.EnergyModel` that detects images which are out of distribution."""
 
     def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
-        """Measures how well scores of this model tell images from others, which are out of distribution.
+        """Measures how well scores of this model tell real images from images out of distribution.
 
         Args:
           images: real images that the model was not trained on, see `energy`.
-          others: other images.
+          others: images out of distribution, of the same shape.
           seed: 0 to 2^31 - 1, for the bootstrap intervals.
 
         Returns:
-          {score: figures}. `evaluation.detectors` describes the scores; 'typicality' needs the heights.
-          The figures are 'auroc', 'aupr' and 'fpr95', their 95 % intervals ('auroc_interval': [low, high] and
-          so on), and the numbers of images, 'num_real' and 'num_other'.
+          {score: figures}. `evaluation.detectors` describes the scores; 'typicality' is among them only if
+          the heights (log Z) are known. The figures are 'auroc', 'aupr' and 'fpr95', their 95 % intervals
+          ('auroc_interval': [low, high] and so on), and the numbers of images, 'num_real' and 'num_other'.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

@@ -1,4 +1,4 @@
-"""Scores of images by a model that can tell real images from others."""
+"""Turns the energies and gradients of a model into scores that tell real images from others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
-    """Computes numbers that are higher for images that are more like training images.
+    """Computes several scores of n images; a higher score means more like the training images.
 
-    Constants such as log Z are left out: they change no rank.
+    The scores leave out constants such as log Z, because these do not change the order of the images.
 
     Args:
-      scores: scores of n images.
+      scores: energies and gradients of the images, a result of `EnergyModel.anomaly_scores`.
       typical: mean energy of training images at the scoring level; None if it is not known.
 
     Returns:
-      {name: float64 [n]}: the log density F of the lowest level ('lowest_level') and of the scoring level
-      ('scoring_level'), the sum over the levels ('sum_of_levels'), and minus the norm of the gradients of all
-      levels ('gradient', Grathwohl et al. 2020); if `typical` is known also 'typicality', minus
-      |log p - E log p| at the scoring level (Nalisnick et al. 2019).
+      {name: float64 [n]} with the following names. 'lowest_level', 'scoring_level': log density F at that
+      level. 'sum_of_levels': sum of F over the levels. 'gradient': minus the norm of the gradients of all
+      levels (Grathwohl et al. 2020). 'typicality', if `typical` is known: minus the distance of F at the
+      scoring level from its mean over training images (Nalisnick et al. 2019).
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')

@@ -194,7 +194,7 @@ def summarise(
 
 
 def _name(data: Data) -> str:
-    """Returns the dataset's name; for files of the user, with the path."""
+    """Returns the name of a dataset, with the path if the files are the user's own."""
     is_placed = data.dataset in PLACED
     return f'{data.dataset} {os.path.abspath(data.data_dir)}' if is_placed else data.dataset
 

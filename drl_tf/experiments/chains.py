@@ -75,7 +75,7 @@ def kernel(
 
 
 def gradients(method: str, num_leapfrogs: int) -> int:
-    """Returns the number of gradients that a transition costs."""
+    """Returns how many gradients of the log density a transition computes."""
     return num_leapfrogs if method == 'hmc' else 1
 
 

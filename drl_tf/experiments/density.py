@@ -203,7 +203,7 @@ def annealed(
 
 
 def _direct(model: EnergyModel, weights: str) -> dict[int, dict[str, float]]:
-    """log Z of each level from noisy points, by Bennett's ratio; empty unless the energies are normalised."""
+    """Returns log Z of each level from noisy points, by Bennett's ratio; {} for unnormalised energies."""
     config = model.config
     if combinations.likelihood_method(config) != 'direct':
         return {}

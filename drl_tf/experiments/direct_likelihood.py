@@ -91,7 +91,7 @@ def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping
 
 
 def _count(config: Config) -> int:
-    """Returns how many images of a split to weigh at most, where the split may be large."""
+    """Returns the largest number of images to use from the training split."""
     return min(_IMAGES, config.evaluation.num_real or _IMAGES)
 
 
@@ -100,7 +100,7 @@ def _from_uint8(levels: np.ndarray) -> np.ndarray:
 
 
 def _heights(model, config, weights, images):
-    """Estimates log Z of every level in both ways."""
+    """Estimates log Z of every level, by integration and by Bennett's acceptance ratio."""
     seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), _HEIGHTS)
     measured = Heights(model, weights, seed, config.sampling.sample_batch_size)
     with pictures.progress_bar(len(measured.angles), 'heights', unit=' levels') as bar:
@@ -124,7 +124,7 @@ def _scores(model, config, weights, found):
 
 
 def _summary(log_prob, found):
-    """Returns the values for `log_prob` and `typicality` of `EnergyModel`, from log p of training images."""
+    """Returns the values that `EnergyModel.log_prob` and `typicality` need, from log p of training images."""
     estimate = found['bennett']
     return KnownHeights(
         log_z_0=sorted(float(one.log_z[0]) for one in found.values()),
@@ -153,7 +153,7 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """What a reader of the figures must know.
+    """Returns sentences on the limits of the figures, for their readers.
 
     Args:
       config: the configuration of the model.
@@ -170,7 +170,7 @@ def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """The main figures, as {label: text}."""
+    """Returns the main figures, {label: text}."""
 
     def both(split, kind):
         return ', '.join(

@@ -75,8 +75,11 @@ class Heights:
         }
 
     def _at(self, index, images):
-        """dF / d angle; F of the next and of the last level minus F, in the networks' coordinates; and F
-        minus the Gaussian's log density: each float64 [n]."""
+        """Returns four arrays, float64 [n], for n images at level `index`.
+
+        They are: dF / d angle; the log density of the network's input one level up minus that at `index`; the
+        same one level down; and F minus the log density of the Gaussian.
+        """
         last = len(self.angles) - 1
         angles = np.float32(self.angles[[index, min(index + 1, last), max(index - 1, 0)]])
         seed = noise.fold(self.seed, index)

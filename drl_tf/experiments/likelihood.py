@@ -110,7 +110,7 @@ def _run(
 
 
 def _effort(path: bridges.Bridges, num_chains: int, num_leapfrog: int) -> dict[str, int]:
-    """What a chain costs in either direction without the pilot run, in types of JSON."""
+    """Returns the number of gradients of a chain in each direction, without the pilot run, as JSON values."""
     last = path.last
     orders = {
         'forward': np.arange(1, last + 1),
@@ -124,14 +124,14 @@ def _effort(path: bridges.Bridges, num_chains: int, num_leapfrog: int) -> dict[s
 
 
 def _health(low: partition.Side, high: partition.Side) -> dict[str, float]:
-    """Acceptance, and states near the wall, of both sides, in types of JSON."""
+    """Returns mean acceptance, and share of states near the wall, of the chains of both sides."""
     sides = {'forward': low, 'reverse': high}
     acceptance = {f'acceptance_{name}': float(np.mean(side.acceptance)) for name, side in sides.items()}
     return {**acceptance, **{f'near_wall_{name}': side.near_wall for name, side in sides.items()}}
 
 
 def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
-    """What a reader of the figures must know."""
+    """Returns sentences on the limits of the figures, for their readers."""
     notes = [
         'high is an estimate, not a bound: its chains start at long-run samples of the model, which are not '
         'exact'
@@ -156,7 +156,7 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """The main figures: {label: text}."""
+    """Returns the main figures, {label: text}."""
 
     def number(name: str, digits: str) -> str:
         error = result[f'{name}_error']
@@ -193,7 +193,7 @@ def figures(result: Mapping[str, Any]) -> dict[str, str]:
 def _settings(
     model: EnergyModel, step: int, weights: str, options: partition.Options, ais_steps: int
 ) -> dict[str, Any]:
-    """All that decides the figures except the number of chains, in types of JSON."""
+    """Returns all settings that decide the figures, except the number of chains, as JSON values."""
     values = dataclasses.asdict(options)
     del values['num_chains']
     sampling = {

@@ -114,7 +114,7 @@ def seed_of(config: Config) -> tf.Tensor:
 
 
 class Diffused:
-    """Noises batches of real images to x_t; the attribute `words` is 'as x_{t}'."""
+    """A callable that adds the noise of level t to batches of real images; `words` names it in files."""
 
     def __init__(self, schedule: Schedule, t: int, seed: tf.Tensor):
         self.schedule = schedule

@@ -1,4 +1,4 @@
-"""How well scores of a model tell the test split from other sets of images (`--mode=ood`)."""
+"""Measures how well scores of a model tell the test split from other sets of images (`--mode=ood`)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FEATURES = 10_000  # Training images at most to which the Gaussian of features 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to compare.
+    """What `--mode=ood` compares with the test split, and where it writes the table.
 
     Attributes:
-      sets: names of other sets, see `set_names.check`.
+      sets: names of the other sets; see `set_names.check`.
       background: a run or exported model whose log density is subtracted; '' for none.
-      output_dir: where to write; '' for `<workdir>/ood`.
+      output_dir: directory for the files; '' for `<workdir>/ood`.
     """
 
     sets: tuple[str, ...]
@@ -47,11 +47,11 @@ def ood(
 ) -> dict[str, str]:
     """Compares the test split with other sets of images by several scores, and writes a table.
 
-    The scores: the log density of level 0 and of the scoring level, its sum over the levels, its typicality
-    |log p - E log p| (Nalisnick et al. 2019) with the mean over training images, the norm of the gradient
-    (Grathwohl et al. 2020), and its ratio to the size as PNG (Serrà et al. 2020) and to a background model
-    (Ren et al. 2019). The baselines: the Mahalanobis distance of features (Lee et al. 2018), and how far the
-    size as PNG is from its mean over training images.
+    The scores of the model are: log p at level 0, at the scoring level, and summed over the levels; the
+    distance of log p from its mean over training images (typicality, Nalisnick et al. 2019); the norm of the
+    gradient (Grathwohl et al. 2020); and the ratio of p to the density of a PNG file (Serrà et al. 2020) and
+    to that of a background model (Ren et al. 2019). The baselines need no model: the Mahalanobis distance of
+    features (Lee et al. 2018), and the distance of the PNG size from its mean over training images.
 
     Args:
       config: the configuration; it gives the seed, the extractor, and `num_real`, the largest number of
@@ -72,7 +72,7 @@ def ood(
     images = {'real': pipeline.load_images(config.data, 'test', limit)}
     images |= other_sets.load(plan.sets, config, images['real'], limit)
     train = pipeline.load_images(config.data, 'train', min(_FEATURES, limit or _FEATURES))
-    extractor = evaluator.load_extractor(config)  # First, because it may be out of reach.
+    extractor = evaluator.load_extractor(config)  # First, because the download may fail.
     found, step = _of_model(config, workdir, plan, weights, step, images, train)
     for name, score in _of_baselines(extractor, train).items():
         for kind, mine in images.items():
@@ -93,7 +93,10 @@ def ood(
 
 
 def _of_model(config, workdir, plan, weights, step, images, train):
-    """Returns {set: {score: float64 [n]}} by the model and the background model, and the step."""
+    """Returns the scores of the model, {set: {score: float64 [n]}}, and the step of its checkpoint.
+
+    With a background model, the ratio to it is one of the scores.
+    """
     scoring, step = load(config, workdir, weights, step)
     typical = scored(scoring, train[:TYPICAL_IMAGES], 'train').scoring_energy.mean()
     found = {}
@@ -110,7 +113,7 @@ def _of_model(config, workdir, plan, weights, step, images, train):
 
 
 def _of_baselines(extractor: Extractor, train: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Returns {score: callable, uint8 [n, H, W, C] -> float64 [n]} of the baselines."""
+    """Returns the baselines, {score: callable, uint8 [n, H, W, C] -> float64 [n]}."""
     distance = baselines.mahalanobis(extractor.run(train)[0])
     mean_bits = baselines.png_bits(train[:TYPICAL_IMAGES]).mean()
     return {
@@ -120,14 +123,14 @@ def _of_baselines(extractor: Extractor, train: np.ndarray) -> dict[str, Callable
 
 
 def _add_ratio_to_png(found: Mapping[str, dict[str, np.ndarray]], images: Mapping[str, np.ndarray]) -> None:
-    """Adds log p at the scoring level minus the log density exp(-bits ln 2) of the PNG file."""
+    """Adds 'ratio_to_png': log p at the scoring level, plus the size of the PNG file in bits times log 2."""
     for kind, mine in images.items():
         bits = baselines.png_bits(mine)
         found[kind]['ratio_to_png'] = found[kind]['scoring_level'] + bits * math.log(2)
 
 
 def _compare(found: Mapping[str, Mapping[str, np.ndarray]], seed: int) -> dict[str, dict[str, Any]]:
-    """Returns {set: {score: `detection`}} of each set against the real images."""
+    """Compares each set with the real images; returns {set: {score: result of `detection`}}."""
     real = found['real']
     sets = {kind: scores for kind, scores in found.items() if kind != 'real'}
     result: dict[str, dict[str, Any]] = {kind: {} for kind in sets}
@@ -140,7 +143,7 @@ def _compare(found: Mapping[str, Mapping[str, np.ndarray]], seed: int) -> dict[s
 
 
 def _name(result: Mapping[str, Any], config: Config) -> str:
-    """Returns a file name that tells the checkpoint, and has a hash of what else decides the table."""
+    """Returns a file name with the step of the checkpoint and a hash of the options that decide the table."""
     decides: Sequence[Any] = [
         sorted(result['sets']),
         *(result[name] for name in ('seed', 'background', 'extractor')),

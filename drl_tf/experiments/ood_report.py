@@ -1,4 +1,4 @@
-"""The table of `--mode=ood` as text, CSV, Markdown and a picture."""
+"""Writes the table of `--mode=ood` as text, CSV, Markdown and a picture."""
 
 from __future__ import annotations
 

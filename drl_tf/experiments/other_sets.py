@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 def load(
     names: Sequence[str], config: Config, images: np.ndarray, limit: int | None
 ) -> dict[str, np.ndarray]:
-    """Loads or makes sets of images in the shape of the model's.
+    """Loads or makes sets of images in the shape of the model's images.
 
     Args:
-      names: names that `set_names.check` accepts. 'noise' is normal noise with the mean and the deviation of
-        each channel of `images`, 'constant' has one random colour per image, 'letters' are those of
-        `data.letters`, and 'interpolation' is the mean of each image and the next. `set_names.ALTERED` are
-        those of `ranking.others`. A dataset gives its test split, `folder:DIR` the images in a directory.
+      names: names that `set_names.check` accepts. 'noise': normal noise with the mean and the deviation of
+        each channel of `images`. 'constant': one random colour per image. 'letters': see `data.letters`.
+        'interpolation': the mean of each image and the next. The names in `set_names.ALTERED`: see
+        `ranking.others`. The name of a dataset: its test split. `folder:DIR`: the images in a directory.
       config: the configuration of the model; its seed decides the noise.
       images: images of the test split, uint8 [n, H, W, C].
       limit: the largest number of images of a dataset or folder; None for all.
 
     Returns:
-      {name: uint8 [m, H, W, C]}; m is n for the sets made here.
+      {name: uint8 [m, H, W, C]}; m equals n for sets that are made, not loaded.
 
     Raises:
       UserError: a dataset or folder is missing, or holds damaged images or images of another size.

@@ -213,7 +213,7 @@ class Side:
 
 
 def _near(state: annealing.State) -> float:
-    """Returns the share of the chains that are near the wall."""
+    """Returns the share of the chains with a coordinate within 5 % of the wall, the bound of the domain."""
     farthest = tf.reduce_max(tf.abs(mirrored(state.y)), axis=[1, 2, 3])
     return float(tf.reduce_mean(tf.cast(farthest > NEAR, tf.float32)))
 

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from drl_tf.config.config import Config
     from drl_tf.runs.scoring import Scoring
 
-FAR = 3.0  # Typicality beyond which an image is counted as anomalous.
+FAR = 3.0  # An image with a larger typicality counts as anomalous.
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to score.
+    """What `--mode=score` scores, and where it writes the results.
 
     Attributes:
-      images: see `editing.inputs.load`.
-      output_dir: where to write; '' for `<workdir>/scores`.
+      images: the value of --input; see `editing.inputs.load`.
+      output_dir: directory for the results; '' for `<workdir>/scores`.
       save_images: whether to write the map of each image as a PNG file.
     """
 
@@ -43,9 +43,10 @@ def score(
 ) -> dict[str, str]:
     """Scores images, and writes a CSV file, a histogram, a contact sheet and maps.
 
-    Images rank by their energy at the scoring level, from the likeliest (rank 1) on. Their typicality is the
-    distance of this energy from its mean over the first 1,000 training images, in standard deviations. The
-    histogram compares them with the test split; the test split itself is compared with training images.
+    Images rank by their energy at the scoring level; rank 1 is the likeliest image. The typicality of an
+    image is the distance of this energy from its mean over the first 1,000 training images, in standard
+    deviations. The histogram compares the images with the test split; with --input=test, it compares the test
+    split with training images.
 
     Args:
       config: the configuration; it gives `num_real`, the largest number of images of a split.
@@ -83,7 +84,7 @@ def score(
 
 
 def _name(path: str) -> str:
-    """Returns the last part of a file name: 'test', or the name of the images with a hash of their path."""
+    """Returns a name for results: 'test', or the last part of the images' path with a hash of the path."""
     if path == inputs.TEST:
         return inputs.TEST
     return f'{os.path.basename(os.path.abspath(path))}-{digest(os.path.abspath(path))}'
@@ -91,7 +92,7 @@ def _name(path: str) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """Scores of n images beside their names.
+    """The table of `scores.csv`: names and scores of n images.
 
     Attributes:
       names: a name for each image.
@@ -111,7 +112,7 @@ class Table:
 
     @property
     def typicality(self) -> np.ndarray:
-        """|energy - mean| / std, float64 [n]."""
+        """Distance of each energy from the mean of training images, |energy - mean| / std, float64 [n]."""
         return np.abs(self.scores.scoring_energy - self.mean) / self.std
 
     def columns(self) -> dict[str, list]:
@@ -150,7 +151,7 @@ def _draw(
     sets: dict[str, np.ndarray],
     save_images: bool,
 ) -> None:
-    """Draws the pictures of a table."""
+    """Writes histogram, contact sheet and maps of the images of a table."""
     score_pictures.histogram(os.path.join(directory, 'histogram.png'), sets)
     score_pictures.sheet(
         os.path.join(directory, 'sheet.png'), images[table.order], -np.sort(table.scores.scoring_energy)
@@ -164,7 +165,7 @@ def _draw(
 
 
 def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
-    """Writes what the table is of as JSON, and returns {label: text}."""
+    """Writes `summary.json`, which says how the table was made; returns {label: text} to print."""
     far = int((table.typicality > FAR).sum())
     worst = [table.names[index] for index in table.order[::-1][:5]]
     result = {

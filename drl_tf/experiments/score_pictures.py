@@ -1,4 +1,4 @@
-"""The pictures of `--mode=score`: a histogram, a contact sheet, and maps of where images are unlikely."""
+"""Draws the pictures of `--mode=score`: a histogram, a contact sheet, and maps of unlikely pixels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from drl_tf.base.files import written_aside
 from drl_tf.runs import pictures
 from drl_tf.runs.scores import Scores
 
-ROWS = 8  # Images in the panel of maps.
-_SHEET = 100  # Images at most in the contact sheet.
+ROWS = 8  # Number of images in the panel of maps.
+_SHEET = 100  # Largest number of images in the contact sheet.
 _COLUMNS = 10
 _BINS = 50
-_MOST_LEVELS = 6  # Levels in the panel of maps.
+_MOST_LEVELS = 6  # Largest number of levels in the panel of maps.
 _COLOURS = 'magma'
 _BRIGHT = 0.999
 
 
 def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
-    """Draws the histograms of the log densities, up to a constant, of several sets of images.
+    """Draws histograms of the log densities of several sets of images, up to a constant.
 
-    The axis reaches over the middle 98 % of each set; values beyond it are in the outermost bins.
+    The axis spans the middle 98 % of each set; the outermost bins count the values beyond the axis.
 
     Args:
       path: the PNG file.
@@ -52,8 +52,9 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 
     Args:
       path: the PNG file.
-      images: in this order, uint8 [n, H, W, C]; of more than 100, evenly spaced ones, with both ends.
-      log_prob: the number above each image, float [n].
+      images: in order from likely to anomalous, uint8 [n, H, W, C]. Of more than 100 images, the sheet shows
+        100 evenly spaced ones, the first and the last among them.
+      log_prob: the number to print above each image, float [n].
     """
     count = min(_SHEET, len(images))
     kept = np.linspace(0, len(images) - 1, count).round().astype(int)
@@ -67,12 +68,12 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 
 
 def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -> None:
-    """Draws images beside the maps of their gradients: of all levels together, and of single levels.
+    """Draws images beside maps of their gradients: one map of all levels together, and maps of single levels.
 
     Args:
       path: the PNG file.
       images: uint8 [n, H, W, C].
-      scores: their scores; of more than six levels, evenly spaced ones are drawn.
+      scores: scores of the images. Of more than six levels, the panel shows six evenly spaced ones.
       names: a name for each image.
     """
     kept = np.unique(np.linspace(0, len(scores.levels) - 1, _MOST_LEVELS).round().astype(int))
@@ -97,7 +98,7 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
 
 
 def save_maps(directory: str, maps: np.ndarray) -> None:
-    """Writes each map as `<index>.png`; the 0.1 % of all pixels with the largest values are brightest.
+    """Writes each map as `<index>.png`, all on one colour scale; the largest 0.1 % of values are brightest.
 
     Args:
       directory: the directory, created if need be.

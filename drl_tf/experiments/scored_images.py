@@ -16,7 +16,7 @@ from drl_tf.serving import provenance
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
-TYPICAL_IMAGES = 1000  # Training images at most whose log densities count as typical.
+TYPICAL_IMAGES = 1000  # Largest number of training images whose log densities define what is typical.
 
 
 def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
@@ -36,7 +36,9 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
 
 
 def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
-    """Scores images, with a progress bar; keeps the total map of each image in place of the maps.
+    """Scores images, and shows a progress bar.
+
+    To save memory, the result has one map per image, over all levels, in place of a map for each level.
 
     Args:
       scoring: the model.

@@ -1,4 +1,4 @@
-"""The names of the sets that `--mode=ood` compares with the test split; needs no TensorFlow."""
+"""Checks the names of the sets that `--mode=ood` compares with the test split; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def check(names: Sequence[str], config: Config) -> None:
       config: the configuration of the model.
 
     Raises:
-      UserError: a name is unknown or given twice, a folder is missing, or a dataset does not come in the size
-        of the model's images.
+      UserError: a name is unknown or given twice, a folder is missing, a dataset is the model's own or has no
+        images, or a dataset does not come in the size of the model's images.
     """
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')
@@ -63,7 +63,7 @@ def _spec_of(name: str) -> DatasetSpec:
 
 
 def data_of(name: str, config: Config) -> Data:
-    """Returns the options of another dataset, in the size and the channels of the model's images.
+    """Returns the options to load the dataset `name` in the size and the channels of the model's images.
 
     Raises:
       UserError: the dataset does not come in that size.
@@ -82,11 +82,12 @@ def background_of(background: str, config: Config) -> tuple[str, Config]:
     """Finds the background model.
 
     Args:
-      background: value of --background: a run, an exported model, or the name of one in the package.
-      config: the configuration of the model to compare it with.
+      background: value of --background: the directory of a run or of an exported model, or the name of a
+        model that comes with the package.
+      config: the configuration of the model that the background model is compared with.
 
     Returns:
-      The directory of the run, or the version folder, and its configuration.
+      The directory of the run or of the exported version, and the configuration of the background model.
 
     Raises:
       UserError: there is no such model, it is damaged, or its images have another shape.

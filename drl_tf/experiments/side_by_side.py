@@ -43,7 +43,7 @@ def _is_direct(result: Mapping[str, Any]) -> bool:
 
 
 def _images(result: Mapping[str, Any]) -> list[Any]:
-    """What decides F of the images: the weights, the noise and the number of images."""
+    """Returns the settings that decide the energies: weights, noise and number of images."""
     count = result.get('num_images', result.get('test', {}).get('num_images'))
     return [count, *(result.get(name) for name in _SAME)]
 

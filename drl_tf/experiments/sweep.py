@@ -31,15 +31,15 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """What a sweep varies.
+    """The options that a sweep varies, and how its results are shown.
 
     Attributes:
       mode: 'steps', 'guidance' or 'chains'.
       name: column of the values in the table.
       axis: label of the x axis.
       variants: {value: {option of the configuration that changes: its value}}.
-      panels: callable, distance of each variant -> the argument `panels` of `charts.save_panels`; None to
-        plot one curve over the values.
+      panels: callable, Fréchet distances in the order of `variants` -> the argument `panels` of
+        `charts.save_panels`. None: the plot has one curve, the distance over the values.
     """
 
     mode: str
@@ -98,17 +98,22 @@ def steps_of_level(levels: int) -> list[int]:
 
 
 def _same_time(config: Config, ratio: float) -> dict[str, float]:
-    """Returns the step scale that keeps the total time of a chain; {} if the steps have units of their own.
+    """Returns {'step_scale': value} that keeps the total time of a chain if the number of steps K changes.
+
+    Returns {} for chains whose step size is given by q in units of the curvature.
 
     Args:
       config: the configuration.
-      ratio: K_train / K.
+      ratio: K of the training divided by K.
     """
     return {} if chains.has_units(config) else {'step_scale': math.sqrt(ratio)}
 
 
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples of a class-conditional model at w = 0, 0.5, 1, 2, 3; see `sweep_steps` for the rest."""
+    """Scores samples of a class-conditional model with guidance weights w = 0, 0.5, 1, 2 and 3.
+
+    `sweep_steps` explains the arguments and the result.
+    """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
     swept = Swept('guidance', 'guidance', 'guidance w', variants)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from drl_tf.runs.charts import Panels
     from drl_tf.runs.request import SampleRequest
 
-# The step q of Langevin chains, which nothing adapts.
+# Step q of Langevin chains; no pilot run adapts it.
 _LANGEVIN_STEP = 0.1
 
-# T, K and corrector of a row.
+# T, K and corrector of a row of the table.
 Row = tuple[int, int, str]
 
 
@@ -28,17 +28,18 @@ def sweep_chains(
     correctors: Sequence[str],
     steps: Sequence[int],
 ) -> dict[str, str] | None:
-    """Scores samples for all T, K and correctors; K = 0 is one row for each T.
+    """Scores samples for every combination of T, K and corrector.
 
-    MALA and HMC adapt their steps; Langevin chains take q = 0.1.
+    With K = 0 the corrector plays no part, so there is one row for each T. MALA and HMC adapt their steps;
+    Langevin chains take q = 0.1.
 
     Args:
-      config: the configuration; its energies are log densities at any noise level.
+      config: the configuration of a model whose energies are log densities at all noise levels.
       workdir: the run's directory.
       request: what to draw for each row.
-      levels: values of T.
-      correctors: 'langevin', 'mala' or 'hmc'.
-      steps: values of K.
+      levels: values of T, the number of noise levels.
+      correctors: kinds of chains, 'langevin', 'mala' or 'hmc'.
+      steps: values of K, the number of chain steps at each level.
 
     Returns:
       On the chief, {label: path} of the files written. On other workers None.
@@ -76,7 +77,7 @@ def rows_of(levels: Sequence[int], correctors: Sequence[str], steps: Sequence[in
 
 
 def _changes(T: int, K: int, corrector: str) -> dict[str, Any]:
-    """Returns {option: value} of a row."""
+    """Returns the options that give T, K and the corrector of a row, {option: value}."""
     q = _LANGEVIN_STEP if corrector == 'langevin' else 0.0
     chain = {'mcmc_steps': (K,), 'corrector': corrector, 'corrector_step': q}
     return {'num_levels': T, 'sampling_levels': 0, **chain}

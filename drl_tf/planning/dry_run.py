@@ -20,12 +20,12 @@ _TPU_MEMORY = 16 * 2**30
 
 
 def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = False) -> None:
-    """Prints a configuration, and what a training step costs each device in operations and memory.
+    """Prints a configuration, and the operations and the memory that a training step costs each device.
 
     Args:
       config: the configuration of the run.
       asked: the devices that the flags ask for.
-      count: number of devices; 0: the number that follows from `asked`, this machine and TF_CONFIG.
+      count: number of devices; 0: derive it from `asked`, this machine and the variable TF_CONFIG.
       as_json: whether to print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:

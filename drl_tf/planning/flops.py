@@ -49,17 +49,17 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
 
 def gradients(model: EnergyModel) -> int:
-    """Returns how many gradients of the energy a sample takes, without guidance and the pilot run."""
+    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run."""
     by_level = _gradients(model.config, model.config.corrector)
     return sum(by_level[level] for level in model.walk.levels) + model.config.diffusion.final_denoise
 
 
 def _gradients(config: Config, corrector: str) -> list[int]:
-    """Returns the gradients of each trained level: those of the proposal, and those of the chain."""
+    """Returns the number of gradients at each trained level: of the proposal and of the chain together."""
     chains = [correctors.gradients(corrector, num_steps) for num_steps in config.steps_by_level]
     if config.diffusion.proposal == 'tweedie':
         return [1 + count for count in chains]
-    return [max(1, count) for count in chains]  # The normal approximation takes one.
+    return [max(1, count) for count in chains]  # The normal approximation costs one gradient.
 
 
 def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int]:
@@ -87,7 +87,10 @@ def _of_one_image(model: RecoveryLikelihood) -> tuple[int, int, int]:
 
 
 def _of_learning(model: RecoveryLikelihood, matches_scores: bool) -> int:
-    """Returns the FLOPs, for one image, of the gradient in the weights: of the slope or of the energy."""
+    """Returns the FLOPs of the gradient in the weights, for one image.
+
+    With `matches_scores`, it is the gradient of the energy's slope (score matching), else of the energy.
+    """
     network = model.network
     remat = model.config.training.remat
     prepared = network.prepare(tf.zeros([1]), tf.zeros([1], tf.int32))

@@ -87,12 +87,12 @@ def _size(weights: Iterable[Any]) -> int:
 
 
 def activations_per_image(model: RecoveryLikelihood) -> float:
-    """Returns the peak of the bytes per image that a training step stores.
+    """Returns how many bytes per image a training step stores at its peak.
 
-    With the contrastive loss, the peak is either in the chain or in the gradient of the loss. The activations
-    of the initializer are stored during the chain. They are not stored during the gradient of the loss, which
-    has two states per image, y+ and y-. Score matching has no chain and one state per image; it
-    differentiates a gradient. With both losses, score matching is over before the chain begins.
+    With the contrastive loss, the peak is either in the chain, while the activations of the initializer are
+    stored too, or in the gradient of the loss, which has two states per image, y+ and y-. Score matching has
+    no chain and one state per image, but differentiates a gradient. With both losses, score matching is over
+    before the chain begins, so the largest of these peaks counts.
     """
     network = model.network
     shape = model.config.image_shape
@@ -133,7 +133,7 @@ def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
 
 
 def _inputs() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the times and labels of the traced images."""
+    """Returns time inputs and labels of the images with which functions are traced."""
     return np.zeros([_IMAGES], np.float32), np.zeros([_IMAGES], np.int32)
 
 
@@ -220,7 +220,7 @@ def _is_fused(operation: tf.Operation) -> bool:
 
 
 def _bytes(tensor: tf.Tensor) -> int:
-    """Returns the bytes of a tensor with a row for each image; 0 for any other tensor."""
+    """Returns the number of bytes of a tensor that has a row for each image; 0 for any other tensor."""
     shape = tensor.shape
     is_of_images = shape.is_fully_defined() and shape.rank and shape[0] % _IMAGES == 0
     return shape.num_elements() * tensor.dtype.size if is_of_images else 0

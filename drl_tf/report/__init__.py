@@ -1,1 +1,1 @@
-"""The page of a run, `report.html`: one file that shows what the run has left on disk, without a network."""
+"""Makes the page of a run, `report.html`: one file, readable offline, with the results of the run."""

@@ -1,4 +1,4 @@
-"""Charts of a page: what they show, for the JavaScript of the page, which draws them with BokehJS."""
+"""Describes the charts of a page as JSON values; the JavaScript of the page draws them with BokehJS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_LONGEST = 400  # Points of a curve.
+_LONGEST = 400  # Largest number of points of a curve.
 _BINS = 30
 Curve = tuple[Sequence[float], Sequence[float]]
 Chart = dict[str, Any]
@@ -17,7 +17,7 @@ Chart = dict[str, Any]
 
 @functools.cache
 def library() -> str:
-    """Returns BokehJS as HTML, 1.4 MB, which loads nothing from a network."""
+    """Returns the whole of BokehJS as HTML, 1.4 MB, so that a page loads nothing from a network."""
     from bokeh.resources import Resources  # Takes a second.
 
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
@@ -67,14 +67,14 @@ def curves(
 
 
 def _finite(value: float) -> float | None:
-    """Returns a number with six digits, which keeps the page small; None if it is not finite."""
+    """Rounds a number to six digits, to keep the page small; returns None if it is not finite."""
     return float(f'{value:.6g}') if math.isfinite(value) else None
 
 
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
     """Describes histograms of energies, as outlines over common bins.
 
-    The bins span the central 98 % of each group; values beyond them count in the outermost bins.
+    The bins span the middle 98 % of each group; the outermost bins count the values beyond.
 
     Args:
       title: title of the chart.

@@ -1,4 +1,4 @@
-"""What the page of several runs shows: differences, curves over each other, scores and overlaps."""
+"""Makes the content of the page that compares runs: differing options, curves, scores and overlaps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _mean(by_level: Any) -> float:
 
 
 def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
-    """Returns the options in which the runs differ."""
+    """Returns a table of the last step, the rollbacks, and the options that differ between the runs."""
     values = [{field.name: text(value) for field, value in run.config.options()} for run in runs]
     rows = [
         [f'--{name}', *(each[name] for each in values)]
@@ -69,7 +69,7 @@ def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
 
 
 def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns the scores of all runs; None if no run has any."""
+    """Returns a table of the scores of all runs; None if no run has scores."""
     tables = [(name, contents.scores(run)) for name, run in zip(names, runs, strict=True)]
     rows = [[f'{name}: {row[0]}', *row[1:]] for name, table in tables if table for row in table.rows]
     known = [table for _, table in tables if table]
@@ -77,7 +77,7 @@ def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
 
 
 def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns the distances of the energies from those of training images, by run and level."""
+    """Returns a table of the distances between energies of training and of other images, by run and level."""
     rows = [
         [f'{name}, step {run.measured.step:,}', *row]
         for name, run in zip(names, runs, strict=True)
@@ -85,5 +85,5 @@ def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
         for row in contents.overlaps(run.measured).rows
     ]
     header = ['run', 'level', 'noise', 'held-out images', 'samples']
-    caption = 'Kolmogorov-Smirnov distance from the energies of training images: 0 is alike, 1 no overlap'
+    caption = 'Kolmogorov-Smirnov distance from the energies of training images: 0 if alike, 1 if apart'
     return Table(caption, header, rows) if rows else None

@@ -1,4 +1,4 @@
-"""What a page shows of a run, as texts, tables and charts."""
+"""Makes the tables and charts of the page of a run from its files and measurements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drl_tf.report.measured import Measured
     from drl_tf.report.run_files import RunFiles
 
-_MOST_LEVELS = 8  # More levels are thinned out to this number.
+_MOST_LEVELS = 8  # Largest number of levels in a chart.
 _ON_CHAINS = ('displacement', 'acceptance')
 _TITLES = {
     'loss': 'loss',
@@ -37,12 +37,12 @@ _TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of texts.
+    """A table of a page, whose cells are texts.
 
     Attributes:
-      caption: one sentence.
-      header: a text for each column.
-      rows: rows of texts; the first text of each row is its header.
+      caption: one sentence above the table.
+      header: the titles of the columns.
+      rows: the texts of each row; the first text of a row is its title.
     """
 
     caption: str
@@ -61,12 +61,12 @@ def number(value: float | None) -> str:
 
 
 def title_of(name: str) -> str:
-    """Returns a title for the entry `name` of the log."""
+    """Returns a readable title for the entry `name` of the log."""
     return _TITLES.get(name, name.removeprefix('level_').replace('_', ' '))
 
 
 def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None) -> Curve:
-    """Returns a quantity of the log over the steps; NaN where it is missing or not finite.
+    """Returns the curve of a quantity of the log over the steps, NaN for missing or non-finite values.
 
     Args:
       log: lines of a log, each with an entry 'step'.
@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the entries of a log that are numbers, or (`by_level`) lists of one number per level."""
+    """Returns the names of entries that are numbers, or with `by_level` those with a number per level."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     return [name for name in names if name not in ('step', 'time')]
@@ -105,7 +105,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Returns charts of the log, {name: chart}: of the chains, or of everything else."""
+    """Returns charts of the log, {name: chart}: those on chains, or (`on_chains` False) all others."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -120,7 +120,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Returns the last line of the log by level; None if the log has no such entry."""
+    """Returns a table of the last values by level of the entries in `curves`; None if there are none."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -134,7 +134,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Returns the quantities of the last line of the log that have no level; None if there are none."""
+    """Returns a table of the log's last values that have no level; None if there are none."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -142,7 +142,7 @@ def last_numbers(run: RunFiles) -> Table | None:
 
 
 def score_chart(run: RunFiles) -> Chart | None:
-    """Returns a chart of the Fréchet distance in training and its floor; None if there was no score."""
+    """Returns a chart of the Fréchet distance during training, and its floor; None without scores."""
     name = next((name for line in run.scores for name in line if is_distance(name)), None)
     if name is None:
         return None
@@ -164,7 +164,7 @@ def distance_title(name: str) -> str:
 
 
 def scores(run: RunFiles) -> Table | None:
-    """Returns all scores of the run beside their floors; None if there are none."""
+    """Returns a table of all scores of the run beside their floors; None if there are no scores."""
     results = {**{f'training, step {line["step"]:,}': line for line in run.scores[-1:]}}
     results.update(run.results_of('evaluation/*.json'))
     rows = [[name, *_score(result)] for name, result in results.items() if any(map(is_distance, result))]
@@ -175,7 +175,7 @@ def scores(run: RunFiles) -> Table | None:
 
 
 def _score(result: Mapping[str, Any]) -> list[str]:
-    """Returns the texts of a score, in the order of the columns of `scores`."""
+    """Returns the cells of a score, in the order of the columns of `scores`."""
     found = numbers_of(result)
     name = next(filter(is_distance, result))
     shown = [name, 'floor', f'{name}_held_out_size', 'precision', 'recall', 'class_agreement']
@@ -185,7 +185,7 @@ def _score(result: Mapping[str, Any]) -> list[str]:
 
 
 def likelihoods(run: RunFiles) -> Table | None:
-    """Returns bits per dimension of the test images; None if `--mode=likelihood` has not run."""
+    """Returns a table of bits per dimension of test images; None if `--mode=likelihood` has not run."""
     rows = []
     for path, result in run.results_of('likelihood/*.json').items():
         if result.get('method') == 'direct':
@@ -201,7 +201,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Returns what the chains of samples did at each level; None if no samples were drawn by chains."""
+    """Returns a table of acceptance and displacement by level; None if no samples were drawn by chains."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -216,7 +216,7 @@ def sampling_chains(run: RunFiles) -> Table | None:
 
 
 def long_run(run: RunFiles) -> Table | None:
-    """Returns diagnostics of long chains; None if `--mode=long_run` has not run."""
+    """Returns a table of diagnostics of long chains; None if `--mode=long_run` has not run."""
     found = [
         (path, level, numbers_of(one))
         for path, result in run.results_of('long_run/*/metrics.json').items()
@@ -233,13 +233,13 @@ def long_run(run: RunFiles) -> Table | None:
 
 
 def _objects(value: Any) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Yields the entries of a JSON object that are objects themselves."""
+    """Yields (name, object) for each entry of a JSON object that is an object itself."""
     entries = value.items() if isinstance(value, dict) else ()
     return ((name, entry) for name, entry in entries if isinstance(entry, dict))
 
 
 def rollbacks(run: RunFiles) -> Table | None:
-    """Returns the rollbacks of the run; None if there were none."""
+    """Returns a table of the rollbacks of the run; None if there were none."""
     if not run.rollbacks:
         return None
     factor = run.config.training.rollback_factor
@@ -253,7 +253,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Returns a chart of histograms for each level, {name: chart}, from little noise to much."""
+    """Returns a chart of energy histograms for each level, {name: chart}, from the lowest level up."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -263,7 +263,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Returns how far the energies of held-out and sampled images are from those of training images."""
+    """Returns a table of distances between the energies of training images and of other images, by level."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -276,14 +276,14 @@ def overlaps(found: Measured) -> Table:
         ]
         rows.append([str(t), f'{found.noise[index]:.3g}', *judged])
     caption = (
-        'Kolmogorov-Smirnov distance from the energies of training images: 0 is alike, 1 is without overlap. '
+        'Kolmogorov-Smirnov distance from the energies of training images: 0 if alike, 1 if without overlap. '
         f'Chance alone exceeds {max(chances):.2f} in 5 % of all cases.'
     )
     return Table(caption, ['level', 'noise', 'held-out images', 'samples'], rows)
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Returns the options of the run: those that differ from their defaults, then each group."""
+    """Returns tables of the options, {title: table}: those that differ from the defaults, then each group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []

@@ -1,4 +1,4 @@
-"""Images as data URIs, within a budget of bytes."""
+"""Turns images into data URIs, so that a page contains them, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-BUDGET = 2_000_000  # Bytes of the grids of a page.
-_LARGEST_SIDE = 800  # Pixels; larger grids are reduced.
+BUDGET = 2_000_000  # Largest number of bytes for the sample grids of a page.
+_LARGEST_SIDE = 800  # Pixels; larger grids are scaled down.
 _QUALITY = 80
 _MOST_GRIDS = 40
 
@@ -30,7 +30,7 @@ def of_array(image: np.ndarray) -> str:
 
 
 def of_file(path: str) -> str | None:
-    """Returns a picture file, reduced to at most 800 pixels, as the data URI of a WebP file.
+    """Returns a picture file, scaled down to sides of at most 800 pixels, as the data URI of a WebP file.
 
     Args:
       path: a picture file.
@@ -47,7 +47,7 @@ def of_file(path: str) -> str | None:
 
 @functools.lru_cache(maxsize=2 * _MOST_GRIDS)
 def _reduced(path: str, changed_at: int, size: int) -> str:
-    """Returns the URI of `of_file`; the other arguments make the cache notice a change of the file."""
+    """Returns the URI of `of_file`; `changed_at` and `size` make the cache notice a changed file."""
     del changed_at, size
     with Image.open(path) as image:
         image.load()
@@ -63,14 +63,14 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 
 
 def of_grids(grids: Mapping[int, str], problems: list[str], budget: int = BUDGET) -> dict[int, str]:
-    """Returns grids as data URIs.
+    """Returns sample grids as data URIs.
 
-    If the grids exceed the budget, the function takes every second one, then every third one, and so on; the
-    last grid always stays.
+    If all grids exceed the budget, the function keeps every second one. If these still exceed it, it keeps
+    every third one, and so on. It always keeps the last grid.
 
     Args:
       grids: {step: path} in ascending order.
-      problems: gets a sentence for each damaged file among the grids.
+      problems: list to which the function adds a sentence for each damaged file.
       budget: largest number of bytes in all.
 
     Returns:

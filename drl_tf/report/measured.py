@@ -1,4 +1,4 @@
-"""Energies of images at each noise level, and states from noise to image: what a page takes from a model."""
+"""Stores what a page shows of a model: energies at each noise level, and states from noise to image."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from scipy import stats
 from drl_tf.base.files import written_aside
 
 FILE_NAME = 'report.npz'
-_CRITICAL = 1.358  # Quantile 0.95 of the limiting Kolmogorov distribution.
+_CRITICAL = 1.358  # 95 % quantile of the limiting Kolmogorov distribution.
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Energies and states of a model.
+    """Energies of images under a model, and states of its sampler.
 
-    An energy at level t is -F(y_t, t) in nats. Its constant log Z differs from level to level, so that only
-    energies of the same level can be compared. x_T counts as white noise, whose energy is |x|^2 / 2.
+    An energy at level t is -F(y_t, t) in nats. Its unknown constant log Z differs from level to level, so
+    only energies of the same level can be compared. At the top, x_T is white noise, with the energy
+    |x|^2 / 2.
 
     Attributes:
       settings: JSON text of everything that decides the numbers: weights, seed, options of the sampler.
       step: step of the checkpoint.
-      levels: t of each of the L measured levels, in ascending order, int [L].
+      levels: the L measured levels t, ascending, int [L].
       noise: S_t, the standard deviation of the noise in x_t, float64 [L].
       train: energies of training images that were diffused to each level, float32 [L, n].
       held_out: energies of images of the test split that were diffused to each level, float32 [L, n'].
-      sampled: energies of the model's samples on their way through each level, float32 [L, n''].
-      states: pictures of the first samples from x_T to x_0, uint8 [S, m, H, W, C]; with the option
-        `final_denoise`, the last one is the denoised image.
+      sampled: energies of the model's samples at each level on their way to level 0, float32 [L, n''].
+      states: pictures of the first m samples at S states from x_T to x_0, uint8 [S, m, H, W, C]; with the
+        option `final_denoise`, the last state is the denoised image.
       state_levels: noise level of each state, int [S]: T, ..., 0, and -1 for the denoised image.
-      state_energies: energy of each state, float32 [S, m]; the denoised image is taken as x_0.
+      state_energies: energy of each state, float32 [S, m]; for the denoised image, its energy at level 0.
     """
 
     settings: str
@@ -61,7 +62,7 @@ class Measured:
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """{'training' | 'held out' | 'sampled': energies, float32 [L, n]}"""
+        """The energies by kind of image, {'training', 'held out', 'sampled': float32 [L, n]}."""
         return {'training': self.train, 'held out': self.held_out, 'sampled': self.sampled}
 
     def save(self, workdir: str) -> None:
@@ -75,7 +76,7 @@ def load(workdir: str, problems: list[str]) -> Measured | None:
 
     Args:
       workdir: the run's directory.
-      problems: gets a sentence if the file is damaged.
+      problems: list to which `load` adds a sentence if the file is damaged.
 
     Returns:
       The measurements; None if the file is missing or damaged.
@@ -112,7 +113,9 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def chance(first: int, second: int) -> float:
-    """Returns the distance that two sets of one distribution exceed in 5 % of all cases (Smirnov 1939).
+    """Returns the `distance` that chance alone exceeds in 5 % of all cases (Smirnov 1939).
+
+    The two sets are then drawn from the same distribution.
 
     Args:
       first, second: sizes of the sets.

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 IMAGES = 256
 POINTS = 2048
-_PARTS = 8  # Sampling stops at most this many times, to keep the state.
-_SHOWN = 8  # Images whose states are kept.
-_LARGEST_SIDE = 128  # Pixels: larger pictures of states are reduced.
+_PARTS = 8  # Largest number of times that sampling stops to keep its state.
+_SHOWN = 8  # Number of images whose states are kept.
+_LARGEST_SIDE = 128  # Pixels; larger pictures of states are scaled down.
 _SPLITS = ('train', 'test')
 Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
 
@@ -37,7 +37,7 @@ Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
 def measure(config: Config, workdir: str, count: int = 0) -> Measured:
     """Measures the newest checkpoint of a run, and keeps the result in `report.npz`.
 
-    If the workdir holds a result of the same weights and settings, no model is loaded.
+    If `report.npz` holds a result for the same weights and settings already, no model is loaded.
 
     Args:
       config: the configuration to sample with.
@@ -45,7 +45,7 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
       count: number of images of each kind; 0 for 256, or 2,048 points of the plane.
 
     Returns:
-      The measurements, with averaged weights, in float32.
+      The measurements, made with the averaged weights in float32.
 
     Raises:
       UserError: there is no sound checkpoint, the dataset is missing, or the samples are not finite.
@@ -110,7 +110,7 @@ def _measured(model: EnergyModel, count: int, denoise: bool, settings: str, step
 
 
 def _energies(model: EnergyModel) -> Energies:
-    """Returns a callable: x_t float32 [n, H, W, C], t, classes int [n] -> energies float32 [n]."""
+    """Returns a callable, (x_t float32 [n, H, W, C], t, classes int [n]) -> energies float32 [n]."""
     size = model.config.sampling.sample_batch_size
     num_levels = model.schedule.num_levels
 
@@ -137,7 +137,7 @@ def _terms(model: EnergyModel, labels: np.ndarray) -> Any:
 
 
 def _sampled(model: EnergyModel, count: int) -> tuple[list[tf.Tensor], np.ndarray, np.ndarray]:
-    """Draws samples, the same images as `--mode=sample` with the same options.
+    """Draws the images that `--mode=sample` draws with these options, and keeps the states.
 
     Returns:
       The states from x_T to x_0, float32 [count, H, W, C] each; the noise level of each state, int [S]; and
@@ -189,7 +189,7 @@ def _indices(model: EnergyModel, num_states: int) -> np.ndarray:
 def _diffused(
     model: EnergyModel, energies: Energies, levels: np.ndarray, split: str, count: int
 ) -> np.ndarray:
-    """Returns the energies of images of a split at each level, x_t = A_t x + S_t eps, float32 [L, n]."""
+    """Adds noise to images of a split, x_t = A_t x + S_t eps; returns energies by level, float32 [L, n]."""
     schedule = model.schedule
     images, labels = _real(model.config, split, count)
     seed = noise.fold(noise.root(model.config.training.seed, noise.REPORT), _SPLITS.index(split))
@@ -215,7 +215,7 @@ def _real(config: Config, split: str, count: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _pictures(states: Sequence[Any]) -> np.ndarray:
-    """Returns pictures of the states, uint8 [S, m, H, W, C]; points of the plane become one cloud each."""
+    """Returns pictures of the states, uint8 [S, m, H, W, C]; points of the plane give one plot per state."""
     cells = pictures.trajectory(states, _SHOWN).swapaxes(0, 1)
     side = cells.shape[2]
     if side <= _LARGEST_SIDE:

@@ -1,4 +1,4 @@
-"""Writes the page of a run, and the page that lays several runs side by side."""
+"""Writes the page of a run, and the page that shows several runs side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPARISON = 'comparison.html'
 
 
 def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int = 0) -> dict[str, str]:
-    """Measures the newest checkpoint of a run, and writes the page of the run; `--mode=report`.
+    """Runs `--mode=report`: measures the newest checkpoint of a run, and writes the page of the run.
 
     Args:
       config: the configuration to sample with.
@@ -52,9 +52,9 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
 
 
 def write(workdir: str) -> str:
-    """Writes the page of a run from its files alone, without a model; training calls it at checkpoints.
+    """Writes the page of a run from its files alone, without a model; training calls `write` at checkpoints.
 
-    The energies and states that `--mode=report` measured last stay on the page, with their step.
+    The page keeps the energies and states that `--mode=report` measured last, and names their step.
 
     Args:
       workdir: the run's directory.
@@ -134,7 +134,7 @@ def comparison_of(runs: Sequence[RunFiles]) -> str:
 
 
 def _player(found: Measured) -> dict[str, Any]:
-    """Returns the states for the player: names, images as URIs [S][m], energies as texts [S][m]."""
+    """Returns the content of the player: names of S states, images as URIs [S][m], energies [S][m]."""
     names = ['denoised' if level < 0 else f'x_{level}' for level in found.state_levels]
     return {
         'names': names,

@@ -1,4 +1,4 @@
-"""Reads what a run has left on disk, for its page. A damaged file becomes a sentence, not an error."""
+"""Reads the files of a run for its page. A damaged file gives a sentence for the page, not an error."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """What a run has left on disk.
+    """The content of the files of a run.
 
     Attributes:
       workdir: the run's directory.
       config: the stored configuration.
       log: the lines of `metrics.jsonl` in the order of their steps; each has an int 'step'.
-      scores: the lines of `evaluations.jsonl`, the scores in training; each has an int 'step'.
+      scores: the lines of `evaluations.jsonl`, the scores during training; each has an int 'step'.
       results: {path relative to `workdir`: content} of the JSON files that other modes have written.
       grids: {step: path} of the grids of samples that training drew.
       rollbacks: steps at which the run diverged, in the order of the rollbacks.
@@ -57,7 +57,7 @@ class RunFiles:
         return self.log[-1]['step'] if self.log else 0
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
-        """Returns the entries of `results` whose path matches a pattern of one directory level."""
+        """Returns the entries of `results` whose path matches a pattern; its * stops at a slash."""
         depth = pattern.count('/')
         return {
             path: result
@@ -73,7 +73,7 @@ def read(workdir: str) -> RunFiles:
       workdir: the run's directory.
 
     Returns:
-      A `RunFiles`. Missing files leave their attribute empty; damaged files add a sentence to `problems`.
+      A `RunFiles`. The attribute of a missing file is empty; a damaged file adds a sentence to `problems`.
 
     Raises:
       UserError: the directory holds no configuration, or a damaged one.

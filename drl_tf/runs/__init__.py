@@ -1,1 +1,1 @@
-"""What a run leaves on disk: checkpoints, samples, pictures, and imported or exported weights."""
+"""Reads and writes the files of a run: checkpoints, samples, pictures, and imported or exported weights."""

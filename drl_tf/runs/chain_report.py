@@ -1,6 +1,6 @@
-"""What the chains of a set of samples did at each level: their steps, acceptance and displacement.
+"""Reports steps, acceptance and displacement of the chains that drew a set of samples, by level.
 
-Each shard holds the numbers of its images, so that the means of a set do not depend on interruptions.
+Each shard stores the numbers of its own images, so that the means over a set do not depend on interruptions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEY = 'chains'
 
 
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
-    """Returns `pilot.steps` as a list; the chief adapts them for all workers."""
+    """Returns the result of `pilot.steps` as a list; only the chief computes it, for all workers."""
 
     def adapted() -> list[float] | None:
         q = pilot.steps(model, weights)
@@ -38,12 +38,12 @@ def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
 def of_images(
     config: Config, q: Sequence[float] | None, infos: Sequence[Info | None]
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays that a shard holds besides its images; {} without chains.
+    """Returns the arrays that a shard stores about its chains, beside its images; {} without chains.
 
     Args:
       config: the configuration to sample with.
       q: result of `corrector_steps`.
-      infos: what the chains of the shard did, in batches [n, T].
+      infos: acceptance and displacement of the chains, for each batch of the shard [n, T].
     """
     known = [info for info in infos if info is not None]
     if not known:
@@ -57,7 +57,10 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Writes the means over a complete set into its `samples.json`; does nothing if no chains were run."""
+    """Adds the mean acceptance and displacement of a complete set of samples to its `samples.json`.
+
+    Does nothing if the samples were drawn without chains.
+    """
     config = model.config
     if config.corrector == 'none':
         return
@@ -95,7 +98,7 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Returns lines for the reader, {label: text}: acceptance and displacement from level 0 up."""
+    """Formats a report for printing, {label: text}: acceptance and displacement from level 0 up."""
     chains = report.get(_KEY, {})
     lines = {}
     for name in ('acceptance', 'displacement'):

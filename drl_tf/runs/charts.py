@@ -1,4 +1,4 @@
-"""Charts of several curves, as PNG files."""
+"""Draws charts of several curves as PNG files."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -12,14 +12,14 @@ Panels: TypeAlias = Mapping[str, Mapping[str, Mapping[float, float]]]
 
 
 def save_panels(path: str, axis: str, measure: str, panels: Panels, floor: float | None) -> None:
-    """Plots curves over a common axis into the panels of a PNG, side by side.
+    """Plots curves into panels side by side, with a common y axis, and saves them as a PNG file.
 
     Args:
-      path: the file.
+      path: the PNG file.
       axis: label of the x axis, which is linear up to 1 and logarithmic beyond.
-      measure: label of the logarithmic y axis.
+      measure: label of the y axis, which is logarithmic.
       panels: {title of a panel: {label of a curve: {x: y}}}.
-      floor: a number to compare with, drawn as a dashed line; None for none.
+      floor: score of real images to compare with, drawn as a dashed line; None: no line.
     """
     figure = Figure(figsize=(4 * len(panels), 3.5), layout='constrained')
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

@@ -247,7 +247,7 @@ def load_model(
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use, with what the run measured of its images; None: the stored one.
+      config: the configuration to use, with the image statistics of the run; None: the stored one.
       step: step of the checkpoint; None for the newest sound one.
 
     Returns:

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     Attributes:
       images: uint8 [n, H, W, C]; points of the plane float32.
       states: [x_T, ..., x_0], each a distributed value with a part on each replica.
-      chains: what the chains of each image did at each level, arrays [n, T]; None without chains.
+      chains: acceptance and displacement of each image's chains at each level, [n, T]; None without chains.
     """
 
     images: np.ndarray
@@ -130,11 +130,11 @@ def sampled(
     after_part: Callable[[float], None] = lambda count: None,
     corrector_steps: Sequence[float] | None = None,
 ) -> Iterator[Batch]:
-    """Draws images in batches, with the states on the way to the images.
+    """Draws images in batches, and keeps the states between noise and image.
 
     Args:
       model: the model.
-      share: number of images that a replica draws at once.
+      share: number of images that each replica draws at once.
       request: what to draw.
       after_part: callable, called several times per batch with the progress since the last call: the number
         of images in the batch, times the share of the levels passed since then.
@@ -182,7 +182,7 @@ def sampled(
 
 
 def _of_all_levels(strategy: tf.distribute.Strategy, infos: Sequence[Info], count: int) -> Info:
-    """Adds up what the chains did in each part of the walk, and gathers the first `count` images."""
+    """Joins the infos of all parts of a walk, each 0 at the levels of the others; keeps `count` images."""
     by_part = ([workers.gathered(strategy, part) for part in parts] for parts in zip(*infos, strict=True))
     return Info(*(np.sum(parts, axis=0)[:count] for parts in by_part))
 

@@ -101,7 +101,7 @@ def _show(
     states: Sequence[tf.Tensor] | None,
     save_images: bool,
 ) -> dict[str, str]:
-    """Writes grid and trajectory of a set, and with `save_images` single images; returns `_places`."""
+    """Writes grid and trajectory of a set, and with `save_images` each image; returns {label: path}."""
     config = model.config
     most_rows = config.sampling.sample_batch_size if config.planar else _TRAJECTORY_ROWS
     rows = min(request.count, most_rows)

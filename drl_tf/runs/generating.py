@@ -1,4 +1,4 @@
-"""Draws images from a trained model in Python."""
+"""Methods of `drl_tf.EnergyModel` that draw images."""
 
 from __future__ import annotations
 
@@ -62,11 +62,12 @@ class Generating(Scoring):
             configuration.
           seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), except that rounding may change a
             pixel by one grey level.
-          num_steps: number of noise levels to visit, 1 to T. None: `sampling_levels` of the configuration.
-            With an initializer only T is possible.
-          callbacks: Keras callbacks. They get `on_predict_begin`, `on_predict_end` and, around each part of a
-            batch's way through the levels, `on_predict_batch_begin` and `on_predict_batch_end`; the last has
-            `logs['outputs']`, the noisy images so far, float32 [batch, H, W, C].
+          num_steps: number of noise levels to visit, 1 to T. None: `sampling_levels` of the configuration. A
+            model with an initializer allows T only.
+          callbacks: Keras callbacks. `generate` calls `on_predict_begin` and `on_predict_end`. It also calls
+            `on_predict_batch_begin` and `on_predict_batch_end` several times per batch, each time for a part
+            of the noise levels. `on_predict_batch_end` gets `logs['outputs']`, the images that are still
+            noisy, float32 [batch, H, W, C].
           first: index of the first image.
 
         Returns:
@@ -159,15 +160,15 @@ class Generating(Scoring):
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
     def _run(self, function: Any, inputs: tuple[Any, ...]) -> Any:
-        """Calls a `tf.function` of the model in a form whose graph serves any number of images."""
+        """Calls a `tf.function` of the model so that one graph serves any number of images."""
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Adapts the steps of correctors anew at the next call, as the weights have changed."""
+        """Drops the adapted steps of the chains after the weights have changed; the next call adapts anew."""
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:
-        """Returns the levels that a walk of `num_steps` levels visits; raises UserError if it cannot be."""
+        """Returns the schedule of a walk over `num_steps` levels; raises UserError if it is not possible."""
         count = arguments.number('num_steps', num_steps, 1, self.num_levels)
         with arguments.named(sampling_levels='num_steps'):
             self.config.replace(sampling_levels=count)
@@ -175,7 +176,7 @@ class Generating(Scoring):
 
 
 class _Steps:
-    """Tells Keras callbacks of the parts of sampling, as of the batches of `predict`.
+    """Calls Keras callbacks for each part of sampling, as `predict` calls them for each batch.
 
     Args:
       model: the model that the callbacks see.
@@ -190,13 +191,13 @@ class _Steps:
         self._images: tf.Tensor | None = None
 
     def run(self, run: Callable[..., Any], function: Any, inputs: tuple[Any, ...]) -> Any:
-        """Calls `run`, and keeps the images that it returns."""
+        """Calls `run`, and keeps the images that `run` returns for the callbacks."""
         found = run(function, inputs)
         self._images = found[0] if isinstance(found, tuple) else found
         return found
 
     def after_part(self, share: float) -> None:
-        """Tells the callbacks of a part."""
+        """Calls the callbacks for the beginning and the end of a part, once the part is done."""
         number = next(self._numbers)
         self.callbacks.on_predict_batch_begin(number)
         self.callbacks.on_predict_batch_end(number, {'outputs': np.asarray(self._images)})

@@ -45,18 +45,18 @@ class Heights:
     def log_prob(
         self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
-        """Computes log p(x_t) from energies -F(y_t, t) with y_t = m_t x_t; float32, shaped as the energies.
+        """Computes log p(x_t) from energies -F(y_t, t), y_t = m_t x_t; float32, of the shape of the energies.
 
         Args:
           schedule: noise levels of the model.
           image_shape: (H, W, C).
           energies: float32 [n] or [n, L].
-          level: t of each energy, int32 [n], or of each column, int32 [L].
+          level: t of each energy, int32 [n], or of each column of energies, int32 [L].
         """
         return (self.constants(schedule, image_shape, level) - energies).astype(np.float32)
 
     def constants(
         self, schedule: Schedule, image_shape: tuple[int, int, int], level: np.ndarray
     ) -> np.ndarray:
-        """Returns D log m_t - log Z_t, which -energy lacks to be log p(x_t); float64, shaped as `level`."""
+        """Returns D log m_t - log Z_t: log p(x_t) plus the energy; float64, of the shape of `level`."""
         return math.prod(image_shape) * np.log(schedule.m[level]) - np.array(self.log_z)[level]

@@ -207,7 +207,7 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
       path: the file.
       axis: label of the x axis.
       bars: {label: number}, from the top down; None draws the label without a bar.
-      floor: a number to compare with, drawn as a dashed line; None for none.
+      floor: score of real images to compare with, drawn as a dashed line; None: no line.
     """
     figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
     axes = figure.subplots()

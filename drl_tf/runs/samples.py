@@ -168,7 +168,7 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes a shard from batches of its images, with `more` arrays; the file appears when it is complete."""
+    """Writes a shard: batches of images, and the arrays `more`; the file appears when it is complete."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 

@@ -1,4 +1,4 @@
-"""The scores of images at several noise levels, as `Model.score` returns them."""
+"""The scores of images at several noise levels, which `EnergyModel.anomaly_scores` returns."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Scores:
 
     Attributes:
       levels: the noise levels t, ascending, int32 [L].
-      scoring_level: the level among them that ranks images best, `EnergyModel.scoring_level`.
+      scoring_level: the level that ranks images best, one of `levels`.
       energy: -F(m_t A_t x, t) in nats, float32 [n, L].
       gradient: norm of S_t grad log p(A_t x), the gradient in standard deviations S_t of the noise, float32
         [n, L].
-      maps: where an image is unlikely: the same gradient at each pixel, as the root of the mean of its
-        squares over the channels, float32 [n, L, H, W].
+      maps: the same gradient at each pixel, as the root mean square over the channels, float32 [n, L, H, W];
+        large values show where an image is unlikely.
       log_prob: log p(A_t x) in nats, float32 [n, L]; None if the heights (log Z) are not known.
-      bits_per_dim: -log2 p(A_t x) per dimension, with p in units of a grey level, float32 [n, L]; None if the
-        heights are not known.
+      bits_per_dim: -log2 p(A_t x) per dimension, where p is the density per grey level, float32 [n, L]; None
+        if the heights are not known.
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -42,17 +42,17 @@ class Scores:
 
     @property
     def scoring_energy(self) -> np.ndarray:
-        """Energies at the scoring level, float64 [n]."""
+        """The energy of each image at the scoring level, float64 [n]."""
         return self.energy[:, np.searchsorted(self.levels, self.scoring_level)].astype(np.float64)
 
     @property
     def total_gradient(self) -> np.ndarray:
-        """Root of the sum of the squares of `gradient` over the levels, float32 [n]."""
+        """The norm of the gradients of all levels together, float32 [n]."""
         return np.sqrt(np.sum(self.gradient**2, axis=1))
 
     @property
     def total_map(self) -> np.ndarray:
-        """Root of the sum of the squares of `maps` over the levels, float32 [n, H, W]."""
+        """One map per image: the root of the sum of squares of `maps` over the levels, float32 [n, H, W]."""
         return np.sqrt(np.sum(self.maps**2, axis=1))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Scores images by a trained model: energies, their gradients, and log densities."""
+"""Methods of `drl_tf.EnergyModel` that score images: energies, their gradients, and log densities."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Scoring(keras.Model):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Computes the energies -F(m_t A_t x, t) of clean images x; at equal levels, lower means likelier.
+        """Computes the energies -F(m_t A_t x, t) of clean images x; at one level, a lower energy is likelier.
 
         Args:
           images: uint8 or float within [-1, 1], [n, H, W, C].
@@ -127,11 +127,11 @@ class Scoring(keras.Model):
     ) -> np.ndarray:
         """Computes the score, the gradient of log p(x_t) in the noisy image x_t.
 
-        At x_t = A_t x it is the gradient of -`energy` in the clean image x, divided by A_t.
+        For x_t = A_t x without noise, the score is the gradient of -`energy` in x, divided by A_t.
 
         Args:
-          images: x_t = A_t x + S_t eps, float [n, H, W, C] of any finite size; or uint8, which is scaled to
-            [-1, 1].
+          images: x_t = A_t x + S_t eps, float [n, H, W, C] with any finite values; or uint8, which is scaled
+            to [-1, 1].
           level, labels, guidance: see `energy`.
 
         Returns:
@@ -157,8 +157,8 @@ class Scoring(keras.Model):
     ) -> np.ndarray:
         """Computes log p(A_t x) of clean images x in one forward pass; the heights (log Z) must be known.
 
-        A black image may have a higher density than any digit: to tell real images from others, use
-        `typicality`.
+        A high log p does not make an image real: a black image may have a higher log p than any digit. To
+        tell real images from others, use `typicality`.
 
         Args:
           images, level, labels: see `energy`.
@@ -205,14 +205,14 @@ class Scoring(keras.Model):
     ) -> Scores:
         """Computes energies and gradients of clean images, at the levels that sampling visits.
 
-        Each level costs one gradient per image. `sampling_levels` of the configuration says how many levels
-        sampling visits; `EnergyModel.scoring_level` is always among the levels of the scores.
+        Each level costs one gradient per image. The option `sampling_levels` says how many levels sampling
+        visits. The scoring level is always among the levels of the scores.
 
         Args:
           images, labels, guidance: see `energy`.
 
         Returns:
-          The `Scores`. Its log densities are None if the heights are not known.
+          The `Scores`, whose `log_prob` and `bits_per_dim` are None if the heights (log Z) are not known.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.
@@ -243,9 +243,10 @@ class Scoring(keras.Model):
         labels: ArrayLike | None,
         guidance: float,
     ) -> Any:
-        """Calls `answer` with each batch of rows and their guidance terms; concatenates the results.
+        """Computes results for `count` images in batches.
 
-        `answer` returns an array, or a list of arrays; `_in_parts` returns the same.
+        Calls `answer` with the rows and the guidance terms of each batch, and concatenates what `answer`
+        returns: arrays, or lists of arrays.
         """
         labels = self._checked.labels(labels, count)
         size = self.config.sampling.sample_batch_size

@@ -83,7 +83,10 @@ def body(
     flags: str,
     max_samples: int = 0,
 ) -> list[str]:
-    """Returns the paragraphs of a card between title and use; `flags` is the path of the flagfile."""
+    """Returns the paragraphs of a model card between its title and its section on use.
+
+    `known` is the result of `provenance.history`, and `flags` the path of the flagfile.
+    """
     return [
         summary(config),
         *section('Data', _data(config, known)),
@@ -94,7 +97,7 @@ def body(
 
 
 def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Returns the heading and the text of a section."""
+    """Returns heading and text of a section of a model card in Markdown."""
     return f'## {title}', '\n'.join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The scores in a model card, as lines of Markdown."""
+"""Writes the scores of a model card as lines of Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TITLES = {
 
 
 def lines(known: Mapping[str, Any]) -> list[str]:
-    """Returns the lines on scores, bits/dim and densities; `known` is the result of `provenance.history`."""
+    """Returns lines on scores, bits per dimension and densities; `known`: result of `provenance.history`."""
     return _density(known['density']) or [
         *_scores(known['evaluations']),
         *_likelihood(known['likelihood']),

@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel that change and blend images."""
+"""Computes the outputs of the signatures `inpaint` and `interpolate` of a SavedModel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def inpaint(
     weights: str,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
-    """Fills in missing pixels, by `inverse.default_plan`; the other pixels come back bit for bit.
+    """Fills in missing pixels, by `inverse.default_plan`; returns the other pixels unchanged, bit for bit.
 
     Args:
       model: the exported model.
@@ -64,7 +64,7 @@ def interpolate(
     weights: str,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
-    """Draws images between two samples, spherically in all noises.
+    """Draws images between two samples; each noise of the sampler moves along a quarter circle.
 
     Args:
       model: the exported model.

@@ -85,8 +85,8 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps that the model was trained.
       directory, max_samples, weights: see `export`.
-      history: result of `provenance.history`. The model card describes it; the signatures `log_likelihood`
-        and `score` use the log Z in it.
+      history: result of `provenance.history`. The model card describes this history, and the signatures
+        `log_likelihood` and `score` use its log Z.
 
     Returns:
       {label: path} of the files written.

@@ -11,7 +11,7 @@ from drl_tf.base import arguments
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.serving import preset as presets
 
-# {scheme of a URI: (module, what the URI looks like, the numbers of parts it may have)}
+# {scheme of a URI: (Python module, form of the URI, possible numbers of parts between slashes)}
 _HUBS: dict[str, tuple[str, str, tuple[int, ...]]] = {
     'hf': ('huggingface_hub', 'hf://model or hf://org/model', (1, 2)),
     'kaggle': ('kagglehub', 'kaggle://org/model/keras/variant', (4, 5)),
@@ -19,10 +19,10 @@ _HUBS: dict[str, tuple[str, str, tuple[int, ...]]] = {
 
 
 def local(preset: str) -> str:
-    """Returns the directory of a preset: downloads it if `preset` is the URI of a hub.
+    """Returns the local directory of a preset; downloads the preset if `preset` is the URI of a hub.
 
     Args:
-      preset: 'hf://org/model', 'kaggle://org/model/keras/variant', or anything else, which is returned.
+      preset: 'hf://org/model' or 'kaggle://org/model/keras/variant'. Any other text is returned unchanged.
 
     Raises:
       UserError: the client of the hub is not installed, or the download failed.
@@ -41,18 +41,18 @@ def local(preset: str) -> str:
 
 
 def upload_preset(uri: str, preset: str | os.PathLike[str]) -> None:
-    """Uploads a preset to a hub; the hub's client holds the user's credentials.
+    """Uploads a preset to a hub; log in with the hub's own client first.
 
     Args:
       uri: 'hf://org/model' or 'kaggle://org/model/keras/variant'.
       preset: a directory that `EnergyModel.save_to_preset` has written.
 
     Raises:
-      UserError: `preset` is no sound preset, the client of the hub is not installed, or the upload failed.
+      UserError: `preset` is no preset or is damaged, the hub's client is not installed, or the upload failed.
 
-    Example:
-      drl_tf.EnergyModel.from_preset('runs/mine').save_to_preset('mine')
-      drl_tf.upload_preset('hf://me/mine', 'mine')
+    Examples:
+      >>> drl_tf.EnergyModel.from_preset('digits').save_to_preset('mine')
+      >>> drl_tf.upload_preset('hf://me/mine', 'mine')  # doctest: +SKIP
     """
     directory = arguments.path('preset', preset)
     hub = _hub('uri', arguments.path('uri', uri))
@@ -87,7 +87,7 @@ def _hub(name: str, uri: str) -> tuple[Any, str] | None:
 
 
 def _reached(uri: str, call: Callable[[], Any]) -> Any:
-    """Calls a client; raises UserError with its error in one line, whatever its class."""
+    """Calls a hub's client; turns an error of any class into a one-line UserError."""
     try:
         return call()
     except Exception as error:

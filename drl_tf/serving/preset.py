@@ -1,11 +1,11 @@
-"""Presets: directories of a model in the layout of keras-hub, which model hubs hold too.
+"""Reads and writes presets. A preset is a directory with a model, in the layout of keras-hub and model hubs.
 
 config.json         class and configuration, for `keras.saving`
 model.weights.h5    weights of all networks
 metadata.json       versions, number of parameters, date
 train.flags         all options of the training
 manifest.json       sizes and SHA-256 of the files above
-README.md           model card with YAML front matter, which may be edited
+README.md           model card with YAML front matter; users may edit it
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _REMEDY = 'save or download it again'
 
 
 def shipped() -> dict[str, dict[str, Any]]:
-    """Describes the models that come with the package, {name: {'metadata': {'description', 'path'}}}.
+    """Lists the models that come with the package, {name: {'metadata': {'description', 'path'}}}.
 
     Examples:
       >>> shipped()['digits']['metadata']['description'][:37]
@@ -101,8 +101,8 @@ def write(
     """Writes a preset, in place of the preset that the directory may hold.
 
     Args:
-      public: the model to save, which Keras can save.
-      model: the model inside it.
+      public: the `drl_tf.EnergyModel` to save.
+      model: the `core.EnergyModel` inside `public`, with the networks.
       config: the configuration of the run that trained the model.
       step: number of steps that the model was trained.
       directory: the directory of the preset.
@@ -136,7 +136,7 @@ def write(
 
 
 def _metadata(model: EnergyModel) -> dict[str, Any]:
-    """Describes versions and size; the size is that of the networks, without their averages."""
+    """Returns library versions and the number of parameters; averaged copies of weights do not count."""
     return {
         'keras_version': keras.__version__,
         'drl_tf_version': __version__,

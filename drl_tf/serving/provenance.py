@@ -73,7 +73,7 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
 
 def beginning(workdir: str) -> dict[str, Any]:
-    """Reads whether a model's weights were imported or fine-tuned.
+    """Reads where a model's weights come from: import, steps of `fit` in Python, known log Z.
 
     Args:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.

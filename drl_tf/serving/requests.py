@@ -62,16 +62,16 @@ def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Ope
 
 
 def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec]) -> Any:
-    """Traces a signature with inputs of these specs; returns the concrete function."""
+    """Traces a signature for inputs with the given names, shapes and types; returns the concrete function."""
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)
 
 
 def listed(q: tf.Tensor | None) -> list[float] | None:
-    """Returns the steps of a corrector, float32 [T], as a list; None for None."""
+    """Converts the steps q_t of a corrector, float32 [T], to a list; None stays None."""
     return None if q is None else q.numpy().tolist()
 
 
 def constant(q: Sequence[float] | None) -> tf.Tensor | None:
-    """Inverts `listed`."""
+    """Converts a list of `listed` back to a tensor, float32 [T]; None stays None."""
     return None if q is None else tf.constant(q, tf.float32)

@@ -1,4 +1,4 @@
-"""The outputs of the signature `score`."""
+"""Computes the outputs of the signature `score` of a SavedModel."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 def score_outputs(
     model: EnergyModel, weights: str, heights: Heights | None, images: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Computes what `runs.scoring.Scoring.score` does, in the graph.
+    """Computes the scores of `EnergyModel.anomaly_scores` in a TensorFlow graph.
 
     Args:
       model: a float32 model.
       weights: 'ema' or 'raw'.
-      heights: the constants of the levels; None if unknown.
+      heights: log Z of each level and typical values of log p; None if unknown.
       images: clean images x, float32 [n, H, W, C].
 
     Returns:
-      'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W], see `core.scores.scores`;
-      with heights also 'log_prob', float32 [n, L], and 'typicality', float32 [n].
+      A dict. It has 'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W]; see
+      `core.scores.scores`. With heights it also has 'log_prob', float32 [n, L], and 'typicality', float32
+      [n].
     """
     levels = scores.levels(model.walk, model.scoring_level)
 

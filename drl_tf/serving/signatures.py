@@ -167,7 +167,7 @@ class Export(tf.Module):
         return self._images(num_samples, seed, terms)
 
     def _guided(self, labels: tf.Tensor, guidance: tf.Tensor) -> Terms:
-        """Checks classes, int32 [n] (-1 means no class), and w; returns (labels, weight) pairs."""
+        """Checks classes, int32 [n] (-1 is no class), and the guidance w; returns (labels, weight) pairs."""
         checks = [
             *within(labels, -1, self._model.config.data.num_classes - 1, 'labels'),
             *within(guidance, *GUIDANCE_BOUNDS, 'guidance'),

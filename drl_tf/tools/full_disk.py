@@ -34,7 +34,7 @@ def mount(disk: pathlib.Path, size: int, *options: str) -> None:
 
 
 def main() -> bool:
-    """Prints the outcome for each size; returns whether any run failed."""
+    """Prints the outcome for each size of the disk; returns whether any run failed."""
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)

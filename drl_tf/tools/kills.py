@@ -208,7 +208,7 @@ def _is_torn(workdir: pathlib.Path) -> bool:
 
 
 def _left_behind(workdir: pathlib.Path) -> str:
-    """Describes what a killed run left."""
+    """Describes the files that a killed run left behind."""
     steps = checkpoint.steps(str(workdir))
     torn = ', a half-written file' if _is_torn(workdir) else ''
     return f'newest checkpoint {steps[-1] if steps else "none"}{torn}'

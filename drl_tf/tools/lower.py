@@ -1,10 +1,11 @@
-"""Lowers the training step and the sampler of presets to small files that JAX's runtime can run.
+"""Writes the training step and the sampler of presets to small files that JAX's runtime can run.
 
     python -m drl_tf.tools.lower --directory=DIRECTORY [--program=train] [--steps=5] [--dataset=digits ...]
 
-Without options of `run.py` or --model, the presets of digits and emoji are lowered. Each program becomes one
-`.npz` file: the program as StableHLO, its inputs, its initial variables, and the numbers that TensorFlow
-gives on CPU for a few steps. `run_lowered.py` runs such files where there is no TensorFlow.
+To lower a program is to translate it to StableHLO, the input of XLA's compilers. Without options of `run.py`
+and without --model, this tool lowers the presets of digits and emoji. Each program becomes one `.npz` file:
+the StableHLO text, the inputs, the initial variables, and reference numbers that TensorFlow computes on CPU
+for a few steps. `run_lowered.py` runs such files on machines without TensorFlow.
 """
 
 import argparse
@@ -37,12 +38,13 @@ PRESETS = (
 PROGRAMS = ('train', 'sample')
 _WRONG_USE = 2
 _LONGEST_NAME = 40
-_MOST_STORED = 16 * 2**20  # Bytes of weights; more are drawn from a seed in both halves.
-_IMAGES_KEPT = 4  # Samples of the reference that are stored.
+# Bytes of weights that a file stores. `lower` and `run_lowered` draw larger weights from a seed.
+_MOST_STORED = 16 * 2**20
+_IMAGES_KEPT = 4  # Number of samples that the reference stores.
 
 
 class _Arrays:
-    """Collects the initial values of variables; equal arrays are stored once, and constant ones not at all.
+    """Collects the initial values of variables; stores equal arrays once, and constant arrays not at all.
 
     Args:
       draws: the result of `draw_weights`.
@@ -57,7 +59,7 @@ class _Arrays:
         self._names: dict[tuple[Any, ...], str] = {}
 
     def add(self, variable: Any) -> dict[str, Any]:
-        """Returns the description from which `run_lowered.initial_value` makes the value of a variable."""
+        """Adds a variable; returns the description that `run_lowered.initial_value` turns into its value."""
         value = variable.numpy()
         path = _path(variable)
         described = {'name': path, 'shape': list(value.shape), 'dtype': str(value.dtype)}
@@ -77,8 +79,19 @@ def _path(variable: Any) -> str:
     return variable.name.split(':')[0]
 
 
+def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
+    """Returns a name per variable: the network of which it is a trainable weight, or None for others."""
+    names: dict[int, str] = {}
+    for average, network in model.averages:
+        for mean, weight in zip(average.weights, network.weights, strict=True):
+            if weight.trainable:
+                names[id(mean.value.handle)] = average.name
+                names[id(weight.value.handle)] = network.name
+    return [names.get(id(variable.handle)) for variable in variables]
+
+
 def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
-    """Sets large kernels to numbers drawn from seeds, as `run_lowered.drawn` does; averages to the same.
+    """Sets large kernels, and their averaged copies, to numbers that `run_lowered.drawn` draws from seeds.
 
     Returns:
       {path of the variable: its seed and standard deviation}; {} if all weights are small enough to store.
@@ -107,7 +120,7 @@ def batches(config: Config, program: str, steps: int, example: Sequence[Any]) ->
       config: the configuration.
       program: 'train' or 'sample'; the sampler gets another seed at each step.
       steps: number of steps.
-      example: the inputs that `traced` returned.
+      example: the inputs that `lowering.traced` returned.
     """
     import tensorflow as tf
 
@@ -121,17 +134,29 @@ def batches(config: Config, program: str, steps: int, example: Sequence[Any]) ->
 
 
 def reference(
-    function: Any, variables: list[Any], inputs: list[list[np.ndarray]], example: Sequence[Any]
+    function: Any,
+    weights: dict[int, Any],
+    inputs: list[list[np.ndarray]],
+    example: Sequence[Any],
 ) -> dict[str, np.ndarray]:
-    """Runs a program by TensorFlow on this machine, compiled by XLA, so that it draws the same noise.
+    """Runs a program in TensorFlow on this machine, compiled by XLA, to get reference numbers.
+
+    XLA draws other noise than TensorFlow alone; the lowered program draws the noise of XLA.
+
+    Args:
+      function: the program.
+      weights: {number of the variable: variable}, the weights of the networks.
+      inputs: the inputs of each step.
+      example: inputs that `lowering.traced` returned; `reference` copies their structure.
 
     Returns:
-      {name: array}: for training, each logged number at all steps, and `moved/<number of the variable>`, how
-      far weights moved at the probed elements; for the sampler, the first images of the last call.
+      {name: array}. For training: each logged number at all steps, and `moved/<number of the variable>`, the
+      change of the weights at the elements of `run_lowered.probes`. For the sampler: the first images of the
+      last call.
     """
     import tensorflow as tf
 
-    before = [variable.numpy() for variable in variables]
+    before = {number: weight.numpy() for number, weight in weights.items()}
     logs = []
     for arrays in inputs:
         tensors = tf.nest.pack_sequence_as(example, [tf.constant(array) for array in arrays])
@@ -139,11 +164,9 @@ def reference(
     if not isinstance(logs[0], dict):
         return {'images': logs[-1].numpy()[:_IMAGES_KEPT]}
     found = {name: np.array([float(log[name]) for log in logs], np.float32) for name in logs[0]}
-    for number, (variable, old) in enumerate(zip(variables, before, strict=True)):
-        path = _path(variable).split('/')
-        if path[0].endswith(('network', 'initializer')) and path[-1] != 'u':
-            change = variable.numpy() - old
-            found[f'moved/{number}'] = change.ravel()[run_lowered.probes(change.size)]
+    for number, weight in weights.items():
+        change = weight.numpy() - before[number]
+        found[f'moved/{number}'] = change.ravel()[run_lowered.probes(change.size)]
     return found
 
 
@@ -153,14 +176,16 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
     Args:
       model: the model, a result of `lowering.new_model`; with 'train' the reference trains it.
       program: 'train' or 'sample'.
-      preset: the options, which name the program in the results.
+      preset: the options of the preset, which become the name of the program in the results.
       path: the `.npz` file.
-      steps: steps of the reference; 0 for none.
+      steps: number of reference steps; 0 for no reference.
     """
     draws = draw_weights(model)
     function, example = lowering.traced(model, program)
     text = without_copies(lowering.text_of(function, example))
     variables = lowering.variables_of(function, example)
+    networks = networks_of(model, variables)
+    weights = {number: variables[number] for number, name in enumerate(networks) if name}
     arrays = _Arrays(draws)
     inputs = batches(model.config, program, max(1, steps), example)
     names = [[f'input/{step}/{part}' for part in range(len(parts))] for step, parts in enumerate(inputs)]
@@ -170,7 +195,9 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
         'precision': model.config.training.precision,
         **_size(model, program),
         'outputs': sorted([*model.learners, 'gradient_norm']) if program == 'train' else ['images'],
-        'variables': [arrays.add(variable) for variable in variables],
+        'variables': [
+            {**arrays.add(each), 'network': name} for each, name in zip(variables, networks, strict=True)
+        ],
         'updates': [(output, number - len(names[0])) for output, number in lowering.updates_of(text)],
         'inputs': names,
         'reference_steps': steps,
@@ -179,7 +206,7 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
     for row, parts in zip(names, inputs, strict=True):
         stored.update(zip(row, parts, strict=True))
     if steps:
-        expected = reference(function, variables, inputs, example)
+        expected = reference(function, weights, inputs, example)
         stored.update({f'expected/{name}': value for name, value in expected.items()})
     stored['module'] = np.frombuffer(text.encode(), np.uint8)
     stored['description'] = np.array(json.dumps(about))
@@ -188,7 +215,7 @@ def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
 
 
 def _size(model: Any, program: str) -> dict[str, int]:
-    """Returns the images and the operations of a step, or of a call of the sampler."""
+    """Returns how many images and operations a training step, or a call of the sampler, handles."""
     from drl_tf.planning.flops import cost
 
     costs = cost(model)

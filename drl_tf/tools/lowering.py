@@ -54,7 +54,7 @@ def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
 
 
 def _sampler(model: Any) -> Any:
-    """Returns a function seed, int32 [2] -> n images; with classes, it also takes labels, int32 [n]."""
+    """Returns a function, seed int32 [2] -> n images; if the model has classes, also of labels, int32 [n]."""
     from drl_tf.core import noise
     from drl_tf.core.guidance import UNCONDITIONAL, guided
 
@@ -71,7 +71,7 @@ def _sampler(model: Any) -> Any:
 
 
 def text_of(function: Any, inputs: Sequence[Any]) -> str:
-    """Returns the StableHLO text of a function of `traced`."""
+    """Returns the StableHLO text of a function that `traced` returned."""
     text = function.experimental_get_compiler_ir(*inputs)(stage='stablehlo')
     names: dict[str, str] = {}
     return _NAMES.sub(lambda found: names.setdefault(found[0], f'@f{len(names)}'), _LOCATIONS.sub('', text))
@@ -85,7 +85,7 @@ def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def updates_of(text: str) -> list[tuple[int, int]]:
-    """Returns pairs (number of an output, number of the argument whose new value the output is).
+    """Finds the outputs that are new values of arguments; returns pairs of indices (output, argument).
 
     Examples:
       >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'

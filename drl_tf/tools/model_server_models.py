@@ -51,7 +51,7 @@ class Refused(Exception):
 
 
 class Version:
-    """A loaded version of a model; it has answered its warm-up requests.
+    """A loaded version of a model, which answers its warm-up requests while it loads.
 
     Args:
       path: the version folder.

@@ -31,7 +31,7 @@ def _sources() -> list[Image.Image]:
 
 
 def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Image]:
-    """Yields different crops of photographs, whose shorter side has `side` pixels (LSUN: 256)."""
+    """Yields different crops of photographs; the shorter side of a crop has `side` pixels (LSUN: 256)."""
     draws = np.random.default_rng(seed)
     for index in range(count):
         source = _sources()[index % len(_SOURCES)]

@@ -6,7 +6,7 @@ This file is a script of its own: it needs NumPy and jax (0.10.2), but neither T
 `python -m drl_tf.tools.lower` writes the files. Each becomes one line of JSON with these values:
 
     passed       whether the numbers agree with TensorFlow's on CPU; null if the file has none of those
-    differences  relative differences from TensorFlow's numbers, beside the tolerances of the type
+    differences  relative differences from TensorFlow's numbers, beside the tolerances of the precision
     compile_s    seconds to compile
     step_s       median seconds of a step, or of a call of the sampler; step_s_5_95 are two percentiles
     flops_per_s  operations per second, and their share of the device's peak if that is known
@@ -39,7 +39,7 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws weights from a seed, the same with every version of NumPy.
+    """Draws weights from a seed; every version of NumPy gives the same numbers.
 
     Args:
       seed: the seed.
@@ -60,9 +60,9 @@ def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
     """Returns the initial value of a variable.
 
     Args:
-      argument: its description: `shape`, `dtype`, and one of `fill`, the value of all elements; `std`, to
-        draw it from `seed`; or `array`, the name of its array in the file.
-      arrays: {name: array}.
+      argument: description of the variable: `shape`, `dtype`, and one of the following. `fill`: the value of
+        all elements. `std`: a standard deviation, to draw the value from `seed`. `array`: a key of `arrays`.
+      arrays: the arrays of the file, {name: array}.
 
     Examples:
       >>> initial_value({'shape': [2], 'dtype': 'float32', 'fill': 1.0}, {})
@@ -79,19 +79,19 @@ class Program:
     """A compiled program, with its variables on the device.
 
     Args:
-      path: a file of `drl_tf.tools.lower`.
-      matmul: 'float32' or 'tf32', how a float32 program multiplies; on CPU both are float32.
+      path: a file that `drl_tf.tools.lower` wrote.
+      matmul: how a float32 program multiplies on a GPU, 'float32' or 'tf32'; a CPU always takes float32.
 
     Attributes:
       about: the description of the program.
-      kind: key of `TOLERANCES`.
+      kind: precision, a key of `TOLERANCES`.
       compile_s: seconds that compiling took.
     """
 
     def __init__(self, path: str, matmul: str) -> None:
         import jax
 
-        jax.config.update('jax_enable_x64', True)  # Steps are int64.
+        jax.config.update('jax_enable_x64', True)  # The step of the optimizer is int64.
         self.device = jax.local_devices()[0]
         self.arrays = np.load(path)
         self.about = json.loads(str(self.arrays['description']))
@@ -131,7 +131,7 @@ class Program:
 
 
 def with_full_precision(text: str) -> str:
-    """Makes matrix products and convolutions of float32 exact: without it, GPUs compute them in TF32.
+    """Changes a program so that GPUs compute products and convolutions of float32 in float32, not in TF32.
 
     Examples:
       >>> with_full_precision('precision = [DEFAULT, DEFAULT]')
@@ -159,7 +159,7 @@ def compiled(text: str, device: Any) -> Any:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns |found - expected| / |expected|, Euclidean norms over all elements; inf if not finite.
+    """Returns |found - expected| / |expected|, by Euclidean norms over all elements; inf if not finite.
 
     Examples:
       >>> difference(np.array([1.0, 2.0]), np.array([1.0, 2.5])).__round__(3)
@@ -172,10 +172,10 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(program: Program) -> dict[str, float]:
-    """Runs the program as TensorFlow did, and returns the relative differences; {} if there is no reference.
+    """Runs the reference steps, and returns relative differences from TensorFlow; {} without a reference.
 
-    Losses and gradient norms are compared over all steps; samples by their values; weights by how far they
-    moved, all probed elements of a network together.
+    It compares losses and gradient norms over all steps, samples by their values, and weights by their change
+    at the elements of `probes`, all elements of a network together.
     """
     arrays, about = program.arrays, program.about
     if not about['reference_steps']:
@@ -192,15 +192,14 @@ def differences(program: Program) -> dict[str, float]:
     for number, argument in enumerate(about['variables']):
         if (key := f'expected/moved/{number}') in arrays:
             change = np.asarray(program.variables[number]) - initial_value(argument, arrays)
-            network = argument['name'].split('/')[0]
-            mine = moved.setdefault(network, [np.zeros(0), np.zeros(0)])
+            mine = moved.setdefault(argument['network'], [np.zeros(0), np.zeros(0)])
             mine[0] = np.append(mine[0], change.ravel()[probes(change.size)])
             mine[1] = np.append(mine[1], arrays[key])
     return {**found, **{f'weights of {name}': difference(*pair) for name, pair in moved.items()}}
 
 
 def probes(size: int) -> np.ndarray:
-    """Returns the indices of the elements of a flat array that are compared: all, or 1,000 of them.
+    """Returns the indices of the elements of a flat array to compare: all, or at most 1,000 of them.
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))
@@ -210,7 +209,7 @@ def probes(size: int) -> np.ndarray:
 
 
 def tolerance(name: str, kind: str) -> float:
-    """Returns the tolerance of a quantity of `differences` for a type."""
+    """Returns the tolerance of a quantity of `differences` for a precision."""
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
     return TOLERANCES[kind][group]
 
@@ -247,7 +246,7 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the programs; returns 1 if a check failed, else 0."""
+    """Runs the programs; returns the exit code, 1 if numbers of a program differ too much, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

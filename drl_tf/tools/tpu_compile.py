@@ -117,7 +117,7 @@ def _outcome(
 
 
 def _compile(text: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the compiler in the other interpreter, and returns the outcome that it prints."""
+    """Runs `tpu_compiler` in the Python interpreter of the options; returns the outcome that it prints."""
     with tempfile.TemporaryDirectory() as directory:
         module = pathlib.Path(directory, 'module.mlir')
         module.write_text(text, encoding='utf-8')

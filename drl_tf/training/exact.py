@@ -1,4 +1,4 @@
-"""Begins a run with exact energies: it stores the training images in place of weights."""
+"""Begins a run with exact energies, which stores the training images in place of trained weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
-    """Writes a run at step 0 whose energies are exact for the training images; a finished run stays.
+    """Writes the checkpoint of a run with exact energies, at step 0; leaves an existing checkpoint as it is.
 
     Args:
       config: the configuration, with --energy=exact.
@@ -31,7 +31,7 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
       {label: text}: the number of images, and the path of the checkpoint.
 
     Raises:
-      UserError: the workdir holds another run, the images are too many for memory, or a class has no image.
+      UserError: the workdir holds another run, the images do not fit in memory, or a class has no image.
     """
     if run.steps():
         stored = workers.told_by_chief(lambda: configuration.load(workdir).data.exact_images)
@@ -58,7 +58,7 @@ def hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> N
 
 
 def _check_classes(labels: np.ndarray, num_classes: int) -> None:
-    """Raises UserError if a class has no image, so that its density does not exist."""
+    """Raises UserError if a class has no image: the density of such a class does not exist."""
     missing = set(range(1, num_classes + 1)) - set(labels.tolist())
     if missing:
         raise UserError(

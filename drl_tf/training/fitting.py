@@ -20,11 +20,13 @@ _LEARNING_RATES = (1e-8, 1)
 
 
 class Fitting:
-    """Continues to train a model; if batch size or learning rate change, the optimizers start afresh.
+    """Continues to train a model, for `EnergyModel.fit`, and counts the steps.
+
+    A new batch size or learning rate starts the optimizers afresh.
 
     Args:
-      model: the model.
-      step: number of steps that the model was trained.
+      model: the model to train.
+      step: number of steps that the model was trained before.
       beginning: result of `provenance.beginning`: where the weights come from.
 
     Attributes:
@@ -41,14 +43,14 @@ class Fitting:
 
     @property
     def step(self) -> int:
-        """Number of steps that the model was trained, also during a call of `fit`."""
+        """Number of steps that the model was trained, including steps of a running call of `fit`."""
         return self._step + self._taken
 
     @property
     def beginning(self) -> dict[str, Any]:
         """Where the weights come from, and the number of steps in calls of `fit`; see `provenance.beginning`.
 
-        A step changes the heights, so that they are no longer known.
+        After any step, the heights (log Z) are no longer known, because a step changes them.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
@@ -62,8 +64,8 @@ class Fitting:
     def batch_size(self, batch_size: int | None, data: GivenData) -> int:
         """Checks and returns the number of images per step.
 
-        None: the size of the batches of the given dataset; without batches the run's, or fewer if there are
-        fewer images.
+        If `batch_size` is None, the result is the batch size of the given dataset. For images that are not in
+        batches, it is the run's batch size, or the number of images if that is smaller.
 
         Raises:
           UserError: `batch_size` is no whole number, is below 1 or above the number of images, or is not a
@@ -89,7 +91,7 @@ class Fitting:
     def fit(
         self, data: GivenData, batch_size: int, learning_rate: float, **options: Any
     ) -> keras.callbacks.History:
-        """Runs Keras `fit`.
+        """Trains on the given images by Keras `fit`.
 
         Args:
           data: the images.
@@ -100,8 +102,9 @@ class Fitting:
           The Keras `History`, with means over each epoch.
 
         Raises:
-          UserError: the energies are exact, an image of a dataset is out of range, or there are too few.
-          DivergenceError: the energies diverged; weights and step have their values from before the call.
+          UserError: the energies are exact, an image of a dataset is out of range, or there are too few
+            images.
+          DivergenceError: the energies diverged; weights and step are again as before the call.
         """
         config = self.model.config
         if config.network.energy == 'exact':

@@ -1,4 +1,4 @@
-"""Turns what a user gives to `EnergyModel.fit` into batches: arrays, or a `tf.data.Dataset`."""
+"""Checks the arrays or the `tf.data.Dataset` given to `EnergyModel.fit`, and makes batches of them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _FAILED = re.compile(r'assertion failed: \[(.*)\]')
 
 @dataclasses.dataclass(frozen=True)
 class GivenData:
-    """Images to train on.
+    """Images that a user gives to train on.
 
     Attributes:
-      images: single images, float32 [H, W, C] in [-1, 1]; or pairs of an image and its class + 1, or 0 for no
-        class, int32 [].
+      images: dataset of single images, float32 [H, W, C] in [-1, 1]; or of pairs (image, label), where the
+        label is the class + 1, or 0 for no class, int32 [].
       count: number of images; None if it is not known.
       batch_size: images in a batch of the dataset that the user gave; None if they are not in batches.
-      shuffled: whether to shuffle the images, which needs `count`; a dataset has an order of its own.
+      shuffled: whether to shuffle the images, which needs `count`. A dataset of the user keeps its order.
     """
 
     images: tf.data.Dataset
@@ -41,15 +41,16 @@ class GivenData:
     shuffled: bool = False
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Returns batches of `batch_size` images, over and over.
+        """Returns an endless dataset of batches of `batch_size` images.
 
-        If the data ended, TensorFlow would run the parts of the last training step that need no data.
+        The dataset must not end: at the end of the data, TensorFlow would still run those parts of a training
+        step that need no data.
         """
         images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
         return untuned(images.repeat().batch(batch_size, drop_remainder=True))
 
     def num_batches(self, batch_size: int) -> int:
-        """Counts the whole batches in one pass; raises UserError if there is none, or if there is no end."""
+        """Counts the whole batches of one pass; raises UserError for less than one batch or endless data."""
         count = self.count
         if count is None:
             if self.images.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -62,13 +63,13 @@ class GivenData:
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
-    """Checks images and labels, or a dataset.
+    """Checks images and labels, or a dataset, and returns them as `GivenData`.
 
     Args:
-      inputs: checks of the model's arguments.
+      inputs: the checks of arguments for this model.
       images: uint8 or float within [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of pairs
         (images, labels), in batches or not.
-      labels: class of each image, [n]; None for models without classes, and with a dataset.
+      labels: class of each image, [n]; None if the model has no classes, or `images` is a dataset.
 
     Raises:
       UserError: an argument has a wrong shape or type or is out of range.
@@ -90,7 +91,7 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the images and classes of `validation_data`, float32 [n, H, W, C] and int32 [n] or None.
 
     Args:
-      inputs: checks of the model's arguments.
+      inputs: the checks of arguments for this model.
       data: images, a pair (images, labels), or a finite `tf.data.Dataset` of these.
 
     Raises:
@@ -106,7 +107,7 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """Collects the attribute `images` of `GivenData` into float32 [n, H, W, C] and classes [n], or None."""
+    """Collects a dataset `GivenData.images` into images float32 [n, H, W, C] and classes [n], or None."""
     with refused_values():
         rows = list(images.as_numpy_iterator())
     if not rows:

@@ -13,14 +13,14 @@ from drl_tf.base.errors import DivergenceError, Interrupted, one_line
 from drl_tf.distributed import workers
 from drl_tf.report import pages
 
-_SHARE = 0.01  # Of the time of training, at most, goes into the page.
+_SHARE = 0.01  # Largest share of the training time that goes into the page.
 
 
 class Page:
-    """An action that writes `report.html` from the files of the run, on the chief.
+    """A callable that writes `report.html` from the files of the run; only the chief writes.
 
-    The action skips calls that come so soon that pages would take more than 1 % of the time. An error while
-    writing is a warning: it does not end the training.
+    It skips a call if writing the page would bring its share of the training time above 1 %. An error while
+    writing gives a warning, and does not end the training.
 
     Args:
       workdir: the run's directory.
@@ -55,5 +55,5 @@ class Page:
     def _write(self) -> None:
         try:
             pages.write(self.workdir)
-        except Exception as error:  # A defect of the page must not end a training of days.
+        except Exception as error:  # An error in the page must not end a training of days.
             logging.warning('the page of the run was not written: %s', one_line(error))

@@ -55,17 +55,17 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
 
 
 def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
-    """Chooses the steps of a run if --train_steps=0 leaves them open; warns of few pictures.
+    """Chooses the number of steps for --train_steps=0 from the number of pictures; warns of few pictures.
 
-    A new run takes each picture about 200 times, in 2,000 to 20,000 steps; the learning rate falls until the
-    last. A run in the workdir keeps its numbers, whatever the data hold by now.
+    A new run uses each picture about 200 times, in 2,000 to 20,000 steps, and the learning rate falls until
+    the last step. A run that is in the workdir keeps its numbers, even if the pictures have changed.
 
     Args:
       config: the configuration, of a dataset of pictures.
       workdir: the run's directory.
 
     Returns:
-      The options to change, {} if --train_steps is given.
+      The options to change, {name: value}; {} if --train_steps is above 0.
     """
     count = pipeline.count_images(config.data, 'train')
     if count < _FEW:
@@ -140,7 +140,7 @@ def _take_weights(model: RecoveryLikelihood, init_from: str, weights: str) -> No
 
 
 def _remedy(config: Config, other: Config) -> str:
-    """Returns the end of the message about another network: how to train that network as t6 does."""
+    """Returns the end of the error about a different network: options that train it as t6 trains its own."""
     if config.network.energy != 'paper' or other.network.energy != 'preconditioned':
         return ''
     return (

@@ -51,7 +51,7 @@ def train(
       workdir: directory for checkpoints, samples and logs; `train` resumes a run that is there.
       init_from: the workdir of another run, with whose weights a new run starts; None for random weights.
       weights: which weights of `init_from` to take, 'ema' or 'raw'.
-      restart: whether to move a run in the workdir to <workdir>.1 and so on, and to begin a new run.
+      restart: whether to begin a new run; a run in the workdir is then moved to <workdir>.1, <workdir>.2, ...
 
     Returns:
       {label: text}: the last step, the paths of the files, and the time.
@@ -87,7 +87,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train, and where.
+    """A training to run: configuration, workdir and where the first weights come from.
 
     Attributes:
       config: the configuration.

@@ -1,4 +1,4 @@
-"""Keras callbacks of `EnergyModel.fit`: validation after an epoch, and the user's own callbacks."""
+"""Callbacks of `EnergyModel.fit`: validate after an epoch, and show the public model to user callbacks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ Labelled = tuple[np.ndarray, np.ndarray | None]
 
 
 class Validation(keras.callbacks.Callback):
-    """Adds to the logs of an epoch scores of the averaged weights on held-out images.
+    """Adds scores on held-out images to the logs of an epoch, computed with the averaged weights.
 
-    'val_energy' is the mean energy of the held-out images; 'val_energy_gap' is this mean minus that of as
-    many training images: it rises if the model learns the training images by heart. 'val_distance', for at
-    least 20 held-out images, is the kernel distance between their features and those of as many samples, at
-    most 1,000. The features come from the extractor that `--mode=evaluate` uses; for points of the plane they
-    are the coordinates. If the extractor cannot be had, a warning says so, and there is no distance.
+    'val_energy' is the mean energy of the held-out images. 'val_energy_gap' is this mean minus the mean
+    energy of as many training images; it rises if the model learns the training images by heart.
+    'val_distance' is the kernel distance between the features of held-out images and of as many samples, at
+    most 1,000; it needs at least 20 held-out images. The features come from the extractor of
+    `--mode=evaluate`; for points of the plane they are the coordinates. If the extractor is not available, a
+    warning says so, and the logs have no 'val_distance'.
 
     Args:
       model: the model.
@@ -66,9 +67,9 @@ class Validation(keras.callbacks.Callback):
 
 
 class PublicCallbacks(keras.callbacks.CallbackList):
-    """Callbacks that see the public model, while Keras fits the model inside it.
+    """Shows callbacks the public `drl_tf.EnergyModel`, although Keras fits the model inside it.
 
-    At the end of an epoch the averaged weights are ready for use, so that callbacks can sample and save.
+    At the end of an epoch the averaged weights are ready for use, so callbacks can sample and save.
 
     Args:
       callbacks: the callbacks.
@@ -92,7 +93,7 @@ class PublicCallbacks(keras.callbacks.CallbackList):
         self.public.forget_steps()
         with self.fitted.ema_network.converged():
             for callback in self.callbacks:
-                callback.on_epoch_end(epoch, logs)  # CallbackList itself would give them a copy of the logs.
+                callback.on_epoch_end(epoch, logs)  # Keras' CallbackList would pass a copy of the logs.
         self.fitted.stop_training |= self.public.stop_training
 
 

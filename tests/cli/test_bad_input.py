@@ -66,7 +66,7 @@ def meant(field, text):
     if field.type in (int, float):
         return field.type(int(text, 16)) if field.type is int and text.startswith('0x') else field.type(text)
     if field.type is str:
-        return text
+        return {'true': 'yes', 'false': 'no'}.get(text, text) if field.name == 'flip' else text
     kind = field.type.__args__[0]
     return tuple(map(kind, flags.ListParser().parse(text)))
 
@@ -75,6 +75,8 @@ def arguments_around(name, run_dir):
     """The mode that reads an option, and a run where it needs one."""
     first = ('sample', 'train') if name == 'weights' else ('train', *MODES)
     mode = next(mode for mode in first if mode in READ_BY[name])
+    if mode == 'sweep_chains':  # Needs energies at any noise level, which those of the run are not.
+        return [f'--mode={mode}', '--model=digits', f'--workdir={run_dir}/digits']
     return [f'--mode={mode}', *([] if mode in ('train', 'stats') else [f'--workdir={run_dir}'])]
 
 

@@ -163,6 +163,7 @@ def test_flip_decides_whether_pictures_are_mirrored(tmp_path, words, mirrored):
     data = parsing.configuration_of(words).data
     batch = next(iter(pipeline.training_images(data, 64, seed=0))).numpy()
     assert (batch[:, 0, 0, 0] < 0).any() == mirrored
+    assert len(pipeline.noisy_set(data)[0]) == 1 + mirrored  # For exact energies.
 
 
 def test_flip_is_kept_with_the_run_and_mirrors_other_datasets_too(capsys, tmp_path):

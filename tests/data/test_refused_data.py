@@ -10,7 +10,6 @@ import types
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from helpers import own_data
 from helpers.tiny import ROOT
 
@@ -277,28 +276,3 @@ def test_refusals_come_before_tensorflow_is_loaded(tmp_path):
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [[2] * len(commands), False], done.stderr
     assert done.stderr.count('error: ') == len(commands) and 'Traceback' not in done.stderr
-
-
-def test_features_are_found_by_kind_and_by_the_supervised_keys(tmp_path):
-    """Of several pictures the one that the dataset names as its input; a single ClassLabel of any name."""
-    from drl_tf.data import tfds_features
-
-    features = {
-        'left': tfds.features.Image(shape=(4, 4, 3)),
-        'right': tfds.features.Image(shape=(4, 4, 3)),
-        'kind': tfds.features.ClassLabel(num_classes=2),
-        'depth': tfds.features.Image(shape=(4, 4, 1), dtype=np.float32, encoding_format='png'),
-    }
-
-    def builder(keys, **kept):
-        info = types.SimpleNamespace(features=tfds.features.FeaturesDict(kept), supervised_keys=keys)
-        return types.SimpleNamespace(info=info)
-
-    both = builder(('right', 'kind'), **features)
-    assert tfds_features.image_feature(both, 'x') == 'right' and tfds_features.label_feature(both) == 'kind'
-    first = builder(None, **features)
-    assert tfds_features.image_feature(first, 'x') == 'left' and tfds_features.label_feature(first) == 'kind'
-    two = builder(None, **features, other=tfds.features.ClassLabel(num_classes=3))
-    assert tfds_features.label_feature(two) is None
-    with pytest.raises(UserError, match=r'no feature of type Image, uint8: its features are depth \(Image\)'):
-        tfds_features.image_feature(builder(None, depth=features['depth']), 'x')

@@ -22,7 +22,7 @@ HOLE[2:6, 3:7] = True
 
 
 def editing(recipe):
-    return Editing(moved_model(RECIPES[recipe].replace(num_levels=2)), None)
+    return Editing(moved_model(RECIPES[recipe].replace(num_levels=2)))
 
 
 def images(count=3):

@@ -21,13 +21,16 @@ def inputs(count, names):
     rng = np.random.default_rng(count)
     files = tf.io.encode_png(rng.integers(0, 256, [count, 8, 8, 1]).astype(np.uint8)).numpy()
     every = {
-        'images': rng.normal(size=[count, 8, 8, 1]).astype(np.float32),
+        'images': rng.uniform(-1, 1, [count, 8, 8, 1]).astype(np.float32),
         'images_bytes': files,
         'level': np.arange(count, dtype=np.int32) % 2,
         'labels': np.arange(count, dtype=np.int32) % 11 - 1,
         'seed': np.int32([5, count]),
         'num_samples': np.int32(count),
         'guidance': np.float32(0.5),
+        'missing': rng.random([count, 8, 8, 1]) < 0.3,
+        'between': np.int32([3, 7]),
+        'position': np.linspace(0, 1, count, dtype=np.float32),
     }
     return {name: every[name] for name in names}
 

@@ -1,5 +1,6 @@
 """Energies against closed forms, and states against the images that `--mode=sample` draws."""
 
+import shutil
 import types
 
 import numpy as np
@@ -80,12 +81,12 @@ def test_large_states_are_reduced():
     np.testing.assert_allclose(found[0, 0, :, 0, 0], (ramp[::2] + ramp[1::2] + 2) / 4 * 255, atol=1)
 
 
-def test_a_run_is_measured_once_and_its_states_end_in_its_samples(tiny_run, capsys, monkeypatch):
-    code, out, err = call(
-        capsys, f'--workdir={tiny_run}', '--mode=sample,report', '--num_samples=20', '--seed=3'
-    )
+def test_a_run_is_measured_once_and_its_states_end_in_its_samples(tiny_run, tmp_path, capsys, monkeypatch):
+    workdir = shutil.copytree(tiny_run, tmp_path / 'w')
+    options = ('--mode=sample,report', '--num_samples=20', '--seed=3')
+    code, out, err = call(capsys, f'--workdir={workdir}', *options)
     assert code == 0, err
-    found = measured.load(str(tiny_run), [])
+    found = measured.load(str(workdir), [])
     assert found.states.shape == (7, 8, 16, 16, 1) and found.state_levels.tolist() == [6, 5, 4, 3, 2, 1, 0]
     assert {energies.shape for energies in found.groups.values()} == {(6, 20)}
     np.testing.assert_allclose(found.sampled[:, :8], found.state_energies[1:][::-1], rtol=1e-4)
@@ -95,8 +96,8 @@ def test_a_run_is_measured_once_and_its_states_end_in_its_samples(tiny_run, caps
     np.testing.assert_allclose(found.states[-1].astype(int), images, atol=1)
 
     monkeypatch.setattr(measuring.checkpoint, 'load_model', lambda *args: pytest.fail('it loads the model'))
-    config = configuration.load(tiny_run).replace(seed=3)
-    assert measuring.measure(config, str(tiny_run), 20).settings == found.settings
+    config = configuration.load(workdir).replace(seed=3)
+    assert measuring.measure(config, str(workdir), 20).settings == found.settings
 
 
 def test_report_needs_a_run(tmp_path, capsys):

@@ -59,6 +59,6 @@ def test_a_clean_process_inpaints_and_interpolates(options, tmp_path):
     assert noise.root(0, noise.SAMPLING) == [0, 3]
     np.testing.assert_array_equal(out['inpaint'][~missing], images[~missing])
     np.testing.assert_array_equal(out['bytes'][~missing], levels[~missing])
-    np.testing.assert_allclose(out['inpaint'], Editing(model, None).inpaint(images, missing), atol=2e-3)
+    np.testing.assert_allclose(out['inpaint'], Editing(model).inpaint(images, missing), atol=2e-3)
     ends = out['sample'][[4, 9]].astype(int)
     assert np.abs(out['interpolate'][[0, 2]].astype(int) - ends).max() <= 1

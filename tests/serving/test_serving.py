@@ -78,7 +78,7 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
             tensors = {key: tf.constant(value) for key, value in given.items()}
             if 'images_bytes' in given:
                 x, level = decode_png(tensors.pop('images_bytes'), (8, 8, 1)), given.get('level')
-                as_they_are = name in ('denoise_bytes', 'score_bytes')
+                as_they_are = name in ('denoise_bytes', 'inpaint_bytes', 'score_bytes')
                 tensors['images'] = x if as_they_are else entering(model, x, level)
             found = {key: value.numpy() for key, value in function(**tensors).items()}
             wanted |= {f'{name} {count} {key}': value for key, value in found.items()}
@@ -150,7 +150,7 @@ def test_warm_up_requests_are_those_of_every_signature(small_export, version):
         assert all(
             tf.make_ndarray(one.inputs[key]).shape[:1] == (1,)
             for key in one.inputs
-            if key not in ('seed', 'num_samples', 'guidance')
+            if key not in ('seed', 'num_samples', 'guidance', 'between')
         )
 
 

@@ -7,9 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from helpers import small_models
 from helpers.tiny import ROOT, TINY
 
 from drl_tf.tools import lower, run_lowered
+from drl_tf.training.optimizers import compiled_model
 
 # An interpreter with jax; where the tests' own lacks it, the environment may name another.
 PYTHON = os.environ.get('PYTHON_WITH_JAX', sys.executable)
@@ -75,6 +78,17 @@ def test_a_file_holds_program_inputs_variables_and_numbers(tmp_path):
     assert arrays['expected/loss'].shape == (2,) and (arrays['expected/gradient_norm'] > 0).all()
     moved = [np.abs(value).max() for name, value in arrays.items() if name.startswith('expected/moved/')]
     assert len(moved) == 2 * 15 and max(moved) == pytest.approx(2e-3, rel=0.1)  # Adam's first two steps.
+
+
+@pytest.mark.parametrize('options', [small_models.COOPERATIVE, small_models.PRECONDITIONED])
+def test_weights_of_all_networks_are_compared(options):
+    """Raw and averaged ones, of the initializer too; whatever the layers inside a network are called."""
+    model = compiled_model(options)
+    pairs = model.averages
+    variables = [weight.value for pair in pairs for network in pair for weight in network.weights]
+    found = lower.networks_of(model, [*variables, tf.Variable(0.0)])
+    counts = {network.name: len(pair[1].trainable_variables) for pair in pairs for network in pair}
+    assert {name: found.count(name) for name in counts} == counts and found[-1] is None
 
 
 def test_many_weights_are_drawn_instead_of_stored(tmp_path, monkeypatch):

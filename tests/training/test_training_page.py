@@ -66,7 +66,7 @@ def test_an_error_of_the_page_does_not_end_training(monkeypatch, tmp_path, capsy
 
 def test_a_run_that_diverges_has_a_page_with_its_rollbacks(tmp_path, capsys):
     workdir = tmp_path / 'w'
-    options = [*TINY, '--train_steps=8', '--max_loss=1e-6', '--max_rollbacks=1', f'--workdir={workdir}']
+    options = [*TINY, '--train_steps=8', '--max_loss=1e-3', '--max_rollbacks=1', f'--workdir={workdir}']
     code, _, _ = call(capsys, *options)
     assert code == 3
     page = (workdir / 'report.html').read_text()

@@ -105,7 +105,10 @@ class Affine(keras.layers.Layer):
         return tf.stop_gradient(v), tf.stop_gradient(tf.math.l2_normalize(v @ matrix))
 
     def prepare(self) -> list[tf.Tensor | None]:
-        """Returns kernel, bias and gain in the compute type; bias and gain may be None."""
+        """Returns kernel, bias and gain in the layer's compute type (float32 or bfloat16).
+
+        Bias and gain are None if the layer has none.
+        """
         kernel = tf.convert_to_tensor(self.kernel)
         if self.spectral_norm:
             v, u = self.power_iteration()
@@ -152,7 +155,10 @@ class SpectralLayers(keras.layers.Layer):
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Iterates every u to convergence. Call this before you use averaged weights."""
+        """Iterates u of spectral normalisation in every layer until it converges.
+
+        Call this before you use averaged weights.
+        """
         for layer in self.normalised_layers():
 
             def change(layer: Affine = layer) -> tf.Tensor:
@@ -169,7 +175,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @contextlib.contextmanager
     def converged(self) -> Iterator[None]:
-        """Context manager: iterates every u to convergence, and restores the old u at the end."""
+        """Context manager: iterates u of spectral normalisation until it converges; restores the old u."""
         layers = self.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.converge_u()

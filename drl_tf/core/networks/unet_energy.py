@@ -11,9 +11,9 @@ from drl_tf.core.saving import SavedNetwork
 
 
 class UNetEnergy(SavedNetwork, keras.layers.Layer):
-    """e(w, t) = <w, UNet(w, t)> of scaled noisy images w, one number per image: zero before training.
+    """e(w, t) = <w, UNet(w, t)>: one number for each scaled noisy image w at noise level t.
 
-    `prepare` and `call` have the arguments of `energy.EnergyNetwork.prepare` and `call`.
+    e is zero before training. `prepare` and `call` take the same arguments as in `energy.EnergyNetwork`.
 
     Args:
       size: size of the `UNet`.
@@ -51,6 +51,6 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; see `UNet.call` for the rest."""
+        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; `UNet.call` explains the arguments."""
         image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
         return tf.reduce_sum(w * image, axis=[1, 2, 3])

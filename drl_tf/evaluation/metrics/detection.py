@@ -35,14 +35,14 @@ def auroc(real: np.ndarray, other: np.ndarray) -> float:
 
 
 def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Computes the three figures, each from 0 to 1.
+    """Computes AUROC, AUPR and the false positive rate (FPR) at 95 % true positive rate (TPR).
 
     Args:
       real, other: scores of real and of other images, float [n] and [m]; higher means more like real images.
 
     Returns:
-      'auroc', see `auroc`; 'aupr', the average precision, which depends on the ratio of n to m; 'fpr95', the
-      share of other images that pass a threshold that at least 95 % of the real images pass.
+      Three numbers from 0 to 1. 'auroc': see `auroc`. 'aupr': average precision, which depends on the ratio
+      of n to m. 'fpr95': share of the other images that pass the threshold that 95 % of the real images pass.
 
     Raises:
       UserError: a set is empty, or a score is not finite.
@@ -70,9 +70,9 @@ def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, A
       seed: 0 to 2^31 - 1, for the 200 resamples of both sets.
 
     Returns:
-      `figures`; for each of them the bounds of its 95 % interval, the percentiles of the bootstrap (Efron and
-      Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3), as 'auroc_interval': [low, high];
-      and the counts 'num_real' and 'num_other'.
+      The result of `figures`; a 95 % interval for each figure, such as 'auroc_interval': [low, high]; and the
+      numbers of images 'num_real' and 'num_other'. The intervals are bootstrap percentiles (Efron and
+      Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
 
     Raises:
       UserError: see `figures`.
@@ -91,7 +91,7 @@ def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, A
 
 
 def _resampled(seed: int, side: int, count: int) -> np.ndarray:
-    """Draws the rows of the resamples of `count` images, int32 [200, count]."""
+    """Draws 200 resamples of `count` images with replacement; returns row indices, int32 [200, count]."""
     folded = noise.fold(noise.root(seed, noise.SCORING), noise.BOOTSTRAP, side)
     return tf.random.stateless_uniform([_RESAMPLES, count], folded, 0, count, tf.int32).numpy()
 

@@ -106,8 +106,8 @@ def load(data: Data, name: str = '', inception: str = '') -> Extractor:
 def _inception(path: str) -> Extractor:
     """Loads Inception, TF-Hub's tensorflow/tfgan/eval/inception/1, from TF-Hub or from a directory.
 
-    Two things must show that the network is Inception: the number of convolutions (of a directory only), and
-    the class of a photograph. Otherwise `_inception` warns, and no distance is called FID.
+    `_inception` checks that the network recognises a photograph. For a directory, it also checks the number
+    of convolutions. If a check fails, `_inception` warns, and the results are not called FID.
     """
     evaluation = tfgan.evaluation()
     size = evaluation.INCEPTION_DEFAULT_IMAGE_SIZE
@@ -138,7 +138,7 @@ def _inception(path: str) -> Extractor:
 
 
 def from_hub(handle: str) -> str:
-    """Returns a network's directory in TF-Hub's cache; if missing, downloads it or raises UserError."""
+    """Returns a network's directory in TF-Hub's cache; downloads a missing network, or raises UserError."""
     from tensorflow_hub import resolver
 
     cache = resolver.tfhub_cache_dir(use_temp=True)

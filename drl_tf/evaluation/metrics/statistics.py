@@ -229,12 +229,12 @@ def load(path: str, extractor: Extractor) -> Statistics:
     """Reads statistics of real images.
 
     Args:
-      path: a file of `Statistics.save`, or a `.npz` file with activations `pool_3` [N, 2048] of Inception, as
-        the authors of the paper published.
-      extractor: the network that must have given the features.
+      path: a file that `Statistics.save` wrote, or a `.npz` file with the array `pool_3`, activations of
+        Inception [N, 2048], the form in which the authors of the paper published theirs.
+      extractor: the network that computes features; the features in the file must come from it too.
 
     Raises:
-      UserError: the file is missing, damaged, or of another extractor.
+      UserError: the file is missing or damaged, or its features come from another network.
     """
     try:
         with zipfile.ZipFile(path) as archive:

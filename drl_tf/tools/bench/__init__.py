@@ -1,1 +1,1 @@
-"""Measures what the program costs, part by part, against the limits of the same machine."""
+"""Benchmarks: time and memory of each part of the program, compared with the limits of the machine."""

@@ -1,4 +1,4 @@
-"""Measures what training, sampling and starting cost, against the limits of the same machine.
+"""Measures time and memory of training, sampling and starting, and compares them with the machine's limits.
 
     python -m drl_tf.tools.bench [PART ...] [--preset='--dataset=digits --recipe=t6' ...] [--directory=DIR]
 
@@ -7,12 +7,13 @@ Parts, by default the first four:
     training    a training step, split into its parts, and sampling; the convolutions of the passes alone
     start       seconds from a command to its result: imports, --help, first step, first sample, an export
     memory      peak memory of training and sampling against K and T
-    growth      cost against batch, K, T, pixels and channels, with slopes and a plot
+    growth      how the cost grows with batch, K, T, pixels and channels: slopes and a plot
     input       images per second of the input pipeline at every preset
     evaluation  decoding and resizing of JPEGs, extractors of features, the Fréchet distance
 
-Everything in a part is measured in turn, round after round; results are medians and quartiles. Each result
-becomes a line of DIR/bench.jsonl, and each part ends with a table. Run it on an idle machine.
+K is the number of chain steps at each level, T the number of noise levels. Each round measures everything in
+a part once; results are medians and quartiles over the rounds. Each result becomes a line of DIR/bench.jsonl,
+and each part ends with a table. Run the benchmarks on an idle machine.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> None:
-    """Measures the parts in order; writes each result when it is there, and each part's tables."""
+    """Measures the parts in order; writes each result as soon as it is known, and the tables of each part."""
     from drl_tf.distributed import devices
     from drl_tf.tools.bench import report
 
@@ -92,7 +93,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _measure(part: str, options: argparse.Namespace) -> Callable[[Any], Iterator[dict[str, Any]]]:
-    """Returns the function of a part, settings -> lines of results."""
+    """Returns the function that measures a part: settings -> results, each a {name: value}."""
     if part == 'training':
         from drl_tf.tools.bench import training
 

@@ -15,7 +15,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
 def main(path: str) -> None:
-    """Prints {what: seconds}: imports, loading, answers of two signatures, and the warm-up requests."""
+    """Prints the seconds of imports, of loading, of two signatures and of the warm-up requests, as JSON."""
     begin = time.perf_counter()
     from drl_tf.tools.model_server_models import Version, request_of
     from drl_tf.tools.serving_speed import SIGNATURES, inputs

@@ -1,4 +1,4 @@
-"""Trains in a process of its own, then samples a batch; writes when each step ended.
+"""Trains in a process of its own, samples a batch, and writes the time at which each step ended.
 
     python -m drl_tf.tools.bench.child_training MARKS.json [options of run.py]
 
@@ -15,7 +15,7 @@ from unittest import mock
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command line `argv[1:]`, and writes the marks to the file `argv[0]`; returns the exit code."""
+    """Runs `run.py` with options `argv[1:]`; writes the times to file `argv[0]`; returns the exit code."""
     import keras
 
     from drl_tf.cli import main as command
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     in_order = callbacks.in_order
 
     class Marks(keras.callbacks.Callback):
-        """Notes the time after each step."""
+        """Records the time at the end of each step."""
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             if logs:

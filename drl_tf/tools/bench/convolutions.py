@@ -1,4 +1,4 @@
-"""The convolutions of a graph, and the same convolutions alone: the limit of what the machine can do."""
+"""Finds the convolutions of a graph and runs them alone, to see the best time that the machine can reach."""
 
 import collections
 import dataclasses
@@ -38,11 +38,11 @@ class Convolution:
 
     @property
     def flops(self) -> int:
-        """Operations; a multiplication and an addition are two. A gradient takes as many."""
+        """Number of operations; a multiplication and an addition are two. A gradient needs as many."""
         return 2 * math.prod(self.output) * math.prod(self.window[:3])
 
     def run(self, image: tf.Tensor, window: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Runs the convolution on its two inputs; the third tensor is not read."""
+        """Runs the convolution, or its gradient, which reads only two of the three tensors."""
         options = {'strides': list(self.strides), 'padding': self.padding}
         if self.operation == _FORWARD:
             return tf.raw_ops.Conv2D(input=image, filter=window, **options)
@@ -56,7 +56,7 @@ class Convolution:
 
 
 def of_graph(function: Any, *inputs: Any) -> list[Convolution]:
-    """Returns the convolutions that the results of a `tf.function` need, in order; without those in loops.
+    """Returns the convolutions that the results of a `tf.function` need, in order; skips those inside loops.
 
     Args:
       function: the `tf.function`.
@@ -99,20 +99,20 @@ def _described(operation: Any) -> Convolution:
 
 
 def flops(found: Sequence[Convolution]) -> int:
-    """Returns the operations of convolutions together."""
+    """Returns the total number of operations of several convolutions."""
     return sum(each.flops for each in found)
 
 
 def counted(found: Sequence[Convolution]) -> dict[str, int]:
-    """Returns {kind: number of convolutions of this kind}."""
+    """Counts convolutions by kind, {kind: number}."""
     counts = collections.Counter(KINDS[each.operation] for each in found)
     return {kind: counts[kind] for kind in KINDS.values()}
 
 
 def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]:
-    """Returns a function that runs convolutions one after another, `repeats` times, and nothing else.
+    """Returns a function that only runs convolutions, one after another, all of them `repeats` times.
 
-    Each has filters of its own, as in a network. Convolutions of one shape share their images.
+    Each convolution has its own filters, as in a network. Convolutions of the same shape share their images.
 
     Args:
       found: the convolutions.
@@ -145,7 +145,7 @@ def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]
     def run(inputs: Any) -> tf.Tensor:
         def once(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             for each, tensors in zip(found, inputs, strict=True):
-                with tf.control_dependencies([total]):  # One after another.
+                with tf.control_dependencies([total]):  # Runs the convolutions one after another.
                     total = total + tf.cast(each.run(*tensors)[0, 0, 0, 0], tf.float32)
             return k + 1, total
 

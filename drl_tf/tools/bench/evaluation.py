@@ -1,4 +1,4 @@
-"""Measures pictures and scores apart: JPEGs, extractors of features, and the Fréchet distance."""
+"""Measures the parts of an evaluation: decoding JPEGs, extracting features, and the Fréchet distance."""
 
 import dataclasses
 import functools
@@ -20,17 +20,17 @@ from drl_tf.tools.photographs import encoded, photographs
 _PICTURES = 32
 _IMAGES = 100
 _EXTRACTORS = ('digits_classifier', 'efficientnet_lite0')
-# A function to time, and the number of images or features in a call; 0 if it counts none.
+# A function to time, and the number of images or features that one call handles; 0 if there are none.
 Timed: TypeAlias = tuple[Callable[[], object], int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """What to measure of scores.
+    """The sizes of the Fréchet distance to measure, and where the Inception network is.
 
     Attributes:
-      features: number of features in each set.
-      dimensions: their dimensions.
+      features: number of feature vectors in each set.
+      dimensions: number of dimensions of a feature vector.
       inception: directory of Inception as a SavedModel; '' leaves Inception out.
     """
 
@@ -40,11 +40,11 @@ class Scoring:
 
 
 def lines(settings: Settings, scoring: Scoring) -> Iterator[dict[str, Any]]:
-    """Measures everything in turn; yields a line for each.
+    """Measures everything in turn; yields a line of results for each measurement.
 
-    A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'per_s' of images or features if it counts
-    any. The first line of the Fréchet distance is of the means and covariances of two sets, the second of
-    the distance itself.
+    A line has 'seconds', {'median', 'low', 'high', 'count'}; and, if a call handles images or features,
+    'per_s', their number per second. The Fréchet distance has two lines: the first for the means and
+    covariances of two sets, the second for the distance itself.
     """
     functions = {**_pictures(), **_extractors(scoring.inception), **_frechet(scoring)}
     seconds = in_turn({name: function for name, (function, _) in functions.items()}, settings.rounds)
@@ -55,7 +55,7 @@ def lines(settings: Settings, scoring: Scoring) -> Iterator[dict[str, Any]]:
 
 
 def _pictures() -> dict[str, Timed]:
-    """Returns {what: (function, number of pictures)} for JPEGs of LSUN's size, on one thread."""
+    """Returns {description: (function, number of pictures)} for JPEGs of LSUN's size, on one thread."""
     files = [encoded(picture) for picture in photographs(_PICTURES)]
     found: dict[str, Timed] = {}
     decode = tf.function(lambda file: images.decode(file, 3))
@@ -78,7 +78,7 @@ def _each(function: Callable[[Any], object], values: Iterable[Any]) -> list[obje
 
 
 def _extractors(inception: str) -> dict[str, Timed]:
-    """Returns {what: (function, number of images)} for each extractor that is installed."""
+    """Returns {description: (function, number of images)} for each extractor that is installed."""
     found: dict[str, Timed] = {}
     random = np.random.default_rng(0)
     names = [*_EXTRACTORS, *(['inception'] if inception else [])]
@@ -93,7 +93,7 @@ def _extractors(inception: str) -> dict[str, Timed]:
 
 
 def _frechet(scoring: Scoring) -> dict[str, Timed]:
-    """Returns {what: (function, number of features)} for the two parts of the Fréchet distance."""
+    """Returns {description: (function, number of features)} for the two parts of the Fréchet distance."""
     random = np.random.default_rng(0)
     count, d = scoring.features, scoring.dimensions
     sets = [random.standard_normal([count, d], np.float32) for _ in range(2)]

@@ -21,9 +21,9 @@ PROGRAMS = ('step', 'sample')
 
 
 def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
-    """Returns {axis: (value in a configuration, value -> configuration with that value)}.
+    """Returns the quantities to vary, {axis: (value in `config`, callable value -> changed configuration)}.
 
-    The batch is that of training and of sampling alike.
+    The axis 'batch' changes the batch of training and the batch of sampling together.
     """
 
     def with_option(**options: Any) -> Config:
@@ -42,7 +42,7 @@ def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
 
 
 def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
-    """Returns the slope p of the line through the logarithms: seconds ~ values^p.
+    """Fits seconds = constant * values^p, by a line through the logarithms, and returns the slope p.
 
     Examples:
       >>> round(slope([1, 2, 4], [3.0, 12.0, 48.0]), 6)
@@ -52,7 +52,7 @@ def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures all points in turn; yields a line for each, then one with the slope of each axis.
+    """Measures all points in turn; yields a line of results for each, then a line with the slope of an axis.
 
     Writes the plot `growth.png` into the directory of the settings.
     """
@@ -68,7 +68,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         for factor in settings.factors
     }
     functions: dict[tuple[str, int, str], Callable[[], object]] = {}
-    made: dict[Config, dict[str, Callable[[], object]]] = {}  # The base is a point of every axis.
+    made: dict[Config, dict[str, Callable[[], object]]] = {}  # Every axis has the base as a point.
     for (axis, value), changed in points.items():
         made.setdefault(changed, _programs(changed))
         for program, function in made[changed].items():
@@ -89,7 +89,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _programs(config: Config) -> dict[str, Callable[[], object]]:
-    """Returns a training step on noise, and sampling, of a new model."""
+    """Returns the functions to time, {name: function}, on a new model: a training step on noise; sampling."""
     model: Any = compiled_model(config)
     step = tf.function(model.train_step, jit_compile=model.jit_compile)
     count = config.training.batch_size
@@ -102,7 +102,7 @@ def _programs(config: Config) -> dict[str, Callable[[], object]]:
 
 
 def _plot(found: dict[tuple[str, int, str], Any], slopes: dict[tuple[str, str], float], path: str) -> None:
-    """Draws a panel for each axis: median and quartiles against the value, both on logarithmic scales."""
+    """Draws a panel for each axis: median and quartiles of the seconds over the value, on log scales."""
     import matplotlib
 
     matplotlib.use('Agg')

@@ -1,4 +1,4 @@
-"""Measures how many images a second the input pipeline gives, and how many training takes, at every preset.
+"""Measures at every preset how many images per second the input pipeline gives, and how many training uses.
 
 The pictures are crops of photographs in each dataset's real format and size; digits and emoji are the real
 pictures. A dataset that fits in memory is read from memory, as in training. Larger datasets are read from
@@ -41,7 +41,7 @@ COUNTS = {
     'lsun_church': 126_227,
     'lsun_bedroom': 3_033_042,
 }
-# (width, height) of the published pictures; None: the image size.
+# (width, height) of the published pictures; None: the same as the image size.
 _SHAPES = {'cifar10': (32, 32), 'imagenet32': (32, 32), 'celeb_a': (178, 218), 'celeb_a_hq': None}
 TRAINED_HERE = ('digits', 'emoji')
 _PEAK_FLOPS = {'H100': 989e12, 'TPU v5e': 197e12}  # bfloat16, dense, according to their makers.
@@ -51,10 +51,10 @@ _RECIPES = ('t6', 'cdrl')
 
 
 def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[dict[str, Any]]:
-    """Measures each way to read a dataset; yields a line for each.
+    """Measures each way to read a dataset; yields a line of results for each.
 
-    A line has the batch, the images that the pipeline gives per second and per second of CPU time, the images
-    per second that training takes with each recipe, and the ratio for the fastest of them.
+    A line has the batch size; the images that the pipeline gives per second, and per second of CPU time; the
+    images per second that training uses with each recipe; and the ratio of the two for the fastest recipe.
     """
     settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
     batch = settings[-1].training.batch_size
@@ -102,7 +102,7 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
     """Writes a dataset to `directory`, and yields the ways in which training would read it.
 
     Yields:
-      The name of the way, such as 'memory' if the dataset fits, or else 'files'; and the options to read it.
+      The name of the way, 'memory' if the dataset fits in memory, else 'files'; and the options to read it.
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)
@@ -135,7 +135,7 @@ def _written(data: Data, directory: str | os.PathLike[str]) -> Data:
 
 
 def _write_lsun(data: Data, directory: pathlib.Path) -> None:
-    """Writes LMDBs under the names of a category's published LMDBs, unless they are there."""
+    """Writes LMDB databases named like the published ones of an LSUN category, unless they exist."""
     category = dataset_table.builder_name(dataclasses.replace(data, prepare_size=0)).removeprefix('lsun/')
     for split, count in (('train', _PICTURES), ('val', 8)):
         database = directory / f'{category}_{split}_lmdb'
@@ -176,7 +176,7 @@ def speed(data: Data, batch: int, seconds: float, in_memory: bool) -> tuple[floa
 def images_taken(
     settings: list[Config], directory: str | os.PathLike[str], seconds: float
 ) -> dict[str, list[float]]:
-    """Returns {where: images per second that training takes, for each of the configurations}."""
+    """Returns the images per second that training uses, {device: a number for each configuration}."""
     if settings[0].data.dataset in TRAINED_HERE:
         return {_HERE: [_trained(config, directory, seconds) for config in settings]}
     flops = [cost(build_model(config))['FLOPs of a training step, per image'] for config in settings]

@@ -1,9 +1,9 @@
-"""Starts a program, waits for its end, and notes when it began, how long it took and its peak memory.
+"""Runs a program, and records when it began, how long it took and its peak memory.
 
     python launcher.py NOTES.json PROGRAM [ARGUMENT ...]
 
-Linux counts the memory of the process that starts a program towards the program's `ru_maxrss`. So
-`drl_tf.tools.bench`, which is large, starts programs by this file, which imports little.
+Linux counts the memory of the parent process towards a program's peak memory (`ru_maxrss`). The process of
+`drl_tf.tools.bench` is large, so it starts programs through this small one.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Measures whole processes: how long until they do something, and the most memory that they take."""
+"""Measures whole processes: the time until a result, and the peak memory."""
 
 import dataclasses
 import itertools
@@ -27,10 +27,10 @@ class Ended:
     """A process that has ended.
 
     Attributes:
-      begin: when it began, seconds since the epoch.
-      seconds: from its start to its end.
-      peak_bytes: the most memory that it took (`ru_maxrss`).
-      out: what it wrote to stdout.
+      begin: time of the start, in seconds since the epoch.
+      seconds: time from start to end.
+      peak_bytes: peak memory (`ru_maxrss`).
+      out: text that the process wrote to stdout.
     """
 
     begin: float
@@ -59,9 +59,9 @@ def ended(words: Sequence[str]) -> Ended:
 
 
 def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Starts each process several times, in turn; yields a line for each quantity.
+    """Measures part `start`: starts each process several times; yields a line for each measured time.
 
-    Its values are 'seconds', {'median', 'low', 'high', 'count'}, and 'peak_bytes', the largest of all starts.
+    A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'peak_bytes', the largest peak memory.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []
@@ -124,7 +124,8 @@ def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], 
       workdir: directory of the run.
 
     Returns:
-      When the process began, when each step ended, both in seconds since the epoch; and its peak memory.
+      Time at which the process began, and times at which the steps ended, in seconds since the epoch; and the
+      peak memory in bytes.
     """
     words = [f'--train_steps={steps}', '--grid_every=0', '--checkpoint_every=1000000', '--max_minutes=0']
     marks = pathlib.Path(f'{workdir}.json')
@@ -138,10 +139,10 @@ def _early(steps: int) -> int:
 
 
 def slowdown(marks: Sequence[float]) -> float:
-    """Returns the time of the last tenth of the steps, per step, divided by that of the second tenth.
+    """Returns the mean time of a step in the last tenth of the steps, divided by that in the second tenth.
 
     Args:
-      marks: when each step ended; at least 4.
+      marks: time at which each step ended, at least 4 times.
 
     Examples:
       >>> slowdown([0.0, 1.0, 2.0, 3.0, 5.0])
@@ -155,10 +156,10 @@ def slowdown(marks: Sequence[float]) -> float:
 
 
 def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains two steps and samples a batch in a process for each preset, K and T; yields a line for each.
+    """Measures the peak memory of training two steps and sampling a batch; yields lines of results.
 
-    A line has 'peak_bytes'; K and T are those of the base. Two last lines have the 'ratio' of the largest to
-    the smallest peak.
+    There is a line with 'peak_bytes' for each preset, and for each changed K and each changed T of the base
+    preset. Two last lines have the 'ratio' of the largest to the smallest peak over K, and over T.
     """
     preset = settings.base
     config = parsing.configuration_of(preset.split())

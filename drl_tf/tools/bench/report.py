@@ -11,7 +11,7 @@ _MOST_COLUMNS = 12
 
 
 def append(directory: str, line: Mapping[str, Any]) -> None:
-    """Appends a line of JSON to `bench.jsonl` in a directory."""
+    """Appends a result as a line of JSON to `bench.jsonl` in a directory."""
     with open(pathlib.Path(directory, FILE_NAME), 'a', encoding='utf-8') as file:
         file.write(f'{json.dumps(line)}\n')
 
@@ -23,10 +23,10 @@ def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a Markdown table: a row for each quantity, a column for each line.
+    """Returns a Markdown table of results: a row for each quantity, a column for each line.
 
     Args:
-      lines: results of one part. Quantities with a spread are shown as `median (low to high)`.
+      lines: results of one part. The table shows a spread as `median (low to high)`.
 
     Examples:
       >>> ratio = {'median': 0.5, 'low': 0.4, 'high': 0.6, 'count': 3}
@@ -44,14 +44,14 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a table for each part; with many quantities, a line is a column of the table."""
+    """Yields a Markdown table for each part; results are rows if they have few quantities, else columns."""
     for part in dict.fromkeys(line['part'] for line in lines):
         mine = [line for line in lines if line['part'] == part]
         yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else table(mine)
 
 
 def _turned(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the table of `table` with rows and columns exchanged."""
+    """Returns the Markdown table of `table` with rows and columns exchanged."""
     columns = [row.strip('| ').split(' | ') for row in table(lines).splitlines()]
     del columns[1]
     rows = [f'| {" | ".join(cells)} |' for cells in zip(*columns, strict=True)]

@@ -1,4 +1,4 @@
-"""Settings of measurements: a preset's configuration, with images to train on and a precision."""
+"""Settings of the benchmarks, and the configurations that they measure."""
 
 import dataclasses
 import os
@@ -12,16 +12,17 @@ from drl_tf.config.training_options import PRECISIONS
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to measure, and how often.
+    """The presets to measure, and how often to measure each.
 
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
-      base: the preset whose batch, K, T, pixels and channels are changed.
+      base: the preset that parts `memory` and `growth` change, in batch size, K (chain steps), T (noise
+        levels), pixels and channels.
       precisions: values of --precision.
-      rounds: how often everything is measured, in turn.
+      rounds: how often each quantity is measured.
       repeats: how often each process is started.
-      steps: steps of the training that is measured in its own process.
-      factors: factors of batch, K, T, pixels and channels whose cost is compared.
+      steps: number of training steps of part `start`.
+      factors: multiples of batch, K, T, pixels and channels to measure.
       directory: directory for the results.
     """
 
@@ -36,10 +37,11 @@ class Settings:
 
 
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
-    """Returns a configuration that can train here.
+    """Returns a configuration that can train on this machine, with a dataset that exists.
 
-    Digits and emoji are the real pictures. For other datasets, `with_images` writes photographs in their
-    format to a directory. It measures mean and deviation of the images if the energies need them.
+    Digits and emoji are the real pictures. For any other dataset, `with_images` writes photographs in the
+    format of the dataset to `directory`. It measures mean and deviation of the images if the energies need
+    both.
     """
     from drl_tf.data import pipeline
     from drl_tf.tools.bench import input_speed
@@ -52,7 +54,7 @@ def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
 
 
 def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dict[str, Config]:
-    """Returns {'<preset>, <precision>': configuration}, one microbatch and one step per call."""
+    """Returns {'<preset>, <precision>': configuration}, each with one microbatch and one step per call."""
     from drl_tf.distributed import devices
 
     precisions = dict.fromkeys(map(devices.resolve_precision, settings.precisions))

@@ -1,4 +1,4 @@
-"""Times functions in turn, so that a machine whose speed drifts treats all of them alike."""
+"""Times functions in turn, so that a drift in the machine's speed affects all of them alike."""
 
 import dataclasses
 import time
@@ -42,17 +42,17 @@ def in_turn(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, np.ndarray]:
-    """Calls all functions once, to trace them; then times one call of each, round after round.
+    """Times functions: calls each once to trace it, then times one call of each per round.
 
-    Every second round goes through the functions in reverse.
+    Every second round goes through the functions in reverse order.
 
     Args:
-      functions: {name: callable}; each must wait until its result is there.
+      functions: {name: callable}; a callable returns only when its result is computed.
       rounds: number of rounds.
       clock: callable that returns the time in seconds.
 
     Returns:
-      {name: seconds, float64 [rounds]}; number i is of round i.
+      {name: seconds of each round, float64 [rounds]}.
 
     Examples:
       >>> {name: len(seconds) for name, seconds in in_turn({'sum': lambda: sum(range(9))}, rounds=3).items()}

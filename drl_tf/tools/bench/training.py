@@ -1,4 +1,4 @@
-"""Splits a training step into its parts, and compares its passes with their convolutions alone."""
+"""Splits the time of a training step into parts, and compares passes with their convolutions alone."""
 
 import dataclasses
 import os
@@ -34,21 +34,22 @@ _LOOK_EVERY = 10
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
     """Measures all presets and precisions in turn; yields one line of results for each.
 
-    A line has these values, each {'median', 'low', 'high', 'count'} with seconds or a ratio within a round:
+    A line has these values, each as {'median', 'low', 'high', 'count'}. They are seconds, or ratios of two
+    values of the same round:
 
         input           getting a batch from the pipeline, with nothing else running
         step            the step on the device
         chain           K Langevin steps: `step` minus a step whose chains end where they start
-        pass            losses and gradients of the weights, with the start of the chains; for score matching
-                        all of its derivatives: a step without chains minus `update`
+        pass            losses and gradients in the weights, with the start of the chains: a step without
+                        chains minus `update`; for score matching, all derivatives
         update          optimizer, averages and the rest: a step whose losses and gradients are given
-        host            what `fit` adds, when the next batch is ready: Python, callbacks, returned numbers
+        host            time that `fit` adds if the next batch is ready: Python, callbacks, returned numbers
         sample          sampling `sample_images` images
         rest_share      (input + update + host) / (input + step + host)
         chain_utilisation, pass_utilisation
                         time of the convolutions alone / time of the chain or the pass
 
-    A line of part 'precision' has the time of a step in bfloat16, divided by that in float32.
+    A line of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
     """
     with tempfile.TemporaryDirectory() as directory:
         subjects = [
@@ -72,12 +73,12 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Subject:
-    """A model that is measured.
+    """A model to measure, with the functions to time.
 
     Args:
       name: '<preset>, <precision>'.
-      config: its configuration.
-      workdir: directory for what the callbacks of training write.
+      config: the configuration of the model.
+      workdir: directory for the files that the callbacks of training write.
     """
 
     def __init__(self, name: str, config: Config, workdir: str) -> None:
@@ -115,7 +116,7 @@ class Subject:
         return step
 
     def _update(self) -> Any:
-        """Returns a training step to which losses and gradients are given."""
+        """Returns a training step that takes given losses and gradients instead of computing them."""
         given = {
             name: (
                 tf.Variable(0.0, trainable=False),
@@ -148,7 +149,7 @@ class Subject:
 
     @property
     def gradients(self) -> int:
-        """Number of gradients in a chain: K of the longest chain, or 1 for the normal approximation."""
+        """Number of gradients in the longest chain, K; 1 for the normal approximation."""
         longest = max(self.config.steps_by_level)
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
@@ -226,12 +227,12 @@ class Subject:
 
 
 class _Fit:
-    """Takes single steps as Keras `fit` does, with the callbacks of a training run but its progress bar.
+    """Takes single training steps like Keras `fit`, with a run's callbacks except the progress bar.
 
     Args:
       model: a compiled model.
       batches: iterator over batches.
-      workdir: directory for what the callbacks write.
+      workdir: directory for the files that the callbacks write.
     """
 
     def __init__(self, model: Any, batches: Iterator[Any], workdir: str) -> None:
