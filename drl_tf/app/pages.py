@@ -139,7 +139,7 @@ def _inpaint(app: parts.App) -> None:
     def uploaded(path: str | None, invert: bool, progress: Any) -> Any:
         if not path:
             raise UserError('there is no picture: drop one first')
-        return shown(uploads.readparts.picture(path, model.image_shape, invert))
+        return shown(uploads.read_picture(path, model.image_shape, invert))
 
     def drawn(label: int, seed: int, progress: Any) -> Any:
         return shown(actions.draw(model, Choice(label, seed=seed, num=1), progress)[0][0])
@@ -217,7 +217,7 @@ def _score(app: parts.App) -> None:
         paths = paths or []
         if not 0 < len(paths) <= limits.MOST_FILES:
             raise UserError(f'there are {len(paths)} pictures: drop from 1 to {limits.MOST_FILES}')
-        images = [uploads.readparts.picture(path, model.image_shape, invert) for path in paths]
+        images = [uploads.read_picture(path, model.image_shape, invert) for path in paths]
         return shown([os.path.basename(path) for path in paths], np.stack(images), progress)
 
     def of_model(progress: Any) -> Any:
