@@ -30,7 +30,7 @@ def sheet(images: np.ndarray) -> Image.Image:
 
     Examples:
       >>> sheet(np.zeros([4, 16, 16, 1], np.uint8)).size
-      (392, 392)
+      (388, 388)
     """
     cells = pictures.square(images)
     rows, columns, height, width, _ = cells.shape
