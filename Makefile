@@ -4,11 +4,20 @@ DEMO = runs/demo
 # Two test processes; `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
+<<<<<<< HEAD
 .PHONY: demo test test-slow lint docs examples notebooks clean
+=======
+.PHONY: demo app test test-slow lint docs clean
+>>>>>>> app
 
 # Trains on handwritten digits for five minutes, samples, measures, exports, and writes the page of the run.
 demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate,export,report --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
+
+# The web app over the digits model that comes with the package, on http://127.0.0.1:7860.
+app: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[app]'
+	$(BIN)/python run.py --mode=app
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest -q $(XDIST) --durations=25 -m 'not slow'

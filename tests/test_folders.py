@@ -15,7 +15,8 @@ FLOORS = [
     ('runs', 'planning'),
     ('serving', 'evaluation', 'report'),
     ('training', 'editing'),
-    ('experiments', 'app', 'api'),
+    ('experiments', 'api'),
+    ('app',),
     ('cli',),
     ('tools',),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli import edit_checks, score_checks
+from drl_tf.cli import app_checks, edit_checks, score_checks
 from drl_tf.cli.command_options import (
     MODES,
     SCORED,
@@ -169,6 +169,7 @@ def check_configuration(command: Command, config: Config, workdir: str) -> None:
         combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     edit_checks.check_configuration(command, config)
     score_checks.check_configuration(command, config)
+    app_checks.check_configuration(command)
     _check_inputs(command, config, workdir)
     _check_outputs(command, config, workdir)
 
@@ -260,7 +261,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
         exported.check_link(workdir)
     if cluster.workers().index:
         return
-    elsewhere = {'stats', 'prepare'}  # Modes that do not write to the workdir.
+    elsewhere = {'stats', 'prepare', 'app'}  # Modes that do not write to the workdir.
     if command.samples:
         elsewhere |= {'evaluate'}
     if command.output_dir:

@@ -29,6 +29,7 @@ MODES = (
     'ablate',
     'export',
     'report',
+    'app',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
@@ -39,6 +40,7 @@ METHODS = {
 }  # Values of --method.
 TO_OUTPUT_DIR = ('sample', 'compose', *EDITED, 'interpolate', 'score', 'ood')  # --output_dir applies.
 _SCORED_IMAGES = 2048
+_MODEL_OF_APP = 'digits'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +233,7 @@ class Command:
     compare: tuple[str, ...] = option(
         (), 'Directories of other runs that --mode=report compares with the run, in comparison.html.'
     )
+    port: int = option(7860, 'Port of --mode=app, which only this machine can reach.', low=1, high=65535)
     dry_run: str = option(
         '',
         'Print the resolved configuration and its cost, and stop; --dry_run=json prints JSON.',
@@ -257,8 +260,16 @@ def export_directory(command: Command, workdir: str) -> str:
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether a command with --model needs no --workdir, because it writes to --output_dir only."""
-    return bool(command.model and command.output_dir) and set(command.mode) <= set(TO_OUTPUT_DIR)
+    """Returns whether a command with --model needs no --workdir: it writes nothing, or to --output_dir."""
+    write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
+    return bool(command.model) and set(command.mode) <= write_elsewhere
+
+
+def completed(command: Command) -> Command:
+    """Returns the command with the digits model, if --mode=app names neither a run nor a model."""
+    if command.mode == ('app',) and not (command.workdir or command.model):
+        return dataclasses.replace(command, model=_MODEL_OF_APP)
+    return command
 
 
 def labels_of(command: Command) -> tuple[int, ...]:

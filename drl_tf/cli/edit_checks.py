@@ -58,25 +58,4 @@ def check_configuration(command: Command, config: Config) -> None:
     if modes & {*EDITED, 'interpolate'}:
         combinations.check_classes(config, command.labels)
     if 'compose' in modes and command.expression:
-        _check_expression(command.expression, config)
-
-
-def _check_expression(text_of: str, config: Config) -> None:
-    """Raises UserError if the model lacks a class of an expression, or its heights are not known."""
-    expression = expressions.parse(text_of)
-    for atom in expressions.atoms(expression):
-        if atom.model or atom.label < 0:
-            raise UserError(
-                f'--expression={text_of}: a and b stand for two models; write classes of this one, such as 3'
-            )
-        if atom.label >= config.data.num_classes:
-            raise UserError(
-                f'--expression={text_of}: the model has {config.data.num_classes} classes, from 0; '
-                f'there is no class {atom.label}'
-            )
-    if expressions.weights(expression) is None and config.network.energy != 'preconditioned':
-        raise UserError(
-            f'--expression={text_of}: | compares the heights of log densities, and --energy='
-            f'{config.network.energy} leaves a constant open for each class and level: use & and !, or a '
-            'model of --energy=preconditioned'
-        )
+        expressions.check(command.expression, config)

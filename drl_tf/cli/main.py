@@ -14,7 +14,7 @@ from drl_tf import __version__
 from drl_tf.base.errors import DivergenceError, Interrupted, UserError, WorkerLost, printable
 from drl_tf.cli import parsing
 from drl_tf.cli.checks import check_command, check_configuration
-from drl_tf.cli.command_options import Command
+from drl_tf.cli.command_options import Command, completed
 from drl_tf.cli.help import INTERRUPTED, WRONG_USE, help_text
 from drl_tf.cli.quiet import quiet_start
 from drl_tf.config import option_fields
@@ -72,7 +72,7 @@ def _run(argv: list[str]) -> int:
     if values.version:
         print(f'drl_tf {__version__}')
         return 0
-    command = parsing.group_of(Command, values)
+    command = completed(parsing.group_of(Command, values))
     devices = parsing.group_of(cluster.Devices, values)
     option_fields.check(command)
     option_fields.check(devices)

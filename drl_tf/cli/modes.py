@@ -180,6 +180,14 @@ def _report(command: Command, config: Config, workdir: str) -> Result:
     return workers.by_chief(lambda: pages.report(config, workdir, command.compare, command.num_samples))
 
 
+def _app(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.app import server
+
+    del config  # The app draws with the options of the model.
+    workers.by_chief(lambda: server.serve(workdir, command.port))
+    return None
+
+
 FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'import_official': _import_official,
     'prepare': _prepare,
@@ -203,6 +211,7 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'ablate': _ablate,
     'export': _export,
     'report': _report,
+    'app': _app,
 }
 
 

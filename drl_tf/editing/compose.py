@@ -72,7 +72,12 @@ def compose(
 
 
 def drawn(
-    model: EnergyModel, expression: Expression, heights: dict[int, np.ndarray], count: int, weights: str
+    model: EnergyModel,
+    expression: Expression,
+    heights: dict[int, np.ndarray],
+    count: int,
+    weights: str,
+    seed: int | None = None,
 ) -> np.ndarray:
     """Draws from an expression over classes by proposals and MALA steps at each level.
 
@@ -82,20 +87,22 @@ def drawn(
       heights: result of `class_heights`.
       count: number of images.
       weights: 'ema' or 'raw'.
+      seed: 0 to 2^31 - 1; None: that of the configuration.
 
     Returns:
       uint8 [count, H, W, C].
     """
     walk = model.walk
-    seed = tf.constant(noise.root(model.config.training.seed, noise.SAMPLING))
-    size = model.config.sampling.sample_batch_size
+    seed = model.config.training.seed if seed is None else seed
+    root = tf.constant(noise.root(seed, noise.SAMPLING))
+    size = min(count, model.config.sampling.sample_batch_size)
     shape = model.config.image_shape
     at_index = _density(model, walk, expression, heights, weights)
 
     def part(first: tf.Tensor) -> tf.Tensor:
         nothing = Observation(operators.masked(tf.zeros(shape)), tf.zeros([size, *shape]))
         posterior = Posterior(walk, at_index, model.network_of(weights).std, nothing, _EFFORT, first)
-        return posterior.draw(model.prior(size, noise.fold(seed, noise.PRIOR), first), seed)
+        return posterior.draw(model.prior(size, noise.fold(root, noise.PRIOR), first), root)
 
     draw = tf.function(part, autograph=False)
     parts = [draw(tf.constant(first)).numpy() for first in range(0, count, size)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from drl_tf.base.errors import UserError
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
 
 _TOKEN = re.compile(r'\s*(?:([ab]?\d+|[ab])|([&|!()]))')
 _DEEPEST = 50
@@ -85,6 +88,36 @@ def weights(expression: Expression) -> dict[int, float] | None:
         for label, weight in found.items():
             total[label] = total.get(label, 0.0) + sign * weight
     return total
+
+
+def check(text: str, config: Config) -> None:
+    """Raises UserError if a model lacks a class of an expression, or does not allow its signs.
+
+    Args:
+      text: see `parse`.
+      config: configuration of the model.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> check('3 & !8', Config().replace(num_classes=10))
+    """
+    expression = parse(text)
+    for atom in atoms(expression):
+        if atom.model or atom.label < 0:
+            raise UserError(
+                f'--expression={text}: a and b stand for two models; write classes of this one, such as 3'
+            )
+        if atom.label >= config.data.num_classes:
+            raise UserError(
+                f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
+                f'there is no class {atom.label}'
+            )
+    if weights(expression) is None and config.network.energy != 'preconditioned':
+        raise UserError(
+            f'--expression={text}: | compares the heights of log densities, and --energy='
+            f'{config.network.energy} leaves a constant open for each class and level: use & and !, or a '
+            'model of --energy=preconditioned'
+        )
 
 
 class _Reader:

@@ -17,7 +17,7 @@ _KEYS = {'ArrowLeft': 37, 'ArrowRight': 39, 'Home': 36, 'End': 35, 'Tab': 9, 'En
 
 @contextlib.contextmanager
 def opened(path, width=1440, height=900):
-    """Context manager: yields a `Browser` that shows the file at `path`."""
+    """Context manager: yields a `Browser` that shows the file or the address `path`."""
     with tempfile.TemporaryDirectory() as profile, contextlib.closing(asyncio.new_event_loop()) as loop:
         command = [
             CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--remote-debugging-port=0',
@@ -97,10 +97,11 @@ class Browser:
         await self._socket.write_message(text)
 
     def show(self, path, width, height=900):
-        """Opens a file in a window of `width` by `height` pixels."""
+        """Opens a file or an address in a window of `width` by `height` pixels."""
         size = {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': width < 600}
         self.call('Emulation.setDeviceMetricsOverride', **size)
-        self.call('Page.navigate', event='Page.loadEventFired', url=pathlib.Path(path).resolve().as_uri())
+        url = str(path) if '://' in str(path) else pathlib.Path(path).resolve().as_uri()
+        self.call('Page.navigate', event='Page.loadEventFired', url=url)
 
     def value(self, script):
         """The value of a JavaScript expression, which may be a promise."""
@@ -121,6 +122,20 @@ class Browser:
         text = {'text': {' ': ' ', 'Enter': '\r'}[key]} if key in (' ', 'Enter') else {}
         self.call('Input.dispatchKeyEvent', type='keyDown', **code, **text)
         self.call('Input.dispatchKeyEvent', type='keyUp', **code)
+
+    def drag(self, begin, end):
+        """Presses the mouse at a point of the window, (x, y), moves it to another one and lets it go."""
+        points = [[a + (b - a) * share / 10 for a, b in zip(begin, end, strict=True)] for share in range(11)]
+        kinds = ['mouseMoved', 'mousePressed', *['mouseMoved'] * 10, 'mouseReleased']
+        for kind, (x, y) in zip(kinds, [points[0], *points, points[-1]], strict=True):
+            pressed = {'button': 'left', 'buttons': 1, 'clickCount': 1} if kind != 'mouseMoved' else {}
+            self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, **pressed)
+
+    def give(self, selector, paths):
+        """Chooses files in a file input."""
+        root = self.call('DOM.getDocument')['root']['nodeId']
+        node = self.call('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
+        self.call('DOM.setFileInputFiles', nodeId=node, files=[str(path) for path in paths])
 
     def picture(self, path):
         """Writes the whole page as PNG."""

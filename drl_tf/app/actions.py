@@ -1,0 +1,260 @@
+"""What the app does, as functions of a model and plain values; they need no browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.api import EnergyModel
+from drl_tf.app import limits
+from drl_tf.base import arguments
+from drl_tf.base.errors import UserError
+from drl_tf.core import noise
+from drl_tf.core.guidance import composed, network_labels
+from drl_tf.editing import compose as composing
+from drl_tf.editing import expressions
+from drl_tf.runs import pictures
+from drl_tf.runs.inputs import finite
+from drl_tf.runs.scores import Scores
+
+# Callable, (share that is done, 0 to 1; what is being done); it raises UserError to end the work.
+Progress = Callable[[float, str], None]
+IN_TURN = -2  # Value of `Choice.label`: the images take all classes in turn.
+
+
+def silent(share: float, what: str) -> None:
+    """Shows no progress."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which images to draw.
+
+    Attributes:
+      label: the class, from 0; -1: no class; `IN_TURN`.
+      guidance: w, -1 to 20; 0 for models without classes.
+      seed: 0 to 2^31 - 1.
+      num: number of images, 1 to `limits.MOST_IMAGES`.
+      num_steps: number of noise levels to visit; None: as in the configuration.
+    """
+
+    label: int = IN_TURN
+    guidance: float = 0.0
+    seed: int = 0
+    num: int = 4
+    num_steps: int | None = None
+
+    def labels(self, model: EnergyModel) -> int | None:
+        """Returns the argument `labels` of the methods of the model."""
+        return None if self.label == IN_TURN or not model.num_classes else self.label
+
+
+class _Parts(keras.callbacks.Callback):
+    """Shows progress, and keeps the noisy images after each part of the way through the levels."""
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self.states: list[np.ndarray] = []
+        self._progress = progress
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.states.append(pictures.kept(logs['outputs']))
+        self._progress((batch + 1) / self.params['steps'], 'drawing')
+
+
+def draw(
+    model: EnergyModel, choice: Choice, progress: Progress = silent
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Draws images.
+
+    Args:
+      model: the model.
+      choice: which images; at most `sample_batch_size` of the configuration.
+      progress: see `Progress`.
+
+    Returns:
+      The images, uint8 [n, H, W, C] (points of the plane: float32), and the images after each part of the way
+      from noise; the last are the images themselves.
+
+    Raises:
+      UserError: a value is out of range, or `progress` ended the work.
+
+    Examples:
+      >>> images, states = draw(EnergyModel.from_preset('digits'), Choice(label=3, num=2))
+      >>> images.shape, len(states)
+      ((2, 16, 16, 1), 7)
+    """
+    num = arguments.number('images', choice.num, 1, most_images(model))
+    progress(0, 'drawing')
+    parts = _Parts(progress)
+    options: dict[str, Any] = {'guidance': choice.guidance, 'seed': choice.seed, 'callbacks': [parts]}
+    images = model.generate(num, choice.labels(model), num_steps=choice.num_steps, **options)
+    return images, [*parts.states, images]
+
+
+def most_images(model: EnergyModel) -> int:
+    """Returns the largest number of images of a request: a batch, for its images are drawn together.
+
+    Examples:
+      >>> most_images(EnergyModel.from_preset('digits'))
+      25
+    """
+    size = model.config.sampling.sample_batch_size
+    return size if model.config.planar else min(size, limits.MOST_IMAGES)
+
+
+def inpaint(
+    model: EnergyModel, image: np.ndarray, hole: np.ndarray, choice: Choice, progress: Progress = silent
+) -> np.ndarray:
+    """Replaces pixels of an image, several times, one result after the other.
+
+    Args:
+      model: the model.
+      image: uint8 [H, W, C].
+      hole: bool [H, W, 1]: True where a pixel is replaced.
+      choice: number of results, up to `limits.MOST_RESULTS`; class (`IN_TURN`: none); guidance; seed.
+      progress: see `Progress`.
+
+    Returns:
+      uint8 [n, H, W, C].
+
+    Raises:
+      UserError: a value is out of range, the energies allow no inpainting, or `progress` ended the work.
+
+    Examples:
+      >>> digits = EnergyModel.from_preset('digits')
+      >>> image = digits.generate(1)[0]
+      >>> lower_half = np.arange(16)[:, None, None] >= 8
+      >>> inpaint(digits, image, lower_half, Choice(num=2)).shape
+      (2, 16, 16, 1)
+    """
+    num = arguments.number('results', choice.num, 1, limits.MOST_RESULTS)
+    seed = arguments.number('seed', choice.seed, 0, arguments.LARGEST - num)
+    found = []
+    for index in range(num):
+        progress(index / num, f'result {index + 1} of {num}')
+        labels = choice.labels(model)
+        found.append(model.inpaint(image[None], hole, seed + index, labels, choice.guidance))
+    return np.concatenate(found)
+
+
+def blend(
+    model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = silent
+) -> np.ndarray:
+    """Goes from one sample to another, spherically in all noises.
+
+    Args:
+      model: the model.
+      begin, end: the classes of both ends (`IN_TURN`: none); `num` is the index of the sample, from 0.
+        `begin` gives seed and guidance.
+      num_frames: number of images, 2 to `limits.MOST_IMAGES`.
+      progress: see `Progress`; the frames are drawn together.
+
+    Returns:
+      uint8 [num_frames, H, W, C].
+
+    Raises:
+      UserError: a value is out of range.
+
+    Examples:
+      >>> digits = EnergyModel.from_preset('digits')
+      >>> blend(digits, Choice(label=3, num=0), Choice(label=8, num=1), num_frames=3).shape
+      (3, 16, 16, 1)
+    """
+    n = arguments.number('frames', num_frames, 2, limits.MOST_IMAGES)
+    progress(0, 'drawing all frames')
+    labels = [max(choice.label, -1) for choice in (begin, end)] if model.num_classes else None
+    return model.interpolate(begin.num, end.num, n, begin.seed, labels, begin.guidance)
+
+
+def compose(
+    model: EnergyModel, text: str, num: int = 4, seed: int = 0, progress: Progress = silent
+) -> np.ndarray:
+    """Draws images from an expression over classes, such as '3 & !8'.
+
+    Args:
+      model: a model with classes; for the sign | of normalised energies.
+      text: see `expressions.parse`; at most `limits.MOST_LETTERS` letters.
+      num: number of images, 1 to `limits.MOST_IMAGES`.
+      seed: 0 to 2^31 - 1.
+      progress: see `Progress`.
+
+    Returns:
+      uint8 [num, H, W, C].
+
+    Raises:
+      UserError: the expression is not understood, the model does not allow it, or `progress` ended the work.
+
+    Examples:
+      >>> compose(EnergyModel.from_preset('digits'), '3 & !8', num=2).shape
+      (2, 16, 16, 1)
+    """
+    if len(text) > limits.MOST_LETTERS:
+        raise UserError(f'the expression has {len(text)} letters: give at most {limits.MOST_LETTERS}')
+    num = arguments.number('images', num, 1, limits.MOST_IMAGES)
+    seed = arguments.number('seed', seed, 0)
+    with arguments.named(expression='expression', energy='energy'):
+        expressions.check(text, model.config)
+    weights = expressions.weights(expressions.parse(text))
+    if weights is None:
+        progress(0, 'measuring the height of each class, once per model')
+        heights = _heights(model)
+        progress(0.5, 'drawing all images')
+        return composing.drawn(model.model, expressions.parse(text), heights, num, 'ema', seed)
+    progress(0, 'drawing')
+    done = [0.0]
+
+    def after_part(share: float) -> None:
+        done.append(done[-1] + share)
+        progress(done[-1], 'drawing')
+
+    terms = composed([tf.fill([num], network_labels(label)) for label in weights], list(weights.values()))
+    root = tf.constant(noise.root(seed, noise.SAMPLING))
+    states = model.model.sample(tf.constant(num), root, terms=terms, after_part=after_part)
+    return pictures.kept(finite(states[-1].numpy()))
+
+
+@functools.lru_cache(maxsize=1)
+def _heights(model: EnergyModel) -> dict[int, np.ndarray]:
+    """Returns `class_heights` of all classes."""
+    return composing.class_heights(model.model, list(range(model.num_classes)), 'ema')
+
+
+def score(
+    model: EnergyModel, images: np.ndarray, progress: Progress = silent
+) -> tuple[Scores, np.ndarray | None]:
+    """Scores images, one after the other.
+
+    Args:
+      model: the model.
+      images: uint8 [n, H, W, C].
+      progress: see `Progress`.
+
+    Returns:
+      The scores, and the typicality, float32 [n]; None if the heights (log Z) of the model are not known.
+
+    Raises:
+      UserError: there is no image, or `progress` ended the work.
+
+    Examples:
+      >>> digits = EnergyModel.from_preset('digits')
+      >>> scores, typicality = score(digits, digits.generate(2))
+      >>> scores.total_map.shape, typicality.shape
+      ((2, 16, 16), (2,))
+    """
+    parts = []
+    typical = []
+    for index in range(len(images)):
+        progress(index / len(images), f'image {index + 1} of {len(images)}')
+        parts.append(model.anomaly_scores(images[index : index + 1]))
+        if model.heights is not None:
+            typical.append(model.typicality(images[index : index + 1]))
+    if not parts:
+        raise UserError('there is no picture: drop some, or score images that the model draws')
+    return Scores.joined(parts), np.concatenate(typical) if typical else None

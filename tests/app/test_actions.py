@@ -1,0 +1,104 @@
+"""What the app does, without a browser: draw, inpaint, blend, compose, score, stop."""
+
+import numpy as np
+import pytest
+
+import drl_tf
+from drl_tf.app import actions, limits
+from drl_tf.app.actions import Choice
+from drl_tf.base.errors import UserError
+
+
+@pytest.fixture(scope='module')
+def digits():
+    return drl_tf.EnergyModel.from_preset('digits')
+
+
+def test_draws_what_generate_draws_and_the_way_there(digits):
+    shares = []
+    choice = Choice(label=3, guidance=0.5, seed=7, num=2, num_steps=3)
+    images, states = actions.draw(digits, choice, lambda share, what: shares.append(share))
+    np.testing.assert_array_equal(images, digits.generate(2, labels=3, guidance=0.5, seed=7, num_steps=3))
+    assert len(states) == 4 and states[-1] is images
+    assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    far = [np.abs(state.astype(float) - images).mean() for state in states]
+    assert far == sorted(far, reverse=True) and far[0] > 5
+
+
+def test_work_ends_where_progress_raises(digits):
+    seen = []
+
+    def stop(share, what):
+        seen.append(share)
+        if share > 0.3:
+            raise UserError('stopped')
+
+    with pytest.raises(UserError, match='stopped'):
+        actions.draw(digits, Choice(num=2), stop)
+    assert seen[-1] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize('num', [0, limits.MOST_IMAGES + 1, None])
+def test_the_number_of_images_is_bounded(digits, num):
+    with pytest.raises(UserError, match=f'images={num} must be a whole number from 1 to 25'):
+        actions.draw(digits, Choice(num=num))
+
+
+def test_inpaints_the_hole_alone_and_several_ways(digits):
+    image = digits.generate(1, labels=3)[0]
+    hole = np.arange(16)[:, None, None] >= 8
+    results = actions.inpaint(digits, image, hole, Choice(label=3, seed=4, num=2))
+    np.testing.assert_array_equal(results[:, :8], np.stack([image[:8]] * 2))
+    assert (results[0] != results[1]).any()
+    np.testing.assert_array_equal(results[1], digits.inpaint(image[None], hole, seed=5, labels=3)[0])
+
+
+def test_blends_between_two_samples(digits):
+    frames = actions.blend(digits, Choice(label=3, num=3), Choice(label=8, num=8), num_frames=3)
+    ends = np.concatenate([digits.generate(1, labels=label, first=label) for label in (3, 8)])
+    assert np.abs(frames[[0, -1]].astype(int) - ends).max() <= 1
+    with pytest.raises(UserError, match='frames=1 must be'):
+        actions.blend(digits, Choice(num=0), Choice(num=1), num_frames=1)
+
+
+def test_an_expression_of_one_class_draws_the_class(digits):
+    shares = []
+    images = actions.compose(digits, '3', 2, 5, lambda share, what: shares.append(share))
+    assert np.abs(images.astype(int) - digits.generate(2, labels=3, seed=5)).max() <= 1
+    assert shares[-1] == pytest.approx(1) and len(shares) == 7
+    assert (actions.compose(digits, '3 & !8', 2, 5) != images).any()
+
+
+@pytest.mark.parametrize(
+    ('text', 'line'),
+    [
+        ('3 &', 'expression=3 & is not understood at character 4'),
+        ('12', 'expression=12: the model has 10 classes, from 0; there is no class 12'),
+        ('3' * 300, 'the expression has 300 letters: give at most 200'),
+    ],
+)
+def test_a_wrong_expression_is_a_sentence(digits, text, line):
+    with pytest.raises(UserError, match=line):
+        actions.compose(digits, text)
+
+
+@pytest.mark.slow
+def test_a_mixture_draws_with_its_seed(digits):
+    first, same, other = (actions.compose(digits, '3 | 8', 2, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert first.shape == (2, 16, 16, 1) and (first != other).any()
+
+
+def test_scores_are_those_of_the_model(digits):
+    images = digits.generate(2)
+    scores, typicality = actions.score(digits, images)
+    np.testing.assert_allclose(scores.energy, digits.anomaly_scores(images).energy, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(typicality, digits.typicality(images), rtol=1e-3, atol=1e-3)
+    with pytest.raises(UserError, match='there is no picture'):
+        actions.score(digits, images[:0])
+
+
+def test_points_of_the_plane_can_be_drawn():
+    plane = drl_tf.EnergyModel.from_preset('toy_checkerboard')
+    images, states = actions.draw(plane, Choice(num=actions.most_images(plane)))
+    assert images.shape[1:] == (1, 1, 2) and len(states) > 1

@@ -1,0 +1,212 @@
+"""The app in a real browser: each of its functions, bad uploads, widths, and that it loads nothing else."""
+
+import socket
+
+import numpy as np
+import pytest
+from helpers import browser
+from PIL import Image
+
+import drl_tf
+from drl_tf.app import limits
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.CHROMIUM, reason='no Chromium here: .ci/packages installs it'),
+]
+pytest.importorskip('gradio', reason='no Gradio here: the extra `app` installs it')
+FOUND = (
+    "[...document.querySelectorAll('button{}')].find(b => b.offsetParent && b.textContent.trim() === '{}')"
+)
+TABS = ('Draw', 'Inpaint', 'Blend', 'Compose', 'Score')
+
+
+@pytest.fixture(scope='module')
+def address():
+    from drl_tf.app import server
+
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    with server.running(drl_tf.EnergyModel.from_preset('digits'), 'digits', port) as address:
+        yield address
+
+
+@pytest.fixture(scope='module')
+def chromium(address):
+    with browser.opened(address) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def page(chromium, address):
+    chromium.show(address, 1440)
+    chromium.wait_for(FOUND.format('', 'Draw'))
+
+
+def click(chromium, text, kind='.lg'):
+    chromium.wait_for(FOUND.format(kind, text))
+    chromium.value(FOUND.format(kind, text) + '.click()')
+
+
+def tab(chromium, text):
+    click(chromium, text, '[role=tab]')
+    chromium.value('new Promise(done => setTimeout(done, 500))')
+
+
+def source(name):
+    return f"(document.querySelector('#{name} img') || {{}}).src"
+
+
+def made(chromium, button, name):
+    """Clicks a button, and returns the picture that appears, uint8 [h, w, 3], as the page shows it."""
+    before = chromium.value(source(name))
+    click(chromium, button)
+    chromium.wait_for(f'{source(name)} && {source(name)} !== {before!r}'.replace('None', 'null'))
+    return pixels(chromium, name)
+
+
+def pixels(chromium, name):
+    script = (
+        f"(async () => {{ const i = document.querySelector('#{name} img'); await i.decode(); "
+        "const c = document.createElement('canvas'); c.width = i.naturalWidth; c.height = i.naturalHeight; "
+        "const d = c.getContext('2d'); d.drawImage(i, 0, 0); "
+        'return [c.height, c.width, ...d.getImageData(0, 0, c.width, c.height).data] })()'
+    )
+    height, width, *values = chromium.value(script)
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def said(chromium, words):
+    """Waits until a message of the page holds these words."""
+    chromium.wait_for(f'document.body.innerText.includes({words!r})')
+
+
+def uploaded(chromium, name, path):
+    """Drops a file, and waits until the page lists it."""
+    chromium.give(f'#{name} input[type=file]', [path])
+    chromium.wait_for(f"document.querySelector('#{name}').innerText.includes({path.stem!r})")
+
+
+def test_it_draws_and_plays_the_way_from_noise(chromium):
+    last = made(chromium, 'Draw', 'drawn')
+    assert 384 <= max(last.shape) < 500 and last.std() > 50
+    chromium.value("document.querySelector('#position input[type=range]').focus()")
+    before = chromium.value(source('drawn'))
+    chromium.press('Home')
+    chromium.wait_for(f'{source("drawn")} !== {before!r}')
+    noisy = pixels(chromium, 'drawn')
+    assert noisy.shape == last.shape and (noisy != last).mean() > 0.2
+
+
+def middle_of_the_canvas(chromium):
+    """x, y of the middle, and the width, of the canvas for painting, once it has its size."""
+    chromium.wait_for("(document.querySelector('#editor canvas') || {}).offsetWidth > 100")
+    chromium.value('new Promise(done => setTimeout(done, 1500))')
+    return chromium.value(
+        "(() => { const e = document.querySelector('#editor canvas'); e.scrollIntoView({block: 'center'}); "
+        'const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2, b.width] })()'
+    )
+
+
+def cells_of(picture, rows=2, columns=2):
+    """Cuts a sheet into its images."""
+    height, width = picture.shape[0] // rows, picture.shape[1] // columns
+    return [
+        picture[height * row : height * (row + 1), width * column : width * (column + 1)]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def test_it_inpaints_what_is_painted(chromium):
+    tab(chromium, 'Inpaint')
+    x, y, width = middle_of_the_canvas(chromium)
+    click(chromium, 'Inpaint')
+    said(chromium, 'nothing is painted')
+    chromium.drag((x - 0.2 * width, y), (x + 0.2 * width, y))
+    chromium.value('new Promise(done => setTimeout(done, 1000))')
+    results = cells_of(made(chromium, 'Inpaint', 'inpainted'))
+    changes = np.std(results, axis=0).max(axis=-1)
+    rows = np.flatnonzero(changes.max(axis=1))
+    middle = len(changes) / 2
+    assert 0 < len(rows) < middle and abs(rows.mean() - middle) < middle / 2
+
+
+def test_it_inpaints_an_upload(chromium, tmp_path):
+    grey = np.zeros([60, 40], np.uint8)
+    grey[:, 16:24] = 255
+    Image.fromarray(grey).save(tmp_path / 'stroke.png')
+    tab(chromium, 'Inpaint')
+    middle_of_the_canvas(chromium)
+    uploaded(chromium, 'upload', tmp_path / 'stroke.png')
+    click(chromium, 'Use my picture')
+    chromium.value('new Promise(done => setTimeout(done, 2000))')
+    chromium.value(
+        "[...document.querySelectorAll('label')].find(e => e.innerText.trim() === 'the lower half').click()"
+    )
+    for result in cells_of(made(chromium, 'Inpaint', 'inpainted')):
+        upper = result[4 : len(result) // 2 - 4, 4:-4, 0]
+        assert upper[:, len(upper[0]) // 2].min() > 240 and upper[:, :40].max() < 15
+
+
+def test_it_blends(chromium):
+    tab(chromium, 'Blend')
+    assert made(chromium, 'Blend', 'blended').std() > 50
+
+
+def test_it_composes_and_refuses_what_is_no_expression(chromium):
+    tab(chromium, 'Compose')
+    assert made(chromium, 'Compose', 'composed').std() > 50
+    chromium.value("document.querySelector('#expression textarea, #expression input').focus()")
+    chromium.call('Input.insertText', text=' & nine')
+    click(chromium, 'Compose')
+    said(chromium, 'is not understood at character')
+
+
+def test_it_scores_uploads_and_refuses_bad_ones(chromium, tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, [32, 32], np.uint8)).save(tmp_path / 'noise.png')
+    (tmp_path / 'text.png').write_text('no picture')
+    tab(chromium, 'Score')
+    click(chromium, 'Score my pictures')
+    said(chromium, 'there are 0 pictures')
+    uploaded(chromium, 'files', tmp_path / 'text.png')
+    click(chromium, 'Score my pictures')
+    said(chromium, 'text.png is not a picture that can be read')
+    chromium.show(chromium.value('location.href'), 1440)
+    tab(chromium, 'Score')
+    uploaded(chromium, 'files', tmp_path / 'noise.png')
+    made(chromium, 'Score my pictures', 'maps')
+    said(
+        chromium,
+        '0 of 1 pictures are typical of the training images. Atypical, by more than 3 deviations: noise.png',
+    )
+
+
+def test_it_scores_what_the_model_draws(chromium):
+    tab(chromium, 'Score')
+    shown = made(chromium, 'Score images that the model draws', 'maps')
+    assert (shown[..., 0] != shown[..., 2]).any()  # The maps are in colours.
+    said(chromium, 'of 4 pictures are typical')
+    said(chromium, 'sample 3')
+
+
+def test_an_upload_that_is_too_large_is_refused(chromium, tmp_path):
+    (tmp_path / 'large.png').write_bytes(b'0' * (limits.MOST_BYTES + 1))
+    tab(chromium, 'Score')
+    chromium.give('#files input[type=file]', [tmp_path / 'large.png'])
+    said(chromium, 'exceed the maximum allowed size')
+
+
+@pytest.mark.parametrize('width', [390, 1440])
+def test_each_tab_fits_and_loads_nothing_from_elsewhere(chromium, address, width):
+    chromium.requests.clear()
+    chromium.errors.clear()
+    chromium.show(address, width)
+    for name in TABS:
+        tab(chromium, name)
+        assert chromium.value('document.documentElement.scrollWidth') <= width
+    assert len(chromium.requests) > 10
+    assert [url for url in chromium.requests if not url.startswith((address, 'data:', 'blob:'))] == []
+    assert chromium.errors == []
