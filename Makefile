@@ -4,11 +4,7 @@ DEMO = runs/demo
 # Two test processes; `make test XDIST='-p no:xdist'` has one.
 XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
-<<<<<<< HEAD
-.PHONY: demo test test-slow lint docs examples notebooks clean
-=======
-.PHONY: demo app test test-slow lint docs clean
->>>>>>> app
+.PHONY: demo app test test-slow lint docs examples notebooks clean
 
 # Trains on handwritten digits for five minutes, samples, measures, exports, and writes the page of the run.
 demo: .venv/ready
