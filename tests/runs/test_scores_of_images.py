@@ -42,7 +42,7 @@ def test_bits_are_those_of_the_likelihood(model, scores):
     schedule = model.model.schedule
     F = -scores.energy[:, 0].astype(np.float64)
     terms = {'F': F, 'log_q': F, 'log_P': F}
-    nats = negative_logs(schedule, model.image_shape, terms)['density'] + model._heights['log_z'][0]
+    nats = negative_logs(schedule, model.image_shape, terms)['density'] + model.heights['log_z'][0]
     np.testing.assert_allclose(scores.bits_per_dim[:, 0], nats / (256 * math.log(2)), rtol=1e-3)
 
 

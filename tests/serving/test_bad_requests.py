@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 MOST = 20
 GOOD = {
-    'images': np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32),
+    'images': np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32),
     'level': np.int32([0, 1, 1]),
     'seed': np.int32([5, 6]),
     'num_samples': np.int32(3),
@@ -19,6 +19,9 @@ GOOD = {
     'images_bytes': tf.io.encode_png(
         np.random.default_rng(1).integers(0, 256, (3, 8, 8, 1)).astype(np.uint8)
     ).numpy(),
+    'missing': np.random.default_rng(2).random([3, 8, 8, 1]) < 0.3,
+    'between': np.int32([3, 7]),
+    'position': np.float32([0, 0.3, 1]),
 }
 
 
@@ -57,6 +60,9 @@ ONE = {
     'num_samples': st.one_of(st.integers(-2, MOST + 2), INT32),
     'seed': INT32,
     'guidance': st.one_of(st.floats(-2, 21, width=32), FLOATS),
+    'missing': st.booleans(),
+    'between': st.one_of(st.integers(-2, 9), INT32),
+    'position': st.one_of(st.floats(-0.5, 1.5, width=32), FLOATS),
 }
 
 
@@ -106,12 +112,8 @@ def test_any_request(signatures, good_answers, data):
         ), error
     else:
         assert is_right(function, feed)
-        images = feed.get('images', feed.get('images_bytes'))
-        count = (
-            int(feed['num_samples'])
-            if 'num_samples' in feed
-            else len(feed['labels'] if images is None else images)
-        )
+        counted = next((key for key in ('images', 'images_bytes', 'position', 'labels') if key in feed), None)
+        count = int(feed['num_samples']) if counted is None else len(feed[counted])
         for key, value in answer.items():
             assert value.shape == (count, *good_answers[name][key].shape[1:])
             assert (
@@ -137,8 +139,14 @@ def is_right(function, feed):
         'guidance': (-1, 20),
         'num_samples': (1, MOST),
         'images': (-3.4e38, 3.4e38),
+        'between': (0, 2**31 - 1),
+        'position': (0, 1),
     }
-    lengths = {len(feed[key]) for key in ('images', 'images_bytes', 'level', 'labels') if key in feed}
+    by_image = ('images', 'images_bytes', 'level', 'labels', 'missing', 'position')
+    lengths = {len(feed[key]) for key in by_image if key in feed}
+    if 'missing' in feed and 'images' in feed and len(lengths) == 1:  # Only the known pixels count.
+        bounds['images'] = (-1.001, 1.001)
+        feed = {**feed, 'images': np.where(feed['missing'], 0, feed['images'])}
     within = all(
         ((low <= feed[key]) & (feed[key] <= high)).all() for key, (low, high) in bounds.items() if key in feed
     )
@@ -146,7 +154,7 @@ def is_right(function, feed):
         within
         and lengths <= {*range(1, MOST + 1)}
         and len(lengths) < 2
-        and feed.get('seed', GOOD['seed']).shape == (2,)
+        and all(feed[key].shape == (2,) for key in ('seed', 'between') if key in feed)
     )
 
 

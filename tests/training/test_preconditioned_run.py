@@ -124,7 +124,7 @@ def test_log_prob_and_typicality_in_python(run, tmp_path):
     served = tf.saved_model.load(str(tmp_path / 'm' / '1')).signatures['score_bytes'](
         tf.io.encode_png(images)
     )
-    scores = model.score(images)
+    scores = model.anomaly_scores(images)
     for name in ('energy', 'log_prob', 'gradient', 'maps'):
         np.testing.assert_allclose(served[name], getattr(scores, name), rtol=1e-3, atol=1e-2, err_msg=name)
     np.testing.assert_allclose(served['typicality'], model.typicality(images), rtol=1e-3, atol=1e-3)

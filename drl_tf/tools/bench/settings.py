@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
 from drl_tf.config.config import Config
-from drl_tf.config.training_options import PRECISIONS
+
+PRECISIONS = ('float32', 'bfloat16')
 
 
 @dataclasses.dataclass(frozen=True)
