@@ -83,7 +83,8 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         remat = training and self.config.training.remat
         time = per_image(self.schedule.time, level + 1)
         proposals = [
-            (weight, network(x_next, time, labels, dropout=dropout, remat=remat)) for labels, weight in terms
+            (tf.cast(weight, tf.float32), network(x_next, time, labels, dropout=dropout, remat=remat))
+            for labels, weight in terms
         ]
         mean = tf.add_n([tf.reshape(weight, [-1, 1, 1, 1]) * proposed for weight, proposed in proposals])
         z = noise.normal(seed, tf.shape(x_next), first)
