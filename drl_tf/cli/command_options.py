@@ -273,5 +273,5 @@ def completed(command: Command) -> Command:
 
 
 def labels_of(command: Command) -> tuple[int, ...]:
-    """Returns the classes that --mode=compose multiplies."""
+    """Returns the classes whose densities --mode=compose multiplies, numbers from 0."""
     return command.labels or (0, 1)

@@ -54,7 +54,9 @@ class SavedNetwork:
 
 
 class SavedModel:
-    """Mixin for models: saves the configuration and the number of rollbacks.
+    """Mixin for models: lets Keras save and rebuild a model from its configuration.
+
+    The file also says how often training went back to an earlier checkpoint (`attempt`).
 
     The class of the configuration must be registered with Keras; see `register`.
     """

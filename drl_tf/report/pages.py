@@ -30,7 +30,8 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
       workdir: the run's directory; the page is `report.html` there.
       compare: directories of other runs. If there are any, `comparison.html` in the workdir shows all runs
         side by side. The other runs stay as they are.
-      count: number of images of each kind whose energies are measured; 0 for 256, or 2,048 points.
+      count: how many training images, held-out images and samples to measure the energy of. 0: 256, or 2,048
+        for points of the plane.
 
     Returns:
       {label: path} of the pages.

@@ -26,7 +26,14 @@ _KEY = 'chains'
 
 
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
-    """Returns the result of `pilot.steps` as a list; only the chief computes it, for all workers."""
+    """Returns the adapted step sizes q of the corrector, one for each level; None if nothing is adapted.
+
+    The chief runs the pilot chains of `pilot.steps`, and the other workers receive its result.
+
+    Args:
+      model: the model to sample from.
+      weights: 'ema' or 'raw'.
+    """
 
     def adapted() -> list[float] | None:
         q = pilot.steps(model, weights)

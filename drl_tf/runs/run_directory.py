@@ -112,7 +112,12 @@ class Run:
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
-        """Calls `checkpoint.changed_surroundings` for the workdir."""
+        """Returns what changed in hardware and software since a checkpoint, one text for each change.
+
+        Args:
+          step: step of the checkpoint.
+          deterministic: whether this process runs deterministic operations only.
+        """
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:

@@ -102,7 +102,10 @@ class Block(keras.layers.Layer):
 
 
 class EnergyNetwork(SavedNetwork, SpectralLayers):
-    """The network f(y, t), one number per image; the paper's energy is -F = -f / delta_t^2.
+    """The network f(y, t), one number for each noisy image y at the noise level t.
+
+    The recipe decides how f becomes a log density: the first paper takes F = f / delta_t^2, with the Langevin
+    step size delta_t. `prepare` computes all that depends on t alone; `call` takes its result.
 
     Args:
       options: a `config.Network`.
