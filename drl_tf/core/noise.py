@@ -141,7 +141,7 @@ def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Be
 def _at_image(
     seed: Seed, counts_per_image: int | tf.Tensor, first: int | tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the key of the Philox generator, and the counter where the random numbers of image `first` begin."""
+    """Returns the key of the Philox generator, and the counter at which image `first` has its numbers."""
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
     offset = tf.cast(first, tf.uint64) * tf.cast(counts_per_image, tf.uint64)
     return key, counter + tf.stack([offset, tf.zeros([], tf.uint64)])

@@ -107,7 +107,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:
-        """Returns the log volume of the map from w, the input of e, to x: log |dx / dw| = D log(A / c_in), [B]."""
+        """Returns the log volume of the map from w to x, log |dx / dw| = D log(A / c_in), [B]."""
         return self._dimensions * tf.math.log(tf.cos(angle) / self._c_in(angle))
 
     def gaussian(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
