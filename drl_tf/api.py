@@ -1,4 +1,4 @@
-"""A trained model in Python: `drl_tf.EnergyModel` generates, scores, denoises, trains, saves, exports.
+"""`drl_tf.EnergyModel`: a trained model in Python, which draws, scores, denoises, trains, saves and exports.
 
 Images are uint8, or floats in [-1, 1], [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2].
 """
@@ -160,8 +160,9 @@ class EnergyModel(Editing, Detecting):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads the weights from a file that `save_weights` has written."""
+        """Reads a file of `save_weights`; heights that were known no longer hold."""
         super().load_weights(*args, **kwargs)
+        self._fitting.forget_heights()
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
@@ -281,8 +282,7 @@ class EnergyModel(Editing, Detecting):
             for mine, own in zip(model.averages, self.model.averages, strict=True):
                 for network in mine:
                     network.set_weights(own[0].get_weights())
-            written = export.write(model, config, self.step, directory, max_samples, history=known)
-        return written['SavedModel']
+            return export.write(model, config, self.step, directory, max_samples, history=known)['SavedModel']
 
     def _trained_config(self) -> Config:
         """Returns the configuration, with the training options of the run that `fit` continued."""

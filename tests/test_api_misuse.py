@@ -57,7 +57,7 @@ def plain():
     ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': DATASET.take(0)}, 'holds no image'),
     ('fit', {'images': IMAGES, 'labels': LABELS, 'validation_data': IMAGES, 'validation_freq': 0},
         'validation_freq=0'),
-    ('save_to_preset', {'directory': golden.DIRECTORY / 't6'}, 'holds a run or an exported model'),
+    ('save_to_preset', {'directory': golden.DIRECTORY / 't6'}, 'holds other files than a preset'),
     ('save_to_preset', {'directory': '/proc/x'}, 'directory=/proc/x cannot be written to'),
     ('generate', {'num': 2, 'labels': [[1], [2, 3]]}, 'labels must be an array'),
     ('generate', {'guidance': 30}, 'guidance=30 must be a number from -1 to 20'),

@@ -10,7 +10,7 @@ import numpy as np
 
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.config import config
-from drl_tf.data.opened import Opened, Pictures, count_classes
+from drl_tf.data.opened import MOST_CLASSES, Opened, Pictures, count_classes
 
 _LOCAL_HEADER = 30  # Bytes of the header before the name of each file in a zip archive.
 
@@ -114,9 +114,13 @@ def _labels(arrays: dict[str, np.ndarray], prefix: str, count: int, place: str) 
     labels = arrays.get(name)
     if labels is None:
         return None
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer) or not _are_classes(labels):
         raise UserError(
             f'{place}: {name} are {labels.dtype} {list(labels.shape)}: they must be {count} whole numbers '
-            'from 0, one for each image'
+            f'from 0, below {MOST_CLASSES:,}, one for each image'
         )
     return np.asarray(labels, np.int32)
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    return bool(labels.min(initial=0) >= 0 and labels.max(initial=0) < MOST_CLASSES)

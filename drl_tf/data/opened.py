@@ -7,6 +7,8 @@ import numpy as np
 
 from drl_tf.base.errors import UserError
 
+MOST_CLASSES = 100_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
@@ -65,7 +67,7 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
       Classes, int32 [N], and their names, which are empty for whole numbers.
 
     Raises:
-      UserError: a label is missing.
+      UserError: a label is missing or too large.
 
     Examples:
       >>> from drl_tf.data.opened import number_classes
@@ -78,10 +80,13 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
     if '' in words:
         raise UserError(f'{place}: picture {words.index("")} has no label: give each picture one')
     if all(word.isdecimal() for word in words):
-        return np.array([int(word) for word in words], np.int32), ()
+        numbers = [int(word) for word in words]
+        if max(numbers, default=0) >= MOST_CLASSES:
+            raise UserError(f'{place}: label {max(numbers)} must be below {MOST_CLASSES:,}')
+        return np.array(numbers, np.int32), ()
     names = tuple(sorted(set(words)))
-    numbers = {name: number for number, name in enumerate(names)}
-    return np.array([numbers[word] for word in words], np.int32), names
+    number_of = {name: number for number, name in enumerate(names)}
+    return np.array([number_of[word] for word in words], np.int32), names
 
 
 def count_classes(*labels: np.ndarray | None) -> int:

@@ -85,7 +85,7 @@ def load_weights(model: keras.Model, directory: str) -> None:
     """Fills a model with the weights of a preset; raises UserError if they do not fit it."""
     path = os.path.join(directory, WEIGHTS)
     try:
-        model.load_weights(path)
+        keras.Model.load_weights(model, path)  # That of `EnergyModel` would forget the heights.
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f'{path} does not fit its {CONFIG} ({one_line(error)}): {_REMEDY}') from error
 
@@ -112,8 +112,8 @@ def write(
       UserError: the directory holds something else than a preset, or cannot be written to.
     """
     check_writable(directory, '--directory')
-    if os.path.exists(os.path.join(directory, CONFIG)) and not is_preset(directory):
-        raise UserError(f'directory={directory} holds a run or an exported model: give another')
+    if os.path.isdir(directory) and os.listdir(directory) and not is_preset(directory):
+        raise UserError(f'directory={directory} holds other files than a preset: give a new directory')
     try:
         os.makedirs(directory, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='writing-', dir=directory) as aside:

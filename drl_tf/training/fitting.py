@@ -56,6 +56,10 @@ class Fitting:
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
+    def forget_heights(self) -> None:
+        """Forgets log Z of the levels, which is that of other weights once these have been replaced."""
+        self._beginning['heights'] = None
+
     @property
     def _taken(self) -> int:
         """Number of steps in the running call of `fit`; 0 outside a call."""

@@ -50,6 +50,7 @@ def opened(dataset, **options):
         ({'images': IMAGES, 'labels': np.arange(3)}, r'labels are int64 \[3\]: they must be 4 whole numbers'),
         ({'images': IMAGES, 'labels': np.arange(4) - 1}, 'they must be 4 whole numbers from 0'),
         ({'images': IMAGES, 'labels': np.ones(4)}, 'labels are float64'),
+        ({'images': IMAGES, 'labels': np.array([0, 1, 2, 2**32 + 1])}, 'from 0, below 100,000'),
         ({'images': IMAGES, 'labels': np.array(['a'] * 4, object)}, 'damaged or no .npz file'),
         ({'images': IMAGES, 'test_images': IMAGES, 'labels': np.arange(4)}, 'labels of one split alone'),
         ({'images': IMAGES, 'test_images': IMAGES[..., 0] / 2}, 'test_images are of type float64'),

@@ -219,3 +219,19 @@ def test_the_client_of_hugging_face_without_network(monkeypatch):
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     with pytest.raises(UserError, match=r'^hf://me/no_such_model could not be reached \('):
         drl_tf.EnergyModel.from_preset('hf://me/no_such_model')
+
+
+def test_a_directory_with_other_files_is_left_alone(model, tmp_path):
+    (tmp_path / 'README.md').write_text('mine')
+    with pytest.raises(UserError, match='holds other files than a preset'):
+        model.save_to_preset(tmp_path)
+    assert (tmp_path / 'README.md').read_text() == 'mine'
+
+
+def test_other_weights_have_other_heights(tmp_path):
+    """The log Z of the former weights is no longer taken for that of the new ones."""
+    model = drl_tf.EnergyModel.from_preset('digits')
+    model.save_weights(tmp_path / 'm.weights.h5')
+    assert model.heights is not None
+    model.load_weights(tmp_path / 'm.weights.h5')
+    assert model.heights is None
