@@ -24,6 +24,7 @@ from drl_tf.core.diffusion import Schedule, at
 from drl_tf.core.langevin import LogDensity, langevin, value_gradient
 from drl_tf.core.noise import Seed
 from drl_tf.core.operators import Operator
+from drl_tf.core.rounds import Rounds, Visit
 
 # (noise level of each image, int32 [B] from 0 to T) -> log density, a callable x -> log p(x), float32 [B].
 LogProbAt = Callable[[tf.Tensor], LogDensity]
@@ -163,25 +164,19 @@ class Posterior:
         Returns:
           Images, float32 [B, H, W, C].
         """
-        rounds, schedule = self.effort.rounds, self.schedule
+        schedule = self.schedule
 
-        def visit(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            level = tf.fill([tf.shape(x)[0]], schedule.num_levels - 1 - i // rounds)
-            visit_seed = noise.fold(seed, noise.LANGEVIN, i)
-            is_first = i % rounds == 0
-            x_next = tf.cond(
-                is_first, lambda: x, lambda: rediffused(schedule, x, level, visit_seed, self.first)
+        def visit(visited: Visit) -> tf.Tensor:
+            x_next, level = visited.x_next, visited.level
+            if not self.effort.num_steps:
+                return self.propose(x_next, level, visited.seed)
+            # Later rounds start at the last state of the chain, which keeps p(x_t | o) invariant.
+            start = tf.cond(
+                visited.is_first, lambda: self.propose(x_next, level, visited.seed), lambda: visited.x
             )
-            if self.effort.num_steps:
-                # Later rounds start at the last state of the chain, which keeps p(x_t | o) invariant.
-                x = tf.cond(is_first, lambda: self.propose(x_next, level, visit_seed), lambda: x)
-                x = self.chain(x, x_next, level, visit_seed)
-            else:
-                x = self.propose(x_next, level, visit_seed)
-            return i + 1, tf.ensure_shape(x, x_next.shape)
+            return self.chain(start, x_next, level, visited.seed)
 
-        count = schedule.num_levels * rounds
-        x = tf.while_loop(lambda i, x: i < count, visit, (tf.constant(0), x), parallel_iterations=1)[1]
+        x = Rounds(schedule, self.effort.rounds, self.first).descend(x, seed, visit)
         score = value_gradient(self.log_density(tf.zeros([tf.shape(x)[0]], tf.int32)), x)
         return (x + schedule.S[0] ** 2 * score) / schedule.A[0]
 
@@ -199,24 +194,3 @@ class Posterior:
             return langevin(log_prob, x, step_size, num_steps, step_noise)[0]
         draws = correctors.Draws(step_noise, uniform, uniform)
         return correctors.mala(log_prob, x, step_size, num_steps, draws)[0]
-
-
-def rediffused(
-    schedule: Schedule, x: tf.Tensor, level: tf.Tensor, seed: Seed, first: int | tf.Tensor
-) -> tf.Tensor:
-    """Adds noise to x_t, and returns x_{t+1}, float32 [B, H, W, C].
-
-    Args:
-      schedule: noise levels.
-      x: x_t, float32 [B, H, W, C].
-      level: t, int32 [B].
-      seed: int32 [2].
-      first: index of the first image.
-
-    Examples:
-      >>> from drl_tf.core import diffusion
-      >>> rediffused(diffusion.t6(), tf.ones([2, 8, 8, 1]), tf.constant([0, 3]), [0, 1], first=0).shape
-      TensorShape([2, 8, 8, 1])
-    """
-    eps = noise.normal(noise.fold(seed, noise.RESAMPLING), tf.shape(x), first)
-    return at(schedule.a, level + 1) * x + at(schedule.s, level + 1) * eps

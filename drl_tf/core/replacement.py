@@ -13,7 +13,8 @@ import tensorflow as tf
 from drl_tf.core import noise
 from drl_tf.core.diffusion import at
 from drl_tf.core.noise import Seed
-from drl_tf.core.posterior import Observation, rediffused
+from drl_tf.core.posterior import Observation
+from drl_tf.core.rounds import Rounds, Visit
 from drl_tf.core.sampling import Sampler
 
 
@@ -55,22 +56,13 @@ class Replacement:
         Returns:
           x_0, float32 [B, H, W, C].
         """
-        schedule = self.sampler.schedule
 
-        def visit(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            level = tf.fill([tf.shape(x)[0]], schedule.num_levels - 1 - i // self.rounds)
-            visit_seed = noise.fold(seed, noise.LANGEVIN, i)
-            x_next = tf.cond(
-                i % self.rounds > 0,
-                lambda: rediffused(schedule, x, level, visit_seed, self.sampler.first),
-                lambda: x,
-            )
-            lower, _ = self.sampler.recover(x_next, level, visit_seed)
-            lower = self.replaced(lower, level, visit_seed)
-            return i + 1, tf.ensure_shape(lower, x.shape)
+        def visit(visited: Visit) -> tf.Tensor:
+            x_t, _ = self.sampler.recover(visited.x_next, visited.level, visited.seed)
+            return self.replaced(x_t, visited.level, visited.seed)
 
-        count = schedule.num_levels * self.rounds
-        return tf.while_loop(lambda i, x: i < count, visit, (tf.constant(0), x), parallel_iterations=1)[1]
+        rounds = Rounds(self.sampler.schedule, self.rounds, self.sampler.first)
+        return rounds.descend(x, seed, visit)
 
     def replaced(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
         """Replaces the observed part of x_t by the noised observation: x_t + H^+ (A_t o + S_t H eps - H x_t).

@@ -1,0 +1,81 @@
+"""Visits each noise level several times on the way from noise to image, with fresh noise in between."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from drl_tf.core import noise
+from drl_tf.core.diffusion import Schedule, at
+from drl_tf.core.noise import Seed
+
+
+class Visit(NamedTuple):
+    """One visit of a level by `Rounds`.
+
+    Attributes:
+      x: the state before the visit: x_{t+1} in the first round, later x_t; float32 [B, H, W, C].
+      x_next: x_{t+1}, float32 [B, H, W, C].
+      level: t, int32 [B].
+      seed: int32 [2].
+      is_first: whether this is the first round at the level, bool [].
+
+    Examples:
+      >>> Visit(tf.zeros([1, 2]), tf.ones([1, 2]), tf.constant([0]), [0, 1], tf.constant(True)).x_next.shape
+      TensorShape([1, 2])
+    """
+
+    x: tf.Tensor
+    x_next: tf.Tensor
+    level: tf.Tensor
+    seed: Seed
+    is_first: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rounds:
+    """Goes from x_T down to x_0, and visits each level several times (RePaint, algorithm 1).
+
+    Between two visits of a level, noise takes x_t up to x_{t+1} again.
+
+    Attributes:
+      schedule: noise levels.
+      count: U, how often each level is visited.
+      first: index of the first image.
+
+    Examples:
+      >>> from drl_tf.core import diffusion
+      >>> x_T = tf.ones([2, 4, 4, 1])
+      >>> Rounds(diffusion.t6(), 2, 0).descend(x_T, [0, 1], lambda visited: visited.x_next / 2).shape
+      TensorShape([2, 4, 4, 1])
+    """
+
+    schedule: Schedule
+    count: int
+    first: int | tf.Tensor
+
+    def descend(self, x: tf.Tensor, seed: Seed, visit: Callable[[Visit], tf.Tensor]) -> tf.Tensor:
+        """Returns x_0, float32 [B, H, W, C].
+
+        Args:
+          x: x_T, float32 [B, H, W, C].
+          seed: int32 [2].
+          visit: callable, `Visit` -> x_t.
+        """
+
+        def step(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            level = tf.fill([tf.shape(x)[0]], self.schedule.num_levels - 1 - i // self.count)
+            visit_seed = noise.fold(seed, noise.LANGEVIN, i)
+            is_first = i % self.count == 0
+            x_next = tf.cond(is_first, lambda: x, lambda: self._rediffused(x, level, visit_seed))
+            x_t = visit(Visit(x, x_next, level, visit_seed, is_first))
+            return i + 1, tf.ensure_shape(x_t, x.shape)
+
+        visits = self.schedule.num_levels * self.count
+        return tf.while_loop(lambda i, x: i < visits, step, (tf.constant(0), x), parallel_iterations=1)[1]
+
+    def _rediffused(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
+        """Adds noise to x_t; returns x_{t+1}."""
+        eps = noise.normal(noise.fold(seed, noise.RESAMPLING), tf.shape(x), self.first)
+        return at(self.schedule.a, level + 1) * x + at(self.schedule.s, level + 1) * eps
