@@ -4,7 +4,7 @@ The pilot run draws 32 images from a fixed seed. So the step sizes depend on the
 An image depends on its seed, its index and the step sizes, never on the images that are drawn beside it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,26 @@ def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.
     if corrector not in ADJUSTED:
         return None
     return tf.constant(_adapted(model, weights, walk, TARGET_ACCEPTANCE[corrector]), tf.float32)
+
+
+def as_list(q: tf.Tensor | None) -> list[float] | None:
+    """Returns a result of `steps` as numbers, which files and other workers can take.
+
+    Examples:
+      >>> as_list(tf.constant([0.5, 0.25]))
+      [0.5, 0.25]
+    """
+    return None if q is None else q.numpy().tolist()
+
+
+def as_tensor(q: Sequence[float] | None) -> tf.Tensor | None:
+    """Inverts `as_list`.
+
+    Examples:
+      >>> as_list(as_tensor([0.5, 0.25]))
+      [0.5, 0.25]
+    """
+    return None if q is None else tf.constant(q, tf.float32)
 
 
 def _adapted(model: Any, weights: str, walk: Schedule, target: float) -> list[float]:

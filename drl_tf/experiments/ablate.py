@@ -18,7 +18,7 @@ from drl_tf.distributed import workers
 from drl_tf.evaluation import evaluate
 from drl_tf.experiments import direct_likelihood
 from drl_tf.experiments.ablation_rows import configs_of
-from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs import charts, checkpoint
 from drl_tf.runs.request import SampleRequest
 from drl_tf.training import train
 
@@ -150,7 +150,7 @@ def _write(found: Mapping[str, dict[str, Any]], workdir: str) -> dict[str, str]:
     if names:
         bars = {_label(row): row[names[0]] for row in rows}
         floor = next((row['floor'] for row in rows if row.get('floor')), None)
-        pictures.save_bars(paths['png'], names[0], bars, floor)
+        charts.save_bars(paths['png'], names[0], bars, floor)
         places['plot'] = paths['png']
     return places
 

@@ -16,14 +16,14 @@ import tensorflow as tf
 from absl import logging
 from matplotlib.figure import Figure
 
-from drl_tf.base.files import write_json, written_aside
+from drl_tf.base.files import write_json
 from drl_tf.config import combinations
 from drl_tf.core import noise, pilot
 from drl_tf.core.guidance import UNCONDITIONAL
 from drl_tf.data import plane
 from drl_tf.experiments import annealing, bridges, partition
 from drl_tf.experiments.heights import Heights
-from drl_tf.runs import checkpoint, pictures
+from drl_tf.runs import charts, checkpoint, pictures
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
@@ -294,5 +294,4 @@ def _draw(
         row[0].set_ylabel(words)
         for place in row:
             place.set(xticks=[], yticks=[], aspect='equal')
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=110)
+    charts.save(path, figure, dpi=110)

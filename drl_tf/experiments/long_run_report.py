@@ -18,7 +18,7 @@ from drl_tf.base.files import write_json, written_aside
 from drl_tf.core import diffusion, noise
 from drl_tf.evaluation.evaluator import Evaluator
 from drl_tf.experiments import chains
-from drl_tf.runs import pictures
+from drl_tf.runs import charts, pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,8 +201,7 @@ def _draw(path: str, levels: Sequence[Level], found: Mapping[int, Any], kinds: S
         row[0].set_yscale('symlog', linthresh=_LINEAR)
         if columns == 2:
             _draw_distances(row[1], found[level.t], kinds)
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=110)
+    charts.save(path, figure, dpi=110)
 
 
 def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) -> None:

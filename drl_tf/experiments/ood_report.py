@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from drl_tf.base.files import written_aside
 from drl_tf.evaluation.metrics.detection import NAMES
+from drl_tf.runs import charts
 
 TITLES = {
     'lowest_level': 'log p, level 0',
@@ -95,5 +96,4 @@ def _draw(path: str, result: Mapping[str, Any]) -> None:
     axes.set_xticks(range(len(sets)), [kind.rsplit('/', 1)[-1] for kind in sets], rotation=30, ha='right')
     axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes.set_title('AUROC against the test split', fontsize=10)
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=120)
+    charts.save(path, figure)

@@ -9,8 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from drl_tf.base.files import written_aside
-from drl_tf.runs import pictures
+from drl_tf.runs import charts, pictures
 from drl_tf.runs.scores import Scores
 
 ROWS = 8  # Number of images in the panel of maps.
@@ -43,8 +42,7 @@ def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
         axes.hist(clipped, edges.tolist(), weights=share, alpha=0.6, label=f'{name} ({len(each):,})')
     axes.set(xlabel='log p at the scoring level, in nats, up to a constant', ylabel='share of the images')
     axes.legend()
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=120)
+    charts.save(path, figure)
 
 
 def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
@@ -93,8 +91,7 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=8)
     figure.colorbar(drawn, ax=axes, label='standard deviations of the noise', extend='max', shrink=0.8)
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=120)
+    charts.save(path, figure)
 
 
 def save_maps(directory: str, maps: np.ndarray) -> None:

@@ -175,5 +175,5 @@ def _written(
         charts.save_panels(plot, swept.axis, label, panels, floor)
     else:
         curves = {label: distances, **({} if floor is None else {'floor': [floor] * len(rows)})}
-        pictures.save_curves(plot, swept.axis, [row[swept.name] for row in rows], curves)
+        charts.save_curves(plot, swept.axis, [row[swept.name] for row in rows], curves)
     return {f'scores by {swept.name}': table, 'plot': plot, 'grids': root}

@@ -34,12 +34,7 @@ def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
       model: the model to sample from.
       weights: 'ema' or 'raw'.
     """
-
-    def adapted() -> list[float] | None:
-        q = pilot.steps(model, weights)
-        return None if q is None else q.numpy().tolist()
-
-    return workers.told_by_chief(adapted)
+    return workers.told_by_chief(lambda: pilot.as_list(pilot.steps(model, weights)))
 
 
 def of_images(

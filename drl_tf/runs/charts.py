@@ -1,6 +1,6 @@
 """Draws charts of several curves as PNG files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
@@ -9,6 +9,52 @@ from drl_tf.base.files import written_aside
 
 # {title of a panel: {label of a curve: {x: y}}}.
 Panels: TypeAlias = Mapping[str, Mapping[str, Mapping[float, float]]]
+
+
+def save(path: str, figure: Figure, dpi: int = 120) -> None:
+    """Writes a figure as a PNG file, under another name until it is complete."""
+    with written_aside(path, 'wb') as file:
+        figure.savefig(file, format='png', dpi=dpi)
+
+
+def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+    """Plots curves over a common axis into a PNG.
+
+    Args:
+      path: the file.
+      axis: label of the x axis.
+      x: positions on the x axis.
+      curves: {label: numbers, one for each position}.
+    """
+    figure = Figure(figsize=(5, 3.5), layout='constrained')
+    axes = figure.subplots()
+    for label, values in curves.items():
+        axes.plot(x, values, marker='o', label=label)
+    axes.set(xlabel=axis, ylim=(0, None))
+    axes.legend()
+    save(path, figure)
+
+
+def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: float | None = None) -> None:
+    """Draws labelled bars into a PNG.
+
+    Args:
+      path: the file.
+      axis: label of the x axis.
+      bars: {label: number}, from the top down; None draws the label without a bar.
+      floor: score of real images to compare with, drawn as a dashed line; None: no line.
+    """
+    figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
+    axes = figure.subplots()
+    lengths = [number or 0 for number in bars.values()]
+    drawn = axes.barh(list(bars), lengths)
+    axes.bar_label(drawn, ['' if number is None else f'{number:.3g}' for number in bars.values()], padding=3)
+    if floor is not None:
+        axes.axvline(floor, linestyle='--', color='black', label='floor')
+        axes.legend()
+    axes.set(xlabel=axis, xlim=(0, 1.15 * max(lengths)))
+    axes.invert_yaxis()
+    save(path, figure)
 
 
 def save_panels(path: str, axis: str, measure: str, panels: Panels, floor: float | None) -> None:
@@ -31,5 +77,4 @@ def save_panels(path: str, axis: str, measure: str, panels: Panels, floor: float
         axes.set(title=title, xlabel=axis, xscale='symlog', yscale='log')
     row[0].set(ylabel=measure)
     row[-1].legend()
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=120)
+    save(path, figure)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.base.errors import UserError
-from drl_tf.core import noise
+from drl_tf.core import noise, pilot
 from drl_tf.core.sampling import Info
 from drl_tf.distributed import workers
 from drl_tf.runs import chain_report, pictures, samples
@@ -168,7 +168,7 @@ def sampled(
             terms,
             strategy.run,
             walked,
-            corrector_steps=None if corrector_steps is None else tf.constant(corrector_steps, tf.float32),
+            corrector_steps=pilot.as_tensor(corrector_steps),
             after_chains=infos.append,
         )
         images = workers.gathered(strategy, states[-1])

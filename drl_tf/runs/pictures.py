@@ -6,12 +6,11 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from drl_tf.base import pixels
@@ -179,48 +178,6 @@ def save_image(path: str, image: np.ndarray) -> None:
     """Writes one image, uint8 [H, W, C] of 1 or 3 channels, as PNG."""
     with written_aside(path, 'wb') as file:
         to_pil(image).save(file, format='png')
-
-
-def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
-    """Plots curves over a common axis into a PNG.
-
-    Args:
-      path: the file.
-      axis: label of the x axis.
-      x: positions on the x axis.
-      curves: {label: numbers, one for each position}.
-    """
-    figure = Figure(figsize=(5, 3.5), layout='constrained')
-    axes = figure.subplots()
-    for label, values in curves.items():
-        axes.plot(x, values, marker='o', label=label)
-    axes.set(xlabel=axis, ylim=(0, None))
-    axes.legend()
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=120)
-
-
-def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: float | None = None) -> None:
-    """Draws labelled bars into a PNG.
-
-    Args:
-      path: the file.
-      axis: label of the x axis.
-      bars: {label: number}, from the top down; None draws the label without a bar.
-      floor: score of real images to compare with, drawn as a dashed line; None: no line.
-    """
-    figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
-    axes = figure.subplots()
-    lengths = [number or 0 for number in bars.values()]
-    drawn = axes.barh(list(bars), lengths)
-    axes.bar_label(drawn, ['' if number is None else f'{number:.3g}' for number in bars.values()], padding=3)
-    if floor is not None:
-        axes.axvline(floor, linestyle='--', color='black', label='floor')
-        axes.legend()
-    axes.set(xlabel=axis, xlim=(0, 1.15 * max(lengths)))
-    axes.invert_yaxis()
-    with written_aside(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=120)
 
 
 def trajectory(states: Sequence[Any], count: int) -> np.ndarray:

@@ -65,13 +65,3 @@ def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec])
     """Traces a signature for inputs with the given names, shapes and types; returns the concrete function."""
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)
-
-
-def listed(q: tf.Tensor | None) -> list[float] | None:
-    """Converts the steps q_t of a corrector, float32 [T], to a list; None stays None."""
-    return None if q is None else q.numpy().tolist()
-
-
-def constant(q: Sequence[float] | None) -> tf.Tensor | None:
-    """Converts a list of `listed` back to a tensor, float32 [T]; None stays None."""
-    return None if q is None else tf.constant(q, tf.float32)

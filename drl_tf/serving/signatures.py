@@ -15,7 +15,7 @@ from drl_tf.core.guidance import UNCONDITIONAL, Terms, guided, network_labels
 from drl_tf.runs import exported
 from drl_tf.runs.heights import Heights
 from drl_tf.serving import changes
-from drl_tf.serving.requests import Spec, constant, decode_png, grey_levels, listed, shaped, traced, within
+from drl_tf.serving.requests import Spec, decode_png, grey_levels, shaped, traced, within
 from drl_tf.serving.score import score_outputs
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class Export(tf.Module):
         self._weights = weights
         self._log_z = log_z
         self._heights = None if heights is None else Heights.known(heights)
-        self.corrector_steps = listed(pilot.steps(model, weights))
+        self.corrector_steps = pilot.as_list(pilot.steps(model, weights))
         self._denoising_steps = self.corrector_steps
         if model.walk is not model.schedule:
-            self._denoising_steps = listed(pilot.steps(model, weights, model.schedule))
+            self._denoising_steps = pilot.as_list(pilot.steps(model, weights, model.schedule))
         self.exported_weights = exported.named_weights(model, weights)
 
     @property
@@ -183,7 +183,7 @@ class Export(tf.Module):
             weights=self._weights,
             terms=terms,
             most_parts=1,
-            corrector_steps=constant(self.corrector_steps),
+            corrector_steps=pilot.as_tensor(self.corrector_steps),
         )
         x = tf.debugging.assert_all_finite(states[-1], 'the samples are not finite')
         return {'images': x if self._model.config.planar else grey_levels(x)}
@@ -259,7 +259,7 @@ class Export(tf.Module):
           A dict with 'images', which are x_t, float32 [n, H, W, C].
         """
         images, level = self._checked(images, level)
-        q = constant(self._denoising_steps)
+        q = pilot.as_tensor(self._denoising_steps)
         x = self._model.denoise(images, level, shaped(seed, 2), 0, self._weights, UNCONDITIONAL, q)
         message = 'the images are not finite: those of the request must be smaller'
         return {'images': tf.debugging.assert_all_finite(x, message)}
@@ -267,14 +267,14 @@ class Export(tf.Module):
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
         """Fills in missing pixels; see `changes.inpaint`."""
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
-        q = constant(self.corrector_steps)
+        q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
         """Draws images between two samples; see `changes.interpolate`."""
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
-        q = constant(self.corrector_steps)
+        q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
             return changes.interpolate(self._model, seed, between, position, self._weights, q)
 
