@@ -6,7 +6,7 @@ XDIST ?= -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo app test test-slow lint docs examples notebooks clean
 
-# Trains on handwritten digits for five minutes, samples, measures, exports, and writes the page of the run.
+# Trains on handwritten digits for at most five minutes, samples, measures, exports, and writes the page of the run.
 demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate,export,report --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 

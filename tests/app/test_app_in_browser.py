@@ -177,7 +177,7 @@ def test_it_scores_uploads_and_refuses_bad_ones(chromium, tmp_path):
     chromium.show(chromium.value('location.href'), 1440)
     tab(chromium, 'Score')
     uploaded(chromium, 'files', tmp_path / 'noise.png')
-    made(chromium, 'Score my pictures', 'maps')
+    assert made(chromium, 'Score my pictures', 'maps').std() > 10
     said(
         chromium,
         '0 of 1 pictures are typical of the training images. Atypical, by more than 3 deviations: noise.png',
@@ -197,6 +197,7 @@ def test_an_upload_that_is_too_large_is_refused(chromium, tmp_path):
     tab(chromium, 'Score')
     chromium.give('#files input[type=file]', [tmp_path / 'large.png'])
     said(chromium, 'exceed the maximum allowed size')
+    assert 'large' not in chromium.value("document.querySelector('#files').innerText")
 
 
 @pytest.mark.parametrize('width', [390, 1440])

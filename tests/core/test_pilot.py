@@ -1,4 +1,4 @@
-"""The pilot run that adapts the steps of correctors: what it reaches, and what it depends on."""
+"""The pilot run adapts the steps of correctors: it reaches its target, whatever the seed and the images."""
 
 import numpy as np
 import pytest

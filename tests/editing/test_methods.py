@@ -1,4 +1,4 @@
-"""The methods of `Model` that change images: what they keep, what they depend on, and what they refuse."""
+"""The methods of `EnergyModel` that change images: kept pixels, reproducibility, refusals."""
 
 import numpy as np
 import pytest

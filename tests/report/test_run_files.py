@@ -1,4 +1,4 @@
-"""What is read of a run, and what a damaged file becomes."""
+"""Reads the files of a run; a damaged file becomes a problem that the page names."""
 
 import json
 

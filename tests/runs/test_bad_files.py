@@ -50,7 +50,7 @@ def weights_of(model):
 @tries(60)
 @given(data=st.data())
 def test_damaged_checkpoints(sealed, data):
-    """Whatever file is damaged, lost or in another's place; what is there stays as it is."""
+    """A file of a checkpoint is damaged, lost or swapped; weights and files stay as they were."""
     model, workdir = sealed
     checkpoint.restore(model, workdir)
     before = weights_of(model)

@@ -61,7 +61,7 @@ def scores_of(real, fake):
 
 
 def in_turn(scores, name, *order):
-    return [scores[what][name] for what in order]
+    return [scores[change][name] for change in order]
 
 
 BLUR = ('no change', 'a little blurred', 'blurred')

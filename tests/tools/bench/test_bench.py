@@ -1,4 +1,4 @@
-"""The command `python -m drl_tf.tools.bench`: what it refuses, what it writes, scores apart."""
+"""The command `python -m drl_tf.tools.bench`: refusals, files, the part `evaluation`."""
 
 import json
 

@@ -1,0 +1,195 @@
+"""`EnergyModel.fit`: its steps, callbacks, validation, and a loop of one's own."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import golden, small_models
+
+import drl_tf
+from drl_tf.base.errors import DivergenceError, UserError
+from drl_tf.config import config as configuration
+from drl_tf.training.optimizers import compile_model
+
+IMAGES = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
+LABELS = np.arange(20) % 10
+
+
+@pytest.mark.slow
+def test_fit_goes_on():
+    """White images make samples whiter; one fit goes on from another."""
+    model = drl_tf.EnergyModel.from_preset(str(golden.DIRECTORY / 'cdrl'))
+    before, images = model.generate(8, seed=1), np.full([40, 8, 8, 1], 255, np.uint8)
+    history = model.fit(images, np.arange(40) % 10, epochs=2, batch_size=8, learning_rate=3e-3, verbose=0)
+    assert [len(values) for values in history.history.values()] == [2] * len(
+        history.history
+    ) and model.step == golden.STEPS + 10
+    model.fit(images, -1, epochs=4, batch_size=8, learning_rate=3e-3, verbose=0)
+    assert model.step == golden.STEPS + 30
+    assert model.generate(8, seed=1).mean() > before.mean() + 20
+
+
+def of_run(tmp_path, **options):
+    """The model of a copy of the small run whose configuration has other training options."""
+    directory = tmp_path / 'run'
+    shutil.copytree(golden.DIRECTORY / 't6', directory, ignore=shutil.ignore_patterns('saved_model'))
+    configuration.load(str(directory)).replace(**options).save(str(directory))
+    return drl_tf.EnergyModel.from_preset(directory)
+
+
+def test_a_fit_takes_the_steps_of_its_epochs(tmp_path):
+    """Also where the run took several in each call. A batch is a multiple of the microbatches of the run."""
+    several = dict(steps_per_execution=10, train_steps=20, log_every=10, checkpoint_every=10, grid_every=10)
+    model = of_run(tmp_path, microbatches=4, **several)
+    with pytest.raises(
+        UserError, match=r'^batch_size=5 must be a multiple of 4, the microbatches of the run'
+    ):
+        model.fit(IMAGES, batch_size=5, verbose=0)
+    history = model.fit(IMAGES[:15], epochs=1, batch_size=4, verbose=0)
+    assert model.step == golden.STEPS + 3 and len(history.history['loss']) == 1
+    model.fit(IMAGES[:7], verbose=0)
+    assert model.step == golden.STEPS + 4
+
+
+def test_a_fit_that_runs_away_leaves_the_model_as_it_was():
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    images, energies = model.generate(4, seed=1), model.energy(IMAGES)
+    with pytest.raises(DivergenceError, match='the energies diverged'):
+        model.fit(IMAGES, epochs=2, batch_size=10, learning_rate=1.0, verbose=0)
+    assert model.config.training.learning_rate == 1e-3
+    assert model.step == golden.STEPS and np.abs(model.generate(4, seed=1).astype(int) - images).max() <= 1
+    np.testing.assert_allclose(model.energy(IMAGES), energies, rtol=1e-4)
+    model.fit(IMAGES, batch_size=10, verbose=0)
+    assert model.step == golden.STEPS + 2
+
+
+def test_callbacks_and_the_history_get_means_of_the_epoch():
+    """Of score matching too, where Keras would give them an array of the levels; a stop of theirs is
+    heeded."""
+
+    class Record(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.steps, self.epochs, self.end = [], [], None
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps.append(logs)
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs.append(dict(logs))
+
+        def on_train_end(self, logs=None):
+            self.end = dict(logs)
+
+    points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
+    x = np.linspace(-1.01, 1.01, 16, dtype=np.float32).reshape(8, 1, 1, 2)  # A little beyond the data.
+    assert np.isfinite(points.energy(x)).all()
+    for fitted, images, labels in (
+        (points, x, None),
+        (drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6'), IMAGES[:8], None),
+    ):
+        seen, stop = Record(), keras.callbacks.EarlyStopping(monitor='loss', mode='max', min_delta=1e9)
+        history = fitted.fit(
+            images, labels, epochs=4, batch_size=4, learning_rate=1e-5, verbose=0, callbacks=[seen, stop]
+        )
+        assert len(history.epoch) == 2 and {'loss', 'gradient_norm'} <= set(history.history)
+        for name, values in history.history.items():
+            assert all(isinstance(value, float) for value in values)
+            means = np.reshape([step[name] for step in seen.steps], [2, 2]).mean(axis=1)
+            np.testing.assert_allclose(values, means, rtol=1e-6)
+            assert [epoch[name] for epoch in seen.epochs] == values and seen.end[name] == values[-1]
+
+
+def test_a_dataset_trains_as_its_batches_do():
+    """A `tf.data.Dataset` gives the steps of its batches in their order, `steps_per_epoch` ends an epoch."""
+    batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(5)
+    for dataset, options, steps in (
+        (batches, {'batch_size': 5}, 8),
+        (batches.repeat(), {'batch_size': 5, 'steps_per_epoch': 1}, 2),
+        (tf.data.Dataset.from_tensor_slices(IMAGES).batch(5, drop_remainder=True), {}, 8),
+        (tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1), {'batch_size': 20}, 2),
+    ):
+        fitted = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+        history = fitted.fit(dataset, epochs=2, verbose=0, learning_rate=1e-5, **options)
+        assert fitted.step == golden.STEPS + steps and len(history.history['loss']) == 2
+    by_hand = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    by_hand.fit(IMAGES, epochs=2, verbose=0, learning_rate=1e-5, batch_size=20)
+    np.testing.assert_allclose(fitted.energy(IMAGES), by_hand.energy(IMAGES), rtol=1e-3)
+
+
+def test_validation_tells_of_held_out_images():
+    """Of averaged weights: energies as `energy` gives them, and a distance that is less for real digits."""
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+    x, y = IMAGES.repeat(2, axis=0), LABELS.repeat(2)
+    history = model.fit(
+        x, y, epochs=2, batch_size=20, learning_rate=1e-6, verbose=0, validation_data=(x[20:], y[20:])
+    ).history
+    seen, held_out = model.energy(x[:20], labels=y[:20]).mean(), model.energy(x[20:], labels=y[20:]).mean()
+    np.testing.assert_allclose(history['val_energy'][1], held_out, rtol=1e-3)
+    np.testing.assert_allclose(history['val_energy_gap'][1], held_out - seen, rtol=0.05)
+    assert np.isfinite(history['val_distance']).all() and len(history['val_distance']) == 2
+    pairs = tf.data.Dataset.from_tensor_slices((x[20:], y[20:])).batch(7)
+    again = (
+        drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 'cdrl')
+        .fit(
+            x,
+            y,
+            epochs=2,
+            batch_size=20,
+            learning_rate=1e-6,
+            verbose=0,
+            validation_data=pairs,
+            validation_freq=2,
+        )
+        .history
+    )
+    np.testing.assert_allclose(again['val_energy'], history['val_energy'][1:], rtol=1e-4)
+    few = model.fit(x, y, batch_size=20, verbose=0, validation_data=(x[:8], y[:8])).history
+    assert 'val_energy' in few and 'val_distance' not in few
+
+
+def test_points_have_a_distance_too():
+    points = drl_tf.EnergyModel.from_preset('toy_checkerboard')
+    x = points.generate(40, seed=3)
+    logs = [
+        points.fit(x, batch_size=40, verbose=0, learning_rate=1e-8, validation_data=held_out).history
+        for held_out in (x, x + 1)
+    ]
+    assert logs[0]['val_distance'][0] + 1 < logs[1]['val_distance'][0]
+
+
+def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
+    """And `stop_training` of a callback ends the training."""
+    model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    path = tmp_path / 'best.keras'
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = self.model.step == golden.STEPS + 3
+
+    checkpoint_ = keras.callbacks.ModelCheckpoint(path)
+    model.fit(IMAGES, epochs=3, batch_size=10, learning_rate=1e-3, verbose=0, callbacks=[Stop(), checkpoint_])
+    saved = keras.saving.load_model(path)
+    assert model.step == saved.step == golden.STEPS + 3
+    np.testing.assert_allclose(saved.energy(IMAGES), model.energy(IMAGES), rtol=1e-4)
+    model.fit(IMAGES, batch_size=10, learning_rate=1e-3, verbose=0)
+    assert model.step == golden.STEPS + 5
+
+
+def test_a_loop_of_ones_own_takes_the_steps_of_fit():
+    """As docs/keras.md shows it, with the same batches."""
+    config = small_models.OPTIONS.replace(batch_size=5, learning_rate=1e-3)
+    dataset = tf.data.Dataset.from_tensor_slices(IMAGES / np.float32(127.5) - 1).batch(5, drop_remainder=True)
+    fitted, by_hand = drl_tf.EnergyModel(config), drl_tf.EnergyModel(config)
+    start = fitted.energy(IMAGES)
+    fitted.fit(dataset, epochs=2, verbose=0)
+    inside = compile_model(by_hand.model)
+    step = tf.function(inside.train_step)
+    for batch in dataset.repeat(2):
+        step(batch)
+    inside.ema_network.converge_u()
+    assert inside.step == fitted.step == 8
+    np.testing.assert_allclose(by_hand.energy(IMAGES), fitted.energy(IMAGES), rtol=1e-4)
+    assert np.abs(fitted.energy(IMAGES) / start - 1).max() > 1e-3
