@@ -1,6 +1,7 @@
 """Sets the devices up, and runs the modes of a command in order."""
 
 import dataclasses
+from typing import Any
 
 from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, Command, reads_export
@@ -49,15 +50,14 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 def as_trained(config: Config, workdir: str) -> Config:
     """Returns the configuration with values that training took from the images: mean, deviation, counts."""
-    stored = workers.told_by_chief(lambda: dataclasses.asdict(configuration.load(workdir)))
-    data, training = stored['data'], stored['training']
-    steps = {name: training[name] for name in ('train_steps', 'decay_steps')}
-    return config.replace(
-        data_mean=tuple(data['data_mean']),
-        data_std=data['data_std'],
-        exact_images=data['exact_images'],
-        **steps,
-    )
+
+    def taken() -> dict[str, Any]:
+        stored = configuration.load(workdir)
+        steps = {name: getattr(stored.training, name) for name in ('train_steps', 'decay_steps')}
+        return {**configuration.measured(stored), **steps}
+
+    found = workers.told_by_chief(taken)
+    return config.replace(**{**found, 'data_mean': tuple(found['data_mean'])})
 
 
 def _is_exact(mode: str, config: Config) -> bool:

@@ -160,6 +160,17 @@ def groups() -> tuple[Any, ...]:
     return dataclasses.fields(Config)
 
 
+def measured(config: Config) -> dict[str, Any]:
+    """Returns what training took from its images, {option: value}: mean, deviation, number of exact images.
+
+    Examples:
+      >>> from drl_tf.config.config import Config, measured
+      >>> measured(Config().replace(data_mean=(0.1,), data_std=0.5))
+      {'data_mean': (0.1,), 'data_std': 0.5, 'exact_images': 0}
+    """
+    return {name: getattr(config.data, name) for name in ('data_mean', 'data_std', 'exact_images')}
+
+
 def load(workdir: str | os.PathLike[str]) -> Config:
     """Reads the configuration of a run.
 

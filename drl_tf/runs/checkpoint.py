@@ -260,8 +260,7 @@ def load_model(
       model, step = load_model('runs/digits')
     """
     stored = configuration.load(workdir)
-    found = {name: getattr(stored.data, name) for name in ('data_mean', 'data_std', 'exact_images')}
-    config = (config or stored).replace(**found)
+    config = (config or stored).replace(**configuration.measured(stored))
     model = build_model(config)
     if source := exported.source(workdir):
         return model, exported.restore(model, source, step)
