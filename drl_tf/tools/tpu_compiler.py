@@ -36,7 +36,8 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
     from jax.experimental import topologies
     from jaxlib.mlir import ir
 
-    device = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices[0]
+    description = topologies.get_topology_desc(platform='tpu', topology_name=topology)
+    device: Any = description.devices[0]  # jax's own annotation cannot be resolved
     options = xla_client.CompileOptions()
     assignment = xla_client.DeviceAssignment.create(np.zeros([1, 1], np.int32))
     for each in (options, options.executable_build_options):
