@@ -168,7 +168,9 @@ def _all_sound(builder: tfds.core.DatasetBuilder, split: str) -> bool:
     """Returns whether all pictures can be decoded."""
     feature = _feature(builder)
     # A value of the picture: TensorFlow would not decode it for the shape alone.
-    corners = _encoded(builder, split).map(lambda example: decode(example[feature], builder)[0, 0, 0], THREADS)
+    corners = _encoded(builder, split).map(
+        lambda example: decode(example[feature], builder)[0, 0, 0], THREADS
+    )
     try:
         for _ in untuned(corners.batch(_BATCH)):
             pass
@@ -197,9 +199,7 @@ def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]
     return found
 
 
-def _encoded(
-    builder: tfds.core.DatasetBuilder, split: str, identified: bool = False
-) -> tf.data.Dataset:
+def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = False) -> tf.data.Dataset:
     """Returns the examples of a split with encoded pictures alone; see `examples`."""
     return examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
 
