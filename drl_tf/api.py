@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from numpy.typing import ArrayLike
 
+import drl_tf
 from drl_tf.base import arguments
 from drl_tf.base.deprecation import deprecated
 from drl_tf.base.errors import UserError
@@ -23,6 +24,7 @@ from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import checkpoint, exported
+from drl_tf.runs.keras_files import KerasFiles
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
 from drl_tf.training import given_data
@@ -30,14 +32,7 @@ from drl_tf.training.fitting import Fitting
 from drl_tf.training.validation import PublicCallbacks, Validation
 
 
-class _Presets:
-    """Descriptor: lists the presets when the attribute `EnergyModel.presets` is read."""
-
-    def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
-        return saved_preset.shipped()
-
-
-class EnergyModel(Editing, Detecting):
+class EnergyModel(Editing, Detecting, KerasFiles):
     """An energy-based model, which samples and scores with its averaged weights.
 
     `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
@@ -59,7 +54,7 @@ class EnergyModel(Editing, Detecting):
       (16, 16, 1)
     """
 
-    presets = _Presets()
+    presets = saved_preset.Presets()
 
     def __init__(
         self,
@@ -98,8 +93,8 @@ class EnergyModel(Editing, Detecting):
 
         Args:
           preset: one of `EnergyModel.presets`, such as 'digits'; a directory that `save_to_preset` or
-            `export` has written, or the workdir of a run; 'hf://org/model' on Hugging Face; or
-            'kaggle://org/model/keras/variant' on Kaggle.
+            `export` has written, or the workdir of a run; a `.keras` file; 'hf://org/model' on Hugging Face;
+            or 'kaggle://org/model/keras/variant' on Kaggle.
           load_weights: whether to load the trained weights; False leaves the initial weights.
           dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
             means 'bfloat16' on such hardware and 'float32' on any other.
@@ -117,7 +112,7 @@ class EnergyModel(Editing, Detecting):
         path = arguments.path('preset', preset, 'a path, the URI of a hub, or the name of a model')
         with arguments.named(workdir='preset', precision='dtype'):
             changed = {'precision': devices.resolve_precision(dtype)}
-            directory = exported.readable(hub.local(path), 'preset')
+            directory = saved_preset.found(hub.local(path))
             if saved_preset.is_preset(directory):
                 return cls._of_preset(directory, load_weights, changed)
             is_export = exported.source(directory) == directory
@@ -131,7 +126,7 @@ class EnergyModel(Editing, Detecting):
 
     @classmethod
     def _of_preset(cls, directory: str, load_weights: bool, changed: Mapping[str, Any]) -> 'EnergyModel':
-        """Loads a directory that `save_to_preset` has written."""
+        """Loads a directory that `save_to_preset` has written, or a `.keras` file."""
         saved = saved_preset.read(directory)
         config = Config.from_config(saved['options']).replace(**changed)
         if not load_weights:
@@ -293,7 +288,9 @@ register(Config, EnergyModel)
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the former name of `EnergyModel`."""
+    """Finds the former names of `EnergyModel` and of `EnergyModel.from_preset`."""
+    if name == 'load':
+        return drl_tf.load  # It warns when it is called.
     if name != 'Model':
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     deprecated('drl_tf.api.Model', 'drl_tf.EnergyModel')

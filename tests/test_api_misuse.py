@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import golden
+from helpers import golden, small_models
 
 import drl_tf
 from drl_tf.base.errors import UserError
@@ -112,6 +112,28 @@ def test_a_run_without_checkpoints_is_named_as_the_argument(tmp_path):
     configuration.load(str(golden.DIRECTORY / 't6')).save(str(tmp_path))
     with pytest.raises(UserError, match=f'^preset={tmp_path} holds no checkpoint'):
         drl_tf.EnergyModel.from_preset(tmp_path)
+
+
+def test_an_unknown_preset_is_told_what_may_be_given():
+    for name in ('nowhere', 'nowhere.keras', 's3://me/model'):
+        with pytest.raises(UserError) as error:
+            drl_tf.EnergyModel.from_preset(name)
+        assert str(error.value) == (
+            f'preset={name} must be one of digits, toy_checkerboard, a directory (a preset, a run or an '
+            'exported model), a .keras file, hf://org/model or kaggle://org/model/keras/variant'
+        )
+
+
+def test_log_prob_without_heights_says_how_to_get_them(plain, tmp_path):
+    """For energies that are normalised; others have none."""
+    for method in (plain.log_prob, plain.typicality):
+        with pytest.raises(UserError, match=r'need normalised energies .*: use energy'):
+            method(IMAGES)
+    model = drl_tf.EnergyModel(small_models.PRECONDITIONED)
+    with pytest.raises(
+        UserError, match=r'are not known: run .*--mode=likelihood.*export\(DIR\).*from_preset'
+    ):
+        model.log_prob(IMAGES)
 
 
 def test_what_is_no_model(tmp_path):

@@ -34,8 +34,8 @@ def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> C
     The function takes the name of a split, 'train' or 'test', and returns images or (images, labels). Images
     are a sequence of pictures, uint8 [h, w], [h, w, 1] or [h, w, 3] of any sizes: an array [N, H, W, C], a
     memory map, a list, or any object with `len` and `[index]`, which may read pictures from a disk. Labels
-    are whole numbers from 0, or -1 for no class, [N]. For 'test' the function may return None; one picture in twenty of the
-    training split is then held out, chosen with a fixed seed.
+    are whole numbers from 0, or -1 for no class, [N]. For 'test' the function may return None; one picture in
+    twenty of the training split is then held out, chosen with a fixed seed.
 
     A package makes its dataset known to the command by an entry point in the group `drl_tf.datasets`. The
     name of the entry point is the name of the dataset, and its object is the function.

@@ -71,8 +71,8 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    Only features of type `Image` with values uint8 count, and only at the top level. The order of preference is: `image`; the input that
-    the dataset names for supervised learning; the first name in the alphabet.
+    Only features of type `Image` with values uint8 count, and only at the top level. The order of preference
+    is: `image`; the input that the dataset names for supervised learning; the first name in the alphabet.
 
     Raises:
       UserError: no feature at the top level has this type; the message names those within others.
@@ -82,8 +82,8 @@ def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     nested = sorted(_nested_images(features))
     if not found and nested:
         raise UserError(
-            f'{place} has pictures within other features alone ({", ".join(nested)}), which are not read: give a '
-            'dataset with a feature of type Image at the top'
+            f'{place} has pictures within other features alone ({", ".join(nested)}), which are not read: '
+            'give a dataset with a feature of type Image at the top level'
         )
     if not found:
         raise UserError(f'{place} has no feature of type Image, uint8: its features are {_listed(features)}')

@@ -38,7 +38,9 @@ class Heights:
         """Returns `Heights` with the attributes `values`; raises UserError if `values` is None."""
         if values is None:
             raise UserError(
-                'the heights of the energies are not known: run --mode=likelihood --method=direct first'
+                'the heights of the energies are not known: run `python run.py --mode=likelihood` with the '
+                'workdir of the run (a model from Python: export(DIR), then --model=DIR and a new '
+                '--workdir), and load that workdir with from_preset'
             )
         return cls(**values)
 

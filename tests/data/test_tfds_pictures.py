@@ -142,7 +142,7 @@ def test_a_damaged_file_is_no_broken_picture(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match='is damaged .*: remove it and prepare it again'):
+    with pytest.raises(UserError, match=r'is damaged .*: remove it and prepare it again'):
         pipeline.count_images(of(f'tfrecords:{directory}'), 'train')
 
 
