@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 import drl_tf
 from drl_tf.base import arguments
 from drl_tf.base.deprecation import deprecated
-from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.core.build_model import build_model
@@ -24,7 +23,7 @@ from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import checkpoint, exported
-from drl_tf.runs.keras_files import KerasFiles
+from drl_tf.runs.keras_methods import KerasMethods
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
 from drl_tf.training import given_data
@@ -32,7 +31,7 @@ from drl_tf.training.fitting import Fitting
 from drl_tf.training.validation import PublicCallbacks, Validation
 
 
-class EnergyModel(Editing, Detecting, KerasFiles):
+class EnergyModel(Editing, Detecting, KerasMethods):
     """An energy-based model, which samples and scores with its averaged weights.
 
     `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
@@ -178,10 +177,6 @@ class EnergyModel(Editing, Detecting, KerasFiles):
           16000
         """
         return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
-        raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
     def fit(
         self,

@@ -35,7 +35,7 @@ from drl_tf.base.files import (
 )
 from drl_tf.config import config as configuration
 from drl_tf.runs import exported
-from drl_tf.runs.keras_files import KERAS_FILE
+from drl_tf.runs.keras_methods import KERAS_FILE
 from drl_tf.serving import card, provenance
 
 if TYPE_CHECKING:

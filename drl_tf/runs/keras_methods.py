@@ -1,4 +1,4 @@
-"""Methods of `drl_tf.EnergyModel` that Keras has too: files of a model and of weights, and the summary."""
+"""Methods of `keras.Model` that `drl_tf.EnergyModel` refines, or refuses as they have no meaning here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ KERAS_FILE = '.keras'
 _WEIGHTS_FILES = ('.weights.h5', '.weights.json')
 
 
-class KerasFiles(keras.Model):
-    """The part of `drl_tf.EnergyModel` that refines methods of `keras.Model`.
+class KerasMethods(keras.Model):
+    """The part of `drl_tf.EnergyModel` that refines or refuses methods of `keras.Model`.
 
     Attributes:
       model: the model inside; its `averages` are pairs (network with averaged weights, network with raw
@@ -27,6 +27,26 @@ class KerasFiles(keras.Model):
     """
 
     model: RecoveryLikelihood
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
+        raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
+
+    def call(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: a model of energies has several outputs, each with a method of its own."""
+        raise UserError('calling the model is not defined: use energy, score, log_prob, denoise or generate')
+
+    def predict(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: see `call`."""
+        raise UserError('predict is not defined: use energy, score, log_prob, denoise or generate')
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: there is no loss of images alone."""
+        raise UserError('evaluate is not defined: use energy or log_prob, or validation_data of fit')
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: see `fit`, or the training loop in docs/keras.md."""
+        raise UserError('train_on_batch is not defined: use fit, or model.train_step in a loop of your own')
 
     def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves the model for `keras.saving.load_model` and `from_preset`.
