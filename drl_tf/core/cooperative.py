@@ -20,15 +20,16 @@ from drl_tf.core.weights import Weights, with_average
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z.
 
-    The chains still sample p(y_t | x_{t+1}). The initializer g learns from the ends of the chains (Zhu, Xie,
-    Wu, Gao, ICLR 2024, section 3.2). Before training, set `initializer_optimizer`, the optimizer of g.
+    g is a second network, the initializer. It learns from the last states of the chains, which still sample
+    p(y_t | x_{t+1}) (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2). Before training, set the attribute
+    `initializer_optimizer`, the optimizer of g.
 
     Args:
       config: a `config.Config`.
-      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
+      attempt: how often training went back to an earlier checkpoint; another number gives other noise.
 
     Examples:
-      Before training, the mean of the proposals is x_{t+1}.
+      Before training, g(x_{t+1}, t) = x_{t+1}.
 
       >>> from drl_tf.config.config import Config
       >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
@@ -63,7 +64,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network, its optimizer)} of the energy network and of the initializer."""
+        """{name of a loss: (network, its optimizer)}, for the energy network and for the initializer."""
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     def chain_start(
@@ -77,7 +78,10 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0 and its mean g, both float32 [B, H, W, C]; like F, g is a weighted sum over `terms`."""
+        """Returns y^0, the start of the chains, and its mean g, both float32 [B, H, W, C].
+
+        With several (labels, weight) pairs in `terms`, g is the weighted sum of one proposal for each pair.
+        """
         network = Weights(weights).of(self.ema_initializer, self.initializer)
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
         remat = training and self.config.training.remat
@@ -99,7 +103,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns the loss of the initializer, `objectives.initializer`, and its gradients."""
+        """Returns {'initializer_loss': (loss, gradients)} of the initializer; see `objectives`."""
         options = self.config.initializer
         schedule = self.schedule
         weight = np.ones(schedule.num_levels)
