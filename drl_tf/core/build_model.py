@@ -27,7 +27,8 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
       - all others: `RecoveryLikelihood`.
 
     Example:
-      model = build_model(config) images = model.sample(16, seed=[0, 1])[-1]
+      model = build_model(config)
+      images = model.sample(16, seed=[0, 1])[-1]
     """
     if config.diffusion.initializer:
         return CooperativeRecoveryLikelihood(config, attempt)
