@@ -87,19 +87,19 @@ def stream(
 ) -> tf.data.Dataset:
     """Reads a split from disk without end, shuffled, image by image.
 
-    The order depends on (seed, `batch_size`) only. The N images are divided into S parts, which are read side
-    by side. Part k consists of images k N // S to (k + 1) N // S - 1, and fills rows k B / S to (k + 1)
-    B / S - 1 of every batch. S is the largest power of two that divides B, at most 16 and at most N.
+    The order depends on (seed, `batch_size`) only. The images are divided into S equal parts, which are read
+    side by side; each part fills its own rows of every batch. S is the largest power of two that divides
+    `batch_size`, at most 16 and at most the number of images.
 
-    Each epoch of a part has each of its images once: the files come in a new order, and each block of 4,096
-    // S images is shuffled. A start at a later step does not decode the images before.
+    In each epoch, a part yields each of its images once: its files come in a new order, and blocks of
+    4,096 / S images are shuffled. A start at a later step does not decode the images before.
 
     Args:
       builder: builder of the dataset.
       split: name of the split.
       data: resolved options, see `dataset_table.resolve`.
       seed: int below 2^31.
-      batch_size: B.
+      batch_size: images per batch.
       first_step: number of batches that were used before.
       rows: slice of each batch to return; only these images are decoded.
 
