@@ -131,7 +131,7 @@ def weights_hash() -> str:
 
 
 def weights_path() -> str:
-    """Returns the path of the file of weights.
+    """Returns the path of the file with the network's weights.
 
     Raises:
       UserError: the package of the weights is not installed.
