@@ -45,7 +45,7 @@ _MODEL_OF_APP = 'digits'
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Command"""
+    """Command options: what to do, and with which files"""
 
     mode: tuple[str, ...] = option(
         ('train',), f'What to do: one or more of {", ".join(MODES)}. They run in this order.'
@@ -250,28 +250,28 @@ class Command:
 
 
 def num_scored(command: Command) -> int:
-    """Returns how many images are sampled for a score."""
+    """Returns how many images to sample for an evaluation: --num_samples, or 2,048 if that is 0."""
     return command.num_samples or _SCORED_IMAGES
 
 
 def export_directory(command: Command, workdir: str) -> str:
-    """Returns the parent of the version folders that --mode=export writes."""
+    """Returns the directory in which --mode=export creates version directories."""
     return command.export_dir or os.path.join(workdir, IN_A_RUN)
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether a command with --model needs no --workdir: it writes nothing, or to --output_dir."""
+    """Returns whether a command uses --model without a --workdir, because it writes nothing there."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 
 
 def completed(command: Command) -> Command:
-    """Returns the command with the digits model, if --mode=app names neither a run nor a model."""
+    """Fills in the default model of --mode=app, 'digits', if the command names neither a run nor a model."""
     if command.mode == ('app',) and not (command.workdir or command.model):
         return dataclasses.replace(command, model=_MODEL_OF_APP)
     return command
 
 
 def labels_of(command: Command) -> tuple[int, ...]:
-    """Returns the classes whose densities --mode=compose multiplies, numbers from 0."""
+    """Returns the classes that --mode=compose combines: --labels, or (0, 1) by default."""
     return command.labels or (0, 1)

@@ -1,4 +1,4 @@
-"""The options of a model: networks, noise levels and chains. The module `options` holds all other options."""
+"""The options of a model: networks, noise levels and chains."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from drl_tf.config.option_fields import option
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Energy network"""
+    """Energy network options"""
 
     energy: str = option(
         'paper',
@@ -62,7 +62,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Diffusion:
-    """Diffusion and Langevin dynamics"""
+    """Diffusion options: noise levels and Langevin chains"""
 
     recipe: str = option(
         't6',
@@ -102,7 +102,7 @@ class Diffusion:
 
 @dataclasses.dataclass(frozen=True)
 class Initializer:
-    """Initializer network (with --initializer)"""
+    """Initializer options: the network that proposes the start of chains (with --initializer)"""
 
     initializer_channels: int = option(64, 'Channels at the first resolution.', low=8, high=1024)
     initializer_mult: tuple[int, ...] = option(

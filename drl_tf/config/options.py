@@ -1,10 +1,6 @@
-"""The options of data, sampling and scores.
+"""The options of data, sampling and evaluation.
 
-Other modules have the options of the model (`model_options`), of training (`training_options`), of the
-command (`cli.command_options`) and of devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of
-all options.
-
-The argument `changes` of an option says when its value may differ from the value stored with the run:
+The argument `changes` of an option says when its value may differ from the one stored with the run:
 
     never       at no time
     resume      when the same training resumes
@@ -24,7 +20,7 @@ DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier kno
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Data"""
+    """Data options: the dataset and its image size"""
 
     dataset: str = option(
         'digits',
@@ -95,7 +91,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Sampling"""
+    """Sampling options"""
 
     noise_scale: float = option(
         0.99,
@@ -145,7 +141,7 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Evaluation"""
+    """Evaluation options: how samples are compared with real images"""
 
     extractor: str = option(
         '',

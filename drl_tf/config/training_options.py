@@ -9,7 +9,7 @@ PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Training"""
+    """Training options"""
 
     objective: str = option(
         'contrastive',

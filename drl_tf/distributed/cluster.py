@@ -16,7 +16,7 @@ _EXAMPLE = """{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"ty
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Devices"""
+    """Device options: accelerators and workers"""
 
     strategy: str = option(
         'auto',

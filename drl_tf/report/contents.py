@@ -295,5 +295,5 @@ def options(run: RunFiles) -> dict[str, Table]:
             rows.append([f'--{field.name}', mine, default, field.metadata['help']])
         changed += [row for row in rows if row[1] != row[2]]
         name = str(group.type.__doc__)
-        tables[name] = Table(f'Options: {name}', header, rows)
+        tables[name] = Table(name, header, rows)
     return {'Different from the defaults': Table('Options that differ', header, changed), **tables}
