@@ -144,10 +144,13 @@ def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
       accepted: whether each proposal was accepted, bool [N, m, n].
 
     Returns:
-      A dict, empty for fewer than 8 transitions: 'acceptance': share of accepted transitions. 'r_hat_median',
-      'r_hat_max': median and maximum over the n densities of the split R-hat of the energy (Brooks and Gelman
-      1998), which is near 1 for chains that have converged. 'ess_median': median over the chains of the
-      effective sample size of the energy. 'ess_total': sum of these sizes over all chains.
+      A dict, empty for fewer than 8 transitions:
+
+      - 'acceptance': share of accepted transitions.
+      - 'r_hat_median', 'r_hat_max': median and maximum over the n densities of the split R-hat of the energy
+        (Brooks and Gelman 1998), which is near 1 for chains that have converged.
+      - 'ess_median': median over the chains of the effective sample size of the energy.
+      - 'ess_total': sum of these sizes over all chains.
     """
     energies = np.asarray(energies, np.float32)
     if len(energies) < _FEWEST:
