@@ -44,9 +44,9 @@ def of_images(
       q: result of `corrector_steps`.
       infos: acceptance and displacement of the chains, [n, T] for each batch of n images.
 
-      Returns:
-        {'displacement': [N, T]}; for MALA and HMC also 'acceptance', [N, T]; with `q` also 'corrector_steps',
-        [T].
+    Returns:
+      {'displacement': [N, T]}; for MALA and HMC also 'acceptance', [N, T]; with `q` also 'corrector_steps',
+      [T].
     """
     known = [info for info in infos if info is not None]
     if not known:
