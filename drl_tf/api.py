@@ -81,7 +81,7 @@ class EnergyModel(Editing, Detecting):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The log Z of each level and typical values of log p, see `Heights`; None if they are not known."""
+        """The log Z of each level and typical values of log p, by name; None if they are not known."""
         return self._fitting.beginning['heights']
 
     @property

@@ -60,6 +60,10 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
     """Reads a JSON file whose top-level value has the type `kind`.
 
+    Args:
+      path: the file.
+      kind: dict, list or another type that JSON values can have.
+
     Raises:
       OSError: the file cannot be read.
       ValueError: the file is damaged, or holds a value of another type.

@@ -44,7 +44,7 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether q gives the step sizes of sampling (`correctors.step_sizes`), not the schedule."""
+    """Returns whether q (`correctors.step_sizes`) decides the step sizes of sampling, not the schedule."""
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
 

@@ -52,9 +52,9 @@ def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
       level: t of each image, int32 [B].
 
     Returns:
-      K, int32 [B], for the argument `num_steps` of `conditional_chain`. If K is 0 at all levels: the int 0
-      with the option proposal='x_next', which draws from the normal approximation; None with
-      proposal='tweedie', which takes the proposal as it is.
+      K, int32 [B], for the argument `num_steps` of `conditional_chain`. If K is 0 at all levels, no chain
+      runs: the result is the int 0 with the option proposal='x_next', which draws from the normal
+      approximation; None with proposal='tweedie', which takes the proposal as it is.
 
     Examples:
       >>> from drl_tf.config.config import Config

@@ -18,11 +18,11 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
-    """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z.
+    """A `RecoveryLikelihood` in which a second network, the initializer g, proposes where chains start.
 
-    g is a second network, the initializer. It learns from the last states of the chains, which still sample
-    p(y_t | x_{t+1}) (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2). Before training, set the attribute
-    `initializer_optimizer`, the optimizer of g.
+    A chain starts at y^0 = g(x_{t+1}, t) + b_t z with z ~ N(0, I) and b_t = `Schedule.posterior_std` (Zhu,
+    Xie, Wu, Gao, ICLR 2024, section 3.2). g learns from the last states of the chains. Before training, set
+    the attribute `initializer_optimizer`, the optimizer of g.
 
     Args:
       config: a `config.Config`.
@@ -78,9 +78,21 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0, the start of the chains, and its mean g, both float32 [B, H, W, C].
+        """Returns y^0, the start of the Langevin chains, and the mean of y^0.
 
-        With several (labels, weight) pairs in `terms`, g is the weighted sum of one proposal for each pair.
+        Args:
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t of each image, int32 [B].
+          seed: int32 [2].
+          first: index of the first image; noise depends on (seed, index of the image).
+          weights: 'ema' (averages) or 'raw'.
+          terms: classes, as (labels, weight) pairs; see `density_at`. The mean is the weighted sum of
+            g(x_{t+1}, t) over the pairs.
+          training: True switches dropout on.
+          walk: ignored; the levels are those of `schedule`.
+
+        Returns:
+          y^0 and its mean, both float32 [B, H, W, C].
         """
         network = Weights(weights).of(self.ema_initializer, self.initializer)
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
@@ -103,7 +115,20 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns {'initializer_loss': (loss, gradients)} of the initializer; see `objectives`."""
+        """Computes the loss of the initializer, `objectives.initializer`, and its gradients.
+
+        Args:
+          tape: the tape that recorded how g computed `proposal`.
+          batch: training images with their noise levels.
+          start: y^0, the start of the chains, float32 [B, H, W, C].
+          proposal: g(x_{t+1}, t), float32 [B, H, W, C].
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          y_neg: the last states of the chains, float32 [B, H, W, C].
+
+        Returns:
+          {'initializer_loss': (loss, gradients)}: the sum over `batch` divided by the global batch size,
+          float32 [], and one gradient for each trainable variable of the initializer.
+        """
         options = self.config.initializer
         schedule = self.schedule
         weight = np.ones(schedule.num_levels)

@@ -57,7 +57,7 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The noise level t at which log densities of clean images say most about the images."""
+        """The noise level t at which to compare clean images by their log densities."""
         return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
@@ -208,7 +208,7 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Samples x_low given x_high; returns x_low and the `Info` of the chains, as `Sampler.descend`."""
+        """Samples x_low, noise level `low`, given x = x_high; the result is that of `Sampler.descend`."""
         sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
         return sampler.descend(x, high, low, seed)
 
@@ -269,7 +269,7 @@ class EnergyModel(keras.Model):
           terms: classes, as (labels, weight) pairs; see `density_at`.
           run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
             Each replica then draws n images; `first` and the labels may hold one value per replica.
-          after_part, most_parts: progress reports; see `sampling.progressive`.
+          after_part, most_parts: how often to report progress; see `sampling.progressive`.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.

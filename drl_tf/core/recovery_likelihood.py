@@ -223,7 +223,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs K Langevin steps with the raw weights; returns the last states and the last gradients."""
+        """Runs K Langevin steps from `start`; returns the last states and gradients, float32 [B, H, W, C]."""
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
@@ -241,7 +241,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns {name: (loss, gradients)} of a network that proposes `start`; {}: there is none."""
+        """Returns {name: (loss, gradients)} of the network that proposes `start`; {} if there is none."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
@@ -250,7 +250,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Logs one value per image, float32 [B], for each name in `noted`; level: int32 [B]."""
+        """Adds values to the means in the log: for each name in `noted`, one value per image, float32 [B]."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 

@@ -72,10 +72,15 @@ def scores(
     x: tf.Tensor,
     at_levels: Sequence[int] | np.ndarray,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Computes energies and gradients of clean images at several levels; see `level_scores` for F and g.
+    """Computes energies and gradients of clean images at several levels.
+
+    `level_scores` defines F and g.
 
     Args:
-      schedule, density_at, x: see `level_scores`.
+      schedule: the noise levels.
+      density_at: callable, t int32 [B] -> log density, a callable y float32 [B, H, W, C] -> F(y, t) float32
+        [B].
+      x: clean images in [-1, 1], float32 [B, H, W, C].
       at_levels: L noise levels t, ints.
 
     Returns:

@@ -29,6 +29,11 @@ def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
 def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) -> list[tf.Tensor]:
     """Differentiates a loss that depends on derivatives of the energy, such as score matching.
 
+    Args:
+      tape: the tape that recorded how the loss was computed.
+      loss: float32 [].
+      network: the network to train.
+
     Returns:
       The gradients, one per trainable variable of `network`; zeros for a variable that the loss does not
       depend on.

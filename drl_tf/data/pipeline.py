@@ -25,6 +25,9 @@ _POINTS = 100_000
 def prepare(data: config.Data) -> None:
     """Downloads and prepares a dataset if it is not on disk yet; prints the names of its classes.
 
+    Args:
+      data: options of the dataset.
+
     Raises:
       UserError: the dataset is unknown or damaged, does not come in that size, or cannot be prepared.
     """
@@ -129,7 +132,7 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images of a split in order, in batches of at most 1,000, uint8 [n, H, W, C].
 
-    Large datasets are not loaded into memory as a whole. For the arguments see `load_images`.
+    Large datasets are not loaded into memory as a whole. The arguments are those of `load_images`.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)

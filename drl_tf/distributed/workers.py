@@ -63,7 +63,7 @@ def _rows(mine: np.ndarray) -> np.ndarray:
 def everywhere(function: Callable[[], Any]) -> Any:
     """Calls a function on every worker, and returns the result of this worker's call.
 
-    If the function raises one of the errors in `CARRIED` on any worker, all workers raise this error.
+    If the function raises an error of a type in `CARRIED` on any worker, all workers raise this error.
     """
     if count() == 1:
         return function()
@@ -84,7 +84,7 @@ def everywhere(function: Callable[[], Any]) -> Any:
 def by_chief(function: Callable[[], Any]) -> Any:
     """Calls a function on the chief only; returns the result on the chief, None on the other workers.
 
-    If the function raises one of the errors in `CARRIED`, all workers raise this error.
+    If the function raises an error of a type in `CARRIED`, all workers raise this error.
     """
 
     def alone() -> Any:
@@ -157,7 +157,7 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Calls a function on the chief first, then on the other workers, for which one-time work is done."""
+    """Calls a function on the chief, and then on the other workers, which reuse what the chief has made."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 

@@ -56,6 +56,11 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
     """Checks a plan for a model, and returns the plan; None becomes the default plan.
 
+    Args:
+      config: the configuration of the model.
+      plan: how to sample; None: the default.
+      degradation: the degradation to undo; None: inpainting.
+
     Raises:
       UserError: the plan does not work with the model and the degradation.
     """

@@ -112,7 +112,17 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
 def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Restores degraded images, several times each, and writes the results to files.
 
-    The arguments and the result are those of `inpaint`.
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: which images and degradation, and how to draw.
+
+    Returns:
+      Lines to print, {label: text}: the paths of the files, and scores of the results.
+
+    Raises:
+      UserError: the images or the degradation are wrong, there is no sound checkpoint, or the energies do not
+        allow the method.
     """
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)
@@ -146,7 +156,16 @@ def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
 def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Changes images by adding noise and removing it, several times each, and writes the results to files.
 
-    The arguments and the result are those of `inpaint`.
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: which images, how much noise, and how to draw.
+
+    Returns:
+      Lines to print, {label: text}: the paths of the files.
+
+    Raises:
+      UserError: the images are wrong, or there is no sound checkpoint.
     """
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
@@ -163,7 +182,16 @@ def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
 def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str]:
     """Draws a sequence of images from one sample to another, and writes it to files.
 
-    The arguments are those of `inpaint`. Returns lines to print, {label: path}.
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: which samples, and how many images.
+
+    Returns:
+      Lines to print, {label: path}.
+
+    Raises:
+      UserError: there is no sound checkpoint.
     """
     model, step = _load(config, workdir, request)
     begin, end = request.between

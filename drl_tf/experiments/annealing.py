@@ -84,7 +84,7 @@ class Annealer:
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
-        """Multiplies the weights for the step to density k, then makes one HMC transition.
+        """Moves the chains to density k: updates their importance weights, then makes one HMC transition.
 
         Each chain draws its own step size, from 3/4 of `step_size` to `step_size`, to avoid periodic
         trajectories.

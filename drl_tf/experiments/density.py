@@ -180,7 +180,10 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Estimates log Z of each level by annealing from N(0, I), {t: estimate}; for arguments see `density`."""
+    """Estimates log Z of each noise level by annealing from N(0, I); returns {t: estimate}.
+
+    The arguments are noise levels, log densities (as for `partition.Partition`), and those of `density`.
+    """
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
     folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)

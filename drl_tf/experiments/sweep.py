@@ -109,7 +109,16 @@ def _same_time(config: Config, ratio: float) -> dict[str, float]:
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
     """Scores samples of a class-conditional model with guidance weights w = 0, 0.5, 1, 2 and 3.
 
-    The arguments and the result are those of `sweep_steps`.
+    Args:
+      config: the configuration.
+      workdir: the run's directory.
+      request: what to draw for each weight.
+
+    Returns:
+      Lines to print, {label: path}; None on workers other than the chief.
+
+    Raises:
+      UserError: the extractor does not fit, or there is no sound checkpoint.
     """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
@@ -120,7 +129,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
 def score_variants(
     config: Config, workdir: str, swept: Swept, request: SampleRequest
 ) -> dict[str, str] | None:
-    """Scores samples for each value of a sweep; writes grids of samples, a table and a plot.
+    """Scores samples for each value of a varied option; writes grids of samples, a table and a plot.
 
     Args:
       config: the configuration.

@@ -66,7 +66,7 @@ def title_of(name: str) -> str:
 
 
 def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None) -> Curve:
-    """Returns a quantity in a log as a curve over the steps, (steps, values); NaN for missing values.
+    """Returns the curve of a logged quantity, (steps, its values at these steps); NaN where it is missing.
 
     Args:
       log: lines of a log, each with an entry 'step'.
@@ -153,7 +153,7 @@ def score_chart(run: RunFiles) -> Chart | None:
 
 
 def is_distance(name: str) -> bool:
-    """Returns whether a name in the scores is that of the Fréchet distance of all samples."""
+    """Returns whether a score with this name is the Fréchet distance of all samples."""
     return name.startswith(('fid', 'frechet_distance')) and not name.endswith(('_held_out_size', '_error'))
 
 

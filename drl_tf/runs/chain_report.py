@@ -60,7 +60,7 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds the mean acceptance and displacement of a complete set of samples to its `samples.json`.
+    """Adds the mean acceptance and displacement of the chains to the `samples.json` of a complete set.
 
     Does nothing if the samples were drawn without chains.
 

@@ -41,7 +41,7 @@ def _short(name: str) -> str:
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a file name for samples as `file_stem`, with the classes and the index of the first image."""
+    """Returns a file name for samples: that of `file_stem`, plus the classes and first index if given."""
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
         pairs = zip(request.labels, request.label_weights, strict=True)

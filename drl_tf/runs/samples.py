@@ -173,7 +173,7 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes a file of samples: batches of images, and more arrays, {name: array}."""
+    """Writes a shard of samples, `.npz`: batches of images in one array, and more arrays, {name: array}."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def score_outputs(
     model: EnergyModel, weights: str, heights: Heights | None, images: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Computes what `EnergyModel.anomaly_scores` computes, as a TensorFlow graph.
+    """Computes energies, gradients and maps of clean images at several noise levels, as a TensorFlow graph.
 
     Args:
       model: a float32 model.

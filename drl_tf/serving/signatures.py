@@ -265,14 +265,14 @@ class Export(tf.Module):
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Fills in missing pixels; see `changes.inpaint`."""
+        """Fills in missing pixels of images; `changes.inpaint` describes inputs and outputs."""
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws images between two samples; see `changes.interpolate`."""
+        """Draws images between two samples; `changes.interpolate` describes inputs and outputs."""
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):

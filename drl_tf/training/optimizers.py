@@ -25,7 +25,7 @@ class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     Args:
       peak: largest learning rate.
       steps: steps of the warm-up.
-      ahead: the rate of step n is (n + ahead) / steps of `peak` during the warm-up.
+      ahead: during the warm-up, the rate of step n is peak * (n + ahead) / steps.
       decay_steps: step at which the cosine, a factor that falls from 1, has reached 0.01; 0: no cosine.
     """
 

@@ -40,8 +40,11 @@ class Settings:
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
     """Replaces the dataset of a configuration, so that training works on any machine.
 
-    Digits and emoji stay the real pictures. Other datasets are replaced by photographs in the same format,
-    written to `directory`.
+    Digits and emoji stay the real pictures. Other datasets are replaced by photographs in the same format.
+
+    Args:
+      config: the configuration.
+      directory: directory to which the images are written.
     """
     from drl_tf.data import pipeline
     from drl_tf.tools.bench import input_speed

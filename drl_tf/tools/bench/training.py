@@ -154,7 +154,7 @@ class Subject:
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
     def functions(self) -> dict[str, Callable[[], object]]:
-        """Returns {part: function to time}."""
+        """Returns the functions to time, {part of training or sampling: callable}."""
 
         def on_batch(step: Any) -> Callable[[], float]:
             return lambda: float(step(self.batch)['loss'])
@@ -174,10 +174,10 @@ class Subject:
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the line of results.
+        """Computes the line of results, with the entries that `lines` yields.
 
         Args:
-          seconds: {part: seconds in each round, float64 [rounds]}.
+          seconds: {part: seconds in each round, float64 [rounds]}, for the parts of `functions`.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
