@@ -104,7 +104,7 @@ def _check_corrector(config: Config) -> None:
         return
     if not options.noise_scale:
         raise UserError(
-            f'--noise_scale=0 leaves --corrector={corrector} nothing to draw: give a larger one, or '
+            f'--noise_scale=0 takes away the noise that --corrector={corrector} needs: give a larger one, or '
             '--corrector=langevin'
         )
     if config.network.norm == 'batch':

@@ -71,8 +71,8 @@ def _check_normalised(config: Config) -> None:
         _check_second_derivatives(options, network)
     elif is_preconditioned and options.energy_l2:
         raise UserError(
-            f'--energy_l2={options.energy_l2:g} is for --energy=paper: log densities far from 0 are no '
-            'fault; give --energy_l2=0'
+            f'--energy_l2={options.energy_l2:g} is for --energy=paper; it would pull log densities '
+            'towards 0: give --energy_l2=0'
         )
 
 

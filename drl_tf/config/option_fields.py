@@ -117,7 +117,7 @@ def _check_text(name: str, value: str) -> None:
     except UnicodeEncodeError:
         sound = False
     if not sound:
-        raise UserError(f'--{name}={value!r} must be UTF-8 text without NUL: rename what it stands for')
+        raise UserError(f'--{name}={value!r} must be UTF-8 text without NUL: rename the file or directory')
 
 
 def _check_number(field: dataclasses.Field[Any], value: Any, number: float, largest: float) -> None:

@@ -63,7 +63,10 @@ class Data:
         low=0,
     )
     num_classes: int = option(
-        0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
+        0,
+        'Number of classes of a conditional model; 0: none, -1: those of the dataset.',
+        low=-1,
+        high=100_000,
     )
     image_width: int = option(
         0,
@@ -109,22 +112,22 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor of the Langevin step size delta_t; its square multiplies the drift of a step.',
+        'Factor of the Langevin step size delta_t in sampling.',
         low=0.01,
         high=100,
         changes='always',
     )
     corrector: str = option(
         'auto',
-        'Chains of sampling; for those of training see --contrastive_corrector. auto: mala for log densities '
-        'with --proposal=tweedie, else langevin; none if K = 0.',
+        'Kind of chains in sampling; --contrastive_corrector is that in training. auto: mala for log '
+        'densities with --proposal=tweedie, else langevin; none if K = 0.',
         choices=('auto', 'none', 'langevin', 'mala', 'hmc'),
         changes='always',
     )
     corrector_step: float = option(
         0.0,
-        'Step q of the chains of sampling: delta_t^2 = 2 q / L_t, with the largest curvature L_t. 0: adapted '
-        'to an acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        'Step size of the chains in sampling, as q in delta_t^2 = 2 q / L_t, where L_t is the largest '
+        'curvature. 0: adapted to an acceptance (mala, hmc), or delta_t of --b2 (langevin).',
         low=0,
         high=2,
         changes='always',
@@ -167,5 +170,9 @@ class Evaluation:
         changes='scores',
     )
     evaluate_samples: int = option(
-        2048, 'Images to sample for each of these evaluations.', low=2, high=10_000_000, changes='scores'
+        2048,
+        'Images to sample for each evaluation of --evaluate_every.',
+        low=2,
+        high=10_000_000,
+        changes='scores',
     )

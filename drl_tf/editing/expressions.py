@@ -116,8 +116,8 @@ def check(text: str, config: Config) -> None:
             )
     if weights(expression) is None and config.network.energy != 'preconditioned':
         raise UserError(
-            f'--expression={text}: | compares the heights of log densities, and --energy='
-            f'{config.network.energy} leaves a constant open for each class and level: use & and !, or a '
+            f'--expression={text}: | needs normalised log densities, and --energy='
+            f'{config.network.energy} leaves log Z of each class and level unknown: use & and !, or a '
             'model of --energy=preconditioned'
         )
 
@@ -150,7 +150,9 @@ class _Reader:
     def _part(self) -> Expression:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise UserError(f'--expression nests deeper than {_DEEPEST}')
+            raise UserError(
+                f'--expression has more than {_DEEPEST} brackets or ! within each other: give a simpler one'
+            )
         token = self._token
         if not token or token in '&|)':
             self._refuse()

@@ -49,7 +49,7 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
     else:
         hole = image_files.picture(mask, (height, width, 1)) >= _WHITE
     if not hole.any():
-        raise UserError(f'--mask={mask} misses no pixel: the missing pixels of a picture are white')
+        raise UserError(f'--mask={mask} misses no pixel: paint the missing pixels white')
     return np.repeat(hole[None], count, axis=0)
 
 

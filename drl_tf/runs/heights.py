@@ -37,9 +37,7 @@ class Heights:
     def known(cls, values: Mapping[str, Any] | None) -> Heights:
         """Builds `Heights` from {attribute: value}; raises UserError if `values` is None."""
         if values is None:
-            raise UserError(
-                'the heights of the energies are not known: run --mode=likelihood --method=direct first'
-            )
+            raise UserError('log Z of the energies is not known: run --mode=likelihood --method=direct first')
         return cls(**values)
 
     def log_prob(

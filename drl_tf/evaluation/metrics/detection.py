@@ -104,5 +104,7 @@ def _checked(name: str, values: np.ndarray) -> np.ndarray:
     """Returns scores as float64 [n]; raises UserError if there are none, or one is not finite."""
     values = np.asarray(values, np.float64)
     if not values.size or not np.isfinite(values).all():
-        raise UserError(f'scores of {name} images must be finite and at least one: look at the images')
+        raise UserError(
+            f'scores of {name} images must be finite, and there must be at least one: check the images'
+        )
     return values
