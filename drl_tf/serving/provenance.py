@@ -11,10 +11,14 @@ from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
-BEGINNING: dict[str, Any] = {'origin': {}, 'fitted_steps': 0, 'heights': None}
-NOTHING: dict[str, Any] = {
+BEGINNING: dict[str, Any] = {
+    'origin': {},
+    'fitted_steps': 0,
+    'heights': None,
     'seconds': None,
     'device': None,
+}
+NOTHING: dict[str, Any] = {
     'evaluations': [],
     'likelihood': None,
     'direct': None,
@@ -36,7 +40,8 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
       - 'seconds' and 'device': training time up to the step, and the device.
       - 'evaluations': the results of --mode=evaluate for this step and these weights.
-      - 'likelihood' and 'direct': results of --mode=likelihood by annealing and by --method=direct.
+      - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions.
+      - 'direct': the result of --mode=likelihood --method=direct, over the most images.
       - 'density': the result of --mode=density, for points of the plane.
     """
 
@@ -83,7 +88,8 @@ def beginning(workdir: str) -> dict[str, Any]:
     Returns:
       {'origin': the record of an imported checkpoint of the authors' code, or {}; 'fitted_steps': the number
       of steps of `EnergyModel.fit`; 'heights': the log Z of the levels that came with an exported model,
-      {attribute of `Heights`: value}, or None}.
+      {attribute of `Heights`: value}, or None; 'seconds' and 'device': time and device of the training, both
+      None for a run}.
     """
     version = exported.source(workdir)
     if version:
