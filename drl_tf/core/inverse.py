@@ -114,7 +114,7 @@ def solve(
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:
-    """Returns a schedule of the model's kind with `num_levels` noise levels.
+    """Returns the noise schedule of a model, with another number of levels.
 
     Args:
       model: an `EnergyModel`.

@@ -1,4 +1,4 @@
-"""Reads prepared datasets of tensorflow-datasets: in order, or shuffled without end."""
+"""Reads prepared datasets of tensorflow-datasets: in order, or in an endless random order."""
 
 import math
 import os

@@ -47,6 +47,9 @@ def build() -> keras.Model:
 def load(path: str = WEIGHTS) -> keras.Model:
     """Loads the trained classifier; `build` describes its inputs and outputs.
 
+    Args:
+      path: the file of weights; by default, the one in the package.
+
     Raises:
       UserError: the file of weights is missing, damaged, or of another network.
     """
