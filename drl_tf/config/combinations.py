@@ -91,7 +91,7 @@ def check_extractor(data: Data, name: str, inception: str) -> None:
     """Checks an extractor, the network whose features are compared; raises UserError if it does not fit.
 
     Args:
-      data: resolved options of the dataset.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       name: name or path of the extractor; '': the default for the dataset.
       inception: the value of --inception, a directory or ''.
     """

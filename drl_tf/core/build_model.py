@@ -16,7 +16,7 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; another number gives other noise.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Returns:
       A Keras model. Its class depends on the options of `config`:

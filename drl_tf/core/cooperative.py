@@ -26,7 +26,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     Args:
       config: a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; another number gives other noise.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Examples:
       Before training, g(x_{t+1}, t) = x_{t+1}.

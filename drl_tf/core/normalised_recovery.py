@@ -44,7 +44,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
     Args:
       config: a `config.Config`; see `ScoreMatching`.
-      attempt: how often training went back to an earlier checkpoint; another number gives other noise.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Attributes:
       level_means: means of the training log for each level. 'contrastive' is the mean of F(y-, t) - F(y+, t)

@@ -27,7 +27,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     Args:
       config: a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; another number gives other noise.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Attributes:
       first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss above

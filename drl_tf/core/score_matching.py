@@ -27,7 +27,7 @@ class ScoreMatching(RecoveryLikelihood):
 
     Args:
       config: a `config.Config` with energy='preconditioned'.
-      attempt: how often training went back to an earlier checkpoint; another number gives other noise.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Examples:
       >>> from drl_tf.config.config import Config

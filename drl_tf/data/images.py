@@ -35,7 +35,7 @@ def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
 
     Args:
       pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
 
     Returns:
       uint8 [..., H, W, C].

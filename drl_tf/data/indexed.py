@@ -29,7 +29,7 @@ class Split:
       images: uint8 [N, H, W, C]; None if the images do not fit in memory.
       pictures: the pictures as stored, broken ones included.
       rows: the index in `pictures` of each image, int64 [N].
-      data: resolved options; see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
     """
 
     images: np.ndarray | None
@@ -78,7 +78,7 @@ def load(data: config.Data, split: str) -> Split:
     find broken ones, and read again when they are used.
 
     Args:
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       split: 'train' or 'test'.
 
     Raises:

@@ -28,7 +28,7 @@ def prepare(data: config.Data, directory: str) -> dict[str, str]:
     complete.
 
     Args:
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       directory: the directory to create.
 
     Returns:

@@ -35,7 +35,7 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     """Returns the tensorflow-datasets builder of a dataset; prepares the dataset if it is not on disk.
 
     Args:
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
 
     Raises:
       UserError: the dataset is damaged; or it is missing, and cannot be downloaded (this fails within

@@ -34,7 +34,7 @@ def load(
     Args:
       builder: builder of the dataset.
       split: name of the split in tensorflow-datasets.
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       limit: loads the first `limit` images; None: all.
 
     Returns:
@@ -97,7 +97,7 @@ def stream(
     Args:
       builder: builder of the dataset.
       split: name of the split.
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       seed: int below 2^31.
       batch_size: images per batch.
       first_step: number of batches that were used before.

@@ -55,7 +55,7 @@ def compose(
       Lines to print, {label: path}: a picture and the images.
 
     Raises:
-      UserError: there is no sound checkpoint, or the images are not finite.
+      UserError: there is no undamaged checkpoint, or the images are not finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     parsed = expressions.parse(expression)

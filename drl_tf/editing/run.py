@@ -87,8 +87,8 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
       Lines to print, {label: text}: the paths of the files, and scores of the results.
 
     Raises:
-      UserError: the images or the mask are wrong, there is no sound checkpoint, or the energies do not allow
-        the method.
+      UserError: the images or the mask are wrong, there is no undamaged checkpoint, or the energies do
+        not allow the method.
     """
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
@@ -121,8 +121,8 @@ def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
       Lines to print, {label: text}: the paths of the files, and scores of the results.
 
     Raises:
-      UserError: the images or the degradation are wrong, there is no sound checkpoint, or the energies do not
-        allow the method.
+      UserError: the images or the degradation are wrong, there is no undamaged checkpoint, or the energies do
+        not allow the method.
     """
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)
@@ -165,7 +165,7 @@ def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
       Lines to print, {label: text}: the paths of the files.
 
     Raises:
-      UserError: the images are wrong, or there is no sound checkpoint.
+      UserError: the images are wrong, or there is no undamaged checkpoint.
     """
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
@@ -191,7 +191,7 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
       Lines to print, {label: path}.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     model, step = _load(config, workdir, request)
     begin, end = request.between

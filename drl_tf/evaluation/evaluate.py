@@ -43,8 +43,8 @@ def evaluate(
       Lines to print, {label: text}, with the main scores; None on workers other than the chief.
 
     Raises:
-      UserError: there is no sound checkpoint; or the extractor, the statistics or the dataset are missing or
-        do not fit together.
+      UserError: there is no undamaged checkpoint; or the extractor, the statistics or the dataset are missing
+        or do not fit together.
 
     Example:
       evaluate(config, 'runs/digits', SampleRequest.of(config, 2048), seeds=(0, 1, 2))

@@ -85,7 +85,7 @@ def density(
       Lines to print, {label: text}: the result for each level, and the paths of the files.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32', sampling_levels=0), step)
     schedule = model.schedule

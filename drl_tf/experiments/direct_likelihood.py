@@ -50,7 +50,7 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
       Lines to print, {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, or the energies are not finite.
+      UserError: there is no undamaged checkpoint, or the energies are not finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     settings = {

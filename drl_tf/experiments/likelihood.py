@@ -57,8 +57,8 @@ def likelihood(
       Lines to print, {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, the energies are not finite, or another process computes the
-        same estimate.
+      UserError: there is no undamaged checkpoint, the energies are not finite, or another process computes
+        the same estimate.
     """
     exact = config.replace(precision='float32', final_denoise=False)
     model, step = checkpoint.load_model(workdir, exact, step)

@@ -88,7 +88,7 @@ def long_run(
       Lines to print, {label: text}: the result for each level, and the paths of the files.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     config = config.replace(precision='float32')
     plan = plan.at(config.diffusion.num_levels)

@@ -117,7 +117,7 @@ class Level:
         return sorted({*self.files.snapshots(), self.done})
 
     def states(self) -> dict[int, np.ndarray]:
-        """Returns the known states, {number of transitions: x_t, float32 [2 n, H, W, C]}."""
+        """Returns the saved states, {number of transitions: x_t, float32 [2 n, H, W, C]}."""
         return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
 
     def seconds_per_transition(self) -> float:

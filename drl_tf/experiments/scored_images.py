@@ -29,7 +29,7 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
       step: step of the checkpoint; None: the newest.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step

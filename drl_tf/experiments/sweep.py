@@ -63,7 +63,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: the extractor does not fit, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
     levels = config.diffusion.num_levels
     trained = sum(configuration.load(workdir).steps_by_level)
@@ -118,7 +118,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: the extractor does not fit, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}

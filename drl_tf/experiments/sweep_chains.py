@@ -44,7 +44,7 @@ def sweep_chains(
       Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: the extractor does not fit, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
     rows = rows_of(levels, correctors, steps)
     variants = {f'T{T}_K{K}_{corrector}': _changes(T, K, corrector) for T, K, corrector in rows}

@@ -48,7 +48,7 @@ def measure(config: Config, workdir: str, count: int = 0) -> Measured:
       The measurements, with averaged weights in float32.
 
     Raises:
-      UserError: there is no sound checkpoint, the dataset is missing, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, the dataset is missing, or the samples are not finite.
 
     Example:
       measure(config, 'runs/digits').train.mean(axis=1)

@@ -36,7 +36,7 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
       Lines to print, {label: path}.
 
     Raises:
-      UserError: a directory holds no run, there is no sound checkpoint, or a page cannot be written.
+      UserError: a directory holds no run, there is no undamaged checkpoint, or a page cannot be written.
 
     Example:
       report(config, 'runs/digits', compare=['runs/digits_t6'])

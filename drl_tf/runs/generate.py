@@ -41,7 +41,7 @@ def generate(
       Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: there is no sound checkpoint, a class does not exist, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, a class does not exist, or the samples are not finite.
 
     Example:
       generate(config, 'runs/digits', SampleRequest.of(config, 64))

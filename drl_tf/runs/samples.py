@@ -238,7 +238,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """Returns the SHA-256 of a model's 'ema' or 'raw' weights, without u of spectral normalisation."""
+    """Returns the SHA-256 of a model's 'ema' or 'raw' weights, without u of `SpectralLayers`."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:

@@ -51,7 +51,7 @@ def export(
       Lines to print, {label: path}.
 
     Raises:
-      UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
+      UserError: there is no undamaged checkpoint, `directory` is a file or in use, or the model cannot be
         exported or written.
 
     Example:

@@ -70,7 +70,7 @@ def load(data: Data, name: str = '', inception: str = '') -> Extractor:
     """Loads an extractor, the network whose features are compared.
 
     Args:
-      data: resolved options of the dataset.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       name: 'inception', 'digits_classifier', 'efficientnet_lite0', or the path of a network of your own, a
         SavedModel or a `.keras` file. Such a network takes float32 [n, h, w, 3] in [-1, 1], and returns
         features [n, ...], or a dict with 'features' (or 'pool_3') and optional 'logits'. '': the digits
