@@ -131,6 +131,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'sampling_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'langevin_rule': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),

@@ -66,6 +66,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
     Raises:
       UserError: the extractor does not fit, or there is no sound checkpoint.
     """
+    config = config.replace(sampling_steps=(), langevin_rule='plain')
     levels = config.diffusion.num_levels
     trained = sum(configuration.load(workdir).steps_by_level)
     variants: dict[float, dict[str, Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -33,7 +33,7 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     if options.objective == 'contrastive' or options.contrastive:
         learning = _of_learning(model, matches_scores=False)
         corrector = 'langevin' if config.negatives == 'none' else config.negatives
-        per_image += max(_gradients(config, corrector)) * chain + 2 * learning
+        per_image += max(_gradients(config, corrector, config.steps_by_level)) * chain + 2 * learning
         per_image += (3 + options.remat) * start
     sampling = gradients(model) * chain + len(model.walk.levels) * start
     return {
@@ -50,13 +50,14 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
 def gradients(model: EnergyModel) -> int:
     """Returns how many gradients of the energy one sample costs, without guidance or the pilot run."""
-    by_level = _gradients(model.config, model.config.corrector)
-    return sum(by_level[level] for level in model.walk.levels) + model.config.diffusion.final_denoise
+    config = model.config
+    by_level = _gradients(config, config.corrector, config.sampling_steps_by_level)
+    return sum(by_level[level] for level in model.walk.levels) + config.diffusion.final_denoise
 
 
-def _gradients(config: Config, corrector: str) -> list[int]:
-    """Returns the number of gradients at each trained level: of the proposal and of the chain together."""
-    chains = [correctors.gradients(corrector, num_steps) for num_steps in config.steps_by_level]
+def _gradients(config: Config, corrector: str, steps: Sequence[int]) -> list[int]:
+    """Returns the number of gradients at each trained level, of proposal and chain; K by level is `steps`."""
+    chains = [correctors.gradients(corrector, num_steps) for num_steps in steps]
     if config.diffusion.proposal == 'tweedie':
         return [1 + count for count in chains]
     return [max(1, count) for count in chains]  # The normal approximation costs one gradient.
