@@ -58,13 +58,19 @@ def check(config: Config) -> None:
     _check_negatives(config.training, negatives_of(config))
 
 
+def has_any_level(config: Config) -> bool:
+    """Returns whether the energies are log densities at any noise level, not only at those of training."""
+    energy = config.network.energy
+    return energy == 'exact' or (energy == 'preconditioned' and config.training.levels == 'continuous')
+
+
 def check_sweep(config: Config, correctors: Sequence[str]) -> None:
     """Raises UserError if --mode=sweep_chains cannot vary the levels or the corrector of a model."""
-    energy = config.network.energy
-    if energy == 'paper' or (energy == 'preconditioned' and config.training.levels != 'continuous'):
+    if not has_any_level(config):
         raise UserError(
-            f'--mode=sweep_chains needs energies at any noise level, not --energy={energy} with '
-            f'--levels={config.training.levels}: take a run of --recipe=preconditioned'
+            '--mode=sweep_chains needs energies at any noise level, not '
+            f'--energy={config.network.energy} with --levels={config.training.levels}: take a run of '
+            '--recipe=preconditioned'
         )
     for corrector in correctors:
         if corrector not in ('langevin', *_ADJUSTED):
@@ -123,10 +129,10 @@ def _check_larger_steps(config: Config) -> None:
         raise UserError(f'{given} must be one number, or one for each of --num_levels={len(trained)}')
     mine = config.sampling_steps_by_level
     times = [options.step_scale**2 * K / few for K, few in zip(trained, mine, strict=True)]
-    if options.langevin_rule == 'ab2' and (min(times) < 1 or max(times) == 1):
+    if options.langevin_rule == 'ab2' and (min(times) < 1 or max(times) == 1 or max(mine) == 1):
         raise UserError(
-            '--langevin_rule=ab2 is for steps larger than those of training: give --sampling_steps below '
-            f'--mcmc_steps={text(config.diffusion.mcmc_steps)}'
+            '--langevin_rule=ab2 is for steps larger than those of training, and for two or more: give '
+            f'--sampling_steps from 2 up, below --mcmc_steps={text(config.diffusion.mcmc_steps)}'
         )
 
 

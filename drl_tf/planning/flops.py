@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from drl_tf.core import correctors
+from drl_tf.core import correctors, diffusion
 from drl_tf.core.langevin import value_gradient
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.diffusion import Schedule
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
@@ -35,24 +35,42 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
         corrector = 'langevin' if config.negatives == 'none' else config.negatives
         per_image += max(_gradients(config, corrector, config.steps_by_level)) * chain + 2 * learning
         per_image += (3 + options.remat) * start
-    sampling = gradients(model) * chain + len(model.walk.levels) * start
+    sampling = gradients(config) * chain + len(model.walk.levels) * start
     return {
         'parameters': model.network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if start else 0,
         'FLOPs of one energy': energy,
         'FLOPs of one Langevin step of an image': chain,
-        'gradients to sample an image': gradients(model),
+        'gradients to sample an image': gradients(config),
         'FLOPs to sample an image': sampling,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * options.batch_size,
     }
 
 
-def gradients(model: EnergyModel) -> int:
-    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run."""
-    config = model.config
+def gradients(config: Config) -> int:
+    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> gradients(Config()), gradients(Config().replace(sampling_steps=(5,)))
+      (180, 30)
+    """
     by_level = _gradients(config, config.corrector, config.sampling_steps_by_level)
-    return sum(by_level[level] for level in model.walk.levels) + config.diffusion.final_denoise
+    return sum(by_level[level] for level in walk(config).levels) + config.diffusion.final_denoise
+
+
+def walk(config: Config) -> Schedule:
+    """Returns the levels that sampling visits, as `EnergyModel.walk`, without building a model.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> walk(Config()).num_levels
+      6
+    """
+    options = config.diffusion
+    make = diffusion.SCHEDULES[options.schedule]
+    return make(options.num_levels, options.b2).strided(config.sampling.sampling_levels)
 
 
 def _gradients(config: Config, corrector: str, steps: Sequence[int]) -> list[int]:

@@ -1,6 +1,6 @@
 """Draws charts of several curves as PNG files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
@@ -54,6 +54,34 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
         axes.legend()
     axes.set(xlabel=axis, xlim=(0, 1.15 * max(lengths)))
     axes.invert_yaxis()
+    save(path, figure)
+
+
+def save_points(
+    path: str,
+    axis: str,
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    joined: Collection[str] = (),
+) -> None:
+    """Plots points into panels side by side, and saves them as a PNG file.
+
+    Args:
+      path: the PNG file.
+      axis: label of the x axis, which is logarithmic.
+      panels: {label of the y axis of a panel: {label of some points: [(x, y)]}}.
+      joined: labels of the points that a line joins.
+    """
+    figure = Figure(figsize=(5 * len(panels), 3.5), layout='constrained')
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (measure, groups) in zip(row, panels.items(), strict=True):
+        for number, (label, points) in enumerate(groups.items()):
+            line = '-' if label in joined else ''
+            x, y = zip(*points, strict=True)
+            axes.plot(
+                x, y, linestyle=line, marker='o', markersize=4 + 2 * number, fillstyle='none', label=label
+            )
+        axes.set(xlabel=axis, ylabel=measure, xscale='log')
+    row[-1].legend()
     save(path, figure)
 
 

@@ -13,6 +13,7 @@ from drl_tf.cli.command_options import MODES, Command
 from drl_tf.cli.main import main
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import config as configuration
+from drl_tf.config import tuned
 from drl_tf.experiments import sweep
 
 BEFORE = {'workdir', 'model', 'deterministic', 'data_dir'}  # Read before; digits are in no directory.
@@ -25,6 +26,7 @@ NO_MATTER = {
     'sweep_guidance': {'guidance'},
     'sweep_steps': {'mcmc_steps'},
     'sweep_chains': {'step_scale'},
+    'tune_sampler': set(tuned.OPTIONS),  # Those of the run: the search starts from them, and sets them.
 }
 SMALL = [
     *TINY, '--image_size=8', '--channels=4', '--num_classes=-1', '--num_levels=2', '--mcmc_steps=1',
@@ -56,6 +58,7 @@ FEW = {
         '--num_samples=3', '--num_real=32', '--sweep_levels=2', '--sweep_mcmc_steps=1',
         '--sweep_correctors=mala',
     ],
+    'tune_sampler': ['--num_samples=3', '--num_real=32', '--tune_settings=1'],
     'export': ['--max_samples=2'],
     'report': ['--num_samples=4'],
 }  # fmt: skip

@@ -176,6 +176,7 @@ def test_steps_that_are_not_larger_change_no_bit():
         (['--sampling_steps=0'], ['--sampling_steps=0', 'at least 1']),
         (['--langevin_rule=ab3'], ['--langevin_rule=ab3', 'plain, ab2']),
         (['--langevin_rule=ab2'], ['--langevin_rule=ab2', '--sampling_steps', '--mcmc_steps=30']),
+        (['--langevin_rule=ab2', '--sampling_steps=1'], ['--langevin_rule=ab2', '--sampling_steps from 2']),
         (['--langevin_rule=ab2', '--sampling_steps=60'], ['--langevin_rule=ab2', '--mcmc_steps=30']),
         (['--sampling_steps=5', '--corrector=mala'], ['--sampling_steps=5', 'delta_t']),
         (['--sampling_steps=5', '--corrector_step=0.1'], ['--sampling_steps=5', 'delta_t']),
