@@ -80,8 +80,8 @@ def start(config: Config) -> list[Setting]:
 def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None = None) -> list[Setting]:
     """Returns the settings that differ from one by one move: one option, or K at one level.
 
-    The moves of all levels come first, then K at single levels: lower where the chains move least, higher
-    where they move most.
+    The moves of all levels come first. K at single levels comes last: lower where the chains move least,
+    higher where they move most.
 
     Args:
       config: the configuration of the run.
@@ -105,11 +105,11 @@ def _of_larger_steps(config: Config, moved: Sequence[float] | None) -> Iterable[
     rule = config.sampling.langevin_rule
     steps = config.sampling_steps_by_level
     yield {'langevin_rule': 'plain' if rule == 'ab2' else 'ab2'}
-    for each in _steps_beside(steps, moved):
-        yield _larger(config, each, rule)
+    yield from (_larger(config, each, rule) for each in _all_beside(steps))
     yield from _beside(config, 'noise_scale')
     yield from _beside(config, 'step_scale')
     yield from _other_proposal(config)
+    yield from (_larger(config, each, rule) for each in _single_beside(steps, moved))
 
 
 def _larger(config: Config, steps: Sequence[int], rule: str) -> Setting:
@@ -124,10 +124,14 @@ def _larger(config: Config, steps: Sequence[int], rule: str) -> Setting:
 def _of_log_densities(config: Config, moved: Sequence[float] | None) -> Iterable[Setting]:
     """Yields the moves of log densities, {option that changes: value}."""
     corrector = config.corrector
-    yield from _levels_beside(config)
-    for steps in _steps_beside(config.steps_by_level, moved):
+    steps = config.steps_by_level
+
+    def chains_of(steps: tuple[int, ...]) -> Setting:
         begins = _CHAINS if corrector == 'none' else {}
-        yield {**begins, 'mcmc_steps': steps} if any(steps) else _NO_CHAINS
+        return {**begins, 'mcmc_steps': steps} if any(steps) else _NO_CHAINS
+
+    yield from _levels_beside(config)
+    yield from map(chains_of, _all_beside(steps))
     yield from _beside(config, 'noise_scale')
     yield from _other_proposal(config)
     if corrector == 'langevin':
@@ -136,6 +140,7 @@ def _of_log_densities(config: Config, moved: Sequence[float] | None) -> Iterable
         for other in ('langevin', 'mala', 'hmc'):
             if other != corrector:
                 yield _CHAINS if other == 'langevin' else {'corrector': other, 'corrector_step': 0.0}
+    yield from map(chains_of, _single_beside(steps, moved))
 
 
 def _levels_beside(config: Config) -> list[Setting]:
@@ -157,11 +162,14 @@ def _on_levels(config: Config, count: int) -> Setting:
     }
 
 
-def _steps_beside(steps: Sequence[int], moved: Sequence[float] | None) -> Iterable[tuple[int, ...]]:
-    """Yields numbers of steps K, one place lower or higher at all levels, then at one level at a time."""
-    lower, higher = ([_place(STEPS, K, by) for K in steps] for by in (-1, 1))
-    yield tuple(lower)
-    yield tuple(higher)
+def _all_beside(steps: Sequence[int]) -> list[tuple[int, ...]]:
+    """Returns numbers of steps K that are one place lower, or higher, at all levels."""
+    return [tuple(_place(STEPS, K, by) for K in steps) for by in (-1, 1)]
+
+
+def _single_beside(steps: Sequence[int], moved: Sequence[float] | None) -> Iterable[tuple[int, ...]]:
+    """Yields numbers of steps K that are one place lower, or higher, at one level; see `neighbours`."""
+    lower, higher = _all_beside(steps)
     order = sorted(range(len(steps)), key=lambda level: moved[level] if moved else level)
     for fewer, more in zip(order, reversed(order), strict=True):
         yield (*steps[:fewer], lower[fewer], *steps[fewer + 1 :])

@@ -16,7 +16,8 @@ from drl_tf.config import config as configuration
 from drl_tf.config import tuned
 from drl_tf.experiments import sweep
 
-BEFORE = {'workdir', 'model', 'deterministic', 'data_dir'}  # Read before; digits are in no directory.
+# Read before; digits are in no directory.
+BEFORE = {'workdir', 'model', 'deterministic', 'data_dir', 'sampler'}
 # A mode accesses these though they do not matter there: the seed of weights that are then restored, facts of
 # the training for the model card, the levels that a sampler would visit, and guidance or K that is replaced.
 NO_MATTER = {
@@ -56,7 +57,7 @@ FEW = {
     'sweep_guidance': ['--num_samples=3', '--num_real=32'],
     'sweep_chains': [
         '--num_samples=3', '--num_real=32', '--sweep_levels=2', '--sweep_mcmc_steps=1',
-        '--sweep_correctors=mala',
+        '--sweep_correctors=langevin',
     ],
     'tune_sampler': ['--num_samples=3', '--num_real=32', '--tune_settings=1'],
     'export': ['--max_samples=2'],
