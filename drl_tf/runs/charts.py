@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from drl_tf.base.files import written_aside
 
@@ -81,6 +82,9 @@ def save_points(
                 x, y, linestyle=line, marker='o', markersize=4 + 2 * number, fillstyle='none', label=label
             )
         axes.set(xlabel=axis, ylabel=measure, xscale='log')
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     row[-1].legend()
     save(path, figure)
 
