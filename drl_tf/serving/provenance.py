@@ -11,10 +11,14 @@ from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
-BEGINNING: dict[str, Any] = {'origin': {}, 'fitted_steps': 0, 'heights': None}
-NOTHING: dict[str, Any] = {
+BEGINNING: dict[str, Any] = {
+    'origin': {},
+    'fitted_steps': 0,
+    'heights': None,
     'seconds': None,
     'device': None,
+}
+NOTHING: dict[str, Any] = {
     'evaluations': [],
     'likelihood': None,
     'direct': None,
@@ -32,8 +36,7 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
       weights: 'ema' or 'raw'.
 
     Returns:
-      A dict: 'seconds', the time of training up to the step; 'device', the device of training; the entries of
-      `beginning`. The other entries are results for this step and these weights: 'evaluations', a list;
+      A dict: the entries of `beginning`. The other entries are results for this step and these weights: 'evaluations', a list;
       'likelihood', the result with the most annealing; 'direct', the result without annealing, of the most
       images; and 'density', the result for points of the plane. Unknown values are None or empty.
     """
@@ -79,9 +82,10 @@ def beginning(workdir: str) -> dict[str, Any]:
       workdir: the directory of a run, of an exported model, or one that uses an exported model.
 
     Returns:
-      A dict of three entries. 'origin' is the record that `training.import_official` made of an imported
+      A dict of five entries. 'origin' is the record that `training.import_official` made of an imported
       network, or {}. 'fitted_steps' is the number of steps that `EnergyModel.fit` took in Python. 'heights'
-      is the summary of `experiments.direct_likelihood` that came with an exported model, or None.
+      is the summary of `experiments.direct_likelihood` that came with an exported model, or None. 'seconds' is
+      the time of training, and 'device' the device of training, both None for a run.
     """
     version = exported.source(workdir)
     if version:
