@@ -116,8 +116,6 @@ def _measured(
         row = {'gradients': found.gradients, 'distance': found.scores[evaluator.name]}
         if 'class_agreement' in found.scores:
             row['agreement'] = found.scores['class_agreement']
-        if 'floor' in found.scores:
-            row['floor'] = found.scores['floor']
         return row | {name: report[name] for name in ('acceptance', 'displacement') if name in report}
 
     return workers.told_by_chief(keep)
