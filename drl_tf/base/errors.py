@@ -21,6 +21,15 @@ class UserError(Exception):
         super().__init__(' '.join(str(message).splitlines()))
 
 
+class NotFinite(UserError):
+    """Samples are not finite, because the steps or the guidance are too large for the energies.
+
+    Examples:
+      >>> issubclass(NotFinite, UserError)
+      True
+    """
+
+
 class DivergenceError(Exception):
     """Training diverged: a loss, gradient or weight is not finite, or the loss exceeds its limit.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli import app_checks, edit_checks, score_checks
+from drl_tf.cli import app_checks, edit_checks, sampler_checks, score_checks
 from drl_tf.cli.command_options import (
     MODES,
     SCORED,
@@ -57,6 +57,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
     if 'ablate' in command.mode:
         _check_ablation(command, given)
     _check_read(command, given)
+    sampler_checks.check_command(command)
     edit_checks.check_command(command, given)
     if 'import_official' in command.mode:
         _check_import(command, given)

@@ -26,13 +26,14 @@ MODES = (
     'sweep_steps',
     'sweep_guidance',
     'sweep_chains',
+    'tune_sampler',
     'ablate',
     'export',
     'report',
     'app',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
-SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
+SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'tune_sampler', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
     'inpaint': ('posterior', 'replace'),
@@ -76,7 +77,7 @@ class Command:
     num_samples: int = option(
         0,
         'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate; '
-        '256 of each kind, or 2,048 points, for the report.',
+        '500 for each setting of tune_sampler; 256 of each kind, or 2,048 points, for the report.',
         low=0,
         high=10_000_000,
     )
@@ -174,6 +175,25 @@ class Command:
     sweep_correctors: tuple[str, ...] = option(
         ('langevin', 'mala', 'hmc'),
         'Correctors of --mode=sweep_chains: langevin (q = 0.1), mala, hmc (adapted steps).',
+    )
+    tune_minutes: float = option(
+        30.0, 'Minutes of --mode=tune_sampler; the same command goes on. 0: no limit.', low=0
+    )
+    tune_settings: int = option(
+        0, 'Samplers that --mode=tune_sampler measures in all. 0: no limit.', low=0, high=100_000
+    )
+    tune_gradients: int = option(
+        0,
+        'Most gradients per image in --mode=tune_sampler, which then stores the sampler with the smallest '
+        "distance. 0: it stores the cheapest that is as good as the run's own.",
+        low=0,
+        high=1_000_000,
+    )
+    sampler: str = option(
+        'run',
+        "Sampler of --mode=sample and evaluate: the run's own, for t6, t1k and cdrl the papers' (run), or "
+        'that of --mode=tune_sampler (tuned). Options that are given take precedence.',
+        choices=('run', 'tuned'),
     )
     method: str = option(
         '',

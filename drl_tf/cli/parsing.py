@@ -16,7 +16,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
 from drl_tf.config import config as configuration
-from drl_tf.config import option_fields
+from drl_tf.config import option_fields, tuned
 from drl_tf.config.config import Config
 from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
@@ -136,6 +136,9 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     if differences:
         model = version or f'--workdir={workdir}'
         raise UserError(f'{model} was trained with other options: {"; ".join(differences)}; drop these flags')
+    if command.sampler == 'tuned':
+        found = tuned.load(workdir)
+        config = config.replace(**{name: found[name] for name in found if not values[name].present})
     return config, workdir
 
 

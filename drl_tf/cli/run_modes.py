@@ -7,6 +7,7 @@ from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, Command, reads_export
 from drl_tf.cli.modes import FUNCTIONS
 from drl_tf.config import config as configuration
+from drl_tf.config import tuned
 from drl_tf.config.config import Config
 from drl_tf.core.correctors import ADJUSTED
 from drl_tf.distributed import cluster, devices, workers
@@ -32,6 +33,8 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
         _print_precision(command, config)
+        if command.sampler == 'tuned':
+            print(f'sampler: tuned, {tuned.said(tuned.options_of(config))}', flush=True)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
         if reads_export(command):

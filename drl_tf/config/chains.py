@@ -58,7 +58,14 @@ def check(config: Config) -> None:
         )
     _check_levels(config)
     _check_corrector(config)
+    _check_larger_steps(config)
     _check_negatives(config.training, negatives_of(config))
+
+
+def has_any_level(config: Config) -> bool:
+    """Returns whether the energies are log densities at any noise level, not only at those of training."""
+    energy = config.network.energy
+    return energy == 'exact' or (energy == 'preconditioned' and config.training.levels == 'continuous')
 
 
 def check_sweep(config: Config, correctors: Sequence[str]) -> None:
@@ -68,11 +75,11 @@ def check_sweep(config: Config, correctors: Sequence[str]) -> None:
       config: the configuration of the model.
       correctors: the kinds of chains to compare.
     """
-    energy = config.network.energy
-    if energy == 'paper' or (energy == 'preconditioned' and config.training.levels != 'continuous'):
+    if not has_any_level(config):
         raise UserError(
-            f'--mode=sweep_chains needs energies at any noise level, not --energy={energy} with '
-            f'--levels={config.training.levels}: take a run of --recipe=preconditioned'
+            '--mode=sweep_chains needs energies at any noise level, not '
+            f'--energy={config.network.energy} with --levels={config.training.levels}: take a run of '
+            '--recipe=preconditioned'
         )
     for corrector in correctors:
         if corrector not in ('langevin', *_ADJUSTED):
@@ -111,6 +118,30 @@ def _check_corrector(config: Config) -> None:
         raise UserError(
             f'--corrector={corrector} compares the densities of single images, and --norm=batch has none: '
             'give --corrector=langevin'
+        )
+
+
+def _check_larger_steps(config: Config) -> None:
+    """Raises UserError if --sampling_steps or --langevin_rule contradicts the chains, or has no effect."""
+    options = config.sampling
+    steps = options.sampling_steps
+    trained = config.steps_by_level
+    given = f'--sampling_steps={text(steps)}' if steps else f'--langevin_rule={options.langevin_rule}'
+    if not steps and options.langevin_rule == 'plain':
+        return
+    if corrector_of(config) != 'langevin' or has_units(config) or not all(trained):
+        raise UserError(
+            f'{given} is for Langevin steps of the size delta_t at all levels, as in the training of '
+            '--recipe=t6 and cdrl: drop it, and give --mcmc_steps for other chains'
+        )
+    if len(steps) not in (0, 1, len(trained)):
+        raise UserError(f'{given} must be one number, or one for each of --num_levels={len(trained)}')
+    mine = config.sampling_steps_by_level
+    times = [options.step_scale**2 * K / few for K, few in zip(trained, mine, strict=True)]
+    if options.langevin_rule == 'ab2' and (min(times) < 1 or max(times) == 1 or max(mine) == 1):
+        raise UserError(
+            '--langevin_rule=ab2 is for steps larger than those of training, and for two or more: give '
+            f'--sampling_steps from 2 up, below --mcmc_steps={text(config.diffusion.mcmc_steps)}'
         )
 
 

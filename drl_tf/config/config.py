@@ -68,6 +68,14 @@ class Config:
         return list(steps)
 
     @property
+    def sampling_steps_by_level(self) -> list[int]:
+        """K in sampling at each of the T levels: `sampling_steps` if given, else K of training."""
+        steps = self.sampling.sampling_steps
+        if not steps:
+            return self.steps_by_level
+        return list(steps) * self.diffusion.num_levels if len(steps) == 1 else list(steps)
+
+    @property
     def negatives(self) -> str:
         """The kind of chains that draw negatives for preconditioned energies; see `chains.negatives_of`."""
         return chains.negatives_of(self)

@@ -117,6 +117,20 @@ class Sampling:
         high=100,
         changes='always',
     )
+    sampling_steps: tuple[int, ...] = option(
+        (),
+        'Langevin steps K in sampling, if it is not K of training: one number, or one per level from 0 up. '
+        'The step sizes change so that the chains take the same total time. Default: --mcmc_steps.',
+        low=1,
+        changes='always',
+    )
+    langevin_rule: str = option(
+        'plain',
+        'Drift of Langevin steps: the gradient (plain); or, for steps larger than those of training, the '
+        'gradient corrected by that of the step before (ab2).',
+        choices=('plain', 'ab2'),
+        changes='always',
+    )
     corrector: str = option(
         'auto',
         'Kind of chains in sampling; --contrastive_corrector is that in training. auto: mala for log '

@@ -4,7 +4,7 @@ x_t is an image with the noise of level t, x_{t+1} the same image one level up, 
 of the energy at level t. `diffusion` defines these symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -44,12 +44,13 @@ def conditional(
     return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
 
 
-def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
+def steps_at(config: Any, level: tf.Tensor, steps: Sequence[int] = ()) -> int | tf.Tensor | None:
     """Returns K, the number of Langevin steps of each image, which depends on its noise level.
 
     Args:
       config: a `config.Config`.
       level: t of each image, int32 [B].
+      steps: K of each level; empty: K of training, `config.steps_by_level`.
 
     Returns:
       K, int32 [B], for the argument `num_steps` of `conditional_chain`. If K is 0 at all levels, no chain
@@ -61,7 +62,7 @@ def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
       >>> steps_at(Config().replace(num_levels=2, mcmc_steps=(5, 3)), tf.constant([1, 1, 0])).numpy()
       array([3, 3, 5], dtype=int32)
     """
-    steps = config.steps_by_level
+    steps = steps or config.steps_by_level
     if any(steps):
         return tf.gather(steps, level)
     return 0 if config.diffusion.proposal == 'x_next' else None
@@ -76,6 +77,7 @@ def conditional_chain(
     num_steps: int | tf.Tensor | None,
     step_noise: Noise,
     step_size: tf.Tensor | None = None,
+    beta: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws y_t given x_{t+1} by K Langevin steps on log p(y_t | x_{t+1}).
 
@@ -89,6 +91,7 @@ def conditional_chain(
         `normal_approximation`. None: no chain; y is `start`, with a gradient of 0.
       step_noise: callable, k -> standard normal noise of step k, float32 [B, H, W, C].
       step_size: delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
+      beta: weight of the last gradient, float32 [B, 1, 1, 1]; see `langevin.langevin`. None: plain steps.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
@@ -112,7 +115,7 @@ def conditional_chain(
     log_conditional = conditional(schedule, log_density, x_next, level)
     steps = tf.reshape(num_steps, [-1, 1, 1, 1])
     delta = at(schedule.delta, level) if step_size is None else step_size
-    return langevin(log_conditional, start, delta, steps, step_noise)
+    return langevin(log_conditional, start, delta, steps, step_noise, beta)
 
 
 def normal_approximation(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import conditionals, denoising, diffusion, graphs, noise, pilot, preconditioning, sampling
+from drl_tf.core import denoising, diffusion, graphs, larger_steps, noise, pilot, preconditioning, sampling
 from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
@@ -226,16 +226,16 @@ class EnergyModel(keras.Model):
             seed = noise.fold(seed, noise.START)
             return self.chain_start(x_next, level, seed, first, weights, terms, walk=walk)[0]
 
-        options = self.config.sampling
         return sampling.Sampler(
             schedule=walk,
             density_at=lambda level: self._density_on(walk, level, weights, terms),
             start_at=start_at,
-            steps_at=lambda level: conditionals.steps_at(self.config, tf.gather(walk.levels, level)),
+            steps_at=larger_steps.steps_at(self.config, walk),
             corrector=self.config.corrector,
             corrector_steps=corrector_steps,
-            noise_scale=options.noise_scale,
-            step_scale=options.step_scale,
+            noise_scale=self.config.sampling.noise_scale,
+            step_scale=larger_steps.scale(self.config, walk),
+            beta=larger_steps.beta(self.config, walk),
             first=first,
         )
 

@@ -51,7 +51,9 @@ class Sampler:
       corrector_steps: q_t, float32 [T], from which `correctors.step_sizes` computes the step sizes. None: the
         step sizes are those of the schedule times `step_scale`.
       noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
-      step_scale: factor of the step sizes of the schedule.
+      step_scale: factor of the step sizes of the schedule, one number or float64 [T].
+      beta: weight of the last gradient in Langevin steps at each level, float64 [T]; see `langevin.langevin`.
+        None: plain steps.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
@@ -74,7 +76,8 @@ class Sampler:
     corrector: str = 'langevin'
     corrector_steps: tf.Tensor | None = None
     noise_scale: float = 1.0
-    step_scale: float = 1.0
+    step_scale: float | np.ndarray = 1.0
+    beta: np.ndarray | None = None
     first: int | tf.Tensor = 0
 
     def recover(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
@@ -124,7 +127,8 @@ class Sampler:
             def scaled(k: int | tf.Tensor) -> tf.Tensor:
                 return self.noise_scale * step_noise(k)
 
-            args = (self.schedule, log_density, start, x_next, level, num_steps, scaled, step_size)
+            beta = None if self.beta is None else at(self.beta, level)
+            args = (self.schedule, log_density, start, x_next, level, num_steps, scaled, step_size, beta)
             return conditional_chain(*args)[0], tf.ones(tf.shape(x_next)[:1])
 
         # A Langevin step of size delta whose noise is scaled by c is a step of size c delta on log p / c^2.
@@ -141,7 +145,8 @@ class Sampler:
     def _step_size(self, level: tf.Tensor) -> tf.Tensor:
         """Returns the step size delta of each image, float32 [B, 1, 1, 1]."""
         if self.corrector_steps is None:
-            return self.step_scale * at(self.schedule.delta, level)
+            scale = at(self.step_scale, level) if isinstance(self.step_scale, np.ndarray) else self.step_scale
+            return scale * at(self.schedule.delta, level)
         sizes = correctors.step_sizes(self.schedule, self.corrector_steps)
         return tf.gather(sizes, level)[:, None, None, None]
 

@@ -62,13 +62,14 @@ def evaluate(
 
         def finish() -> dict[str, str]:
             settings = {
+                'num_levels': config.diffusion.num_levels,
                 'mcmc_steps': config.diffusion.mcmc_steps,
                 **dataclasses.asdict(config.sampling),
                 'corrector': config.corrector,
-                'gradients_per_image': flops.gradients(model),
+                'gradients_per_image': flops.gradients(config),
             }
             chains = chain_report.mean(reports)
-            written = f'{path}-{_against(evaluator)}.json'
+            written = f'{path}-{against(evaluator)}.json'
             result = over_seeds(seeds, results)
             write_json(written, {'step': step, 'weights': request.weights, **settings, **chains, **result})
             return {**figures(evaluator, result), **chain_report.said(chains), 'evaluation': written}
@@ -105,7 +106,7 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
         result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')
 
         def finish() -> dict[str, str]:
-            written = f'{path}-{_against(evaluator)}.json'
+            written = f'{path}-{against(evaluator)}.json'
             write_json(written, {'samples': path, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
@@ -154,8 +155,8 @@ def _more(seeds: Sequence[int]) -> str:
     return f'-seeds{listed if len(listed) < 40 else digest(listed)}'
 
 
-def _against(evaluator: Evaluator) -> str:
-    """Returns a name that identifies the extractor and the real images."""
+def against(evaluator: Evaluator) -> str:
+    """Returns a name that identifies the extractor and the real images; only the chief can call it."""
     extractor = evaluator.extractor
     real = evaluator.real
     decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]

@@ -35,6 +35,8 @@ _OF_SAMPLING = (
     'mcmc_steps',
     'noise_scale',
     'step_scale',
+    'sampling_steps',
+    'langevin_rule',
     'sampling_levels',
     'final_denoise',
     'labels',

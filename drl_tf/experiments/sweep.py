@@ -16,8 +16,10 @@ from drl_tf.base.files import written_aside
 from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
+from drl_tf.core.correctors import ADJUSTED
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluator import Evaluator
+from drl_tf.planning import flops
 from drl_tf.runs import chain_report, charts, checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
@@ -49,6 +51,23 @@ class Swept:
     panels: Callable[[Sequence[float]], charts.Panels] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Samples that were drawn and scored.
+
+    Attributes:
+      request: what was drawn; its step is that of the checkpoint.
+      directory: directory of the samples.
+      gradients: gradients of the energy per sample, without guidance or the pilot run.
+      scores: the result of `metrics.score.score`.
+    """
+
+    request: SampleRequest
+    directory: str
+    gradients: int
+    scores: dict[str, Any]
+
+
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
     """Scores samples with other numbers of Langevin steps K or, without chains, of noise levels.
 
@@ -65,6 +84,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
+    config = config.replace(sampling_steps=(), langevin_rule='plain')
     levels = config.diffusion.num_levels
     trained = sum(configuration.load(workdir).steps_by_level)
     variants: dict[float, dict[str, Any]]
@@ -146,9 +166,7 @@ def score_variants(
     rows: list[dict[str, Any]] = []
 
     def show(drawn: str, value: float, changes: dict[str, Any], found: dict[str, Any]) -> None:
-        images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
-        captions = pictures.turn_captions(len(images), config.data.num_classes)
-        pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
+        save_grid(drawn, config)
         options: dict[str, Any] = {option: text(chosen) for option, chosen in changes.items()}
         chains = chain_report.read(drawn).get('chains', {})
         if 'acceptance' in chains:
@@ -157,16 +175,62 @@ def score_variants(
         rows.append({swept.name: value, **options, **{key: found[key] for key in shown if key in found}})
 
     for value, changes in swept.variants.items():
-        with devices.strategy().scope():
-            model, step = checkpoint.load_model(workdir, config.replace(**changes), request.step)
-        mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
-        root = os.path.join(directory, file_stem(config, workdir, mine))
-        drawn = os.path.join(root, str(value))
-        drawing.draw(model, drawn, mine)
-        found = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
-        workers.by_chief(functools.partial(show, drawn, value, changes, found))
+
+        def place(mine: SampleRequest, name: str = str(value)) -> str:
+            return os.path.join(directory, file_stem(config, workdir, mine), name)
+
+        found = scored(config.replace(**changes), workdir, request, evaluator, place)
+        root = os.path.dirname(found.directory)
+        workers.by_chief(functools.partial(show, found.directory, value, changes, found.scores))
     shutil.rmtree(parts, ignore_errors=True)
     return workers.by_chief(lambda: _written(root, rows, evaluator, swept))
+
+
+def scored(
+    config: Config,
+    workdir: str,
+    request: SampleRequest,
+    evaluator: Evaluator,
+    place: Callable[[SampleRequest], str],
+) -> Scored:
+    """Draws samples with a configuration, or finds them on disk, and scores them.
+
+    MALA and HMC compute in float32, because they compare log densities.
+
+    Args:
+      config: the configuration to sample with.
+      workdir: the run's directory.
+      request: what to draw; its guidance is that of the configuration.
+      evaluator: compares the samples with real images.
+      place: callable, request with the step of the checkpoint -> directory of the samples.
+
+    Raises:
+      UserError: there is no sound checkpoint, or the samples are not finite.
+    """
+    if config.corrector in ADJUSTED:
+        config = config.replace(precision='float32')
+    with devices.strategy().scope():
+        model, step = checkpoint.load_model(workdir, config, request.step)
+    mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
+    drawn = place(mine)
+    drawing.draw(model, drawn, mine)
+    scores = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
+    return Scored(mine, drawn, flops.gradients(config), scores)
+
+
+def save_grid(drawn: str, config: Config) -> None:
+    """Draws the first 100 images of a set into a PNG file beside it."""
+    images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
+    captions = pictures.turn_captions(len(images), config.data.num_classes)
+    pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
+
+
+def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as CSV; the columns are all keys of the rows, in order of appearance."""
+    with written_aside(path) as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _written(
@@ -175,10 +239,7 @@ def _written(
     """Writes the table and the plot; returns {label: path}."""
     table = os.path.join(root, 'scores.csv')
     plot = os.path.join(root, 'scores.png')
-    with written_aside(table) as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(table, rows)
     distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
     label = f'Fréchet distance ({evaluator.extractor.name})'
     floor = rows[0].get('floor')

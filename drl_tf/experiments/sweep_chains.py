@@ -46,6 +46,7 @@ def sweep_chains(
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
+    config = config.replace(sampling_steps=(), langevin_rule='plain')
     rows = rows_of(levels, correctors, steps)
     variants = {f'T{T}_K{K}_{corrector}': _changes(T, K, corrector) for T, K, corrector in rows}
 

@@ -81,7 +81,7 @@ def write(directory: str, model: EnergyModel) -> None:
     means = {name: np.concatenate(parts).mean(axis=0, dtype=np.float64) for name, parts in found.items()}
     report = {
         'corrector': config.corrector,
-        'mcmc_steps': [config.steps_by_level[level] for level in model.walk.levels],
+        'mcmc_steps': [config.sampling_steps_by_level[level] for level in model.walk.levels],
         **{name: values.tolist() for name, values in means.items()},
     }
     if described.get(_KEY) != report:

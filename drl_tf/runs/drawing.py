@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.base.errors import UserError
+from drl_tf.base.errors import NotFinite
 from drl_tf.core import noise, pilot
 from drl_tf.core.sampling import Info
 from drl_tf.distributed import workers
@@ -180,7 +180,7 @@ def sampled(
         )
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
-            raise UserError(
+            raise NotFinite(
                 'the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use '
                 'another checkpoint'
             )

@@ -27,7 +27,7 @@ def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
     changed = [
         (field, mine)
         for (field, mine), (_, theirs) in pairs
-        if mine != theirs and field.metadata['changes'] in free
+        if mine != theirs and (field.metadata['changes'] in free or field.name == 'num_levels')
     ]
     unnamed = ('seed', 'data_dir', 'manual_dir', 'sample_batch_size', 'deterministic')
     kept = [field.name + text(mine) for field, mine in changed if field.name not in unnamed]

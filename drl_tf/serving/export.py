@@ -172,6 +172,8 @@ def _describe(
         'mcmc_steps': config.diffusion.mcmc_steps,
         'noise_scale': config.sampling.noise_scale,
         'step_scale': config.sampling.step_scale,
+        'sampling_steps': config.sampling.sampling_steps,
+        'langevin_rule': config.sampling.langevin_rule,
         'corrector': config.corrector,
         'corrector_steps': corrector_steps,
         'final_denoise': config.diffusion.final_denoise,
