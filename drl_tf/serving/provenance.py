@@ -36,9 +36,9 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A dict with the entries of `beginning` and these, None or empty if unknown:
+      A dict with the entries of `beginning`, where 'seconds' and 'device' are those of the run, and these, None
+      or empty if unknown:
 
-      - 'seconds' and 'device': training time up to the step, and the device.
       - 'evaluations': the results of --mode=evaluate for this step and these weights.
       - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions.
       - 'direct': the result of --mode=likelihood --method=direct, over the most images.
@@ -88,8 +88,8 @@ def beginning(workdir: str) -> dict[str, Any]:
     Returns:
       {'origin': the record of an imported checkpoint of the authors' code, or {}; 'fitted_steps': the number
       of steps of `EnergyModel.fit`; 'heights': the log Z of the levels that came with an exported model,
-      {attribute of `Heights`: value}, or None; 'seconds' and 'device': time and device of the training, both
-      None for a run}.
+      {attribute of `Heights`: value}, or None; 'seconds' and 'device': the training time up to the exported
+      step, and the device, both None for a run}.
     """
     version = exported.source(workdir)
     if version:
