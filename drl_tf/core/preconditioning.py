@@ -103,9 +103,15 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def whitened(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Maps noisy images x, [B, H, W, C], at noise levels `angle`, [B], to w = c_in z, the input of e.
+        """Scales noisy images for the network: w = c_in (x / A - mu), which is standard normal for Gaussian data.
 
-        For Gaussian data, w is standard normal.
+        Args:
+          x: noisy images, x = A x_clean + S eps, float32 [B, H, W, C].
+          angle: noise level of each image in radians, A = cos(angle), S = sin(angle), float32 [B].
+
+        Returns:
+          w, float32 [B, H, W, C]. mu is the mean of the training images for each channel, and c_in is
+          1 / sqrt(d^2 + (S / A)^2), with d their standard deviation.
         """
         return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
 

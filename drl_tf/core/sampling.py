@@ -43,17 +43,18 @@ class Sampler:
 
     Attributes:
       schedule: noise levels to visit.
-      density_at: callable, t int32 [B] -> log density, a callable y -> F(y, t) float32 [B].
+      density_at: callable that takes t, int32 [B], and returns the log density at these levels, which is a
+        callable y -> F(y, t), float32 [B].
       start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains, float32 [B, H, W, C].
-      steps_at: callable, t int32 [B] -> K, the number of chain steps, as `conditionals.conditional_chain`
-        takes it.
-      corrector: the kind of chain, 'langevin' (also if K is 0), 'mala' or 'hmc'.
-      corrector_steps: q_t, float32 [T], from which `correctors.step_sizes` computes the step sizes. None: the
-        step sizes are those of the schedule times `step_scale`.
+      steps_at: callable, t int32 [B] -> K, the number of chain steps, int32 [B]. It may also return the int 0
+        or None, for no chain; see `conditionals.conditional_chain`.
+      corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
+      corrector_steps: q_t, the squared step sizes in units of the largest curvature, float32 [T];
+        `correctors.step_sizes` turns them into step sizes. None: `step_scale` times the schedule's step sizes.
       noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
       step_scale: factor of the step sizes of the schedule, one number or float64 [T].
-      beta: weight of the last gradient in Langevin steps at each level, float64 [T]; see `langevin.langevin`.
-        None: plain steps.
+      beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]; see
+        `langevin.langevin`. None: the steps use the current gradient alone.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:

@@ -69,9 +69,11 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns {class: weight} if an expression is a product of classes, with negations as weights of -1.
+    """Returns the weight of each class, if an expression joins classes of one model by & and ! alone.
 
-    Returns None for other expressions: those with |, and those with models (a, b).
+    Returns:
+      {class: weight}: 1 for a class, -1 for a negated one; the weights of a class that occurs twice are added.
+      None if the expression has |, or names one of two models, as `a:3` does.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))

@@ -217,7 +217,17 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Returns what changed in hardware and software since a checkpoint, one text for each change."""
+    """Compares the hardware and software of this process with those that wrote a checkpoint.
+
+    Args:
+      workdir: the directory of a run.
+      step: step of the checkpoint.
+      deterministic: the option `deterministic` of this process; it is compared too.
+
+    Returns:
+      One text for each difference, such as 'tensorflow 2.21.0 here, 2.20.0 there'. Empty if there is none, or
+      if the checkpoint has no record of its surroundings.
+    """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []

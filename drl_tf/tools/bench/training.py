@@ -174,10 +174,15 @@ class Subject:
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Computes the line of results, with the entries that `lines` yields.
+        """Computes medians and quartiles of the measured times, as one line of results.
 
         Args:
-          seconds: {part: seconds in each round, float64 [rounds]}, for the parts of `functions`.
+          seconds: {name: seconds of one call in each round, float64 [rounds]}; the names are the keys of
+            `functions`.
+
+        Returns:
+          {'input', 'step', 'chain', ..: {'median', 'low', 'high', 'count'}}; the docstring of `lines` in this
+          module explains each name.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
