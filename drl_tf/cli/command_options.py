@@ -7,31 +7,10 @@ from drl_tf.config.option_fields import option
 from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
-    'import_official',
-    'prepare',
-    'train',
-    'sample',
-    'compose',
-    'inpaint',
-    'restore',
-    'edit',
-    'interpolate',
-    'stats',
-    'evaluate',
-    'likelihood',
-    'score',
-    'ood',
-    'density',
-    'long_run',
-    'sweep_steps',
-    'sweep_guidance',
-    'sweep_chains',
-    'tune_sampler',
-    'ablate',
-    'export',
-    'report',
-    'app',
-)
+    'import_official', 'prepare', 'train', 'sample', 'compose', 'inpaint', 'restore', 'edit', 'interpolate',
+    'stats', 'evaluate', 'likelihood', 'score', 'ood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance',
+    'sweep_chains', 'tune_sampler', 'ablate', 'export', 'report', 'app',
+)  # fmt: skip
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'tune_sampler', 'ablate')
 METHODS = {

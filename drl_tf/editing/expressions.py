@@ -72,7 +72,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
     """Returns the weight of each class, if an expression joins classes of one model by & and ! alone.
 
     Returns:
-      {class: weight}: 1 for a class, -1 for a negated one; the weights of a class that occurs twice are added.
+      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once.
       None if the expression has |, or names one of two models, as `a:3` does.
 
     Examples:
