@@ -219,8 +219,8 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
     """Compares the hardware and software of this process with those that wrote a checkpoint.
 
-    The option `deterministic` is compared too. Returns one text for each difference, such as 'device TPU here,
-    CPU there'; none if the checkpoint has no record of them.
+    The option `deterministic` is compared too. Returns one text for each difference, such as 'device TPU
+    here, CPU there'; none if the checkpoint has no record of them.
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
