@@ -62,7 +62,9 @@ class Command:
         choices=('model_ema', 'model'),
     )
     model: str = option(
-        '', 'Exported model to use instead of a run: its directory, or the name of one in the package.'
+        '',
+        'Exported model to use instead of a run: its directory, or the name of one in the package. '
+        '--expression also takes two, --model=A,B.',
     )
     init_from: str = option(
         '', 'Start a new run from these weights: the workdir of another run, or an exported model.'
@@ -103,7 +105,7 @@ class Command:
     expression: str = option(
         '',
         'What --mode=compose draws, in place of --labels: classes with & (and), | (or), ! (not) and '
-        "brackets, such as '3 & !8'.",
+        "brackets, such as '3 & !8'; or two models a and b and their classes, such as 'a & b' or 'a3 | b8'.",
     )
     input: str = option(
         'test',
@@ -263,6 +265,19 @@ def reads_export(command: Command) -> bool:
     """Returns whether a command with --model needs no --workdir: it writes nothing, or to --output_dir."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
+
+
+def models_of(command: Command) -> tuple[str, str]:
+    """Returns the models of --model; the second is '' unless two are given.
+
+    Examples:
+      >>> models_of(Command(model='digits,runs/b/saved_model'))
+      ('digits', 'runs/b/saved_model')
+    """
+    if os.path.isdir(command.model):
+        return command.model, ''
+    first, _, second = command.model.partition(',')
+    return first, second
 
 
 def completed(command: Command) -> Command:

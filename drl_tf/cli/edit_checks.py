@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from drl_tf.base.errors import UserError
-from drl_tf.cli.command_options import EDITED, METHODS, Command
+from drl_tf.cli.command_options import EDITED, METHODS, Command, models_of
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
-from drl_tf.editing import degradations, expressions, inputs, masks, plans
+from drl_tf.editing import degradations, expressions, inputs, masks, pairs, plans
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
@@ -58,4 +58,8 @@ def check_configuration(command: Command, config: Config) -> None:
     if modes & {*EDITED, 'interpolate'}:
         combinations.check_classes(config, command.labels)
     if 'compose' in modes and command.expression:
-        expressions.check(command.expression, config)
+        first, second = models_of(command)
+        if second:
+            pairs.check(command.expression, config, first, second)
+        else:
+            expressions.check(command.expression, config)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from drl_tf.cli.command_options import Command
+from drl_tf.cli.command_options import Command, models_of
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
 from drl_tf.editing import expressions
+from drl_tf.runs import exported
 
 
 def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
@@ -32,5 +33,13 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
     """Draws from an --expression that is not a weighted sum of classes; returns {label: text} to print."""
     from drl_tf.editing import compose as composing
 
-    args = (command.expression, count, command.weights, step, command.output_dir)
-    return workers.by_chief(lambda: composing.compose(config, workdir, *args))
+    second = models_of(command)[1]
+    request = composing.Request(
+        command.expression,
+        count,
+        command.weights,
+        step,
+        command.output_dir,
+        exported.find(second) if second else '',
+    )
+    return workers.by_chief(lambda: composing.compose(config, workdir, request))
