@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from drl_tf.cli.command_options import Command, models_of
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
@@ -27,6 +29,18 @@ def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, 
     """Returns (classes, weights) if --expression is a weighted sum over classes; None if it is not."""
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
+
+
+def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
+    """Adds to the result of sampling an --expression which classes the images show; {label: text}."""
+    if result is None:
+        return None
+    from drl_tf.editing import agreement
+    from drl_tf.runs import samples
+
+    *_, path = result.values()
+    images = np.concatenate(list(samples.read(path, config.image_shape)))
+    return {**agreement.judged(config.data, command.expression, images, f'{path}-classes.json'), **result}
 
 
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:

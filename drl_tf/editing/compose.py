@@ -15,7 +15,7 @@ from drl_tf.core import composition, noise, operators
 from drl_tf.core.diffusion import per_image
 from drl_tf.core.langevin import LogDensity
 from drl_tf.core.posterior import Effort, LogProbAt, Observation, Posterior
-from drl_tf.editing import expressions, pairs, report, two_models
+from drl_tf.editing import agreement, expressions, pairs, report, two_models
 from drl_tf.editing.class_heights import class_heights
 from drl_tf.editing.expressions import Atom, Expression
 from drl_tf.runs import checkpoint, exported, pictures
@@ -59,7 +59,8 @@ def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
       request: the expression, and how to draw.
 
     Returns:
-      {label: path} of a picture and of the images.
+      {label: text}: paths of a picture and of the images; for digits also their classes, see
+      `agreement.judged`.
 
     Raises:
       UserError: there is no sound checkpoint, the images are not finite, or a height is not known.
@@ -76,7 +77,8 @@ def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
     pictures.save_png(f'{root}.png', pictures.square(images))
     with written_aside(f'{root}.npz', 'wb') as file:
         np.savez(file, images=images)
-    return {'grid': f'{root}.png', f'{count:,} images': f'{root}.npz'}
+    shown = agreement.judged(config.data, request.expression, images, f'{root}-classes.json')
+    return {**shown, 'grid': f'{root}.png', f'{count:,} images': f'{root}.npz'}
 
 
 def _name(config: Config, request: Request, step: int) -> list[str]:
@@ -96,7 +98,9 @@ def _of_two(model: EnergyModel, workdir: str, expression: Expression, request: R
     models = (model, second)
     log_z = {}
     if expressions.has_or(expression):
-        known = [pairs.known_log_z(version) for version in (exported.source(workdir), request.second)]
+        known = [
+            pairs.known_log_z(version) for version in (exported.source(workdir) or workdir, request.second)
+        ]
         log_z = two_models.heights(models, known, expressions.atoms(expression))
     density = two_models.log_prob_at(models, expression, log_z, request.weights)
     return draws(model, density, request.count, request.weights, model.config.training.seed)

@@ -39,7 +39,7 @@ def check(text: str, config: Config, first: str, second: str) -> None:
         expressions.check_class(text, atom, configs[atom.model])
     if expressions.has_or(expression):
         for name, version in zip((first, second), versions, strict=True):
-            if known_log_z(version) is None:
+            if not known_log_z(version):
                 raise UserError(
                     f'--expression={text}: | compares the heights of two log densities, and those of '
                     f'--model={name} were not measured: run --mode=likelihood --method=direct on its run, '
@@ -59,9 +59,9 @@ def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:
     for config, name in zip(configs, names, strict=True):
         if config.network.energy != 'preconditioned':
             raise UserError(
-                f'{pair}: --energy={config.network.energy} of {name} leaves a constant open at each noise level '
-                'and has no energy at the top level, so it gives no log densities to combine: use models of '
-                '--energy=preconditioned'
+                f'{pair}: --energy={config.network.energy} of {name} leaves a constant open at each noise '
+                'level and has no energy at the top level, so it gives no log densities to combine: use '
+                'models of --energy=preconditioned'
             )
     if a.image_shape != b.image_shape:
         shapes = ' and '.join(' x '.join(map(str, config.image_shape)) for config in configs)
@@ -74,7 +74,7 @@ def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:
             )
 
 
-def known_log_z(version: str) -> list[float] | None:
-    """Returns log Z of an exported model at all noise levels, [T + 1] in nats; None if it was not measured."""
+def known_log_z(version: str) -> list[float]:
+    """Returns log Z of an exported model at its noise levels, [T + 1] in nats; [] if it was not measured."""
     heights = read_sound_json(os.path.join(version, exported.DESCRIPTION)).get('heights')
-    return heights['log_z'] if heights else None
+    return heights['log_z'] if heights else []

@@ -110,7 +110,7 @@ def test_a_pair_of_shipped_models_is_checked(monkeypatch):
     for text, message in refused.items():
         with pytest.raises(UserError, match=message):
             pairs.check(text, config, 'digits', 'digits')
-    monkeypatch.setattr(pairs, 'known_log_z', lambda version: None)
+    monkeypatch.setattr(pairs, 'known_log_z', lambda version: [])
     pairs.check('a3 & !b8', config, 'digits', 'digits')
     with pytest.raises(UserError, match='compares the heights of two log densities'):
         pairs.check('a3 | b8', config, 'digits', 'digits')
@@ -123,8 +123,6 @@ def test_heights_of_classes_add_to_those_of_their_model():
     found = two_models.heights((model, model), (known, known + 10), atoms)
     np.testing.assert_allclose(found[A], known)
     np.testing.assert_allclose(found[atoms[1]], known + 10, atol=1e-3)  # An untrained model ignores classes.
-
-
 
 
 def test_one_model_twice_gives_its_expressions_over_classes():
