@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,31 +24,38 @@ def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[s
       data: options of the dataset of the model.
       expression: the value of --expression, for the file.
       images: uint8 [n, H, W, C].
-      path: the JSON file: the expression, the number of images, and {class: share}.
+      path: the JSON file: the expression, the number of images, the shares of the images by their most
+        probable class, and the shares by their two most probable classes.
 
     Returns:
-      {label: text} for the command line: the most frequent classes, and the path. {} for other datasets than
-      digits, whose classes no classifier of the package knows.
+      {label: text} for the command line: the largest shares, and the path. {} for other datasets than digits,
+      whose classes no classifier of the package knows.
     """
     if data.dataset not in DIGITS or images.shape[1] != images.shape[2]:
         return {}
-    shares = class_shares(digits_classifier.predict(images))
-    write_json(path, {'expression': expression, 'count': len(images), 'shares': shares})
-    common = sorted(shares.items(), key=lambda item: -item[1])[:_MOST]
-    text = ', '.join(f'{name}: {share:.1%}' for name, share in common if share)
-    return {'judged as': text, 'class shares': path}
+    probabilities = digits_classifier.predict(images)
+    first, two = (class_shares(probabilities, number) for number in (1, 2))
+    counted = {'expression': expression, 'count': len(images), 'shares': first, 'shares_of_two': two}
+    write_json(path, counted)
+    return {'judged as': _text(first), 'two most probable': _text(two), 'class shares': path}
 
 
-def class_shares(probabilities: np.ndarray) -> dict[str, float]:
-    """Returns the share of images by their most probable class.
+def _text(shares: dict[str, float]) -> str:
+    return ', '.join(f'{classes}: {share:.1%}' for classes, share in list(shares.items())[:_MOST])
+
+
+def class_shares(probabilities: np.ndarray, number: int = 1) -> dict[str, float]:
+    """Returns the share of images by their most probable classes, the largest share first.
 
     Args:
       probabilities: float [n, classes].
+      number: how many of the most probable classes count; their order does not.
 
     Examples:
-      >>> class_shares(np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]]))
-      {'0': 0.25, '1': 0.75}
+      >>> probabilities = np.array([[0.7, 0.2, 0.1], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0], [0.1, 0.6, 0.3]])
+      >>> class_shares(probabilities), class_shares(probabilities, 2)
+      ({'1': 0.75, '0': 0.25}, {'0 1': 0.75, '1 2': 0.25})
     """
-    classes = probabilities.argmax(axis=1)
-    counts = np.bincount(classes, minlength=probabilities.shape[1])
-    return {str(label): float(count) / len(classes) for label, count in enumerate(counts)}
+    classes = np.sort(np.argsort(probabilities, axis=1)[:, -number:], axis=1)
+    counts = collections.Counter(' '.join(map(str, row)) for row in classes.tolist())
+    return {name: count / len(classes) for name, count in counts.most_common()}

@@ -1,9 +1,12 @@
 """Expressions over two models: closed forms where both are Gaussians, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.small_models import OPTIONS, PRECONDITIONED, moved_model
+from helpers.tiny import call
 
 from drl_tf.base.errors import UserError
 from drl_tf.core.build_model import build_model
@@ -132,3 +135,14 @@ def test_one_model_twice_gives_its_expressions_over_classes():
     terms = composed([tf.fill([3], 1), tf.fill([3], 3)], [1.0, -1.0])
     found = two_models.log_prob_at((model, model), parse('a0 & !b2'), {})(tf.fill([3], 2))(x)
     np.testing.assert_allclose(found, model.log_prob_at(angle, 'ema', terms)(x), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_one_model_twice_draws_both_classes(capsys, tmp_path, monkeypatch):
+    """By the command line: '3 | 8' over the shipped model and itself, judged by the digits classifier."""
+    monkeypatch.chdir(tmp_path)
+    words = ['--mode=compose', '--model=digits,digits', '--expression=a3 | b8', '--num_samples=16']
+    code, out, err = call(capsys, *words, '--output_dir=o')
+    assert code == 0 and 'judged as' in out, err
+    shares = json.loads(next((tmp_path / 'o').glob('*-classes.json')).read_text())['shares']
+    assert shares['3'] + shares['8'] > 0.8 and min(shares['3'], shares['8']) > 0.1
