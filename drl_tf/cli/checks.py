@@ -14,7 +14,6 @@ from drl_tf.cli.command_options import (
     Command,
     export_directory,
     labels_of,
-    models_of,
     num_scored,
     reads_export,
 )
@@ -133,10 +132,6 @@ def _check_model(command: Command, given: dict[str, Any]) -> None:
     """Raises UserError if an option contradicts --model, an exported model."""
     if not command.model:
         raise UserError('--model= must be a name or a directory')
-    if models_of(command)[1] and not (set(command.mode) == {'compose'} and command.expression):
-        raise UserError(
-            f'--model={command.model}: two models are for --mode=compose with --expression alone; give one'
-        )
     if 'train' in command.mode:
         raise UserError(
             f'--model={command.model} cannot be trained: give --init_from={command.model} to start a new run '

@@ -33,6 +33,10 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         raise UserError(f'--guidance={given["guidance"]} needs --labels, the classes of the images')
     if command.degraded and command.input == inputs.TEST:
         raise UserError('--degraded is for images of your own: give --input=PATH, or drop it')
+    if models_of(command)[1] and not (set(command.mode) == {'compose'} and command.expression):
+        raise UserError(
+            f'--model={command.model}: two models are for --mode=compose with --expression alone; give one'
+        )
     if command.expression:
         expressions.parse(command.expression)
         for name in ('labels', 'label_weights'):

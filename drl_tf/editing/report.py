@@ -89,7 +89,7 @@ def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool =
 
     Examples:
       >>> results = np.array([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1, 1)
-      >>> [bool(covered(np.full([1, 1, 1, 1], x), results)[0]) for x in (1.5, 2.5)]
+      >>> [bool(covered(np.full([1, 1, 1, 1], x), results)[0]) for x in (1.5, 5.0)]
       [True, False]
     """
     every = np.concatenate([truth[:, None], results], axis=1)
