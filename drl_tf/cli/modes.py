@@ -1,4 +1,4 @@
-"""Runs the modes, one short function each. A function imports what it needs: some imports take seconds."""
+"""Runs the modes, one function each."""
 
 from collections.abc import Callable
 from typing import Any

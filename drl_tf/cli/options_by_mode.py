@@ -1,7 +1,4 @@
-"""The table of options and the modes that read them; a mode refuses all other options.
-
-A test compares the table with the options that the modes access.
-"""
+"""A table of the options that each mode reads; a mode refuses all others."""
 
 import dataclasses
 
@@ -174,7 +171,7 @@ def readers(name: str, samples: str) -> tuple[str, ...]:
 
     Args:
       name: name of the option.
-      samples: the value of --samples; if it is not empty, --mode=evaluate reads no option of a run.
+      samples: the value of --samples. If it is not empty, --mode=evaluate reads no options about a run.
     """
     if not samples or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
         return READ_BY[name]

@@ -1,4 +1,4 @@
-"""Sets the devices up, and runs the modes of a command in order."""
+"""Sets up the devices, and runs the modes of a command in order."""
 
 import dataclasses
 from typing import Any
@@ -17,13 +17,13 @@ _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps
 
 
 def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
-    """Sets the devices up, runs the modes in order, and prints the result of each mode.
+    """Sets up the devices, runs the modes in order, and prints the result of each mode.
 
     Args:
-      command: what the command line asks for.
+      command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      wanted: the devices that the command line asks for.
+      wanted: the options that choose the devices.
 
     Raises:
       UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.
@@ -49,7 +49,12 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with values that training took from the images: mean, deviation, counts."""
+    """Adds what training measured to a configuration: mean and deviation of the images, number of steps.
+
+    Args:
+      config: the configuration before training.
+      workdir: the directory of the run.
+    """
 
     def taken() -> dict[str, Any]:
         stored = configuration.load(workdir)

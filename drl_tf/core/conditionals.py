@@ -20,13 +20,14 @@ def conditional(
 ) -> LogDensity:
     """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
 
-    r_t is 1 at a conditional level. It is 0 at a marginal level, where x_{t+1} has no influence.
+    r_t is 1 at most levels. At a level with r_t = 0, the density does not depend on x_{t+1}.
 
     Args:
-      schedule: noise levels; it gives r_t, and s_{t+1}, the deviation of the noise from x_t to x_{t+1}.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      schedule: noise levels, which define r_t and s_{t+1}, the standard deviation of the noise from x_t to
+        x_{t+1}.
+      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
 
     Returns:
       A callable, y -> log p(y | x_{t+1}) + const, float32 [B].
@@ -44,14 +45,16 @@ def conditional(
 
 
 def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
-    """Returns K, the number of chain steps of each image: the argument `num_steps` of `conditional_chain`.
+    """Returns K, the number of Langevin steps of each image, which depends on its noise level.
 
     Args:
       config: a `config.Config`.
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
 
     Returns:
-      K, int32 [B]. If K is 0 at all levels: None with the option proposal='tweedie', else the int 0.
+      K, int32 [B], for the argument `num_steps` of `conditional_chain`. If K is 0 at all levels, no chain
+      runs: the result is the int 0 with the option proposal='x_next', which draws from the normal
+      approximation; None with proposal='tweedie', which takes the proposal as it is.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -74,18 +77,18 @@ def conditional_chain(
     step_noise: Noise,
     step_size: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs K Langevin steps on the log density that `conditional` returns.
+    """Draws y_t given x_{t+1} by K Langevin steps on log p(y_t | x_{t+1}).
 
     Args:
       schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
       start: start of the chains, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
-      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain; draw from
-        `normal_approximation`. None: no chain; return `start` and a gradient of 0.
-      step_noise: callable, k -> noise of step k, float32 [B, H, W, C].
-      step_size: delta of each image, float32 [B, 1, 1, 1]; None: delta_t of the schedule.
+      level: t of each image, int32 [B].
+      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain; y is drawn from
+        `normal_approximation`. None: no chain; y is `start`, with a gradient of 0.
+      step_noise: callable, k -> standard normal noise of step k, float32 [B, H, W, C].
+      step_size: delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
@@ -115,18 +118,18 @@ def conditional_chain(
 def normal_approximation(
     schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws from the first-order approximation of p(y | x_{t+1}) (paper, T = 1000):
+    """Draws y_t given x_{t+1} without a chain, with F replaced by its first-order expansion at x_{t+1}:
 
         y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
 
-    The draws are not exact: for a Gaussian F with variance 1 / l, p(y | x_{t+1}) has the variance
-    s^2 / (1 + s^2 l), with s = s_{t+1}; the draws have s^2.
+    This is the paper's sampler for T = 1000. Its variance s^2 (with s = s_{t+1}) is too large: if exp F is
+    Gaussian with variance 1 / l, the exact variance is s^2 / (1 + s^2 l).
 
     Args:
       schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
       noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:

@@ -20,21 +20,20 @@ _ITERATIONS = 200
 
 
 def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[int, np.ndarray]:
-    """Estimates log Z of each class, relative to log Z without a class, at all noise levels of the walk.
+    """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
 
-    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are draws from the even
-    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise the likelihood of the images
-    under this mixture, a concave function of the -log Z_c; no labels are needed. The likelihood leaves one
-    common constant open. This constant makes the log of the mixture equal to log p without a class, on
-    average over the images.
+    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are samples of the even
+    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise their likelihood; no labels are
+    needed. One common constant is chosen such that log p of the mixture and log p without a class have the
+    same mean over the images.
 
     Args:
       model: a model of preconditioned energies with classes.
-      labels: the classes to return; the function measures all classes.
-      weights: 'ema' or 'raw'.
+      labels: the classes to return.
+      weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      {class: log Z, float64 [T + 1]}.
+      {class: log Z at each noise level that sampling visits, float64 [T + 1]}.
     """
     walk, config = model.walk, model.config
     clean = pixels.from_levels(pipeline.load_images(config.data, 'train', _IMAGES).astype(np.float32))
@@ -57,17 +56,17 @@ def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[i
 
 
 def mixture_heights(ratios: np.ndarray) -> np.ndarray:
-    """Returns log Z_c of the C components of an even mixture p, from samples of the mixture.
+    """Estimates log Z_c of the C components of an even mixture p, from samples of the mixture.
 
     Args:
-      ratios: F_c(x) - log p(x) of n samples x of p, float [C, n]; exp(F_c) / Z_c is the density of component
-        c.
+      ratios: F_c(x) - log p(x) for n samples x of p, float [C, n]. Component c has the density
+        exp(F_c) / Z_c.
 
     Returns:
-      log Z_c, float64 [C]. With these constants, the samples come from each component with the probability
-      1 / C on average.
+      log Z_c, float64 [C].
 
     Examples:
+      Adding 2 to the log density of a component adds 2 to its log Z:
       >>> x = np.linspace(-3, 3, 601)
       >>> mixture_heights(np.array([0 * x, 0 * x + 2])).round(3).tolist()
       [0.0, 2.0]

@@ -114,14 +114,14 @@ def drawn(
     weights: str,
     seed: int | None = None,
 ) -> np.ndarray:
-    """Draws from an expression over classes by proposals and MALA steps at each level.
+    """Draws images from a combination of classes.
 
     Args:
       model: a model of preconditioned energies.
-      expression: an expression over classes of the model.
-      heights: result of `class_heights`.
+      expression: a parsed expression over classes of the model.
+      heights: log Z of each class in the expression, from `class_heights`.
       count: number of images.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
       seed: 0 to 2^31 - 1; None: that of the configuration.
 
     Returns:

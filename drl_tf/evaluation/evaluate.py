@@ -30,22 +30,21 @@ def evaluate(
 ) -> dict[str, str] | None:
     """Draws samples of a trained model, scores them, and writes the scores as JSON.
 
-    All replicas of all workers draw samples and compute features. The samples stay on disk, so that an
-    interrupted evaluation can continue.
+    The samples stay on disk. An interrupted evaluation continues if it is called again.
 
     Args:
       config: the configuration to sample and score with.
       workdir: the run's directory.
-      request: what to draw for each seed.
-      seeds: seeds of the sampling; several seeds give means and standard deviations of the scores. Empty: the
-        seed of the request.
+      request: what to draw for each seed: number of samples, weights, classes.
+      seeds: seeds of the sampling; empty: the seed of the request. Several seeds give means and standard
+        deviations of the scores.
 
     Returns:
-      On the chief, the main scores: {label: text}. On other workers None.
+      Lines to print, {label: text}, with the main scores; None on workers other than the chief.
 
     Raises:
-      UserError: there is no sound checkpoint; or the extractor, the statistics or the dataset are missing or
-        do not fit together.
+      UserError: there is no undamaged checkpoint; or the extractor, the statistics or the dataset are missing
+        or do not fit together.
 
     Example:
       evaluate(config, 'runs/digits', SampleRequest.of(config, 2048), seeds=(0, 1, 2))
@@ -89,10 +88,10 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
     Args:
       config: the configuration; its dataset gives the real images and the image size.
-      path: a directory of pictures or of shards, or a `.npz` or `.npy` file.
+      path: a directory of pictures, a directory that --mode=sample wrote, or a `.npz` or `.npy` file.
 
     Returns:
-      On the chief, the main scores: {label: text}. On other workers None.
+      Lines to print, {label: text}, with the main scores; None on workers other than the chief.
 
     Raises:
       UserError: an image is damaged or of another size; or the extractor, the statistics or the dataset are
@@ -114,7 +113,15 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
 
 def check_samples(config: Config, path: str) -> int:
-    """Returns the number of images; raises UserError if there are none or the first has another size."""
+    """Returns the number of images at a path.
+
+    Args:
+      config: the configuration, which has the image shape.
+      path: a directory of pictures, a directory that --mode=sample wrote, or a `.npz` or `.npy` file.
+
+    Raises:
+      UserError: there are no images, or the first image has another shape.
+    """
     samples.first_images(path, config.image_shape, 1)
     return samples.count(path)
 

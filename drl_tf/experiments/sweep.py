@@ -1,4 +1,4 @@
-"""Scores a trained model over values of sampling options: network evaluations, guidance, or chains."""
+"""Scores a trained model for several values of sampling options: chain steps, guidance, or chains."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """The options that a sweep varies, and how its results are shown.
+    """Which options a sweep varies, and how to show the results.
 
     Attributes:
       mode: 'steps', 'guidance' or 'chains'.
-      name: column of the values in the table.
-      axis: label of the x axis.
-      variants: {value: {option of the configuration that changes: its value}}.
+      name: title of the column with the values in the table.
+      axis: label of the x axis of the plot.
+      variants: {value: {option: its value}}, the options that change for each value.
       panels: callable, Fréchet distances in the order of `variants` -> the argument `panels` of
-        `charts.save_panels`. None: the plot has one curve, the distance over the values.
+        `charts.save_panels`. None: the plot has one curve.
     """
 
     mode: str
@@ -50,21 +50,20 @@ class Swept:
 
 
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples with fewer or more Langevin steps, or for K = 0 with fewer noise levels.
+    """Scores samples with other numbers of Langevin steps K or, without chains, of noise levels.
 
-    The rows have K = evaluations / T, rounded, but at least one more than in the row before. The step scale q
-    keeps the total time of a chain: q^2 = (mean K_train) / K.
+    The step size is scaled by sqrt(K_train / K), so that all chains have the same total length in time.
 
     Args:
-      config: the configuration; K_train is the K stored with the run.
+      config: the configuration. K_train is the mean K of the run.
       workdir: the run's directory.
       request: what to draw for each row.
 
     Returns:
-      On the chief, {label: path} of the files written. On other workers None.
+      Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: the extractor does not fit, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
     levels = config.diffusion.num_levels
     trained = sum(configuration.load(workdir).steps_by_level)
@@ -84,12 +83,10 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """Returns K for each row of the sweep, one row for each number in `EVALUATIONS`.
-
-    K is round(evaluations / levels), but at least 1, and at least one more than in the row before.
+    """Returns the K of each row of `sweep_steps`, for about 18, 30, 48, 90 and 180 gradients per image.
 
     Args:
-      levels: T.
+      levels: T, the number of noise levels.
     """
     steps = [0]
     for evaluations in EVALUATIONS:
@@ -112,7 +109,16 @@ def _same_time(config: Config, ratio: float) -> dict[str, float]:
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
     """Scores samples of a class-conditional model with guidance weights w = 0, 0.5, 1, 2 and 3.
 
-    `sweep_steps` explains the arguments and the result.
+    Args:
+      config: the configuration.
+      workdir: the run's directory.
+      request: what to draw for each weight.
+
+    Returns:
+      Lines to print, {label: path}; None on workers other than the chief.
+
+    Raises:
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
@@ -123,10 +129,16 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
 def score_variants(
     config: Config, workdir: str, swept: Swept, request: SampleRequest
 ) -> dict[str, str] | None:
-    """Scores every variant; writes a grid for each, a table and a plot.
+    """Scores samples for each value of a varied option; writes grids of samples, a table and a plot.
 
-    With enough samples, the plot shows scores of parts of the samples that are as large as the held-out
-    split, because these scores are comparable with the floor.
+    Args:
+      config: the configuration.
+      workdir: the run's directory.
+      swept: the values, and how to show the results.
+      request: what to draw for each value.
+
+    Returns:
+      Lines to print, {label: path}; None on workers other than the chief.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def cost(model: RecoveryLikelihood) -> dict[str, int]:
-    """Returns parameters and floating-point operations, {label: number}.
+    """Counts the parameters of a model, and the floating-point operations (FLOPs) to train and to sample.
 
-    A multiplication and an addition count as two operations. The preparation of the weights (spectral
-    normalisation), which runs once per step and batch, is not counted. The gradient of the initializer counts
-    as two evaluations of the initializer, or three with `remat`. Sampling is without guidance; guidance
-    doubles the cost.
+    A multiplication and an addition count as two operations. Spectral normalisation is not counted. Sampling
+    is without guidance, which would double the cost.
+
+    Returns:
+      {label: number}.
     """
     config = model.config
     options = config.training
@@ -49,7 +50,7 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
 
 def gradients(model: EnergyModel) -> int:
-    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run."""
+    """Returns how many gradients of the energy it takes to sample one image without guidance."""
     by_level = _gradients(model.config, model.config.corrector)
     return sum(by_level[level] for level in model.walk.levels) + model.config.diffusion.final_denoise
 

@@ -1,4 +1,4 @@
-"""Draws charts of several curves as PNG files."""
+"""Draws charts as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -12,13 +12,13 @@ Panels: TypeAlias = Mapping[str, Mapping[str, Mapping[float, float]]]
 
 
 def save(path: str, figure: Figure, dpi: int = 120) -> None:
-    """Writes a figure as a PNG file, under another name until it is complete."""
+    """Writes a matplotlib figure as a PNG file."""
     with written_aside(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=dpi)
 
 
 def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
-    """Plots curves over a common axis into a PNG.
+    """Plots curves over a common x axis, and saves the chart as a PNG file.
 
     Args:
       path: the file.
@@ -36,7 +36,7 @@ def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, S
 
 
 def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: float | None = None) -> None:
-    """Draws labelled bars into a PNG.
+    """Draws horizontal bars with labels, and saves the chart as a PNG file.
 
     Args:
       path: the file.

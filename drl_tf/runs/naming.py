@@ -15,12 +15,12 @@ _LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory
 
 
 def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a name made of step, weights, count, seed, and the sampling options that differ from the run's.
+    """Returns a file name for samples: step, weights, count, seed, and sampling options unlike the run's.
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      request: what to draw; its attribute `step` is not None.
+      request: what to draw; `request.step` must not be None.
     """
     pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
     free = ('sampling', 'always')
@@ -41,7 +41,7 @@ def _short(name: str) -> str:
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns the name of a set of samples: `file_stem`, the requested classes, index of the first image."""
+    """Returns a file name for samples: that of `file_stem`, plus the classes and first index if given."""
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
         pairs = zip(request.labels, request.label_weights, strict=True)
