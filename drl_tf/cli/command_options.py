@@ -277,19 +277,6 @@ def reads_export(command: Command) -> bool:
     return bool(command.model) and set(command.mode) <= write_elsewhere
 
 
-def models_of(command: Command) -> tuple[str, str]:
-    """Returns the models of --model; the second is '' unless two are given.
-
-    Examples:
-      >>> models_of(Command(model='digits,runs/b/saved_model'))
-      ('digits', 'runs/b/saved_model')
-    """
-    if os.path.isdir(command.model):
-        return command.model, ''
-    first, _, second = command.model.partition(',')
-    return first, second
-
-
 def completed(command: Command) -> Command:
     """Fills in the default model of --mode=app, 'digits', if the command names neither a run nor a model."""
     if command.mode == ('app',) and not (command.workdir or command.model):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from drl_tf.base.errors import UserError
-from drl_tf.cli.command_options import EDITED, METHODS, Command, models_of
+from drl_tf.cli.command_options import EDITED, METHODS, Command
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
 from drl_tf.editing import degradations, expressions, inputs, masks, pairs, plans
+from drl_tf.runs import exported
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
@@ -33,7 +34,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         raise UserError(f'--guidance={given["guidance"]} needs --labels, the classes of the images')
     if command.degraded and command.input == inputs.TEST:
         raise UserError('--degraded is for images of your own: give --input=PATH, or drop it')
-    if models_of(command)[1] and not (set(command.mode) == {'compose'} and command.expression):
+    if exported.two_of(command.model)[1] and not (set(command.mode) == {'compose'} and command.expression):
         raise UserError(
             f'--model={command.model}: two models are for --mode=compose with --expression alone; give one'
         )
@@ -62,7 +63,7 @@ def check_configuration(command: Command, config: Config) -> None:
     if modes & {*EDITED, 'interpolate'}:
         combinations.check_classes(config, command.labels)
     if 'compose' in modes and command.expression:
-        first, second = models_of(command)
+        first, second = exported.two_of(command.model)
         if second:
             pairs.check(command.expression, config, first, second)
         else:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from drl_tf.cli.command_options import Command, models_of
+from drl_tf.cli.command_options import Command
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
@@ -69,7 +69,7 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
     """
     from drl_tf.editing import compose as composing
 
-    second = models_of(command)[1]
+    second = exported.two_of(command.model)[1]
     request = composing.Request(
         command.expression,
         count,

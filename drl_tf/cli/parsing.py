@@ -14,7 +14,7 @@ from absl import flags
 import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
-from drl_tf.cli.command_options import Command, models_of
+from drl_tf.cli.command_options import Command
 from drl_tf.config import config as configuration
 from drl_tf.config import option_fields
 from drl_tf.config.config import Config
@@ -119,7 +119,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     from drl_tf.data import dataset_table
     from drl_tf.runs import exported
 
-    version = exported.find(models_of(command)[0]) if command.model else None
+    version = exported.find(exported.two_of(command.model)[0]) if command.model else None
     if not (command.workdir or version):
         modes = ','.join(modes_of_a_run(command))
         raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')

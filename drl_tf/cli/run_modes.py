@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from drl_tf.cli import checks
-from drl_tf.cli.command_options import MODES, Command, models_of, reads_export
+from drl_tf.cli.command_options import MODES, Command, reads_export
 from drl_tf.cli.modes import FUNCTIONS
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
@@ -35,9 +35,9 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
         if reads_export(command):
-            workdir = exported.find(models_of(command)[0])
+            workdir = exported.find(exported.two_of(command.model)[0])
         elif command.model:
-            workers.by_chief(lambda: exported.link(exported.find(models_of(command)[0]), workdir))
+            workers.by_chief(lambda: exported.link(exported.find(exported.two_of(command.model)[0]), workdir))
         for mode in MODES:
             if mode in command.mode:
                 exact = config.replace(precision='float32') if _is_exact(mode, config) else config

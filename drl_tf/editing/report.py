@@ -28,15 +28,15 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
       unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
-      A dict of these entries:
-      'psnr': PSNR of single results in dB, from the mean squared error over all images.
-      'psnr_mean', 'psnr_best': PSNR of the mean of each image's R results, and of its best result.
-      'spread': standard deviation between the results of an image, in grey levels.
-      'coverage': share of pixels whose true value lies between the smallest and the largest result; a black
-      or white pixel counts if all results agree on it.
-      'coverage_expected': coverage that exact draws of a continuous pixel would have, (R - 1) / (R + 1).
-      'inside', if R is at least 2: share of images whose truth lies among the results, see `covered`.
-      'inside_expected': the share that exact draws would have, R / (R + 1).
+      A dict with these entries:
+
+      - 'psnr': PSNR of single results in dB, from the mean squared error over all images.
+      - 'psnr_mean', 'psnr_best': PSNR of the mean of an image's R results, and of its best result.
+      - 'spread': standard deviation between the results of an image, in grey levels.
+      - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
+      - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
+      - 'inside': share of images whose truth lies among the results, see `covered`; only if R is at least 2.
+      - 'inside_expected': the same share for exact draws, R / (R + 1).
 
     Examples:
       >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
