@@ -19,6 +19,7 @@ from drl_tf.core import noise
 from drl_tf.core.guidance import composed, network_labels
 from drl_tf.editing import compose as composing
 from drl_tf.editing import expressions
+from drl_tf.editing.class_heights import class_heights
 from drl_tf.runs import pictures
 from drl_tf.runs.inputs import finite
 from drl_tf.runs.scores import Scores
@@ -223,7 +224,7 @@ def compose(
 @functools.lru_cache(maxsize=1)
 def _heights(model: EnergyModel) -> dict[int, np.ndarray]:
     """Returns `class_heights` of all classes."""
-    return composing.class_heights(model.model, list(range(model.num_classes)), 'ema')
+    return class_heights(model.model, list(range(model.num_classes)), 'ema')
 
 
 def score(
