@@ -1,18 +1,32 @@
-"""Runs the modes that change images or compose densities."""
+"""Runs the modes inpaint, restore, edit, interpolate and, with --expression, compose."""
 
 from __future__ import annotations
 
 import dataclasses
+
+import numpy as np
 
 from drl_tf.cli.command_options import Command
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
 from drl_tf.editing import expressions
+from drl_tf.runs import exported
 
 
 def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs `inpaint`, `restore`, `edit` or `interpolate`; returns {label: text} to print."""
+    """Runs a mode that edits or interpolates images.
+
+    Args:
+      mode: 'inpaint', 'restore', 'edit' or 'interpolate'.
+      command: the options that say what to do.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      step: step of the checkpoint; None: the newest.
+
+    Returns:
+      Lines to print, {label: text}.
+    """
     from drl_tf.editing import run
 
     names = [field.name for field in dataclasses.fields(run.Request)]
@@ -23,14 +37,45 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Returns (classes, weights) if --expression is a weighted sum over classes; None if it is not."""
+    """Returns (classes, weights) if --expression uses only & and !, such as '3 & !8'; else None."""
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
+def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
+    """Adds to the result of sampling an --expression which classes the images show; {label: text}."""
+    if result is None:
+        return None
+    from drl_tf.editing import agreement
+    from drl_tf.runs import samples
+
+    *_, path = result.values()
+    images = np.concatenate(list(samples.read(path, config.image_shape)))
+    return {**agreement.judged(config.data, command.expression, images, f'{path}-classes.json'), **result}
+
+
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
-    """Draws from an --expression that is not a weighted sum of classes; returns {label: text} to print."""
+    """Runs --mode=compose with an --expression that has an "or" (|).
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      step: step of the checkpoint; None: the newest.
+      count: number of images to draw.
+
+    Returns:
+      Lines to print, {label: text}.
+    """
     from drl_tf.editing import compose as composing
 
-    args = (command.expression, count, command.weights, step, command.output_dir)
-    return workers.by_chief(lambda: composing.compose(config, workdir, *args))
+    second = exported.two_of(command.model)[1]
+    request = composing.Request(
+        command.expression,
+        count,
+        command.weights,
+        step,
+        command.output_dir,
+        exported.find(second) if second else '',
+    )
+    return workers.by_chief(lambda: composing.compose(config, workdir, request))

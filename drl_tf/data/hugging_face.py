@@ -1,4 +1,4 @@
-"""Opens datasets of the Hugging Face Hub, and Parquet files, by the library `datasets`; no TensorFlow."""
+"""Opens datasets of the Hugging Face Hub, and Parquet files, with the library `datasets`."""
 
 import functools
 import glob
@@ -21,12 +21,16 @@ _LABELS = ('label', 'labels', 'fine_label')
 
 
 def open_hub(data: config.Data) -> Opened:
-    """Opens `--dataset=hf:NAME[:CONFIG]`; NAME is a dataset of the Hub, or a local directory that holds one.
+    """Opens a dataset of the Hugging Face Hub, `--dataset=hf:NAME[:CONFIG]`.
 
-    The directory may be a clone of a dataset's repository, or the result of `save_to_disk`, of one split
-    (`Dataset`) or of several (`DatasetDict`).
+    NAME may also be a local directory: a clone of a dataset's repository, or the result of `save_to_disk`, of
+    one split (`Dataset`) or of several (`DatasetDict`). Downloads go to the library's cache.
 
-    The library downloads a dataset of the Hub to its cache, or to `data.data_dir`, and reads it from there.
+    Args:
+      data: options of the dataset; `data_dir` replaces the library's cache, unless it is ''.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: the library is missing, there is no such dataset, or it has no pictures.
@@ -47,9 +51,15 @@ def open_hub(data: config.Data) -> Opened:
 
 
 def open_parquet(data: config.Data) -> Opened:
-    """Opens the Parquet files at `data.data_dir`, a file or a directory.
+    """Opens a dataset in one or more Parquet files.
 
-    In a directory, files whose names start with `test` or `validation` hold the held-out pictures.
+    In a directory, files whose names start with `test` or `val` hold the test split.
+
+    Args:
+      data: options of the dataset; `data_dir` is a file or a directory.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: the library or a file is missing, or a file is damaged or has no column of pictures.

@@ -1,4 +1,4 @@
-"""Parses the option --expression, such as '3 & !8': which classes and models to combine, and how."""
+"""Parses expressions that combine classes, such as '3 & !8' (3 and not 8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEEPEST = 50
 
 
 class Atom(NamedTuple):
-    """A class of a model, or a whole model.
+    """The smallest part of an expression: a class of a model, or a whole model.
 
     Attributes:
       model: number of the model, 0 or 1.
@@ -27,11 +27,11 @@ class Atom(NamedTuple):
 
 
 class Node(NamedTuple):
-    """An operator with the expressions that it applies to.
+    """An operator and the expressions that it combines.
 
     Attributes:
       operator: '&', '|' or '!'.
-      parts: `Atom`s and `Node`s; one part for '!'.
+      parts: two or more expressions, each an `Atom` or a `Node`; one for '!'.
     """
 
     operator: str
@@ -42,9 +42,9 @@ Expression = Atom | Node
 
 
 def parse(text: str) -> Expression:
-    """Parses an expression of classes (3), models (a, b), classes of a model (a3) and the signs & | ! ( ).
+    """Parses an expression: classes (3), models (a, b) or classes of a model (a3), with & | ! and brackets.
 
-    The sign ! binds tighter than &, and & tighter than |.
+    ! binds tighter than &, and & tighter than |.
 
     Raises:
       UserError: the text is no such expression; the message names the first character that does not fit.
@@ -57,7 +57,7 @@ def parse(text: str) -> Expression:
 
 
 def atoms(expression: Expression) -> list[Atom]:
-    """Returns the atoms of an expression, from left to right, each once.
+    """Returns the classes and models in an expression, from left to right, each once.
 
     Examples:
       >>> atoms(parse('3 & (3 | 8)'))
@@ -69,7 +69,11 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns {class: weight} if the expression is a sum over classes of one model; None if it is not.
+    """Returns the weight of each class, if an expression joins classes of one model by & and ! alone.
+
+    Returns:
+      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once.
+      None if the expression has |, or names one of two models, as `a:3` does.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))
@@ -90,11 +94,23 @@ def weights(expression: Expression) -> dict[int, float] | None:
     return total
 
 
+def has_or(expression: Expression) -> bool:
+    """Returns whether an expression has the sign |.
+
+    Examples:
+      >>> has_or(parse('3 & (8 | 5)')), has_or(parse('3 & !8'))
+      (True, False)
+    """
+    if isinstance(expression, Atom):
+        return False
+    return expression.operator == '|' or any(map(has_or, expression.parts))
+
+
 def check(text: str, config: Config) -> None:
-    """Raises UserError if a model lacks a class of an expression, or does not allow its signs.
+    """Checks that a model can draw from an expression; raises UserError if not.
 
     Args:
-      text: see `parse`.
+      text: the expression, as for `parse`.
       config: configuration of the model.
 
     Examples:
@@ -105,18 +121,34 @@ def check(text: str, config: Config) -> None:
     for atom in atoms(expression):
         if atom.model or atom.label < 0:
             raise UserError(
-                f'--expression={text}: a and b stand for two models; write classes of this one, such as 3'
+                f'--expression={text}: a and b stand for two models: give both, as in --model=digits,digits, '
+                'or write classes of this one, such as 3'
             )
-        if atom.label >= config.data.num_classes:
-            raise UserError(
-                f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
-                f'there is no class {atom.label}'
-            )
-    if weights(expression) is None and config.network.energy != 'preconditioned':
+        check_class(text, atom, config)
+    if has_or(expression) and config.network.energy != 'preconditioned':
         raise UserError(
-            f'--expression={text}: | compares the heights of log densities, and --energy='
-            f'{config.network.energy} leaves a constant open for each class and level: use & and !, or a '
+            f'--expression={text}: | needs normalised log densities, and --energy='
+            f'{config.network.energy} leaves log Z of each class and level unknown: use & and !, or a '
             'model of --energy=preconditioned'
+        )
+
+
+def check_class(text: str, atom: Atom, config: Config) -> None:
+    """Raises UserError if a model lacks the class of an atom.
+
+    Args:
+      text: the expression, for the error message.
+      atom: the class of a model, or a whole model.
+      config: configuration of that model.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> check_class('a3', Atom(model=0, label=3), Config().replace(num_classes=10))
+    """
+    if atom.label >= config.data.num_classes:
+        raise UserError(
+            f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
+            f'there is no class {atom.label}'
         )
 
 
@@ -148,7 +180,9 @@ class _Reader:
     def _part(self) -> Expression:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise UserError(f'--expression nests deeper than {_DEEPEST}')
+            raise UserError(
+                f'--expression has more than {_DEEPEST} brackets or ! within each other: give a simpler one'
+            )
         token = self._token
         if not token or token in '&|)':
             self._refuse()

@@ -1,4 +1,4 @@
-"""Scores the results of editing, and writes them as pictures and arrays beside the original images."""
+"""Scores the results of editing, and writes them as pictures and arrays."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ _GIF_SIDE = 256
 
 
 def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> dict[str, float]:
-    """Compares several results for each image with the truth, on the unknown pixels.
+    """Compares R results for each image with the original image.
 
     Args:
-      truth: uint8 [n, H, W, C].
-      results: uint8 [n, R, H, W, C].
+      truth: the original images, uint8 [n, H, W, C].
+      results: the results for each image, uint8 [n, R, H, W, C].
       unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
-      A dict with five entries. 'psnr': PSNR of single results in dB, from the mean squared error over all
-      images. 'psnr_mean': PSNR of the mean of each image's R results. 'spread': standard deviation between
-      the results of an image, in grey levels. 'coverage': share of pixels whose true value lies between the
-      smallest and the largest result; a black or white pixel counts if all results agree on it.
-      'coverage_expected': coverage that exact draws of a continuous pixel would have, (R - 1) / (R + 1).
+      A dict with these entries:
+
+      - 'psnr': PSNR of single results in dB, from the mean squared error over all images.
+      - 'psnr_mean', 'psnr_best': PSNR of the mean of an image's R results, and of its best result.
+      - 'spread': standard deviation between the results of an image, in grey levels.
+      - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
+      - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
+      - 'inside': share of images whose truth lies among the results, see `covered`; only if R is at least 2.
+      - 'inside_expected': the same share for exact draws, R / (R + 1).
 
     Examples:
       >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
@@ -47,16 +51,56 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
     inside = (drawn.min(axis=1) <= x) & (x <= drawn.max(axis=1))
     count = results.shape[1]
 
+    squares = (drawn - x[:, None]) ** 2
+    best = _sums(squares, unknown[:, None]).argmin(axis=1)
+
     def psnr(square: np.ndarray) -> float:
         return float(10 * np.log10(255**2 / max(square[unknown].mean(), 1e-12)))
 
-    return {
-        'psnr': psnr(((drawn - x[:, None]) ** 2).mean(axis=1)),
+    found = {
+        'psnr': psnr(squares.mean(axis=1)),
         'psnr_mean': psnr((mean - x) ** 2),
+        'psnr_best': psnr(squares[np.arange(len(x)), best]),
         'spread': float(np.sqrt(drawn.var(axis=1)[unknown].mean())),
         'coverage': float(inside[unknown].mean()),
         'coverage_expected': (count - 1) / (count + 1),
     }
+    if count > 1:
+        found['inside'] = float(covered(x, drawn, unknown).mean())
+        found['inside_expected'] = count / (count + 1)
+    return found
+
+
+def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> np.ndarray:
+    """Tells for each image whether the truth lies among the results.
+
+    The truth and the R results of an image make R + 1 images. Each has a distance from the mean of the other
+    R, on the unknown pixels. The truth lies among the results unless its distance is the largest; a tie
+    counts as inside. If the results are exact draws, the R + 1 images are exchangeable, and the truth lies
+    among them with the probability R / (R + 1).
+
+    Args:
+      truth: float [n, H, W, C].
+      results: float [n, R, H, W, C], R at least 2.
+      unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
+
+    Returns:
+      bool [n].
+
+    Examples:
+      >>> results = np.array([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1, 1)
+      >>> [bool(covered(np.full([1, 1, 1, 1], x), results)[0]) for x in (1.5, 5.0)]
+      [True, False]
+    """
+    every = np.concatenate([truth[:, None], results], axis=1)
+    others = (every.sum(axis=1, keepdims=True) - every) / results.shape[1]
+    distances = _sums((every - others) ** 2, np.broadcast_to(unknown, truth.shape)[:, None])
+    return distances[:, 0] <= distances[:, 1:].max(axis=1)
+
+
+def _sums(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Sums the unknown pixels of each result; float [n, R]."""
+    return np.where(unknown, values, 0.0).sum(axis=(2, 3, 4))
 
 
 def write(
@@ -65,7 +109,7 @@ def write(
     results: np.ndarray,
     summary: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Writes results as arrays and as a picture, and a summary as JSON.
+    """Writes results of editing: arrays, a picture, and a summary as JSON.
 
     Args:
       root: path of the files without their endings.
@@ -74,7 +118,7 @@ def write(
       summary: content of the JSON file.
 
     Returns:
-      {label: path} of the files.
+      Lines to print, {label: path}.
     """
     with written_aside(f'{root}.npz', 'wb') as file:
         np.savez(
@@ -96,14 +140,14 @@ def write(
 
 
 def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
-    """Writes an interpolation as a strip (PNG) and as an animation (GIF, there and back).
+    """Writes an interpolation: a strip (PNG), an animation there and back (GIF), and arrays.
 
     Args:
       root: path of the files without their endings.
-      frames: uint8 [n, H, W, C].
+      frames: the images in order, uint8 [n, H, W, C].
 
     Returns:
-      {label: path} of the files.
+      Lines to print, {label: path}.
     """
     pictures.save_png(f'{root}.png', frames[None])
     scale = max(1, -(-_GIF_SIDE // max(frames.shape[1:3])))
@@ -118,7 +162,7 @@ def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
 
 
 def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Enlarges degraded images to `image_shape`: repeats pixels, and the channel of grey images.
+    """Enlarges degraded images to the shape of the original images, by repetition of pixels and channels.
 
     Args:
       images: float [n, h, w, c] in [-1, 1].
@@ -134,5 +178,11 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
-    """Returns the path of result files without their endings; the file name is `parts` joined by '-'."""
+    """Returns the path of result files without their endings.
+
+    Args:
+      workdir: the run's directory.
+      output_dir: directory for the files; '': `<workdir>/editing`.
+      parts: parts of the file name, to join by '-'.
+    """
     return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

@@ -1,4 +1,4 @@
-"""Reads and writes presets. A preset is a directory with a model, in the layout of keras-hub and model hubs.
+"""Reads and writes presets, directories that hold a model in the layout of keras-hub:
 
 config.json         class and configuration, for `keras.saving`
 model.weights.h5    weights of all networks
@@ -101,14 +101,14 @@ def is_preset(path: str) -> bool:
 
 
 def verify(directory: str) -> None:
-    """Raises UserError if a directory holds no preset, or if the preset is damaged or incomplete."""
+    """Checks the files of a preset; raises UserError if it is missing, damaged or incomplete."""
     if not is_preset(directory):
         raise UserError(f'preset={directory} is not a preset: give a directory of save_to_preset')
     seal.verify(directory, _NEEDED, 'preset', _REMEDY, more_allowed=True)
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the Keras configuration of a preset or `.keras` file, {argument of the class: JSON value}.
+    """Reads the configuration of a preset or `.keras` file, the argument of `EnergyModel.from_config`.
 
     Raises:
       UserError: the preset is damaged or incomplete, or the file holds a model of another class.
@@ -134,7 +134,7 @@ def _of_keras_file(path: str) -> Iterator[zipfile.ZipFile]:
 
 
 def load_weights(model: keras.Model, directory: str) -> None:
-    """Fills a model with the weights of a preset or `.keras` file; raises UserError if they do not fit it."""
+    """Loads the weights of a preset or `.keras` file into a model; raises UserError if they do not fit."""
     if os.path.isfile(directory):
         with tempfile.TemporaryDirectory() as unpacked:
             with _of_keras_file(directory) as archive:
@@ -155,20 +155,20 @@ def write(
     directory: str,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes a preset whole or not at all, in place of the preset that the directory may hold.
+    """Writes a preset whole or not at all to a directory; a preset that is there is replaced.
 
-    Other files of a preset that is replaced stay: those that its manifest does not list.
+    Other files of a preset that is replaced stay: those that are no part of a preset.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
       model: the `core.EnergyModel` inside `public`, with the networks.
       config: the configuration of the run that trained the model.
-      step: number of steps that the model was trained.
+      step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: result of `provenance.beginning`.
+      beginning: where the weights come from, a result of `provenance.beginning`.
 
     Raises:
-      UserError: the directory holds something else than a preset, or cannot be written to.
+      UserError: the directory holds other files, or cannot be written to.
     """
     directory = os.path.realpath(directory)
     check_writable(directory, '--directory')
