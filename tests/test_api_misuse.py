@@ -134,9 +134,7 @@ def test_log_prob_without_heights_says_how_to_get_them(plain, tmp_path):
         with pytest.raises(UserError, match=r'need normalised energies .*: use energy'):
             method(IMAGES)
     model = drl_tf.EnergyModel(small_models.PRECONDITIONED)
-    with pytest.raises(
-        UserError, match=r'are not known: run .*--mode=likelihood.*export\(DIR\).*from_preset'
-    ):
+    with pytest.raises(UserError, match=r'is not known: run .*--mode=likelihood.*export\(DIR\).*from_preset'):
         model.log_prob(IMAGES)
 
 
