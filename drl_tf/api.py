@@ -11,9 +11,9 @@ from typing import Any
 import keras
 from numpy.typing import ArrayLike
 
+import drl_tf
 from drl_tf.base import arguments
 from drl_tf.base.deprecation import deprecated
-from drl_tf.base.errors import UserError
 from drl_tf.config import config as configuration
 from drl_tf.config.config import Config
 from drl_tf.core.build_model import build_model
@@ -23,6 +23,7 @@ from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import checkpoint, exported
+from drl_tf.runs.keras_methods import KerasMethods
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
 from drl_tf.training import given_data
@@ -30,14 +31,7 @@ from drl_tf.training.fitting import Fitting
 from drl_tf.training.validation import PublicCallbacks, Validation
 
 
-class _Presets:
-    """Descriptor: lists the presets when the attribute `EnergyModel.presets` is read."""
-
-    def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
-        return saved_preset.shipped()
-
-
-class EnergyModel(Editing, Detecting):
+class EnergyModel(Editing, Detecting, KerasMethods):
     """An energy-based model of images, which samples and scores with averaged weights (EMA).
 
     `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
@@ -58,7 +52,7 @@ class EnergyModel(Editing, Detecting):
       (16, 16, 1)
     """
 
-    presets = _Presets()
+    presets = saved_preset.Presets()
 
     def __init__(
         self,
@@ -97,7 +91,8 @@ class EnergyModel(Editing, Detecting):
 
         Args:
           preset: one of `EnergyModel.presets`, such as 'digits'; a directory written by `save_to_preset` or
-            `export`; the --workdir of a run; 'hf://org/model'; or 'kaggle://org/model/keras/variant'.
+            `export`; the --workdir of a run; a `.keras` file; 'hf://org/model'; or
+            'kaggle://org/model/keras/variant'.
           load_weights: whether to load the trained weights; False: random weights.
           dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
             means 'bfloat16' on such hardware and 'float32' on any other.
@@ -115,7 +110,7 @@ class EnergyModel(Editing, Detecting):
         path = arguments.path('preset', preset, 'a path, the URI of a hub, or the name of a model')
         with arguments.named(workdir='preset', precision='dtype'):
             changed = {'precision': devices.resolve_precision(dtype)}
-            directory = exported.readable(hub.local(path), 'preset')
+            directory = saved_preset.found(hub.local(path))
             if saved_preset.is_preset(directory):
                 return cls._of_preset(directory, load_weights, changed)
             is_export = exported.source(directory) == directory
@@ -129,7 +124,7 @@ class EnergyModel(Editing, Detecting):
 
     @classmethod
     def _of_preset(cls, directory: str, load_weights: bool, changed: Mapping[str, Any]) -> 'EnergyModel':
-        """Loads a directory that `save_to_preset` has written."""
+        """Loads a directory that `save_to_preset` has written, or a `.keras` file."""
         saved = saved_preset.read(directory)
         config = Config.from_config(saved['options']).replace(**changed)
         if not load_weights:
@@ -181,10 +176,6 @@ class EnergyModel(Editing, Detecting):
           16000
         """
         return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: losses and optimizers come from the `Config`, the learning rate goes to `fit`."""
-        raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
     def fit(
         self,
@@ -291,7 +282,9 @@ register(Config, EnergyModel)
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the former name of `EnergyModel`."""
+    """Finds the former names of `EnergyModel` and of `EnergyModel.from_preset`."""
+    if name == 'load':
+        return drl_tf.load  # It warns when it is called.
     if name != 'Model':
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     deprecated('drl_tf.api.Model', 'drl_tf.EnergyModel')

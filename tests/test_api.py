@@ -217,6 +217,14 @@ def test_former_names_work_with_a_warning():
     with pytest.warns(DeprecationWarning, match='use drl_tf.EnergyModel'):
         from drl_tf.api import Model
     assert Model is drl_tf.EnergyModel is type(old)
+    from drl_tf.api import load
+
+    with pytest.warns(DeprecationWarning, match='use drl_tf.EnergyModel.from_preset') as warned:
+        older = load(golden.DIRECTORY / 't6', 'float32')
+    assert older.step == old.step and warned[0].filename == __file__
+    for module, name in ((drl_tf, 'Model'), (drl_tf.api, 'Models')):
+        with pytest.raises(AttributeError, match=f'no attribute {name!r}'):
+            getattr(module, name)
 
 
 @pytest.mark.slow

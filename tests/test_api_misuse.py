@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import golden
+from helpers import golden, small_models
 
 import drl_tf
 from drl_tf.base.errors import UserError
@@ -41,6 +41,10 @@ def plain():
     ('generate', {'num_steps': 1}, 'num_steps=1 skips levels, but initializer proposes'),
     ('score', {'images': IMAGES, 'level': 2}, 'level must be from 0 to 1'),
     ('compile', {}, 'compile is not needed'),
+    ('predict', {'x': IMAGES}, 'predict is not defined: use energy'),
+    ('evaluate', {'x': IMAGES}, 'evaluate is not defined: use energy'),
+    ('train_on_batch', {'x': IMAGES}, 'train_on_batch is not defined: use fit'),
+    ('__call__', {'images': IMAGES}, 'calling the model is not defined: use energy'),
     ('fit', {'images': DATASET.batch(4), 'labels': LABELS}, 'labels must be in the dataset'),
     ('fit', {'images': DATASET.map(lambda x, y: x)}, 'give pairs (images, labels)'),
     ('fit', {'images': DATASET.map(lambda x, y: (x[:4], y))}, 'images of shape (4, 8, 1)'),
@@ -112,6 +116,26 @@ def test_a_run_without_checkpoints_is_named_as_the_argument(tmp_path):
     configuration.load(str(golden.DIRECTORY / 't6')).save(str(tmp_path))
     with pytest.raises(UserError, match=f'^preset={tmp_path} holds no checkpoint'):
         drl_tf.EnergyModel.from_preset(tmp_path)
+
+
+def test_an_unknown_preset_is_told_what_may_be_given():
+    for name in ('nowhere', 'nowhere.keras', 's3://me/model'):
+        with pytest.raises(UserError) as error:
+            drl_tf.EnergyModel.from_preset(name)
+        assert str(error.value) == (
+            f'preset={name} must be one of digits, toy_checkerboard, a directory (a preset, a run or an '
+            'exported model), a .keras file, hf://org/model or kaggle://org/model/keras/variant'
+        )
+
+
+def test_log_prob_without_heights_says_how_to_get_them(plain, tmp_path):
+    """For energies that are normalised; others have none."""
+    for method in (plain.log_prob, plain.typicality):
+        with pytest.raises(UserError, match=r'need normalised energies .*: use energy'):
+            method(IMAGES)
+    model = drl_tf.EnergyModel(small_models.PRECONDITIONED)
+    with pytest.raises(UserError, match=r'is not known: run .*--mode=likelihood.*export\(DIR\).*from_preset'):
+        model.log_prob(IMAGES)
 
 
 def test_what_is_no_model(tmp_path):

@@ -1,19 +1,22 @@
 """Writes files atomically, and locks directories for one process."""
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import itertools
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import IO, Any
 
 from drl_tf.base.errors import UserError
 
 LOCK = '.lock'
 WRITING = '.writing'
+_AT_THE_WORKING_DIRECTORY, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux.
 REMOTE = '://'  # Marks paths that only TensorFlow can read, such as gs://bucket/file.
 
 
@@ -49,6 +52,61 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(aside)
+
+
+@contextlib.contextmanager
+def directory_written_aside(directory: str | os.PathLike[str], replaced: Container[str]) -> Iterator[str]:
+    """Context manager: makes a new directory, and puts it in the place of `directory` when the block ends.
+
+    A reader, and a run that is killed, find the former directory or the new one, never a mixture; file
+    systems that cannot exchange two directories at once have none for a moment. If the block raises,
+    `directory` stays as it was.
+
+    Args:
+      directory: the directory to write; it may exist.
+      replaced: names of files that are not taken over from the former directory; all others are copied.
+
+    Yields:
+      The path of the new directory, which lies beside `directory`.
+
+    Raises:
+      OSError: writing failed.
+    """
+    target = os.fspath(directory)
+    aside = f'{target}.{os.getpid()}{WRITING}'
+    shutil.rmtree(aside, ignore_errors=True)
+    os.makedirs(aside)
+    try:
+        yield aside
+        if not os.path.isdir(target):
+            os.rename(aside, target)
+        else:
+            shutil.copytree(
+                target, aside, ignore=lambda _, names: [name for name in names if name in replaced],
+                dirs_exist_ok=True,
+            )  # fmt: skip
+            _exchange(aside, target)
+        sync(os.path.dirname(os.path.abspath(target)))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: str, other: str) -> None:
+    """Exchanges two directories, at once if the file system can do so."""
+    try:
+        paths = (_AT_THE_WORKING_DIRECTORY, os.fsencode(one), _AT_THE_WORKING_DIRECTORY, os.fsencode(other))
+        if not ctypes.CDLL(None).renameat2(*paths, _EXCHANGE):
+            return
+    except AttributeError:  # The C library is too old.
+        pass
+    former = f'{other}.former{WRITING}'
+    os.rename(other, former)
+    try:
+        os.rename(one, other)
+    except BaseException:
+        os.rename(former, other)
+        raise
+    os.rename(former, one)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -123,10 +123,10 @@ def _labels(arrays: dict[str, np.ndarray], prefix: str, count: int, place: str) 
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer) or not _are_classes(labels):
         raise UserError(
             f'{place}: {name} are {labels.dtype} {list(labels.shape)}: they must be {count} whole numbers '
-            f'from 0, below {MOST_CLASSES:,}, one for each image'
+            f'from 0, below {MOST_CLASSES:,}, or -1 for no class, one for each image'
         )
     return np.asarray(labels, np.int32)
 
 
 def _are_classes(labels: np.ndarray) -> bool:
-    return bool(labels.min(initial=0) >= 0 and labels.max(initial=0) < MOST_CLASSES)
+    return bool(labels.min(initial=0) >= -1 and labels.max(initial=0) < MOST_CLASSES)

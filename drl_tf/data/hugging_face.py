@@ -23,7 +23,8 @@ _LABELS = ('label', 'labels', 'fine_label')
 def open_hub(data: config.Data) -> Opened:
     """Opens a dataset of the Hugging Face Hub, `--dataset=hf:NAME[:CONFIG]`.
 
-    NAME may also be a local directory that holds such a dataset. Downloads go to the library's cache.
+    NAME may also be a local directory: a clone of a dataset's repository, or the result of `save_to_disk`, of
+    one split (`Dataset`) or of several (`DatasetDict`). Downloads go to the library's cache.
 
     Args:
       data: options of the dataset; `data_dir` replaces the library's cache, unless it is ''.
@@ -39,6 +40,8 @@ def open_hub(data: config.Data) -> Opened:
     name, _, configuration = data.dataset.removeprefix('hf:').partition(':')
     if os.path.exists(os.path.join(name, 'dataset_dict.json')):
         return _opened(_loaded(place, lambda: library.load_from_disk(name)), place)
+    if os.path.exists(os.path.join(name, 'state.json')):  # A single split.
+        return _opened({'train': _loaded(place, lambda: library.load_from_disk(name))}, place)
     if not os.path.isdir(name) and not _is_hub_there(_endpoint()):
         _stay_offline(library)
     options = {'cache_dir': data.data_dir or None}
@@ -118,8 +121,8 @@ def _stay_offline(library: Any) -> None:
     library.config.HF_HUB_OFFLINE = True
 
 
-def _loaded(place: str, load: Any) -> Mapping[str, Any]:
-    """Calls a loading function of the library; returns {split: data}, or raises UserError if it fails."""
+def _loaded(place: str, load: Any) -> Any:
+    """Calls a loading function of the library; raises UserError if it fails."""
     try:
         return load()
     except Exception as error:  # The library, and the files' readers, raise errors of many kinds.
@@ -197,8 +200,8 @@ def _classes(
     values = [split[column] for split in splits]
     kind = splits[0].features[column]
     if isinstance(kind, datasets.ClassLabel):
-        labels = [np.array(part, np.int32) for part in values]
-        if any((part < 0).any() for part in labels):  # Splits without labels hold -1.
+        labels = [np.array([-1 if value is None else value for value in part], np.int32) for part in values]
+        if (labels[0] < 0).all():  # A split without labels holds -1.
             return [None] * len(splits), ()
         return list(labels), tuple(kind.names)
     flat, names = number_classes([value for part in values for value in part], place)

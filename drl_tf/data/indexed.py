@@ -13,7 +13,7 @@ from drl_tf.base.errors import UserError, printable
 from drl_tf.config import config
 from drl_tf.core import noise
 from drl_tf.data import dataset_table, facts, images
-from drl_tf.data.opened import Opened, Pictures
+from drl_tf.data.opened import Opened, Pictures, warn_of_unlabelled
 
 _HELD_OUT_EVERY = 20
 _THREADS = 4
@@ -94,6 +94,8 @@ def _splits(data: config.Data) -> dict[str, Split]:
     opened = facts.OPEN[dataset_table.find_spec(data.dataset).source](data)
     if data.num_classes:
         _check_classes(data, opened)
+        warn_of_unlabelled(opened.train.labels, opened.place, 'train')
+        warn_of_unlabelled(opened.test.labels if opened.test else None, opened.place, 'test')
     total = opened.train.count + (opened.test.count if opened.test else 0)
     fits = images.fit_in_memory(total, data)
     train = _usable(opened.train, data, opened.place, fits)
@@ -143,7 +145,7 @@ def _usable(pictures: Pictures, data: config.Data, place: str, fits: bool) -> Sp
                         kept[len(rows)] = image
                     rows.append(row)
     if not rows:
-        raise UserError(f'{place} holds no usable image: all {pictures.count} files are broken')
+        raise UserError(f'{place} holds no usable image: all {pictures.count} files are broken; see above')
     broken = pictures.count - len(rows)
     if broken:
         logging.warning('%d of %d images usable, %d broken', len(rows), pictures.count, broken)

@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from absl import logging
 
-from drl_tf.base.errors import UserError
+from drl_tf.base.errors import UserError, printable
 
 MOST_CLASSES = 100_000
+NO_CLASS = '-1'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Pictures:
       read: callable, index -> picture, uint8 [h, w, c] with c = 1 or 3; it may raise an error of any kind if
         the picture is broken.
       name: callable, index -> name of the picture, for messages.
-      labels: class of each picture, from 0, int [count]; None if there are no classes.
+      labels: class of each picture, from 0, or -1 for no class, int [count]; None if there are no classes.
       uniform: True if all pictures are known to have the same shape.
     """
 
@@ -57,8 +59,8 @@ class Opened:
 def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turns the labels of pictures, words or numbers, into class numbers.
 
-    If all labels are whole numbers from 0, they are the classes. Otherwise, class i is the i-th label in
-    alphabetical order.
+    If all labels are whole numbers from 0, they are the classes, and -1 means no class. Otherwise, class i is
+    the i-th label in alphabetical order.
 
     Args:
       values: a label for each picture.
@@ -76,11 +78,13 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
       (array([1, 0, 1], dtype=int32), ('ant', 'cat'))
       >>> number_classes(['0', '2'], 'labels.csv')
       (array([0, 2], dtype=int32), ())
+      >>> number_classes([-1, 2], 'labels.parquet')
+      (array([-1,  2], dtype=int32), ())
     """
     words = ['' if value is None else str(value) for value in values]
     if '' in words:
         raise UserError(f'{place}: picture {words.index("")} has no label: give each picture one')
-    if all(word.isdecimal() for word in words):
+    if all(word.isdecimal() or word == NO_CLASS for word in words):
         numbers = [int(word) for word in words]
         if max(numbers, default=0) >= MOST_CLASSES:
             raise UserError(f'{place}: label {max(numbers)} must be below {MOST_CLASSES:,}')
@@ -88,6 +92,16 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
     names = tuple(sorted(set(words)))
     number_of = {name: number for number, name in enumerate(names)}
     return np.array([number_of[word] for word in words], np.int32), names
+
+
+def warn_of_unlabelled(labels: np.ndarray | None, place: str, split: str) -> None:
+    """Warns if pictures of a split have no class (-1); training takes them for the model without a class."""
+    missing = 0 if labels is None else int((labels < 0).sum())
+    if labels is not None and missing:
+        logging.warning(
+            '%s: %d of %d pictures of the %s split have no class (label -1)',
+            printable(place), missing, len(labels), split,
+        )  # fmt: skip
 
 
 def count_classes(*labels: np.ndarray | None) -> int:

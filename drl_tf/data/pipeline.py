@@ -215,14 +215,14 @@ def count_images(data: config.Data, split: str) -> int:
     spec = dataset_table.find_spec(data.dataset)
     if spec.source in _ON_DISK:
         builder = tfds_datasets.open_builder(data)
-        return tfds_reading.count(builder, tfds_datasets.split_name(builder, data, split))
+        return tfds_reading.count(builder, tfds_datasets.split_name(builder, data, split), data)
     if spec.source in facts.OPEN:
         return len(indexed.load(data, split))
     return len(load_images(data, split))
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
-    """Returns the class of each image of a split, from 0, int32 [N], in the order of `load_images`.
+    """Returns the class of each image of a split, from 0, or -1 for none, int32 [N], as `load_images`.
 
     Args:
       data: options of a dataset that has classes.
@@ -238,7 +238,7 @@ def load_labels(data: config.Data, split: str) -> np.ndarray:
     if spec.source in facts.OPEN:
         return indexed.load(data, split).labels
     builder = tfds_datasets.open_builder(data)
-    return tfds_reading.load_labels(builder, tfds_datasets.split_name(builder, data, split))
+    return tfds_reading.load_labels(builder, tfds_datasets.split_name(builder, data, split), data)
 
 
 def _endless_images(
@@ -257,7 +257,7 @@ def _endless_images(
     if spec.source in _ON_DISK:
         builder = tfds_datasets.open_builder(data)
         split = tfds_datasets.split_name(builder, data, 'train')
-        if not images.fit_in_memory(tfds_reading.count(builder, split), data):
+        if not images.fit_in_memory(tfds_reading.count(builder, split, data), data):
             streamed = tfds_reading.stream(builder, split, data, seed, batch_size, first_step, rows)
             return tf.data.Dataset.zip(positions, streamed)
     with tf.device('CPU'):
@@ -280,6 +280,8 @@ def _random_access(data: config.Data) -> tuple[int, Callable[[tf.Tensor], tf.Ten
     everything = tf.constant(load_images(data, 'train'))
     count = len(everything)
     classes = load_labels(data, 'train') if data.num_classes else np.zeros(count, np.int32)
+    if (classes < 0).all():
+        raise UserError(f'--dataset={data.dataset}: all labels are -1, no class: drop --num_classes')
     return count, lambda index: everything[index], tf.constant(classes)
 
 

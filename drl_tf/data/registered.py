@@ -53,7 +53,8 @@ def _split(name: str, split: str, place: str) -> Pictures | None:
         if images is None:
             return None
         count = len(images)
-        if count:
+        uniform = isinstance(images, np.ndarray) and not images.dtype.hasobject
+        if count and uniform:
             _checked(images[0])
         labels = labels if labels is None else np.asarray(labels)
     except Exception as error:  # The function is the user's own code.
@@ -64,20 +65,20 @@ def _split(name: str, split: str, place: str) -> Pictures | None:
         raise UserError(f'{place}: its function returns no images of the {split} split: return some')
     if labels is not None and not _are_classes(labels, count):
         raise UserError(
-            f'{place}: its labels of the {split} split must be {count} whole numbers from 0, one for each '
-            'image'
+            f'{place}: its labels of the {split} split must be {count} whole numbers from 0, or -1 for no '
+            'class, one for each image'
         )
     return Pictures(
         count=count,
         read=lambda index: _checked(images[index]),
         name=lambda index: f'{name}: {split} picture {index}',
         labels=labels if labels is None else labels.astype(np.int32),
-        uniform=isinstance(images, np.ndarray),
+        uniform=uniform,
     )
 
 
 def _are_classes(labels: np.ndarray, count: int) -> bool:
-    return labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0
+    return labels.shape == (count,) and np.issubdtype(labels.dtype, np.integer) and labels.min() >= -1
 
 
 def _checked(picture: Any) -> np.ndarray:

@@ -34,8 +34,8 @@ def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> C
 
     The function gets 'train' or 'test', and returns images or (images, labels). Images are an array [N, H, W,
     C], a list, or any object with `len` and `[index]`; each picture is uint8 [h, w], [h, w, 1] or [h, w, 3],
-    of any size. Labels are whole numbers from 0, [N]. For 'test', the function may return None: one training
-    picture in twenty is then held out at random.
+    of any size. Labels are whole numbers from 0, or -1 for no class, [N]. For 'test', the function may return
+    None: one training picture in twenty is then held out at random.
 
     A package can register a function without this decorator, by an entry point in the group `drl_tf.datasets`
     whose name is the name of the dataset.

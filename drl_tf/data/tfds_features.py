@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -78,18 +79,24 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    Only features of type `Image` with values uint8 count. If there are several, the order of preference is:
-    `image`; the input for supervised learning; the first in the alphabet.
+    Only features of type `Image`, uint8, at the top level count. If there are several, the
+    order of preference is: `image`; the input for supervised learning; the first in the alphabet.
 
     Args:
       builder: builder of the dataset.
       place: the option that names the dataset, for the message.
 
     Raises:
-      UserError: no feature has this type.
+      UserError: no feature at the top level has this type; the message names those within others.
     """
     features = builder.info.features
     found = [name for name in _names(features) if _is_image(features[name])]
+    nested = sorted(_nested_images(features))
+    if not found and nested:
+        raise UserError(
+            f'{place} has pictures within other features alone ({", ".join(nested)}), which are not read: '
+            'give a dataset with a feature of type Image at the top level'
+        )
     if not found:
         raise UserError(f'{place} has no feature of type Image, uint8: its features are {_listed(features)}')
     return _first(['image', _supervised(builder, 0)], found) or found[0]
@@ -115,6 +122,17 @@ def _names(features: Any) -> list[str]:
 
 def _is_image(feature: Any) -> bool:
     return isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
+
+
+def _nested_images(feature: Any, path: str = '') -> Iterator[str]:
+    """Yields the paths of the pictures within a feature, such as 'faces/image'."""
+    if _is_image(feature):
+        yield path
+    elif isinstance(feature, tfds.features.FeaturesDict):
+        for name in feature:
+            yield from _nested_images(feature[name], f'{path}/{name}' if path else name)
+    elif isinstance(feature, (tfds.features.Sequence, tfds.features.Dataset)):
+        yield from _nested_images(feature.feature, path)
 
 
 def _supervised(builder: tfds.core.DatasetBuilder, index: int) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from drl_tf.base.errors import UserError
 from drl_tf.config import config
 from drl_tf.core import noise
-from drl_tf.data import images, tfds_features
+from drl_tf.data import images, tfds_features, tfds_pictures
+from drl_tf.data.opened import warn_of_unlabelled
 from drl_tf.data.tfds_datasets import unreadable
 from drl_tf.data.tuning import THREADS, untuned
 
@@ -21,15 +22,26 @@ _MOST_STRANDS = 16
 _BATCH = 256
 
 
-def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
-    """Returns the number of examples in a split."""
-    return builder.info.splits[split].num_examples
+def count(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> int:
+    """Returns the number of usable images of a split; see `tfds_pictures.broken`.
+
+    Raises:
+      UserError: a file is damaged, or no image is usable.
+    """
+    info = builder.info.splits[split]
+    found = tfds_pictures.broken(builder, split, data)
+    if not found:
+        return info.num_examples
+    usable = sum(part.take for part in tfds_pictures.usable_parts(info.file_instructions, found))
+    if not usable:
+        raise UserError(f'{builder.data_path} holds no usable image in {split}: all of them are broken')
+    return usable
 
 
 def load(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> np.ndarray:
-    """Loads the images of a split into memory, cropped and resized.
+    """Loads the usable images of a split into memory, cropped and resized.
 
     Args:
       builder: builder of the dataset.
@@ -43,7 +55,8 @@ def load(
     Raises:
       UserError: a file is damaged.
     """
-    total = count(builder, split) if limit is None else min(count(builder, split), limit)
+    total = count(builder, split, data)
+    total = total if limit is None else min(total, limit)
     result = np.empty([total, *data.image_shape], np.uint8)
     for index, batch in enumerate(batches(builder, split, data, limit)):
         result[index * _BATCH : index * _BATCH + len(batch)] = batch
@@ -53,11 +66,10 @@ def load(
 def batches(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yields the images of a split in order, in batches of at most 256, uint8 [n, H, W, C]; see `load`."""
-    image = _image_feature(builder)
-    decoders = tfds.decode.PartialDecoding({image: True}, decoders={image: tfds.decode.SkipDecoding()})
-    reading = tfds.ReadConfig(try_autocache=False)
-    pictures = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
+    """Yields the usable images of a split, in batches of at most 256, uint8 [n, H, W, C]; see `load`."""
+    decoders = {_image_feature(builder): tfds.decode.SkipDecoding()}
+    found = tfds_pictures.broken(builder, split, data)
+    pictures = tfds_pictures.usable_examples(builder, split, decoders, found)
     resized = pictures.take(-1 if limit is None else limit).map(
         lambda example: _image(example, builder, data), THREADS
     )
@@ -67,13 +79,14 @@ def batches(
         raise unreadable(os.fspath(builder.data_path), error) from error
 
 
-def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
-    """Returns the class of each image of a split, from 0, int32 [N], in the order of `load`."""
+def load_labels(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> np.ndarray:
+    """Returns the class of each usable image, from 0, or -1 for none, int32 [N], in the order of `load`."""
     label = _label_feature(builder)
-    decoders = tfds.decode.PartialDecoding({label: True})
-    reading = tfds.ReadConfig(try_autocache=False)
-    examples = builder.as_dataset(split=split, decoders=decoders, read_config=reading, shuffle_files=False)
-    return np.fromiter((example[label] for example in untuned(examples).as_numpy_iterator()), np.int32)
+    found = tfds_pictures.broken(builder, split, data)
+    examples = tfds_pictures.usable_examples(builder, split, {label: None}, found)
+    labels = np.fromiter((example[label] for example in untuned(examples).as_numpy_iterator()), np.int32)
+    warn_of_unlabelled(labels, builder.info.full_name, split)
+    return labels
 
 
 def stream(
@@ -115,16 +128,23 @@ def stream(
             '--file_format=tfrecord`'
         )
     files = builder.info.splits[split].file_instructions
-    strands = math.gcd(batch_size, min(_MOST_STRANDS, 1 << count(builder, split).bit_length() - 1))
+    found = tfds_pictures.broken(builder, split, data)
+    usable = tfds_pictures.usable_parts(files, found)
+    left_out = tfds_pictures.broken_rows(files, found)
+    strands = math.gcd(batch_size, min(_MOST_STRANDS, 1 << count(builder, split, data).bit_length() - 1))
     share = batch_size // strands
     wanted = range(batch_size)[rows]
     read = range(wanted[0] // share, wanted[-1] // share + 1)
     skipped = wanted[0] - read[0] * share
     num_read = len(read) * share
 
-    records = tf.data.Dataset.range(read.start, read.stop).interleave(
-        lambda strand: _shuffled_records(files, strand, strands, seed, first_step * share), len(read), share
-    )
+    def of_strand(strand: tf.Tensor) -> tf.data.Dataset:
+        parts = _parts_of_files(usable, strand, strands)
+        strand_seed = noise.fold(noise.root(seed, noise.DATA_ORDER), strand)
+        block = RECORDS_SHUFFLED // strands
+        return _shuffled_records(parts, left_out, strand_seed, first_step * share, block)
+
+    records = tf.data.Dataset.range(read.start, read.stop).interleave(of_strand, len(read), share)
     if len(wanted) < num_read:
         records = records.batch(num_read).map(lambda batch: batch[skipped : skipped + len(wanted)]).unbatch()
     return records.map(_decoder(builder, data), num_parallel_calls=THREADS)
@@ -158,24 +178,31 @@ def _label_feature(builder: tfds.core.DatasetBuilder) -> str:
 
 def _image(example: dict[str, tf.Tensor], builder: tfds.core.DatasetBuilder, data: config.Data) -> tf.Tensor:
     """Decodes, crops and resizes the picture of an example, uint8 [H, W, C]."""
-    name = _image_feature(builder)
-    shape = builder.info.features[name].shape
-    channels = shape[-1] if shape[-1] in (1, 3) else 3
-    picture = images.decode(example[name], channels)
-    return images.crop_and_resize(tf.ensure_shape(picture, (*shape[:-1], channels)), data)
+    return images.crop_and_resize(tfds_pictures.decode(example[_image_feature(builder)], builder), data)
 
 
 def _shuffled_records(
-    files: list[Any], strand: tf.Tensor, strands: int, seed: int, first: int
+    parts: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    left_out: Sequence[tuple[str, int]],
+    strand_seed: tf.Tensor,
+    first: int,
+    block_size: int,
 ) -> tf.data.Dataset:
-    """Returns a dataset of the serialised examples, string [], of a strand from example `first` on."""
-    names, skips, lengths = _parts_of_files(files, strand, strands)
+    """Returns a dataset of the serialised examples, string [], of a strand from example `first` on.
+
+    Args:
+      parts: result of `_parts_of_files`.
+      left_out: broken records, see `tfds_pictures.broken_rows`.
+      strand_seed: int32 [2].
+      first: number of examples that were used before.
+      block_size: number of records that are shuffled together.
+    """
+    names, skips, lengths = parts
     epoch_length = tf.reduce_sum(lengths)
-    strand_seed = noise.fold(noise.root(seed, noise.DATA_ORDER), strand)
 
     def read_file(epoch: tf.Tensor, file: tf.Tensor) -> tf.data.Dataset:
-        records = tf.data.TFRecordDataset(names[file]).skip(skips[file]).take(lengths[file])
-        blocks = records.batch(RECORDS_SHUFFLED // strands).enumerate()
+        records = tfds_pictures.usable_records(names[file], left_out)
+        blocks = records.skip(skips[file]).take(lengths[file]).batch(block_size).enumerate()
         return blocks.map(lambda block, part: _shuffle(part, strand_seed, epoch, file, block)).unbatch()
 
     def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -190,7 +217,7 @@ def _shuffled_records(
 
 
 def _parts_of_files(
-    files: list[Any], strand: tf.Tensor, strands: int
+    files: Sequence[tfds_pictures.FilePart], strand: tf.Tensor, strands: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the parts of `files` that make up a strand.
 

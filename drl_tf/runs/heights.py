@@ -37,7 +37,11 @@ class Heights:
     def known(cls, values: Mapping[str, Any] | None) -> Heights:
         """Builds `Heights` from {attribute: value}; raises UserError if `values` is None."""
         if values is None:
-            raise UserError('log Z of the energies is not known: run --mode=likelihood --method=direct first')
+            raise UserError(
+                'log Z of the energies is not known: run `python run.py --mode=likelihood` with the '
+                '--workdir of the run (a model from Python: export(DIR), then --model=DIR and a new '
+                '--workdir), and load that workdir with from_preset'
+            )
         return cls(**values)
 
     def log_prob(

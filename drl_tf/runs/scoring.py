@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from drl_tf.base import pixels
+from drl_tf.base.errors import UserError
 from drl_tf.core import scores
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import Terms
@@ -179,7 +180,7 @@ class Scoring(keras.Model):
           >>> drl_tf.EnergyModel.from_preset('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
           (2,)
         """
-        heights = Heights.known(self.heights)
+        heights = self._heights()
         energies = self.energy(images, level, labels)
         level = self._checked.level(level, len(energies), self.model.scoring_level)
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
@@ -203,7 +204,7 @@ class Scoring(keras.Model):
           >>> bool(drl_tf.EnergyModel.from_preset('digits').typicality(black)[0] > 3)
           True
         """
-        known = Heights.known(self.heights)
+        known = self._heights()
         return np.abs(self.log_prob(images) - known.typical_mean) / known.typical_std
 
     def anomaly_scores(
@@ -243,6 +244,15 @@ class Scoring(keras.Model):
             log_prob = heights.log_prob(self.model.schedule, self.image_shape, energy, levels)
             bits = (math.log(pixels.HALF) - log_prob / math.prod(self.image_shape)) / np.float32(math.log(2))
         return Scores(levels, self.model.scoring_level, energy, gradient, maps, log_prob, bits)
+
+    def _heights(self) -> Heights:
+        """Returns the heights; raises UserError if they are not known, or cannot be."""
+        if not self.model.normalised:
+            raise UserError(
+                'log_prob and typicality need normalised energies (--recipe=preconditioned): use energy, '
+                'which compares images at one level'
+            )
+        return Heights.known(self.heights)
 
     def _in_parts(
         self,

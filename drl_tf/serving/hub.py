@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 from drl_tf.base import arguments
-from drl_tf.base.errors import UserError, one_line
+from drl_tf.base.errors import UserError
 from drl_tf.serving import preset as presets
 
+_REQUEST = re.compile(r'\s*\(Request ID[^)]*\)')
+_LONGEST_CAUSE = 150
+_PARTS_WITHOUT_VERSION = 4  # Of a handle of Kaggle.
 # {scheme of a URI: (Python module, form of the URI, possible numbers of parts between slashes)}
 _HUBS: dict[str, tuple[str, str, tuple[int, ...]]] = {
     'hf': ('huggingface_hub', 'hf://model or hf://org/model', (1, 2)),
@@ -61,6 +65,8 @@ def upload_preset(uri: str, preset: str | os.PathLike[str]) -> None:
         raise UserError(f'uri={uri} must be {" or ".join(form for _, form, _ in _HUBS.values())}')
     presets.verify(directory)
     client, handle = hub
+    if uri.startswith('kaggle:') and handle.count('/') != _PARTS_WITHOUT_VERSION - 1:
+        raise UserError(f'uri={uri} must have no version: Kaggle numbers the versions itself')
 
     def upload() -> None:
         if uri.startswith('hf:'):
@@ -93,5 +99,11 @@ def _reached(uri: str, call: Callable[[], Any]) -> Any:
         return call()
     except Exception as error:
         raise UserError(
-            f'{uri} could not be reached ({one_line(error)}): check the name and network'
+            f'{uri} could not be reached ({_cause(error)}): check the name, your login and the network'
         ) from error
+
+
+def _cause(error: Exception) -> str:
+    """Returns type and first line of the message of an error; clients add advice and numbers of requests."""
+    first = next((line for line in str(error).splitlines() if line.strip()), '')
+    return f'{type(error).__name__}: {_REQUEST.sub("", first).strip()}'[:_LONGEST_CAUSE]

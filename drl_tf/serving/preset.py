@@ -10,10 +10,14 @@ README.md           model card with YAML front matter; users may edit it
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import json
 import os
 import tempfile
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -23,14 +27,15 @@ from drl_tf.base import seal
 from drl_tf.base.errors import UserError, one_line
 from drl_tf.base.files import (
     check_writable,
+    directory_written_aside,
     read_json,
     read_sound_json,
-    sync,
     write_json,
     written_aside,
 )
 from drl_tf.config import config as configuration
 from drl_tf.runs import exported
+from drl_tf.runs.keras_methods import KERAS_FILE
 from drl_tf.serving import card, provenance
 
 if TYPE_CHECKING:
@@ -41,7 +46,9 @@ CONFIG = configuration.FILE_NAME
 WEIGHTS = 'model.weights.h5'
 _METADATA = 'metadata.json'
 _FLAGS = 'train.flags'
+CLASS = 'drl_tf>EnergyModel'  # The name that Keras registers.
 _NEEDED = (CONFIG, WEIGHTS, _METADATA)
+_MINE = (*_NEEDED, _FLAGS, seal.MANIFEST, exported.CARD)
 _REMEDY = 'save or download it again'
 
 
@@ -59,9 +66,38 @@ def shipped() -> dict[str, dict[str, Any]]:
     }
 
 
-def is_preset(directory: str) -> bool:
-    """Returns whether a directory holds a preset."""
-    return 'registered_name' in read_sound_json(os.path.join(directory, CONFIG))
+class Presets:
+    """Descriptor: lists the presets that come with the package when the attribute is read."""
+
+    def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
+        return shipped()
+
+
+def found(preset: str) -> str:
+    """Returns the path of a model: a preset, a `.keras` file, a run, or the version of an exported model.
+
+    Args:
+      preset: the name of a model that comes with the package, or a path.
+
+    Raises:
+      UserError: there is no such model.
+    """
+    if os.path.isdir(preset) or preset in exported.names():
+        return exported.readable(preset, 'preset')
+    if is_preset(preset):
+        return preset
+    names = ', '.join(exported.names())
+    raise UserError(
+        f'preset={preset} must be one of {names}, a directory (a preset, a run or an exported model), a '
+        '.keras file, hf://org/model or kaggle://org/model/keras/variant'
+    )
+
+
+def is_preset(path: str) -> bool:
+    """Returns whether a path is a `.keras` file, or a directory with a `registered_name` in `config.json`."""
+    if path.endswith(KERAS_FILE) and os.path.isfile(path):
+        return True
+    return 'registered_name' in read_sound_json(os.path.join(path, CONFIG))
 
 
 def verify(directory: str) -> None:
@@ -72,17 +108,38 @@ def verify(directory: str) -> None:
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the configuration of a preset, the argument of `EnergyModel.from_config`.
+    """Reads the configuration of a preset or `.keras` file, the argument of `EnergyModel.from_config`.
 
     Raises:
-      UserError: the preset is damaged or incomplete.
+      UserError: the preset is damaged or incomplete, or the file holds a model of another class.
     """
-    verify(directory)
-    return read_json(os.path.join(directory, CONFIG))['config']
+    if not os.path.isfile(directory):
+        verify(directory)
+        return read_json(os.path.join(directory, CONFIG))['config']
+    with _of_keras_file(directory) as archive:
+        saved = json.loads(archive.read(CONFIG))
+    if saved.get('registered_name') != CLASS:
+        raise UserError(f'preset={directory} holds a {saved.get("class_name")}, not a drl_tf.EnergyModel')
+    return saved['config']
+
+
+@contextlib.contextmanager
+def _of_keras_file(path: str) -> Iterator[zipfile.ZipFile]:
+    """Context manager: opens a `.keras` file; turns errors about damage into a `UserError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f'preset={path} is damaged ({one_line(error)}): {_REMEDY}') from error
 
 
 def load_weights(model: keras.Model, directory: str) -> None:
-    """Loads the weights of a preset into a model; raises UserError if they do not fit."""
+    """Loads the weights of a preset or `.keras` file into a model; raises UserError if they do not fit."""
+    if os.path.isfile(directory):
+        with tempfile.TemporaryDirectory() as unpacked:
+            with _of_keras_file(directory) as archive:
+                archive.extract(WEIGHTS, unpacked)
+            return load_weights(model, unpacked)
     path = os.path.join(directory, WEIGHTS)
     try:
         keras.Model.load_weights(model, path)  # That of `EnergyModel` would forget the heights.
@@ -98,7 +155,9 @@ def write(
     directory: str,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes a preset to a directory; a preset that is there is replaced.
+    """Writes a preset whole or not at all to a directory; a preset that is there is replaced.
+
+    Other files of a preset that is replaced stay: those that are no part of a preset.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
@@ -111,24 +170,20 @@ def write(
     Raises:
       UserError: the directory holds other files, or cannot be written to.
     """
+    directory = os.path.realpath(directory)
     check_writable(directory, '--directory')
     if os.path.isdir(directory) and os.listdir(directory) and not is_preset(directory):
         raise UserError(f'directory={directory} holds other files than a preset: give a new directory')
     try:
-        os.makedirs(directory, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix='writing-', dir=directory) as aside:
-            serialized = keras.saving.serialize_keras_object(public)
-            write_json(os.path.join(aside, CONFIG), serialized)
+        with directory_written_aside(directory, _MINE) as aside:
+            write_json(os.path.join(aside, CONFIG), keras.saving.serialize_keras_object(public))
             public.save_weights(os.path.join(aside, WEIGHTS))
             write_json(os.path.join(aside, _METADATA), _metadata(model))
             card.write_flags(os.path.join(aside, _FLAGS), config)
             seal.seal(aside)
-            name = os.path.basename(os.path.abspath(directory))
             known = {**provenance.NOTHING, **beginning}
+            name = os.path.basename(directory)
             _write_card(os.path.join(aside, exported.CARD), name, model, config, step, known)
-            for file in sorted(os.listdir(aside)):
-                os.replace(os.path.join(aside, file), os.path.join(directory, file))
-        sync(directory)
     except OSError as error:
         raise UserError(
             f'preset {directory} could not be written ({one_line(error)}): fix that, then save it again'

@@ -19,7 +19,7 @@ def test_pictures_of_the_format_become_images(dataset, size, picture, monkeypatc
     monkeypatch.setattr(
         tfds_datasets, 'open_builder', lambda data: tfds.builder(dataset_table.builder_name(data))
     )
-    monkeypatch.setattr(tfds_reading, 'count', lambda builder, split: 3)
+    monkeypatch.setattr(tfds_reading, 'count', lambda builder, split, data: 3)
     with tfds.testing.mock_data(num_examples=3):
         data = dataset_table.resolve(config.Data(dataset=dataset, image_size=size))
         assert tfds.builder(dataset_table.builder_name(data)).info.features['image'].shape == picture

@@ -48,7 +48,7 @@ def opened(dataset, **options):
         ({'images': IMAGES[:0]}, r'images have shape \[0, 8, 8, 3\]'),
         ({'images': IMAGES[..., :2]}, r'images have shape \[4, 8, 8, 2\]'),
         ({'images': IMAGES, 'labels': np.arange(3)}, r'labels are int64 \[3\]: they must be 4 whole numbers'),
-        ({'images': IMAGES, 'labels': np.arange(4) - 1}, 'they must be 4 whole numbers from 0'),
+        ({'images': IMAGES, 'labels': np.arange(4) - 2}, 'they must be 4 whole numbers from 0'),
         ({'images': IMAGES, 'labels': np.ones(4)}, 'labels are float64'),
         ({'images': IMAGES, 'labels': np.array([0, 1, 2, 2**32 + 1])}, 'from 0, below 100,000'),
         ({'images': IMAGES, 'labels': np.array(['a'] * 4, object)}, 'damaged or no .npz file'),
@@ -192,6 +192,7 @@ def test_a_hub_out_of_reach_is_said_within_seconds(tmp_path, monkeypatch):
         (IMAGES / 255, 'a picture is float64'),
         ((IMAGES, [0, 1]), 'must be 4 whole numbers from 0'),
         ((IMAGES, ['a'] * 4), 'must be 4 whole numbers from 0'),
+        ((IMAGES, np.arange(4) - 2), 'must be 4 whole numbers from 0'),
         (7, 'failed on the train split'),
     ],
 )
@@ -219,6 +220,100 @@ def test_a_registered_function_may_return_pictures_of_any_size_and_a_test_split(
     for name in ('digits', 'a:b', ''):
         with pytest.raises(UserError, match='cannot be registered'):
             registry.register_dataset(name)
+
+
+class Pictures:
+    """Pictures of a user's own code, of which some are broken."""
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            raise OSError('cut off')
+        return own_data.picture(index)
+
+
+@pytest.mark.parametrize('broken', [(0,), (0, 3), (5,)])
+def test_broken_pictures_of_a_function_are_skipped(broken, caplog):
+    """The first picture like any other."""
+    registry.register_dataset('some_broken')(lambda split: Pictures(broken))
+    data = dataset_table.resolve(config.Data(dataset='some_broken', image_size=8))
+    left = [number for number in range(6) if number not in broken]
+    assert (pipeline.load_images(data, 'train')[:, 0, 0, 0] // 10).tolist() == left
+    assert f'Skipped some_broken: train picture {broken[0]}, a broken image: cut off' in caplog.text
+    assert f'{len(left)} of 6 images usable, {len(broken)} broken' in caplog.text
+    indexed._splits.cache_clear()
+    registry.register_dataset('all_broken')(lambda split: Pictures(range(6)))
+    with pytest.raises(UserError, match='no usable image: all 6 files are broken'):
+        pipeline.load_images(config.Data(dataset='all_broken', image_size=8), 'train')
+
+
+def labelled(labels, **splits):
+    """A dataset of the library `datasets` with these labels, or a dictionary of splits."""
+    datasets = pytest.importorskip('datasets')
+    kind = datasets.ClassLabel(names=['ant', 'bee'])
+    features = datasets.Features({'image': datasets.Image(), 'label': kind})
+    rows = {'image': [{'bytes': own_data.png(number), 'path': None} for number in range(len(labels))]}
+    found = datasets.Dataset.from_dict({**rows, 'label': labels}, features=features)
+    parts = {name: labelled(part) for name, part in splits.items()}
+    return datasets.DatasetDict({'train': found, **parts}) if splits else found
+
+
+def test_a_single_split_saved_to_disk_is_read(tmp_path):
+    labelled([0, 1, 0]).save_to_disk(tmp_path / 'one')
+    data = dataset_table.resolve(config.Data(f'hf:{tmp_path}/one', num_classes=-1, image_size=8))
+    assert [pipeline.count_images(data, split) for split in ('train', 'test')] == [2, 1]
+    (tmp_path / 'one' / 'state.json').write_text('{')
+    assert 'cannot be read' in refusal(f'hf:{tmp_path}/one')
+
+
+@pytest.mark.parametrize('kind', ['npz', 'hf', 'parquet', 'python'])
+def test_pictures_without_a_class_are_counted_and_kept(tmp_path, caplog, kind):
+    """Label -1, in either split; the networks get the label 0. Without any class the flag is refused."""
+    labels, held_out = [0, -1, 1, -1], [-1, -1]
+
+    def arrays(labels):
+        return np.stack([own_data.picture(number) for number in range(len(labels))]), np.array(labels)
+
+    def written(labels, held_out):
+        indexed._splits.cache_clear()
+        if kind == 'hf':
+            labelled(labels, test=held_out).save_to_disk(tmp_path / 'saved')
+            return f'hf:{tmp_path}/saved'
+        if kind == 'parquet':
+            for name, part in (('train', labels), ('test', held_out)):
+                frame = pytest.importorskip('pandas').DataFrame(
+                    {'image': [own_data.png(number) for number in range(len(part))], 'label': part}
+                )
+                frame.to_parquet(tmp_path / f'{name}-0.parquet')
+            return f'parquet:{tmp_path}'
+        if kind == 'python':
+            registry.register_dataset('mixed')(lambda split: arrays(labels if split == 'train' else held_out))
+            return 'mixed'
+        (images, numbers), (test_images, test_labels) = arrays(labels), arrays(held_out)
+        np.savez(
+            tmp_path / 'a.npz',
+            images=images,
+            labels=numbers,
+            test_images=test_images,
+            test_labels=test_labels,
+        )
+        return f'npz:{tmp_path}/a.npz'
+
+    data = dataset_table.resolve(config.Data(written(labels, held_out), num_classes=-1, image_size=8))
+    assert data.num_classes == 2
+    assert pipeline.load_labels(data, 'train').tolist() == labels
+    assert pipeline.load_labels(data, 'test').tolist() == held_out
+    assert '2 of 4 pictures of the train split have no class (label -1)' in caplog.text
+    assert '2 of 2 pictures of the test split have no class (label -1)' in caplog.text
+    _, shown = next(iter(pipeline.training_images(data, 4, seed=1).as_numpy_iterator()))
+    assert sorted(shown.tolist()) == [0, 0, 1, 2]
+    none = written([-1, -1], [-1])
+    assert 'has no classes; drop the flag' in refusal(none, num_classes=-1)
 
 
 def test_an_entry_point_registers_its_function(monkeypatch):

@@ -29,5 +29,14 @@ def test_features_are_found_by_kind_and_by_the_supervised_keys():
     assert tfds_features.image_feature(first, 'x') == 'left' and tfds_features.label_feature(first) == 'kind'
     two = builder(None, **features, other=tfds.features.ClassLabel(num_classes=3))
     assert tfds_features.label_feature(two) is None
+    nested = {
+        'faces': tfds.features.Sequence({'image': features['left'], 'age': np.int32}),
+        'scene': {'photo': features['left']},
+        'frames': tfds.features.Sequence(features['left']),
+    }
+    assert tfds_features.image_feature(builder(None, **nested, left=features['left']), 'x') == 'left'
+    refused = r'x has pictures within other features alone \(faces/image, frames, scene/photo\)'
+    with pytest.raises(UserError, match=refused):
+        tfds_features.image_feature(builder(None, **nested), 'x')
     with pytest.raises(UserError, match=r'no feature of type Image, uint8: its features are depth \(Image\)'):
         tfds_features.image_feature(builder(None, depth=features['depth']), 'x')

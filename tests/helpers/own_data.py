@@ -6,6 +6,7 @@ Picture i has the grey level 10 i, and the class i mod 2.
 import io
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -87,6 +88,40 @@ def store(directory, name='images', splits=('train',), image='image', label='lab
         data_dir=directory,
     )
     return builder.data_path
+
+
+def rewrite(directory, change, split='train'):
+    """Writes the one TFRecord file of a split anew; `change`, (number, record) -> record, None drops it."""
+    (path,) = directory.glob(f'*-{split}.tfrecord*')
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for number, record in enumerate(records):
+            changed = change(number, record)
+            if changed is not None:
+                file.write(changed)
+
+
+def with_broken_picture(record, image='image'):
+    """A record of a dataset of tensorflow-datasets whose picture, of the same length, ends in zeros."""
+    example = tf.train.Example.FromString(record)
+    encoded = example.features.feature[image].bytes_list.value
+    encoded[0] = encoded[0][:40].ljust(len(encoded[0]), b'\0')
+    return example.SerializeToString()
+
+
+def break_records(directory, rows, image='image', split='train'):
+    """Breaks the pictures of some records; returns the numbers of the pictures that are left, in order."""
+    left = []
+
+    def change(number, record):
+        if number in rows:
+            return with_broken_picture(record, image)
+        encoded = tf.train.Example.FromString(record).features.feature[image].bytes_list.value[0]
+        left.append(int(tf.io.decode_image(encoded)[0, 0, 0]) // 10)
+        return record
+
+    rewrite(directory, change, split)
+    return left
 
 
 def _tfds(directory):

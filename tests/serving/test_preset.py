@@ -1,8 +1,11 @@
 """Presets and `.keras` files: what is loaded, in a process of its own too, gives equal bytes."""
 
+import ctypes
 import hashlib
 import inspect
+import itertools
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -16,7 +19,7 @@ from helpers import golden
 from helpers.tiny import run as run_python
 
 import drl_tf
-from drl_tf.base import seal
+from drl_tf.base import files, seal
 from drl_tf.base.errors import UserError
 
 LOADED = """
@@ -128,6 +131,76 @@ def test_a_preset_is_replaced_and_its_card_may_be_edited(model, preset, tmp_path
     assert '# p\n' in (directory / 'README.md').read_text()
 
 
+@pytest.mark.parametrize('exchange', [True, False])
+def test_a_preset_is_replaced_whole_or_not_at_all(model, preset, tmp_path, monkeypatch, exchange):
+    """An error or an interrupt at any time leaves the former preset, and nothing beside it."""
+    directory = shutil.copytree(preset, tmp_path / 'p')
+    (directory / '.gitattributes').write_text('of a hub')
+    former = {path.name: path.read_bytes() for path in directory.iterdir()}
+    other = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / 't6')
+    if not exchange:
+        monkeypatch.setattr(ctypes, 'CDLL', lambda _: types.SimpleNamespace())
+    with monkeypatch.context() as patch:
+        calls = itertools.count()
+        module, name, number = (files, '_exchange', 0) if exchange else (os, 'rename', 1)
+        renamed = getattr(module, name)
+
+        def interrupted(*arguments):
+            if next(calls) == number:
+                raise KeyboardInterrupt
+            return renamed(*arguments)
+
+        patch.setattr(module, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            other.save_to_preset(directory)
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == former
+    assert [path.name for path in tmp_path.iterdir()] == ['p']
+    other.save_to_preset(directory)
+    assert drl_tf.EnergyModel.from_preset(directory).num_classes == 0
+    assert (directory / '.gitattributes').read_text() == 'of a hub'
+    assert '# p\n' in (directory / 'README.md').read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ['p']
+    assert directory.stat().st_mode & 0o777 == preset.stat().st_mode & 0o777
+
+
+def test_a_keras_file_is_a_preset_too(model, tmp_path):
+    """In another precision and without weights, as from a directory; damage and other models are refused."""
+    path = tmp_path / 'm.keras'
+    model.save(path)
+    again = drl_tf.EnergyModel.from_preset(path)
+    assert digest(again) == digest(model) and again.step == golden.STEPS
+    start = drl_tf.EnergyModel.from_preset(path, load_weights=False, dtype='bfloat16')
+    assert start.step == 0 and start.config.training.precision == 'bfloat16'
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r'm\.keras is damaged'):
+        drl_tf.EnergyModel.from_preset(path)
+    keras.Sequential([keras.layers.Input([1]), keras.layers.Dense(1)]).save(path)
+    with pytest.raises(UserError, match=r'm\.keras holds a Sequential, not a drl_tf\.EnergyModel'):
+        drl_tf.EnergyModel.from_preset(path)
+
+
+@pytest.mark.parametrize('name', ['m.h5', 'm.hdf5', 'm', 'm.weights.h5', 'm.tf'])
+def test_a_model_is_saved_under_a_name_of_keras_alone(model, tmp_path, name):
+    """Keras itself would write an HDF5 file that it cannot load."""
+    with pytest.raises(UserError, match=rf'^filepath=.*/{name} must end in \.keras'):
+        model.save(tmp_path / name)
+    if not name.endswith('.weights.h5'):
+        with pytest.raises(UserError, match=rf'^filepath=.*/{name} must end in \.weights\.h5'):
+            model.save_weights(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_summary_tells_trained_parameters_from_their_averages(model):
+    lines = []
+    model.summary(print_fn=lambda text, **_: lines.append(text))
+    trained = sum(network.count_params() for network in (model.model.network, model.model.initializer))
+    assert lines[-1].strip() == (
+        f'Of these, {trained:,} are trained; the other {trained:,} are their averages, which the methods use.'
+    )
+    assert f'Total params: {2 * trained:,}' in ''.join(lines)
+
+
 def test_a_preset_without_its_weights_is_untrained(model, preset):
     start = drl_tf.EnergyModel.from_preset(preset, load_weights=False, dtype='bfloat16')
     assert start.step == 0 and start.config.training.precision == 'bfloat16'
@@ -209,6 +282,50 @@ def test_hubs_that_cannot_be_used(preset, tmp_path, monkeypatch):
     with pytest.raises(UserError, match='is not a preset'):
         drl_tf.upload_preset('hf://me/small', golden.DIRECTORY / 't6')
     assert not (tmp_path / 'me').exists()
+
+
+def test_an_error_of_a_hub_is_cut_to_its_cause(tmp_path, monkeypatch):
+    """The first line of the message, without the number of the request."""
+
+    def fail(**_):
+        text = (
+            '401 Client Error. (Request ID: Root=1-2;3)\n\nRepository Not Found for url: x.\n' + 'More. ' * 99
+        )
+        raise LookupError(text)
+
+    stand_ins = stand_in(tmp_path)
+    stand_ins['huggingface_hub'].snapshot_download = fail
+    for name, module in stand_ins.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(UserError) as error:
+        drl_tf.EnergyModel.from_preset('hf://me/none')
+    assert str(error.value) == (
+        'hf://me/none could not be reached (LookupError: 401 Client Error.): check the name, your login and '
+        'the network'
+    )
+
+
+def test_kaggle_numbers_versions_itself(preset, tmp_path, monkeypatch):
+    for name, module in stand_in(tmp_path).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(UserError, match=r'^uri=kaggle://me/small/keras/base/2 must have no version'):
+        drl_tf.upload_preset('kaggle://me/small/keras/base/2', preset)
+
+
+def test_the_client_of_kaggle(monkeypatch):
+    """Its calls and handles are those that we use; without network it ends in one line."""
+    client = pytest.importorskip('kagglehub')
+    for call in (client.model_upload, client.model_download):
+        assert next(iter(inspect.signature(call).parameters)) == 'handle'
+    inspect.signature(client.model_upload).bind('me/small/keras/base', 'directory')
+    inspect.signature(client.model_download).bind('me/small/keras/base')
+    from kagglehub.handle import parse_model_handle
+
+    for handle in ('me/small/keras/base', 'me/small/keras/base/2'):
+        assert str(parse_model_handle(handle)) == handle
+    monkeypatch.setenv('KAGGLE_API_ENDPOINT', 'http://127.0.0.1:9')
+    with pytest.raises(UserError, match=r'^kaggle://me/no_such/keras/a could not be reached \('):
+        drl_tf.EnergyModel.from_preset('kaggle://me/no_such/keras/a')
 
 
 def test_the_client_of_hugging_face_without_network(monkeypatch):

@@ -1,6 +1,8 @@
 """Every kind of data of the user is read, trained on and resumed, through the command."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from helpers.tiny import TINY_NETWORK, call, refused
 
 from drl_tf.cli import parsing
 from drl_tf.config import config as configuration
-from drl_tf.data import images, indexed, pipeline
+from drl_tf.data import images, indexed, pipeline, tfds_pictures
+from drl_tf.training.stopping import StopAtEnd
 
 # The network is tiny; the recipe is that of folders.
 OPTIONS = [
@@ -84,26 +87,51 @@ def test_each_kind_is_streamed_if_it_is_larger_than_memory(tmp_path, monkeypatch
     assert levels(pipeline.load_images(data, 'test')) == held_out
 
 
+def stop_at(monkeypatch, step):
+    """Sends SIGTERM to this process at the end of a step of training."""
+    after = StopAtEnd.on_train_batch_end
+
+    def signalled(self, batch, logs=None):
+        if self.first_step + batch + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        after(self, batch, logs)
+
+    monkeypatch.setattr(StopAtEnd, 'on_train_batch_end', signalled)
+
+
+def run_digest(capsys, workdir):
+    """Losses of each step, and images drawn with the last weights, as bytes."""
+    log = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    code, _, err = call(capsys, '--mode=sample', f'--workdir={workdir}', '--num_samples=2', '--labels=1')
+    assert code == 0, err
+    (shard,) = (workdir / 'samples').rglob('*.npz')
+    return [(line['step'], line['loss']) for line in log if 'loss' in line], shard.read_bytes()
+
+
 @pytest.mark.parametrize(
     'kind',
     [kind if kind == 'npz' else pytest.param(kind, marks=pytest.mark.slow) for kind in own_data.KINDS],
 )
-def test_each_kind_trains_and_resumes_to_the_bit(tmp_path, capsys, kind):
-    """Two and two steps give what four give at once; classes and size are kept with the run."""
-    command = [*OPTIONS, *own_data.write(kind, tmp_path)]
+def test_each_kind_trains_is_interrupted_and_resumes_to_the_bit(tmp_path, capsys, monkeypatch, kind):
+    """A signal in the third of four steps, and a further command, give the bytes of four steps at once."""
+    command = [*OPTIONS, *own_data.write(kind, tmp_path), '--train_steps=4']
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    for workdir, steps in ((whole, 4), (parts, 2), (parts, 4)):
-        code, out, err = call(capsys, *command, f'--workdir={workdir}', f'--train_steps={steps}')
-        assert code == 0, err
-    assert 'resuming at step 2' in out
-    logs = [(workdir / 'metrics.jsonl').read_text().splitlines() for workdir in (whole, parts)]
-    losses = [[json.loads(line)['loss'] for line in log if 'loss' in line] for log in logs]
-    assert losses[0] == losses[1] and len(losses[0]) >= 4
+    code, _, err = call(capsys, *command, f'--workdir={whole}')
+    assert code == 0, err
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        code, _, err = call(capsys, *command, f'--workdir={parts}')
+    assert code == 128 + signal.SIGTERM and 'SIGTERM came: saved at step 3' in err
+    indexed._splits.cache_clear()
+    tfds_pictures._found.clear()
+    code, out, err = call(capsys, *command, f'--workdir={parts}')
+    assert code == 0 and 'resuming at step 3' in out, err
+    losses, samples = run_digest(capsys, whole)
+    assert [step for step, _ in losses] == [1, 2, 3, 4]
+    assert run_digest(capsys, parts) == (losses, samples)
     kept = configuration.load(parts)
     assert kept.image_shape == (8, 8, 3) and kept.data.num_classes == 2
     assert kept.diffusion.recipe == 'preconditioned'
-    code, out, err = call(capsys, '--mode=sample', f'--workdir={parts}', '--num_samples=2', '--labels=1')
-    assert code == 0, err
     assert '--labels=2 must be from 0 to 1' in refused(
         capsys, '--mode=sample', f'--workdir={parts}', '--labels=2'
     )

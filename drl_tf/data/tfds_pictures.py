@@ -1,0 +1,243 @@
+"""Decodes the pictures of prepared datasets, and finds broken pictures among the user's own."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+
+from drl_tf.base.errors import UserError, one_line, printable
+from drl_tf.config import config
+from drl_tf.data import dataset_table, images, tfds_features
+from drl_tf.data.tfds_datasets import unreadable
+from drl_tf.data.tuning import THREADS, untuned
+
+_KEPT = 'broken_images.json'
+_BATCH = 256
+_CHECKED_AT_ONCE = 64
+_found: dict[tuple[str, str], dict[str, str]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class FilePart:
+    """Consecutive usable records of a file.
+
+    Attributes:
+      filename: path of the file.
+      skip: number of usable records before the part.
+      take: number of usable records in the part.
+    """
+
+    filename: str
+    skip: int
+    take: int
+
+
+def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
+    """Decodes the picture of an example, uint8 [h, w, c]; its shape must be that of the feature."""
+    shape = builder.info.features[_feature(builder)].shape
+    channels = shape[-1] if shape[-1] in (1, 3) else 3
+    return tf.ensure_shape(images.decode(encoded, channels), (*shape[:-1], channels))
+
+
+def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> dict[str, str]:
+    """Finds the examples of a split whose pictures cannot be decoded.
+
+    Only the user's own datasets are searched; the result for others is empty. The first search decodes each
+    picture, and keeps the result beside the data, if it can be written there. Later searches read it, unless
+    a file has changed since. A warning names each broken picture, once in a process.
+
+    Args:
+      builder: builder of a prepared dataset.
+      split: name of a split, or of a part, such as 'train[:90]': the search is in the whole split.
+      data: resolved options, see `dataset_table.resolve`.
+
+    Returns:
+      {identifier of an example in tensorflow-datasets: reason}.
+
+    Raises:
+      UserError: a file is damaged, or all pictures are broken.
+    """
+    if not dataset_table.is_own(data.dataset):
+        return {}
+    whole = split.partition('[')[0]
+    key = (os.fspath(builder.data_path), whole)
+    if key not in _found:
+        state = _state(builder, whole)
+        found = _read(builder, whole, state)
+        if found is None:
+            found = _search(builder, whole)
+            _write(builder, whole, state, found)
+        _report(builder, whole, found)
+        _found[key] = found
+    return _found[key]
+
+
+def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
+    """Turns file instructions of tensorflow-datasets into parts that count usable records alone."""
+    parts = []
+    for file in files:
+        rows = [row for name, row in broken_rows(files, found) if name == file.filename]
+        before = sum(row < file.skip for row in rows)
+        within = sum(file.skip <= row < file.skip + file.take for row in rows)
+        parts.append(FilePart(file.filename, file.skip - before, file.take - within))
+    return parts
+
+
+def broken_rows(files: Sequence[Any], found: dict[str, str]) -> list[tuple[str, int]]:
+    """Returns (path of the file, number of the record) of each broken picture in `files`."""
+    paths = {os.path.basename(file.filename): file.filename for file in files}
+    located = (_located(identifier) for identifier in found)
+    return [(paths[name], row) for name, row in located if name in paths]
+
+
+def usable_records(path: tf.Tensor, broken_ones: Sequence[tuple[str, int]]) -> tf.data.Dataset:
+    """Returns the serialised examples of a file, string [], without those in `broken_ones`."""
+    records = tf.data.TFRecordDataset(path)
+    if not broken_ones:
+        return records
+    paths, rows = (tf.constant(part) for part in zip(*broken_ones, strict=True))
+    rows = tf.cast(rows, tf.int64)
+
+    def is_usable(row: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_all((paths != path) | (rows != row))
+
+    return records.enumerate().filter(is_usable).map(lambda _, record: record)
+
+
+def _feature(builder: tfds.core.DatasetBuilder) -> str:
+    return tfds_features.image_feature(builder, builder.info.full_name)
+
+
+def _located(identifier: str) -> tuple[str, int]:
+    """Returns the name of the file and the number of the record that an identifier is made of."""
+    name, _, row = identifier.rpartition('__')
+    return os.path.basename(name), int(row)
+
+
+def _state(builder: tfds.core.DatasetBuilder, split: str) -> list[list[Any]]:
+    """Returns name, size and time of change of each file of a split."""
+    stats = ((path.name, path.stat()) for path in builder.info.splits[split].filepaths)
+    return [[name, stat.length, stat.mtime] for name, stat in stats]
+
+
+def _read(builder: tfds.core.DatasetBuilder, split: str, state: list[list[Any]]) -> dict[str, str] | None:
+    """Returns what an earlier search in the same files kept; None if there is nothing."""
+    kept = _kept(builder).get(split)
+    return dict(kept['broken']) if isinstance(kept, dict) and kept.get('files') == state else None
+
+
+def _kept(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+    """Returns what earlier searches kept, {split: {'files', 'broken'}}; {} if there is nothing readable."""
+    try:
+        kept = json.loads((builder.data_path / _KEPT).read_text())
+    except (OSError, tf.errors.OpError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _write(
+    builder: tfds.core.DatasetBuilder, split: str, state: list[list[Any]], found: dict[str, str]
+) -> None:
+    """Keeps the result of a search beside the data; no-op if that place cannot be written to."""
+    path = builder.data_path / _KEPT
+    aside = builder.data_path / f'{_KEPT}.{os.getpid()}'
+    with contextlib.suppress(OSError, tf.errors.OpError):
+        kept = {**_kept(builder), split: {'files': state, 'broken': found}}
+        aside.write_text(json.dumps(kept, indent=2))
+        aside.replace(path)
+
+
+def _search(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]:
+    """Decodes all pictures of a split; returns {identifier: reason} of the broken ones."""
+    count = builder.info.splits[split].num_examples
+    print(f'checking {count:,} pictures of {split} in {builder.data_path}, once', flush=True)
+    try:
+        return {} if _all_sound(builder, split) else _one_by_one(builder, split)
+    except tf.errors.OpError as error:
+        raise unreadable(os.fspath(builder.data_path), error) from error
+
+
+def _all_sound(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+    """Returns whether all pictures can be decoded."""
+    feature = _feature(builder)
+    # A value of the picture: TensorFlow would not decode it for the shape alone.
+    corners = _encoded(builder, split).map(
+        lambda example: decode(example[feature], builder)[0, 0, 0], THREADS
+    )
+    try:
+        for _ in untuned(corners.batch(_BATCH)):
+            pass
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
+
+
+def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]:
+    """Decodes each picture by itself, so that errors belong to one picture."""
+    feature = _feature(builder)
+
+    def problem(example: dict[str, Any]) -> tuple[str, str]:
+        try:
+            decode(example[feature], builder)
+        except tf.errors.InvalidArgumentError as error:
+            return example['tfds_id'].decode(), one_line(error)
+        return example['tfds_id'].decode(), ''
+
+    batches = untuned(_encoded(builder, split, identified=True)).batch(_CHECKED_AT_ONCE).as_numpy_iterator()
+    found: dict[str, str] = {}
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        for batch in batches:
+            examples = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+            found |= {identifier: reason for identifier, reason in pool.map(problem, examples) if reason}
+    return found
+
+
+def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = False) -> tf.data.Dataset:
+    """Returns the examples of a split with encoded pictures alone; see `examples`."""
+    return examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
+
+
+def examples(
+    builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], identified: bool = False
+) -> tf.data.Dataset:
+    """Returns the examples of a split in a fixed order, {feature: value}.
+
+    Args:
+      builder: builder of a prepared dataset.
+      split: name of the split.
+      decoders: {feature to read: its decoder, or None for that of the feature}.
+      identified: whether to add the identifier of each example, `tfds_id`.
+    """
+    own = {name: decoder for name, decoder in decoders.items() if decoder}
+    partial = tfds.decode.PartialDecoding(dict.fromkeys(decoders, True), decoders=own)
+    reading = tfds.ReadConfig(try_autocache=False, add_tfds_id=identified)
+    return builder.as_dataset(split=split, decoders=partial, read_config=reading, shuffle_files=False)
+
+
+def usable_examples(
+    builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], found: dict[str, str]
+) -> tf.data.Dataset:
+    """Returns the `examples` of a split without the broken ones in `found`."""
+    everything = examples(builder, split, decoders, identified=bool(found))
+    if not found:
+        return everything
+    left_out = tf.constant(sorted(found))
+    return everything.filter(lambda example: tf.reduce_all(example['tfds_id'] != left_out))
+
+
+def _report(builder: tfds.core.DatasetBuilder, split: str, found: dict[str, str]) -> None:
+    """Warns of each broken picture; raises UserError if no other is left."""
+    for (name, row), reason in sorted((_located(identifier), reason) for identifier, reason in found.items()):
+        logging.warning('Skipped %s record %d, a broken image: %s', printable(name), row, reason)
+    count = builder.info.splits[split].num_examples
+    if found and len(found) == count:
+        raise UserError(f'{builder.data_path} holds no usable image: all {count} of {split} are broken')
+    if found:
+        logging.warning('%d of %d images usable, %d broken', count - len(found), count, len(found))

@@ -1,0 +1,113 @@
+"""Methods of `keras.Model` that `drl_tf.EnergyModel` refines, or refuses as they have no meaning here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from drl_tf.base import arguments
+from drl_tf.base.errors import UserError
+
+if TYPE_CHECKING:
+    from drl_tf.core.recovery_likelihood import RecoveryLikelihood
+
+KERAS_FILE = '.keras'
+_WEIGHTS_FILES = ('.weights.h5', '.weights.json')
+
+
+class KerasMethods(keras.Model):
+    """The part of `drl_tf.EnergyModel` that refines or refuses methods of `keras.Model`.
+
+    Attributes:
+      model: the model inside; its `averages` are pairs (network with averaged weights, network with raw
+        weights).
+    """
+
+    model: RecoveryLikelihood
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
+        raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
+
+    def call(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: a model of energies has several outputs, each with a method of its own."""
+        raise UserError('calling the model is not defined: use energy, score, log_prob, denoise or generate')
+
+    def predict(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: see `call`."""
+        raise UserError('predict is not defined: use energy, score, log_prob, denoise or generate')
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: there is no loss of images alone."""
+        raise UserError('evaluate is not defined: use energy or log_prob, or validation_data of fit')
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
+        """Raises UserError: see `fit`, or the training loop in docs/keras.md."""
+        raise UserError('train_on_batch is not defined: use fit, or model.train_step in a loop of your own')
+
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves the model for `keras.saving.load_model` and `from_preset`.
+
+        Args:
+          filepath: a file whose name ends in `.keras`.
+          overwrite, kwargs: as in Keras.
+
+        Raises:
+          UserError: the name does not end in `.keras`.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.save('digits.keras')
+          >>> keras.saving.load_model('digits.keras').step
+          16000
+        """
+        path = arguments.path('filepath', filepath)
+        if not path.endswith(KERAS_FILE):
+            raise UserError(
+                f'filepath={path} must end in .keras; save_weights writes .weights.h5, export a SavedModel'
+            )
+        super().save(path, overwrite=overwrite, **kwargs)
+
+    def save_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Saves the weights of all networks for `load_weights`.
+
+        Args:
+          filepath: a file whose name ends in `.weights.h5`, or in `.weights.json` for several files.
+          args, kwargs: as in Keras.
+
+        Raises:
+          UserError: the name has another end.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.save_weights('digits.weights.h5')
+          >>> model.load_weights('digits.weights.h5')
+        """
+        path = arguments.path('filepath', filepath)
+        if not path.endswith(_WEIGHTS_FILES):
+            raise UserError(f'filepath={path} must end in .weights.h5; save writes the whole model, .keras')
+        super().save_weights(path, *args, **kwargs)
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Prints the summary of Keras, and how many parameters are trained and how many are averages.
+
+        Args:
+          args, kwargs: as in Keras.
+
+        Examples:
+          >>> lines = []
+          >>> drl_tf.EnergyModel.from_preset('digits').summary(print_fn=lambda text, **_: lines.append(text))
+          >>> print(lines[-1].strip())
+          Of these, 217,920 are trained; the other 217,920 are their averages, which the methods use.
+        """
+        super().summary(*args, **kwargs)
+        show: Callable[[str], object] = kwargs.get('print_fn') or print
+        trained = sum(raw.count_params() for _, raw in self.model.averages)
+        averaged = sum(mean.count_params() for mean, _ in self.model.averages)
+        show(
+            f' Of these, {trained:,} are trained; the other {averaged:,} are their averages, which the '
+            'methods use.'
+        )
