@@ -35,6 +35,14 @@ def test_other_texts_get_one_line(text):
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ('text', 'place'), [('3 ^ 8', 3), ('()', 2), ('3 & c', 5), ('3 8', 3), ('3 &', 4), ('(3  ', 5)]
+)
+def test_the_error_names_the_first_character_that_does_not_fit(text, place):
+    with pytest.raises(UserError, match=f'at character {place}:'):
+        parse(text)
+
+
 def test_sums_become_weights():
     assert weights(parse('3 & !8 & 3')) == {3: 2.0, 8: -1.0}
     assert weights(parse('!(3 & 8)')) == {3: -1.0, 8: -1.0}
