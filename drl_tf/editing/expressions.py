@@ -145,11 +145,10 @@ def check_class(text: str, atom: Atom, config: Config) -> None:
       >>> from drl_tf.config.config import Config
       >>> check_class('a3', Atom(model=0, label=3), Config().replace(num_classes=10))
     """
-    if atom.label >= config.data.num_classes:
-        raise UserError(
-            f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
-            f'there is no class {atom.label}'
-        )
+    count = config.data.num_classes
+    if atom.label >= count:
+        classes = f'{count} classes, from 0' if count else 'no classes'
+        raise UserError(f'--expression={text}: the model has {classes}; there is no class {atom.label}')
 
 
 class _Reader:

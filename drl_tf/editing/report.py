@@ -189,6 +189,11 @@ def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
       config: the configuration to draw with. The precision, the Langevin steps and the options of sampling
         count, but not the batch size.
       settings: other options, {name: value}.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> options_digest(Config(), {'mask': 'half'}) == options_digest(Config(), {'mask': '0,0,2,2'})
+      False
     """
     sampling = dataclasses.asdict(config.sampling)
     del sampling['sample_batch_size']

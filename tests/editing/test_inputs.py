@@ -86,7 +86,7 @@ def given(tmp_path):
         (['--mode=edit', '--strength=0'], '--strength=0.0 must be above 0'),
         (['--mode=interpolate', '--between=1'], '--between=1 must be'),
         (['--mode=compose', '--expression=3 &'], '--expression=3 & is not understood'),
-        (['--mode=compose', '--expression=3'], 'there is no class 3'),
+        (['--mode=compose', '--expression=3'], 'the model has no classes; there is no class 3'),
         (['--mode=compose', '--expression=1', '--labels=1'], 'drop --labels'),
     ],
 )  # fmt: skip
