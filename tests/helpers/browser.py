@@ -18,7 +18,9 @@ _KEYS = {'ArrowLeft': 37, 'ArrowRight': 39, 'Home': 36, 'End': 35, 'Tab': 9, 'En
 @contextlib.contextmanager
 def opened(path, width=1440, height=900):
     """Context manager: yields a `Browser` that shows the file or the address `path`."""
-    with tempfile.TemporaryDirectory() as profile, contextlib.closing(asyncio.new_event_loop()) as loop:
+    # Processes of Chromium may still write into the profile while it is deleted.
+    profiles = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with profiles as profile, contextlib.closing(asyncio.new_event_loop()) as loop:
         command = [
             CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--remote-debugging-port=0',
             f'--user-data-dir={profile}', 'about:blank',
@@ -30,7 +32,7 @@ def opened(path, width=1440, height=900):
                 browser.show(path, width, height)
                 yield browser
             finally:
-                process.kill()
+                process.terminate()
 
 
 def _port(process):
