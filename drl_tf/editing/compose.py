@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,7 +132,12 @@ def _density(
     return at_index
 
 
-def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[int, np.ndarray]:
+def class_heights(
+    model: EnergyModel,
+    labels: list[int],
+    weights: str,
+    after_level: Callable[[float], object] = lambda share: None,
+) -> dict[int, np.ndarray]:
     """Estimates log Z of each class, relative to log Z without a class, at all noise levels of the walk.
 
     F_c is the log density of class c up to a constant, log Z_c. Noisy training images are draws from the even
@@ -144,6 +150,7 @@ def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[i
       model: a model of preconditioned energies with classes.
       labels: the classes to return; the function measures all classes.
       weights: 'ema' or 'raw'.
+      after_level: callable; after each level, it gets the share of the levels that are done, 0 to 1.
 
     Returns:
       {class: log Z, float64 [T + 1]}.
@@ -165,6 +172,7 @@ def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[i
         x = tf.cast(np.cos(angle) * clean + np.sin(angle) * eps, tf.float32)
         F = [log_prob(x, tf.constant(np.float32(angle)), tf.constant(label)).numpy() for label in classes]
         found.append(mixture_heights(np.array(F[1:], float) - F[0]))
+        after_level(len(found) / len(walk.angle))
     return {label: np.array([log_z[label] for log_z in found]) for label in labels}
 
 
