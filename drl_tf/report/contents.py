@@ -84,10 +84,15 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the names of entries that are numbers, or with `by_level` those with a number per level."""
+    """Returns the names of entries that are numbers, or with `by_level` those with a number per level.
+
+    The entries that have a title come first, in the order of the titles.
+    """
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
-    return [name for name in names if name not in ('step', 'time')]
+    order = list(_TITLES)
+    shown = [name for name in names if name not in ('step', 'time')]
+    return sorted(shown, key=lambda name: order.index(name) if name in _TITLES else len(order))
 
 
 def shown_levels(count: int) -> list[int]:
