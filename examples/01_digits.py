@@ -49,15 +49,15 @@ import drl_tf
 #
 # The defaults are the digits and their recipe. Here training is short: a minute on 2 CPU cores.
 # Without `--train_steps` and what follows it, `--max_minutes=5` gives much better digits.
-# Run the cell again, and training resumes.
+# Run the cell again, and training resumes. `runs/digits/report.html` is a page about the run.
 
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
+    """Runs the command `drl-tf` with these options, and shows the last lines that it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout[-1200:])
+    print('\n'.join(done.stdout.splitlines()[-20:]))
     if done.returncode:
         raise SystemExit(done.stderr)
 
@@ -144,7 +144,7 @@ show(np.concatenate([samples[order[:10]], samples[order[-10:]]]))
 
 # %%
 run('--mode=export', '--workdir=runs/digits', '--export_dir=saved_models/mine')
-print(pathlib.Path('saved_models/mine/1/README.md').read_text()[:600])
+print(pathlib.Path('saved_models/mine/1/README.md').read_text().split('## Training')[0])
 
 # %% [markdown]
 # ## Serve

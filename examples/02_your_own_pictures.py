@@ -34,6 +34,7 @@ from drl_tf.cli.quiet import quiet_start
 
 quiet_start()  # Imports TensorFlow without its messages.
 
+import logging
 import pathlib
 
 import matplotlib.pyplot as plt
@@ -41,6 +42,8 @@ import numpy as np
 from PIL import Image
 
 import drl_tf
+
+logging.getLogger('tensorflow').setLevel(logging.ERROR)  # No remarks on graphs that are traced again.
 
 # %% [markdown]
 # ## A folder of pictures
@@ -81,10 +84,10 @@ show([np.asarray(Image.open(path)) for path in sorted(FOLDER.iterdir())[:24]])
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
+    """Runs the command `drl-tf` with these options, and shows the last lines that it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout[-1200:])
+    print('\n'.join(done.stdout.splitlines()[-20:]))
     if done.returncode:
         raise SystemExit(done.stderr)
 

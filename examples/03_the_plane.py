@@ -30,6 +30,10 @@ if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
     subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%
+import os
+
+os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'  # No remarks of TensorFlow on the types in its graphs.
+
 from drl_tf.cli.quiet import quiet_start
 
 quiet_start()  # Imports TensorFlow without its messages.
@@ -56,10 +60,10 @@ from drl_tf.experiments.heights import Heights
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
+    """Runs the command `drl-tf` with these options, and shows the last lines that it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout[-1200:])
+    print('\n'.join(done.stdout.splitlines()[-20:]))
     if done.returncode:
         raise SystemExit(done.stderr)
 
