@@ -1,7 +1,7 @@
 """Energy-based models of images by diffusion recovery likelihood (Gao et al., ICLR 2021).
 
-`EnergyModel` is a model to use in Python, and `upload_preset` shares a model. `import drl_tf` does not load
-TensorFlow; the first use of one of the two names does.
+`EnergyModel` is a model; `upload_preset` publishes a model. `import drl_tf` does not load TensorFlow; the
+first use of one of the two names does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load(model: str | os.PathLike, precision: str = 'float32') -> EnergyModel:
-    """Deprecated: the former name of `EnergyModel.from_preset`; `precision` is its argument `dtype`."""
+    """Deprecated name of `EnergyModel.from_preset`; `precision` corresponds to the argument `dtype`."""
     from drl_tf import api
     from drl_tf.base.deprecation import deprecated
 

@@ -1,6 +1,6 @@
-"""`drl_tf.EnergyModel`: a trained model in Python, which draws, scores, denoises, trains, saves and exports.
+"""`drl_tf.EnergyModel`: a model in Python that samples, scores, denoises, trains, saves and exports.
 
-Images are uint8, or floats in [-1, 1], [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2].
+Images are uint8, or floats in [-1, 1], of shape [n, H, W, C]; points of the plane are floats, [n, 1, 1, 2].
 """
 
 import dataclasses
@@ -38,19 +38,18 @@ class _Presets:
 
 
 class EnergyModel(Editing, Detecting):
-    """An energy-based model, which samples and scores with its averaged weights.
+    """An energy-based model of images, which samples and scores with averaged weights (EMA).
 
     `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
 
     Args:
-      model: a `Config`; or a Keras model built from one, whose averaged weights are ready for use.
+      model: a `Config`; or the result of `build_model`, after `ema_network.converge_u()`.
       step: number of steps that the model was trained.
-      beginning: result of `provenance.beginning`: where the weights come from.
+      beginning: where the weights come from, a result of `provenance.beginning`.
 
     Attributes:
-      model: the model inside, a `RecoveryLikelihood`, which has the networks and takes the training steps.
-      presets: class attribute, the models that come with the package, {name: {'metadata': {'description',
-        'path'}}}.
+      model: the Keras model `RecoveryLikelihood`, which holds the networks.
+      presets: the models that come with the package, {name: {'metadata': {'description', 'path'}}}.
 
     Examples:
       >>> sorted(drl_tf.EnergyModel.presets)
@@ -82,12 +81,12 @@ class EnergyModel(Editing, Detecting):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The log Z of each level and typical values of log p, if they are known; see `Heights`."""
+        """The log Z of each level and typical values of log p, by name; None if they are not known."""
         return self._fitting.beginning['heights']
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimizer of the energy network, once `fit` has begun."""
+        """The optimizer of the energy network; it exists after the first call of `fit`."""
         return self.model.optimizer
 
     @classmethod
@@ -97,10 +96,9 @@ class EnergyModel(Editing, Detecting):
         """Loads a trained model.
 
         Args:
-          preset: one of `EnergyModel.presets`, such as 'digits'; a directory that `save_to_preset` or
-            `export` has written, or the workdir of a run; 'hf://org/model' on Hugging Face; or
-            'kaggle://org/model/keras/variant' on Kaggle.
-          load_weights: whether to load the trained weights; False leaves the initial weights.
+          preset: one of `EnergyModel.presets`, such as 'digits'; a directory written by `save_to_preset` or
+            `export`; the --workdir of a run; 'hf://org/model'; or 'kaggle://org/model/keras/variant'.
+          load_weights: whether to load the trained weights; False: random weights.
           dtype: 'float32'; 'bfloat16', which is faster if the hardware computes in bfloat16; or 'auto', which
             means 'bfloat16' on such hardware and 'float32' on any other.
 
@@ -141,13 +139,13 @@ class EnergyModel(Editing, Detecting):
         return model
 
     def save_to_preset(self, directory: str | os.PathLike) -> None:
-        """Writes the model as a preset, in the layout of keras-hub, for `from_preset` and `upload_preset`.
+        """Saves the model as a preset of keras-hub, which `from_preset` loads and `upload_preset` publishes.
 
         Args:
-          directory: the directory of the preset; an existing preset there is replaced.
+          directory: where to write; a preset that is there is replaced.
 
         Raises:
-          UserError: the directory holds something else, or cannot be written to.
+          UserError: the directory holds other files, or cannot be written to.
 
         Examples:
           >>> drl_tf.EnergyModel.from_preset('digits').save_to_preset('mine')
@@ -160,13 +158,13 @@ class EnergyModel(Editing, Detecting):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Reads a file of `save_weights`; heights that were known no longer hold."""
+        """Loads a file that `save_weights` wrote, and sets `heights` to None."""
         super().load_weights(*args, **kwargs)
         self._fitting.forget_heights()
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the argument of `from_config`: options without local paths, step, origin of the weights."""
+        """Returns the argument of `from_config`: options, number of steps, origin of the weights."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,
@@ -175,7 +173,7 @@ class EnergyModel(Editing, Detecting):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> 'EnergyModel':
-        """Makes a model from a result of `get_config`, with new weights.
+        """Builds a model with random weights from a result of `get_config`.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -185,7 +183,7 @@ class EnergyModel(Editing, Detecting):
         return cls(build_model(Config.from_config(config['options'])), config['step'], config['beginning'])
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
+        """Raises UserError: losses and optimizers come from the `Config`, the learning rate goes to `fit`."""
         raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
     def fit(
@@ -201,31 +199,31 @@ class EnergyModel(Editing, Detecting):
         validation_freq: int = 1,
         steps_per_epoch: int | None = None,
     ) -> keras.callbacks.History:
-        """Trains on images of your own, and updates the averaged weights.
+        """Trains the model on your images.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of these, in batches or
-            not. Arrays are shuffled, a dataset keeps its order.
-          labels: for models with classes, one class per image, [n]; classes count from 0, -1 means no class.
-            A dataset holds pairs (images, labels) instead.
+          images: uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of batches.
+            Arrays are shuffled, a dataset is not.
+          labels: if the model has classes, the class of each image, [n], from 0; -1: no class. A dataset
+            holds pairs (images, labels) instead.
           epochs: number of passes over the images.
-          batch_size: images per step; an incomplete batch at the end of an epoch is dropped. None: the batch
-            size of the dataset; without batches, the value in the configuration, or n if that is smaller.
+          batch_size: images per step. None: the batch size of the dataset; for single images, that of the
+            configuration, or n if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
           verbose, callbacks: as in Keras; the callbacks see this model.
-          steps_per_epoch: steps after which an epoch ends. None: after all images. A dataset whose number of
-            images is unknown is then read once to count them.
+          steps_per_epoch: steps per epoch; None: one pass over the images without an incomplete last batch.
+            To count its images, a dataset of unknown length is first read once.
           validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
-            then have 'val_energy', 'val_energy_gap' and, from 20 images on, 'val_distance'; see
+            then have 'val_energy', 'val_energy_gap' and, for 20 or more images, 'val_distance'; see
             `drl_tf.training.validation`.
-          validation_freq: number of epochs from one validation to the next.
+          validation_freq: epochs from one validation to the next.
 
         Returns:
-          The Keras `History`: for each epoch, the means of the losses and of the gradient norm.
+          The Keras `History`: means of the losses and of the gradient norm over each epoch.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.
-          DivergenceError: the energies diverged; the model has the weights from before the call.
+          DivergenceError: training diverged; the model has its weights from before the call.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -258,12 +256,12 @@ class EnergyModel(Editing, Detecting):
         """Writes a SavedModel with the averaged weights, for TensorFlow Serving and for `from_preset`.
 
         Args:
-          directory: parent of the version folders 1, 2, ...; `export` makes the next one.
-          max_samples: largest number of images in a request. None: 1,024, or fewer if the gradient of 1,024
-            images would need more than 4 GiB.
+          directory: parent of version directories 1, 2, ...; `export` creates the next one.
+          max_samples: largest number of images per request. None: 1,024, or fewer if their gradients would
+            need more than 4 GiB.
 
         Returns:
-          The path of the version folder.
+          The path of the version directory.
 
         Raises:
           UserError: the model cannot be exported, or the directory cannot be written to.

@@ -1,1 +1,1 @@
-"""The web app: draw, inpaint, blend, compose and score in a browser on this machine."""
+"""The web app: draw, inpaint, blend, compose and score images in a browser on this machine (--mode=app)."""

@@ -1,4 +1,4 @@
-"""What the app does, as functions of a model and plain values; they need no browser."""
+"""What the app does with a model, as functions that need no browser."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ IN_TURN = -2  # Value of `Choice.label`: the images take all classes in turn.
 
 
 def silent(share: float, what: str) -> None:
-    """Shows no progress."""
+    """A `Progress` that shows nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Which images to draw.
+    """Which images to draw: class, guidance, seed and number.
 
     Attributes:
-      label: the class, from 0; -1: no class; `IN_TURN`.
-      guidance: w, -1 to 20; 0 for models without classes.
+      label: the class, from 0; -1: no class; `IN_TURN`: all classes in turn.
+      guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20; 0 for models without classes.
       seed: 0 to 2^31 - 1.
       num: number of images, 1 to `limits.MOST_IMAGES`.
       num_steps: number of noise levels to visit; None: as in the configuration.
@@ -52,7 +52,7 @@ class Choice:
     num_steps: int | None = None
 
     def labels(self, model: EnergyModel) -> int | None:
-        """Returns the argument `labels` of the methods of the model."""
+        """Returns the class as the argument `labels` of a model's methods; None: all, or no classes."""
         return None if self.label == IN_TURN or not model.num_classes else self.label
 
 
@@ -72,16 +72,16 @@ class _Parts(keras.callbacks.Callback):
 def draw(
     model: EnergyModel, choice: Choice, progress: Progress = silent
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Draws images.
+    """Draws images, and keeps the noisy images on the way.
 
     Args:
       model: the model.
-      choice: which images; at most `sample_batch_size` of the configuration.
-      progress: see `Progress`.
+      choice: which images, at most `most_images`.
+      progress: callable, (share of the work done, description) -> None.
 
     Returns:
-      The images, uint8 [n, H, W, C] (points of the plane: float32), and the images after each part of the way
-      from noise; the last are the images themselves.
+      The images, uint8 [n, H, W, C] (points of the plane: float32); and a list of the images on their way
+      from noise, which ends with the images themselves.
 
     Raises:
       UserError: a value is out of range, or `progress` ended the work.
@@ -100,7 +100,7 @@ def draw(
 
 
 def most_images(model: EnergyModel) -> int:
-    """Returns the largest number of images of a request: a batch, for its images are drawn together.
+    """Returns the largest number of images that one request may draw, at most a batch.
 
     Examples:
       >>> most_images(EnergyModel.from_preset('digits'))
@@ -113,17 +113,17 @@ def most_images(model: EnergyModel) -> int:
 def inpaint(
     model: EnergyModel, image: np.ndarray, hole: np.ndarray, choice: Choice, progress: Progress = silent
 ) -> np.ndarray:
-    """Replaces pixels of an image, several times, one result after the other.
+    """Draws several results of inpainting an image.
 
     Args:
       model: the model.
       image: uint8 [H, W, C].
-      hole: bool [H, W, 1]: True where a pixel is replaced.
-      choice: number of results, up to `limits.MOST_RESULTS`; class (`IN_TURN`: none); guidance; seed.
-      progress: see `Progress`.
+      hole: the pixels to replace, bool [H, W, 1].
+      choice: number of results (`num`, at most 9), class (`IN_TURN`: no class), guidance and seed.
+      progress: callable, (share of the work done, description) -> None.
 
     Returns:
-      uint8 [n, H, W, C].
+      The results, uint8 [num, H, W, C].
 
     Raises:
       UserError: a value is out of range, the energies allow no inpainting, or `progress` ended the work.
@@ -148,17 +148,17 @@ def inpaint(
 def blend(
     model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = silent
 ) -> np.ndarray:
-    """Goes from one sample to another, spherically in all noises.
+    """Draws a sequence of images from one sample to another.
 
     Args:
       model: the model.
-      begin, end: the classes of both ends (`IN_TURN`: none); `num` is the index of the sample, from 0.
-        `begin` gives seed and guidance.
-      num_frames: number of images, 2 to `limits.MOST_IMAGES`.
-      progress: see `Progress`; the frames are drawn together.
+      begin, end: class (`IN_TURN`: no class) and index (`num`, from 0) of both samples. Seed and guidance are
+        those of `begin`.
+      num_frames: number of images, 2 to 25.
+      progress: callable, (share of the work done, description) -> None.
 
     Returns:
-      uint8 [num_frames, H, W, C].
+      The images in order, uint8 [num_frames, H, W, C].
 
     Raises:
       UserError: a value is out of range, or `progress` ended the work.
@@ -178,17 +178,17 @@ def blend(
 def compose(
     model: EnergyModel, text: str, num: int = 4, seed: int = 0, progress: Progress = silent
 ) -> np.ndarray:
-    """Draws images from an expression over classes, such as '3 & !8'.
+    """Draws images from a combination of classes, such as '3 & !8' (3 and not 8).
 
     Args:
-      model: a model with classes; for the sign | of normalised energies.
-      text: see `expressions.parse`; at most `limits.MOST_LETTERS` letters.
-      num: number of images, 1 to `limits.MOST_IMAGES`.
+      model: a model with classes. For expressions with |, its energies must be preconditioned.
+      text: the expression, at most 200 letters; see `expressions.parse`.
+      num: number of images, 1 to 25.
       seed: 0 to 2^31 - 1.
-      progress: see `Progress`.
+      progress: callable, (share of the work done, description) -> None.
 
     Returns:
-      uint8 [num, H, W, C].
+      The images, uint8 [num, H, W, C].
 
     Raises:
       UserError: the expression is not understood, the model does not allow it, or `progress` ended the work.
@@ -237,15 +237,15 @@ def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:
 def score(
     model: EnergyModel, images: np.ndarray, progress: Progress = silent
 ) -> tuple[Scores, np.ndarray | None]:
-    """Scores images, one after the other.
+    """Scores images: energies, gradients and, if log Z is known, log densities and typicality.
 
     Args:
       model: the model.
       images: uint8 [n, H, W, C].
-      progress: see `Progress`.
+      progress: callable, (share of the work done, description) -> None.
 
     Returns:
-      The scores, and the typicality, float32 [n]; None if the heights (log Z) of the model are not known.
+      The scores; and the typicality, float32 [n], or None if log Z is not known.
 
     Raises:
       UserError: there is no image, or `progress` ended the work.

@@ -1,4 +1,4 @@
-"""The bounds of what the app takes, and its address."""
+"""Limits of the app: its address, and the largest requests."""
 
 HOST = '127.0.0.1'  # Only this machine can reach it.
 MOST_IMAGES = 25  # Images of one request.

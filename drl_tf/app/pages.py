@@ -1,4 +1,4 @@
-"""The page of the app, in Gradio: a tab for each thing that a model can do."""
+"""The page of the app, made with Gradio: a tab for each thing that a model can do."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _MASKS = [
 
 
 def build(model: EnergyModel, name: str) -> gr.Blocks:
-    """Builds the page over a model.
+    """Builds the page of the app for a model.
 
     Args:
-      model: the model; points of the plane can be drawn only.
-      name: its name, for the title.
+      model: the model. A model of points of the plane has only the tab to draw.
+      name: name of the model, for the title.
 
     Returns:
       The page, not yet served.

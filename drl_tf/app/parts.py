@@ -1,4 +1,4 @@
-"""What the tabs of the app share: how work starts and stops, and fields."""
+"""Parts that the tabs of the app share: buttons, input fields, and how work starts and stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Stopped(UserError):
 
 
 class App:
-    """The model, and the work in progress; one request runs at a time."""
+    """The model of the app, and the request that runs; only one request runs at a time."""
 
     def __init__(self, model: EnergyModel):
         self.model = model
@@ -90,7 +90,7 @@ class App:
         self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:
-        """Makes a button for each text, and one that stops the work."""
+        """Adds a button for each text, and a button "Stop" that stops the request that runs."""
         with gr.Row():
             made = [gr.Button(text, variant='primary') for text in texts]
             self._stop_buttons.append(gr.Button('Stop', variant='stop'))
@@ -108,7 +108,7 @@ class App:
             button.click(stop, cancels=self._work, concurrency_limit=None, api_visibility='private')
 
     def label(self, title: str = 'Class', start: int = -1, in_turn: bool = False) -> gr.Dropdown:
-        """Makes a field for a class, hidden if the model has none.
+        """Adds a field to choose a class, which is hidden if the model has no classes.
 
         Args:
           title: its title.
@@ -122,18 +122,18 @@ class App:
         return gr.Dropdown(choices, value=start, label=title, visible=bool(self.model.num_classes))
 
     def guidance(self) -> gr.Slider:
-        """Makes a field for the guidance, hidden if the model has no classes."""
+        """Adds a field for the guidance w, which is hidden if the model has no classes."""
         start = self.model.config.sampling.guidance
         return gr.Slider(-1, 5, start, step=0.1, label='Guidance w', visible=bool(self.model.num_classes))
 
 
 def seed() -> gr.Number:
-    """Makes a field for the seed."""
+    """Adds a field for the seed."""
     return gr.Number(0, label='Seed', precision=0, minimum=0, maximum=2**31 - 1)
 
 
 def picture(label: str, name: str) -> gr.Image:
-    """Makes a place for a picture; `name` is its id in the page."""
+    """Adds a place for a picture; `name` is its HTML id."""
     return gr.Image(
         label=label,
         show_label=False,
@@ -147,7 +147,7 @@ def picture(label: str, name: str) -> gr.Image:
 
 
 def theme() -> gr.themes.Base:
-    """Returns a theme with the fonts of the system, so that no font is loaded, and with readable colours."""
+    """Returns a Gradio theme with fonts of the system, so that no font is downloaded, and readable colours."""
     base = gr.themes.Soft(
         font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'], primary_hue='indigo'
     )

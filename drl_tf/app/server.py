@@ -1,4 +1,4 @@
-"""Serves the app on this machine."""
+"""Serves the app on this machine (--mode=app)."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class _Policy:
 
 
 def serve(directory: str, port: int) -> None:
-    """Serves the app over a model until Ctrl-C; `--mode=app`.
+    """Serves the app for a model until Ctrl-C.
 
     Args:
-      directory: the workdir of a run, or the version folder of an exported model.
+      directory: the workdir of a run, or the version directory of an exported model.
       port: port on 127.0.0.1.
 
     Raises:
@@ -56,11 +56,11 @@ def serve(directory: str, port: int) -> None:
 
 @contextlib.contextmanager
 def running(model: EnergyModel, name: str, port: int) -> Iterator[str]:
-    """Context manager: serves the app meanwhile, and yields its address; uploads are deleted afterwards.
+    """Context manager that serves the app, and yields its address; at the end, it deletes all uploads.
 
     Args:
       model: the model.
-      name: its name, for the title.
+      name: name of the model, for the title.
       port: port on 127.0.0.1.
 
     Raises:

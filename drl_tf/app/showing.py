@@ -1,4 +1,4 @@
-"""What the app shows: sheets of images, maps, tables and sentences."""
+"""What the app shows: grids of images, maps, tables and sentences."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _UNKNOWN = 'unknown'
 
 
 def sheet(images: np.ndarray) -> Image.Image:
-    """Lays images out on one picture, enlarged by a whole factor.
+    """Arranges images in one picture, enlarged if they are small.
 
     Args:
-      images: uint8 [n, H, W, C]; points of the plane, float32 [n, 1, 1, 2], become a cloud.
+      images: uint8 [n, H, W, C]; or points of the plane, float32 [n, 1, 1, 2].
 
     Returns:
-      A picture of at least 384 pixels along its longer side.
+      A picture of at least 384 pixels on its longer side.
 
     Examples:
       >>> sheet(np.zeros([4, 16, 16, 1], np.uint8)).size
@@ -41,11 +41,11 @@ def sheet(images: np.ndarray) -> Image.Image:
 
 
 def maps(images: np.ndarray, scores: Scores) -> Image.Image:
-    """Lays out each image beside the map of where it is unlikely: the brighter, the less likely.
+    """Arranges images in one picture, each beside a map that is bright where the image is unlikely.
 
     Args:
       images: uint8 [n, H, W, C].
-      scores: their scores; all maps have one scale, from 0 to the largest value.
+      scores: scores of the images. All maps have the same scale, from 0 to the largest value.
 
     Returns:
       The picture, in colours.
@@ -57,12 +57,14 @@ def maps(images: np.ndarray, scores: Scores) -> Image.Image:
 
 
 def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -> list[list[str]]:
-    """Returns a row of `COLUMNS` for each image; energy and densities are those of the scoring level.
+    """Formats scores as a table: a row for each image, with texts for `COLUMNS`.
+
+    Energy, bits per dimension and log p are those of the scoring level.
 
     Args:
-      names: of the images, n.
-      scores: of the images.
-      typicality: float32 [n]; None if the heights of the model are not known.
+      names: name of each image.
+      scores: scores of the images.
+      typicality: typicality of each image, float32 [n]; None: not known.
     """
     column = int(np.searchsorted(scores.levels, scores.scoring_level))
     rows = []
@@ -77,11 +79,11 @@ def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -
 
 
 def verdict(names: Sequence[str], typicality: np.ndarray | None) -> str:
-    """Says in a sentence which images are atypical.
+    """Returns a sentence that says which images are atypical.
 
     Args:
-      names: of the images, n.
-      typicality: float32 [n]; None if the heights of the model are not known.
+      names: name of each image.
+      typicality: typicality of each image, float32 [n]; None: not known.
 
     Examples:
       >>> verdict(['a', 'b'], np.array([0.5, 9.0]))

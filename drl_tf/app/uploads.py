@@ -1,4 +1,4 @@
-"""What the user gives the app: pictures and painted masks."""
+"""Reads what the user gives to the app: pictures and painted masks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PAINTED_ALPHA = 64  # A pixel counts as painted from this mean opacity on, of 2
 def missing(
     shape: Sequence[int], kind: str, painted: Mapping[str, Any] | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Returns which pixels of an image to replace.
+    """Returns a mask of the pixels to replace, bool [H, W, 1].
 
     Args:
       shape: (H, W, C).
-      kind: `PAINTED`, or a mask of `editing.masks`: `HALF` or `RANDOM`.
-      painted: value of Gradio's `ImageEditor`: 'layers' holds arrays uint8 [h, w, 4] of any size.
-      seed: decides the random pixels.
+      kind: `PAINTED`, `HALF` (the lower half) or `RANDOM` (70 % of the pixels).
+      painted: value of Gradio's `ImageEditor`, with 'layers', arrays uint8 [h, w, 4] of any size.
+      seed: seed of the random pixels.
 
     Returns:
       bool [H, W, 1].
@@ -52,12 +52,12 @@ def missing(
 
 
 def read_picture(path: str, shape: Sequence[int], invert: bool = False) -> np.ndarray:
-    """Reads an uploaded picture of any size: cuts it to the shape of the model's images, and resizes it.
+    """Reads an uploaded picture of any size, cropped and resized to the model's image shape.
 
     Args:
-      path: the file: PNG, JPEG, GIF, BMP or WebP, of at most `limits.MOST_BYTES` and `limits.MOST_PIXELS`.
-      shape: (H, W, C).
-      invert: whether to turn dark into bright, as for ink on white paper.
+      path: the file, PNG, JPEG, GIF, BMP or WebP, of at most 8 MiB.
+      shape: (H, W, C) of the model.
+      invert: whether to invert the brightness, as for ink on white paper.
 
     Returns:
       uint8 [H, W, C].

@@ -17,7 +17,7 @@ LARGEST = 2**31 - 1
 
 @contextlib.contextmanager
 def named(**names: str) -> Iterator[None]:
-    """Context manager: puts names of arguments in place of names of options into messages of `UserError`.
+    """Context manager: replaces names of options in messages of `UserError` by names of arguments.
 
     With `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
     """
@@ -37,7 +37,13 @@ def number(name: str, value: Any, low: float, high: float = ..., *, whole: Liter
 
 
 def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool = True) -> float:
-    """Returns `value` as an int if `whole`, else as a float.
+    """Checks an argument that must be a number; returns an int if `whole`, else a float.
+
+    Args:
+      name: name of the argument, for the message.
+      value: the argument.
+      low, high: the smallest and the largest allowed value.
+      whole: whether the number must be whole.
 
     Raises:
       UserError: `value` is not a number (if `whole`: a whole number), or not within [low, high].
@@ -50,7 +56,16 @@ def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool
 
 
 def path(name: str, value: Any, what: str = 'a path') -> str:
-    """Returns the path `value` as text; raises UserError if `value` is empty or not a path."""
+    """Checks an argument that must be a path, and returns it as text.
+
+    Args:
+      name: name of the argument, for the message.
+      value: the argument, a str or `os.PathLike`.
+      what: description of what is wanted, for the message.
+
+    Raises:
+      UserError: `value` is empty or no path.
+    """
     found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(found, str) or not found:
         raise UserError(f'{name}={value} must be {what}')
@@ -58,7 +73,15 @@ def path(name: str, value: Any, what: str = 'a path') -> str:
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """Returns `value` as an array; raises UserError if that fails, as it does for rows of unequal lengths."""
+    """Converts a value to an array.
+
+    Args:
+      name: name of the argument, for the message.
+      value: array-like.
+
+    Raises:
+      UserError: the value is no array, such as rows of unequal lengths.
+    """
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -66,7 +89,13 @@ def array(name: str, value: Any) -> np.ndarray:
 
 
 def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
-    """Returns a whole number for each image, int32 [count]; repeats a single number for all images.
+    """Checks an argument that is one whole number, or one for each image; returns int32 [count].
+
+    Args:
+      name: name of the argument, for messages.
+      value: the argument.
+      count: number of images.
+      low, high: the smallest and the largest allowed number.
 
     Raises:
       UserError: `value` is neither one whole number nor `count` of them, or is below `low` or above `high`.
@@ -80,7 +109,9 @@ def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
 
 
 def images(name: str, value: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns images as float32 [n, H, W, C]: scales uint8 to [-1, 1], keeps floats as they are.
+    """Checks images that a user gave, and returns them as float32 [n, H, W, C] in [-1, 1].
+
+    uint8 is scaled; floats stay as they are, even outside [-1, 1].
 
     Args:
       name: name of the argument, for messages.

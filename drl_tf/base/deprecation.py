@@ -4,10 +4,10 @@ import warnings
 
 
 def deprecated(old: str, new: str) -> None:
-    """Warns that a public name is deprecated; the warning points to the caller of that name.
+    """Warns that a public name is deprecated; the warning shows the line of the user's code.
 
     Args:
-      old: the name.
+      old: the deprecated name.
       new: the expression to use instead.
     """
     warnings.warn(f'{old} goes in the next version: use {new}', DeprecationWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Errors that end a run early. Each has a message for the user and an exit code."""
+"""The errors that end a run. Each has a message for the user, and an exit code."""
 
 import re
 
@@ -8,7 +8,7 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 class UserError(Exception):
     r"""An error that the user can fix.
 
-    The message is one line: the wrong thing, its value, and the remedy. Line breaks become spaces.
+    The message is one line that says what is wrong and what to do. Line breaks become spaces.
 
     Examples:
       >>> str(UserError('no such file:\nsee --help'))
@@ -19,6 +19,15 @@ class UserError(Exception):
 
     def __init__(self, message: object) -> None:
         super().__init__(' '.join(str(message).splitlines()))
+
+
+class NotFinite(UserError):
+    """Samples are not finite, because the steps or the guidance are too large for the energies.
+
+    Examples:
+      >>> issubclass(NotFinite, UserError)
+      True
+    """
 
 
 class DivergenceError(Exception):
@@ -41,10 +50,10 @@ class DivergenceError(Exception):
 
 
 class Interrupted(Exception):
-    """A signal ended the run after it saved its state.
+    """A signal ended the run; the run saved its state first.
 
     Args:
-      message: one line; says how to resume, if there is anything to resume.
+      message: one line that says how to resume.
       number: number of the signal; the exit code is 128 + number, as in shells.
 
     Examples:
@@ -69,9 +78,9 @@ class WorkerLost(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Describes an error of another library in one line: type and message, at most 300 characters.
+    """Describes any error in one line: its type and message, at most 300 characters.
 
-    The description leaves out the names of TensorFlow graph nodes.
+    Names of TensorFlow graph nodes are left out.
 
     Examples:
       >>> one_line(ValueError('{{node while/conv}} bad shape'))
@@ -81,7 +90,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Escapes characters that UTF-8 cannot encode, such as bytes of a file name in another encoding.
+    r"""Makes any text printable as UTF-8, such as a file name in another encoding, by escaping bytes.
 
     Examples:
       >>> printable('caf\udce9')

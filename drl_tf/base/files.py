@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and locks directories for one run."""
+"""Writes files atomically, and locks directories for one process."""
 
 import contextlib
 import fcntl
@@ -19,9 +19,9 @@ REMOTE = '://'  # Marks paths that only TensorFlow can read, such as gs://bucket
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[Any]]:
-    """Context manager: opens a temporary file beside `path`, and renames it to `path` when the block ends.
+    """Context manager that writes a file atomically: to a temporary file first, which is then renamed.
 
-    It creates missing directories. If the block raises, the file at `path` stays as it was.
+    Missing directories are created. If the block raises, an existing file at `path` stays as it was.
 
     Args:
       path: the file to write.
@@ -52,13 +52,17 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes a value as JSON through `written_aside`."""
+    """Writes a value as JSON, atomically."""
     with written_aside(path) as file:
         json.dump(value, file, indent=2)
 
 
 def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
-    """Reads a JSON file that holds a value of type `kind`.
+    """Reads a JSON file whose top-level value has the type `kind`.
+
+    Args:
+      path: the file.
+      kind: dict, list or another type that JSON values can have.
 
     Raises:
       OSError: the file cannot be read.
@@ -75,7 +79,7 @@ def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
 
 
 def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the object in a JSON file; {} if the file is missing or damaged."""
+    """Reads a JSON file that holds an object; returns {} if the file is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):
@@ -83,7 +87,7 @@ def read_sound_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def digest(text: str) -> str:
-    """Hashes a text to six hexadecimal digits, for use in a file name."""
+    """Returns six hexadecimal digits of the SHA-256 of a text, for use in a file name."""
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
@@ -98,11 +102,11 @@ def named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_writable(directory: str | os.PathLike[str], flag: str = '') -> None:
-    """Checks that a directory, or its nearest existing parent, can be written to.
+    """Checks that files can be written to a directory, without creating the directory.
 
     Args:
-      directory: the directory; it may be missing, and is not created.
-      flag: the option that gave the directory, for the message.
+      directory: the directory; if it is missing, its nearest existing parent is checked.
+      flag: the option that gave the directory, such as '--workdir', for the message.
 
     Raises:
       UserError: the directory cannot be written to.
@@ -131,10 +135,14 @@ def sync(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: locks a directory for this process, and creates the directory if it is missing.
+    """Context manager that locks a directory for this process, and creates it if it is missing.
 
-    The lock ends with the process, even if the process is killed. If the block raises and has written nothing
-    into the directory, the context manager removes the lock file, and the directory if it has created it.
+    The lock ends with the process, even if the process is killed. If the block raises before anything is
+    written, the lock file, and a directory that was created, are removed.
+
+    Args:
+      directory: the directory.
+      flag: the option that gave the directory, for the message.
 
     Raises:
       UserError: another process holds the lock.
@@ -166,7 +174,9 @@ def _remove_lock(directory: str | os.PathLike[str], is_new: bool) -> None:
 
 
 def put_aside(directory: str | os.PathLike[str]) -> str | None:
-    """Moves the contents of a directory, except lock and half-written files, to a new directory beside it.
+    """Moves the files in a directory to a new directory beside it, to keep them.
+
+    Lock files and half-written files stay.
 
     Returns:
       The new directory, `<directory>.1` or the next free number; None if there was nothing to move.

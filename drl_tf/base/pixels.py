@@ -8,12 +8,12 @@ HALF = 127.5
 
 
 def from_levels(levels: Any) -> Any:
-    """Scales grey levels u to x = u / 127.5 - 1; takes and returns a float array or tensor."""
+    """Scales grey levels, floats from 0 to 255, to [-1, 1]: x = u / 127.5 - 1."""
     return levels / HALF - 1
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Rounds images in [-1, 1] to grey levels, uint8 of the same shape; clips values outside [-1, 1].
+    """Converts images in [-1, 1] to uint8 of the same shape; clips values outside [-1, 1].
 
     Example:
       to_uint8([-1.0, 0.0, 1.0])  # [0, 128, 255]

@@ -1,4 +1,4 @@
-"""Seals a directory with a manifest, which holds the size and SHA-256 of each file, to detect damage."""
+"""Detects damaged files: a manifest in a directory stores the size and SHA-256 of each file."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ MANIFEST = 'manifest.json'
 
 
 def seal(directory: str | os.PathLike[str]) -> None:
-    """Writes the manifest of all files in and below a directory, and flushes everything to disk."""
+    """Writes `manifest.json` with size and SHA-256 of all files below a directory; syncs all to disk."""
     names = _files(directory)
     fingerprints = {name: _fingerprint(os.path.join(directory, name)) for name in names}
     write_json(os.path.join(directory, MANIFEST), fingerprints)
@@ -28,10 +28,10 @@ def verify(
     remedy: str,
     more_allowed: bool = False,
 ) -> None:
-    """Checks a directory against its manifest.
+    """Checks the files in a directory against its `manifest.json`.
 
     Args:
-      directory: the directory that `seal` has sealed.
+      directory: a directory for which `seal` has written a manifest.
       needed: names of files that the manifest must list.
       what: description of the directory, for the message.
       remedy: advice to the user, for the message.

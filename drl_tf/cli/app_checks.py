@@ -1,4 +1,4 @@
-"""Checks of --mode=app, without TensorFlow."""
+"""Checks options of --mode=app, without TensorFlow."""
 
 import importlib.util
 import socket
@@ -10,7 +10,7 @@ from drl_tf.distributed import cluster
 
 
 def check_configuration(command: Command) -> None:
-    """Raises UserError if the app cannot start: Gradio is missing, or the port is taken."""
+    """Checks that --mode=app can start: raises UserError if Gradio is missing or the port is taken."""
     if 'app' not in command.mode:
         return
     if importlib.util.find_spec('gradio') is None:

@@ -1,4 +1,4 @@
-"""Checks a command before any work starts. No check writes, and only `check_work` needs TensorFlow."""
+"""Checks a command line before any work starts. Only `check_work` needs TensorFlow."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.base.files import REMOTE, check_writable
-from drl_tf.cli import app_checks, edit_checks, score_checks
+from drl_tf.cli import app_checks, edit_checks, sampler_checks, score_checks
 from drl_tf.cli.command_options import (
     MODES,
     SCORED,
@@ -41,14 +41,15 @@ _LOCAL = (
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
-    """Checks that the modes exist, and that at least one of them reads each given option.
+    """Checks that the modes exist, and that each given option has an effect in one of them.
 
     Args:
-      command: what the command line asks for.
+      command: the options that say what to do.
       given: {name: value} of the options on the command line.
 
     Raises:
-      UserError: a mode is unknown, none of the modes reads an option, or two options contradict each other.
+      UserError: a mode is unknown, an option has no effect in the modes, or two options contradict each
+        other.
     """
     if not command.mode or set(command.mode) - set(MODES):
         unknown = next((mode for mode in command.mode if mode not in MODES), '')
@@ -56,6 +57,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
     if 'ablate' in command.mode:
         _check_ablation(command, given)
     _check_read(command, given)
+    sampler_checks.check_command(command)
     edit_checks.check_command(command, given)
     if 'import_official' in command.mode:
         _check_import(command, given)
@@ -143,15 +145,15 @@ def _check_model(command: Command, given: dict[str, Any]) -> None:
 
 
 def check_configuration(command: Command, config: Config, workdir: str) -> None:
-    """Checks the modes against the configuration and the paths, without TensorFlow.
+    """Checks that the modes can work with a configuration and with the files, without TensorFlow.
 
     Args:
-      command: a command that passed `check_command`.
+      command: the options that say what to do, after `check_command`.
       config: the configuration of the run.
       workdir: the directory of the run.
 
     Raises:
-      UserError: a mode would fail.
+      UserError: a mode would fail; the message says why.
     """
     modes = set(command.mode)
     _check_points(command, config)
@@ -278,10 +280,10 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Makes the checks that need TensorFlow: devices, feature networks, statistics and sample files.
+    """Checks devices, feature networks, statistics and files of samples, with TensorFlow.
 
     Raises:
-      UserError: a mode would fail.
+      UserError: a mode would fail; the message says why.
     """
     from drl_tf.distributed import devices
     from drl_tf.evaluation import evaluate, evaluator

@@ -26,13 +26,14 @@ MODES = (
     'sweep_steps',
     'sweep_guidance',
     'sweep_chains',
+    'tune_sampler',
     'ablate',
     'export',
     'report',
     'app',
 )
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
-SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'ablate')
+SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'tune_sampler', 'ablate')
 METHODS = {
     'likelihood': ('ais', 'direct'),
     'inpaint': ('posterior', 'replace'),
@@ -45,7 +46,7 @@ _MODEL_OF_APP = 'digits'
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Command"""
+    """Command options: what to do, and with which files"""
 
     mode: tuple[str, ...] = option(
         ('train',), f'What to do: one or more of {", ".join(MODES)}. They run in this order.'
@@ -58,7 +59,7 @@ class Command:
     )
     official_weights: str = option(
         'model_ema',
-        'Which weights of that checkpoint: averaged (model_ema) or raw (model).',
+        'Which weights of --official_checkpoint to take: averaged (model_ema) or raw (model).',
         choices=('model_ema', 'model'),
     )
     model: str = option(
@@ -68,13 +69,15 @@ class Command:
         '', 'Start a new run from these weights: the workdir of another run, or an exported model.'
     )
     restart: bool = option(False, 'Start anew; the run in the workdir is moved to <workdir>.1, .2, ...')
-    weights: str = option('ema', 'Which weights: averaged (ema) or raw.', choices=('ema', 'raw'))
+    weights: str = option(
+        'ema', 'Which weights of the network to use: averaged (ema) or raw.', choices=('ema', 'raw')
+    )
     checkpoint_step: int = option(-1, 'Step of the checkpoint to use; -1: the newest.', low=-1)
     best: bool = option(False, 'Use the best checkpoint, found by --evaluate_every, instead of the newest.')
     num_samples: int = option(
         0,
         'Images to sample. 0: 64, or 100 with classes, or 10,000 points; 2,048 to evaluate; '
-        '256 of each kind, or 2,048 points, for the report.',
+        '500 for each setting of tune_sampler; 256 of each kind, or 2,048 points, for the report.',
         low=0,
         high=10_000_000,
     )
@@ -92,9 +95,9 @@ class Command:
     )
     labels: tuple[int, ...] = option(
         (),
-        'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies them (0,1). '
-        'inpaint, restore and edit give them to the images in turn (default: no class); interpolate goes '
-        'from the first to the second.',
+        'Classes, from 0. --mode=sample cycles through them (default: all); compose multiplies their '
+        'densities (default: 0,1). inpaint, restore and edit give them to the images in turn (default: no '
+        'class); interpolate goes from the first to the second.',
         low=0,
     )
     label_weights: tuple[float, ...] = option(
@@ -127,12 +130,17 @@ class Command:
         '[-1, 1].',
     )
     strength: float = option(
-        0.5, 'Share of the noise levels that --mode=edit goes up before it draws anew.', low=0, high=1
+        0.5,
+        'How much noise --mode=edit adds before it draws anew, as a share of the noise levels.',
+        low=0,
+        high=1,
     )
     between: tuple[int, ...] = option(
         (0, 1), 'Indices of the two samples of --mode=interpolate.', low=0, high=1_000_000_000
     )
-    num_frames: int = option(9, 'Images of --mode=interpolate, with both ends.', low=2, high=1000)
+    num_frames: int = option(
+        9, 'Number of images of --mode=interpolate, both samples included.', low=2, high=1000
+    )
     edit_levels: int = option(
         0,
         'Number of noise levels of --method=posterior. 0: 12 if --levels=continuous, else as in sampling.',
@@ -141,7 +149,8 @@ class Command:
     )
     edit_steps: int = option(
         -1,
-        'MALA steps at each level of --method=posterior. 0: no steps, the proposals alone. -1: 5 steps.',
+        'MALA steps at each level of --method=posterior. 0: none; each level takes its proposal as it is. '
+        '-1: 5 steps.',
         low=-1,
         high=100_000,
     )
@@ -167,6 +176,25 @@ class Command:
         ('langevin', 'mala', 'hmc'),
         'Correctors of --mode=sweep_chains: langevin (q = 0.1), mala, hmc (adapted steps).',
     )
+    tune_minutes: float = option(
+        30.0, 'Minutes of --mode=tune_sampler; the same command goes on. 0: no limit.', low=0
+    )
+    tune_settings: int = option(
+        0, 'Samplers that --mode=tune_sampler measures in all. 0: no limit.', low=0, high=100_000
+    )
+    tune_gradients: int = option(
+        0,
+        'Most gradients per image in --mode=tune_sampler, which then stores the sampler with the smallest '
+        "distance. 0: it stores the cheapest that is as good as the run's own.",
+        low=0,
+        high=1_000_000,
+    )
+    sampler: str = option(
+        'run',
+        "Sampler of --mode=sample and evaluate: the run's own, for t6, t1k and cdrl the papers' (run), or "
+        'that of --mode=tune_sampler (tuned). Options that are given take precedence.',
+        choices=('run', 'tuned'),
+    )
     method: str = option(
         '',
         '--mode=likelihood finds log Z by annealing from both sides (ais), or from noisy images (direct; the '
@@ -177,8 +205,8 @@ class Command:
     )
     ood: tuple[str, ...] = option(
         ('noise', 'constant', 'inverted', 'shifted', 'letters'),
-        'Sets to tell from the test split: these, interpolation, uniform, shuffled, white, black, noisy, '
-        'blurred, folder:DIR, or names of other datasets.',
+        'Sets of images to tell from the test split: those of the default, interpolation, uniform, '
+        'shuffled, white, black, noisy, blurred, folder:DIR, or names of other datasets.',
     )
     background: str = option(
         '',
@@ -217,7 +245,9 @@ class Command:
         100_000, 'Transitions of each chain of --mode=long_run in all.', low=1, high=10_000_000
     )
     chain_minutes: float = option(
-        30.0, 'Stop --mode=long_run after this many minutes; the same command goes on. 0: no limit.', low=0
+        30.0,
+        'Stop --mode=long_run after this many minutes; the same command continues it. 0: no limit.',
+        low=0,
     )
     split: str = option('train', 'Split that --mode=stats reads.', choices=('train', 'test'))
     keep_features: bool = option(
@@ -226,8 +256,8 @@ class Command:
     export_dir: str = option('', 'Parent of the version folders (default: <workdir>/saved_model).')
     max_samples: int = option(
         0,
-        'Largest number of images per request to the export. 0: 1,024, or fewer if their gradient needs '
-        'more than 4 GiB.',
+        'Largest number of images per request to the exported model. 0: 1,024, or fewer if their gradient '
+        'needs more than 4 GiB.',
         low=0,
     )
     compare: tuple[str, ...] = option(
@@ -250,28 +280,28 @@ class Command:
 
 
 def num_scored(command: Command) -> int:
-    """Returns how many images are sampled for a score."""
+    """Returns how many images to sample for an evaluation: --num_samples, or 2,048 if that is 0."""
     return command.num_samples or _SCORED_IMAGES
 
 
 def export_directory(command: Command, workdir: str) -> str:
-    """Returns the parent of the version folders that --mode=export writes."""
+    """Returns the directory in which --mode=export creates version directories."""
     return command.export_dir or os.path.join(workdir, IN_A_RUN)
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether a command with --model needs no --workdir: it writes nothing, or to --output_dir."""
+    """Returns whether a command uses --model without a --workdir, because it writes nothing there."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 
 
 def completed(command: Command) -> Command:
-    """Returns the command with the digits model, if --mode=app names neither a run nor a model."""
+    """Fills in the default model of --mode=app, 'digits', if the command names neither a run nor a model."""
     if command.mode == ('app',) and not (command.workdir or command.model):
         return dataclasses.replace(command, model=_MODEL_OF_APP)
     return command
 
 
 def labels_of(command: Command) -> tuple[int, ...]:
-    """Returns the classes whose densities --mode=compose multiplies, numbers from 0."""
+    """Returns the classes that --mode=compose combines: --labels, or (0, 1) by default."""
     return command.labels or (0, 1)

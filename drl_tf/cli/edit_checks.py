@@ -1,4 +1,4 @@
-"""Checks the options of the modes that change images or compose densities, without TensorFlow."""
+"""Checks options of the modes inpaint, restore, edit, interpolate and compose, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from drl_tf.editing import degradations, expressions, inputs, masks, plans
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
-    """Raises UserError if options of these modes contradict each other.
+    """Checks options of these modes; raises UserError if two contradict each other.
 
     Args:
-      command: what the command line asks for.
+      command: the options that say what to do.
       given: {name: value} of the options on the command line.
     """
     if command.method:
@@ -41,7 +41,7 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
 
 
 def check_configuration(command: Command, config: Config) -> None:
-    """Raises UserError if a mode cannot work with the energies or the images of a model."""
+    """Checks that these modes work with a model; raises UserError if its energies or images do not fit."""
     modes = set(command.mode)
     if 'inpaint' in modes:
         plans.check(config, command.method, '', command.edit_levels)

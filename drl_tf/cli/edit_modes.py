@@ -1,4 +1,4 @@
-"""Runs the modes that change images or compose densities."""
+"""Runs the modes inpaint, restore, edit, interpolate and, with --expression, compose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from drl_tf.editing import expressions
 
 
 def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs `inpaint`, `restore`, `edit` or `interpolate`; returns {label: text} to print."""
+    """Runs a mode that edits or interpolates images.
+
+    Args:
+      mode: 'inpaint', 'restore', 'edit' or 'interpolate'.
+      command: the options that say what to do.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      step: step of the checkpoint; None: the newest.
+
+    Returns:
+      Lines to print, {label: text}.
+    """
     from drl_tf.editing import run
 
     names = [field.name for field in dataclasses.fields(run.Request)]
@@ -23,13 +34,24 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Returns (classes, weights) if --expression is a weighted sum over classes; None if it is not."""
+    """Returns (classes, weights) if --expression uses only & and !, such as '3 & !8'; else None."""
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
-    """Draws from an --expression that is not a weighted sum of classes; returns {label: text} to print."""
+    """Runs --mode=compose with an --expression that has an "or" (|).
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      step: step of the checkpoint; None: the newest.
+      count: number of images to draw.
+
+    Returns:
+      Lines to print, {label: text}.
+    """
     from drl_tf.editing import compose as composing
 
     args = (command.expression, count, command.weights, step, command.output_dir)

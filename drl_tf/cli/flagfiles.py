@@ -1,4 +1,4 @@
-"""Expands `--flagfile=FILE`, on the command line or in another flagfile, to the options in the file."""
+"""Replaces `--flagfile=FILE` on the command line by the options in the file."""
 
 import os
 import re
@@ -11,17 +11,19 @@ MAX_FILES = 100
 
 
 def expand(words: Iterable[str]) -> list[str]:
-    """Replaces each `--flagfile=FILE` by the lines of the file, without blank lines and comments (# or //).
+    """Replaces each `--flagfile=FILE` by the options in the file.
+
+    A flagfile has one option per line; blank lines and comments (# or //) are skipped. It may include others.
 
     Args:
-      words: a command line without the program's name.
+      words: the words of a command line, without the program's name.
 
     Returns:
-      Words without flagfiles.
+      The words, without --flagfile.
 
     Raises:
-      UserError: a flagfile cannot be read, is not UTF-8 text, exceeds `MAX_BYTES`, has a line that is not an
-        option, or includes itself; or more than `MAX_FILES` are read in all.
+      UserError: a flagfile cannot be read, is not UTF-8 text, exceeds 1 MiB, has a line that is no option, or
+        includes itself; or there are more than 100 flagfiles.
     """
     return _expand(words, (), [])
 

@@ -26,7 +26,7 @@ Exit codes: 0 done, {WRONG_USE} wrong use or bad input, {DivergenceError.exit_co
 
 
 def help_text() -> str:
-    """Returns the text of --help: all options by group, with type, bounds and default."""
+    """Returns the text of --help: all options, with their types, bounds and defaults."""
     lines = [_INTRODUCTION]
     for group in parsing.option_groups():
         lines += ['', f'{group.__doc__}:']

@@ -1,4 +1,4 @@
-"""Entry point of the command line: runs the modes, and turns errors into one line and an exit code."""
+"""The entry point of the command line."""
 
 import atexit
 import gc
@@ -24,10 +24,12 @@ _LONGEST_LINE = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit code; prints an expected error as one line on stderr.
+    """Runs a command line, and returns the exit code of the process.
+
+    Expected errors are printed as one line on stderr.
 
     Args:
-      argv: the program's name and its options; `sys.argv` if None.
+      argv: the program's name and its options; None: `sys.argv`.
 
     Example:
       main(['run.py', '--dataset=digits', '--max_minutes=5'])

@@ -1,4 +1,4 @@
-"""Runs the modes, one short function each. A function imports what it needs: some imports take seconds."""
+"""Runs the modes, one function each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,7 @@ from drl_tf.distributed import workers
 from drl_tf.runs import checkpoint, exported
 from drl_tf.runs.request import SampleRequest
 
+_TUNED_IMAGES = 500  # For each sampler that --mode=tune_sampler measures.
 Result = dict[str, str] | None  # {label: text} to print.
 
 
@@ -158,6 +159,14 @@ def _sweep_chains(command: Command, config: Config, workdir: str) -> Result:
     return sweep_chains.sweep_chains(config, workdir, _scored(command, config, workdir), *varied)
 
 
+def _tune_sampler(command: Command, config: Config, workdir: str) -> Result:
+    from drl_tf.experiments import tune_sampler
+
+    request = _samples(command, config, workdir, command.num_samples or _TUNED_IMAGES)
+    budget = tune_sampler.Budget(command.tune_minutes, command.tune_settings, command.tune_gradients)
+    return tune_sampler.tune_sampler(config, workdir, request, budget)
+
+
 def _ablate(command: Command, config: Config, workdir: str) -> Result:
     from drl_tf.experiments import ablate
 
@@ -208,6 +217,7 @@ FUNCTIONS: dict[str, Callable[[Command, Config, str], Result]] = {
     'sweep_steps': _sweep_steps,
     'sweep_guidance': _sweep_guidance,
     'sweep_chains': _sweep_chains,
+    'tune_sampler': _tune_sampler,
     'ablate': _ablate,
     'export': _export,
     'report': _report,

@@ -1,7 +1,4 @@
-"""The table of options and the modes that read them; a mode refuses all other options.
-
-A test compares the table with the options that the modes access.
-"""
+"""A table of the options that each mode reads; a mode refuses all others."""
 
 import dataclasses
 
@@ -25,6 +22,7 @@ _USE_A_RUN = (
     'sweep_steps',
     'sweep_guidance',
     'sweep_chains',
+    'tune_sampler',
     'export',
 )
 _EXTRACT_FEATURES = ('train', 'stats', *SCORED)
@@ -107,6 +105,10 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'sweep_levels': ('sweep_chains',),
     'sweep_mcmc_steps': ('sweep_chains',),
     'sweep_correctors': ('sweep_chains',),
+    'sampler': ('sample', 'evaluate'),
+    'tune_minutes': ('tune_sampler',),
+    'tune_settings': ('tune_sampler',),
+    'tune_gradients': ('tune_sampler',),
     'ood': ('ood',),
     'background': ('ood',),
     'method': ('likelihood', 'inpaint', 'restore'),
@@ -131,11 +133,13 @@ READ_BY: dict[str, tuple[str, ...]] = {
     'precision': (*_BEGIN, 'sample', 'compose', 'edit', 'interpolate', *SCORED),
     'mcmc_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'step_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'sampling_steps': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
+    'langevin_rule': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate'),
     'corrector': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'corrector_step': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps'),
     'noise_scale': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
     'proposal': (*_BEGIN, *_DRAW, *_ANNEAL, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
-    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains'),
+    'final_denoise': (*_BEGIN, *_DRAW, 'export', 'ablate', 'sweep_steps', 'sweep_chains', 'tune_sampler'),
     'guidance': (
         *_BEGIN,
         'sample',
@@ -144,11 +148,21 @@ READ_BY: dict[str, tuple[str, ...]] = {
         'long_run',
         'sweep_steps',
         'sweep_chains',
+        'tune_sampler',
         'ablate',
         'report',
     ),
     'sampling_levels': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'export', 'ablate', 'sweep_steps'),
-    'sample_batch_size': (*_BEGIN, *_DRAW, 'likelihood', *_SCORE, 'ablate', 'sweep_steps', 'sweep_chains'),
+    'sample_batch_size': (
+        *_BEGIN,
+        *_DRAW,
+        'likelihood',
+        *_SCORE,
+        'ablate',
+        'sweep_steps',
+        'sweep_chains',
+        'tune_sampler',
+    ),
     'extractor': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'inception': (*_EXTRACT_FEATURES, 'ood', 'long_run', 'import_official'),
     'stats_file': (*_EXTRACT_FEATURES, 'import_official'),
@@ -174,7 +188,7 @@ def readers(name: str, samples: str) -> tuple[str, ...]:
 
     Args:
       name: name of the option.
-      samples: the value of --samples; if it is not empty, --mode=evaluate reads no option of a run.
+      samples: the value of --samples. If it is not empty, --mode=evaluate reads no options about a run.
     """
     if not samples or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
         return READ_BY[name]

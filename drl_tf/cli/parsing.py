@@ -1,4 +1,4 @@
-"""Parses flags into a `Command`, `cluster.Devices` and a `Config`. No other file reads flags."""
+"""Turns the command line into a `Command`, `cluster.Devices` and a `Config`."""
 
 import dataclasses
 import difflib
@@ -16,7 +16,7 @@ from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
 from drl_tf.config import config as configuration
-from drl_tf.config import option_fields
+from drl_tf.config import option_fields, tuned
 from drl_tf.config.config import Config
 from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
@@ -53,13 +53,13 @@ _GUESSED = {
 
 
 def configuration_of(words: Iterable[str]) -> Config:
-    """Returns the `Config` of a training command line, presets included.
+    """Returns the `Config` that a training command line gives, including its presets.
 
     Args:
       words: options, without the program's name.
 
     Raises:
-      UserError: the command line would refuse these options.
+      UserError: an option is unknown or out of bounds, or two options contradict each other.
 
     Example:
       configuration_of(['--dataset=cifar10', '--recipe=cdrl'])
@@ -70,16 +70,15 @@ def configuration_of(words: Iterable[str]) -> Config:
 
 
 def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
-    """Returns the configuration and the workdir.
+    """Returns the configuration and the workdir of a command line.
 
-    If a run begins, or the modes need no run, the configuration comes from flags and presets; otherwise, from
-    the run. Training resumes a run in the workdir with the stored configuration, unless --dataset or
-    --restart is given.
+    If a run begins, or the modes need no run, the configuration comes from options and presets; otherwise, it
+    is that of the run. A run in the workdir is resumed, unless --dataset or --restart is given.
 
     Args:
-      command: what the command line asks for.
+      command: the options that say what to do.
       values: the parsed flags.
-      argv: the command line.
+      argv: the program's name and its options.
 
     Raises:
       UserError: there is no such run or model, or it was trained with other options.
@@ -93,7 +92,7 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
 
 
 def modes_of_a_run(command: Command) -> list[str]:
-    """Returns the requested modes that need a trained run, or begin one."""
+    """Returns the modes of a command that use or begin a run."""
     needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
     return [mode for mode in command.mode if mode not in needs_none]
 
@@ -137,6 +136,9 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     if differences:
         model = version or f'--workdir={workdir}'
         raise UserError(f'{model} was trained with other options: {"; ".join(differences)}; drop these flags')
+    if command.sampler == 'tuned':
+        found = tuned.load(workdir)
+        config = config.replace(**{name: found[name] for name in found if not values[name].present})
     return config, workdir
 
 
@@ -159,10 +161,15 @@ def _with_network(
 
 
 def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
-    """Parses the presets, then the command line again.
+    """Adds the presets of the dataset and the recipe to a parsed command line.
 
-    The presets come in this order: recipe; dataset; dataset with image size; dataset with recipe; dataset
-    with image size and recipe.
+    Options on the command line override presets. A later preset overrides an earlier one.
+
+    The order is: recipe; dataset; dataset with image size; dataset with recipe; dataset with both.
+
+    Args:
+      values: the parsed flags.
+      argv: the program's name and its options.
     """
     from drl_tf.data import dataset_table
 
@@ -183,16 +190,16 @@ def _existing(*names: str) -> list[pathlib.Path]:
 
 
 def preset_directory() -> pathlib.Path:
-    """Returns the directory of the presets, `drl_tf/flags` in the package."""
+    """Returns the path of the directory with the presets, `drl_tf/flags`."""
     return pathlib.Path(drl_tf.__file__).parent / 'flags'
 
 
 def parse(argv: Sequence[str], files: Iterable[str | os.PathLike[str]] = ()) -> flags.FlagValues:
-    """Parses flagfiles, then the command line, into fresh absl flags.
+    """Parses flagfiles and the command line, which overrides the flagfiles, into new absl flags.
 
     Args:
       argv: the program's name and its options.
-      files: flagfiles that are read first.
+      files: paths of flagfiles.
 
     Raises:
       UserError: an option is unknown, has no value, or has a value of the wrong type.
@@ -259,7 +266,7 @@ def _define(field: dataclasses.Field, group: str | None, values: flags.FlagValue
 
 
 def option_groups() -> list[type]:
-    """Returns the dataclasses whose fields are the options."""
+    """Returns all dataclasses of options; each of their fields is an option of the command line."""
     return [Command, cluster.Devices, *(group.type for group in configuration.groups())]
 
 
@@ -283,7 +290,7 @@ def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dic
 
 
 def group_of(group: type, values: flags.FlagValues) -> Any:
-    """Returns an instance of `group`, a dataclass of options, with the values of the flags."""
+    """Builds a dataclass of options, such as `Command`, from the values of the flags."""
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 

@@ -1,4 +1,4 @@
-"""Starts TensorFlow without its messages on stderr about libraries that a CPU does not need."""
+"""Imports TensorFlow without its messages on stderr."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def quiet_start() -> None:
-    """Imports TensorFlow and lists the devices; shows TensorFlow's output on stderr only if this fails."""
+    """Imports TensorFlow and lists the devices; prints TensorFlow's messages only if this fails."""
     with _held_back():
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Sets the devices up, and runs the modes of a command in order."""
+"""Sets up the devices, and runs the modes of a command in order."""
 
 import dataclasses
 from typing import Any
@@ -7,6 +7,7 @@ from drl_tf.cli import checks
 from drl_tf.cli.command_options import MODES, Command, reads_export
 from drl_tf.cli.modes import FUNCTIONS
 from drl_tf.config import config as configuration
+from drl_tf.config import tuned
 from drl_tf.config.config import Config
 from drl_tf.core.correctors import ADJUSTED
 from drl_tf.distributed import cluster, devices, workers
@@ -17,13 +18,13 @@ _DRAWING = ('sample', 'compose', 'edit', 'interpolate', 'evaluate', 'sweep_steps
 
 
 def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices) -> None:
-    """Sets the devices up, runs the modes in order, and prints the result of each mode.
+    """Sets up the devices, runs the modes in order, and prints the result of each mode.
 
     Args:
-      command: what the command line asks for.
+      command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      wanted: the devices that the command line asks for.
+      wanted: the options that choose the devices.
 
     Raises:
       UserError, DivergenceError, Interrupted, WorkerLost: a mode did not finish.
@@ -32,6 +33,8 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
     with workers.as_one_run():
         config = config.replace(precision=devices.resolve_precision(config.training.precision))
         _print_precision(command, config)
+        if command.sampler == 'tuned':
+            print(f'sampler: tuned, {tuned.said(tuned.options_of(config))}', flush=True)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
         if reads_export(command):
@@ -49,7 +52,12 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def as_trained(config: Config, workdir: str) -> Config:
-    """Returns the configuration with values that training took from the images: mean, deviation, counts."""
+    """Adds what training measured to a configuration: mean and deviation of the images, number of steps.
+
+    Args:
+      config: the configuration before training.
+      workdir: the directory of the run.
+    """
 
     def taken() -> dict[str, Any]:
         stored = configuration.load(workdir)

@@ -1,4 +1,4 @@
-"""Checks the options of the modes that score images, without TensorFlow."""
+"""Checks options of the modes score and ood, without TensorFlow."""
 
 from drl_tf.cli.command_options import Command
 from drl_tf.config import combinations
@@ -8,7 +8,7 @@ from drl_tf.experiments import set_names
 
 
 def check_configuration(command: Command, config: Config) -> None:
-    """Raises UserError if a model cannot score images, or an input of `score` or `ood` is missing."""
+    """Checks these modes; raises UserError if the model cannot score images, or an input is missing."""
     for mode in ('score', 'ood'):
         if mode in command.mode:
             combinations.check_energies(config, mode)

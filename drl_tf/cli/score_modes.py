@@ -1,4 +1,4 @@
-"""Runs the modes that score images."""
+"""Runs the modes score and ood."""
 
 from drl_tf.cli.command_options import Command
 from drl_tf.config.config import Config
@@ -6,7 +6,17 @@ from drl_tf.distributed import workers
 
 
 def score(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs `score`; returns {label: text} to print."""
+    """Runs --mode=score: writes energies and maps of images.
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      step: step of the checkpoint; None: the newest.
+
+    Returns:
+      Lines to print, {label: text}.
+    """
     from drl_tf.experiments import score
 
     plan = score.Plan(command.input, command.output_dir, command.save_images)
@@ -14,7 +24,17 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
 
 
 def ood(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs `ood`; returns {label: text} to print."""
+    """Runs --mode=ood: measures how well scores detect out-of-distribution images.
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration of the run.
+      workdir: the directory of the run.
+      step: step of the checkpoint; None: the newest.
+
+    Returns:
+      Lines to print, {label: text}.
+    """
     from drl_tf.experiments import ood
 
     plan = ood.Plan(command.ood, command.background, command.output_dir)

@@ -1,4 +1,4 @@
-"""Says which chains a configuration runs, and refuses options of levels and chains that contradict others."""
+"""Finds out which chains a configuration runs, and checks options of noise levels and chains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _ADJUSTED = ('mala', 'hmc')
 
 
 def corrector_of(config: Config) -> str:
-    """Returns the chains of sampling, 'none', 'langevin', 'mala' or 'hmc'; resolves --corrector=auto."""
+    """Returns the kind of chains in sampling: 'none', 'langevin', 'mala' or 'hmc'.
+
+    This is the option `corrector`, or the best choice for the model if that is 'auto'.
+    """
     options = config.diffusion
     if config.sampling.corrector != 'auto':
         return config.sampling.corrector
@@ -27,10 +30,11 @@ def corrector_of(config: Config) -> str:
 
 
 def negatives_of(config: Config) -> str:
-    """Returns the chains that training by recovery likelihood of preconditioned energies runs.
+    """Returns the kind of chains that draw negatives when preconditioned energies are trained.
 
-    The result is 'mala', 'hmc' or 'langevin' ('langevin' also if chains have no steps); 'none' if training
-    does not use recovery likelihood.
+    Returns:
+      'mala', 'hmc' or 'langevin' (also if mcmc_steps=0); 'none' if training uses no negatives, or the
+      energies are not preconditioned.
     """
     options = config.training
     contrasts = options.contrastive or options.objective == 'contrastive'
@@ -40,12 +44,12 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether q gives the step size of the chains in units of the curvature, in place of delta_t."""
+    """Returns whether q (`correctors.step_sizes`) decides the step sizes of sampling, not the schedule."""
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
 
 def check(config: Config) -> None:
-    """Raises UserError if options of the levels or of the chains contradict each other."""
+    """Checks options of noise levels and chains; raises UserError if two contradict each other."""
     steps = config.diffusion.mcmc_steps
     if len(steps) not in (1, config.diffusion.num_levels):
         raise UserError(
@@ -54,16 +58,28 @@ def check(config: Config) -> None:
         )
     _check_levels(config)
     _check_corrector(config)
+    _check_larger_steps(config)
     _check_negatives(config.training, negatives_of(config))
 
 
-def check_sweep(config: Config, correctors: Sequence[str]) -> None:
-    """Raises UserError if --mode=sweep_chains cannot vary the levels or the corrector of a model."""
+def has_any_level(config: Config) -> bool:
+    """Returns whether the energies are log densities at any noise level, not only at those of training."""
     energy = config.network.energy
-    if energy == 'paper' or (energy == 'preconditioned' and config.training.levels != 'continuous'):
+    return energy == 'exact' or (energy == 'preconditioned' and config.training.levels == 'continuous')
+
+
+def check_sweep(config: Config, correctors: Sequence[str]) -> None:
+    """Checks that --mode=sweep_chains can vary the levels and chains of a model; raises UserError if not.
+
+    Args:
+      config: the configuration of the model.
+      correctors: the kinds of chains to compare.
+    """
+    if not has_any_level(config):
         raise UserError(
-            f'--mode=sweep_chains needs energies at any noise level, not --energy={energy} with '
-            f'--levels={config.training.levels}: take a run of --recipe=preconditioned'
+            '--mode=sweep_chains needs energies at any noise level, not '
+            f'--energy={config.network.energy} with --levels={config.training.levels}: take a run of '
+            '--recipe=preconditioned'
         )
     for corrector in correctors:
         if corrector not in ('langevin', *_ADJUSTED):
@@ -95,13 +111,37 @@ def _check_corrector(config: Config) -> None:
         return
     if not options.noise_scale:
         raise UserError(
-            f'--noise_scale=0 leaves --corrector={corrector} nothing to draw: give a larger one, or '
+            f'--noise_scale=0 takes away the noise that --corrector={corrector} needs: give a larger one, or '
             '--corrector=langevin'
         )
     if config.network.norm == 'batch':
         raise UserError(
             f'--corrector={corrector} compares the densities of single images, and --norm=batch has none: '
             'give --corrector=langevin'
+        )
+
+
+def _check_larger_steps(config: Config) -> None:
+    """Raises UserError if --sampling_steps or --langevin_rule contradicts the chains, or has no effect."""
+    options = config.sampling
+    steps = options.sampling_steps
+    trained = config.steps_by_level
+    given = f'--sampling_steps={text(steps)}' if steps else f'--langevin_rule={options.langevin_rule}'
+    if not steps and options.langevin_rule == 'plain':
+        return
+    if corrector_of(config) != 'langevin' or has_units(config) or not all(trained):
+        raise UserError(
+            f'{given} is for Langevin steps of the size delta_t at all levels, as in the training of '
+            '--recipe=t6 and cdrl: drop it, and give --mcmc_steps for other chains'
+        )
+    if len(steps) not in (0, 1, len(trained)):
+        raise UserError(f'{given} must be one number, or one for each of --num_levels={len(trained)}')
+    mine = config.sampling_steps_by_level
+    times = [options.step_scale**2 * K / few for K, few in zip(trained, mine, strict=True)]
+    if options.langevin_rule == 'ab2' and (min(times) < 1 or max(times) == 1 or max(mine) == 1):
+        raise UserError(
+            '--langevin_rule=ab2 is for steps larger than those of training, and for two or more: give '
+            f'--sampling_steps from 2 up, below --mcmc_steps={text(config.diffusion.mcmc_steps)}'
         )
 
 

@@ -1,4 +1,4 @@
-"""Raises UserError for options that contradict each other."""
+"""Checks that options do not contradict each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config) -> None:
-    """Raises UserError if two options contradict each other; `option_fields.check` checks their bounds."""
+    """Checks a configuration; raises UserError if two options contradict each other."""
     if config.planar:
         _check_planar(config)
     _check_resolutions(config)
@@ -28,13 +28,13 @@ def check(config: Config) -> None:
 
 
 def likelihood_method(config: Config) -> str:
-    """Returns the default of --method: 'direct' or 'ais'."""
+    """Returns the default --method of --mode=likelihood: 'direct', if the model allows it, or 'ais'."""
     learnt = config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
     return 'direct' if learnt else 'ais'
 
 
 def check_likelihood(config: Config, method: str) -> None:
-    """Raises UserError if --method=direct cannot compute log Z of the model."""
+    """Checks --method of --mode=likelihood; raises UserError if the model does not allow 'direct'."""
     if method != 'direct':
         return
     if config.network.energy != 'preconditioned':
@@ -47,7 +47,7 @@ def check_likelihood(config: Config, method: str) -> None:
 
 
 def check_energies(config: Config, mode: str) -> None:
-    """Raises UserError if the energy of an image depends on the other images of its batch."""
+    """Checks that a mode can use energies of single images; raises UserError for batch normalisation."""
     if config.network.norm == 'batch':
         raise UserError(
             f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm'
@@ -55,7 +55,7 @@ def check_energies(config: Config, mode: str) -> None:
 
 
 def check_exportable(config: Config) -> None:
-    """Raises UserError if a server's answer for an image would depend on the other images of the request."""
+    """Checks that a model can be exported; raises UserError for batch normalisation."""
     if config.network.norm == 'batch':
         raise UserError(
             '--norm=batch cannot be exported: each image would depend on the other images of its request'
@@ -63,7 +63,7 @@ def check_exportable(config: Config) -> None:
 
 
 def check_classes(config: Config, classes: Iterable[int]) -> None:
-    """Raises UserError if the model lacks one of the classes, which are counted from 0."""
+    """Checks that a model has the given classes, numbers from 0; raises UserError if not."""
     count = config.data.num_classes
     for wanted in classes:
         if not count:
@@ -73,7 +73,7 @@ def check_classes(config: Config, classes: Iterable[int]) -> None:
 
 
 def check_replicas(config: Config, replicas: int) -> None:
-    """Raises UserError if the images of a batch cannot be split among the replicas."""
+    """Checks that replicas can share a batch; raises UserError for batch normalisation."""
     if replicas > 1 and config.network.norm == 'batch':
         raise UserError(
             f'--norm=batch ties the images of a batch together, so {replicas} devices cannot share it: give '
@@ -82,17 +82,17 @@ def check_replicas(config: Config, replicas: int) -> None:
 
 
 def check_guidance(config: Config) -> None:
-    """Raises UserError if --mode=sweep_guidance has no classes to guide towards."""
+    """Checks that a model has classes, for --mode=sweep_guidance; raises UserError if not."""
     if not config.data.num_classes:
         raise UserError('--mode=sweep_guidance: the model has no classes; train one with --num_classes=-1')
 
 
 def check_extractor(data: Data, name: str, inception: str) -> None:
-    """Raises UserError if an extractor does not exist or does not fit the images.
+    """Checks an extractor, the network whose features are compared; raises UserError if it does not fit.
 
     Args:
-      data: the data options, with all defaults filled in.
-      name: name or path of the extractor; '' means the default of the dataset.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      name: name or path of the extractor; '': the default for the dataset.
       inception: the value of --inception, a directory or ''.
     """
     name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')

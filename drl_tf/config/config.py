@@ -1,4 +1,4 @@
-"""The configuration of a run: frozen, validated once, stored as `config.json` in the workdir."""
+"""The configuration of a run, stored as `config.json` in the run's directory."""
 
 import dataclasses
 import glob
@@ -22,7 +22,9 @@ FILE_NAME = 'config.json'
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All options that decide the result of a run, in groups.
+    """All options that decide the result of a run.
+
+    The options are in groups, such as `data` and `training`; `replace` and the constructor check them.
 
     Raises:
       UserError: an option is out of bounds, or two options contradict each other.
@@ -54,25 +56,33 @@ class Config:
 
     @property
     def planar(self) -> bool:
-        """Whether the images are points of the plane, stored as images of one pixel with two channels."""
+        """Whether the data are points of the plane: images of one pixel with two channels."""
         return self.image_shape == (1, 1, 2)
 
     @property
     def steps_by_level(self) -> list[int]:
-        """K, the number of Langevin steps, at each of the T levels."""
+        """K, the number of chain steps, for each of the T noise levels."""
         steps = self.diffusion.mcmc_steps
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
         return list(steps)
 
     @property
+    def sampling_steps_by_level(self) -> list[int]:
+        """K in sampling at each of the T levels: `sampling_steps` if given, else K of training."""
+        steps = self.sampling.sampling_steps
+        if not steps:
+            return self.steps_by_level
+        return list(steps) * self.diffusion.num_levels if len(steps) == 1 else list(steps)
+
+    @property
     def negatives(self) -> str:
-        """The chains that training runs for preconditioned energies: 'none', 'langevin', 'mala' or 'hmc'."""
+        """The kind of chains that draw negatives for preconditioned energies; see `chains.negatives_of`."""
         return chains.negatives_of(self)
 
     @property
     def corrector(self) -> str:
-        """The chains of sampling: 'none', 'langevin', 'mala' or 'hmc'."""
+        """The kind of chains in sampling: 'none', 'langevin', 'mala' or 'hmc'."""
         return chains.corrector_of(self)
 
     def options(self) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
@@ -83,7 +93,7 @@ class Config:
                 yield field, getattr(values, field.name)
 
     def replace(self, **values: Any) -> 'Config':
-        """Returns a copy in which the named options, of any group, have the given values.
+        """Returns a copy with new values of some options, of any group.
 
         Raises:
           TypeError: there is no such option.
@@ -108,7 +118,7 @@ class Config:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> 'Config':
-        """Makes a configuration from a result of `get_config`.
+        """Builds a configuration from a result of `get_config`.
 
         Raises:
           ValueError: a group is unknown or missing.
@@ -125,7 +135,7 @@ class Config:
         return cls(**{name: types[name](**_tuples(values)) for name, values in stored.items()})
 
     def portable(self) -> 'Config':
-        """Returns a copy without local paths and evaluation options, for files that others will read."""
+        """Returns a copy without local paths and evaluation options, to publish with a model."""
         return dataclasses.replace(self.replace(data_dir='', manual_dir=''), evaluation=Evaluation())
 
     def differences(self, other: 'Config', compared: Callable[[dataclasses.Field[Any]], bool]) -> list[str]:
@@ -146,22 +156,22 @@ class Config:
         ]
 
     def save(self, workdir: str | os.PathLike[str]) -> None:
-        """Writes `config.json` to the workdir atomically."""
+        """Writes the configuration to `config.json` in a directory."""
         write_json(os.path.join(workdir, FILE_NAME), dataclasses.asdict(self))
 
 
 def exists(workdir: str | os.PathLike[str]) -> bool:
-    """Returns whether a directory holds the configuration of a run."""
+    """Returns whether a directory holds a `config.json`."""
     return os.path.exists(os.path.join(workdir, FILE_NAME))
 
 
 def groups() -> tuple[Any, ...]:
-    """Returns the dataclass fields of `Config`, one per group of options."""
+    """Returns the groups of options, as dataclass fields of `Config`."""
     return dataclasses.fields(Config)
 
 
 def measured(config: Config) -> dict[str, Any]:
-    """Returns what training took from its images, {option: value}: mean, deviation, number of exact images.
+    """Returns the options that training sets from its images: mean, deviation, number of exact images.
 
     Examples:
       >>> from drl_tf.config.config import Config, measured
@@ -174,14 +184,13 @@ def measured(config: Config) -> dict[str, Any]:
 def load(workdir: str | os.PathLike[str]) -> Config:
     """Reads the configuration of a run.
 
-    Each checkpoint has a copy of `config.json`. If the file itself is damaged, `load` warns, and reads the
-    newest copy that is not damaged.
+    If `config.json` is damaged, the newest undamaged copy in a checkpoint is read, with a warning.
 
     Args:
       workdir: directory of the run.
 
     Raises:
-      UserError: there is no file and no copy; all of them are damaged; or the file contradicts every copy.
+      UserError: there is no file and no copy; all are damaged; or the file contradicts all copies.
     """
     paths = _paths(workdir)
     sound = {}

@@ -1,4 +1,4 @@
-"""The options of a model: networks, noise levels and chains. The module `options` holds all other options."""
+"""The options of a model: networks, noise levels and chains."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ from drl_tf.config.option_fields import option
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Energy network"""
+    """Energy network options"""
 
     energy: str = option(
         'paper',
-        'F = f / delta_t^2 at T levels (paper), log densities at all noise levels (preconditioned), or the '
-        'exact log density of the noised training images, a control without training (exact): '
-        '--mode=train then stores the images in the run.',
+        'Energy F: f / delta_t^2 of a network f at T levels (paper); a log density at all noise levels '
+        '(preconditioned); or the exact log density of the noised training images (exact), a reference '
+        'without training: --mode=train then stores the images in the run.',
         choices=('paper', 'preconditioned', 'exact'),
     )
     network: str = option(
         'resnet',
-        "The paper's residual network, or <w, UNet(w)>, which needs --energy=preconditioned.",
+        "The paper's residual network (resnet), or <w, UNet(w)> (unet), which needs --energy=preconditioned.",
         choices=('resnet', 'unet'),
     )
     channels: int = option(128, 'Channels at the first resolution (ch).', low=4, high=1024)
@@ -38,7 +38,8 @@ class Network:
     )
     norm: str = option(
         'none',
-        'Normalisation in the residual blocks; with batch, images depend on each other.',
+        'Normalisation in the residual blocks; with batch, the energy of an image depends on its whole '
+        'batch.',
         choices=('none', 'batch', 'group', 'instance'),
     )
     conv_downsample: bool = option(
@@ -47,7 +48,7 @@ class Network:
     conv_shortcut: bool = option(
         True, 'Use a 3x3 convolution as shortcut if a block changes the channels; off: 1x1.'
     )
-    gain: bool = option(True, "Gain per channel after a block's second convolution.")
+    gain: bool = option(True, "Learn a factor per channel after a block's second convolution.")
     spectral_norm: bool = option(True, 'Spectral normalisation of the convolutions and dense layers.')
     dropout: float = option(
         0.0,
@@ -62,12 +63,12 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Diffusion:
-    """Diffusion and Langevin dynamics"""
+    """Diffusion options: noise levels and Langevin chains"""
 
     recipe: str = option(
         't6',
-        'Preset: the first paper with 6 (t6) or 1,000 (t1k) noises, its cooperative successor (cdrl), or '
-        'energies that are log densities (preconditioned).',
+        'Preset of options: the first paper with 6 (t6) or 1,000 (t1k) noise levels, its cooperative '
+        'successor (cdrl), or energies that are log densities (preconditioned).',
         choices=('t6', 't1k', 'cdrl', 'preconditioned'),
     )
     schedule: str = option(
@@ -77,7 +78,7 @@ class Diffusion:
     )
     num_levels: int = option(6, 'Number of noise levels that have an energy (T).', low=1, high=999)
     b2: float = option(
-        2e-4, 'Square b^2 of the step size factor: delta_t^2 = b^2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1
+        2e-4, 'b^2 in the Langevin step size, delta_t^2 = b^2 (S_t / S_0) s_{t+1}^2.', low=1e-8, high=1
     )
     mcmc_steps: tuple[int, ...] = option(
         (30,),
@@ -87,22 +88,28 @@ class Diffusion:
     )
     energy_scale: str = option(
         'auto',
-        'F = f / delta_t^2 (step) or f / s_{t+1}^2 (noise); auto: noise if K = 0, else step.',
+        "Scale of the paper's energy: F = f / delta_t^2 (step) or f / s_{t+1}^2 (noise); auto: noise if K "
+        '= 0, else step.',
         choices=('auto', 'step', 'noise'),
     )
     initializer: bool = option(False, 'Start chains at the proposal of a second network instead of x_{t+1}.')
     proposal: str = option(
         'x_next',
-        'Start of the chains: x_{t+1}, or a proposal by the energy of the level above (tweedie).',
+        "Start of the chains: x_{t+1} (x_next), or a proposal by Tweedie's formula from the energy of the "
+        'level above (tweedie).',
         choices=('x_next', 'tweedie'),
         changes='sampling',
     )
-    final_denoise: bool = option(False, 'End sampling with one Tweedie denoising step.', changes='sampling')
+    final_denoise: bool = option(
+        False,
+        "End sampling with a denoising step by Tweedie's formula, which removes the noise of level 0.",
+        changes='sampling',
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Initializer:
-    """Initializer network (with --initializer)"""
+    """Initializer options: the network that proposes the start of chains (with --initializer)"""
 
     initializer_channels: int = option(64, 'Channels at the first resolution.', low=8, high=1024)
     initializer_mult: tuple[int, ...] = option(
@@ -118,5 +125,8 @@ class Initializer:
         False, 'Weight the loss of each level by 1 / s_{t+1}^2; off: all alike, as in the paper.'
     )
     initializer_data_share: float = option(
-        0.0, 'Weight of the data in the loss; the ends of the chains have the rest.', low=0, high=1
+        0.0,
+        'Weight of the training images in the loss; the last states of the chains have the remaining weight.',
+        low=0,
+        high=1,
     )

@@ -1,4 +1,4 @@
-"""Refuses energies, objectives and losses that contradict each other."""
+"""Checks that energies, objectives and losses do not contradict each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config) -> None:
-    """Raises UserError if another option contradicts the energy or the objective."""
+    """Checks the energy and the objective; raises UserError if another option contradicts them."""
     energy = config.network.energy
     if config.diffusion.initializer and energy != 'paper':
         raise UserError(f'--initializer starts the chains of --energy=paper, not of {energy}: drop one')
@@ -71,8 +71,8 @@ def _check_normalised(config: Config) -> None:
         _check_second_derivatives(options, network)
     elif is_preconditioned and options.energy_l2:
         raise UserError(
-            f'--energy_l2={options.energy_l2:g} is for --energy=paper: log densities far from 0 are no '
-            'fault; give --energy_l2=0'
+            f'--energy_l2={options.energy_l2:g} is for --energy=paper; it would pull log densities '
+            'towards 0: give --energy_l2=0'
         )
 
 

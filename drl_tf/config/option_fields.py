@@ -1,4 +1,4 @@
-"""Options: dataclass fields with bounds and a help text; `cli.parsing` makes the command line from them."""
+"""Options: dataclass fields with bounds and a help text, which become flags of the command line."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ def option(
     choices: Sequence[Any] | None = None,
     changes: str = 'never',
 ) -> Any:
-    """Returns a dataclass field that the command line offers as a flag, and that `check` validates.
+    """Returns a dataclass field for an option of the command line.
 
     Args:
       default: the default value.
       help_text: one or two sentences.
-      low: smallest allowed number, None for no bound; in a tuple, the bound of each number.
-      high: largest allowed number, None for no bound; in a tuple, the bound of each number.
-      choices: the allowed values; None allows all.
-      changes: when the value may differ from the value stored with the run; `options` lists the words.
+      low: smallest allowed number, of each number in a tuple; None: no bound.
+      high: largest allowed number, of each number in a tuple; None: no bound.
+      choices: the allowed values; None: all.
+      changes: when the value may differ from the one stored with the run: 'never', 'resume', 'sampling',
+        'scores' or 'always'; the module `options` explains these words.
 
     Example:
       channels: int = option(128, 'Channels at the first resolution.', low=4, high=1024)
@@ -50,12 +51,12 @@ def option(
 
 
 def text(value: Any) -> str:
-    """Returns a value as text in the syntax of the command line."""
+    """Formats a value as on the command line; a tuple becomes '1,2,3'."""
     return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def kind(field: dataclasses.Field[Any]) -> str:
-    """Describes the values of an option for the help, such as 'whole number, 1 to 500; default 6'."""
+    """Describes the allowed values of an option for --help, such as 'whole number, 1 to 500; default 6'."""
     metadata = field.metadata
     said = NAMES[field.type]
     if metadata['choices']:
@@ -68,10 +69,10 @@ def kind(field: dataclasses.Field[Any]) -> str:
 
 
 def check(group: Any) -> None:
-    """Checks every option of a group, a dataclass of options, against its type, bounds and choices.
+    """Checks the values in a dataclass of options against their types, bounds and choices.
 
     Raises:
-      UserError: an option fails; the message names the first one.
+      UserError: a value is not allowed; the message names the option.
     """
     for field in dataclasses.fields(group):
         _check(field, getattr(group, field.name))
@@ -116,7 +117,7 @@ def _check_text(name: str, value: str) -> None:
     except UnicodeEncodeError:
         sound = False
     if not sound:
-        raise UserError(f'--{name}={value!r} must be UTF-8 text without NUL: rename what it stands for')
+        raise UserError(f'--{name}={value!r} must be UTF-8 text without NUL: rename the file or directory')
 
 
 def _check_number(field: dataclasses.Field[Any], value: Any, number: float, largest: float) -> None:

@@ -1,10 +1,6 @@
-"""The options of data, sampling and scores.
+"""The options of data, sampling and evaluation.
 
-Other modules have the options of the model (`model_options`), of training (`training_options`), of the
-command (`cli.command_options`) and of devices (`distributed.cluster.Devices`). `cli.parsing` makes flags of
-all options.
-
-The argument `changes` of an option says when its value may differ from the value stored with the run:
+The argument `changes` of an option says when its value may differ from the one stored with the run:
 
     never       at no time
     resume      when the same training resumes
@@ -24,7 +20,7 @@ DIGITS = ('digits', 'mnist')  # Datasets whose classes the digits classifier kno
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Data"""
+    """Data options: the dataset and its image size"""
 
     dataset: str = option(
         'digits',
@@ -67,7 +63,10 @@ class Data:
         low=0,
     )
     num_classes: int = option(
-        0, 'Classes of a conditional model; 0: none, -1: those of the dataset.', low=-1, high=100_000
+        0,
+        'Number of classes of a conditional model; 0: none, -1: those of the dataset.',
+        low=-1,
+        high=100_000,
     )
     image_width: int = option(
         0,
@@ -95,7 +94,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Sampling"""
+    """Sampling options"""
 
     noise_scale: float = option(
         0.99,
@@ -113,22 +112,36 @@ class Sampling:
     )
     step_scale: float = option(
         1.0,
-        'Factor of the Langevin step size delta_t; its square multiplies the drift of a step.',
+        'Factor of the Langevin step size delta_t in sampling.',
         low=0.01,
         high=100,
         changes='always',
     )
+    sampling_steps: tuple[int, ...] = option(
+        (),
+        'Langevin steps K in sampling, if it is not K of training: one number, or one per level from 0 up. '
+        'The step sizes change so that the chains take the same total time. Default: --mcmc_steps.',
+        low=1,
+        changes='always',
+    )
+    langevin_rule: str = option(
+        'plain',
+        'Drift of Langevin steps: the gradient (plain); or, for steps larger than those of training, the '
+        'gradient corrected by that of the step before (ab2).',
+        choices=('plain', 'ab2'),
+        changes='always',
+    )
     corrector: str = option(
         'auto',
-        'Chains of sampling; for those of training see --contrastive_corrector. auto: mala for log densities '
-        'with --proposal=tweedie, else langevin; none if K = 0.',
+        'Kind of chains in sampling; --contrastive_corrector is that in training. auto: mala for log '
+        'densities with --proposal=tweedie, else langevin; none if K = 0.',
         choices=('auto', 'none', 'langevin', 'mala', 'hmc'),
         changes='always',
     )
     corrector_step: float = option(
         0.0,
-        'Step q of the chains of sampling: delta_t^2 = 2 q / L_t, with the largest curvature L_t. 0: adapted '
-        'to an acceptance (mala, hmc), or delta_t of --b2 (langevin).',
+        'Step size of the chains in sampling, as q in delta_t^2 = 2 q / L_t, where L_t is the largest '
+        'curvature. 0: adapted to an acceptance (mala, hmc), or delta_t of --b2 (langevin).',
         low=0,
         high=2,
         changes='always',
@@ -145,7 +158,7 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Evaluation"""
+    """Evaluation options: how samples are compared with real images"""
 
     extractor: str = option(
         '',
@@ -171,5 +184,9 @@ class Evaluation:
         changes='scores',
     )
     evaluate_samples: int = option(
-        2048, 'Images to sample for each of these evaluations.', low=2, high=10_000_000, changes='scores'
+        2048,
+        'Images to sample for each evaluation of --evaluate_every.',
+        low=2,
+        high=10_000_000,
+        changes='scores',
     )

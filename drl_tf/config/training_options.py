@@ -9,7 +9,7 @@ PRECISIONS = ('auto', 'float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Training"""
+    """Training options"""
 
     objective: str = option(
         'contrastive',
@@ -20,8 +20,8 @@ class Training:
     )
     contrastive: float = option(
         0.0,
-        'Weight of recovery likelihood in addition to --objective=score_matching. Its loss is log p of the '
-        'ends of chains minus log p of data, with a weight for each level.',
+        'Weight of recovery likelihood in addition to --objective=score_matching. Its loss is log p of '
+        'the last states of the chains minus log p of the data, with a weight for each level.',
         low=0,
         high=1e3,
     )
@@ -33,8 +33,8 @@ class Training:
     )
     contrastive_step: float = option(
         0.15,
-        'Step q of --contrastive_corrector: delta_t^2 = 2 q / L_t, with the largest curvature L_t. 0: '
-        'delta_t of --b2.',
+        'Step size of --contrastive_corrector, as q in delta_t^2 = 2 q / L_t, where L_t is the largest '
+        'curvature. 0: delta_t of --b2.',
         low=0,
         high=2,
     )
@@ -76,12 +76,15 @@ class Training:
     )
     steps_per_execution: int = option(
         1,
-        'Steps per call from Python to the device; --train_steps and all --..._every are multiples of it.',
+        'Steps per call from Python to the device; --train_steps and all --..._every must be multiples of '
+        'this number.',
         low=1,
         changes='resume',
     )
     remat: bool = option(
-        False, 'Recompute residual blocks for the gradient: less memory, more time.', changes='resume'
+        False,
+        'Recompute the activations of residual blocks for the gradient: less memory, more time.',
+        changes='resume',
     )
     learning_rate: float = option(1e-4, "Adam's learning rate after the warm-up.", low=1e-8, high=1)
     adam_beta1: float = option(
@@ -112,7 +115,9 @@ class Training:
         0.1, 'Share of images whose class is hidden in training, if the model has classes.', low=0, high=1
     )
     shared_noise: bool = option(
-        False, 'Use the same noise in x_t and x_{t+1}: less variance, but only the marginals are right.'
+        False,
+        'Use the same noise in x_t and x_{t+1}: less variance, but the pair (x_t, x_{t+1}) has another '
+        'distribution.',
     )
     seed: int = option(0, 'Seed of all random draws.', low=0, high=2**31 - 1, changes='sampling')
     precision: str = option(
@@ -130,12 +135,16 @@ class Training:
     )
     max_rollbacks: int = option(
         3,
-        'How often a run that diverged may return to its last checkpoint.',
+        'How often a run that diverged may go back to its last checkpoint.',
         low=0,
         changes='resume',
     )
     rollback_factor: float = option(
-        0.5, 'Factor of the learning rates at each such return.', low=1e-6, high=1, changes='resume'
+        0.5,
+        'Factor of the learning rates each time a run that diverged goes back to a checkpoint.',
+        low=1e-6,
+        high=1,
+        changes='resume',
     )
     log_every: int = option(100, 'Steps between lines of the metrics log.', low=1, changes='resume')
     checkpoint_every: int = option(

@@ -16,16 +16,19 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: a `config.Config`.
-      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Returns:
-      With --initializer, a `CooperativeRecoveryLikelihood`. With --energy=preconditioned, a
-      `NormalisedRecoveryLikelihood` if training runs chains, else a `ScoreMatching`. Without either option, a
-      `RecoveryLikelihood`.
+      A Keras model. Its class depends on the options of `config`:
+
+      - initializer: `CooperativeRecoveryLikelihood`.
+      - energy='preconditioned': `NormalisedRecoveryLikelihood` if the loss is contrastive, at least in part;
+        else `ScoreMatching`.
+      - all others: `RecoveryLikelihood`.
 
     Example:
       model = build_model(config)
-      states = model.sample(16, [0, 1])
+      images = model.sample(16, seed=[0, 1])[-1]
     """
     if config.diffusion.initializer:
         return CooperativeRecoveryLikelihood(config, attempt)

@@ -1,14 +1,14 @@
 """Operators on log densities: products, mixtures and negations (Du, Li and Mordatch, NeurIPS 2020).
 
-An expression combines densities p_a, p_b, ... by their log ratios to one reference density q, such as
-r_a = log p_a - log q:
+Each density p_a is given by its log ratio to one reference density q: r_a = log p_a - log q. An operator
+combines the ratios:
 
     a & b: r = r_a + r_b,    a | b: r = log(exp(r_a) / 2 + exp(r_b) / 2),    !a: r = -r_a.
 
-The result is the density q exp(r), which contains q once, however many densities are combined.
+The result is the density q exp(r).
 
-The operators & and ! need no normalised densities: a constant in log p_a does not change the gradient of r.
-The operator | does: an unknown constant in log p_a is an unknown weight of p_a in the mixture.
+The operators & and ! work with unnormalised densities: a constant in log p_a does not change the gradient of
+r. The operator | needs normalised densities: a constant in log p_a changes the weight of p_a in the mixture.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,16 @@ from drl_tf.core.langevin import LogDensity
 
 
 def composed(expression: Any, of_atom: Callable[[Any], LogDensity], reference: LogDensity) -> LogDensity:
-    """Returns the log density of an expression, up to a constant.
+    """Returns the log density of a product, mixture or negation of densities, up to a constant.
 
     Args:
-      expression: an atom; or a pair (operator, parts) with the operator '&', '|' or '!'.
-      of_atom: callable, atom -> log density of the atom.
-      reference: log q, the log density to which the ratios r are taken.
+      expression: an atom (any value that names a density); or a pair (operator, expressions), where the
+        operator is '&', '|' or '!'. '!' takes one expression.
+      of_atom: callable, atom -> its log density, a callable x -> float32 [B].
+      reference: log q, the log density that all densities are compared with.
 
     Returns:
-      A callable, x -> log q(x) + r(x), float32 [B].
+      A callable, x float32 [B, H, W, C] -> log q(x) + r(x), float32 [B]; the module defines r.
 
     Examples:
       Two normal densities lie far apart. At the mean of one of them, their mixture has half its height:

@@ -4,7 +4,7 @@ x_t is an image with the noise of level t, x_{t+1} the same image one level up, 
 of the energy at level t. `diffusion` defines these symbols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -20,13 +20,14 @@ def conditional(
 ) -> LogDensity:
     """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
 
-    r_t is 1 at a conditional level. It is 0 at a marginal level, where x_{t+1} has no influence.
+    r_t is 1 at most levels. At a level with r_t = 0, the density does not depend on x_{t+1}.
 
     Args:
-      schedule: noise levels; it gives r_t, and s_{t+1}, the deviation of the noise from x_t to x_{t+1}.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      schedule: noise levels, which define r_t and s_{t+1}, the standard deviation of the noise from x_t to
+        x_{t+1}.
+      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
 
     Returns:
       A callable, y -> log p(y | x_{t+1}) + const, float32 [B].
@@ -43,22 +44,25 @@ def conditional(
     return lambda y: log_density(y) - tf.reduce_sum(tether * (y - x_next) ** 2, axis=[1, 2, 3])
 
 
-def steps_at(config: Any, level: tf.Tensor) -> int | tf.Tensor | None:
-    """Returns K, the number of chain steps of each image: the argument `num_steps` of `conditional_chain`.
+def steps_at(config: Any, level: tf.Tensor, steps: Sequence[int] = ()) -> int | tf.Tensor | None:
+    """Returns K, the number of Langevin steps of each image, which depends on its noise level.
 
     Args:
       config: a `config.Config`.
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
+      steps: K of each level; empty: K of training, `config.steps_by_level`.
 
     Returns:
-      K, int32 [B]. If K is 0 at all levels: None with the option proposal='tweedie', else the int 0.
+      K, int32 [B], for the argument `num_steps` of `conditional_chain`. If K is 0 at all levels, no chain
+      runs: the result is the int 0 with the option proposal='x_next', which draws from the normal
+      approximation; None with proposal='tweedie', which takes the proposal as it is.
 
     Examples:
       >>> from drl_tf.config.config import Config
       >>> steps_at(Config().replace(num_levels=2, mcmc_steps=(5, 3)), tf.constant([1, 1, 0])).numpy()
       array([3, 3, 5], dtype=int32)
     """
-    steps = config.steps_by_level
+    steps = steps or config.steps_by_level
     if any(steps):
         return tf.gather(steps, level)
     return 0 if config.diffusion.proposal == 'x_next' else None
@@ -73,19 +77,21 @@ def conditional_chain(
     num_steps: int | tf.Tensor | None,
     step_noise: Noise,
     step_size: tf.Tensor | None = None,
+    beta: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs K Langevin steps on the log density that `conditional` returns.
+    """Draws y_t given x_{t+1} by K Langevin steps on log p(y_t | x_{t+1}).
 
     Args:
       schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
       start: start of the chains, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
-      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain; draw from
-        `normal_approximation`. None: no chain; return `start` and a gradient of 0.
-      step_noise: callable, k -> noise of step k, float32 [B, H, W, C].
-      step_size: delta of each image, float32 [B, 1, 1, 1]; None: delta_t of the schedule.
+      level: t of each image, int32 [B].
+      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain; y is drawn from
+        `normal_approximation`. None: no chain; y is `start`, with a gradient of 0.
+      step_noise: callable, k -> standard normal noise of step k, float32 [B, H, W, C].
+      step_size: delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
+      beta: weight of the last gradient, float32 [B, 1, 1, 1]; see `langevin.langevin`. None: plain steps.
 
     Returns:
       y after K steps and the gradient of the last step, both float32 [B, H, W, C].
@@ -109,24 +115,24 @@ def conditional_chain(
     log_conditional = conditional(schedule, log_density, x_next, level)
     steps = tf.reshape(num_steps, [-1, 1, 1, 1])
     delta = at(schedule.delta, level) if step_size is None else step_size
-    return langevin(log_conditional, start, delta, steps, step_noise)
+    return langevin(log_conditional, start, delta, steps, step_noise, beta)
 
 
 def normal_approximation(
     schedule: Schedule, log_density: LogDensity, x_next: tf.Tensor, level: tf.Tensor, noise: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws from the first-order approximation of p(y | x_{t+1}) (paper, T = 1000):
+    """Draws y_t given x_{t+1} without a chain, with F replaced by its first-order expansion at x_{t+1}:
 
         y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
 
-    The draws are not exact: for a Gaussian F with variance 1 / l, p(y | x_{t+1}) has the variance
-    s^2 / (1 + s^2 l), with s = s_{t+1}; the draws have s^2.
+    This is the paper's sampler for T = 1000. Its variance s^2 (with s = s_{t+1}) is too large: if exp F is
+    Gaussian with variance 1 / l, the exact variance is s^2 / (1 + s^2 l).
 
     Args:
       schedule: noise levels.
-      log_density: callable, y -> F(y, t) of each image at its own level, float32 [B].
+      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
       noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:

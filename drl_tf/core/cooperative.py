@@ -18,17 +18,18 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
-    """A `RecoveryLikelihood` whose chains start at y^0 = g(x_{t+1}, t) + sqrt(beta~_{t+1}) m_t z.
+    """A `RecoveryLikelihood` in which a second network, the initializer g, proposes where chains start.
 
-    The chains still sample p(y_t | x_{t+1}). The initializer g learns from the ends of the chains (Zhu, Xie,
-    Wu, Gao, ICLR 2024, section 3.2). Before training, set `initializer_optimizer`, the optimizer of g.
+    A chain starts at y^0 = g(x_{t+1}, t) + b_t z with z ~ N(0, I) and b_t = `Schedule.posterior_std` (Zhu,
+    Xie, Wu, Gao, ICLR 2024, section 3.2). g learns from the last states of the chains. Before training, set
+    the attribute `initializer_optimizer`, the optimizer of g.
 
     Args:
       config: a `config.Config`.
-      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Examples:
-      Before training, the mean of the proposals is x_{t+1}.
+      Before training, g(x_{t+1}, t) = x_{t+1}.
 
       >>> from drl_tf.config.config import Config
       >>> config = Config().replace(image_size=8, image_channels=1, channels=8, channel_mult=(1,))
@@ -63,7 +64,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network, its optimizer)} of the energy network and of the initializer."""
+        """{name of a loss: (network, its optimizer)}, for the energy network and for the initializer."""
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     def chain_start(
@@ -77,7 +78,22 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0 and its mean g, both float32 [B, H, W, C]; like F, g is a weighted sum over `terms`."""
+        """Returns y^0, the start of the Langevin chains, and the mean of y^0.
+
+        Args:
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t of each image, int32 [B].
+          seed: int32 [2].
+          first: index of the first image; noise depends on (seed, index of the image).
+          weights: 'ema' (averages) or 'raw'.
+          terms: classes, as (labels, weight) pairs; see `density_at`. The mean is the weighted sum of
+            g(x_{t+1}, t) over the pairs.
+          training: True switches dropout on.
+          walk: ignored; the levels are those of `schedule`.
+
+        Returns:
+          y^0 and its mean, both float32 [B, H, W, C].
+        """
         network = Weights(weights).of(self.ema_initializer, self.initializer)
         dropout = noise.Dropout(noise.fold(seed, noise.DROPOUT), (first,)) if training else None
         remat = training and self.config.training.remat
@@ -99,7 +115,20 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns the loss of the initializer, `objectives.initializer`, and its gradients."""
+        """Computes the loss of the initializer, `objectives.initializer`, and its gradients.
+
+        Args:
+          tape: the tape that recorded how g computed `proposal`.
+          batch: training images with their noise levels.
+          start: y^0, the start of the chains, float32 [B, H, W, C].
+          proposal: g(x_{t+1}, t), float32 [B, H, W, C].
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          y_neg: the last states of the chains, float32 [B, H, W, C].
+
+        Returns:
+          {'initializer_loss': (loss, gradients)}: the sum over `batch` divided by the global batch size,
+          float32 [], and one gradient for each trainable variable of the initializer.
+        """
         options = self.config.initializer
         schedule = self.schedule
         weight = np.ones(schedule.num_levels)

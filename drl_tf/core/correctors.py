@@ -1,14 +1,14 @@
 """Metropolis-adjusted chains on any log density: MALA and HMC.
 
-A corrector is a chain that starts near a density and draws from it. Each transition proposes a new state by
-leapfrog steps of size delta from the state y, with a momentum p ~ N(0, I):
+A corrector is a Markov chain that moves draws closer to a given density. Each transition draws a momentum
+p ~ N(0, I), and proposes a new state by leapfrog steps of size delta from the state y:
 
     p <- p + delta / 2 grad log p(y),    y <- y + delta p,    p <- p + delta / 2 grad log p(y)
 
-The transition accepts the end (y', p') with probability
-min(1, exp(log p(y') - |p'|^2 / 2 - log p(y) + |p|^2 / 2)). So the chain leaves the density invariant at any
-step size. A `State` stores its log density and its gradient, so a leapfrog step costs one gradient. The
-corrector without acceptance, Langevin dynamics, is `langevin.langevin`.
+The transition accepts the end (y', p') with probability min(1, exp(log p(y') - |p'|^2 / 2 - log
+p(y) + |p|^2 / 2)). So the chain leaves the density invariant at any step size. A `State` stores its log
+density and its gradient, so a leapfrog step costs one gradient. `langevin.langevin` is the chain that accepts
+every step.
 """
 
 from collections.abc import Callable
@@ -50,9 +50,9 @@ class Draws(NamedTuple):
 
     Attributes:
       momentum: callable, k -> standard normal noise of transition k, of the shape of the state.
-      uniform: callable, k -> numbers in [0, 1), float32 [B]; transition k accepts if its number is below the
-        acceptance probability.
-      length: callable, k -> numbers in [0, 1), float32 [B]; `hmc` turns them into step lengths.
+      uniform: callable, k -> numbers in [0, 1), float32 [B]. Transition k accepts the proposal of a chain if
+        the chain's number is below the acceptance probability.
+      length: callable, k -> numbers in [0, 1), float32 [B]; only `hmc` uses them, to vary its step size.
 
     Examples:
       >>> draws = Draws(lambda k: tf.zeros([1, 2]), *2 * [lambda k: tf.constant([0.5])])
@@ -66,7 +66,11 @@ class Draws(NamedTuple):
 
 
 def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
-    """Returns the `State` at y, float32 [B, ...]; computes one gradient.
+    """Computes the log density and its gradient at y, and returns them as a `State`.
+
+    Args:
+      log_prob: callable, y -> log density up to a constant, float32 [B].
+      y: states of B chains, float32 [B, ...].
 
     Examples:
       >>> state_at(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).gradient.numpy()
@@ -81,17 +85,20 @@ def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
 def leapfrog(
     log_prob: LogDensity, state: State, step_size: float | tf.Tensor, momentum: tf.Tensor, num_leapfrogs: int
 ) -> tuple[State, tf.Tensor]:
-    """Makes leapfrog steps, each of which costs one gradient (Neal, Handbook of MCMC 2011, equation 5.18).
+    """Makes leapfrog steps of Hamiltonian dynamics (Neal, Handbook of MCMC 2011, equation 5.18).
+
+    Each step computes one gradient.
 
     Args:
       log_prob: callable, y -> log density up to a constant, float32 [B].
-      state: the state where the steps begin.
+      state: `State` where the steps begin.
       step_size: delta, float32, broadcast against `state.y`.
       momentum: p at the beginning, of the shape of `state.y`.
       num_leapfrogs: number of steps, at least 1.
 
     Returns:
-      The last state, and the log of the acceptance ratio, float32 [B].
+      The last `State`; and log p(y') - |p'|^2 / 2 - log p(y) + |p|^2 / 2, the log of the acceptance ratio,
+      float32 [B].
 
     Examples:
       Small steps keep the total energy -log p(y) + |p|^2 / 2, so the log of the ratio is near 0.
@@ -124,8 +131,8 @@ def mala(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs K steps of the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996).
 
-    MALA makes a Langevin step of size delta, and accepts or rejects it. This equals an HMC transition with
-    one leapfrog step (Neal 2011, section 5.2). K steps cost K + 1 gradients.
+    Each step is a Langevin step of size delta that is accepted or rejected. This equals an HMC transition
+    with one leapfrog step (Neal 2011, section 5.2). K steps cost K + 1 gradients.
 
     Args:
       log_prob: callable, y -> log density up to a constant, float32 [B].
@@ -135,10 +142,11 @@ def mala(
       draws: the random numbers.
 
     Returns:
-      The states after K steps, of the shape of y; and each chain's acceptance probability, averaged over its
-      steps, float32 [B], 0 for a chain without steps.
+      y: the states after K steps, of the shape of the argument y.
+      acceptance: each chain's acceptance probability, averaged over its steps, float32 [B]; 0 for K = 0.
 
     Examples:
+      Chains on a standard normal density reach variance 1, and accept about 90 % of the steps:
       >>> from drl_tf.core import noise
       >>> log_prob = lambda y: -tf.reduce_sum(y**2, axis=1) / 2
       >>> draws = Draws(lambda k: noise.normal(noise.fold([0, 1], k), [20000, 1]),
@@ -160,9 +168,21 @@ def hmc(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs K transitions of Hamiltonian Monte Carlo with 3 leapfrog steps each (Neal 2011, section 5.3).
 
-    Each chain draws a step length between delta / 2 and delta for each transition. With one length for all
-    transitions, directions whose period fits it would return to where they were and never mix (Neal 2011,
-    section 5.3.2). K transitions cost 3 K + 1 gradients. `mala` explains the arguments and the results.
+    For each transition, each chain draws a step size between delta / 2 and delta. With a fixed step size, a
+    trajectory can end where it began, and the chain would never mix (Neal 2011, section 5.3.2). K transitions
+    cost 3 K + 1 gradients.
+
+    Args:
+      log_prob: callable, y -> log density up to a constant, float32 [B].
+      y: start of the chains, float32 [B, ...].
+      step_size: delta, the largest step size, float32, broadcast against y.
+      num_steps: K, one int for all chains, or int32 [B].
+      draws: the random numbers.
+
+    Returns:
+      y: the states after K transitions, of the shape of the argument y.
+      acceptance: each chain's acceptance probability, averaged over its transitions, float32 [B]; 0 for
+        K = 0.
 
     Examples:
       >>> from drl_tf.core import noise
@@ -215,11 +235,11 @@ def _per_chain(values: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 
 def gradients(corrector: str, num_steps: int) -> int:
-    """Returns how many gradients of the log density K steps of a corrector compute for an image.
+    """Returns how many gradients of the log density a chain of K transitions computes per image.
 
     Args:
-      corrector: 'none', 'langevin', 'mala' or 'hmc'.
-      num_steps: K, the number of transitions.
+      corrector: the kind of chain: 'none', 'langevin', 'mala' or 'hmc'.
+      num_steps: K, at least 0.
 
     Examples:
       >>> [gradients(corrector, 10) for corrector in ('langevin', 'mala', 'hmc')]
@@ -231,10 +251,10 @@ def gradients(corrector: str, num_steps: int) -> int:
 
 
 def curvature(schedule: Schedule) -> np.ndarray:
-    """Returns L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2, float64 [T].
+    """Returns L_t, the largest curvature of -log p(y_t | x_{t+1}) at each level, float64 [T].
 
-    L_t is the largest curvature that -log p(y_t | x_{t+1}) can have in any direction, if F is the exact log
-    density of y_t. The noise in y_t has the standard deviation m_t S_t; `diffusion.Schedule` has r_t and s_t.
+    L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2 is a bound if F is the exact log density of y_t.
+    `diffusion.Schedule` defines the symbols.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -245,14 +265,15 @@ def curvature(schedule: Schedule) -> np.ndarray:
 
 
 def step_sizes(schedule: Schedule, q: float | tf.Tensor) -> tf.Tensor:
-    """Returns the step sizes delta_t = sqrt(2 q_t / L_t), float32 [T]; `curvature` computes L_t.
+    """Returns the step size delta_t = sqrt(2 q / L_t) of the chains at each level, float32 [T].
 
-    q is a step size without units. Langevin steps that are always accepted inflate the variance of the
-    direction with curvature L_t by 1 / (1 - q / 2).
+    `curvature` computes L_t, the largest curvature of -log p(y_t | x_{t+1}). So the same q suits all levels.
+    Langevin steps without rejection inflate the variance in the direction of curvature L_t by
+    1 / (1 - q / 2).
 
     Args:
       schedule: T noise levels.
-      q: one number for all levels, or q_t of each level, float32 [T].
+      q: one number above 0 for all levels, or one for each level, float32 [T].
 
     Examples:
       >>> from drl_tf.core import diffusion

@@ -12,21 +12,22 @@ def posterior_proposal(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Proposes y_t = m_t x_t given x_{t+1} and the score at x_{t+1}.
 
-    Tweedie's formula gives the mean of the clean image, x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}. The
-    proposal is drawn from the posterior of y_t given x^ and x_{t+1}. The variance of this posterior neglects
-    the uncertainty of x^.
+    Tweedie's formula gives x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}, the mean of the clean image given
+    x_{t+1}. y_t is then drawn as if x^ were the clean image. So y_t varies less than it should: x^ is
+    uncertain.
 
     Args:
       schedule: noise levels.
-      score: grad log p(x_{t+1}), float32 [B, H, W, C].
+      score: grad log p(x_{t+1}), the gradient of the log density of noisy images, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
       noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:
-      y_t and the mean of y_t, both float32 [B, H, W, C].
+      y_t, and the mean that its noise is added to, both float32 [B, H, W, C].
 
     Examples:
+      Without noise, y_t equals its mean:
       >>> schedule, x_next, level = diffusion.karras(), tf.ones([1, 2, 2, 1]), tf.constant([2])
       >>> y, mean = posterior_proposal(schedule, -x_next, x_next, level, tf.zeros([1, 2, 2, 1]))
       >>> bool(tf.reduce_all(y == mean)), y.shape
@@ -38,12 +39,14 @@ def posterior_proposal(
 
 
 def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of the clean image given x_0: (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
+    """Removes the last noise: returns the mean of the clean image given x_0, by Tweedie's formula.
+
+    It is (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
 
     Args:
       schedule: noise levels.
-      log_density: callable, y -> F(y, 0), float32 [B].
-      x_0: float32 [B, H, W, C].
+      log_density: callable, y float32 [B, H, W, C] -> F(y, 0), float32 [B].
+      x_0: images with the noise of level 0, float32 [B, H, W, C].
 
     Returns:
       The mean, float32 [B, H, W, C].

@@ -1,6 +1,6 @@
 """Noise schedules and the forward process (paper, section 3.1): float64 maths, no network.
 
-There are T+1 noises s_0..s_T, and an EBM at each level t = 0..T-1:
+There are T + 1 noise levels x_0..x_T with the added noises s_0..s_T, and an EBM at each level t = 0..T-1:
 
     x_0     = a_0 x + s_0 eps,    x_{t+1} = a_{t+1} x_t + s_{t+1} eps',    a = sqrt(1 - s^2)
     x_t     = A_t x + S_t eps     (marginally)
@@ -15,14 +15,14 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Schedule:
-    """Noise levels and their step sizes.
+    """The noise levels of a model, and the step sizes of its Langevin chains.
 
     Attributes:
       s: standard deviation of the noise added at each step, float64 [T + 1].
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
-      b2: square of the step size factor.
+      b2: factor of the squared Langevin step sizes, see `delta`.
       time: time input of the networks at each noise level, float64 [T + 1].
-      levels: index of each level in the trained schedule, int32 [T]; 0..T-1 unless the schedule is strided.
+      levels: 0..T-1, int32 [T]; after `strided`, the levels that were kept.
 
     Examples:
       >>> schedule = t6()
@@ -45,37 +45,37 @@ class Schedule:
 
     @property
     def a(self) -> np.ndarray:
-        """Factor of the image at each step, sqrt(1 - s^2), float64 [T + 1]."""
+        """Factor sqrt(1 - s_t^2) of x_{t-1} in x_t (of x in x_0), float64 [T + 1]."""
         return np.sqrt(1 - self.s**2)
 
     @property
     def A(self) -> np.ndarray:
-        """Factor of the image in x_t, float64 [T + 1]."""
+        """Factor A_t of the clean image in x_t, float64 [T + 1]."""
         return np.cumprod(self.a)
 
     @property
     def S(self) -> np.ndarray:
-        """Standard deviation of the noise in x_t, float64 [T + 1]."""
+        """Standard deviation S_t of the noise in x_t, float64 [T + 1]."""
         return np.sqrt(1 - self.A**2)
 
     @property
     def angle(self) -> np.ndarray:
-        """Noise levels as angles: A = cos(angle), S = sin(angle), float64 [T + 1]."""
+        """Noise level of x_t as an angle, float64 [T + 1]: A_t = cos(angle), S_t = sin(angle)."""
         return np.arctan2(self.S, self.A)
 
     @property
     def posterior_std(self) -> np.ndarray:
-        """Standard deviation of y_t given x, x_{t+1}: m_t sqrt(beta~_{t+1}) (Ho et al. 2020), float64 [T]."""
+        """Standard deviation of y_t given the clean x and x_{t+1} (Ho et al. 2020), float64 [T]."""
         return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
 
     @property
     def m(self) -> np.ndarray:
-        """m_t in y_t = m_t x_t, float64 [T]: a_{t+1} at a conditional level, 1 at a marginal level."""
+        """Factor m_t of x_t in y_t, float64 [T]: a_{t+1} if level t is conditional, else 1."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
     def delta(self) -> np.ndarray:
-        """Langevin step size: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2, float64 [T]."""
+        """Langevin step size delta_t, float64 [T]: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2."""
         return np.sqrt(self.b2 * self.S[:-1] / self.S[0]) * self.s[1:]
 
     @property
@@ -84,12 +84,12 @@ class Schedule:
         return self.s[1] / self.s[1:]
 
     def strided(self, count: int) -> 'Schedule':
-        """Returns the schedule of a walk over `count` evenly spaced levels, including level 0.
+        """Returns a schedule of `count` evenly spaced levels of this one, for faster sampling.
 
-        The walk merges the steps from t to t' into x_{t'} = a x_t + s eps, a = A_{t'} / A_t, s^2 = 1 - a^2.
-        Merging adds no error to the forward process or to F(., t), but sampling gets less accurate. If K = 0,
-        the error of the normal approximation grows with s^2. If K > 0, the steps grow with s, and the chains
-        may leave the neighbourhood of x_{t+1} in which the energies were trained.
+        Level 0 is kept. The steps from t to t' become one: x_{t'} = a x_t + s eps, a = A_{t'} / A_t,
+        s^2 = 1 - a^2. This is exact for the forward process, but sampling gets less accurate. Without chains
+        (K = 0), the error of the normal approximation grows with s^2. With chains, the step size grows with
+        s, so the chains may reach images that training never showed to the energies.
 
         Args:
           count: number of levels, at most T; 0 means all T levels.
@@ -110,16 +110,16 @@ class Schedule:
 
 
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's schedule: A at T evenly spaced indices of 1,000 linear betas, and at the last.
+    """Returns the paper's schedule of 6 levels, a subset of the 1,000 levels of DDPM (Ho et al. 2020).
 
-    A_T is 0.00635; sampling takes A_T as 0 and starts from N(0, I).
+    The last level is the highest, with A_T = 0.006; sampling takes A_T as 0 and starts from N(0, I).
 
     Args:
       num_levels: T, at most 500; 6 in the paper.
-      b2: square of the step size factor; 2e-4 in the paper.
+      b2: factor of the squared Langevin step sizes; 2e-4 in the paper.
 
     Returns:
-      A `Schedule` whose top level is marginal. The time input of the networks is t.
+      A `Schedule` whose EBM at the top level is not conditional. The time input of the networks is t.
 
     Examples:
       >>> schedule = t6()
@@ -133,17 +133,17 @@ def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
 
 
 def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest: float = -5.1) -> Schedule:
-    """Returns the schedule of CDRL (Zhu et al., ICLR 2024): log-SNR = -2 log tan(a u + b) with u in [0, 1].
+    """Returns the cosine schedule of CDRL (Zhu et al., ICLR 2024): the angles of the noise are evenly spaced.
 
     Args:
       num_levels: T; 6 in the paper.
-      b2: square of the step size factor; 4e-4 in the paper.
+      b2: factor of the squared Langevin step sizes; 4e-4 in the paper.
       largest: log-SNR of x_0.
       smallest: log-SNR of x_T.
 
     Returns:
-      A `Schedule` whose top level is marginal. The time input of the networks is
-      1000 atan(exp(-log-SNR / 2)) / (pi / 2).
+      A `Schedule` whose EBM at the top level is not conditional. The time input of the networks is 1000
+      atan(exp(-log-SNR / 2)) / (pi / 2).
 
     Examples:
       >>> cosine().A.round(3).tolist()
@@ -163,7 +163,7 @@ def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
 
     Args:
       num_levels: T, at most 999; if T < 999, the schedule has T + 1 evenly spaced levels of the 1,000.
-      b2: square of the step size factor.
+      b2: factor of the squared Langevin step sizes.
 
     Returns:
       A `Schedule`. The time input of the networks is the index of the noise level among the 1,000.
@@ -185,12 +185,13 @@ def karras(
 
     Args:
       num_levels: T.
-      b2: square of the step size factor.
+      b2: factor of the squared Langevin step sizes.
       smallest, largest: sigma = S / A of x_0 and of x_T; the defaults equal the sigmas of `cosine`.
       rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
-      A `Schedule` whose top level is marginal. The time input of the networks is 1000 atan(sigma) / (pi / 2).
+      A `Schedule` whose top EBM is not conditional. The time input of the networks is 1000
+      atan(sigma) / (pi / 2).
 
     Examples:
       >>> schedule = karras()
@@ -233,7 +234,7 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
 
 def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """Looks up the constants as in `per_image`; returns float32 [B, 1, 1, 1], to multiply images.
+    """Looks up the constant of each image's level, shaped to multiply images: float32 [B, 1, 1, 1].
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
@@ -245,15 +246,15 @@ def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 def forward_pair(
     schedule: Schedule, x: tf.Tensor, level: tf.Tensor, noise: tf.Tensor, noise_next: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Diffuses images to (x_t, x_{t+1}).
+    """Adds noise to images: returns x_t, and x_{t+1} one noise level up.
 
     Args:
       schedule: noise levels.
       x: images in [-1, 1], float32 [B, H, W, C].
       level: t of each image, int32 [B].
       noise: standard normal noise in x_t, float32 [B, H, W, C].
-      noise_next: standard normal noise added from x_t to x_{t+1}. None: x_t and x_{t+1} share `noise`; their
-        marginal distributions are right, but not their joint distribution.
+      noise_next: standard normal noise added from x_t to x_{t+1}. None: x_t and x_{t+1} share `noise`; each
+        then has the right distribution, but the pair has not.
 
     Returns:
       x_t and x_{t+1}, float32 [B, H, W, C].
@@ -273,10 +274,9 @@ def forward_pair(
 
 
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Computes the mean E[x_t | x, x_{t+1}] (Ho et al. 2020, equation 7).
+    """Returns the mean of x_t given the clean image x and x_{t+1} (Ho et al. 2020, equation 7).
 
-    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2. Only the distribution of x_{t+1} given x has
-    to be right, so `forward_pair` may use the same noise for x_t and x_{t+1}.
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2.
 
     Args:
       schedule: noise levels.

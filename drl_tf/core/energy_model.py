@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.core import conditionals, denoising, diffusion, graphs, noise, pilot, preconditioning, sampling
+from drl_tf.core import denoising, diffusion, graphs, larger_steps, noise, pilot, preconditioning, sampling
 from drl_tf.core.diffusion import Schedule, at, per_image
 from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
@@ -19,15 +19,15 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """Gives log densities of noisy images at each level, log p(y_t) = F(y_t, t) + const, and samples images.
+    """Computes log densities of noisy images, F(y_t, t) = log p(y_t) + const, and samples images.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
 
     Attributes:
       schedule: `Schedule` of the levels that have an energy.
-      walk: `Schedule` of the levels that sampling visits.
-      precision: F / f at each level, f the output of the network, float64 [T]; 1 if F is normalised.
+      walk: `Schedule` of the levels that sampling visits: all, or fewer with the option `sampling_levels`.
+      precision: F / f at each level, with the network output f, float64 [T]; 1 if F is normalised.
       normalised: whether F is a normalised log density; F then exists at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
@@ -57,20 +57,20 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The level whose log density ranks images best: 0, or `preconditioning.scoring_level`."""
+        """The noise level t at which to compare clean images by their log densities."""
         return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
-        """Returns the network with the weights 'ema' or 'raw'."""
+        """Returns the network with averaged weights for 'ema', with the trained weights for 'raw'."""
         return Weights(weights).of(self.ema_network, self.network)
 
     def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density of images, each at its own level.
+        """Returns the log density F(., t) of noisy images, each at its own level t.
 
         Args:
-          level: t, int32 [B].
-          weights: 'ema' or 'raw'.
-          terms: guidance, (labels, weight) pairs; see `guidance.guided` and `guidance.composed`.
+          level: t of each image, int32 [B].
+          weights: 'ema' (averages) or 'raw'.
+          terms: classes, as (labels, weight) pairs from `guidance.guided` or `guidance.composed`.
 
         Returns:
           A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
@@ -106,9 +106,9 @@ class EnergyModel(keras.Model):
         """Returns the log density of noisy images at any noise level; for normalised energies only.
 
         Args:
-          angle: noise level of each image, see `Schedule.angle`, float32 [B].
-          weights: 'ema' or 'raw'.
-          terms: guidance, (labels, weight) pairs; see `density_at`.
+          angle: noise level of each image, x = cos(angle) x_clean + sin(angle) eps, float32 [B].
+          weights: 'ema' (averages) or 'raw'.
+          terms: classes, as (labels, weight) pairs; see `density_at`.
 
         Returns:
           A callable, x float32 [B, H, W, C] -> log p(x) in nats, float32 [B].
@@ -135,17 +135,17 @@ class EnergyModel(keras.Model):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0, the start of the chains, and the mean of y^0.
+        """Returns y^0, the start of the Langevin chains, and the mean of y^0.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t in the walk, int32 [B].
+          level: t of each image, an index into `walk`, int32 [B].
           seed: int32 [2].
-          first: index of the first image.
-          weights: 'ema' or 'raw'.
-          terms: guidance, (labels, weight) pairs; see `density_at`.
+          first: index of the first image; noise depends on (seed, index of the image).
+          weights: 'ema' (averages) or 'raw'.
+          terms: classes, as (labels, weight) pairs; see `density_at`.
           training: True switches dropout on, and ignores the option `noise_scale`.
-          walk: schedule that `level` refers to; None is `self.schedule`.
+          walk: the noise levels that sampling visits; None: `self.schedule`.
 
         Returns:
           Two tensors float32 [B, H, W, C]: x_{t+1} twice, or the results of `denoising.posterior_proposal`.
@@ -179,7 +179,7 @@ class EnergyModel(keras.Model):
         terms: Terms = UNCONDITIONAL,
         corrector_steps: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Draws x_t given x_{t+1}, each image at its own level; see `Sampler.recover` and `pilot.steps`.
+        """Draws x_t given x_{t+1}, each image at its own level t; `sample` explains the other arguments.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -192,7 +192,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def prior(self, num_images: int, seed: Seed, first: int | tf.Tensor) -> tf.Tensor:
-        """Draws x_T, white noise, float32 [num_images, H, W, C]."""
+        """Draws x_T, standard normal noise, float32 [num_images, H, W, C], from which `sample` starts."""
         return noise.normal(seed, [num_images, *self.config.image_shape], first)
 
     @graphs.graph
@@ -208,7 +208,7 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Goes from x_high down to x_low on the levels of a walk; see `sampling.Sampler.descend`."""
+        """Samples x_low, noise level `low`, given x = x_high; the result is that of `Sampler.descend`."""
         sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
         return sampler.descend(x, high, low, seed)
 
@@ -220,28 +220,28 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns a `Sampler` for Algorithm 2 on the levels of `walk`; see `pilot.steps`."""
+        """Returns the sampler of Algorithm 2 on the levels of `walk`; `sample` explains the arguments."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
             return self.chain_start(x_next, level, seed, first, weights, terms, walk=walk)[0]
 
-        options = self.config.sampling
         return sampling.Sampler(
             schedule=walk,
             density_at=lambda level: self._density_on(walk, level, weights, terms),
             start_at=start_at,
-            steps_at=lambda level: conditionals.steps_at(self.config, tf.gather(walk.levels, level)),
+            steps_at=larger_steps.steps_at(self.config, walk),
             corrector=self.config.corrector,
             corrector_steps=corrector_steps,
-            noise_scale=options.noise_scale,
-            step_scale=options.step_scale,
+            noise_scale=self.config.sampling.noise_scale,
+            step_scale=larger_steps.scale(self.config, walk),
+            beta=larger_steps.beta(self.config, walk),
             first=first,
         )
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
-        """Returns the mean of the clean image given x_0; see `denoising.tweedie`."""
+        """Returns the mean of the clean image given x_0, float32 [B, H, W, C], by Tweedie's formula."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
         return denoising.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
@@ -259,24 +259,24 @@ class EnergyModel(keras.Model):
         after_chains: Callable[[Any], object] = lambda info: None,
         walk: Schedule | None = None,
     ) -> list[Any]:
-        """Samples images progressively from white noise (paper, Algorithm 2).
+        """Samples images, from white noise down to the lowest noise level (paper, Algorithm 2).
 
         Args:
           num_images: n.
           seed: int32 [2].
           first: index of the first image; image i depends on (seed, first + i) only.
-          weights: 'ema' or 'raw'.
-          terms: guidance, (labels, weight) pairs; see `density_at`.
+          weights: 'ema' (averages) or 'raw'.
+          terms: classes, as (labels, weight) pairs; see `density_at`.
           run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
             Each replica then draws n images; `first` and the labels may hold one value per replica.
-          after_part, most_parts: passed on to `sampling.progressive`.
-          corrector_steps: result of `pilot.steps`; None: `sample` calls it, which may cost a pilot run.
+          after_part, most_parts: how often to report progress; see `sampling.progressive`.
+          corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
-          walk: schedule of the levels to visit; None is `self.walk`.
+          walk: the noise levels to visit; None: `self.walk`.
 
         Returns:
-          The states from x_T to x_0 that `sampling.progressive` returns, float32 [n, H, W, C]. With the
-          option `final_denoise`, the last state is the clean image.
+          A list of images from x_T, noise, to x_0, the samples, each float32 [n, H, W, C]. With the option
+          `final_denoise`, the last element is denoised once more, by Tweedie's formula.
 
         Examples:
           >>> from drl_tf.config.config import Config

@@ -14,10 +14,10 @@ register(EnergyNetwork, MLPNetwork, UNet, UNetEnergy, Initializer, Preconditione
 
 
 def energy_network(config: Any, name: str, dtype: str) -> Any:
-    """Builds the network of --energy: f (paper), a `PreconditionedEnergy` or an `ExactEnergy`.
+    """Builds the energy network that the option `energy` chooses.
 
     Args:
-      config: a `config.Config`.
+      config: a `config.Config`; `energy` is 'paper' (the network f), 'preconditioned' or 'exact'.
       name: name of the network.
       dtype: 'float32' or 'mixed_bfloat16'.
     """

@@ -1,4 +1,4 @@
-"""The exact log density of a noised training set. A sampler that fails on it is at fault, not the energy."""
+"""The exact log density of a noised training set: a reference, with which samplers can be tested."""
 
 import math
 from typing import Any
@@ -13,15 +13,14 @@ from drl_tf.core.saving import SavedNetwork
 
 
 class ExactEnergy(SavedNetwork, SpectralLayers):
-    """log p(x) in nats of the noised training set; each x has its own noise level.
+    """log p(x) in nats, where p is the distribution of the training images plus noise.
 
-    At the noise level `angle`, with A = cos(angle) and S = sin(angle), the N training images x_i, scaled by A
-    and noised by S, have the density
+    Each x has its own noise level, an angle. With A = cos(angle), S = sin(angle) and N training images x_i,
 
         p(x) = (1 / N) sum_i N(x; A x_i, S^2 I).
 
-    If x has a class, the sum takes the N_c images of this class alone. The computation is in float64; x and
-    the result are float32. Sampling calls this layer like a `PreconditionedEnergy`; it has nothing to train.
+    If x has a class, the mean is over the images of this class alone. The computation is in float64; x and
+    the result are float32. The layer has the methods of a `PreconditionedEnergy`, but nothing to train.
 
     Args:
       image_shape: (H, W, C).
@@ -53,7 +52,7 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def hold(self, images: Any, labels: Any) -> None:
-        """Sets the training set.
+        """Sets the training set that defines p.
 
         Args:
           images: x_i in [-1, 1], float [N, H, W, C].
@@ -66,12 +65,11 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         """Computes the tensors that do not depend on x.
 
         Args:
-          time: noise level of each x, a result of `preconditioning.time_of`, [B].
+          time: noise level of each x, from `preconditioning.time_of(angle)`, [B].
           labels: class + 1 of each x, or 0 for no class, int32 [B]. None: no x has a class.
 
         Returns:
-          The argument `prepared` of `call`: the noise levels, the x_i as rows [N, D], their squared norms,
-          and the logarithm of the weight of each x_i for each x, [B, N] or [1, N]; all float64.
+          The argument `prepared` of `call`.
         """
         centres = tf.cast(tf.reshape(self.images, [-1, self._dimensions]), tf.float64)
         if labels is None:
@@ -88,9 +86,12 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
     def call(
         self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
     ) -> tf.Tensor:
-        """Returns log p(x), float32 [B], of images x, float32 [B, H, W, C]; ignores `dropout` and `remat`.
+        """Returns log p(x), float32 [B].
 
-        |x - A x_i|^2 is computed as |x|^2 - 2 A <x, x_i> + A^2 |x_i|^2, by one matrix product for a batch.
+        Args:
+          x: noisy images, float32 [B, H, W, C].
+          prepared: the result of `prepare`.
+          dropout, remat: ignored.
         """
         del dropout, remat
         A = tf.cos(prepared['angle'])[:, None]

@@ -1,4 +1,4 @@
-"""Compiles the model's methods, and replaces Keras' training function in the cases where Keras fails."""
+"""Compiles methods of models to graphs, and gives `fit` a training function where that of Keras fails."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,27 +7,26 @@ import tensorflow as tf
 
 
 def graph(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates a method with `tf.function` without AutoGraph.
+    """Decorates a method with `tf.function`, without AutoGraph.
 
-    `tf.function(autograph=False)` itself does not work with a strategy's `run`.
+    In contrast to `tf.function(autograph=False)`, this also works inside `tf.distribute.Strategy.run`.
     """
     return tf.function(tf.autograph.experimental.do_not_convert(method))
 
 
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
-    """Returns the function that `fit` calls with an iterator over batches.
+    """Returns the function that `fit` calls for each batch, or None if the function of Keras works.
 
-    Keras' own function has three faults. Its loop over several steps fails on several replicas. On a TPU, it
-    requests compilation by XLA, although the TPU compiles everything anyway. With several workers, it
-    averages each logged number along an axis, but scalars have no axis.
+    The function of Keras fails with several steps per call on several replicas, on TPUs, and with several
+    workers.
 
     Args:
       model: a compiled `RecoveryLikelihood`.
-      steps: steps per call.
+      steps: training steps per call.
 
     Returns:
-      None if Keras' own function works; else a callable, iterator -> {name: float32 []}, the logged numbers
-      of the last step.
+      A callable, iterator over batches -> {name: float32 []}, the losses and the gradient norm of the last
+      step. Or None.
     """
     strategy = model.distribute_strategy
     logged = (*model.learners, 'gradient_norm')

@@ -1,4 +1,4 @@
-"""Guidance and composition: weighted sums of energies, written as pairs (labels, weight)."""
+"""Guidance and composition of classes: weighted sums of log densities, written as (labels, weight) pairs."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -11,10 +11,10 @@ UNCONDITIONAL: Terms = ((None, 1.0),)
 
 
 def network_labels(classes: Any) -> Any:
-    """Maps classes to the labels that networks take: class c >= 0 becomes c + 1; -1 (no class) becomes 0.
+    """Maps classes to the labels that the networks take: class c becomes c + 1, and -1 (no class) becomes 0.
 
     Args:
-      classes: an int, array or tensor.
+      classes: -1, 0, 1, ..: an int, array or tensor.
 
     Returns:
       The labels, of the type and shape of `classes`.
@@ -27,14 +27,15 @@ def network_labels(classes: Any) -> Any:
 
 
 def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
-    """Returns the terms of classifier-free guidance, (1 + w) F(class) - w F(no class) (CDRL, section 3.4).
+    """Classifier-free guidance: the weighted sum (1 + w) F(class) - w F(no class) (CDRL, section 3.4).
 
     Args:
-      labels: result of `network_labels`, int32 [n].
+      labels: class + 1 of each image, int32 [n].
       guidance: w; 0 gives the conditional model, -1 the unconditional model.
 
     Returns:
-      (labels, weight) pairs for the methods of `EnergyModel`; the weights sum to 1.
+      The sum as (labels, weight) pairs, the argument `terms` of the methods of `EnergyModel`. The weights sum
+      to 1.
 
     Examples:
       >>> [(labels.numpy().tolist(), weight) for labels, weight in guided(tf.constant([4, 4]), 0.5)]
@@ -46,14 +47,15 @@ def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
 
 
 def composed(labels: Sequence[tf.Tensor], weights: Sequence[float]) -> Terms:
-    """Returns the terms of a product of experts, F(no class) + sum_i w_i (F(class i) - F(no class)).
+    """Combines classes as a product of experts: F(no class) + sum_i w_i (F(class i) - F(no class)).
 
     Args:
-      labels: one result of `network_labels` per expert, int32 [n].
-      weights: w_i of each expert.
+      labels: for each class i, a tensor int32 [n] that holds class + 1 for each of n images.
+      weights: w_i of each class.
 
     Returns:
-      (labels, weight) pairs for the methods of `EnergyModel`; the weights sum to 1.
+      The sum as (labels, weight) pairs, the argument `terms` of the methods of `EnergyModel`. The weights sum
+      to 1.
 
     Examples:
       >>> terms = composed([tf.constant([4]), tf.constant([9])], [1.0, 1.0])

@@ -1,8 +1,8 @@
-"""Estimates log Z, which turns energies into normalised log densities, from noisy data at many noise levels.
+"""Estimates log Z, which turns unnormalised energies into log densities, from noisy data.
 
 F(x; level) = log p(x; level) + log Z(level). Score matching fits the gradient of F in x, which leaves log Z
-undetermined. Noisy data are samples of p, and give two estimates: thermodynamic integration of d log Z =
-E_p[dF] over the levels, and Bennett's acceptance ratio (1976) between neighbouring levels.
+undetermined. Noisy training images are samples of p, and give two estimates: thermodynamic integration of
+d log Z = E_p[dF] over the noise levels, and Bennett's acceptance ratio (1976) between neighbouring levels.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ class Estimate:
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Adds noise levels between the given levels, evenly spaced in log-SNR = -2 log tan(angle).
+    """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
 
     Args:
-      angles: noise levels, ascending, float64 [T + 1].
-      spacing: largest step in log-SNR.
+      angles: noise levels in (0, pi / 2), ascending, float64 [T + 1].
+      spacing: largest difference in log-SNR between neighbours.
 
     Returns:
-      The angles of the grid, float64 [N], and the indices of the given levels in the grid, int [T + 1].
+      All angles, ascending, float64 [N]; and the positions of the given angles among them, int [T + 1].
 
     Examples:
       >>> angles, given = grid(np.array([0.1, 0.8, 1.5]), spacing=1.0)
@@ -56,16 +56,19 @@ def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
-    """Estimates log Z by thermodynamic integration, with the trapezoid rule in log-SNR.
+    """Estimates log Z at each noise level by thermodynamic integration.
+
+    The trapezoid rule integrates over the log-SNR.
 
     Args:
-      angles: the grid, float64 [N].
+      angles: the noise levels, ascending, float64 [N].
       slopes: dF / d angle of n noisy images at each level, float64 [N, n].
 
     Returns:
-      log Z, with standard errors from the spread over the images.
+      log Z at each level, with standard errors from the spread over the n images.
 
     Examples:
+      If dF / d angle is 1, log Z falls by 0.5 from the angle 1.0 to the angle 0.5:
       >>> integrated(np.linspace(0.5, 1.0, 100), slopes=np.ones([100, 4])).log_z[0].round(3).item()
       -0.5
     """
@@ -78,7 +81,7 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
 
 
 def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
-    """Estimates log Z_1 - log Z_0 of two densities p_i = exp(F_i) / Z_i by Bennett's acceptance ratio (1976).
+    """Estimates log Z_1 - log Z_0 for two densities exp(F_i) / Z_i by Bennett's acceptance ratio (1976).
 
     Args:
       forward: F_1(x) - F_0(x) for n samples x of p_0, float64 [n].
@@ -88,8 +91,8 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
       log Z_1 - log Z_0 in nats.
 
     Examples:
-      >>> x = np.random.default_rng(0).normal(size=1000)        # Of exp(-x^2 / 2).
-      >>> y = x / 2                                             # Of exp(-2 y^2).
+      >>> x = np.random.default_rng(0).normal(size=1000)        # From exp(-x^2 / 2).
+      >>> y = x / 2                                             # From exp(-2 y^2).
       >>> round(float(bennett(-1.5 * x**2, 1.5 * y**2)), 1)     # About -log 2.
       -0.7
     """
@@ -105,15 +108,15 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
 
 
 def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
-    """Estimates log Z at every level of a grid, by `bennett` between neighbours.
+    """Estimates log Z at each of N noise levels, by Bennett's acceptance ratio between neighbours.
 
     Args:
-      forward: row i is F(x; i + 1) - F(x; i) of data x with the noise of level i, float64 [N - 1, n].
-      reverse: row i is F(x; i) - F(x; i + 1) of data x with the noise of level i + 1, float64 [N - 1, n].
+      forward: row i is F(x; i + 1) - F(x; i) for n images x with the noise of level i, float64 [N - 1, n].
+      reverse: row i is F(x; i) - F(x; i + 1) for the same images with the noise of level i + 1, float64
+        [N - 1, n].
 
     Returns:
-      log Z, with standard errors from the spread over ten parts of the images. All levels use the same
-      images.
+      log Z at each level, with standard errors from the spread over ten parts of the images.
 
     Examples:
       >>> bridged(np.full([2, 20], -0.5), np.full([2, 20], 0.5)).log_z.round(6).tolist()

@@ -19,14 +19,15 @@ from drl_tf.core.replacement import Replacement
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How to solve an inverse problem.
+    """How to solve an inverse problem: the method, and how many steps to take.
 
     Attributes:
-      method: 'posterior' runs chains on p(x_t | x_{t+1}, o), and needs preconditioned energies. 'replace' is
-        the heuristic of `replacement`, for all energies.
-      effort: chain steps, step size and rounds; 'replace' reads the rounds only.
-      num_levels: number of noise levels that 'posterior' visits; 0: the levels that sampling visits. A number
-        above 0 needs energies that were trained at all noise levels.
+      method: 'posterior' runs chains on p(x_t | x_{t+1}, o), and needs preconditioned energies. 'replace'
+        overwrites the observed part of the image after each level, and works with all energies.
+      effort: number and size of the chain steps, and how often each level is sampled (`rounds`). 'replace'
+        uses `rounds` only.
+      num_levels: number of noise levels that 'posterior' visits; 0: the levels that `EnergyModel.sample`
+        visits. A number above 0 needs energies that were trained at all noise levels.
 
     Examples:
       >>> Plan('replace').effort.rounds
@@ -39,15 +40,16 @@ class Plan:
 
 
 def default_plan(config: Any, method: str = '') -> Plan:
-    """Returns the plan for callers that give none.
+    """Returns the default `Plan` for a model.
 
     Args:
       config: a `config.Config`.
       method: 'posterior', 'replace', or '' for 'posterior' with preconditioned energies, else 'replace'.
 
     Returns:
-      'posterior': 5 chain steps and 2 rounds at each level; 12 levels if the energies were trained at all
-      noise levels, else the levels that sampling visits. 'replace': 5 rounds.
+      For 'posterior': each level is sampled twice, with 5 chain steps; 12 levels if the energies were trained
+      at all noise levels, else the levels that `EnergyModel.sample` visits. For 'replace': each level is
+      sampled 5 times.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -72,7 +74,7 @@ def solve(
     terms: Terms = UNCONDITIONAL,
     corrector_steps: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Draws a clean image for each observation.
+    """Draws an image x for each observation o = H x + noise.
 
     Args:
       model: an `EnergyModel`.
@@ -80,9 +82,9 @@ def solve(
       plan: how to solve the problem.
       seed: int32 [2].
       first: index of the first image; image i depends on (seed, first + i) and its observation only.
-      weights: 'ema' or 'raw'.
-      terms: guidance, (labels, weight) pairs; see `EnergyModel.density_at`.
-      corrector_steps: for 'replace', the result of `pilot.steps`.
+      weights: 'ema' (averages) or 'raw'.
+      terms: classes, as (labels, weight) pairs; see `EnergyModel.density_at`.
+      corrector_steps: step sizes of the chains for 'replace', from `pilot.steps`.
 
     Returns:
       Images, float32 [B, H, W, C]. With the method 'replace', they still have the noise of level 0, unless
@@ -112,7 +114,11 @@ def solve(
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:
-    """Returns a model's schedule of `num_levels` noise levels; 0: the levels that sampling visits.
+    """Returns the noise schedule of a model, with another number of levels.
+
+    Args:
+      model: an `EnergyModel`.
+      num_levels: number of levels; 0: the levels that `EnergyModel.sample` visits.
 
     Examples:
       >>> from drl_tf.config.config import Config

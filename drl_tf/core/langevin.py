@@ -10,9 +10,9 @@ LogDensity: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 
 def value_gradient(log_prob: LogDensity, y: tf.Tensor) -> tf.Tensor:
-    """Returns the gradient of log_prob(y) in y, with the shape and dtype of `y`.
+    """Returns the gradient of sum_i log_prob(y)_i in y, with the shape and dtype of `y`.
 
-    log_prob(y) has one number per image; the function sums these before it differentiates.
+    If log_prob(y)_i depends on image i only, the gradient has one image's own gradient in each row.
 
     Examples:
       >>> value_gradient(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).numpy()
@@ -30,28 +30,38 @@ def langevin(
     step_size: float | tf.Tensor,
     num_steps: int | tf.Tensor,
     noise: Callable[[tf.Tensor], tf.Tensor],
+    beta: float | tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs the chain
+    """Runs K steps of unadjusted Langevin dynamics:
 
         y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
 
-    Each step takes one gradient. No step is rejected, so the chain has a bias: on a Gaussian of precision l,
-    the stationary variance is 1 / (l (1 - delta^2 l / 4)), not 1 / l.
+    Each step computes one gradient. No step is rejected, so the chain is biased: on a Gaussian of variance
+    1 / l, its stationary variance is 1 / (l (1 - delta^2 l / 4)).
+
+    With beta, the drift also uses the gradient d_{k-1} of the step before. With beta = 1/2, it is that of the
+    two-step method of Adams and Bashforth (Hairer, Norsett, Wanner 1993, section III.1):
+
+        y <- y + delta^2 / 2 * ((1 + beta) d_k - beta d_{k-1}) + delta z_k,    d_k = grad log p(y)
+
+    The first step is plain. On a Gaussian of precision l, with a = delta^2 l / 2, the stationary variance is
+    2 (1 - a beta) / (l (1 + a beta) (2 - a - 2 a beta)), and the chain is stable if a < 2 / (1 + 2 beta).
 
     Args:
-      log_prob: log density up to a constant.
+      log_prob: callable, y -> log density up to a constant, float32 [B].
       y: start of the chain, float32 [B, ...].
       step_size: delta, float32, broadcast against `y`.
       num_steps: K, int32, broadcast against `y`. The loop runs to the largest K; an image stops moving after
         its own K steps.
-      noise: callable, k -> z_k, of the shape of `y`; z_k includes any scale factor of the noise.
+      noise: callable, k -> z_k, of the shape of `y`; usually standard normal.
+      beta: weight of the last gradient, float32, broadcast against `y`; None: the plain chain. See
+        `larger_steps.beta`.
 
     Returns:
-      The state after K steps and the gradient of the last step, both of the shape of `y`; the gradient is 0
-      if K = 0.
+      y after K steps; and grad log p(y) as computed in the last step, 0 if K = 0. Both have the shape of `y`.
 
     Examples:
-      Five steps on a standard normal density, with the noise left out: each multiplies y by 1 - 0.1^2 / 2.
+      On a standard normal density, a step without noise multiplies y by 1 - 0.1^2 / 2. Five such steps:
 
       >>> y, gradient = langevin(lambda y: -(y**2) / 2, tf.ones([2]), 0.1, 5, lambda k: tf.zeros([2]))
       >>> y.numpy().round(4)
@@ -60,7 +70,10 @@ def langevin(
 
     def step(k: tf.Tensor, y: tf.Tensor, last_gradient: tf.Tensor) -> tuple[tf.Tensor, ...]:
         gradient = value_gradient(log_prob, y)
-        moved = y + step_size**2 / 2 * gradient + step_size * noise(k)
+        drift = gradient
+        if beta is not None:
+            drift += beta * (gradient - tf.where(k > 0, last_gradient, gradient))
+        moved = y + step_size**2 / 2 * drift + step_size * noise(k)
         return k + 1, tf.where(k < num_steps, moved, y), tf.where(k < num_steps, gradient, last_gradient)
 
     longest = tf.reduce_max(num_steps)

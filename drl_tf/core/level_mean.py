@@ -1,4 +1,4 @@
-"""Means over the images of each noise level, which training logs."""
+"""Means of losses and other values over the images of each noise level, for the training log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ _MOST_BANDS = 20
 
 
 class LevelMean(keras.metrics.Metric):
-    """Mean of a value over the images of each level.
+    """Keras metric: the mean of a value over the images of each noise level.
 
-    If T > 20, the metric splits the levels into 20 bands of neighbours, and takes one mean per band.
+    If there are more than 20 levels, neighbouring levels share a mean, so that there are 20 means.
 
     Args:
       num_levels: T, the number of levels.
@@ -26,24 +26,29 @@ class LevelMean(keras.metrics.Metric):
         self.count = self.add_variable((bands,), 'zeros', name='count')
 
     def update_state(self, values: tf.Tensor, level: tf.Tensor) -> None:
-        """Adds one value per image, float32 [B], to the mean of the image's level, int32 [B]."""
+        """Adds the values of a batch to the means.
+
+        Args:
+          values: one value per image, float32 [B].
+          level: noise level of each image, int32 [B].
+        """
         bands = self.total.shape[0]
         band = level * bands // self.num_levels
         self.total.assign_add(tf.math.unsorted_segment_sum(values, band, bands))
         self.count.assign_add(tf.math.unsorted_segment_sum(tf.ones_like(values), band, bands))
 
     def result(self) -> tf.Tensor:
-        """Returns the means, float32 [min(T, 20)]; NaN for a level or band without images."""
+        """Returns the means, float32 [min(T, 20)]; NaN where no image has been added."""
         return self.total / self.count
 
 
 def rms(x: tf.Tensor) -> tf.Tensor:
-    """Returns the root mean square over the pixels of each image: float32 [B, H, W, C] -> [B]."""
+    """Returns the root mean square of each image over pixels and channels: float32 [B, H, W, C] -> [B]."""
     return tf.sqrt(tf.reduce_mean(x**2, axis=[1, 2, 3]))
 
 
 def summed_over_replicas(variables: Sequence[Any], strategy: tf.distribute.Strategy) -> list[tf.Tensor]:
-    """Returns the sum of each variable over all replicas of all workers; each replica has its own value."""
+    """Sums each variable over all replicas of all workers, and returns one total per variable."""
 
     def of_replica() -> list[tf.Tensor]:
         values = [variable.value + 0 for variable in variables]

@@ -7,17 +7,17 @@ import tensorflow as tf
 
 
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
-    """Sums the results of a function over consecutive parts of a batch.
+    """Sums the results of a function over M parts of a batch, one part after the other.
 
     Args:
-      function: callable, (index of the part's first image, *the part's rows of each tensor) -> sums over the
-        images of the part, a nested structure of tensors.
+      function: callable, (first, *rows) -> nested structure of tensors. It gets the index of the part's first
+        image, and the part's rows of each tensor in `batch`.
       batch: tensors [B, ...]; a None among them reaches `function` as None.
       num_parts: M, a divisor of B.
       nothing: zeros in the structure that `function` returns.
 
     Returns:
-      The sums over the whole batch, computed in a loop over M parts of B / M images each.
+      The sum of the M results, in the structure that `function` returns.
 
     Examples:
       >>> rows = tf.ones([6, 2])

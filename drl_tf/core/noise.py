@@ -1,7 +1,8 @@
-"""Random draws as a function of (seed, purpose, step, level) and of the index of the image.
+"""Random draws that depend only on a seed, folded by purpose and step, and on the index of the image.
 
 Image i gets the same noise in batches of any size and on any number of replicas: the counter-based Philox
-generator starts at the counter of image i. Functions that XLA compiles draw other numbers.
+generator starts at the counter of image i. Functions that are compiled with XLA draw other numbers than
+functions that are not.
 """
 
 import dataclasses
@@ -22,7 +23,11 @@ _NUMBERS_PER_COUNT = 4
 
 
 def root(seed: int, user: int) -> list[int]:
-    """Returns the seed of one user of randomness, such as `SAMPLING`, from the seed of the run.
+    """Returns the seed of one kind of computation, such as `SAMPLING`, from the seed of the run.
+
+    Args:
+      seed: the seed of the run.
+      user: the kind of computation, a constant of this module: `TRAINING`, `SAMPLING`, ...
 
     Examples:
       >>> root(0, SAMPLING)
@@ -32,7 +37,11 @@ def root(seed: int, user: int) -> list[int]:
 
 
 def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
-    """Derives a new seed, int32 [2], from `seed` and from integers such as purpose, step and level.
+    """Derives a new seed, int32 [2], from a seed and integers such as purpose, step and level.
+
+    Args:
+      seed: int32 [2].
+      *numbers: integers; other integers, or another order, give independent draws.
 
     Examples:
       >>> fold(root(0, SAMPLING), LANGEVIN, 7).shape
@@ -44,11 +53,11 @@ def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
 
 
 class Between(NamedTuple):
-    """n positions on the quarter circle between the noises of two images, for interpolations.
+    """Noises between those of two images, on a quarter circle, to interpolate between samples.
 
-    If `normal` gets a `Between` as `first`, row i of its result is cosine_i z_begin + sine_i z_end, where
-    z_begin and z_end are the noises of the images `begin` and `end`. The two noises are independent, so each
-    row is standard normal.
+    Use a `Between` as the argument `first` of `normal`. Row i of the result is then cosine_i z_begin + sine_i
+    z_end, where z_begin and z_end are the noises of the images `begin` and `end`. Each row is standard
+    normal.
 
     Attributes:
       begin: index of the image at position 0, int32 [].
@@ -68,12 +77,12 @@ class Between(NamedTuple):
 
 
 def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -> Between:
-    """Returns a `Between` for `normal`; positions 0 and 1 give the noises of the two images bit for bit.
+    """Returns a `Between`: positions on the quarter circle from the noise of one image to that of another.
 
     Args:
       begin: index of the image at position 0.
       end: index of the image at position 1.
-      position: from 0 to 1, float32 [n].
+      position: share of the way, float32 [n] in [0, 1]. 0 and 1 give exactly the noises of the two images.
 
     Examples:
       >>> ends = between(3, 8, tf.constant([0.0, 1.0]))
@@ -93,13 +102,13 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
     Args:
       seed: int32 [2].
       shape: [n, H, W, C].
-      first: index of the first image; or a `Between`, for noises between those of two images.
+      first: index of the first image; or a `Between`, to interpolate between the noises of two images.
 
     Returns:
-      float32 [n, H, W, C]; row i depends on (seed, first + i) only. With a `Between`, row i is the noise at
-      its position i.
+      float32 [n, H, W, C]. Row i depends on (seed, first + i) only; with a `Between`, on its position i.
 
     Examples:
+      Images 3 and 4, and image 4 alone, get the same noise for image 4:
       >>> images = normal([0, 1], [2, 8, 8, 1], first=3)
       >>> bool(tf.reduce_all(images[1:] == normal([0, 1], [1, 8, 8, 1], first=4)))
       True
@@ -118,12 +127,15 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
 
 
 def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
-    """Draws a number in [0, 1) for each of the images `first`, `first` + 1, ...
+    """Draws one number in [0, 1) for each of the images `first`, `first` + 1, ...
 
-    For a `Between`, each row gets the number of the nearer of the two images.
+    Args:
+      seed: int32 [2].
+      num_images: n.
+      first: index of the first image; or a `Between`, where each row gets the number of the nearer image.
 
     Returns:
-      float32 [num_images]; number i depends on (seed, first + i) only.
+      float32 [n]. Number i depends on (seed, first + i) only.
 
     Examples:
       >>> numbers = uniform([0, 1], 2, first=3)
@@ -148,7 +160,7 @@ def _at_image(
 
 
 def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
-    """Draws a level t ~ U{0..T-1} for each image of the global batch, int32 [batch_size].
+    """Draws a noise level t ~ U{0..T-1} for each image of a batch, int32 [batch_size].
 
     Examples:
       >>> sorted(set(levels([0, 1], num_levels=3, batch_size=100).numpy().tolist()))
@@ -158,9 +170,9 @@ def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
 
 
 def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
-    """Draws evenly spaced numbers in [0, 1) with a random offset, float32 [batch_size].
+    """Draws evenly spaced numbers in [0, 1) with one random offset, float32 [batch_size].
 
-    Each image of the global batch gets one number.
+    Each number is uniform in [0, 1), but together they cover the interval evenly.
 
     Examples:
       >>> np.diff(np.sort(stratified([0, 1], batch_size=4))).round(5)
@@ -171,11 +183,10 @@ def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
 
 
 def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    """Maps uniform numbers to noise levels between two angles.
+    """Maps uniform random numbers to noise levels between two angles.
 
-    The results at even indices are uniform in the angle, the results at odd indices in the log-SNR. With the
-    angle alone, hardly any result would be near the low end. With the log-SNR alone, few results would be at
-    the noise levels where the shapes in an image form.
+    Results at even indices are uniform in the angle, which favours the noise levels where shapes form.
+    Results at odd indices are uniform in the log-SNR, which favours low noise.
 
     Args:
       u: uniform in [0, 1), float32 [B].
@@ -197,7 +208,12 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws for each image of the global batch whether it loses its label, bool [batch_size].
+    """Draws which images of a batch lose their label, bool [batch_size].
+
+    Args:
+      seed: int32 [2].
+      rate: probability that an image loses its label.
+      batch_size: number of images.
 
     Examples:
       >>> dropped([0, 1], rate=1.0, batch_size=3).numpy()
@@ -208,13 +224,16 @@ def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dropout:
-    """Dropout whose mask is a function of the seed and of the index of the image.
+    """Dropout whose mask depends only on the seed and the index of the image.
 
     Attributes:
       seed: int32 [2].
-      firsts: index of the first image of each part of the batch; the batch has len(firsts) equal parts.
+      firsts: index of the first image of each part of the batch. The batch consists of len(firsts) equal
+        parts, each with consecutive images.
 
     Examples:
+      At rate 0.5, an activation of 1 becomes 0 or 2:
+
       >>> h = Dropout([0, 1]).fold(2)(tf.ones([1, 8, 8, 4]), rate=0.5)
       >>> sorted(set(h.numpy().ravel().tolist()))
       [0.0, 2.0]
@@ -224,11 +243,11 @@ class Dropout:
     firsts: tuple[int | tf.Tensor, ...] = (0,)
 
     def fold(self, number: int) -> 'Dropout':
-        """Derives the dropout of layer number `number` of a network."""
+        """Returns a `Dropout` with other masks, for layer `number` of a network."""
         return Dropout(fold(self.seed, number), self.firsts)
 
     def __call__(self, h: tf.Tensor, rate: float) -> tf.Tensor:
-        """Sets a share of the activations h, float [n, H, W, C], to 0; divides the others by 1 - rate."""
+        """Sets activations h, float [n, H, W, C], to 0 with probability `rate`; scales the rest up."""
         shape = h.shape[1:]
         counts = -(-shape.num_elements() // _NUMBERS_PER_COUNT)
         size = [tf.shape(h)[0] // len(self.firsts), counts * _NUMBERS_PER_COUNT]

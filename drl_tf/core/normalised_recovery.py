@@ -1,4 +1,4 @@
-"""Trains preconditioned energies by recovery likelihood, in addition to score matching or alone."""
+"""Trains preconditioned energies by recovery likelihood, with or without score matching."""
 
 import dataclasses
 from typing import Any
@@ -16,10 +16,10 @@ from drl_tf.core.weight_updates import LossesAndGradients
 
 
 def level_weights(schedule: Schedule) -> np.ndarray:
-    """Returns w_t = L_{T-1} / L_t, the weight of the contrastive loss at each level, float64 [T].
+    """Returns the weight of the contrastive loss at each level, w_t = L_{T-1} / L_t, float64 [T].
 
-    L_t is a bound on the curvature of log p(y_t | x_{t+1}); see `correctors.curvature`. At a level with a
-    large L_t, a small change of the network moves log p by thousands of nats. The weights keep such a level
+    L_t is a bound on the curvature of log p(y_t | x_{t+1}); see `correctors.curvature`. At low noise, L_t is
+    large, and a small change of the network changes log p by thousands of nats. The weights keep these levels
     from outweighing the others.
 
     Examples:
@@ -32,24 +32,23 @@ def level_weights(schedule: Schedule) -> np.ndarray:
 
 
 class NormalisedRecoveryLikelihood(ScoreMatching):
-    """A `ScoreMatching` model that learns by recovery likelihood (paper, Algorithm 1), in addition or alone.
+    """A model with normalised energies that learns by recovery likelihood (paper, Algorithm 1).
 
     The loss of an image at level t is w_t (F(y-, t) - F(y+, t)), where F is the log density of the model and
-    `level_weights` returns w_t. y+ is a noisy training image. y- is the end of a chain on p(y_t | x_{t+1}),
-    which starts as the chains of sampling do. Each step draws the levels evenly from the T levels of the
-    schedule.
+    `level_weights` returns w_t. y+ is a noisy training image. y- is the last state of a chain on
+    p(y_t | x_{t+1}), which starts as in sampling.
 
-    With the option objective='contrastive', this is the only loss. With objective='score_matching', it is
-    multiplied by the option `contrastive` and added to the loss of score matching, from step
-    `contrastive_after` on; earlier steps run no chain.
+    With the option objective='contrastive', this is the only loss. With objective='score_matching', the loss
+    is that of score matching; from step `contrastive_after` on, training adds the loss above, multiplied by
+    the option `contrastive`.
 
     Args:
       config: a `config.Config`; see `ScoreMatching`.
-      attempt: number of rollbacks so far; see `RecoveryLikelihood`.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Attributes:
-      level_means: the means of `RecoveryLikelihood`, and three more for each level: 'contrastive', the mean
-        of F(y-, t) - F(y+, t) in nats, and the mean 'acceptance' and 'displacement' of `sampling.Info`.
+      level_means: means of the training log for each level. 'contrastive' is the mean of F(y-, t) - F(y+, t)
+        in nats; 'acceptance' and 'displacement' are those of `sampling.Info`.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -69,7 +68,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Names of the values that score matching reports for each noise level."""
+        """Names of the values that score matching logs for each noise level; () without score matching."""
         return super().noted() if self._matches_scores else ()
 
     @property
@@ -77,7 +76,15 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         return self.config.training.objective == 'score_matching'
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns the losses of a batch and their gradients; `RecoveryLikelihood` explains the result."""
+        """Computes the loss of a batch and its gradients.
+
+        Args:
+          batch: training images with their noise levels.
+
+        Returns:
+          {'loss': (loss, gradients)}: the sum over `batch` divided by the global batch size, float32 [], and
+          one gradient for each trainable variable of `network`.
+        """
         if not self._matches_scores:
             return self._recover(batch, 1.0)
         options = self.config.training
@@ -129,19 +136,20 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws negatives x_t = y- / m_t given x_{t+1}, by the proposal and the chains of the options.
+        """Draws negatives for the contrastive loss, x_t = y- / m_t, by chains on p(y_t | x_{t+1}).
 
-        The chains use the raw weights, and noise without the factor `noise_scale` of sampling.
+        The options of `config` choose the proposal and the kind of chain. The chains use the raw weights; the
+        option `noise_scale` does not apply.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t, int32 [B].
+          level: t of each image, int32 [B].
           seed: int32 [2].
-          first: index of the first image.
-          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+          first: index of the first image; the noise of image i depends on (seed, first + i).
+          labels: class + 1 of each image, or 0 for no class, int32 [B]; None if the model has no classes.
 
         Returns:
-          x_t, float32 [B, H, W, C], and the `sampling.Info` of the chains, [B].
+          x_t, float32 [B, H, W, C]; and acceptance and displacement of each chain, a `sampling.Info`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -177,13 +185,13 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         labels: tf.Tensor | None = None,
         dropout: Dropout | None = None,
     ) -> tf.Tensor:
-        """Returns F(y-, t) - F(y+, t) = log p(x-) - log p(x+) in nats with raw weights, float32 [B].
+        """Returns log p(x-) - log p(x+) in nats for negatives x- and noisy training images x+, float32 [B].
 
         Args:
           x_pos: x+, noisy training images at level t, float32 [B, H, W, C].
-          x_neg: x-, the results of `negatives`, float32 [B, H, W, C].
-          level: t, int32 [B].
-          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+          x_neg: x-, negatives at the same levels, float32 [B, H, W, C].
+          level: t of each pair, int32 [B].
+          labels: class + 1 of each pair, or 0 for no class, int32 [B]; None if the model has no classes.
           dropout: applied to `x_pos` and `x_neg` alike; None for no dropout.
 
         Examples:

@@ -1,4 +1,4 @@
-"""Losses, one number per image; no networks, no chains (paper, Algorithm 1 and equation 20)."""
+"""The losses, one number per image (paper, Algorithm 1 and equation 20)."""
 
 import tensorflow as tf
 
@@ -7,18 +7,18 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 
 
 def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Recovery likelihood: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
+    """Loss of recovery likelihood: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
 
     Its gradient in the weights estimates the gradient of -log p(y+ | x_{t+1}), times a weight per level.
 
     Args:
       schedule: noise levels.
-      f_pos: network outputs for data y+ = m_t x_t, float32 [B].
-      f_neg: network outputs for the final states y- of the chains, float32 [B].
-      level: t, int32 [B].
+      f_pos: network outputs f(y+, t) for noisy training images y+ = m_t x_t, float32 [B].
+      f_neg: network outputs f(y-, t) for the last states y- of the chains, float32 [B].
+      level: t of each image, int32 [B].
 
     Returns:
-      float32 [B].
+      The loss, float32 [B].
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -32,24 +32,26 @@ def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: t
 def denoising(
     schedule: Schedule, log_density: LogDensity, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Denoising score matching: E[ |y_t - (x_{t+1} + s_{t+1}^2 grad F)|^2 / (2 s_{t+1}^2) | x, x_{t+1} ].
+    """Loss of denoising score matching for models without chains (K = 0).
 
-    F and its gradient are evaluated at x_{t+1}; the square is summed over the D pixel values. Up to a
-    constant, the term inside E[.] is minus the log density of y_t = m_t x_t under
-    `conditionals.normal_approximation`. The mean over y_t has a closed form:
+    The loss is the mean over y_t, given x and x_{t+1}, of
+
+        |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2),
+
+    minus the log density of y_t under `conditionals.normal_approximation`, up to a constant. With D pixel
+    values, this mean has a closed form:
 
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
 
-    The loss is smallest where x_{t+1} + s_{t+1}^2 grad F = E[y_t | x_{t+1}]. At levels with a small s_{t+1},
-    the closed form has a hundredth of the noise that a single draw of y_t would give.
+    The loss is smallest where x_{t+1} + s_{t+1}^2 grad F = E[y_t | x_{t+1}].
 
     Args:
       schedule: noise levels, all conditional (m_t = a_{t+1}).
-      log_density: y -> F(y, t) of each image at its own level, float32 [B]; its activations need second
+      log_density: callable, y -> F(y, t) of each image at its level, float32 [B]. It must have second
         derivatives.
       x: clean images, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
 
     Returns:
       The loss, float32 [B], and grad F(x_{t+1}, t), float32 [B, H, W, C].
@@ -74,20 +76,20 @@ def denoising(
 
 
 def score_matching(score: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: float) -> tf.Tensor:
-    """Denoising score matching of x = A x_clean + S eps (EDM: Karras et al., NeurIPS 2022, section 5).
+    """Loss of denoising score matching, weighted as in EDM (Karras et al., NeurIPS 2022, section 5).
 
-    The loss is the mean over the pixels of ((x^ - x_clean) / c_out)^2, where Tweedie's formula gives the
-    denoised image x^. With D pixels and sigma = S / A, it is (1 + sigma^2 / d^2) |eps + S score|^2 / D. For
-    Gaussian data, the true score has loss 1 at every level.
+    For a noisy image x = A x_clean + S eps with D pixel values and sigma = S / A, the loss is
+    (1 + sigma^2 / d^2) |eps + S score|^2 / D. This equals EDM's loss of the denoiser that Tweedie's formula
+    gives. For Gaussian data, the true score has an expected loss of 1 at every level.
 
     Args:
       score: grad log p(x) of the model, float32 [B, H, W, C].
-      noise: eps, like `score`.
+      noise: eps, float32 [B, H, W, C].
       angle: noise level of each image, A = cos(angle), S = sin(angle), float32 [B].
       std: d, standard deviation of the data.
 
     Returns:
-      float32 [B].
+      The loss, float32 [B].
 
     Examples:
       >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
@@ -102,22 +104,25 @@ def score_matching(score: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: fl
 def time_score(
     slope: tf.Tensor, x_clean: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: float
 ) -> tf.Tensor:
-    """Matches d log p(x) / d angle, so that energies of different levels become comparable.
+    """Loss that fits d log p(x) / d angle, so that log densities at different noise levels become comparable.
 
-    Given x, the derivative is the mean of the target (A / S) (|eps|^2 - D) - <eps, x_clean>, with D pixels
-    (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310). The loss is (slope - target)^2 / (2 D (A / S)^2
-    + D d^2). The denominator is the sum of the variances of the target's two terms: the first variance is
-    larger at low noise, the second at high noise. So no level outweighs the others.
+    The true derivative at a noisy image x = A x_clean + S eps with D pixel values is the mean, given x, of
+
+        target = (A / S) (|eps|^2 - D) - <eps, x_clean>
+
+    (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310). The loss is (slope - target)^2 / (2 D
+    (A / S)^2 + D d^2). The denominator is about the variance of the target, so no noise level outweighs the
+    others.
 
     Args:
-      slope: the model's derivative of log p(x) in the angle at fixed x, float32 [B].
+      slope: d log p(x) / d angle of the model at fixed x, float32 [B].
       x_clean: clean images, float32 [B, H, W, C].
-      noise: eps, like `x_clean`.
-      angle: noise level of each image, float32 [B].
+      noise: eps, float32 [B, H, W, C].
+      angle: noise level of each image, A = cos(angle), S = sin(angle), float32 [B].
       std: d, standard deviation of the data.
 
     Returns:
-      float32 [B].
+      The loss, float32 [B].
 
     Examples:
       >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])
@@ -135,22 +140,22 @@ def time_score(
 
 
 def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
-    """Tells the noise levels of images from the images, which teaches heights: two levels at a time.
+    """Loss of telling two noise levels apart, which makes log densities at different levels comparable.
 
-    x_u and x_v are two noisy versions of a clean image. If both levels are equally likely, Bayes' rule says
-    P(u | x_u) = sigmoid(log p(x_u; u) - log p(x_u; v)). The loss is the cross-entropy of this classifier,
-    (-log P(u | x_u) - log P(v | x_v)) / 2. It is smallest where the two log densities differ as the true ones
-    do. Sources: Yadin, Elata and Michaeli (NeurIPS 2024, arXiv 2402.10095), who classify among all
-    levels; the diffusive classification loss of arXiv 2601.21025.
+    x_u and x_v are noisy versions of an image at two noise levels u and v. If both levels are equally likely,
+    Bayes' rule says P(u | x_u) = sigmoid(log p(x_u; u) - log p(x_u; v)). The loss is the cross-entropy of
+    this classifier, (-log P(u | x_u) - log P(v | x_v)) / 2. It is smallest if log p(x; u) - log p(x; v)
+    equals that of the true densities. Sources: Yadin, Elata and Michaeli (NeurIPS 2024, arXiv 2402.10095),
+    who classify among all levels; the diffusive classification loss of arXiv 2601.21025.
 
-    If x_u and x_v have the same clean image and the same noise, their gradients vary less.
+    If x_u and x_v share the clean image and the noise, the gradients vary less.
 
     Args:
       lead: log p(x_u; u) - log p(x_u; v), float32 [B].
       other_lead: log p(x_v; v) - log p(x_v; u), float32 [B].
 
     Returns:
-      float32 [B].
+      The loss, float32 [B].
 
     Examples:
       >>> level_classification(tf.constant([0.0, 2.0]), other_lead=tf.constant([0.0, 2.0])).numpy().round(3)
@@ -162,20 +167,21 @@ def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
 def initializer(
     start: tf.Tensor, proposal: tf.Tensor, y_mean: tf.Tensor, y_neg: tf.Tensor, data_share: float
 ) -> tf.Tensor:
-    """Loss of the initializer g: (1 - share) |y^K - y^0|^2 + share |E[y_t | x, x_{t+1}] - g|^2.
+    """Loss of the initializer g, the network that proposes where a chain starts.
 
-    The first term is that of CDRL, section 3.2. The second is minimal at g = E[y_t | x_{t+1}]. The gradient
-    goes through g only.
+    The loss is (1 - data_share) |y^K - y^0|^2 + data_share |E[y_t | x, x_{t+1}] - g|^2. The first term is
+    that of CDRL, section 3.2: g learns from the chains. The second teaches g the mean of the data,
+    E[y_t | x_{t+1}]. The gradient goes through g only.
 
     Args:
       start: y^0 = g + noise, the start of the chains, float32 [B, H, W, C].
-      proposal: g, like `start`.
-      y_mean: E[y_t | x, x_{t+1}], like `start`.
-      y_neg: y^K, the end of the chains, like `start`.
-      data_share: share of the second term, 0 to 1.
+      proposal: g(x_{t+1}, t), float32 [B, H, W, C].
+      y_mean: E[y_t | x, x_{t+1}], float32 [B, H, W, C].
+      y_neg: y^K, the last states of the chains, float32 [B, H, W, C].
+      data_share: weight of the second term, 0 to 1.
 
     Returns:
-      float32 [B].
+      The loss, float32 [B].
 
     Examples:
       >>> zeros, ones = tf.zeros([1, 2, 2, 1]), tf.ones([1, 2, 2, 1])

@@ -15,10 +15,10 @@ class Operator:
 
     Attributes:
       apply: callable, x -> H x.
-      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B], the squared Mahalanobis distance of
-        a residual r = o - H x from 0. r has the shape of observations. The variances v of the noise in o and
-        V of x are float32, broadcast against r.
-      inverse: callable, r -> H^+ r, the pseudo-inverse; None if H has no stable one.
+      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B], for a residual r = o - H x of the
+        shape of observations. This is the squared Mahalanobis distance of r from 0, if the noise in o has the
+        variance v, and each pixel of x the variance V. v and V are float32, broadcast against r.
+      inverse: callable, r -> H^+ r, the pseudo-inverse; None if the pseudo-inverse would amplify noise.
 
     Examples:
       >>> operator = pooled(2)
@@ -33,10 +33,10 @@ class Operator:
 
 
 def masked(observed: tf.Tensor) -> Operator:
-    """Returns the operator that keeps the pixels that are seen, and sets all others to 0.
+    """Returns the operator that keeps the observed pixels, and sets all others to 0 (inpainting).
 
     Args:
-      observed: 1 where a pixel is seen, 0 elsewhere, float32, broadcast against images [B, H, W, C].
+      observed: 1 at observed pixels, 0 elsewhere, float32, broadcast against images [B, H, W, C].
 
     Examples:
       >>> masked(tf.constant([[[1.0]], [[0.0]]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
@@ -46,7 +46,10 @@ def masked(observed: tf.Tensor) -> Operator:
 
 
 def pooled(factor: int) -> Operator:
-    """Returns the operator that shrinks images: it averages blocks of `factor` x `factor` pixels.
+    """Returns the operator that averages blocks of `factor` x `factor` pixels (super-resolution).
+
+    Args:
+      factor: a divisor of the height and the width of the images.
 
     Examples:
       >>> pooled(2).apply(tf.ones([1, 4, 4, 1])).shape
@@ -63,7 +66,9 @@ def pooled(factor: int) -> Operator:
 
 
 def grey() -> Operator:
-    """Returns the operator that turns colour images [B, H, W, 3] into grey ones [B, H, W, 1].
+    """Returns the operator that turns colour images, [B, H, W, 3], into grey images, [B, H, W, 1].
+
+    The weights of the channels are those of ITU-R BT.601.
 
     Examples:
       >>> grey().apply(tf.ones([1, 4, 4, 3])).shape
@@ -77,11 +82,11 @@ def grey() -> Operator:
 
 
 def blurred(kernel: np.ndarray, height: int, width: int) -> Operator:
-    """Returns the operator that blurs images; opposite edges count as neighbours (periodic boundary).
+    """Returns the operator that convolves images with a kernel, with periodic boundaries.
 
     Args:
-      kernel: weights of the pixels around a pixel, float [h, w], at most as large as the images; the middle
-        is the weight of the pixel itself. `blurred` divides the kernel by its sum.
+      kernel: weights, float [h, w], at most as large as the images; its middle is the weight of the pixel
+        itself. The function divides the kernel by its sum.
       height, width: size of the images.
 
     Examples:

@@ -1,7 +1,4 @@
-"""Adam for gradients that are already summed over the replicas.
-
-The training step sums the gradients itself, because it clips the sum.
-"""
+"""Adam for gradients that are already summed over the replicas, because training clips the sum."""
 
 from typing import Any
 
@@ -10,10 +7,10 @@ import tensorflow as tf
 
 
 class SummedAdam(keras.optimizers.Adam):
-    """Keras' Adam without the all-reduce of gradients; all replicas call `apply` with the same gradients.
+    """Keras' Adam without the sum over replicas: all replicas must call `apply` with the same gradients.
 
-    Keras computes the step size anew for each variable; this class computes it once per step. This halves the
-    graph of the optimizer and gives bitwise the same updates.
+    The updates are bitwise those of Keras' Adam. The step size is computed once per step instead of once per
+    variable, which halves the graph.
 
     Example:
       SummedAdam(1e-4).apply(replica_context.all_reduce('sum', gradients), variables)
@@ -23,14 +20,14 @@ class SummedAdam(keras.optimizers.Adam):
         return grads_and_vars
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        """Takes one Adam step; the arguments are documented at Keras' `apply`."""
+        """Takes one Adam step; the arguments are those of `keras.optimizers.Adam.apply`."""
         step = tf.cast(self.iterations.value + 1, tf.float32)
         beta_1_power, beta_2_power = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         self._step_size = self.learning_rate * tf.sqrt(1 - beta_2_power) / (1 - beta_1_power)
         return super().apply(grads, trainable_variables)
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Updates one variable and its moments (Kingma and Ba, Algorithm 1, in the order at its end)."""
+        """Updates one variable and its moments (Kingma and Ba, Algorithm 1); called by Keras."""
         index = self._get_variable_index(variable)
         m, v = self._momentums[index].value, self._velocities[index].value
         m.assign_add((gradient - m) * (1 - self.beta_1))

@@ -1,7 +1,6 @@
-"""Adapts the step sizes of a model's chains in a pilot run, before any image is drawn.
+"""Finds step sizes for the chains of MALA and HMC in a pilot run, before any image is drawn.
 
-The pilot run draws 32 images from a fixed seed. So the step sizes depend on the model and its options only.
-An image depends on its seed, its index and the step sizes, never on the images that are drawn beside it.
+The pilot run draws 32 images from a fixed seed, so the step sizes depend on the model and its options only.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +20,10 @@ GRID = 2.0 ** (-np.arange(41) / 4)
 
 
 def largest(acceptance_of: Callable[[float], float], target: float) -> float:
-    """Finds the largest step q in `GRID` whose acceptance reaches a target, by bisection.
+    """Finds the largest step size q whose acceptance probability reaches a target, by bisection.
 
-    With a grid, small rounding errors rarely change the result, so two machines find the same q.
+    q is taken from `GRID`, the powers 2^(-i/4) from 1 down to 1/1024, so that rounding errors rarely change
+    the result.
 
     Args:
       acceptance_of: callable, q -> acceptance probability, which falls as q grows.
@@ -47,21 +47,20 @@ def largest(acceptance_of: Callable[[float], float], target: float) -> float:
 
 
 def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
-    """Returns the steps q_t of a model's chains at each level; see `correctors.step_sizes`.
+    """Returns the step size q_t of a model's chains at each noise level; see `correctors.step_sizes`.
 
-    If the option `corrector_step` is above 0, it is the value of all q_t. Otherwise, for 'mala' and 'hmc', a
-    pilot run goes from the top level down. At each level it takes the largest q_t with which its K
-    transitions reach the acceptance `correctors.TARGET_ACCEPTANCE` on average. The pilot run costs about as
-    many gradients as sampling 200 images.
+    If the option `corrector_step` is above 0, all q_t have this value. Otherwise, for the correctors 'mala'
+    and 'hmc', a pilot run samples 32 images. At each level, it takes the largest q_t whose mean acceptance
+    reaches `correctors.TARGET_ACCEPTANCE`. The pilot run costs about as much as sampling 200 images.
 
     Args:
       model: an `EnergyModel`.
-      weights: 'ema' or 'raw'.
-      walk: the levels that the steps are for; None: `model.walk`.
+      weights: 'ema' (averages) or 'raw'.
+      walk: the noise levels that sampling visits; None: `model.walk`.
 
     Returns:
-      q_t, float32 [T]; 1 at levels without chains. None if there are no chains at all, or if their step size
-      is delta_t of the schedule.
+      q_t, float32 [T]; 1 at levels without chains. None if no chain needs q_t: without chains, or for
+      Langevin chains with the step sizes of the schedule.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -81,7 +80,7 @@ def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.
 
 
 def as_list(q: tf.Tensor | None) -> list[float] | None:
-    """Returns a result of `steps` as numbers, which files and other workers can take.
+    """Converts a result of `steps` to a list of floats, to write to a file; None stays None.
 
     Examples:
       >>> as_list(tf.constant([0.5, 0.25]))
@@ -91,7 +90,7 @@ def as_list(q: tf.Tensor | None) -> list[float] | None:
 
 
 def as_tensor(q: Sequence[float] | None) -> tf.Tensor | None:
-    """Inverts `as_list`.
+    """Converts a result of `as_list` back to a tensor, float32 [T]; None stays None.
 
     Examples:
       >>> as_list(as_tensor([0.5, 0.25]))

@@ -1,11 +1,11 @@
-"""Samples images given an observation o = H x + noise, by the log densities of noisy images at every level.
+"""Samples images given an observation o = H x + noise, with a model of log p(x_t) at every noise level.
 
 At each level t, chains sample p(x_t | x_{t+1}, o), whose log density is, up to a constant,
 
     log p(x_t) - |x_{t+1} - a_{t+1} x_t|^2 / (2 s_{t+1}^2) + log p(o | x_t).
 
-The last term is approximated: it takes the clean image, given x_t, as Gaussian around x^(x_t), its mean by
-Tweedie's formula, with a variance V_t that is exact for white Gaussian data of standard deviation d (compare
+The last term is an approximation. Given x_t, the clean image is taken as Gaussian, with the mean x^(x_t) of
+Tweedie's formula and a variance V_t. For white Gaussian data of standard deviation d, V_t is exact (compare
 pseudoinverse guidance, Song et al., ICLR 2023). With the variance v of the noise in o:
 
     log p(o | x_t) = log N(o; H x^(x_t), v I + V_t H H'),    V_t = d^2 S_t^2 / (A_t^2 d^2 + S_t^2).
@@ -36,7 +36,7 @@ class Observation:
 
     Attributes:
       operator: the linear map H.
-      value: o, float32, one observation for each image.
+      value: o, one observation for each image, float32, of the shape of `operator.apply(x)`.
       noise_std: standard deviation of the noise in o; 0 for none.
 
     Examples:
@@ -52,15 +52,16 @@ class Observation:
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How many steps to take when sampling, and of what size.
+    """Number and size of the steps of a sampler.
 
     Attributes:
-      num_steps: K, the number of chain steps at each level, at least 0.
-      step: q; the step size delta_t is sqrt(2 q / L_t), where L_t bounds the curvature of the log density.
-      rounds: U, how often each level is sampled. Between two rounds, noise is added to x_t to get x_{t+1}
-        again (resampling; Lugmayr et al., CVPR 2022, RePaint).
-      corrects: whether to accept or reject each step (MALA). Without this, the draws have a bias that grows
-        with the step size.
+      num_steps: K, the number of chain steps at each noise level, at least 0.
+      step: q, which gives the step size sqrt(2 q / L_t); L_t bounds the curvature of the log density at level
+        t.
+      rounds: how often each level is sampled. In between, noise is added to x_t to get a new x_{t+1}
+        (resampling of RePaint, Lugmayr et al., CVPR 2022).
+      corrects: whether to accept or reject each step (MALA). If False, the draws are biased, the more the
+        larger the steps.
 
     Examples:
       >>> Effort(num_steps=20).rounds
@@ -79,15 +80,15 @@ class Posterior:
 
     Attributes:
       schedule: noise levels to visit.
-      log_prob_at: callable, noise level of each image, int32 [B] -> log density of x at that level, a
-        callable.
+      log_prob_at: callable, level of each image, int32 [B] -> log density of noisy images, a callable
+        x -> float32 [B].
       data_std: d, the standard deviation of the training images.
       observation: the observations o and the operator H.
-      effort: number of steps, step size and rounds.
+      effort: number and size of the steps.
       first: index of the first image; image i depends on (seed, first + i) and its observation only.
 
     Examples:
-      A seen pixel keeps its value, and the other pixel is drawn:
+      Images have two pixels. The observed pixel keeps its value 2; the other is drawn:
 
       >>> from drl_tf.core import diffusion, operators
       >>> seen = tf.constant([[[1.0]], [[0.0]]])
@@ -108,7 +109,14 @@ class Posterior:
     first: int | tf.Tensor = 0
 
     def log_density(self, index: tf.Tensor) -> LogDensity:
-        """Returns log p(x | o), up to a constant, of noisy images x at noise levels `index`, int32 [B]."""
+        """Returns log p(x | o), up to a constant, for noisy images x.
+
+        Args:
+          index: noise level of each image, 0..T, int32 [B].
+
+        Returns:
+          A callable, x float32 [B, H, W, C] -> float32 [B].
+        """
         log_prob = self.log_prob_at(index)
         A, S = at(self.schedule.A, index), at(self.schedule.S, index)
         variance = self.data_std**2 * S**2 / (A**2 * self.data_std**2 + S**2)
@@ -125,11 +133,11 @@ class Posterior:
         return log_posterior
 
     def propose(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Proposes x_t given x_{t+1} and o by Tweedie's formula; see `denoising.posterior_proposal`.
+        """Proposes x_t given x_{t+1} and o, by Tweedie's formula; see `denoising.posterior_proposal`.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t, int32 [B].
+          level: t of each image, int32 [B].
           seed: int32 [2].
 
         Returns:
@@ -141,7 +149,17 @@ class Posterior:
         return y / at(self.schedule.m, level)
 
     def chain(self, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Runs K chain steps from x on p(x_t | x_{t+1}, o); `propose` explains the arguments."""
+        """Runs K chain steps on p(x_t | x_{t+1}, o).
+
+        Args:
+          x: start of the chains, float32 [B, H, W, C].
+          x_next: x_{t+1}, float32 [B, H, W, C].
+          level: t of each image, int32 [B].
+          seed: int32 [2].
+
+        Returns:
+          The last states, float32 [B, H, W, C].
+        """
         a, s = self.schedule.a[1:], self.schedule.s[1:]
         log_posterior = self.log_density(level)
 
@@ -155,14 +173,14 @@ class Posterior:
         return self._steps(log_conditional, x, step_size, noise.fold(seed, noise.LANGEVIN))
 
     def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Draws x_0, beginning with white noise x_T, and returns the mean of the clean image given x_0 and o.
+        """Draws images given the observations, from white noise x_T down to level 0.
 
         Args:
-          x: x_T, float32 [B, H, W, C].
+          x: x_T, standard normal noise, float32 [B, H, W, C].
           seed: int32 [2].
 
         Returns:
-          Images, float32 [B, H, W, C].
+          Denoised images, the mean of the clean image given x_0 and o, float32 [B, H, W, C].
         """
         schedule = self.schedule
 

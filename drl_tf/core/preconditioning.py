@@ -5,7 +5,7 @@ data have mean mu, standard deviation d and D pixels. With z = x / A - mu and c_
 
     log p(x) = -|z|^2 c_in^2 / 2 - (d / sigma) e(c_in z) + D log(c_in / A) - D/2 log(2 pi).
 
-The network e is zero before training, so that this is exactly the log density for Gaussian data.
+The network e is zero before training. So the model starts as the exact log density of Gaussian data.
 """
 
 import math
@@ -27,7 +27,9 @@ _SCORING_SIGMA = 0.1
 
 
 def time_of(angle: tf.Tensor) -> tf.Tensor:
-    """Returns the time input of the networks, 4 log sigma, with the shape and dtype of `angle`.
+    """Converts noise levels from angles to the time input of the networks, 4 log tan(angle).
+
+    The result has the shape and dtype of `angle`.
 
     Examples:
       >>> time_of(tf.atan([np.e])).numpy().round(3)
@@ -37,7 +39,7 @@ def time_of(angle: tf.Tensor) -> tf.Tensor:
 
 
 def angle_of(time: tf.Tensor) -> tf.Tensor:
-    """Returns the angle of a noise level from its time input; the inverse of `time_of`.
+    """Converts noise levels from the time input of the networks back to angles; the inverse of `time_of`.
 
     Examples:
       >>> tf.tan(angle_of(tf.constant([4.0]))).numpy().round(3)
@@ -47,9 +49,9 @@ def angle_of(time: tf.Tensor) -> tf.Tensor:
 
 
 def scoring_level(schedule: Schedule) -> int:
-    """Returns the level whose log p ranks images best: the level nearest to sigma = S / A = 0.1.
+    """Returns the noise level at which to compare images by log p: the level nearest to S / A = 0.1.
 
-    At lower levels, log p depends on fine texture more than on shape.
+    At lower noise, log p depends on fine texture more than on shape.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -61,15 +63,17 @@ def scoring_level(schedule: Schedule) -> int:
 
 
 class PreconditionedEnergy(SavedNetwork, SpectralLayers):
-    """log p(x) in nats of noisy images x, each at its own noise level.
+    """Network that computes log p(x) in nats of noisy images x, each at its own noise level.
 
     Args:
-      network: the network e, which has the methods of an `energy.EnergyNetwork`; e is zero before training.
+      network: the network e, such as a `UNetEnergy` or an `EnergyNetwork`; its output must be zero before
+        training.
       image_shape: (H, W, C).
       mean: mu, the mean of the training images: one number, or one per channel.
       std: d, the standard deviation of the training images, above 0.
 
     Examples:
+      Before training, log p is that of Gaussian data:
       >>> from drl_tf.core.networks.unet import Size
       >>> from drl_tf.core.networks.unet_energy import UNetEnergy
       >>> size = Size(channels=8, mult=(1,), blocks=1, attention=False, dropout=0.0)
@@ -99,26 +103,35 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def whitened(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Maps noisy images x, [B, H, W, C], at noise levels `angle`, [B], to w = c_in z, the input of e."""
+        """Scales noisy images for the network: w = c_in (x / A - mu), which is standard normal for Gaussian data.
+
+        Args:
+          x: noisy images, x = A x_clean + S eps, float32 [B, H, W, C].
+          angle: noise level of each image in radians, A = cos(angle), S = sin(angle), float32 [B].
+
+        Returns:
+          w, float32 [B, H, W, C]. mu is the mean of the training images for each channel, and c_in is
+          1 / sqrt(d^2 + (S / A)^2), with d their standard deviation.
+        """
         return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
 
     def unwhitened(self, w: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Maps whitened images w, [B, H, W, C], back to noisy images x; the inverse of `whitened`."""
+        """Maps inputs w of the network, [B, H, W, C], back to noisy images x; the inverse of `whitened`."""
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:
-        """Returns the log volume of the map from w to x, log |dx / dw| = D log(A / c_in), [B]."""
+        """Returns log |dx / dw| = D log(A / c_in) of the map from w to x, for noise levels `angle`, [B]."""
         return self._dimensions * tf.math.log(tf.cos(angle) / self._c_in(angle))
 
     def gaussian(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Returns log p(x), [B], for Gaussian data, N(mu, d^2 I)."""
+        """Returns the log density of x, [B], if the clean images are Gaussian, N(mu, d^2 I)."""
         return self._standard_normal(self.whitened(x, angle)) - self.log_volume(angle)
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
         """Computes the tensors that do not depend on the images.
 
         Args:
-          time: noise levels as results of `time_of`, [B].
+          time: noise level of each image, from `time_of(angle)`, [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
@@ -132,7 +145,17 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
     def call(
         self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
     ) -> tf.Tensor:
-        """Returns log p(x), float32 [B]; for the arguments see `energy.EnergyNetwork.call`."""
+        """Computes log p(x).
+
+        Args:
+          x: noisy images, float32 [B, H, W, C].
+          prepared: the result of `prepare`.
+          dropout: `noise.Dropout` for training; None for no dropout.
+          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+
+        Returns:
+          log p(x) in nats, float32 [B].
+        """
         angle = prepared['angle']
         w = self.whitened(x, angle)
         e = self.network(w, prepared['network'], dropout=dropout, remat=remat)

@@ -27,12 +27,12 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     Args:
       config: a `config.Config`.
-      attempt: number of rollbacks of training so far; each attempt draws other noise.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Attributes:
-      first_bad_step: first step with a non-finite loss, gradient or weight, or a loss over the option
-        `max_loss`, int64 []; -1 if no step was bad. The averages stop moving at this step.
-      level_means: {name: `LevelMean`}, one for each name in `noted`.
+      first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss above
+        `max_loss`; -1: no such step. The averaged weights stop moving at this step. int64 [].
+      level_means: {name of a logged value: its mean at each noise level}.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -55,25 +55,25 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     @property
     def num_noises(self) -> int:
-        """Number of noise levels that training reports on: T."""
+        """Number of noise levels that training logs values for: T."""
         return self.schedule.num_levels
 
     def noted(self) -> tuple[str, ...]:
-        """Returns the names of the quantities that training reports for each noise level."""
+        """Returns the names of the values that training logs for each noise level, such as 'loss'."""
         return _SCORE_MEANS if self.config.training.objective == 'dsm' else _CONTRASTIVE_MEANS
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns each loss, summed over `batch` and divided by the global batch size, and its gradients."""
+        """Returns {loss name: (loss, gradients)}: sums over `batch`, divided by the global batch size."""
         return self._match_scores(batch) if self.config.training.objective == 'dsm' else self._contrast(batch)
 
     @property
     def step(self) -> int:
-        """Number of steps taken."""
+        """Number of training steps taken."""
         return int(self.optimizer.iterations.value.read_value())
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network that the loss trains, optimizer of the network)}, once compiled."""
+        """{name of a loss: (network that the loss trains, its optimizer)}; needs a compiled model."""
         return {'loss': (self.network, self.optimizer)}
 
     @property
@@ -82,7 +82,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return [optimizer for _, optimizer in self.learners.values()]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Takes a step of Algorithm 1, or of score matching, on a replica's share of the batch.
+        """Takes one training step on a replica's share of the batch; Keras `fit` calls this.
 
         Returns:
           {name: float32 []} for `fit` to log: the losses, summed over the replicas, and the gradient norm.
@@ -127,10 +127,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return Batch(images, level, labels, seed, first, angle)
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws the noise level of each image of the global batch, t ~ U{0..T-1}.
+        """Draws a noise level t ~ U{0..T-1} for each image of the batch of all replicas.
 
         Returns:
-          t, int32 [B], and `Schedule.angle` at t, float32 [B].
+          t, int32 [B], and the same levels as angles (`Schedule.angle`), float32 [B].
         """
         levels = noise.levels(seed, self.num_noises, self.config.training.batch_size)
         return levels, per_image(self.schedule.angle, levels)
@@ -187,13 +187,13 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         labels: tf.Tensor | None = None,
         dropout: Dropout | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)) of each image.
+        """Computes the loss of recovery likelihood, (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)), of each image.
 
         Args:
-          y_pos: data y+ = m_t x_t, float32 [B, H, W, C].
-          y_neg: final states of the chains, float32 [B, H, W, C].
-          level: t, int32 [B].
-          labels: class + 1 or 0 for no class, int32 [B]; None if the model has no classes.
+          y_pos: y+, noisy training images m_t x_t, float32 [B, H, W, C].
+          y_neg: y-, the last states of the chains, float32 [B, H, W, C].
+          level: t of each image, int32 [B].
+          labels: class + 1, or 0 for no class, int32 [B]; None for a model without classes.
           dropout: applied to `y_pos` and `y_neg` alike; None for no dropout.
 
         Returns:
@@ -223,7 +223,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs K Langevin steps with raw weights and noise scale 1; returns last state and last gradient."""
+        """Runs K Langevin steps from `start`; returns the last states and gradients, float32 [B, H, W, C]."""
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
@@ -241,7 +241,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns loss and gradients of the network that proposes `start`; {} without such a network."""
+        """Returns {name: (loss, gradients)} of the network that proposes `start`; {} if there is none."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
@@ -250,7 +250,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Adds `values`, float32 [B] for each name in `noted`, to the means of the levels, int32 [B]."""
+        """Adds values to the means in the log: for each name in `noted`, one value per image, float32 [B]."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
@@ -274,7 +274,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Sums each variable in `level_means` over all replicas; returns {path of the variable: sum}.
+        """Sums the variables of `level_means` over all replicas; returns {path of a variable: sum}.
 
         All workers must call this at the same time.
         """
@@ -287,7 +287,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Uses `graphs.train_function` in the cases where the training function of Keras fails."""
+        """Sets the function that `fit` calls for each batch; see `graphs.train_function`."""
         super().make_train_function(force)
         if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours

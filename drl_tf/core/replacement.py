@@ -1,9 +1,8 @@
-"""Solves inverse problems by replacement: each level overwrites the observed part of the image with noised o.
+"""Solves inverse problems by overwriting the observed part of the image after each noise level.
 
 This is the heuristic of Song et al. (ICLR 2021, score_sde, section 5) and of RePaint (Lugmayr et al., CVPR
-2022). Its samples do not have the distribution p(x | o): at each level, the sampler draws the unseen pixels
-before the observation is put in, so they need not fit it. Replacement works with any sampler, and so also
-with energies that are no log densities.
+2022). Its samples are not draws from p(x | o): the sampler draws the other pixels before the observation is
+inserted, so they may not fit the observation. Replacement works with any sampler.
 """
 
 import dataclasses
@@ -20,17 +19,17 @@ from drl_tf.core.sampling import Sampler
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Replacement:
-    """Draws images with a sampler, and after each level replaces H x_t by the noised observation.
+    """Draws images with a sampler, and after each noise level replaces H x_t by the observation with noise.
 
-    The noised observation is A_t o + S_t H eps, with white noise eps. It is H x_t for a noisy image x_t whose
-    clean image fits o.
+    The observation with the noise of level t is A_t o + S_t H eps, with eps ~ N(0, I).
 
     Attributes:
-      sampler: draws x_t given x_{t+1}.
-      observation: o without noise, and H with a pseudo-inverse.
-      rounds: U, how often each level is sampled; see `posterior.Effort`.
+      sampler: the `Sampler` that draws x_t given x_{t+1}.
+      observation: o, taken as exact, and an operator H that has a pseudo-inverse.
+      rounds: how often each level is sampled; see `posterior.Effort`.
 
     Examples:
+      Images have two pixels. The observed pixel has the value 2 in the results:
       >>> from drl_tf.core import diffusion, operators
       >>> def standard_normal(y):
       ...     return -tf.reduce_sum(y**2, axis=[1, 2, 3]) / 2
@@ -47,14 +46,14 @@ class Replacement:
     rounds: int = 1
 
     def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Goes from x_T, white noise, down to x_0.
+        """Draws images that fit the observations, from white noise x_T down to x_0.
 
         Args:
-          x: x_T, float32 [B, H, W, C].
+          x: x_T, standard normal noise, float32 [B, H, W, C].
           seed: int32 [2].
 
         Returns:
-          x_0, float32 [B, H, W, C].
+          x_0, images with the noise of level 0, float32 [B, H, W, C].
         """
 
         def visit(visited: Visit) -> tf.Tensor:
@@ -65,15 +64,15 @@ class Replacement:
         return rounds.descend(x, seed, visit)
 
     def replaced(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Replaces the observed part of x_t by the noised observation: x_t + H^+ (A_t o + S_t H eps - H x_t).
+        """Replaces the observed part of x_t: returns x_t + H^+ (A_t o + S_t H eps - H x_t).
 
         Args:
           x: x_t, float32 [B, H, W, C].
-          level: t, int32 [B].
+          level: t of each image, int32 [B].
           seed: int32 [2].
 
         Returns:
-          float32 [B, H, W, C].
+          The new x_t, float32 [B, H, W, C].
         """
         schedule, operator = self.sampler.schedule, self.observation.operator
         eps = noise.normal(noise.fold(seed, noise.REPLACEMENT), tf.shape(x), self.sampler.first)

@@ -1,4 +1,4 @@
-"""Visits each noise level several times on the way from noise to image, with fresh noise in between."""
+"""Samples each noise level several times on the way from noise to image (resampling, as in RePaint)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from drl_tf.core.noise import Seed
 
 
 class Visit(NamedTuple):
-    """One visit of a level by `Rounds`.
+    """What `Rounds` passes to the sampler when x_t is to be drawn.
 
     Attributes:
-      x: the state before the visit: x_{t+1} in the first round, later x_t; float32 [B, H, W, C].
+      x: the images so far, float32 [B, H, W, C]: x_{t+1} the first time at a level, later the last x_t.
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: t, int32 [B].
-      seed: int32 [2].
-      is_first: whether this is the first round at the level, bool [].
+      seed: seed of this draw, int32 [2].
+      is_first: whether this is the first draw at the level, bool [].
 
     Examples:
       >>> Visit(tf.zeros([1, 2]), tf.ones([1, 2]), tf.constant([0]), [0, 1], tf.constant(True)).x_next.shape
@@ -35,13 +35,13 @@ class Visit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rounds:
-    """Goes from x_T down to x_0, and visits each level several times (RePaint, algorithm 1).
+    """Samples from x_T down to x_0, and draws x_t several times at each level (RePaint, algorithm 1).
 
-    Between two visits of a level, noise takes x_t up to x_{t+1} again.
+    Between two draws at a level, noise is added to x_t to get a new x_{t+1}.
 
     Attributes:
       schedule: noise levels.
-      count: U, how often each level is visited.
+      count: how often each level is sampled.
       first: index of the first image.
 
     Examples:
@@ -56,12 +56,12 @@ class Rounds:
     first: int | tf.Tensor
 
     def descend(self, x: tf.Tensor, seed: Seed, visit: Callable[[Visit], tf.Tensor]) -> tf.Tensor:
-        """Returns x_0, float32 [B, H, W, C].
+        """Samples from x_T down to x_0, and returns x_0, float32 [B, H, W, C].
 
         Args:
           x: x_T, float32 [B, H, W, C].
           seed: int32 [2].
-          visit: callable, `Visit` -> x_t.
+          visit: callable, `Visit` -> x_t, float32 [B, H, W, C]; it draws x_t given x_{t+1}.
         """
 
         def step(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

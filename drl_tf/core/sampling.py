@@ -21,13 +21,12 @@ DensityAt: TypeAlias = Callable[[tf.Tensor], LogDensity]
 
 
 class Info(NamedTuple):
-    """Acceptance and displacement of the chains of B images, at one level or at T levels.
+    """How well the chains of B images moved, at one noise level or at each of T levels.
 
     Attributes:
-      acceptance: acceptance probability, averaged over the steps, float32 [B] or [B, T]; 1 for chains that
-        reject no step, 0 at levels without chains.
-      displacement: root mean square over the pixels of y^K - y^0, the last state minus the first, float32
-        [B] or [B, T].
+      acceptance: mean acceptance probability of the steps, float32 [B] or [B, T]. It is 1 for Langevin
+        chains, which reject no step.
+      displacement: root mean square over the pixels of the last state minus the first, float32 [B] or [B, T].
 
     Examples:
       >>> Info(tf.ones([2]), tf.zeros([2])).acceptance.numpy()
@@ -40,18 +39,22 @@ class Info(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sampler:
-    """Algorithm 2: goes from noise to image, one level at a time.
+    """The paper's Algorithm 2: samples images from white noise, one noise level at a time.
 
     Attributes:
       schedule: noise levels to visit.
-      density_at: callable, t int32 [B] -> log density, a callable y -> F(y, t) float32 [B].
-      start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains.
-      steps_at: callable, t -> K, the argument `num_steps` of `conditionals.conditional_chain`.
-      corrector: the chains, 'langevin' (also if K is 0), 'mala' or 'hmc'.
-      corrector_steps: q_t, the steps of the chains without units, float32 [T]; see `correctors.step_sizes`.
-        None: the step sizes are delta_t of the schedule times `step_scale`.
-      noise_scale: c, the factor of the noise. The chains then sample p^(1 / c^2) instead of p.
-      step_scale: factor of delta_t; it multiplies the noise of a step, and its square multiplies the drift.
+      density_at: callable that takes t, int32 [B], and returns the log density at these levels, which is a
+        callable y -> F(y, t), float32 [B].
+      start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains, float32 [B, H, W, C].
+      steps_at: callable, t int32 [B] -> K, the number of chain steps, int32 [B]. It may also return the int 0
+        or None, for no chain; see `conditionals.conditional_chain`.
+      corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
+      corrector_steps: q_t, the squared step sizes in units of the largest curvature, float32 [T];
+        `correctors.step_sizes` turns them into step sizes. None: `step_scale` times the schedule's step sizes.
+      noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
+      step_scale: factor of the step sizes of the schedule, one number or float64 [T].
+      beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]; see
+        `langevin.langevin`. None: the steps use the current gradient alone.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
@@ -74,19 +77,20 @@ class Sampler:
     corrector: str = 'langevin'
     corrector_steps: tf.Tensor | None = None
     noise_scale: float = 1.0
-    step_scale: float = 1.0
+    step_scale: float | np.ndarray = 1.0
+    beta: np.ndarray | None = None
     first: int | tf.Tensor = 0
 
     def recover(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
-        """Draws x_t given x_{t+1}.
+        """Draws x_t given x_{t+1}: one noise level of Algorithm 2.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t, int32 [B].
+          level: t of each image, int32 [B].
           seed: int32 [2].
 
         Returns:
-          x_t, float32 [B, H, W, C], and the `Info` of the chains, [B].
+          x_t, float32 [B, H, W, C]; and acceptance and displacement of each chain, an `Info` of shape [B].
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -124,7 +128,8 @@ class Sampler:
             def scaled(k: int | tf.Tensor) -> tf.Tensor:
                 return self.noise_scale * step_noise(k)
 
-            args = (self.schedule, log_density, start, x_next, level, num_steps, scaled, step_size)
+            beta = None if self.beta is None else at(self.beta, level)
+            args = (self.schedule, log_density, start, x_next, level, num_steps, scaled, step_size, beta)
             return conditional_chain(*args)[0], tf.ones(tf.shape(x_next)[:1])
 
         # A Langevin step of size delta whose noise is scaled by c is a step of size c delta on log p / c^2.
@@ -141,21 +146,23 @@ class Sampler:
     def _step_size(self, level: tf.Tensor) -> tf.Tensor:
         """Returns the step size delta of each image, float32 [B, 1, 1, 1]."""
         if self.corrector_steps is None:
-            return self.step_scale * at(self.schedule.delta, level)
+            scale = at(self.step_scale, level) if isinstance(self.step_scale, np.ndarray) else self.step_scale
+            return scale * at(self.schedule.delta, level)
         sizes = correctors.step_sizes(self.schedule, self.corrector_steps)
         return tf.gather(sizes, level)[:, None, None, None]
 
     def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
-        """Goes from x_high down to x_low in one loop, so the graph does not grow with the number of levels.
+        """Draws x_low given x_high, one level after the other, in a single loop of the graph.
 
         Args:
           x: x_high, float32 [B, H, W, C].
-          high: level at the start, int32 [].
-          low: level at the end, int32 [].
+          high: noise level of x, int32 [].
+          low: noise level of the result, int32 [].
           seed: int32 [2].
 
         Returns:
-          x_low, float32 [B, H, W, C], and the `Info` of the chains, [B, T]; 0 at levels that are not visited.
+          x_low, float32 [B, H, W, C]; and acceptance and displacement of each chain, an `Info` of shape [B,
+          T], with 0 at levels that were not visited.
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -179,17 +186,17 @@ class Sampler:
 
 
 def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> DensityAt:
-    """Converts log densities at trained levels to log densities at the levels of a walk.
+    """Makes the trained log densities usable on a schedule with fewer levels.
 
-    The two schedules have different factors m_t in y_t = m_t x_t, so y_t has to be rescaled.
+    The two schedules have different factors m_t in y_t = m_t x_t, so y_t is rescaled.
 
     Args:
       trained: schedule with which the energies were trained.
-      walk: `trained.strided(count)`, the levels that sampling visits.
-      density_at: callable, level of `trained`, int32 [B] -> log density of y_t with m_t of `trained`.
+      walk: the schedule to sample on, `trained.strided(count)`.
+      density_at: callable, level of `trained`, int32 [B] -> log density, a callable y -> float32 [B].
 
     Returns:
-      A callable, level of `walk`, int32 [B] -> log density of y_t with m_t of `walk`.
+      A callable, level of `walk`, int32 [B] -> log density, a callable y -> float32 [B].
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -216,19 +223,21 @@ def progressive(
     after_part: Callable[[float], object] = lambda share: None,
     most_parts: int = MOST_PARTS,
 ) -> list[Any]:
-    """Goes from x_T down to x_0 in min(T, `most_parts`) parts, which have about the same number of levels.
+    """Samples from x_T down to x_0 in several parts, to report progress and keep states in between.
+
+    There are min(T, `most_parts`) parts with about the same number of levels.
 
     Args:
-      descend: callable, (x_high, high, low) -> x_low, which samples from level `high` down to level `low`.
+      descend: callable, (x_high, high, low) -> x_low; draws images at level `low` from images at level
+        `high`.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
-      after_part: callable; after each part, it gets the part's share of the T levels, between 0 and 1.
+      after_part: callable, called after each part with the part's share of the T levels, between 0 and 1.
       most_parts: largest number of parts, each one call of `descend`; give 1 if you need x_0 only.
 
     Returns:
-      A list of states from x_T to x_0, float32 [B, H, W, C]: x_T and the state after each part. If T exceeds
-      `most_parts`, the list has x_T, the state after every n-th part with n = max(1, `most_parts` // 8), and
-      x_0: nine states by default.
+      A list of images from x_T to x_0, each float32 [B, H, W, C]: x_T and the result of each part. If T
+      exceeds `most_parts`, only about 8 of the results are kept, the last of them x_0.
 
     Examples:
       >>> from drl_tf.core import diffusion

@@ -23,11 +23,11 @@ def register(*classes: type) -> None:
 
 
 class SavedNetwork:
-    """Mixin for networks: saves the arguments of the constructor, and rebuilds a network from them.
+    """Mixin that lets Keras save a network's constructor arguments, and rebuild the network from them.
 
     Attributes:
-      arguments: names of the constructor's arguments. The network has an attribute of each name, whose value
-        is a number, a text, a tuple, a dataclass of these, or a registered network.
+      arguments: names of the constructor's arguments. For each name, the network has an attribute whose value
+        is a number, a string, a tuple, a dataclass of these, or a registered network.
 
     Examples:
       >>> from drl_tf.core.networks.unet import Size, UNet
@@ -39,13 +39,13 @@ class SavedNetwork:
     arguments: tuple[str, ...] = ()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor as JSON values, {name: value}."""
+        """Returns the constructor arguments as JSON values, {name: value}."""
         mine = {name: _saved(getattr(self, name)) for name in self.arguments}
         return {**super().get_config(), **mine}  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Makes a network from a result of `get_config`, with new weights."""
+        """Builds a network with new weights from a result of `get_config`."""
         loaded = {name: _loaded(config[name]) for name in cls.arguments}
         return cls(**{**config, **loaded})
 
@@ -54,21 +54,19 @@ class SavedNetwork:
 
 
 class SavedModel:
-    """Mixin for models: lets Keras save and rebuild a model from its configuration.
+    """Mixin that lets Keras save a model's constructor arguments, and rebuild the model from them.
 
-    The file also says how often training went back to an earlier checkpoint (`attempt`).
-
-    The class of the configuration must be registered with Keras; see `register`.
+    The model needs the attributes `config`, of a class registered with `register`, and `attempt`.
     """
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor as JSON values, {name: value}."""
+        """Returns the constructor arguments as JSON values, {'config': .., 'attempt': ..}."""
         model: Any = self
         return {'config': keras.saving.serialize_keras_object(model.config), 'attempt': model.attempt}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes a model from a result of `get_config`, with new weights."""
+        """Builds a model with new weights from a result of `get_config`."""
         found = keras.saving.deserialize_keras_object(config['config'], custom_objects)
         make: Any = cls
         return make(found, config['attempt'])

@@ -20,14 +20,14 @@ _STEP = 3.5
 
 
 class ScoreMatching(RecoveryLikelihood):
-    """A `RecoveryLikelihood` whose energies are log densities, trained by denoising score matching.
+    """A model whose energies are log densities, trained by denoising score matching.
 
-    All T + 1 noises have an energy, x_T included. Two options add losses that teach the heights of the
-    energies, which score matching leaves open: `time_score` and `level_classification`, as in `objectives`.
+    All noise levels x_0..x_T have an energy. Score matching leaves a constant of each log density open. The
+    options `time_score` and `level_classification` add losses that fit these constants; see `objectives`.
 
     Args:
-      config: as for `EnergyModel`; its energies are preconditioned.
-      attempt: as for `RecoveryLikelihood`.
+      config: a `config.Config` with energy='preconditioned'.
+      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -39,11 +39,11 @@ class ScoreMatching(RecoveryLikelihood):
 
     @property
     def num_noises(self) -> int:
-        """T + 1: training reports on x_T too."""
+        """Number of noise levels that training logs values for: T + 1."""
         return self.schedule.num_levels + 1
 
     def noted(self) -> tuple[str, ...]:
-        """Names of the values that training reports for each noise level."""
+        """Returns the names of the values that training logs for each noise level, such as 'loss'."""
         return ('loss', 'gradient_norm', *self._losses_of_heights)
 
     @property
@@ -52,13 +52,14 @@ class ScoreMatching(RecoveryLikelihood):
         return [name for name in _LOSSES_OF_HEIGHTS if getattr(self.config.training, name)]
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws stratified noise levels for the global batch.
+        """Draws a noise level for each image of the batch of all replicas, evenly spread over the levels.
 
-        With the option levels='walk' they are among the T + 1 noises of the schedule, otherwise anywhere
-        between the lowest and the highest.
+        With the option levels='walk', the levels are the T + 1 levels of the schedule; with 'continuous', all
+        levels between the lowest and the highest.
 
         Returns:
-          The index of the nearest noise of the schedule, int32 [B], and the angle, float32 [B].
+          The index of the nearest level of the schedule, int32 [B], and the exact level as an angle, float32
+          [B].
         """
         options = self.config.training
         angles = self.schedule.angle
@@ -71,7 +72,15 @@ class ScoreMatching(RecoveryLikelihood):
         return tf.searchsorted(between, angle), angle
 
     def losses_and_gradients(self, batch: Batch) -> LossesAndGradients:
-        """Returns the losses of a batch and their gradients; see `RecoveryLikelihood`."""
+        """Computes the loss of score matching and its gradients.
+
+        Args:
+          batch: training images with their noise levels.
+
+        Returns:
+          {'loss': (loss, gradients)}: the sum over `batch` divided by the global batch size, float32 [], and
+          one gradient for each trainable variable of `network`.
+        """
         options = self.config.training
         eps = batch.noise(noise.FORWARD, 0)
         angle = tf.reshape(batch.angle, [-1, 1, 1, 1])

@@ -10,11 +10,11 @@ from drl_tf.core.langevin import LogDensity
 
 
 def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
-    """Returns the levels to score images at: the levels of a walk, and the scoring level.
+    """Returns the noise levels at which images are scored: those of sampling, and the scoring level.
 
     Args:
       walk: the levels that sampling visits, `EnergyModel.walk`.
-      scoring_level: the level that ranks images best, `EnergyModel.scoring_level`.
+      scoring_level: the level at which images are compared, `EnergyModel.scoring_level`.
 
     Returns:
       Levels t of the trained schedule, ascending, int32 [L].
@@ -30,22 +30,22 @@ def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
 def level_scores(
     schedule: Schedule, density_at: Callable[[tf.Tensor], LogDensity], x: tf.Tensor, level: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the log density of clean images at a level, and its gradient in units of the noise.
+    """Computes the log density of clean images at a noise level, and its gradient for each pixel.
 
     At level t, a clean image x is scaled to x_t = A_t x, without noise, and y_t = m_t x_t. Denoising by
     Tweedie's formula treats x_t as a noisy image and estimates the clean image as (x_t + S_t g) / A_t, with
 
         g = S_t grad_{x_t} log p(x_t) = S_t m_t grad_y F(y_t, t).
 
-    So denoising would change x_t by g, in standard deviations S_t of the noise of level t. The less likely a
-    pixel is, the larger is |g| there.
+    So g is how far denoising moves each pixel, in standard deviations S_t of the noise. |g| is large at
+    unlikely pixels.
 
     Args:
       schedule: the noise levels.
       density_at: callable, t int32 [B] -> log density, a callable y float32 [B, H, W, C] -> F(y, t) float32
         [B].
       x: clean images in [-1, 1], float32 [B, H, W, C].
-      level: t, int32 [B].
+      level: t of each image, int32 [B].
 
     Returns:
       F(m_t A_t x, t) in nats, float32 [B], and g, float32 [B, H, W, C].
@@ -72,11 +72,16 @@ def scores(
     x: tf.Tensor,
     at_levels: Sequence[int] | np.ndarray,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Computes `level_scores` at several levels, one level after the other.
+    """Computes energies and gradients of clean images at several levels.
+
+    `level_scores` defines F and g.
 
     Args:
-      schedule, density_at, x: see `level_scores`.
-      at_levels: L levels t.
+      schedule: the noise levels.
+      density_at: callable, t int32 [B] -> log density, a callable y float32 [B, H, W, C] -> F(y, t) float32
+        [B].
+      x: clean images in [-1, 1], float32 [B, H, W, C].
+      at_levels: L noise levels t, ints.
 
     Returns:
       energy: -F(m_t A_t x, t) in nats, float32 [B, L].

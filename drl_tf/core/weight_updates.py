@@ -12,7 +12,14 @@ LossesAndGradients: TypeAlias = dict[str, tuple[tf.Tensor, list[tf.Tensor]]]
 
 
 def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
-    """Returns a zero loss and zero gradients for each of the learners, {name of a loss: learner}."""
+    """Returns a zero loss and zero gradients for each network, to start a sum.
+
+    Args:
+      learners: {name of a loss: (network, optimizer)}.
+
+    Returns:
+      {name of the loss: (0, zeros like the trainable variables of the network)}.
+    """
     return {
         name: (0.0, [tf.zeros(variable.shape) for variable in network.trainable_variables])
         for name, (network, _) in learners.items()
@@ -20,11 +27,16 @@ def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
 
 
 def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) -> list[tf.Tensor]:
-    """Differentiates a loss that is computed from derivatives of the energy.
+    """Differentiates a loss that depends on derivatives of the energy, such as score matching.
+
+    Args:
+      tape: the tape that recorded how the loss was computed.
+      loss: float32 [].
+      network: the network to train.
 
     Returns:
-      The gradients, one per trainable variable of `network`. The loss does not depend on a bias that only
-      adds a constant to the energy; the gradient of this bias is zeros, not None.
+      The gradients, one per trainable variable of `network`; zeros for a variable that the loss does not
+      depend on.
     """
     weights = [variable.value for variable in network.trainable_variables]
     return tape.gradient(loss, weights, unconnected_gradients='zero')
@@ -55,12 +67,13 @@ def move_averages(
 ) -> None:
     """Moves the averaged weights, and u of spectral normalisation, towards the raw weights.
 
-    The decay is min(ema_decay, (1 + n) / (10 + n)).
+    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay,
+    (1 + n) / (10 + n)).
 
     Args:
       averages: pairs (network with averaged weights, network with raw weights).
       step: n, the number of steps taken.
-      ema_decay: largest decay.
+      ema_decay: largest decay, in [0, 1).
       sound: bool []; if False, the averages stay as they are.
     """
     n = tf.cast(step, tf.float32)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Weights(enum.StrEnum):
-    """Averaged weights ('ema'), for sampling and scoring, or raw weights ('raw'), which training updates.
+    """Averaged weights ('ema'), used to sample and to score, or raw weights ('raw'), which training updates.
 
     Example:
       Weights('ema').of(model.ema_network, model.network)
@@ -16,19 +16,19 @@ class Weights(enum.StrEnum):
     RAW = 'raw'
 
     def of(self, average: Any, raw: Any) -> Any:
-        """Returns `average` for 'ema', `raw` for 'raw'."""
+        """Returns `average` if this is 'ema', `raw` if this is 'raw'."""
         return average if self is Weights.EMA else raw
 
 
 def with_average(make: Callable[[str], Any], name: str) -> tuple[Any, Any]:
-    """Makes a network, and a copy of the network for averaged weights.
+    """Builds a network, and a second one for its averaged weights.
 
     Args:
-      make: callable, name -> network.
+      make: callable, name -> new network.
       name: name of the network; the copy has the prefix `ema_`.
 
     Returns:
-      The network and the copy, which start with equal weights.
+      The network and the copy, whose weights are equal and not trainable.
     """
     network = make(name)
     average = make(f'ema_{name}')

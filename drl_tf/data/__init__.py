@@ -1,1 +1,1 @@
-"""Datasets: the table, and images in an order that is a function of (seed, epoch)."""
+"""Datasets: their descriptions, and their images for training and evaluation."""

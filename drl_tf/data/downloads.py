@@ -1,4 +1,4 @@
-"""Finds archives of datasets in --manual_dir, or downloads them with resume; checks size and SHA-256."""
+"""Finds archives of datasets in --manual_dir or downloads them, and checks their size and SHA-256."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ DRIVE_FILES = 'https://drive.usercontent.google.com/download?confirm=t&'
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A published file.
+    """A file that can be downloaded.
 
     Attributes:
       name: the name that the file must have.
@@ -43,7 +43,7 @@ class Archive:
 
     @property
     def unpacked_name(self) -> str:
-        """Name of the directory into which the archive unpacks."""
+        """Name of the directory that unpacking the archive creates."""
         return pathlib.PurePath(self.name).stem
 
 
@@ -65,7 +65,7 @@ class _Asking:
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a builder requests, in that order; [] if the builder has no checksums."""
+    """Returns the archives that a tensorflow-datasets builder downloads; [] if it has no checksums."""
     if not builder.url_infos:
         return []
     try:
@@ -83,20 +83,19 @@ def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
 def gather(
     archives: list[Archive], manual_dir: str, downloads: str, unpacked: bool = False
 ) -> dict[str, str]:
-    """Finds archives in the user's directory or among earlier downloads, and downloads the others.
+    """Finds archives in --manual_dir or among earlier downloads, and downloads the others.
 
-    A download goes to `<name>.part`, and resumes there, even after a kill. When the file is whole and its
-    checksum is right, it is renamed. A server has 3 seconds to answer, and 20 seconds between two chunks. If
-    three connections in a row bring less than 1 MiB each, the download fails, and the part is kept.
+    An interrupted download resumes from `<name>.part`. A download fails if the server does not answer within
+    3 seconds, sends nothing for 20 seconds, or sends less than 1 MiB in each of three connections.
 
     Args:
       archives: the archives that are needed.
-      manual_dir: the user's directory, or ''.
-      downloads: the directory of downloads; created if it is missing.
-      unpacked: whether a directory into which the user has unpacked an archive may replace the archive.
+      manual_dir: the user's directory with archives; '': none.
+      downloads: the directory for downloads; created if it is missing.
+      unpacked: whether an unpacked archive in `manual_dir` may be used instead of the archive.
 
     Returns:
-      {file name: path} of the archives, or of the directories into which they were unpacked.
+      {file name: path} of the archives, or of their unpacked directories.
 
     Raises:
       UserError: a download fails, an archive is damaged or not the expected file, or the disk is too full.
@@ -115,7 +114,7 @@ def gather(
 
 
 def download(url: str, path: str) -> None:
-    """Downloads a file of unknown size and checksum in one go, with the time limits of `gather`.
+    """Downloads a file whose size and checksum are unknown; the time limits are those of `gather`.
 
     Raises:
       UserError: the server does not answer in time, sends no file, or breaks off.
@@ -132,7 +131,7 @@ def download(url: str, path: str) -> None:
 
 
 def check_room(directory: str, size: int, what: str) -> None:
-    """Raises UserError if a disk has less than `size` bytes free for `what`."""
+    """Raises UserError if the disk of a directory has less than `size` bytes free; `what` names their use."""
     free = shutil.disk_usage(directory).free
     if size > free:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The colour pictures of the font Noto Color Emoji: real pictures without a download.
+"""The pictures of the font Noto Color Emoji (no download).
 
 The font is in Debian's fonts-noto-color-emoji; its licence is OFL-1.1.
 """
@@ -40,9 +40,9 @@ Sequences = set[tuple[int, ...]]  # Sequences of code points that show the same 
 
 
 class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Noto Color Emoji on white, without skin tones and without flags of countries and regions.
+    """tensorflow-datasets builder of emoji on white, without skin tones and without flags of countries.
 
-    No subject is in both splits.
+    The splits share no subject: similar pictures, such as all clocks, are in the same split.
     """
 
     name = 'emoji'
@@ -77,7 +77,10 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: i
 
 
 def find_font(manual_dir: str | None = None) -> pathlib.Path:
-    """Returns the path of the font: in the user's directory, or else where Debian's package puts it.
+    """Returns the path of the font file `NotoColorEmoji.ttf`.
+
+    Args:
+      manual_dir: a directory to search first; None: only the directory of Debian's package.
 
     Raises:
       UserError: the font is in neither directory.
@@ -93,20 +96,18 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
 
 
 def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list[set[int]]]:
-    """Reads the distinct colour pictures of a font: the PNGs of its largest strike in the table CBDT.
+    """Reads the distinct colour pictures of a font (the PNGs in its table CBDT).
 
-    `cmap` and the ligatures in `GSUB` map sequences of code points to pictures. A picture is left out if any
-    of its sequences contains a skin tone, a flag letter (regional indicator) or a tag. Pieces that are no
-    emoji by themselves are left out too: digits, `#`, `*`, the blank keycap, hair.
+    A sequence of one or more Unicode code points shows a picture. Pictures with a skin tone, flags, and
+    pieces that are no emoji by themselves (digits, `#`, `*`, hair) are left out.
 
     Args:
       path: a TrueType font.
 
     Returns:
-      names: the first sequence of each picture as hexadecimal numbers ('1F408-200D-2B1B'), in order.
+      names: for each picture, the first of its sequences as hexadecimal numbers ('1F408-200D-2B1B').
       pictures: on white, centred, uint8 [N, 136, 136, 3].
-      subjects: for each picture, the set of code points in its sequences, without people, genders, hair and
-        directions; {0x1F9D1} if no code point is left.
+      subjects: for each picture, the set of code points that say what it shows; people are {0x1F9D1}.
 
     Raises:
       UserError: the file is damaged, or is not a font with such pictures.
@@ -147,14 +148,14 @@ def _pictures(font: ttLib.TTFont) -> list[tuple[Sequences, np.ndarray]]:
 
 
 def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray:
-    """Groups pictures that share a code point or look alike, directly or through other pictures.
+    """Groups pictures that show the same subject or look alike.
 
-    Two pictures look alike if, averaged over blocks of 8 x 8 px, their root mean square difference is below
-    6 % of white. The computation uses whole numbers only, so that every machine gets the same result.
+    Two pictures belong together if they share a code point, or if the root mean square difference of their
+    averages over 8 x 8 px is below 6 % of white. A group is a connected set of such pictures.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].
-      subjects: N sets of code points.
+      subjects: for each picture, a set of code points, as `read_font` returns.
 
     Returns:
       For each picture, the index of the first member of its group, int64 [N].
@@ -179,13 +180,16 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
 
 
 def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
-    """Chooses the test split: one group in ten, by the SHA-256 of the name of its first member.
+    """Chooses the test split: about one group of pictures in ten, by a hash of its first name.
 
-    Groups of more than ten pictures (people, clocks) stay in training, because a single such group would
-    dominate the test split.
+    Groups of more than ten pictures (people, clocks) stay in training.
+
+    Args:
+      names: N names, as `read_font` returns.
+      groups: the group of each picture, as `group_subjects` returns, int64 [N].
 
     Returns:
-      bool [N], True in the test split.
+      bool [N], True for pictures of the test split.
     """
     digests = [hashlib.sha256(names[group].encode()).digest() for group in groups]
     drawn = np.array([int.from_bytes(digest[:8], 'big') % _TEST_ONE_IN == 0 for digest in digests])

@@ -1,4 +1,4 @@
-"""Opens the user's data without TensorFlow, to check the data and to read their shape and classes."""
+"""Finds the image shape and the number of classes of the user's data, without TensorFlow."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ class Facts:
     """Shape and number of classes of a dataset.
 
     Attributes:
-      image_shape: default (H, W, C) of an image.
+      image_shape: (H, W, C) of the images; 32 x 32 if the pictures have several sizes.
       num_classes: number of classes; 0 for none, -1 if the data were not opened.
     """
 
@@ -32,7 +32,11 @@ class Facts:
 
 
 def look(data: config.Data, spec: DatasetSpec) -> Facts:
-    """Reads the facts of the user's data, without decoding the pictures.
+    """Finds the image shape and the number of classes of the user's data, without decoding pictures.
+
+    Args:
+      data: options of the dataset.
+      spec: description of the dataset.
 
     Raises:
       UserError: the data are missing or broken, or an extra package is missing.
@@ -50,7 +54,7 @@ def look(data: config.Data, spec: DatasetSpec) -> Facts:
 
 
 def check(data: config.Data, spec: DatasetSpec) -> None:
-    """Raises UserError if the user's data are missing, or if file headers show that they are broken."""
+    """Checks that the user's data exist and can be opened; raises UserError if not."""
     if spec.num_classes == -1:
         look(data, spec)
 

@@ -1,4 +1,4 @@
-"""Opens the user's picture files, with classes from sub-folders or from a table of labels."""
+"""Opens a directory of pictures, whose classes are sub-directories or are listed in a file."""
 
 import csv
 import json
@@ -18,12 +18,17 @@ _COLUMNS = ('file_name', 'label')
 
 
 def open_data(data: config.Data) -> Opened:
-    """Finds the pictures below `data.data_dir`, in the order of their paths.
+    """Opens a directory of pictures; the pictures are in the order of their paths.
 
-    If the directory has a folder `train`, and a folder `test`, `validation` or `val`, these are the splits.
-    Each folder directly below the directory, or below the folder of a split, is a class. With
-    `data.labels_file`, the class of a picture is its label in that file; pictures that the file does not list
-    are left out.
+    If the directory has a folder `train` and a folder `test`, `validation` or `val`, these are the splits.
+    The folders below the directory (or below the splits) are the classes. If `labels_file` is given, it lists
+    the class of each picture; other pictures are left out.
+
+    Args:
+      data: options of the dataset; `data_dir` is the directory, `labels_file` a table of labels or ''.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: a directory is missing or cannot be read, there is no picture, or the file of labels is
@@ -160,5 +165,5 @@ def _rows(file: str) -> Iterator[tuple[str, str]]:
 
 
 def one_line_of(row: dict) -> str:
-    """Formats a row of a table of labels as one line, for a message."""
+    """Formats a row of a table of labels, {column: value}, as one short line for a message."""
     return json.dumps({key: value for key, value in row.items() if isinstance(key, str)})[:100]

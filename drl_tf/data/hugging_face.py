@@ -1,4 +1,4 @@
-"""Opens datasets of the Hugging Face Hub, and Parquet files, by the library `datasets`; no TensorFlow."""
+"""Opens datasets of the Hugging Face Hub, and Parquet files, with the library `datasets`."""
 
 import functools
 import glob
@@ -21,9 +21,15 @@ _LABELS = ('label', 'labels', 'fine_label')
 
 
 def open_hub(data: config.Data) -> Opened:
-    """Opens `--dataset=hf:NAME[:CONFIG]`; NAME is a dataset of the Hub, or a local directory that holds one.
+    """Opens a dataset of the Hugging Face Hub, `--dataset=hf:NAME[:CONFIG]`.
 
-    The library downloads a dataset of the Hub to its cache, or to `data.data_dir`, and reads it from there.
+    NAME may also be a local directory that holds such a dataset. Downloads go to the library's cache.
+
+    Args:
+      data: options of the dataset; `data_dir` replaces the library's cache, unless it is ''.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: the library is missing, there is no such dataset, or it has no pictures.
@@ -42,9 +48,15 @@ def open_hub(data: config.Data) -> Opened:
 
 
 def open_parquet(data: config.Data) -> Opened:
-    """Opens the Parquet files at `data.data_dir`, a file or a directory.
+    """Opens a dataset in one or more Parquet files.
 
-    In a directory, files whose names start with `test` or `validation` hold the held-out pictures.
+    In a directory, files whose names start with `test` or `val` hold the test split.
+
+    Args:
+      data: options of the dataset; `data_dir` is a file or a directory.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: the library or a file is missing, or a file is damaged or has no column of pictures.

@@ -1,7 +1,6 @@
-"""Reads images of one size that other programs made: a `.npz` or `.npy` array, or a directory of pictures.
+"""Reads images of one size from a `.npz` or `.npy` array, or from a directory of pictures.
 
-Nothing is resized or guessed. A damaged file, or an image of another size or kind, raises an error that names
-the file.
+Nothing is resized: a damaged file, or an image of another size or kind, raises an error that names the file.
 """
 
 import concurrent.futures
@@ -25,7 +24,7 @@ _THREADS = 4
 
 
 def count(path: str) -> int:
-    """Returns the number of images that `read` would yield; raises UserError if the path holds none."""
+    """Returns the number of images in an array file or a directory; raises UserError if there are none."""
     if os.path.isdir(path):
         return len(_find(path))
     with _array(path) as (_, shape):
@@ -33,13 +32,14 @@ def count(path: str) -> int:
 
 
 def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
-    """Reads images in batches of at most 256: an array in its order, pictures in the order of their paths.
+    """Reads the images of an array file or a directory, in batches of at most 256.
 
     Args:
-      path: a directory, which is searched recursively; or a file with an array uint8 [N, H, W, C]: `.npy`, or
-        `.npz` under the name `images`, `samples` or `arr_0`.
-      image_shape: [H, W, C] of each image. With C = 3 grey pictures become colour; with C = 1 colour pictures
-        are accepted if all their pixels are grey.
+      path: a directory, whose pictures come in the order of their paths, sub-directories included; or a file
+        `.npy` or `.npz` with an array uint8 [N, H, W, C], in `.npz` under the name `images`, `samples` or
+        `arr_0`.
+      image_shape: [H, W, C] of the images. Grey pictures are accepted for C = 3. Colour pictures are accepted
+        for C = 1 if all their pixels are grey.
 
     Yields:
       uint8 [n, H, W, C].
@@ -159,7 +159,7 @@ def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[n
 
 
 def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads one picture, uint8 [H, W, C]; raises UserError if it is damaged or of another size."""
+    """Reads one picture file, uint8 [H, W, C]; raises UserError if it is damaged or of another shape."""
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')

@@ -1,4 +1,4 @@
-"""Turns pictures of any size into images of one shape: the crop and resize of every source."""
+"""Crops and resizes pictures of any size to images of one shape."""
 
 import functools
 import math
@@ -16,26 +16,26 @@ _ROWS_CUT = 20
 
 
 def fit_in_memory(count: int, data: config.Data) -> bool:
-    """Returns whether `count` images of the resolved `data` take at most `MAX_BYTES_IN_MEMORY` as uint8."""
+    """Returns whether `count` images of a dataset take at most 2 GiB as uint8."""
     return count * math.prod(data.image_shape) <= MAX_BYTES_IN_MEMORY
 
 
 def decode(encoded: Any, channels: int) -> tf.Tensor:
-    """Decodes the content of a JPEG, PNG, GIF, BMP or WebP file, uint8 [h, w, `channels`].
+    """Decodes the bytes of a JPEG, PNG, GIF, BMP or WebP file to uint8 [h, w, channels].
 
-    If the file is an animation, `decode` returns its first picture.
+    Of an animation, only the first picture is decoded.
     """
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
 
 def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
-    """Crops by the dataset's rule, resizes with antialiasing and converts between grey and colour.
+    """Crops and resizes pictures to the image shape of a dataset, and converts between grey and colour.
 
-    It enlarges pictures that are smaller than `data.image_size`, with one warning per dataset.
+    Resizing uses antialiasing. Smaller pictures are enlarged, with one warning per dataset.
 
     Args:
       pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
 
     Returns:
       uint8 [..., H, W, C].

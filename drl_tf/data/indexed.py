@@ -1,4 +1,4 @@
-"""Gives any image of the user's own data by its index: from memory, or from the files if they are large."""
+"""Gives access by index to the images of the user's own data, from memory or from the files."""
 
 import concurrent.futures
 import dataclasses
@@ -23,13 +23,13 @@ _CHECKED_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The N usable images of a split, in the order of the data.
+    """The N images of a split, in the order of the data, without broken ones.
 
     Attributes:
       images: uint8 [N, H, W, C]; None if the images do not fit in memory.
-      pictures: the pictures as stored, from which each image is read if `images` is None.
+      pictures: the pictures as stored, broken ones included.
       rows: the index in `pictures` of each image, int64 [N].
-      data: resolved options; see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
     """
 
     images: np.ndarray | None
@@ -48,7 +48,7 @@ class Split:
         return self.pictures.labels[self.rows]
 
     def batches(self, limit: int | None = None) -> Iterator[np.ndarray]:
-        """Yields the images, or the first `limit`, in parts, uint8 [n, H, W, C]."""
+        """Yields all images, or the first `limit`, in batches of at most 1,000, uint8 [n, H, W, C]."""
         count = len(self) if limit is None else min(limit, len(self))
         for first in range(0, count, _PART):
             part = slice(first, min(first + _PART, count))
@@ -62,24 +62,23 @@ class Split:
         return _image(self.pictures, int(row), self.data)
 
     def read_at(self, index: tf.Tensor) -> tf.Tensor:
-        """Reads the image at `index`, int64 [], for `tf.data.Dataset.map`; returns uint8 [H, W, C]."""
+        """Reads the image at an index in a `tf.data` pipeline: int64 [] -> uint8 [H, W, C]."""
         read = tf.numpy_function(self._read_one, [tf.constant(self.rows)[index]], tf.uint8)
         return tf.ensure_shape(read, self.data.image_shape)
 
 
 def load(data: config.Data, split: str) -> Split:
-    """Returns the images of a split, cropped and resized, in the order of the data.
+    """Loads a split of the user's own data, cropped and resized.
 
-    If the data have no test split of their own, one usable picture in twenty is held out. From a folder,
-    `load` takes every 20th picture; from other data, pictures at random, independent of --seed. Of fewer than
-    20 pictures, one is held out. A single picture is in both splits. `load` skips a broken picture with a
-    warning that names it.
+    If the data have no test split, one picture in twenty is held out, at least one: from a folder every 20th,
+    from other data at random with a fixed seed. A single picture is in both splits. Broken pictures are
+    skipped, each with a warning.
 
-    If the images of both splits take at most `images.MAX_BYTES_IN_MEMORY`, they stay in memory. Otherwise
-    `load` decodes each picture once to find the broken ones, and training reads an image when it needs it.
+    If the images of both splits take at most 2 GiB, they stay in memory. Otherwise they are decoded once to
+    find broken ones, and read again when they are used.
 
     Args:
-      data: resolved, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       split: 'train' or 'test'.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The datasets that `--dataset` names, and the kinds of data that a user brings."""
+"""The descriptions of all built-in datasets, and of the kinds of data that a user can bring."""
 
 import dataclasses
 

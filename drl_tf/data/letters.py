@@ -1,4 +1,4 @@
-"""Draws Latin letters that do not look like digits, white on black, in the fonts that matplotlib brings."""
+"""Draws pictures of Latin letters: images that are no digits, to test out-of-distribution detection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FAMILIES = ('DejaVuSans', 'DejaVuSerif', 'STIXGeneral', 'cm')
 
 
 def fonts() -> list[str]:
-    """Returns the paths of matplotlib's fonts that hold all the letters, sorted.
+    """Returns the paths of the fonts in matplotlib that have all letters, sorted.
 
     Examples:
       >>> os.path.basename(fonts()[0]), len(fonts()) > 10
@@ -37,13 +37,13 @@ def _has_letters(path: str) -> bool:
 
 
 def draw(shape: Sequence[int], files: Sequence[str | None] | None = None) -> np.ndarray:
-    """Draws one centred letter per picture: all letters in the first font, then all in the next, and so on.
+    """Draws pictures of one white letter on black: all letters in the first font, then in the next.
 
-    After the last letter of the last font, `draw` begins again with the first picture.
+    If n is larger than the number of letters times fonts, the pictures repeat.
 
     Args:
-      shape: [n, H, W, C].
-      files: paths of fonts; a path of None is the font that comes with Pillow. By default `fonts()`.
+      shape: [n, H, W, C] of the result.
+      files: paths of fonts, None for the font in Pillow. By default all of `fonts()`.
 
     Returns:
       uint8 [n, H, W, C].

@@ -1,4 +1,4 @@
-"""Opens LMDB files of the user, and lists their keys in a separate process. Imports no TensorFlow."""
+"""Opens LMDB directories (a key-value database, the format of LSUN), and lists their keys."""
 
 import concurrent.futures
 import multiprocessing
@@ -12,16 +12,15 @@ _FILE = 'data.mdb'
 
 
 def file_of(directory: str) -> str:
-    """Returns the path of the file in an LMDB directory."""
+    """Returns the path of the database file in an LMDB directory."""
     return os.path.join(directory, _FILE)
 
 
 def open_to_read(directory: str) -> lmdb.Environment:
-    """Opens an LMDB without its lock file, and writes nothing.
+    """Opens an LMDB for reading, without a lock file.
 
     Raises:
-      UserError: there is no LMDB, or the file is damaged or cut off (a read beyond the end of the file would
-        kill the process).
+      UserError: there is no LMDB, or its file is damaged or cut off.
     """
     path = file_of(directory)
     if not os.path.isfile(path):
@@ -41,9 +40,9 @@ def open_to_read(directory: str) -> lmdb.Environment:
 
 
 def keys(directory: str) -> list[bytes]:
-    """Returns all keys of an LMDB, in order.
+    """Returns all keys of an LMDB, sorted.
 
-    A separate process reads the keys, because a damaged page may kill the process that reads it.
+    A separate process reads the keys, because a damaged file can crash the process that reads it.
 
     Raises:
       UserError: the LMDB is damaged or empty.
@@ -59,7 +58,7 @@ def keys(directory: str) -> list[bytes]:
 
 
 def damaged(directory: str, error: BaseException) -> UserError:
-    """Returns the error to raise for an LMDB that could not be read."""
+    """Makes the UserError for an LMDB whose reading failed with `error`."""
     return UserError(f'{file_of(directory)} is damaged ({type(error).__name__}: {error}): unpack it again')
 
 
@@ -68,6 +67,6 @@ def _process() -> concurrent.futures.ProcessPoolExecutor:
 
 
 def read_keys(directory: str) -> list[bytes]:
-    """Reads all keys in this process; see `keys`."""
+    """Returns all keys of an LMDB, read in this process; `keys` is safe for damaged files."""
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

@@ -1,4 +1,4 @@
-"""LSUN: a builder for tensorflow-datasets that reads the published LMDB archives.
+"""The dataset LSUN: a tensorflow-datasets builder that reads the published LMDB archives.
 
 Yu et al., *LSUN: Construction of a Large-scale Image Dataset using Deep Learning with Humans in the Loop*,
 arXiv 1506.03365.
@@ -21,10 +21,10 @@ _STOCK: Any = tfds.builder_cls('lsun')
 
 
 class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
-    """LSUN with the layout, names and features of the stock builder, which needs tensorflow-io to read LMDB.
+    """Builder of LSUN; in contrast to that of tensorflow-datasets, it does not need tensorflow-io.
 
-    The configuration `<category>` keeps the published JPEG or WebP files. `<category>_<N>px` holds PNG files
-    of N x N pixels, which `images.crop_and_resize` makes from the published files.
+    The configuration `<category>` stores the published JPEG or WebP files; `<category>_<N>px` stores PNG
+    files of N x N pixels, cropped and resized.
     """
 
     name = 'lsun'
@@ -109,9 +109,11 @@ def _split(archive: str) -> str:
 
 
 def unpacked(path: str, work: str) -> str:
-    """Unpacks the LMDB of an archive to a directory in `work`, once, and returns that directory.
+    """Returns the LMDB directory of an archive; unpacks the archive if that is not done yet.
 
-    If `path` is a directory, `unpacked` returns it as it is.
+    Args:
+      path: a zip archive; or an LMDB directory, which is returned.
+      work: directory in which archives are unpacked.
 
     Raises:
       UserError: the archive is damaged, or the disk is too full.

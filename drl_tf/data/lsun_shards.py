@@ -1,4 +1,4 @@
-"""Writes the pictures of an LSUN LMDB to TFRecord files, in several processes; resumable."""
+"""Writes the pictures of LSUN to TFRecord files, in several processes; an interrupted run can continue."""
 
 import concurrent.futures
 import dataclasses
@@ -31,7 +31,15 @@ _ORDER_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One file to write: the pictures of `keys`, at `size` pixels, or as published if `size` is 0."""
+    """One TFRecord file to write.
+
+    Attributes:
+      split: 'train' or 'validation'.
+      database: the LMDB directory with the pictures.
+      keys: keys of the pictures for this file.
+      size: height and width in pixels to resize to; 0: keep the published files.
+      path: path of the file.
+    """
 
     split: str
     database: str
@@ -41,7 +49,7 @@ class Shard:
 
 
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Returns the features of a picture: PNG of `size` pixels, or JPEG of any size if `size` is 0."""
+    """Returns the features of an example: an id, and a PNG of `size` pixels (size 0: a JPEG of any size)."""
     if size:
         image = tfds.features.Image(shape=(size, size, 3), encoding_format='png')
     else:
@@ -50,10 +58,15 @@ def features(size: int) -> tfds.features.FeaturesDict:
 
 
 def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
-    """Shuffles the pictures of a split with a fixed seed, and divides them into shards of at most 8,192.
+    """Divides the pictures of a split into files of at most 8,192, shuffled with a fixed seed.
 
-    The name of the shards' directory contains a hash of the keys, and of the size and time of the LMDB. So
-    shards of other pictures are not reused.
+    The name of the files' directory contains a hash of the LMDB, so files of other pictures are not reused.
+
+    Args:
+      split: 'train' or 'validation'.
+      directory: the LMDB directory.
+      size: height and width in pixels to resize to; 0: keep the published files.
+      work: parent of the files' directory.
     """
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))
@@ -72,10 +85,14 @@ def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
 
 
 def write_all(shards: list[Shard], databases: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Writes the missing shards, and warns of each broken picture.
+    """Writes the files that are missing, and warns of each broken picture.
+
+    Args:
+      shards: all files of all splits, from `plan`.
+      databases: {split: LMDB directory}.
 
     Returns:
-      {path: note} of all shards; see `write_shard`.
+      {path of a file: its note}; `write_shard` describes notes.
 
     Raises:
       UserError: an LMDB is damaged, or more than 1 % of the pictures of a split are broken.
@@ -150,10 +167,9 @@ def _end_with_parent() -> None:
 
 
 def write_shard(shard: Shard) -> None:
-    """Writes a shard, and then the note of the shard.
+    """Writes one TFRecord file, and a JSON file beside it, the note.
 
-    The note is a JSON file with 'examples' and 'bytes', the size of the shard, and 'broken', {key: problem}
-    of broken pictures.
+    The note is {'examples': number of pictures, 'bytes': size of the file, 'broken': {key: problem}}.
     """
     example_features = features(shard.size)
     examples = 0
@@ -185,7 +201,8 @@ def encoded_picture(content: bytes, size: int) -> bytes:
       content: the picture as the archive holds it, a JPEG or WEBP.
       size: height and width in pixels, or 0.
 
-    Raises an error of the decoders if `content` is broken.
+    Raises:
+      Errors of the decoders, of many kinds: `content` is broken.
     """
     picture_files.open_picture(io.BytesIO(content))
     if size:

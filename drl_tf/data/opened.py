@@ -1,4 +1,4 @@
-"""Describes the user's opened data: pictures that can be read one by one in any order, and their classes."""
+"""The user's own data after opening: pictures that can be read in any order, and their classes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ MOST_CLASSES = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """The pictures of a split, which are read one by one.
+    """The pictures of a split, which can be read one by one in any order.
 
     Attributes:
       count: number of pictures.
@@ -20,7 +20,7 @@ class Pictures:
         the picture is broken.
       name: callable, index -> name of the picture, for messages.
       labels: class of each picture, from 0, int [count]; None if there are no classes.
-      uniform: whether all pictures are known to have the same shape.
+      uniform: True if all pictures are known to have the same shape.
     """
 
     count: int
@@ -37,11 +37,12 @@ class Opened:
     Attributes:
       place: the option that says where the data are, for messages, such as '--data_dir=pictures'.
       train: the pictures to train on.
-      test: the held-out pictures; None if some of `train` have to be held out.
+      test: the test pictures; None: some of `train` are to be held out.
       num_classes: number of classes; 0 if the pictures have no labels.
-      class_names: a name of each class; empty if the classes are numbers.
+      class_names: the name of each class; empty if the labels are numbers.
       image_shape: (H, W, C) if all pictures are known to have the same shape, else None.
-      every_20th: how to hold pictures out if `test` is None: every 20th (True), or one in twenty at random.
+      every_20th: which pictures to hold out if `test` is None: every 20th, or (False) one in twenty at
+        random.
     """
 
     place: str
@@ -54,17 +55,17 @@ class Opened:
 
 
 def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Turns the labels of pictures into classes.
+    """Turns the labels of pictures, words or numbers, into class numbers.
 
-    Whole numbers from 0 are the classes themselves. Any other labels are sorted as text, and class i is the
-    i-th of them.
+    If all labels are whole numbers from 0, they are the classes. Otherwise, class i is the i-th label in
+    alphabetical order.
 
     Args:
       values: a label for each picture.
       place: where the labels come from, for the message.
 
     Returns:
-      Classes, int32 [N], and their names, which are empty for whole numbers.
+      The class of each picture, int32 [N], and the names of the classes, () for whole numbers.
 
     Raises:
       UserError: a label is missing or too large.
@@ -90,7 +91,10 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
 
 
 def count_classes(*labels: np.ndarray | None) -> int:
-    """Returns the number of classes, the largest label plus 1; 0 if there are no labels.
+    """Returns the number of classes: the largest label plus 1, or 0 without labels.
+
+    Args:
+      *labels: labels of each split, int [N], or None.
 
     Examples:
       >>> from drl_tf.data.opened import count_classes

@@ -1,4 +1,4 @@
-"""Finds and opens picture files; needs no TensorFlow."""
+"""Finds and opens picture files, without TensorFlow."""
 
 import functools
 import os
@@ -26,11 +26,10 @@ _OF_MACOS = '._'  # macOS stores the attributes of a file X in a companion file 
 
 
 def find_pictures(directory: str) -> list[str]:
-    """Finds the pictures in a directory and in all directories below it.
+    """Finds the picture files in a directory and below.
 
-    A file is a picture if it has the extension of a picture, or if its content starts like one of the
-    `FORMATS`. The companion files of macOS (`._x.jpg`) are not pictures. A warning tells how many files were
-    left out.
+    A picture has a known extension, such as `.png`, or begins like a file of one of the `FORMATS`. A warning
+    says how many other files there are. The files `._x.jpg` of macOS are no pictures.
 
     Returns:
       Paths, sorted.
@@ -81,13 +80,13 @@ def _warn_of_others(directory: str, count: int, example: str) -> None:
 
 
 def open_picture(file: IO[bytes]) -> Image.Image:
-    """Opens a picture without decoding it, and checks the header, the size and the checksums of a PNG.
+    """Opens a picture without decoding it, and checks its header.
 
     Args:
       file: a binary file, at its beginning.
 
     Raises:
-      ValueError: the picture has more than `MAX_PIXELS` pixels, or none of the `FORMATS`.
+      ValueError: the picture has more than `MAX_PIXELS` pixels, or is in none of the `FORMATS`.
       OSError and other errors of Pillow: the picture is damaged.
     """
     try:
@@ -104,7 +103,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
 
 
 def read(file: IO[bytes]) -> np.ndarray:
-    """Reads a picture; turns it as its EXIF data say, and makes transparent parts white.
+    """Reads a picture as RGB, rotated as its EXIF data say; transparent parts become white.
 
     Args:
       file: a binary file, at its beginning.
@@ -113,13 +112,13 @@ def read(file: IO[bytes]) -> np.ndarray:
       uint8 [h, w, 3].
 
     Raises:
-      Errors of many kinds, if the picture is damaged; see `open_picture`.
+      Errors of many kinds: the picture is damaged; see `open_picture`.
     """
     return np.asarray(to_rgb(ImageOps.exif_transpose(open_picture(file))))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts a picture of any mode to RGB: 16 bits are scaled to 8, and transparency becomes white."""
+    """Converts a picture of any mode to 8-bit RGB; transparent parts become white."""
     if image.mode.startswith('I'):
         values = np.asarray(image)
         grey = np.rint(values / 257).astype(np.uint8)

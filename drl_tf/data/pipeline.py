@@ -1,4 +1,4 @@
-"""Images for training, in an endless order that the seed determines, and for evaluation."""
+"""The images of a dataset: in endless random order for training, and in order for evaluation."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +23,10 @@ _POINTS = 100_000
 
 
 def prepare(data: config.Data) -> None:
-    """Downloads and prepares a dataset unless it is on disk; prints the names of its classes.
+    """Downloads and prepares a dataset if it is not on disk yet; prints the names of its classes.
+
+    Args:
+      data: options of the dataset.
 
     Raises:
       UserError: the dataset is unknown or damaged, does not come in that size, or cannot be prepared.
@@ -47,32 +50,30 @@ def training_images(
     rows: slice = slice(None),
     at_once: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns endless batches of the training split.
+    """Returns endless batches of training images, in an order that depends on the seed only.
 
-    Batch n holds positions n * `batch_size` to (n + 1) * `batch_size` - 1 of an endless sequence of images.
-    The sequence does not depend on `first_step` or `rows`.
+    Batch n is the same whatever `first_step` and `rows` are, so that an interrupted run can continue, and
+    several workers can share each batch.
 
-    If the N images take at most 2 GiB, they stay in memory. Position p is image p mod N of epoch p div N,
-    shuffled by (seed, epoch). The user's own data have the same order if they are larger; their pictures are
-    then read one by one, see `indexed`. Larger datasets in the format of tensorflow-datasets are read from
-    disk by up to 16 strands. Each strand reads its own share of the images, fills its share of every batch,
-    and repeats no image before it has used all images of its share; see `tfds_reading.stream`. (seed, p)
-    decides whether an image is mirrored. Points of the plane are drawn anew for each batch, from (seed, n).
+    Each epoch has every image once, in a new order. Images that take at most 2 GiB stay in memory. Larger
+    data of the user are read image by image. Larger datasets of tensorflow-datasets are read in up to 16
+    parts side by side, and each part is shuffled by itself; see `tfds_reading.stream`. Points of the plane
+    are drawn anew for each batch.
 
     Args:
-      data: options of the dataset; a size or number of channels of 0 means the dataset's default.
+      data: options of the dataset.
       batch_size: images per batch.
       seed: int below 2^31.
       first_step: number of batches that were used before.
-      rows: slice of the images of each batch to return; the others are not decoded.
-      at_once: size of the batches to return; None: all `rows` of a batch together.
+      rows: slice of each batch to return; the other images are not decoded.
+      at_once: number of images in each element of the result; None: all `rows` of a batch.
 
     Returns:
-      Dataset of images, float32 [at_once, H, W, C] in [-1, 1]. If `data.num_classes` is not 0: dataset of
-      pairs (images, labels), with labels int32 [at_once], class + 1 of each image.
+      Dataset of images, float32 [at_once, H, W, C] in [-1, 1]; if `data.num_classes` is not 0, of pairs
+      (images, labels), where a label is the class + 1, int32 [at_once].
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
+      UserError: the dataset is unknown, missing or damaged, or has not this size.
 
     Example:
       batches = training_images(config.Data('digits'), batch_size=64, seed=0)
@@ -104,18 +105,18 @@ def training_images(
 
 
 def load_images(data: config.Data, split: str, limit: int | None = None) -> np.ndarray:
-    """Loads the images of a split into memory, in a fixed order and never mirrored.
+    """Loads the images of a split into memory, in a fixed order.
 
     Args:
-      data: options of the dataset; a size or number of channels of 0 means the dataset's default.
+      data: options of the dataset.
       split: 'train' or 'test'.
-      limit: number of images to load, from the beginning; None loads all.
+      limit: loads the first `limit` images; None: all.
 
     Returns:
       uint8 [N, H, W, C].
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
+      UserError: the dataset is unknown, missing or damaged, or has not this size.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -129,10 +130,9 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 
 
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
-    """Yields the images that `load_images` returns, in parts, uint8 [n, H, W, C].
+    """Yields the images of a split in order, in batches of at most 1,000, uint8 [n, H, W, C].
 
-    If the dataset is in the format of tensorflow-datasets, or too large for memory, only one part at a time
-    is in memory.
+    Large datasets are not loaded into memory as a whole. The arguments are those of `load_images`.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -150,12 +150,12 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images whose noised density is the density of exact energies.
+    """Loads the training images for exact energies (--energy=exact), mirror images included.
 
-    If training mirrors images of this dataset, the result also has the mirror image of each image.
+    Mirror images are added if training on this dataset mirrors images.
 
     Args:
-      data: options of the dataset; `exact_images` is the largest number to return, 0 for all.
+      data: options of the dataset; `exact_images` is the largest number to load, 0 for all.
 
     Returns:
       Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 if `data.num_classes` is 0.
@@ -184,13 +184,13 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
-    """Measures mean and deviation of the training images in [-1, 1], or of points, to six decimal places.
+    """Measures mean and standard deviation of the training images, scaled to [-1, 1].
 
     Returns:
-      The mean of each channel, and the standard deviation of all pixels around these means.
+      The mean of each channel, and one standard deviation of all pixels around these means; six decimals.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
+      UserError: the dataset is unknown, missing or damaged, or has not this size.
     """
     data = dataset_table.resolve(data)
     if dataset_table.find_spec(data.dataset).source == 'toy':
@@ -222,14 +222,14 @@ def count_images(data: config.Data, split: str) -> int:
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
-    """Returns the classes of a split, counted from 0, int32 [N], in the order of `load_images`.
+    """Returns the class of each image of a split, from 0, int32 [N], in the order of `load_images`.
 
     Args:
       data: options of a dataset that has classes.
       split: 'train' or 'test'.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or does not come in that size.
+      UserError: the dataset is unknown, missing or damaged, or has not this size.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)

@@ -1,6 +1,6 @@
-"""Points of the plane instead of images: densities that can be plotted, and integrated exactly.
+"""Random points of the plane instead of images: densities that can be plotted.
 
-A point is an "image" of shape [1, 1, 2], so that training, sampling, checkpoints and export need no change.
+A point is an "image" of shape [1, 1, 2], so that all code for images works on points too.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ _ROLL_DEVIATION = 0.015
 
 
 def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
-    """Draws a batch of points, within [-1, 1] except for tails beyond five standard deviations.
+    """Draws a batch of random points of a toy density; nearly all lie in [-1, 1]^2.
 
     Args:
-      name: a key of `SETS`.
+      name: name of the density, such as 'toy_two_moons'; a key of `SETS`.
       seed: int, at least 0.
       batch: number of the batch, at least 0; each batch has its own points.
       count: number of points.

@@ -1,4 +1,4 @@
-"""Writes the images of any dataset as TFRecord files, which training reads from disk (--mode=prepare)."""
+"""Prepares any dataset for fast reading: writes its images as TFRecord files (--mode=prepare)."""
 
 import contextlib
 import dataclasses
@@ -21,18 +21,18 @@ _VERSION = '1.0.0'
 
 
 def prepare(data: config.Data, directory: str) -> dict[str, str]:
-    """Writes both splits of a dataset to a new directory, for `--dataset=tfrecords:DIR`.
+    """Writes a dataset to TFRecord files in a new directory, for `--dataset=tfrecords:DIR`.
 
-    `prepare` crops and resizes the images, and stores them as PNG without loss, with their classes if there
-    are any. The files have the format of tensorflow-datasets, which shuffles the images; the order depends on
-    the number of images alone. The directory appears when it is complete.
+    Images are cropped, resized and stored as PNG, with their classes if there are any. The files have the
+    format of tensorflow-datasets, which shuffles them in a fixed order. The directory appears only when it is
+    complete.
 
     Args:
-      data: resolved options, see `dataset_table.resolve`.
-      directory: the directory to make.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      directory: the directory to create.
 
     Returns:
-      {label: text} to print.
+      Lines to print, {label: text}.
 
     Raises:
       UserError: the directory exists, or the dataset or the disk cannot be used.

@@ -1,4 +1,4 @@
-"""Opens a dataset that Python code has registered."""
+"""Opens a dataset that the user's Python code has registered."""
 
 from typing import Any
 
@@ -11,7 +11,13 @@ from drl_tf.data.opened import Opened, Pictures, count_classes
 
 
 def open_data(data: config.Data) -> Opened:
-    """Calls the function of `--dataset=python:NAME`; see `registry.register_dataset`.
+    """Opens the registered dataset of `--dataset=python:NAME`, by a call of its function.
+
+    Args:
+      data: options of the dataset.
+
+    Returns:
+      The pictures of both splits and their classes.
 
     Raises:
       UserError: the function raises an error, or returns something else than images and labels.

@@ -1,4 +1,4 @@
-"""Datasets that Python code registers under a name of its own: by a decorator or by an entry point."""
+"""Registers the user's own Python functions as datasets, by a decorator or by an entry point of a package."""
 
 import dataclasses
 import functools
@@ -21,7 +21,8 @@ class Registered:
 
     Attributes:
       spec: the description of the dataset.
-      function: callable, 'train' or 'test' -> images, (images, labels) or None; see `register_dataset`.
+      function: callable, 'train' or 'test' -> images, (images, labels) or None, as `register_dataset`
+        describes.
     """
 
     spec: DatasetSpec
@@ -29,20 +30,19 @@ class Registered:
 
 
 def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> Callable[[Function], Function]:
-    """Decorator: registers a function as the dataset `--dataset=NAME`, which runs store as `python:NAME`.
+    """Decorator that registers a function as a dataset, for `--dataset=NAME`.
 
-    The function takes the name of a split, 'train' or 'test', and returns images or (images, labels). Images
-    are a sequence of pictures, uint8 [h, w], [h, w, 1] or [h, w, 3] of any sizes: an array [N, H, W, C], a
-    memory map, a list, or any object with `len` and `[index]`, which may read pictures from a disk. Labels
-    are whole numbers from 0, [N]. For 'test' the function may return None; one picture in twenty of the
-    training split is then held out, chosen with a fixed seed.
+    The function gets 'train' or 'test', and returns images or (images, labels). Images are an array [N, H, W,
+    C], a list, or any object with `len` and `[index]`; each picture is uint8 [h, w], [h, w, 1] or [h, w, 3],
+    of any size. Labels are whole numbers from 0, [N]. For 'test', the function may return None: one training
+    picture in twenty is then held out at random.
 
-    A package makes its dataset known to the command by an entry point in the group `drl_tf.datasets`. The
-    name of the entry point is the name of the dataset, and its object is the function.
+    A package can register a function without this decorator, by an entry point in the group `drl_tf.datasets`
+    whose name is the name of the dataset.
 
     Args:
       name: the value of --dataset.
-      image_size: default height and width in pixels; 0: the size of the images in an array, 32 for others.
+      image_size: default height and width in pixels; 0: the size of the images if all have the same, else 32.
       flip: whether training mirrors images at random.
 
     Raises:
@@ -71,7 +71,7 @@ def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> C
 
 
 def find(name: str) -> Registered | None:
-    """Returns the registered dataset of a name, None if there is none; loads the entry point of that name.
+    """Returns the registered dataset with a name; None if there is none.
 
     Raises:
       UserError: the entry point cannot be loaded.
@@ -96,9 +96,10 @@ def find(name: str) -> Registered | None:
 
 
 def names() -> Sequence[str]:
-    """Returns the names of all registered datasets, including datasets of entry points.
+    """Returns the names of all registered datasets, sorted, including those of entry points.
 
     Examples:
+      Built-in datasets, such as 'digits', are not among them:
       >>> from drl_tf.data import registry
       >>> 'digits' in registry.names()
       False

@@ -1,4 +1,4 @@
-"""Checks archives that the user makes, tar files of PNG pictures, before they are used; unpacks others."""
+"""Checks and unpacks tar archives, such as those of pictures that the user makes for --manual_dir."""
 
 import io
 import lzma
@@ -17,12 +17,12 @@ _END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def check(path: str, size: int, published: int) -> None:
-    """Checks everything that tensorflow-datasets would read from a tar file.
+    """Checks that a tar file holds sound PNG pictures of one size, as tensorflow-datasets needs them.
 
     Args:
       path: the tar file.
       size: height and width of each picture in pixels.
-      published: the published number of pictures; if the archive has another number, `check` warns.
+      published: the published number of pictures; another number gives a warning.
 
     Raises:
       UserError: the archive is damaged, cut off or empty, or a member is not a sound PNG of `size` x `size`
@@ -85,8 +85,7 @@ def unpack(archive: str, directory: str) -> None:
     """Unpacks a tar file into a new directory.
 
     Raises:
-      ValueError: a member is no file or directory, or would leave the directory. (The `filter` of
-        `tarfile.extractall`, which refuses these too, is missing in Python before 3.11.4.)
+      ValueError: a member is no file or directory, or would be written outside the directory.
     """
     with tarfile.open(archive) as packed:
         for member in packed:

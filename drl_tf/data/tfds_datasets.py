@@ -1,4 +1,4 @@
-"""Opens datasets of tensorflow-datasets, and prepares datasets that are not on disk."""
+"""Opens datasets of tensorflow-datasets, and downloads and prepares them if necessary."""
 
 import contextlib
 import os
@@ -32,10 +32,10 @@ _OF_FILE_SYSTEMS = (
 
 
 def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset; downloads and prepares the dataset unless it is on disk.
+    """Returns the tensorflow-datasets builder of a dataset; prepares the dataset if it is not on disk.
 
     Args:
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
 
     Raises:
       UserError: the dataset is damaged; or it is missing, and cannot be downloaded (this fails within
@@ -70,10 +70,15 @@ def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
 
 
 def split_name(builder: tfds.core.DatasetBuilder, data: config.Data, split: str) -> str:
-    """Returns the tensorflow-datasets name of the split 'train' or 'test' of a prepared dataset.
+    """Returns the tensorflow-datasets name of a split, such as 'train[:950]'.
 
-    If a dataset of the user's choice has neither `test` nor `validation`, the last twentieth of its training
-    split is held out.
+    If a `tfds:` dataset has no split `test` or `validation`, the last twentieth of its training split is held
+    out.
+
+    Args:
+      builder: builder of a prepared dataset.
+      data: options of the dataset.
+      split: 'train' or 'test'.
     """
     spec = dataset_table.find_spec(data.dataset)
     if spec.train_split:
@@ -91,7 +96,7 @@ def split_name(builder: tfds.core.DatasetBuilder, data: config.Data, split: str)
 
 
 def unreadable(place: str, error: BaseException) -> UserError:
-    """Returns the error to raise for a dataset that cannot be read, because it is damaged or out of reach."""
+    """Makes the UserError for a dataset at `place` that cannot be read because of `error`."""
     if REMOTE in place and any(isinstance(each, _OF_FILE_SYSTEMS) for each in _chain(error)):
         return UserError(
             f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name'
@@ -107,7 +112,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def make_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """Returns a builder of this package or of tensorflow-datasets.
+    """Returns a tensorflow-datasets builder, of this package or of tensorflow-datasets itself.
 
     Args:
       name: 'builder' or 'builder/configuration', such as 'lsun/church_outdoor'.

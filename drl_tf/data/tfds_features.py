@@ -1,4 +1,4 @@
-"""Finds the pictures and labels among the features of a tensorflow-datasets dataset; no TensorFlow."""
+"""Finds the pictures and the labels among the features of a tensorflow-datasets dataset."""
 
 import difflib
 import os
@@ -14,12 +14,16 @@ _METADATA = 'dataset_info.json'
 
 
 def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], int]:
-    """Returns the shape (H, W, C) of the pictures, 0 for a side that varies, and the number of classes.
+    """Finds the picture shape and the number of classes of a tensorflow-datasets dataset.
 
     Args:
       dataset: the value of --dataset, for messages.
       name: 'builder' or 'builder/configuration'; '' for the files that --mode=prepare wrote to `data_dir`.
       data_dir: directory of datasets; '' for the default of tensorflow-datasets.
+
+    Returns:
+      (H, W, C) of the pictures, with 0 for a height or width that varies; and the number of classes, 0 for
+      none.
 
     Raises:
       UserError: the dataset is unknown or damaged, or has no pictures.
@@ -33,7 +37,7 @@ def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], 
 
 
 def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """Returns a builder of tensorflow-datasets; raises UserError if there is none of that name."""
+    """Returns a builder of tensorflow-datasets by name; raises UserError if there is none."""
     try:
         return tfds.builder(name, data_dir=data_dir or None)
     except Exception as error:  # Besides errors of the library, parsers of the metadata raise theirs.
@@ -52,7 +56,11 @@ def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
 
 
 def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
-    """Returns the builder of files in the format of tensorflow-datasets, such as --mode=prepare writes."""
+    """Returns the builder of prepared files in a directory, such as --mode=prepare writes.
+
+    Raises:
+      UserError: the directory holds no files in the format of tensorflow-datasets, or they are damaged.
+    """
     place = f'--dataset=tfrecords:{directory}'
     if not directory:
         raise UserError('--dataset=tfrecords needs a directory: give --dataset=tfrecords:DIR')
@@ -70,8 +78,12 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    Only features of type `Image` with values uint8 count. The order of preference is: `image`; the input that
-    the dataset names for supervised learning; the first name in the alphabet.
+    Only features of type `Image` with values uint8 count. If there are several, the order of preference is:
+    `image`; the input for supervised learning; the first in the alphabet.
+
+    Args:
+      builder: builder of the dataset.
+      place: the option that names the dataset, for the message.
 
     Raises:
       UserError: no feature has this type.
@@ -86,8 +98,8 @@ def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
 def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     """Returns the name of the feature that holds the classes; None if there is none.
 
-    Only features of type `ClassLabel` count. The order of preference is: `label`; the target that the dataset
-    names for supervised learning; the only such feature.
+    Only features of type `ClassLabel` count. The order of preference is: `label`; the target for supervised
+    learning; the only such feature.
     """
     features = builder.info.features
     found = [name for name in _names(features) if isinstance(features[name], tfds.features.ClassLabel)]

@@ -1,4 +1,4 @@
-"""Reads a prepared dataset of tensorflow-datasets: in order, or shuffled and endless."""
+"""Reads prepared datasets of tensorflow-datasets: in order, or in an endless random order."""
 
 import math
 import os
@@ -22,14 +22,20 @@ _BATCH = 256
 
 
 def count(builder: tfds.core.DatasetBuilder, split: str) -> int:
-    """Returns the number of examples of a split."""
+    """Returns the number of examples in a split."""
     return builder.info.splits[split].num_examples
 
 
 def load(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> np.ndarray:
-    """Reads the images of a split, or only the first `limit`, into memory, cropped and resized.
+    """Loads the images of a split into memory, cropped and resized.
+
+    Args:
+      builder: builder of the dataset.
+      split: name of the split in tensorflow-datasets.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      limit: loads the first `limit` images; None: all.
 
     Returns:
       uint8 [N, H, W, C].
@@ -47,7 +53,7 @@ def load(
 def batches(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yields the images that `load` returns, in parts, uint8 [n, H, W, C]."""
+    """Yields the images of a split in order, in batches of at most 256, uint8 [n, H, W, C]; see `load`."""
     image = _image_feature(builder)
     decoders = tfds.decode.PartialDecoding({image: True}, decoders={image: tfds.decode.SkipDecoding()})
     reading = tfds.ReadConfig(try_autocache=False)
@@ -62,7 +68,7 @@ def batches(
 
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str) -> np.ndarray:
-    """Returns the classes of a split, counted from 0, int32 [N], in the order of `load`."""
+    """Returns the class of each image of a split, from 0, int32 [N], in the order of `load`."""
     label = _label_feature(builder)
     decoders = tfds.decode.PartialDecoding({label: True})
     reading = tfds.ReadConfig(try_autocache=False)
@@ -79,30 +85,26 @@ def stream(
     first_step: int,
     rows: slice,
 ) -> tf.data.Dataset:
-    """Reads endless batches of a split from disk, image by image.
+    """Reads a split from disk without end, shuffled, image by image.
 
-    The order depends on (seed, `batch_size`) alone. S strands are read side by side: S is the largest power
-    of two that divides the batch size B and is at most 16 and at most the number N of images. Strand k reads
-    records k N // S to (k + 1) N // S - 1 of the split, file after file, and fills rows k B / S to
-    (k + 1) B / S - 1 of every batch.
+    The order depends on (seed, `batch_size`) only. The images are divided into S equal parts, which are read
+    side by side; each part fills its own rows of every batch. S is the largest power of two that divides
+    `batch_size`, at most 16 and at most the number of images.
 
-    Each epoch of a strand has every record of the strand once, and takes the files, or parts of files, in a
-    new order. The strand reads a file in blocks of records, and shuffles each block before it decodes the
-    records. (tensorflow-datasets has already spread the examples over the files at random.) A start at a
-    later step skips whole files; then, in one file per strand, it skips records without decoding them.
+    In each epoch, a part yields each of its images once: its files come in a new order, and blocks of
+    4,096 / S images are shuffled. A start at a later step does not decode the images before.
 
     Args:
       builder: builder of the dataset.
       split: name of the split.
-      data: resolved options, see `dataset_table.resolve`.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
       seed: int below 2^31.
-      batch_size: B.
+      batch_size: images per batch.
       first_step: number of batches that were used before.
-      rows: slice of each batch to return; only the strands that fill these rows are read, and only these
-        images are decoded.
+      rows: slice of each batch to return; only these images are decoded.
 
     Returns:
-      Dataset of images, uint8 [H, W, C], and classes, int32 [], counted from 0 (0 if the model has none).
+      Dataset of pairs (image, class): uint8 [H, W, C], and int32 [] from 0 (always 0 without classes).
 
     Raises:
       UserError: the files are not TFRecords.

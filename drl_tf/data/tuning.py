@@ -1,4 +1,4 @@
-"""Keeps tf.data from tuning its parallelism and buffers while it runs."""
+"""Keeps tf.data from tuning its parallelism and buffers."""
 
 import os
 
@@ -8,10 +8,9 @@ THREADS = len(os.sched_getaffinity(0))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Switches off the automatic tuning of a dataset.
+    """Switches off the automatic tuning (autotune) of a dataset, so that its iterators are deleted at once.
 
-    When an iterator is deleted, TensorFlow 2.21 does not wake the thread that tunes the dataset. The deletion
-    waits until that thread wakes by itself: nearly as long as the iterator has lived, up to a minute.
+    With tuning, TensorFlow 2.21 can take up to a minute to delete an iterator.
 
     Example:
       >>> import tensorflow as tf

@@ -1,1 +1,1 @@
-"""Devices and workers: strategies, clusters, and messages between the processes of one run."""
+"""Devices and workers: strategies, clusters, and messages between the workers of a run."""

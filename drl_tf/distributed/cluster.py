@@ -1,4 +1,4 @@
-"""The devices that the flags ask for, and the workers that TF_CONFIG names. Needs no TensorFlow."""
+"""Reads which devices the options choose, and which workers TF_CONFIG names, without TensorFlow."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ _EXAMPLE = """{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"ty
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Devices"""
+    """Device options: accelerators and workers"""
 
     strategy: str = option(
         'auto',
@@ -31,7 +31,7 @@ class Devices:
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """The processes that train together.
+    """The processes (workers) that train together.
 
     Attributes:
       addresses: 'host:port' of each worker, the chief first.
@@ -49,7 +49,7 @@ class Workers:
 
 
 def workers() -> Workers:
-    """Returns the `Workers` that TF_CONFIG names; this process alone if TF_CONFIG is not set.
+    """Returns the workers that the variable TF_CONFIG names; this process alone if it is not set.
 
     Raises:
       UserError: TF_CONFIG is damaged.
@@ -97,12 +97,13 @@ def _check_addresses(addresses: tuple[Any, ...]) -> None:
 
 
 def chosen(devices: Devices) -> str:
-    """Returns the strategy that the flags and TF_CONFIG ask for, one of the choices of --strategy.
+    """Returns the strategy that the options and TF_CONFIG choose.
 
-    A result of 'auto' leaves the choice to the number of GPUs.
+    Returns:
+      'one', 'mirrored', 'multi_worker', 'tpu', or 'auto' if the number of GPUs decides.
 
     Raises:
-      UserError: the flags contradict TF_CONFIG or each other.
+      UserError: the options contradict TF_CONFIG or each other.
     """
     count = workers().count
     for name in ('tpu_zone', 'gcp_project'):

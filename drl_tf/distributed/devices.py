@@ -1,4 +1,4 @@
-"""Chooses strategy, precision and compilation by the hardware. No other module makes these choices."""
+"""Chooses strategy, precision and compilation for the hardware."""
 
 import faulthandler
 import functools
@@ -28,13 +28,13 @@ _chosen: list[tf.distribute.Strategy] = []
 
 
 def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
-    """Configures the GPUs and chooses the strategy. Call it before any TensorFlow operation.
+    """Configures the GPUs and creates the strategy; call this before any TensorFlow operation.
 
-    GPU memory then grows as needed instead of being taken at once.
+    GPU memory then grows as needed.
 
     Args:
       deterministic: whether TensorFlow uses deterministic kernels only.
-      devices: the devices that the flags ask for; defaults if None.
+      devices: the options that choose the devices; None: the defaults.
 
     Raises:
       UserError: the TPU is unknown or cannot be reached.
@@ -51,11 +51,11 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
 
 @functools.cache
 def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> tf.distribute.Strategy:
-    """Creates the strategy, once per process, and returns it.
+    """Creates a strategy, or returns the one that was created for the same arguments.
 
     Args:
-      wanted: result of `cluster.chosen`.
-      devices: the devices that the flags ask for.
+      wanted: name of the strategy, a result of `cluster.chosen`.
+      devices: the options that choose the devices.
       workers: the workers that TF_CONFIG names.
     """
     if wanted == 'tpu':
@@ -158,7 +158,7 @@ def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
 
 
 def surroundings(deterministic: bool) -> dict[str, Any]:
-    """Returns the properties of machine and software that decide a run's bits, {name: JSON value}."""
+    """Returns what in hardware and software can change the results of a run, {name: JSON value}."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         'deterministic': deterministic,
@@ -184,12 +184,12 @@ def _device() -> str:
 
 
 def count(wanted: str) -> int:
-    """Returns how many devices would train together, judging by this machine and TF_CONFIG.
+    """Returns how many devices would train together, on this machine and those in TF_CONFIG.
 
-    The cores of a TPU are not counted.
+    TPU cores are not counted.
 
     Args:
-      wanted: result of `cluster.chosen`.
+      wanted: name of the strategy, a result of `cluster.chosen`.
     """
     gpus = len(tf.config.list_physical_devices('GPU'))
     if wanted == 'one':
@@ -200,19 +200,19 @@ def count(wanted: str) -> int:
 
 
 def strategy() -> tf.distribute.Strategy:
-    """Returns the strategy that `set_up` chose; TensorFlow's default, one device, before that."""
+    """Returns the strategy that `set_up` created; before that, TensorFlow's default for one device."""
     return _chosen[0] if _chosen else tf.distribute.get_strategy()
 
 
 def on_tpu() -> bool:
-    """Returns whether the strategy is a TPU's, or this machine has a TPU."""
+    """Returns whether the strategy is a `TPUStrategy`, or this machine has a TPU."""
     return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 
 def jit_compile() -> bool:
-    """Returns whether to use XLA: on GPU and TPU, unless the strategy has several workers.
+    """Returns whether to compile with XLA: on GPU and TPU, but not with several workers.
 
-    XLA slows the Langevin loop down on CPU, and it cannot compile sums over several workers.
+    On CPU, XLA makes the Langevin loop slower. XLA cannot compile sums over several workers.
     """
     if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return False

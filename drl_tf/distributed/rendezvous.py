@@ -1,6 +1,6 @@
-"""Waits until all workers of a run are there.
+"""Waits until all workers of a run have started.
 
-TensorFlow's own rendezvous ignores signals, and never times out on the chief.
+In contrast to TensorFlow's own wait, this can be interrupted by signals, and has a time limit.
 """
 
 import contextlib
@@ -20,15 +20,14 @@ _GREETING_SECONDS = 5
 
 
 def gather(workers: Workers, seconds: float) -> None:
-    """Returns once all workers of a cluster are there.
+    """Waits until all workers of a cluster have started.
 
-    The chief listens at its address; the other workers connect to the chief and identify themselves. Once all
-    are connected, the chief tells each worker so. The chief closes any other connection, such as a probe. A
-    worker that ended while it waited may connect again. When `gather` returns, all ports are free.
+    The chief listens at its address, and the other workers connect. Once all are connected, the chief tells
+    them so, and all ports are freed. A worker that ended while waiting may be started again.
 
     Args:
-      workers: the cluster, as this worker sees it.
-      seconds: time limit.
+      workers: the cluster, with the index of this worker.
+      seconds: the time limit.
 
     Raises:
       OSError: the port of this worker is taken.
@@ -43,14 +42,14 @@ def gather(workers: Workers, seconds: float) -> None:
 
 
 def reached(address: str, seconds: float) -> socket.socket:
-    """Connects to `host:port`, returns the socket; raises OSError if this fails or exceeds `seconds`."""
+    """Connects to an address 'host:port', and returns the socket; raises OSError if that fails in time."""
     host, _, port = address.rpartition(':')
     return socket.create_connection((host.strip('[]'), int(port)), timeout=seconds)
 
 
 @contextlib.contextmanager
 def interruptible(what: str) -> Iterator[None]:
-    """Context manager: SIGTERM and SIGINT raise `Interrupted` in the block; its end restores the handlers.
+    """Context manager: within the block, the signals SIGTERM and SIGINT raise `Interrupted`.
 
     Args:
       what: description of what the process waits for, for the message.
@@ -68,14 +67,14 @@ def interruptible(what: str) -> Iterator[None]:
 
 
 def listening(address: str) -> socket.socket:
-    """Listens at the port of `host:port`, over IPv4 and, if the machine has it, IPv6; returns the socket."""
+    """Listens at the port of an address 'host:port', over IPv4 and IPv6, and returns the socket."""
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     return socket.create_server(('', int(address.rpartition(':')[2])), family=family, dualstack_ipv6=dual)
 
 
 def greeting(workers: Workers, index: int) -> bytes:
-    """Returns the 32 bytes by which worker `index` of a cluster identifies itself to the chief."""
+    """Returns the 32 bytes that worker `index` sends to identify itself to the chief."""
     return hashlib.sha256(repr((workers.addresses, workers.jobs, index)).encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Spreads a computation on many images, such as their features, over the replicas of all workers."""
+"""Spreads a computation on many images, such as features, over all devices of all workers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ Run = Callable[[np.ndarray], tuple[Any, ...]]
 
 
 def replicas() -> int:
-    """Returns how many devices of this process share the images.
+    """Returns how many devices of this process share the work.
 
-    The result is 1 with a TPU: its host works alone, because a TPU cannot resize images with antialiasing.
+    This is 1 with a TPU: its host does the work, because a TPU cannot resize images with antialiasing.
     """
     strategy = devices.strategy()
     if isinstance(strategy, tf.distribute.TPUStrategy):
@@ -24,14 +24,14 @@ def replicas() -> int:
 
 
 def over_replicas(function: Run) -> Run:
-    """Makes a function of images run on all replicas of this process, each with a part of the images.
+    """Wraps a function of images so that each device of this process computes a part of the images.
 
     Args:
       function: callable, uint8 [n, H, W, C] -> a tuple, each entry a tensor [n, ...] or None; it uses
         TensorFlow operations only.
 
     Returns:
-      A callable with the argument and the result of `function`.
+      A callable with the same argument and result as `function`.
     """
     strategy = devices.strategy()
     count = replicas()
@@ -51,7 +51,9 @@ def over_replicas(function: Run) -> Run:
 
 
 class OverWorkers:
-    """Splits images that only the chief has among all workers.
+    """Runs a function of images on all workers, although only the chief has the images.
+
+    The chief calls `run` within `led`; all workers must call `led` together.
 
     Args:
       run: callable, uint8 [n, H, W, C] -> a tuple, each entry a float32 array [n, ...] or None.
@@ -67,7 +69,7 @@ class OverWorkers:
         self._failed = False
 
     def led(self, function: Callable[[], Any]) -> Any:
-        """Runs `function` on the chief; each `run` in it executes on all workers. All workers call this."""
+        """Calls `function` on the chief; the other workers share the work of each `run` within the call."""
         if workers.count() == 1:
             return function()
         if workers.is_chief():
@@ -75,7 +77,7 @@ class OverWorkers:
         return workers.everywhere(self._follow)
 
     def run(self, images: np.ndarray) -> tuple[Any, ...]:
-        """Calls the `run` of the constructor: on all workers inside `led`, in this process otherwise."""
+        """Computes the function for images, uint8 [n, H, W, C]: on all workers within `led`, else here."""
         if not self._leads:
             return self._run(images)
         with workers.together():

@@ -1,7 +1,7 @@
-"""Messages between the workers of one run.
+"""Messages between the workers of a run.
 
-All workers run the same code; only the first worker, the chief, writes files. All workers call each function
-here at the same point of the program. With a single worker, a call costs nothing.
+All workers run the same code; only the first worker, the chief, writes files. All workers must call the
+functions here at the same point of the program. With a single worker, these functions do nothing special.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _by_itself: list[bool] = []
 
 
 def count() -> int:
-    """Returns the number of workers; 1 inside `by_chief`."""
+    """Returns the number of workers; within `by_chief`, 1."""
     is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return cluster.workers().count if is_shared and not _by_itself else 1
 
@@ -42,7 +42,7 @@ def is_chief() -> bool:
 
 
 def exchange(value: Any) -> list[Any]:
-    """Sends a JSON-ready value to all workers; returns the values of all workers, in the workers' order."""
+    """Sends a JSON value to all workers; returns the values of all workers, the chief's first."""
     if count() == 1:
         return [value]
     text = json.dumps(value).encode()
@@ -61,9 +61,9 @@ def _rows(mine: np.ndarray) -> np.ndarray:
 
 
 def everywhere(function: Callable[[], Any]) -> Any:
-    """Runs a function on every worker; returns to each worker the result of its own call.
+    """Calls a function on every worker, and returns the result of this worker's call.
 
-    If the function raises one of `CARRIED` on any worker, all workers raise that error.
+    If the function raises an error of a type in `CARRIED` on any worker, all workers raise this error.
     """
     if count() == 1:
         return function()
@@ -82,9 +82,9 @@ def everywhere(function: Callable[[], Any]) -> Any:
 
 
 def by_chief(function: Callable[[], Any]) -> Any:
-    """Runs a function on the chief; returns the result on the chief, None on the other workers.
+    """Calls a function on the chief only; returns the result on the chief, None on the other workers.
 
-    If the function raises one of `CARRIED`, all workers raise that error.
+    If the function raises an error of a type in `CARRIED`, all workers raise this error.
     """
 
     def alone() -> Any:
@@ -108,12 +108,12 @@ def _alone(is_alone: bool) -> Iterator[None]:
 
 
 def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager: re-enables collectives inside `by_chief`."""
+    """Context manager: re-enables messages between the workers within `by_chief`."""
     return _alone(False)
 
 
 def told_array(array: np.ndarray | None) -> np.ndarray | None:
-    """Sends the chief's uint8 array, or None, to all workers and returns it; other workers pass None."""
+    """Returns the chief's `array`, uint8 or None, on all workers; other workers must pass None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None
@@ -125,21 +125,21 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays of all workers, float32 of one shape [n, ...], to [workers * n, ...]."""
+    """Concatenates the arrays of all workers, float32 [n, ...] each, to [workers * n, ...]."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
 def told_by_chief(function: Callable[[], Any]) -> Any:
-    """Runs a function on the chief and returns its JSON-ready result on all workers."""
+    """Calls a function on the chief, and returns its result, a JSON value, on all workers."""
     result = by_chief(function)
     return exchange(result)[0] if count() > 1 else result
 
 
 class OnChief:
-    """An object that exists on the chief only, and whose methods all workers can call.
+    """A proxy for an object that exists on the chief only.
 
-    All workers call a method together. The chief runs the method, and all workers get the JSON-ready result
-    or the error.
+    All workers must call a method together. The chief runs the method, and all workers get its result, a JSON
+    value, or its error.
 
     Args:
       make: callable that makes the object; it runs on the chief.
@@ -157,16 +157,16 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Runs a function on the chief, then on the other workers, which find the one-time work done."""
+    """Calls a function on the chief, and then on the other workers, which reuse what the chief has made."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
 
 def check_alike(*groups: dict[str, Any]) -> None:
-    """Checks that every worker has the chief's options, except its own data directories.
+    """Checks that all workers have the same options, except for data directories.
 
     Args:
-      groups: JSON-ready dicts of options, which may hold further dicts.
+      groups: options as JSON objects, {name: value}, which may be nested.
 
     Raises:
       UserError: a worker has other options.
@@ -217,7 +217,7 @@ def _from_json(name: str, message: str, number: int) -> Exception:
 
 @contextlib.contextmanager
 def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: the chief locks a directory, which all workers must see; see `files.held`.
+    """Context manager: the chief locks a directory for this run; all workers must see the directory.
 
     Raises:
       UserError: another run has locked it, or a worker does not see it.
@@ -229,7 +229,7 @@ def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
-    """Context manager: the chief alone enters `context`; the block gets its value, or None elsewhere."""
+    """Context manager: the chief enters `context` and gets its value; other workers get None."""
     with contextlib.ExitStack() as stack:
         yield by_chief(lambda: stack.enter_context(context))
 
@@ -244,7 +244,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes a distributed value for `strategy.run` from one value per replica of this worker, or of all."""
+    """Makes a distributed value, an argument of `strategy.run`, from one value per replica."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
@@ -252,7 +252,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Concatenates the tensors [n, ...] of all replicas; returns the array to every worker."""
+    """Concatenates the tensors of all replicas, [n, ...] each, to an array, on every worker."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

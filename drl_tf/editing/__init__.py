@@ -1,1 +1,1 @@
-"""Uses a trained model to inpaint, restore and edit given images, interpolate samples and compose classes."""
+"""Inpaints, restores and edits images with a trained model, interpolates samples, and combines classes."""

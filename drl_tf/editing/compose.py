@@ -1,4 +1,4 @@
-"""Draws images from expressions over classes, such as '3 | 8', by chains on the composed log density."""
+"""Draws images from combinations of classes, such as '3 | 8' (3 or 8)."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def compose(
     step: int | None = None,
     output_dir: str = '',
 ) -> dict[str, str]:
-    """Draws images from an expression over the classes of a model.
+    """Draws images from a combination of classes, and writes them to files (--mode=compose).
 
     Args:
-      config: the configuration of a model with preconditioned energies; it gives the seed.
+      config: the configuration of a model with preconditioned energies.
       workdir: the run's directory.
-      expression: the value of --expression; see `expressions.parse`.
+      expression: the value of --expression, such as '3 & !8'; see `expressions.parse`.
       count: number of images.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
-      output_dir: directory for the files; '' for `<workdir>/editing`.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
+      output_dir: directory for the files; '': `<workdir>/editing`.
 
     Returns:
-      {label: path} of a picture and of the images.
+      Lines to print, {label: path}: a picture and the images.
 
     Raises:
-      UserError: there is no sound checkpoint, or the images are not finite.
+      UserError: there is no undamaged checkpoint, or the images are not finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     parsed = expressions.parse(expression)
@@ -80,14 +80,14 @@ def drawn(
     weights: str,
     seed: int | None = None,
 ) -> np.ndarray:
-    """Draws from an expression over classes by proposals and MALA steps at each level.
+    """Draws images from a combination of classes.
 
     Args:
       model: a model of preconditioned energies.
-      expression: an expression over classes of the model.
-      heights: result of `class_heights`.
+      expression: a parsed expression over classes of the model.
+      heights: log Z of each class in the expression, from `class_heights`.
       count: number of images.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
       seed: 0 to 2^31 - 1; None: that of the configuration.
 
     Returns:
@@ -138,22 +138,21 @@ def class_heights(
     weights: str,
     after_level: Callable[[float], object] = lambda share: None,
 ) -> dict[int, np.ndarray]:
-    """Estimates log Z of each class, relative to log Z without a class, at all noise levels of the walk.
+    """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
 
-    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are draws from the even
-    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise the likelihood of the images
-    under this mixture, a concave function of the -log Z_c; no labels are needed. The likelihood leaves one
-    common constant open. This constant makes the log of the mixture equal to log p without a class, on
-    average over the images.
+    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are samples of the even
+    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise their likelihood; no labels are
+    needed. One common constant is chosen such that log p of the mixture and log p without a class have the
+    same mean over the images.
 
     Args:
       model: a model of preconditioned energies with classes.
-      labels: the classes to return; the function measures all classes.
-      weights: 'ema' or 'raw'.
+      labels: the classes to return.
+      weights: 'ema' (averages) or 'raw'.
       after_level: callable; after each level, it gets the share of the levels that are done, 0 to 1.
 
     Returns:
-      {class: log Z, float64 [T + 1]}.
+      {class: log Z at each noise level that sampling visits, float64 [T + 1]}.
     """
     walk, config = model.walk, model.config
     clean = pixels.from_levels(pipeline.load_images(config.data, 'train', _IMAGES).astype(np.float32))
@@ -177,17 +176,17 @@ def class_heights(
 
 
 def mixture_heights(ratios: np.ndarray) -> np.ndarray:
-    """Returns log Z_c of the C components of an even mixture p, from samples of the mixture.
+    """Estimates log Z_c of the C components of an even mixture p, from samples of the mixture.
 
     Args:
-      ratios: F_c(x) - log p(x) of n samples x of p, float [C, n]; exp(F_c) / Z_c is the density of component
-        c.
+      ratios: F_c(x) - log p(x) for n samples x of p, float [C, n]. Component c has the density
+        exp(F_c) / Z_c.
 
     Returns:
-      log Z_c, float64 [C]. With these constants, the samples come from each component with the probability
-      1 / C on average.
+      log Z_c, float64 [C].
 
     Examples:
+      Adding 2 to the log density of a component adds 2 to its log Z:
       >>> x = np.linspace(-3, 3, 601)
       >>> mixture_heights(np.array([0 * x, 0 * x + 2])).round(3).tolist()
       [0.0, 2.0]

@@ -1,4 +1,4 @@
-"""Degradations of `--mode=restore`, such as blur: a linear operator H and the noise that was added."""
+"""The degradations of --mode=restore, such as blur: a linear operator H, then noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """What has degraded an image x: a linear operator H, then noise, H x + noise.
+    """How an image x was degraded, to H x + noise with a linear operator H.
 
     Attributes:
       kind: 'super2', 'super4', 'grey', 'blur' or 'noise'.
@@ -41,7 +41,7 @@ class Degradation:
     kernel: tuple[tuple[float, ...], ...] = ()
 
     def observed_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Returns the shape (h, w, c) of a degraded image, for images of shape `image_shape`."""
+        """Returns the shape (h, w, c) of degraded images, given that of the original images."""
         height, width, channels = image_shape
         if found := _POOLED.fullmatch(self.kind):
             return height // int(found[1]), width // int(found[1]), channels
@@ -63,11 +63,12 @@ class Degradation:
 
 
 def parse(text: str, image_shape: tuple[int, int, int]) -> Degradation:
-    """Reads the option --degradation.
+    """Parses a degradation, the value of --degradation.
 
     Args:
-      text: 'super2', 'super4', 'grey', 'blur:STD' (a Gaussian, STD in pixels), 'blur:FILE.npy' (a kernel),
-        'noise' (the deviation is unknown) or 'noise:STD' (STD in units of images in [-1, 1]).
+      text: 'super2' or 'super4' (images that are 2 or 4 times smaller), 'grey', 'blur:STD' (Gaussian blur,
+        STD in pixels), 'blur:FILE.npy' (blur with a kernel), 'noise:STD' (noise, for images in [-1, 1]) or
+        'noise' (of unknown standard deviation).
       image_shape: (H, W, C) of the model.
 
     Raises:

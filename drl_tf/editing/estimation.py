@@ -1,4 +1,4 @@
-"""Estimates the noise in images: finds the noise level at which training images have the same energies."""
+"""Estimates the amount of noise in images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ _REFERENCES = 128
 
 
 def noise_std(model: Editing, images: np.ndarray) -> float:
-    """Estimates the standard deviation of the white noise in images; all images have the same deviation.
+    """Estimates the standard deviation of white noise in images, one number for all images.
 
-    The function compares two mean log densities at each noise level sigma = S / A: the mean of the given
-    images o, scaled to A o, and the mean of noisy training images A (x + sigma eps). If o has more noise than
-    sigma, its mean is lower; if o has less noise, its mean is higher. The estimate is the sigma at which the
-    two means agree. The unknown constant log Z of the level is in both means, and cancels.
+    At each noise level sigma = S / A, two mean log densities are compared: that of the given images o, scaled
+    to A o, and that of noisy training images A (x + sigma eps). The given images have the lower mean if they
+    have more noise than sigma, else the higher mean. The estimate is the sigma at which both means are equal.
 
     Args:
       model: a model of preconditioned energies.
-      images: float32 [n, H, W, C], noisy; clean values are in [-1, 1].
+      images: noisy images, float32 [n, H, W, C]; without noise, they would be in [-1, 1].
 
     Returns:
       The standard deviation, from 0.02 to 2.
@@ -53,14 +52,14 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
 
 
 def crossing(sigmas: np.ndarray, gaps: np.ndarray) -> float:
-    """Finds the sigma at which the gaps rise from below 0 to above 0, by interpolation between two sigmas.
+    """Finds where a function of sigma rises from below 0 to above 0, by interpolation.
 
-    If the gaps cross 0 several times, the last crossing counts. If the gaps do not cross 0, the result is the
-    first or the last sigma.
+    If there are several such places, the last one counts. If there is none, the result is the first sigma
+    (all values are above 0) or the last.
 
     Args:
       sigmas: ascending, float [N].
-      gaps: the gap at each sigma, float [N].
+      gaps: the value of the function at each sigma, float [N].
 
     Examples:
       >>> round(crossing(np.array([0.1, 0.2, 0.4]), np.array([-5.0, -1.0, 1.0])), 3)

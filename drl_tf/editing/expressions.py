@@ -1,4 +1,4 @@
-"""Parses the option --expression, such as '3 & !8': which classes and models to combine, and how."""
+"""Parses expressions that combine classes, such as '3 & !8' (3 and not 8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEEPEST = 50
 
 
 class Atom(NamedTuple):
-    """A class of a model, or a whole model.
+    """The smallest part of an expression: a class of a model, or a whole model.
 
     Attributes:
       model: number of the model, 0 or 1.
@@ -27,11 +27,11 @@ class Atom(NamedTuple):
 
 
 class Node(NamedTuple):
-    """An operator with the expressions that it applies to.
+    """An operator and the expressions that it combines.
 
     Attributes:
       operator: '&', '|' or '!'.
-      parts: `Atom`s and `Node`s; one part for '!'.
+      parts: two or more expressions, each an `Atom` or a `Node`; one for '!'.
     """
 
     operator: str
@@ -42,9 +42,9 @@ Expression = Atom | Node
 
 
 def parse(text: str) -> Expression:
-    """Parses an expression of classes (3), models (a, b), classes of a model (a3) and the signs & | ! ( ).
+    """Parses an expression: classes (3), models (a, b) or classes of a model (a3), with & | ! and brackets.
 
-    The sign ! binds tighter than &, and & tighter than |.
+    ! binds tighter than &, and & tighter than |.
 
     Raises:
       UserError: the text is no such expression; the message names the first character that does not fit.
@@ -57,7 +57,7 @@ def parse(text: str) -> Expression:
 
 
 def atoms(expression: Expression) -> list[Atom]:
-    """Returns the atoms of an expression, from left to right, each once.
+    """Returns the classes and models in an expression, from left to right, each once.
 
     Examples:
       >>> atoms(parse('3 & (3 | 8)'))
@@ -69,7 +69,11 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns {class: weight} if the expression is a sum over classes of one model; None if it is not.
+    """Returns the weight of each class, if an expression joins classes of one model by & and ! alone.
+
+    Returns:
+      {class: weight}: 1 for a class, -1 for a negated one; the weights of a class that occurs twice are added.
+      None if the expression has |, or names one of two models, as `a:3` does.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))
@@ -91,10 +95,10 @@ def weights(expression: Expression) -> dict[int, float] | None:
 
 
 def check(text: str, config: Config) -> None:
-    """Raises UserError if a model lacks a class of an expression, or does not allow its signs.
+    """Checks that a model can draw from an expression; raises UserError if not.
 
     Args:
-      text: see `parse`.
+      text: the expression, as for `parse`.
       config: configuration of the model.
 
     Examples:
@@ -114,8 +118,8 @@ def check(text: str, config: Config) -> None:
             )
     if weights(expression) is None and config.network.energy != 'preconditioned':
         raise UserError(
-            f'--expression={text}: | compares the heights of log densities, and --energy='
-            f'{config.network.energy} leaves a constant open for each class and level: use & and !, or a '
+            f'--expression={text}: | needs normalised log densities, and --energy='
+            f'{config.network.energy} leaves log Z of each class and level unknown: use & and !, or a '
             'model of --energy=preconditioned'
         )
 
@@ -148,7 +152,9 @@ class _Reader:
     def _part(self) -> Expression:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise UserError(f'--expression nests deeper than {_DEEPEST}')
+            raise UserError(
+                f'--expression has more than {_DEEPEST} brackets or ! within each other: give a simpler one'
+            )
         token = self._token
         if not token or token in '&|)':
             self._refuse()

@@ -1,4 +1,4 @@
-"""Loads the images of --input, from the test split or from files."""
+"""Loads the images to edit or score (--input), from the test split or from files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEST = 'test'
 
 
 def check(source: str) -> None:
-    """Raises UserError if --input is neither 'test' nor an existing path."""
+    """Checks the value of --input; raises UserError if it is neither 'test' nor an existing path."""
     if source != TEST and not os.path.exists(source):
         raise UserError(
             f'--input={source} does not exist: give test, a picture, a directory of pictures, or a .npz or '
@@ -26,10 +26,10 @@ def check(source: str) -> None:
 
 
 def names(source: str, count: int) -> list[str]:
-    """Returns a name for each image that `load` reads: the path of a picture below a directory, or an index.
+    """Returns a name for each image that `load` reads: the file name of a picture, or the index.
 
     Args:
-      source: see `load`.
+      source: 'test', or a path, as for `load`.
       count: number of images.
     """
     if os.path.isdir(source):
@@ -44,12 +44,12 @@ def _is_array(source: str) -> bool:
 
 
 def load(config: Config, source: str, count: int | None, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads the first images of --input; they are not resized.
+    """Loads the first images of --input, without resizing.
 
     Args:
       config: the configuration of the model, whose dataset has the test split.
       source: 'test', or the path of a picture, of a directory of pictures, or of a .npz or .npy file.
-      count: the most images to read; None for all.
+      count: largest number of images to load; None: all.
       image_shape: (H, W, C) of each image.
 
     Returns:

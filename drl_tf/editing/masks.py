@@ -1,4 +1,4 @@
-"""Masks of `--mode=inpaint`: which pixels are missing."""
+"""The masks of --mode=inpaint: which pixels are missing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _WHITE = 128
 
 
 def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Returns which pixels of each image are missing.
+    """Returns a mask of the missing pixels of each image, True where a pixel is missing.
 
     Args:
-      mask: 'half', the lower half; 'top,left,height,width', a rectangle in pixels; 'random:0.7', that share
-        of the pixels, chosen anew for each image; or the path of a picture, white where pixels are missing.
+      mask: 'half' (the lower half), 'top,left,height,width' (a rectangle in pixels), 'random:0.7' (this share
+        of the pixels, other pixels for each image), or the path of a picture that is white where pixels are
+        missing.
       count: number of images.
       height, width: size of the images.
       seed: seed of 'random'; the missing pixels of image i depend on (seed, i) only.
@@ -48,12 +49,12 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
     else:
         hole = image_files.picture(mask, (height, width, 1)) >= _WHITE
     if not hole.any():
-        raise UserError(f'--mask={mask} misses no pixel: the missing pixels of a picture are white')
+        raise UserError(f'--mask={mask} misses no pixel: paint the missing pixels white')
     return np.repeat(hole[None], count, axis=0)
 
 
 def check(mask: str, height: int, width: int) -> None:
-    """Raises UserError if a mask is of an unknown kind, does not fit the images, or is a missing file."""
+    """Checks a mask; raises UserError if it is of an unknown kind, missing, or does not fit the images."""
     if mask == 'half' or _RANDOM.fullmatch(mask):
         return
     if _RECTANGLE.fullmatch(mask):

@@ -1,4 +1,4 @@
-"""Methods of `drl_tf.EnergyModel` that repair, change and blend images."""
+"""Methods of `drl_tf.EnergyModel` that inpaint, restore, edit and interpolate images."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _MOST_FRAMES = 10_000
 
 
 class Editing(Generating):
-    """The part of `drl_tf.EnergyModel` that repairs, changes and blends images.
+    """The part of `drl_tf.EnergyModel` that inpaints, restores, edits and interpolates images.
 
     Args:
-      model: the Keras model that training changes.
-      weights: 'ema' or 'raw'.
+      model: the Keras model inside the `EnergyModel`.
+      weights: 'ema' (averages) or 'raw'.
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
@@ -54,11 +54,12 @@ class Editing(Generating):
         """Fills in missing pixels; the other pixels stay as they are, bit for bit.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C]. Repeat an image to get several results for it.
+          images: uint8 or floats in [-1, 1], [n, H, W, C]. Repeat an image to get several results.
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
-          labels, guidance: see `energy`.
-          plan: how to sample; see `inverse.Plan`. None: the result of `inverse.default_plan`.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          plan: the method and the number of steps; None: `inverse.default_plan`.
 
         Returns:
           Images of the shape and type of `images`, uint8 or float32.
@@ -93,13 +94,17 @@ class Editing(Generating):
         guidance: float = 0.0,
         plan: Plan | None = None,
     ) -> np.ndarray:
-        """Draws images of which the observations may be degraded versions.
+        """Restores degraded images: draws images whose degraded versions are the observations.
 
         Args:
           observations: degraded images, uint8 or float, [n, h, w, c]: smaller images for 'super2' and
             'super4', grey images for 'grey', and images of the model's shape for other degradations.
-          degradation: see `degradations.parse`; 'noise' needs its deviation, which `noise_std` estimates.
-          seed, labels, guidance, plan: see `inpaint`.
+          degradation: 'super2', 'super4', 'grey', 'blur:STD', 'blur:KERNEL.npy' or 'noise:STD';
+            `degradations.parse` explains these. `estimation.noise_std` estimates an unknown STD of noise.
+          seed: 0 to 2^31 - 1; result i depends on (seed, i) and observation i.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          plan: the method and the number of steps; None: `inverse.default_plan`.
 
         Returns:
           Images, uint8 [n, H, W, C].
@@ -130,12 +135,14 @@ class Editing(Generating):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Adds noise up to a level, and draws the images anew from there (Meng et al., ICLR 2022, SDEdit).
+        """Changes images: adds noise, and removes it by sampling (SDEdit; Meng et al., ICLR 2022).
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
-          strength: how far up to go, as a share of the noise levels, above 0 and at most 1.
-          seed, labels, guidance: see `inpaint`.
+          images: uint8 or floats in [-1, 1], [n, H, W, C].
+          strength: how much noise to add, as a share of the noise levels, above 0 and at most 1.
+          seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
 
         Returns:
           Images, uint8 [n, H, W, C].
@@ -176,18 +183,17 @@ class Editing(Generating):
         guidance: float = 0.0,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> np.ndarray:
-        """Draws a sequence of images from one sample to another.
+        """Draws a sequence of images that leads from one sample to another.
 
-        Each noise of the sampler, x_T included, moves along a quarter circle from its value for the first
-        sample to its value for the last.
+        All noise that the sampler draws is interpolated spherically between the two samples.
 
         Args:
-          begin, end: indices of two samples that `generate` draws with the same seed and class.
+          begin, end: indices of the two samples, as `generate` draws them with this seed.
           num_frames: number of images n, at least 2; the first is sample `begin`, the last sample `end`.
           seed: 0 to 2^31 - 1.
-          labels: one class for both samples, or two. Between two classes, the sampler averages the log
-            densities. None: the classes that `generate` gives to these indices.
-          guidance: see `energy`.
+          labels: one class for both samples, or one for each; in between, log densities are averaged. None:
+            the classes that `generate` gives to these indices.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
           callbacks: Keras callbacks, called as `generate` calls them; one that raises ends the work.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Chooses how `drl_tf.editing` samples, and refuses methods that the energies of a model do not allow."""
+"""Chooses the method of inpainting and restoring, and checks that the model allows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def method_of(config: Config, method: str = '') -> str:
-    """Returns --method, or its default: 'posterior' for preconditioned energies, else 'replace'.
+    """Returns the method of inpainting: --method, or 'posterior' for preconditioned energies, else 'replace'.
 
     Raises:
       UserError: the energies do not allow the method.
@@ -28,12 +28,12 @@ def method_of(config: Config, method: str = '') -> str:
 
 
 def check(config: Config, method: str, kind: str, num_levels: int) -> None:
-    """Raises UserError if a method cannot solve a kind of inverse problem with the energies of a model.
+    """Checks that a method works with a model and a degradation; raises UserError if not.
 
     Args:
       config: the configuration of the model.
-      method: 'posterior', 'replace' or '' for the default.
-      kind: '' for inpainting, else `Degradation.kind`.
+      method: 'posterior', 'replace', or '' (the default).
+      kind: the degradation, a `Degradation.kind`; '': inpainting.
       num_levels: number of noise levels to visit; 0: the levels that sampling visits.
     """
     if config.planar:
@@ -54,7 +54,16 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
 
 
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
-    """Returns the plan, or the default plan for None; raises UserError if `check` refuses the plan."""
+    """Checks a plan for a model, and returns the plan; None becomes the default plan.
+
+    Args:
+      config: the configuration of the model.
+      plan: how to sample; None: the default.
+      degradation: the degradation to undo; None: inpainting.
+
+    Raises:
+      UserError: the plan does not work with the model and the degradation.
+    """
     from drl_tf.core.inverse import default_plan
 
     plan = plan or default_plan(config)
@@ -63,7 +72,7 @@ def checked(config: Config, plan: Plan | None, degradation: Degradation | None) 
 
 
 def level_of(strength: float, num_levels: int) -> int:
-    """Returns the noise level up to which --strength goes, from 1 to T, the number of levels.
+    """Converts --strength, a share of the T noise levels, to the noise level from which to draw, 1 to T.
 
     Examples:
       >>> level_of(0.5, num_levels=6)

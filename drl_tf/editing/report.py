@@ -1,4 +1,4 @@
-"""Scores the results of editing, and writes them as pictures and arrays beside the original images."""
+"""Scores the results of editing, and writes them as pictures and arrays."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ _GIF_SIDE = 256
 
 
 def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> dict[str, float]:
-    """Compares several results for each image with the truth, on the unknown pixels.
+    """Compares R results for each image with the original image.
 
     Args:
-      truth: uint8 [n, H, W, C].
-      results: uint8 [n, R, H, W, C].
+      truth: the original images, uint8 [n, H, W, C].
+      results: the results for each image, uint8 [n, R, H, W, C].
       unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
-      A dict with five entries. 'psnr': PSNR of single results in dB, from the mean squared error over all
-      images. 'psnr_mean': PSNR of the mean of each image's R results. 'spread': standard deviation between
-      the results of an image, in grey levels. 'coverage': share of pixels whose true value lies between the
-      smallest and the largest result; a black or white pixel counts if all results agree on it.
-      'coverage_expected': coverage that exact draws of a continuous pixel would have, (R - 1) / (R + 1).
+      A dict with five entries:
+
+      - 'psnr': PSNR of single results in dB.
+      - 'psnr_mean': PSNR of the mean of the R results in dB.
+      - 'spread': standard deviation between the results of an image, in grey levels.
+      - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
+      - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
 
     Examples:
       >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
@@ -65,7 +67,7 @@ def write(
     results: np.ndarray,
     summary: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Writes results as arrays and as a picture, and a summary as JSON.
+    """Writes results of editing: arrays, a picture, and a summary as JSON.
 
     Args:
       root: path of the files without their endings.
@@ -74,7 +76,7 @@ def write(
       summary: content of the JSON file.
 
     Returns:
-      {label: path} of the files.
+      Lines to print, {label: path}.
     """
     with written_aside(f'{root}.npz', 'wb') as file:
         np.savez(
@@ -96,14 +98,14 @@ def write(
 
 
 def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
-    """Writes an interpolation as a strip (PNG) and as an animation (GIF, there and back).
+    """Writes an interpolation: a strip (PNG), an animation there and back (GIF), and arrays.
 
     Args:
       root: path of the files without their endings.
-      frames: uint8 [n, H, W, C].
+      frames: the images in order, uint8 [n, H, W, C].
 
     Returns:
-      {label: path} of the files.
+      Lines to print, {label: path}.
     """
     pictures.save_png(f'{root}.png', frames[None])
     scale = max(1, -(-_GIF_SIDE // max(frames.shape[1:3])))
@@ -118,7 +120,7 @@ def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
 
 
 def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Enlarges degraded images to `image_shape`: repeats pixels, and the channel of grey images.
+    """Enlarges degraded images to the shape of the original images, by repetition of pixels and channels.
 
     Args:
       images: float [n, h, w, c] in [-1, 1].
@@ -134,5 +136,11 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
-    """Returns the path of result files without their endings; the file name is `parts` joined by '-'."""
+    """Returns the path of result files without their endings.
+
+    Args:
+      workdir: the run's directory.
+      output_dir: directory for the files; '': `<workdir>/editing`.
+      parts: parts of the file name, to join by '-'.
+    """
     return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

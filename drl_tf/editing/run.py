@@ -1,4 +1,4 @@
-"""Runs the modes `inpaint`, `restore`, `edit` and `interpolate`: reads images and writes result files."""
+"""Runs the modes inpaint, restore, edit and interpolate: reads images, and writes the results to files."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """The options of the command line that say which images to change, and how.
+    """Which images to change, and how; the attributes are options of the command line.
 
     Attributes:
-      input: where the images are; see `inputs.load`.
+      input: where the images come from: 'test' (the test split) or a path.
       degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
       mask: which pixels are missing; see `masks.missing`.
       degradation: what `restore` undoes; see `degradations.parse`.
-      strength: how far up `edit` goes, as a share of the noise levels.
+      strength: how much noise `edit` adds, as a share of the noise levels.
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
-      labels: classes of the images in turn; () for none.
-      method, edit_levels, edit_steps, edit_rounds: see `plan`.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
-      output_dir: directory for the files; '' for `<workdir>/editing`.
+      labels: classes of the images in turn; (): no class.
+      method, edit_levels, edit_steps, edit_rounds: changes of the default plan; '', 0 and -1: none.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
+      output_dir: directory for the files; '': `<workdir>/editing`.
     """
 
     input: str = inputs.TEST
@@ -65,7 +65,7 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns the plan of `inpaint` and `restore`: the default plan, changed by the options given."""
+        """Returns how `inpaint` and `restore` sample: the default plan with the changes of this request."""
         found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
@@ -76,20 +76,19 @@ class Request:
 
 
 def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Fills in the missing pixels of images, several times each.
+    """Fills in the missing pixels of images, several times each, and writes the results to files.
 
     Args:
       config: the configuration to draw with.
       workdir: the run's directory.
-      request: images, mask, and how to draw.
+      request: which images and mask, and how to draw.
 
     Returns:
-      {label: text}: paths of a picture, of the results and of a summary; and scores of the results against
-      the original images.
+      Lines to print, {label: text}: the paths of the files, and scores of the results.
 
     Raises:
-      UserError: the images or the mask are wrong, there is no sound checkpoint, or the energies do not allow
-        the method.
+      UserError: the images or the mask are wrong, there is no undamaged checkpoint, or the energies do
+        not allow the method.
     """
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
@@ -111,7 +110,20 @@ def inpaint(config: Config, workdir: str, request: Request) -> dict[str, str]:
 
 
 def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Restores degraded images, several times each; `inpaint` explains arguments and result."""
+    """Restores degraded images, several times each, and writes the results to files.
+
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: which images and degradation, and how to draw.
+
+    Returns:
+      Lines to print, {label: text}: the paths of the files, and scores of the results.
+
+    Raises:
+      UserError: the images or the degradation are wrong, there is no undamaged checkpoint, or the energies do
+        not allow the method.
+    """
     model, step = _load(config, workdir, request)
     degradation = degradations.parse(request.degradation, config.image_shape)
     given = degradation.observed_shape(config.image_shape) if request.degraded else config.image_shape
@@ -142,7 +154,19 @@ def restore(config: Config, workdir: str, request: Request) -> dict[str, str]:
 
 
 def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Adds noise to images and draws them anew; `inpaint` explains arguments and result."""
+    """Changes images by adding noise and removing it, several times each, and writes the results to files.
+
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: which images, how much noise, and how to draw.
+
+    Returns:
+      Lines to print, {label: text}: the paths of the files.
+
+    Raises:
+      UserError: the images are wrong, or there is no undamaged checkpoint.
+    """
     model, step = _load(config, workdir, request)
     images = inputs.load(config, request.input, request.num_inputs, config.image_shape)
     results = _several(
@@ -156,7 +180,19 @@ def edit(config: Config, workdir: str, request: Request) -> dict[str, str]:
 
 
 def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Draws the images between two samples; `inpaint` explains the arguments. Returns {label: path}."""
+    """Draws a sequence of images from one sample to another, and writes it to files.
+
+    Args:
+      config: the configuration to draw with.
+      workdir: the run's directory.
+      request: which samples, and how many images.
+
+    Returns:
+      Lines to print, {label: path}.
+
+    Raises:
+      UserError: there is no undamaged checkpoint.
+    """
     model, step = _load(config, workdir, request)
     begin, end = request.between
     labels = (request.labels * 2)[:2] or None

@@ -1,4 +1,4 @@
-"""Scores images without an energy-based model, as baselines for the scores of the model."""
+"""Baselines for out-of-distribution detection: scores of images that need no energy-based model."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from drl_tf.runs.pictures import to_pil
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """Returns the size of each image as a PNG file in bits: the complexity of Serrà et al. (ICLR 2020).
+    """Returns the size of each image as a PNG file in bits, its complexity (Serrà et al., ICLR 2020).
 
     Args:
-      images: uint8 [n, H, W, C] of 1 or 3 channels.
+      images: uint8 [n, H, W, C], C = 1 or 3.
 
     Returns:
       float64 [n].
 
     Examples:
+      A black image is less complex than noise:
       >>> black, noise = np.zeros([16, 16, 1]), np.random.default_rng(0).integers(0, 256, [16, 16, 1])
       >>> few, many = png_bits(np.stack([black, noise]).astype(np.uint8))
       >>> bool(few < many / 3)
@@ -37,10 +38,10 @@ def _png_bytes(image: np.ndarray) -> int:
 
 
 def mahalanobis(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Fits a Gaussian to features, and returns the Mahalanobis distance from it (Lee et al., NeurIPS 2018).
+    """Fits a Gaussian to features; returns a function that computes squared Mahalanobis distances.
 
-    Unlike in the paper, one Gaussian describes all classes. The covariance is estimated by the method of
-    Ledoit and Wolf, so it can be inverted even if there are fewer images than features.
+    See Lee et al. (NeurIPS 2018); here, one Gaussian describes all classes. The covariance is the estimate of
+    Ledoit and Wolf, which works for fewer images than features.
 
     Args:
       features: features of training images, float [N, d].

@@ -1,4 +1,4 @@
-"""Measures how well the scores of a model detect images that are out of distribution."""
+"""Measures how well the scores of a model detect out-of-distribution images."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from drl_tf.runs.scoring import Scoring
 
 
 class Detecting(Scoring):
-    """The part of `drl_tf.EnergyModel` that detects images which are out of distribution."""
+    """The part of `drl_tf.EnergyModel` that detects out-of-distribution images."""
 
     def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
-        """Measures how well scores of this model tell real images from images out of distribution.
+        """Measures how well scores of this model tell real images from out-of-distribution images.
 
         Args:
-          images: real images that the model was not trained on, see `energy`.
-          others: images out of distribution, of the same shape.
-          seed: 0 to 2^31 - 1, for the bootstrap intervals.
+          images: real images that the model was not trained on, uint8 or floats in [-1, 1], [n, H, W, C].
+          others: out-of-distribution images, [m, H, W, C].
+          seed: seed of the bootstrap intervals, 0 to 2^31 - 1.
 
         Returns:
-          {score: figures}. `evaluation.detectors` describes the scores; 'typicality' is among them only if
-          the heights (log Z) are known. The figures are 'auroc', 'aupr' and 'fpr95', their 95 % intervals
-          ('auroc_interval': [low, high] and so on), and the numbers of images, 'num_real' and 'num_other'.
+          {name of a score: figures}, for 'lowest_level', 'scoring_level', 'sum_of_levels', 'gradient' and, if
+          `heights` is not None, 'typicality'; see `evaluation.detectors`. The figures are 'auroc', 'aupr'
+          (area under the precision-recall curve) and 'fpr95' (false positive rate at 95 % true positives);
+          their 95 % intervals, such as 'auroc_interval': [low, high]; and the numbers of images, 'num_real'
+          and 'num_other'.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

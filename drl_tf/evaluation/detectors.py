@@ -1,4 +1,4 @@
-"""Turns the energies and gradients of a model into scores that tell real images from others."""
+"""Scores for out-of-distribution detection, from the energies and gradients of a model."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
-    """Computes several scores of n images; a higher score means more like the training images.
+    """Computes several scores of n images; a high score means an image like the training images.
 
-    The scores leave out constants such as log Z, because these do not change the order of the images.
+    Only the order of images by a score has a meaning: constants such as log Z are left out.
 
     Args:
       scores: energies and gradients of the images, a result of `EnergyModel.anomaly_scores`.
-      typical: mean energy of training images at the scoring level; None if it is not known.
+      typical: mean energy of training images at the scoring level; None: unknown.
 
     Returns:
-      {name: float64 [n]} with the following names. 'lowest_level', 'scoring_level': log density F at that
-      level. 'sum_of_levels': sum of F over the levels. 'gradient': minus the norm of the gradients of all
-      levels (Grathwohl et al. 2020). 'typicality', if `typical` is known: minus the distance of F at the
-      scoring level from its mean over training images (Nalisnick et al. 2019).
+      {name: scores, float64 [n]}. 'lowest_level' and 'scoring_level' are the log density F at the lowest
+      noise level and at the scoring level. 'sum_of_levels' is the sum of F over all levels. 'gradient' is
+      minus the norm of the gradients of all levels (Grathwohl et al. 2020). 'typicality' is minus the
+      distance of the energy at the scoring level from `typical` (Nalisnick et al. 2019).
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')

@@ -30,22 +30,21 @@ def evaluate(
 ) -> dict[str, str] | None:
     """Draws samples of a trained model, scores them, and writes the scores as JSON.
 
-    All replicas of all workers draw samples and compute features. The samples stay on disk, so that an
-    interrupted evaluation can continue.
+    The samples stay on disk. An interrupted evaluation continues if it is called again.
 
     Args:
       config: the configuration to sample and score with.
       workdir: the run's directory.
-      request: what to draw for each seed.
-      seeds: seeds of the sampling; several seeds give means and standard deviations of the scores. Empty: the
-        seed of the request.
+      request: what to draw for each seed: number of samples, weights, classes.
+      seeds: seeds of the sampling; empty: the seed of the request. Several seeds give means and standard
+        deviations of the scores.
 
     Returns:
-      On the chief, the main scores: {label: text}. On other workers None.
+      Lines to print, {label: text}, with the main scores; None on workers other than the chief.
 
     Raises:
-      UserError: there is no sound checkpoint; or the extractor, the statistics or the dataset are missing or
-        do not fit together.
+      UserError: there is no undamaged checkpoint; or the extractor, the statistics or the dataset are missing
+        or do not fit together.
 
     Example:
       evaluate(config, 'runs/digits', SampleRequest.of(config, 2048), seeds=(0, 1, 2))
@@ -63,13 +62,14 @@ def evaluate(
 
         def finish() -> dict[str, str]:
             settings = {
+                'num_levels': config.diffusion.num_levels,
                 'mcmc_steps': config.diffusion.mcmc_steps,
                 **dataclasses.asdict(config.sampling),
                 'corrector': config.corrector,
-                'gradients_per_image': flops.gradients(model),
+                'gradients_per_image': flops.gradients(config),
             }
             chains = chain_report.mean(reports)
-            written = f'{path}-{_against(evaluator)}.json'
+            written = f'{path}-{against(evaluator)}.json'
             result = over_seeds(seeds, results)
             write_json(written, {'step': step, 'weights': request.weights, **settings, **chains, **result})
             return {**figures(evaluator, result), **chain_report.said(chains), 'evaluation': written}
@@ -89,10 +89,10 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
     Args:
       config: the configuration; its dataset gives the real images and the image size.
-      path: a directory of pictures or of shards, or a `.npz` or `.npy` file.
+      path: a directory of pictures, a directory that --mode=sample wrote, or a `.npz` or `.npy` file.
 
     Returns:
-      On the chief, the main scores: {label: text}. On other workers None.
+      Lines to print, {label: text}, with the main scores; None on workers other than the chief.
 
     Raises:
       UserError: an image is damaged or of another size; or the extractor, the statistics or the dataset are
@@ -106,7 +106,7 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
         result = evaluator.score(drawn, count, part=f'{parts}/samples.npz')
 
         def finish() -> dict[str, str]:
-            written = f'{path}-{_against(evaluator)}.json'
+            written = f'{path}-{against(evaluator)}.json'
             write_json(written, {'samples': path, **result})
             return {**figures(evaluator, result), 'evaluation': written}
 
@@ -114,7 +114,15 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
 
 def check_samples(config: Config, path: str) -> int:
-    """Returns the number of images; raises UserError if there are none or the first has another size."""
+    """Returns the number of images at a path.
+
+    Args:
+      config: the configuration, which has the image shape.
+      path: a directory of pictures, a directory that --mode=sample wrote, or a `.npz` or `.npy` file.
+
+    Raises:
+      UserError: there are no images, or the first image has another shape.
+    """
     samples.first_images(path, config.image_shape, 1)
     return samples.count(path)
 
@@ -147,8 +155,8 @@ def _more(seeds: Sequence[int]) -> str:
     return f'-seeds{listed if len(listed) < 40 else digest(listed)}'
 
 
-def _against(evaluator: Evaluator) -> str:
-    """Returns a name that identifies the extractor and the real images."""
+def against(evaluator: Evaluator) -> str:
+    """Returns a name that identifies the extractor and the real images; only the chief can call it."""
     extractor = evaluator.extractor
     real = evaluator.real
     decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]

@@ -1,4 +1,4 @@
-"""Compares images with real images: loads the extractor, computes statistics and scores."""
+"""Compares generated images with the real images of a dataset."""
 
 from __future__ import annotations
 
@@ -33,27 +33,26 @@ loaded: dict[tuple, Extractor] = {}  # {options and files: the extractor that th
 
 
 class Evaluator:
-    """Compares images with the real images of a dataset.
+    """Scores generated images against the real images of a dataset.
 
-    All workers create the evaluator, and call its methods, together. The chief reads the images and gets the
-    scores; the replicas of all workers run the extractor.
+    With several workers, all must create the evaluator and call its methods together. The chief reads the
+    images and gets the scores; all replicas compute features.
 
     Args:
-      config: the configuration. Its evaluation options name the extractor, and can name a file of statistics
-        of the real images. Without such a file, the real images are the first `num_real` images of the
-        training split.
-      parts: a directory for the state of the pass over the real images. After an interruption, the pass
-        continues from this state.
-      changed: a callable that changes the real images, from an iterable of batches, uint8 [n, H, W, C], to an
-        iterable of batches; its attribute `words` describes the change. None for no change.
-      workdir: a run's directory, which keeps the state for the next evaluation; None: `parts` keeps it.
+      config: the configuration. The option `extractor` names the network that computes features; `stats_file`
+        names a file with statistics of the real images. Without this file, the real images are the first
+        `num_real` images of the training split.
+      parts: a directory for intermediate results, from which an interrupted evaluation continues.
+      changed: a callable that changes the real images before they are used: iterable of batches, uint8 [n, H,
+        W, C] -> iterable of batches. Its attribute `words` describes the change. None: no change.
+      workdir: a run's directory, which keeps features of the real images for the next evaluation, or None.
 
     Attributes:
       extractor: the network that gives the features.
       real: statistics of the real images; only on the chief.
-      floor: statistics of the test split, if it has more images than the extractor has features and no file
-        of statistics is given; else None. Only on the chief.
-      name: the key of the Fréchet distance in the scores.
+      floor: statistics of the test split, which a perfect generator would match; None if `stats_file` is
+        given or the test split is too small. Only on the chief.
+      name: the key of the Fréchet distance in the scores, such as 'fid'.
 
     Raises:
       UserError: the extractor, the statistics or the dataset are missing or do not fit together.
@@ -93,7 +92,11 @@ class Evaluator:
         return real, summarise(config, self.extractor, 'test', 0, part['test'], changed)
 
     def distance(self, batches: Iterable[np.ndarray]) -> float:
-        """Computes only the Fréchet distance of batches, uint8 [n, H, W, C], from the real images."""
+        """Computes the Fréchet distance of images from the real images.
+
+        Args:
+          batches: images, uint8 [n, H, W, C] each.
+        """
 
         def measure() -> float:
             found, _ = statistics.summarise(self.extractor, batches, 'the states')
@@ -113,14 +116,14 @@ class Evaluator:
         """Scores images against the real images.
 
         Args:
-          batches: uint8 [n, H, W, C] each.
+          batches: images, uint8 [n, H, W, C] each.
           num_samples: number of images.
-          labelled: whether the images should have the classes 0, 1, .. in turn; if so, the agreement is
-            scored.
-          part: a file for the state of the pass; an interrupted pass continues from it. None for no file.
+          labelled: whether the images were drawn with the classes 0, 1, .. in turn; the scores then contain
+            the share of images that a classifier assigns to the right class.
+          part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
-          The result of `metrics.score.score`.
+          {name: score}, the result of `metrics.score.score`.
         """
         data = self.config.data
         labels = None
@@ -156,9 +159,11 @@ def _move_features(source: str, target: str, replace: bool = False) -> None:
 
 
 def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], Any]], Any]]:
-    """Returns the extractor, which all workers run together, and a callable `led`.
+    """Loads the extractor so that all workers share its work.
 
-    `led(function)` runs `function` on the chief; the other workers compute features for the chief meanwhile.
+    Returns:
+      The `Extractor`, for use within `led` only; and `led`, a callable: `led(function)` calls `function` on
+      the chief, and lets the other workers compute features for it.
     """
     extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
@@ -169,9 +174,15 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
 def summarise(
     config: Config, extractor: Extractor, split: str, keep: int, part: str, changed: Any = None
 ) -> Statistics:
-    """Computes the statistics of the first `num_real` images of a split.
+    """Computes the statistics of real images: the first `num_real` images of a split.
 
-    For `keep` and `part` see `metrics.statistics.summarise`; for `changed` see `Evaluator`.
+    Args:
+      config: the configuration, with the option `num_real` (0: all images).
+      extractor: the network that computes features.
+      split: 'train' or 'test'.
+      keep: number of images whose features are kept.
+      part: a file for intermediate results, from which an interrupted call continues.
+      changed: a callable that changes the images, as for `Evaluator`; None: no change.
     """
     data = config.data
     limit = config.evaluation.num_real or None
@@ -218,7 +229,7 @@ def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
 
 
 def load_extractor(config: Config) -> Extractor:
-    """Returns the extractor of a configuration; caches it, so that checks and work load it only once."""
+    """Loads the extractor of a configuration; the last one is cached."""
     options = config.evaluation
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
     contents = [extractors.contents_hash(path) for path in paths]
@@ -230,7 +241,16 @@ def load_extractor(config: Config) -> Extractor:
 
 
 def check_scored(config: Config, num_samples: int, with_statistics: bool = True) -> None:
-    """Raises UserError if there are too few images, or the extractor or the statistics do not fit."""
+    """Checks the options of an evaluation before any work.
+
+    Args:
+      config: the configuration.
+      num_samples: number of samples to score.
+      with_statistics: whether to check the file `stats_file` too.
+
+    Raises:
+      UserError: there are fewer than 2 samples, or the extractor or the statistics do not fit the dataset.
+    """
     if num_samples < 2:
         raise UserError(f'--num_samples={num_samples} must be at least 2 to evaluate')
     extractor = load_extractor(config)
@@ -239,7 +259,7 @@ def check_scored(config: Config, num_samples: int, with_statistics: bool = True)
 
 
 def check_extractor(config: Config) -> None:
-    """Raises UserError if the extractor in the options does not fit; if they name none, loads none."""
+    """Raises UserError if the options name an extractor that does not fit the dataset."""
     options = config.evaluation
     if options.extractor or options.inception:
         load_extractor(config)

@@ -1,4 +1,4 @@
-"""Formats the scores for a reader: titles, deviations, means over seeds."""
+"""Formats scores for printing, and averages scores over seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ _TITLES = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception score'}
 
 
 def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the main scores, {label: text}."""
+    """Formats the main scores as lines to print, {label: text}.
+
+    Args:
+      evaluator: the evaluator that computed the scores.
+      result: a result of `Evaluator.score` or of `over_seeds`.
+    """
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
     titles = {
         frechet: _TITLES.get(frechet, 'Fréchet distance'),
@@ -52,7 +57,16 @@ def _figure(result: Mapping[str, Any], name: str) -> str:
 
 
 def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merges the results of several seeds: means, deviations (n - 1), and the results by seed."""
+    """Averages the scores of samples from several seeds.
+
+    Args:
+      seeds: the seeds.
+      results: the result of `Evaluator.score` for each seed.
+
+    Returns:
+      The result of a single seed with 'seed'; or the means of all numbers, with 'seeds', 'deviation'
+      (standard deviations over the seeds) and 'by_seed' (all results).
+    """
     if len(results) == 1:
         return {'seed': seeds[0], **results[0]}
     results = [

@@ -1,4 +1,4 @@
-"""Writes statistics of real images into a file, for --stats_file."""
+"""Writes statistics of real images to a file, for --stats_file (--mode=stats)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 
 def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str, str] | None:
-    """Writes statistics of the real images of a split.
+    """Computes mean and covariance of the features of real images, and writes them to a file.
 
     Args:
       config: the configuration. Its `stats_file` names the file; '' means
         'statistics/<dataset>_<size>_<split>-<extractor>-<hash of the pixels>.npz'.
       split: 'train' or 'test'.
-      keep_features: whether to keep the features of the first 10,000 images, for the scores that need them.
+      keep_features: whether to store the features of the first 10,000 images too, which the kernel distance,
+        precision and recall need.
 
     Returns:
-      On the chief, {label: text} about the file. On other workers None.
+      Lines to print, {label: text}, about the file; None on workers other than the chief.
 
     Raises:
       UserError: the extractor or the dataset is missing, or the two do not fit together.

@@ -1,1 +1,1 @@
-"""The papers' experiments: ablations, sweeps, likelihood, long-run chains and densities of the plane."""
+"""The papers' experiments: ablations, sweeps, likelihoods, long chains and densities of the plane."""

@@ -1,4 +1,4 @@
-"""Ablations (`--mode=ablate`): each row of a table is a run, trained and scored once."""
+"""Runs ablations (--mode=ablate): trains and scores a model for each row of a table."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _DONE = 'row.json'
 
 
 def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema') -> dict[str, str] | None:
-    """Trains and scores a model for each row of an ablation table; skips finished rows.
+    """Trains and scores a model for each row of an ablation table, and writes the table.
 
-    After each row it writes the table and the plot of all rows so far.
+    Finished rows are skipped. The table and its plot are written anew after each row.
 
     Args:
-      config: the configuration that all rows share; its option `recipe` selects the table, see
+      config: the configuration that all rows share. Its option `recipe` chooses the table, see
         `ablation_rows.configs_of`.
-      workdir: a directory, in which each row has its own run.
-      num_samples: how many images to score.
-      weights: 'ema' or 'raw'.
+      workdir: a directory; each row has a run in a sub-directory.
+      num_samples: number of samples to score for each row.
+      weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      On the chief, {kind of file: path} of tables and plot. On other workers None.
+      Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: a row contradicts `config`, or the training or the evaluation of a row raises this error.
+      UserError: a row contradicts `config`, or cannot be trained or evaluated.
       Interrupted: a signal came; run the command again to resume.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -56,7 +56,18 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
 
 
 def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Returns the figures of a row, {name: JSON value}; reads figures of the same settings from disk."""
+    """Trains and scores one row, or reads its result from disk.
+
+    Args:
+      name: name of the row.
+      config: the configuration of the row.
+      workdir: directory of the row's run.
+      num_samples: number of samples to score.
+      weights: 'ema' (averages) or 'raw'.
+
+    Returns:
+      The settings and scores of the row, {name: JSON value}.
+    """
     wanted = {
         'row': name,
         'T': config.diffusion.num_levels + (config.diffusion.schedule == 't1k'),
@@ -91,10 +102,10 @@ def _stored(path: str) -> dict[str, Any] | None:
 
 
 def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
-    """Trains a row to its end, or until it diverges for good.
+    """Trains the model of one row.
 
     Returns:
-      A dict: 'diverged_at', the step of divergence or None; 'training_images', the number of images seen.
+      {'diverged_at': step at which training diverged, or None; 'training_images': number of images used}.
     """
     print(f'row {name}', flush=True)
     try:
@@ -108,7 +119,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
 
 
 def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Returns the `metrics.score.score` of a row's last checkpoint; {} if the row has no checkpoint."""
+    """Scores samples of a row's last checkpoint, {name: score}; {} if there is no checkpoint."""
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
     request = SampleRequest.of(config, num_samples, weights=Weights(weights))
@@ -117,7 +128,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
 
 
 def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
-    """Returns {'bits_per_dim': number} of a row's last checkpoint; {} without --energy=preconditioned."""
+    """Computes {'bits_per_dim': number} for a row's last checkpoint; {} without preconditioned energies."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)
     ):

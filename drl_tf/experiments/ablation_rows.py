@@ -1,4 +1,4 @@
-"""The rows of `--mode=ablate`, by recipe: the options that each row changes."""
+"""The rows of the ablation tables: the options that each row changes."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ _STEP_TIMES = {'unet': 9.5, 'level_classification': 2.2}
 
 
 def configs_of(config: Config) -> dict[str, Config]:
-    """Returns {row: configuration}.
+    """Returns the configuration of each row of an ablation table, {name of the row: configuration}.
 
-    The rows of recipe 't6' are the rows of the paper's table over T and K; all train on the same number of
-    images. Each row of recipe 'preconditioned' makes one change. These rows take equal time: a row with
-    slower steps takes fewer steps.
+    For the recipe 't6', this is the paper's table of T and K; all rows train on the same number of images.
+    For 'preconditioned', each row changes one option; rows with slower steps train for fewer steps, to take
+    equal time.
 
     Raises:
       UserError: there is no table for the recipe, or a row does not fit the configuration.

@@ -1,17 +1,15 @@
-"""Annealed importance sampling (Neal, Statistics and Computing 2001) with Hamiltonian Monte Carlo, over any
-log densities.
+"""Annealed importance sampling (Neal, Statistics and Computing 2001) with Hamiltonian Monte Carlo.
 
 From exact samples of p_0 = exp(l_0) / Z_0, for k = 1, 2, .., K:
 
     log w <- log w + l_k(y) - l_{k-1}(y),    then one transition of y that leaves p_k invariant
 
-Then E[w] = Z_K / Z_0. The reverse order of densities, from exact samples of p_K, gives Z_0 / Z_K. By Jensen's
-inequality, the expectation of log mean w lies below the log ratio. So forward runs bound log Z_K from below,
-and reverse runs, with the sign changed, from above.
+Then E[w] = Z_K / Z_0. The reverse order, from exact samples of p_K, gives Z_0 / Z_K. By Jensen's inequality,
+the log of the mean of w is below the true log ratio in expectation. So forward runs bound log Z_K from below,
+and reverse runs from above.
 
-TensorFlow Probability's HMC makes the transitions. We do not use `sample_annealed_importance_chain` (of
-version 0.25): this function accepts by the log density at the former temperature, which makes the weights
-wrong, and it knows only two densities.
+TensorFlow Probability's HMC makes the transitions; its `sample_annealed_importance_chain` (version 0.25) is
+not used, because its weights are wrong and it takes only two densities.
 """
 
 from __future__ import annotations
@@ -36,11 +34,11 @@ _MOMENTUM, _JITTER = range(2)
 
 
 class State(NamedTuple):
-    """The state of the chains.
+    """The state of n annealed chains.
 
     Attributes:
-      y: positions, float32 [n, ...].
-      log_density: l_k(y) of the current density k, float32 [n].
+      y: states of n chains, float32 [n, ...].
+      log_density: l_k(y), where k is the current density, float32 [n].
       log_weight: logarithm of the importance weight w of each chain, float64 [n].
     """
 
@@ -50,15 +48,14 @@ class State(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """An estimate of the logarithm of a ratio of partition functions, from importance weights w.
+    """An estimate of log(Z_K / Z_0) from n importance weights w.
 
     Attributes:
-      log_mean: log of the mean weight; its expectation is at most the true value.
-      standard_error: standard error of `log_mean`, by the delta method; too small if the effective sample
-        size is small.
+      log_mean: log of the mean of w; in expectation, at most the true value.
+      standard_error: standard error of `log_mean`; too small if the effective sample size is small.
       effective_sample_size: (sum w)^2 / sum w^2, between 1 and n.
-      mean_log: mean of log w, a looser bound with less variance.
-      mean_log_error: standard error of `mean_log`, which is reliable.
+      mean_log: mean of log w, a looser lower bound with less variance.
+      mean_log_error: standard error of `mean_log`, always reliable.
     """
 
     log_mean: float
@@ -72,9 +69,8 @@ class Annealer:
     """Moves chains from one density to the next.
 
     Args:
-      density_of: callable, k int32 [] -> callable, y float32 [n, ...] -> l_k(y) float32 [n] (-inf outside the
-        support).
-      num_leapfrog: leapfrog steps of a transition; a transition costs `num_leapfrog` + 1 gradients.
+      density_of: callable, k int32 [] -> l_k, a callable y float32 [n, ...] -> float32 [n].
+      num_leapfrog: leapfrog steps of an HMC transition, which costs `num_leapfrog` + 1 gradients.
     """
 
     def __init__(self, density_of: Callable[[tf.Tensor], LogDensity], num_leapfrog: int):
@@ -84,24 +80,24 @@ class Annealer:
         self._move = tf.function(self._move_to, autograph=False)
 
     def begin(self, k: int, y: tf.Tensor) -> State:
-        """Returns the state of chains that start at samples `y` of density k."""
+        """Returns the state of chains that start at samples `y` of density k, with weights w = 1."""
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
-        """Weights the chains for density k, then moves them by one transition.
+        """Moves the chains to density k: updates their importance weights, then makes one HMC transition.
 
-        Each chain draws its own step length, at least three quarters of `step_size`. So the trajectories
-        cannot match the period of the same direction in all chains.
+        Each chain draws its own step size, from 3/4 of `step_size` to `step_size`, to avoid periodic
+        trajectories.
 
         Args:
           state: the state of the chains.
           k: index of the density.
-          step_size: largest step of the leapfrog integrator.
+          step_size: largest step size of the leapfrog integrator.
           seed: int32 [2].
 
         Returns:
-          The next state; the mean acceptance probability; and the root mean square of the entries of the
-          gradient of l_k, about 1 / sigma for an isotropic Gaussian of standard deviation sigma.
+          The next state; the mean acceptance probability; and the root mean square of the gradient of l_k,
+          which is about 1 / sigma for an isotropic Gaussian of standard deviation sigma.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
@@ -132,19 +128,18 @@ def anneal(
     seed: tf.Tensor,
     done: int = 0,
 ) -> Iterator[tuple[int, State, float]]:
-    """Runs chains along a path of densities.
+    """Runs chains from density to density along a path.
 
     Args:
       annealer: moves the chains.
-      path: the densities k in order; chains start at the first.
+      path: the indices k of the densities in order; chains start at the first.
       state: the state of the chains after `done` steps.
-      step_sizes: one for each density, indexed by k.
+      step_sizes: step size for each density k, float [K + 1].
       seed: int32 [2].
-      done: number of steps made before.
+      done: number of steps that are done already.
 
     Yields:
-      After each step: the number of steps done (of `len(path) - 1`), the state, and the mean acceptance
-      probability.
+      After each step: the number of steps done, the state, and the mean acceptance probability.
     """
     seed = noise.fold(seed, _RUN)
     for position in range(done + 1, len(path)):
@@ -156,15 +151,17 @@ def anneal(
 def pilot(
     annealer: Annealer, path: Sequence[int], y: tf.Tensor, step_size: float, seed: tf.Tensor
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Finds step sizes in a separate run, because adapting them to the chains would bias the weights.
+    """Finds step sizes of HMC in a separate run, because adapting them in the chains would bias the weights.
 
     Args:
-      annealer, path, seed: see `anneal`.
-      y: samples of the first density.
+      annealer: moves the chains.
+      path: the indices k of the densities in order.
+      y: samples of the first density, float32 [n, ...].
       step_size: step size to begin with.
+      seed: int32 [2].
 
     Yields:
-      After each step: the number of steps done, and the step sizes so far, float64 [len(path)], indexed by k.
+      After each step: the number of steps done, and the step sizes so far, one for each k, float64 [K + 1].
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)
@@ -179,7 +176,7 @@ def pilot(
 
 
 def estimate(log_weights: np.ndarray) -> Estimate:
-    """Computes the estimate from log weights, float [n]."""
+    """Computes the estimate of log(Z_K / Z_0) from the log weights of n chains, float [n]."""
     log_weights = np.asarray(log_weights, np.float64)
     largest = log_weights.max()
     count = len(log_weights)
@@ -199,19 +196,18 @@ def annealed_importance(
     num_leapfrog: int,
     seed: tf.Tensor,
 ) -> tuple[Estimate, State]:
-    """Estimates log(Z of the last density of a path / Z of its first density).
-
-    The expectation of the estimate is at most the true value.
+    """Estimates log(Z of the last density / Z of the first density) by annealed importance sampling.
 
     Args:
-      density_of, num_leapfrog: see `Annealer`.
-      path: the densities k in order, each of 0..K once.
+      density_of: callable, k int32 [] -> l_k, a callable y float32 [n, ...] -> float32 [n].
+      path: the indices k of the densities in order, each of 0..K once.
       y: samples of the first density, float32 [n, ...].
-      step_size: initial step size of the pilot run.
+      step_size: first step size of the pilot run, which adapts it.
+      num_leapfrog: leapfrog steps of an HMC transition.
       seed: int32 [2].
 
     Returns:
-      The estimate and the last state. The `y` of this state, weighted by w, are samples of the last density.
+      The estimate; and the last state, whose `y`, weighted by w, are samples of the last density.
 
     Example:
       log_ratio, _ = annealed_importance(density_of, range(101), y, 0.3, num_leapfrog=3, seed=[0, 0])

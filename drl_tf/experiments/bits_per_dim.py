@@ -1,4 +1,4 @@
-"""Computes bits per dimension of images, given estimates of log Z_0 from below and from above."""
+"""Computes bits per dimension of images, given bounds of log Z_0."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def terms_of_images(
     """Computes the terms of the log likelihood of images, except log Z_0.
 
     Args:
-      schedule: the levels of the model.
+      schedule: noise levels of the model.
       log_density: callable, y -> F(y, 0), float32 [n].
-      grey: grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
+      grey: images as grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
       eps: standard normal noise, [n, H, W, C]; x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
 
     Returns:
-      A dict: 'F', F(m_0 x_0, 0); 'log_q', log q(x_0 | u); 'log_P', log P(u | x_0); each float64 [n] in nats.
-      P discretises N(x_0 / A_0, S_0^2 / A_0^2) to the 256 grey levels; the outer bins reach to infinity.
+      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, float64 [n] each, in nats. P is
+      the Gaussian N(x_0 / A_0, S_0^2 / A_0^2), discretised to the 256 grey levels.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
     x = pixels.from_levels(grey.astype(np.float64))
@@ -45,7 +45,7 @@ def terms_of_images(
 
 
 def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
-    """Computes log P of grey levels under a Gaussian that is discretised to the 256 grey levels.
+    """Computes the log probability of grey levels under a Gaussian, discretised to the 256 grey levels.
 
     Args:
       grey: uint8, of any shape.
@@ -73,11 +73,13 @@ def negative_logs(
     """Computes negative log likelihoods of images in nats, except the term log Z_0.
 
     Args:
-      schedule, image_shape, images: see `bits_per_dim`.
+      schedule: noise levels of the model.
+      image_shape: [H, W, C].
+      images: terms of N images, a result of `terms_of_images`.
 
     Returns:
-      A dict: 'density', the negative log likelihood of x_0 in units of a grey level; 'discrete', a bound of
-      the negative log likelihood of the grey levels; both float64 [n].
+      {'density': negative log density of x_0 in units of grey levels, 'discrete': a bound of the negative log
+      likelihood of the grey levels}, float64 [N] each.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -94,14 +96,14 @@ def bits_per_dim(
     forward: Estimate,
     reverse: Estimate,
 ) -> dict[str, Any]:
-    """Computes the bits per dimension of images.
+    """Computes bits per dimension, averaged over images, with lower and upper bounds.
 
     Args:
-      schedule: the levels of the model.
+      schedule: noise levels of the model.
       image_shape: [H, W, C].
-      images: result of `terms_of_images`.
-      forward: estimate of log Z_0.
-      reverse: estimate of -log Z_0.
+      images: terms of the images, a result of `terms_of_images`.
+      forward: estimate of log Z_0 by forward chains, a lower bound.
+      reverse: estimate of -log Z_0 by reverse chains.
 
     Returns:
       A dict for JSON. `density_low` and `density_high` are the bits/dim of x_0 in units of a grey level,

@@ -1,8 +1,7 @@
-"""The densities between N(0, I) and exp F(y, 0) within a wall, along which chains are annealed.
+"""The densities between N(0, I) and exp F(y, 0), along which chains are annealed.
 
-exp F need not be integrable. So every density here, N(0, I) included, is zero outside the box |y|_inf <= 6;
-the normaliser of N(0, I) accounts for the cut. The wall of the box reflects: a leapfrog step that leaves the
-box re-enters it, so that the proposal need not be rejected.
+exp F need not be integrable. So every density here, N(0, I) included, is zero outside the box |y|_inf <= 6,
+and normalised within the box. The walls of the box reflect chains that would leave it.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ WALL = 6.0
 class Bridges:
     """The densities between N(0, I) and exp F(y, 0), in order.
 
-    Density k is exp of (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is log N(0, I). If
-    beta_k = 1, density k is exp F(y, t_k); every level has such a density.
+    The log of density k is (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is the log density of
+    N(0, I). With beta_k = 1, this is the density of level t_k.
 
     Attributes:
       level: t_k, int32 [K + 1].
-      beta: beta_k, float64 [K + 1]; only beta_0 is 0.
+      beta: beta_k, float64 [K + 1] in [0, 1]; only beta_0 is 0.
     """
 
     level: np.ndarray
@@ -44,10 +43,11 @@ class Bridges:
         return len(self.level) - 1
 
     def density_of(self, density_at: Callable[[tf.Tensor], LogDensity]) -> Callable[[tf.Tensor], LogDensity]:
-        """Returns the log densities, reflected at the wall, as the `density_of` of `annealing.Annealer`.
+        """Returns the log densities for `annealing.Annealer`, reflected at the walls of the box.
 
         Args:
-          density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
+          density_at: callable, t int32 [1] -> log density, a callable y float32 [n, H, W, C] -> F(y, t)
+            float32 [n].
         """
         top = int(self.level.max())
 
@@ -66,21 +66,17 @@ class Bridges:
         return density_of
 
     def gradients(self, order: np.ndarray) -> int:
-        """Counts the gradients of the network in a leapfrog step at each of the densities `order`, in all."""
+        """Counts the gradients of the network for one leapfrog step at each of the densities `order`."""
         level = self.level[order]
         beta = self.beta[order]
         return int(np.sum(1 + ((beta > 0) & (beta < 1) & (level < self.level.max()))))
 
 
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
-    """Spaces the densities evenly in the logarithm of the noise.
-
-    The number of densities of a level is proportional to the change of log(m_t S_t) over the level, where
-    m_t S_t is the standard deviation of the noise in y_t. Within a level, the log of the precision
-    1 / (m_t S_t)^2 changes in equal steps.
+    """Chooses densities that are evenly spaced in the logarithm of the noise in y_t, m_t S_t.
 
     Args:
-      schedule: the levels of the model.
+      schedule: noise levels of the model.
       num_steps: the approximate number of densities; each level has at least one.
     """
     width = np.append(schedule.m * schedule.S[:-1], 1.0)
@@ -98,15 +94,14 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 def mirrored(y: tf.Tensor) -> tf.Tensor:
     """Reflects points into the box |y|_inf <= 6; returns float32 of the shape of `y`.
 
-    If a chain y samples log_density(mirrored(y)), mirrored(y) bounces off the walls and samples log_density
-    in the box.
+    If a chain y samples log_density(mirrored(y)), then mirrored(y) samples log_density in the box.
     """
     folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
     return tf.where(tf.abs(y) <= WALL, y, folded)
 
 
 def within_wall(log_density: LogDensity) -> LogDensity:
-    """Returns a log density that equals `log_density` within the wall, and is -inf outside."""
+    """Returns a log density that equals `log_density` in the box |y|_inf <= 6, and is -inf outside."""
 
     def log_prob(y: tf.Tensor) -> tf.Tensor:
         inside = tf.reduce_all(tf.abs(y) <= WALL, axis=tf.range(1, tf.rank(y)))
@@ -116,12 +111,12 @@ def within_wall(log_density: LogDensity) -> LogDensity:
 
 
 def log_normal(y: tf.Tensor) -> tf.Tensor:
-    """Computes the log density of N(0, I) truncated at the wall, float32 [n]."""
+    """Computes the log density of N(0, I), truncated to the box |y|_inf <= 6: y [n, ...] -> float32 [n]."""
     size = tf.cast(tf.size(y[0]), tf.float32)
     log_z = 0.5 * math.log(2 * math.pi) + math.log(math.erf(WALL / 2**0.5))
     return -0.5 * tf.reduce_sum(y**2, axis=tf.range(1, tf.rank(y))) - size * log_z
 
 
 def sample_normal(shape: Sequence[int], seed: tf.Tensor) -> tf.Tensor:
-    """Draws from N(0, I) truncated at the wall, float32 of `shape`."""
+    """Draws from N(0, I), truncated to the box |y|_inf <= 6; float32 of `shape`."""
     return tf.random.stateless_parameterized_truncated_normal(shape, seed, minvals=-WALL, maxvals=WALL)

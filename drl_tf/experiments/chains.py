@@ -1,8 +1,8 @@
 """Long Markov chains on any log density, and diagnostics of their convergence.
 
-TensorFlow Probability makes the transitions. `hmc` (Neal, Handbook of MCMC 2011, chapter 5) and `mala` accept
-or reject each proposal, so that the density is invariant at any step size. `langevin` accepts all proposals,
-as in the training of the energies.
+The transitions are those of TensorFlow Probability. 'hmc' (Neal, Handbook of MCMC 2011, chapter 5) and 'mala'
+accept or reject proposals, so that the density is invariant at any step size. 'langevin' accepts all
+proposals, as in training.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ _MOVE, _JITTER = range(2)
 
 
 class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
-    """HMC in which each chain draws a step length for each transition, at least a fifth of `step_size`.
+    """HMC with random step sizes: each chain draws one for each transition, from 1/5 of `step_size` up.
 
-    If all lengths were equal, the chains of an isotropic density could oscillate between its opposite sides
-    at constant energy, with every proposal accepted (Neal 2011, section 5.3.2, on ergodicity). The lengths do
-    not depend on the states, so the density stays invariant.
+    With equal step sizes, chains could oscillate without mixing (Neal 2011, section 5.3.2).
     """
 
     def one_step(
         self, current_state: tf.Tensor, previous_kernel_results: Any, seed: Any = None
     ) -> tuple[tf.Tensor, Any]:
-        """Makes a transition, like any `tfp.mcmc.TransitionKernel`; the results keep the given step size."""
+        """Makes a transition, as in `tfp.mcmc.TransitionKernel`."""
         accepted = previous_kernel_results.accepted_results
         shape = [tf.shape(current_state)[0], *[1] * (len(current_state.shape) - 1)]
         lengths = tf.random.stateless_uniform(shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
@@ -55,17 +53,15 @@ def kernel(
     num_leapfrogs: int,
     burn_in: int,
 ) -> tfp.mcmc.TransitionKernel:
-    """Makes a transition kernel of TensorFlow Probability.
+    """Returns a transition kernel of TensorFlow Probability, with a step size that adapts.
 
     Args:
       log_prob: callable, y float32 [n, ...] -> log density up to a constant, float32 [n].
-      method: 'hmc', 'mala' or 'langevin'. 'mala' is 'hmc' with a single leapfrog step (Neal 2011, section
-        5.2).
-      step_size: first step size of the leapfrog integrator, which the burn-in adapts; 'hmc' draws step
-        lengths of at most this size. For 'langevin', it is delta, which is not adapted.
-      num_leapfrogs: leapfrog steps of a transition of 'hmc', each of which costs one gradient.
-      burn_in: number of transitions in which dual averaging over all chains adapts the step size to an
-        acceptance of 0.75; afterwards the step size is fixed.
+      method: 'hmc', 'mala' (HMC with a single leapfrog step) or 'langevin' (no rejection).
+      step_size: step size to begin with; for 'langevin' delta, which is not adapted.
+      num_leapfrogs: leapfrog steps of a transition of 'hmc'; each costs one gradient.
+      burn_in: number of transitions in which the step size adapts to an acceptance of 0.75; afterwards it is
+        fixed.
     """
     if method == 'langevin':
         return tfp.mcmc.UncalibratedLangevin(log_prob, tf.convert_to_tensor(step_size) ** 2)
@@ -75,7 +71,7 @@ def kernel(
 
 
 def gradients(method: str, num_leapfrogs: int) -> int:
-    """Returns how many gradients of the log density a transition computes."""
+    """Returns how many gradients of the log density a transition of 'hmc', 'mala' or 'langevin' computes."""
     return num_leapfrogs if method == 'hmc' else 1
 
 
@@ -87,19 +83,21 @@ def advance(
     first: tf.Tensor,
     count: tf.Tensor,
 ) -> tuple[tf.Tensor, Any, tf.Tensor, tf.Tensor]:
-    """Runs chains. The noise of transition k depends on (seed, k) alone, so chains can be interrupted.
+    """Makes transitions of n chains.
+
+    The noise of transition k depends on (seed, k) only, so chains can be interrupted and continued.
 
     Args:
       kernel: a transition kernel, from the function `kernel`.
-      y: positions of the chains, float32 [n, ...].
-      results: the kernel's state; at first, `kernel.bootstrap_results(y)`.
+      y: states of the chains, float32 [n, ...].
+      results: the state of the kernel; at first, `kernel.bootstrap_results(y)`.
       seed: int32 [2].
       first: number of transitions made before, int32.
       count: number of transitions to make, int32.
 
     Returns:
-      `y` and `results` after the transitions; minus the log density of each chain after each transition,
-      float32 [count, n]; and whether each proposal was accepted, bool [count, n].
+      `y` and `results` after the transitions; minus the log densities after each transition, float32 [count,
+      n]; and whether each proposal was accepted, bool [count, n].
     """
     energies = tf.TensorArray(tf.float32, count, element_shape=y.shape[:1])
     accepted = tf.TensorArray(tf.bool, count, element_shape=y.shape[:1])
@@ -127,12 +125,12 @@ def _seen(results: Any) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def step_size(results: Any) -> float | None:
-    """Returns the step size in a kernel's results; None for 'langevin'."""
+    """Returns the adapted step size from the state of a kernel; None for 'langevin'."""
     return float(results.new_step_size) if hasattr(results, 'new_step_size') else None
 
 
 def log_spaced(last: int) -> list[int]:
-    """Returns 0, 1, 3, 10, 30, .. up to `last`."""
+    """Returns the numbers 0, 1, 3, 10, 30, .. up to `last`."""
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 
@@ -141,18 +139,18 @@ def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
     """Computes convergence diagnostics of chains with N transitions each.
 
     Args:
-      energies: minus the log densities of the chains after the burn-in, float32 [N, m, n]: m chains on each
-        of n densities.
+      energies: minus the log densities after the burn-in, float32 [N, m, n], of m chains on each of n
+        densities.
       accepted: whether each proposal was accepted, bool [N, m, n].
 
     Returns:
       A dict, empty for fewer than 8 transitions:
-      'acceptance': share of accepted transitions.
-      'r_hat_median', 'r_hat_max': median and maximum over the n densities of the split R-hat of the energy.
-        This is the square root of the potential scale reduction (Brooks and Gelman 1998) over halves of
-        chains; it is 1 if the halves agree.
-      'ess_median': median over the chains of the effective sample size of the energy.
-      'ess_total': sum of these sizes over all chains.
+
+      - 'acceptance': share of accepted transitions.
+      - 'r_hat_median', 'r_hat_max': median and maximum over the n densities of the split R-hat of the energy
+        (Brooks and Gelman 1998), which is near 1 for chains that have converged.
+      - 'ess_median': median over the chains of the effective sample size of the energy.
+      - 'ess_total': sum of these sizes over all chains.
     """
     energies = np.asarray(energies, np.float32)
     if len(energies) < _FEWEST:

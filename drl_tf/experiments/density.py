@@ -1,7 +1,4 @@
-"""Integrates, anneals and draws the densities of the plane that a model has learnt (`--mode=density`).
-
-For normalised energies it also finds log Z from noisy points, by `heights.Heights`.
-"""
+"""Plots densities of the plane that a model has learnt, and computes their log Z (--mode=density)."""
 
 from __future__ import annotations
 
@@ -46,13 +43,13 @@ _MOST_LEVELS = 10
 
 
 class Grid(NamedTuple):
-    """A log density at the midpoints of the equal squares that tile the plane within `bridges.WALL`.
+    """A log density on a grid of equal squares, which tile the box |y|_inf <= 6 of the plane.
 
     Attributes:
-      side: coordinates of the midpoints along either axis, float64 [n].
-      log_density: float64 [n, n]; rows follow the second coordinate, columns the first.
+      side: coordinates of the midpoints of the squares along either axis, float64 [n].
+      log_density: the log density at the midpoints, float64 [n, n]; rows are the second coordinate.
       log_z: logarithm of the integral of the density.
-      error: largest difference between `log_z` and the same integral on the four grids of twice the spacing.
+      error: estimated error of `log_z`, from grids of twice the spacing.
     """
 
     side: np.ndarray
@@ -71,24 +68,24 @@ def density(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Integrates exp F(y, t) over the plane by quadrature and by annealed importance sampling; draws exp F.
+    """Computes log Z of a model of points by quadrature and by annealing, and plots its densities.
 
-    If the model has at most ten levels, `density` covers all levels; otherwise, ten levels that are evenly
-    spaced in the log of the noise.
+    At most ten noise levels are covered.
 
     Args:
-      config: a configuration of a toy dataset.
+      config: a configuration with a dataset of points of the plane.
       workdir: the run's directory.
-      num_samples: points to sample at each level.
-      num_chains, ais_steps, hmc_leapfrog: effort of the annealing, see `likelihood.likelihood`.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
+      num_samples: points to sample at each level, for the plot.
+      num_chains, ais_steps, hmc_leapfrog: number of chains, intermediate densities and leapfrog steps of
+        annealing.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      {label: text}: a line on each level, and the paths of the files.
+      Lines to print, {label: text}: the result for each level, and the paths of the files.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32', sampling_levels=0), step)
     schedule = model.schedule
@@ -132,7 +129,7 @@ def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
 
 
 def shown_levels(schedule: Schedule) -> list[int]:
-    """Returns all levels from the top down; if there are over ten, ten levels evenly spaced in log noise."""
+    """Returns at most ten noise levels to show, from the top down, evenly spaced in log noise."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -141,12 +138,12 @@ def shown_levels(schedule: Schedule) -> list[int]:
 
 
 def quadrature(log_density: LogDensity, width: float) -> Grid:
-    """Integrates a density over the plane within the wall by the midpoint rule.
+    """Integrates a density of the plane over the box |y|_inf <= 6, by the midpoint rule.
 
     Args:
       log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
-      width: width of the finest structure in the density; half of it, clipped to [0.01, 0.05], is the spacing
-        of the grid.
+      width: width of the finest structure of the density; the spacing of the grid is half of it, from 0.01 to
+        0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -183,7 +180,10 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Returns {t: estimate of log Z}, from one run of chains from N(0, I) down to level 0."""
+    """Estimates log Z of each noise level by annealing from N(0, I); returns {t: estimate}.
+
+    The arguments are noise levels, log densities (as for `partition.Partition`), and those of `density`.
+    """
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
     folded = noise.fold(noise.root(seed, noise.LIKELIHOOD), 0)
@@ -238,7 +238,7 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """Returns the figures of a level, {name: JSON value}."""
+    """Compares the log Z of a level by quadrature and by annealing, {name: JSON value}."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -255,7 +255,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Returns a line of text on a level."""
+    """Formats a result of `compared` as a line of text."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

@@ -1,5 +1,4 @@
-"""Bits per dimension without annealing, by energies that are normalised (`--mode=likelihood
---method=direct`)."""
+"""Computes bits per dimension without annealing (--mode=likelihood --method=direct)."""
 
 from __future__ import annotations
 
@@ -34,24 +33,24 @@ _IMAGES = 1000  # Training images at most, for the constants and to be weighed b
 
 
 def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
-    """Computes bits/dim of the test split and of training images from log p(x_0) = F - log Z_0.
+    """Computes bits per dimension of test and training images from log p(x_0) = F - log Z_0.
 
-    Each image costs one forward pass. log Z of every level is estimated twice from noisy training images: by
-    thermodynamic integration and by Bennett's acceptance ratio (see `core.heights`). The run keeps both
-    estimates and their errors. The same command finds the written result and computes nothing.
+    log Z of each level is estimated twice from noisy training images, by thermodynamic integration and by
+    Bennett's acceptance ratio; see `core.heights`. The result is written as JSON, and read if it exists
+    already.
 
     Args:
-      config: a `Config` of preconditioned energies. It also gives the seed and `num_real`, the largest number
-        of images.
+      config: a configuration with preconditioned energies. Its option `num_real` is the largest number of
+        images.
       workdir: the directory of the run.
-      weights: 'ema' or 'raw'.
-      step: which checkpoint; the newest where None.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      The figures, as {label: text}.
+      Lines to print, {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, or the energies are not finite.
+      UserError: there is no undamaged checkpoint, or the energies are not finite.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     settings = {
@@ -153,11 +152,11 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """Returns sentences on the limits of the figures, for their readers.
+    """Returns sentences about the limits of a result, for its readers.
 
     Args:
       config: the configuration of the model.
-      bits: the figures of the test split.
+      bits: the result for the test split, {name: number}.
     """
     found = ['of the model without a class'] if config.data.num_classes else []
     apart = abs(bits['density_bennett'] - bits['density_integration'])
@@ -170,7 +169,7 @@ def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the main figures, {label: text}."""
+    """Formats the main figures of a result as lines to print, {label: text}."""
 
     def both(split, kind):
         return ', '.join(

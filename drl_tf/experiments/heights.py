@@ -1,4 +1,4 @@
-"""Heights of preconditioned energies: log Z at every noise level, from noisy training images."""
+"""Estimates log Z of preconditioned energies at every noise level, from noisy training images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SPACING = 0.25  # Of the log-SNR: neighbours overlap well in the networks' own 
 
 
 class Heights:
-    """Measures log Z = F(x) - log p(x) of a model at the T + 1 noise levels of its schedule.
+    """Estimates log Z = F(x) - log p(x) of a model at the T + 1 noise levels of its schedule.
 
     Args:
-      model: an `EnergyModel` with preconditioned energies, learnt at continuous levels.
-      weights: 'ema' or 'raw'.
+      model: an `EnergyModel` with preconditioned energies, trained with levels='continuous'.
+      weights: 'ema' (averages) or 'raw'.
       seed: int32 [2].
-      batch_size: images at once.
-      spacing: largest step of the log-SNR in the grid of noise levels.
+      batch_size: images per call of the network.
+      spacing: largest difference in log-SNR between neighbouring noise levels.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Heights:
 
         Args:
           images: clean training images in [-1, 1], float32 [n, H, W, C].
-          after_level: called after each level of the grid.
+          after_level: callable, called after each noise level.
 
         Returns:
-          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noises. Both start at the
-          top level, where so little of an image is left that p is almost N(A mu, A^2 d^2 + S^2). There, log Z
-          is the mean of F minus the log density of this Gaussian.
+          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noise levels. Both begin
+          at the top level, where p is almost Gaussian: there, log Z is the mean of F minus the log density of
+          N(A mu, A^2 d^2 + S^2).
         """
         found = []
         for index in range(len(self.angles)):

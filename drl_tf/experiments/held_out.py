@@ -1,4 +1,4 @@
-"""Computes terms of the log likelihood of the images of a split, from the energies of level 0."""
+"""Computes terms of the log likelihood of all images of a split."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def terms(
     """Computes the terms of the log likelihood of the images of a split, except log Z_0.
 
     Args:
-      schedule: a `diffusion.Schedule`.
-      density_at: callable, level int32 [1] -> callable, y float32 [n, H, W, C] -> F(y, t) float32 [n].
-      config: a `Config`; only the options of the data, the seed and `sample_batch_size` matter.
+      schedule: noise levels of the model.
+      density_at: callable, t int32 [1] -> log density, a callable y float32 [n, H, W, C] -> F(y, t) float32
+        [n].
+      config: the configuration of the model.
       split: 'train' or 'test'.
-      limit: the largest number of images, taken from the start of the split; None for all.
+      limit: uses the first `limit` images; None: all.
 
     Returns:
-      The dict of `bits_per_dim.terms_of_images` for all N images; each array is float64 [N].
+      {name of a term: float64 [N]} for all N images; `bits_per_dim.terms_of_images` describes the terms.
 
     Raises:
       UserError: the energy of an image is not finite.

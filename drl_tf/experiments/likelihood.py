@@ -1,4 +1,4 @@
-"""Bits per dimension of a trained model on held-out images, from both sides (`--mode=likelihood`)."""
+"""Computes bounds of the bits per dimension of test images by annealing (--mode=likelihood)."""
 
 from __future__ import annotations
 
@@ -38,29 +38,27 @@ def likelihood(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Estimates bits/dim of the test split, and writes them as JSON.
+    """Computes bounds of the bits per dimension of test images, and writes them as JSON.
 
-    log p(y_0) = F(y_0, 0) - log Z_0, where chains in both directions estimate log Z_0. Forward chains go from
-    N(0, I) through all levels to level 0. Backward chains start at samples of the model. They first make as
-    many transitions on exp F(y, 0) as there are annealing steps. Each finished batch of `sample_batch_size`
-    chains is saved: run the command again to continue with it, also for a larger `num_chains`.
+    log p(y_0) = F(y_0, 0) - log Z_0. Annealed chains from N(0, I) to level 0 bound log Z_0 from below, and
+    chains from samples of the model to N(0, I) from above. Finished batches of chains are saved, so that the
+    same command continues, also with a larger `num_chains`.
 
     Args:
-      config: the configuration; it gives the seed, K for samples, and `num_real`, the largest number of
-        images.
+      config: the configuration. Its option `num_real` is the largest number of images.
       workdir: the run's directory.
-      num_chains: chains forward, and as many backward.
-      ais_steps: the approximate number of densities between N(0, I) and level 0, at least one per level.
-      hmc_leapfrog: leapfrog steps of a transition.
-      weights: 'ema' or 'raw'.
-      step: of the checkpoint; None takes the newest.
+      num_chains: number of chains in each direction.
+      ais_steps: approximate number of densities between N(0, I) and level 0, at least one per level.
+      hmc_leapfrog: leapfrog steps of an HMC transition.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      The figures: {label: text}.
+      Lines to print, {label: text}.
 
     Raises:
-      UserError: there is no sound checkpoint, the energies are not finite, or another process computes the
-        same estimate.
+      UserError: there is no undamaged checkpoint, the energies are not finite, or another process computes
+        the same estimate.
     """
     exact = config.replace(precision='float32', final_denoise=False)
     model, step = checkpoint.load_model(workdir, exact, step)
@@ -156,7 +154,7 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the main figures, {label: text}."""
+    """Formats the main figures of a result as lines to print, {label: text}."""
 
     def number(name: str, digits: str) -> str:
         error = result[f'{name}_error']

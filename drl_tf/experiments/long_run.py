@@ -1,8 +1,8 @@
-"""Long-run chains of a trained model (paper, section 4), with far more steps at a level than in training.
+"""Runs long chains of a trained model, as in section 4 of the paper (--mode=long_run).
 
-At each level, chains of two kinds run on p(y_t | x_{t+1}). Chains 'x_next' start at x_{t+1}, as in sampling.
-Chains 'data' start at y_t of the image from which x_{t+1} was made. If the energies are right, the states of
-'data' stay good images, and the states of 'x_next' become good images too.
+At some levels, chains run on p(y_t | x_{t+1}) for many more steps than in training. Half of the chains,
+'x_next', start at x_{t+1}, as in sampling. The others, 'data', start at y_t of the image from which x_{t+1}
+was made. If the energies are right, both end at equally good images.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _OF_SAMPLING = (
     'mcmc_steps',
     'noise_scale',
     'step_scale',
+    'sampling_steps',
+    'langevin_rule',
     'sampling_levels',
     'final_denoise',
     'labels',
@@ -48,13 +50,14 @@ class Plan:
     """Which chains to run, and for how long.
 
     Attributes:
-      levels: levels t of the chains; empty for the three levels 0, T // 3 and 2 T // 3.
+      levels: the noise levels t; empty: 0, T // 3 and 2 T // 3.
       method: 'hmc', 'mala' or 'langevin'; see `chains.kernel`.
-      num_images: number of images x_{t+1} at each level; each image has one chain of each kind in `KINDS`.
+      num_images: number of images x_{t+1} at each level; each has one chain from x_{t+1} and one from the
+        data.
       leapfrogs: leapfrog steps of a transition of 'hmc'.
       burn_in: number of transitions in which the step size is adapted.
       steps: number of transitions per chain.
-      minutes: time limit of the command in minutes; 0 is no limit.
+      minutes: time limit of the command in minutes; 0: no limit.
     """
 
     levels: tuple[int, ...]
@@ -66,7 +69,7 @@ class Plan:
     minutes: float
 
     def at(self, num_levels: int) -> Plan:
-        """Returns the plan for a model of `num_levels` levels, with `levels` filled in and sorted."""
+        """Returns the plan for a model of `num_levels` noise levels, with `levels` filled in and sorted."""
         levels = self.levels or (0, num_levels // 3, 2 * num_levels // 3)
         return dataclasses.replace(self, levels=tuple(sorted(set(levels))))
 
@@ -74,21 +77,20 @@ class Plan:
 def long_run(
     config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
 ) -> dict[str, str]:
-    """Runs or continues chains, up to `plan.steps` transitions or the time limit; then writes the report.
+    """Runs or continues long chains, and writes a report.
 
     Args:
-      config: the configuration. The networks compute in float32, because energies in bfloat16 are too coarse
-        for accepting proposals.
+      config: the configuration. The networks compute in float32.
       workdir: the run's directory.
       plan: which chains to run, and for how long.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      {label: text}: a line on each level, and the paths of the files.
+      Lines to print, {label: text}: the result for each level, and the paths of the files.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     config = config.replace(precision='float32')
     plan = plan.at(config.diffusion.num_levels)

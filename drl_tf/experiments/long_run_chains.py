@@ -1,4 +1,4 @@
-"""Runs the long-run chains of a model: the compiled functions, and the chains of each level."""
+"""Runs the chains of --mode=long_run, level by level."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _PILOT = 2  # Transitions whose time is measured.
 
 
 class Sampler:
-    """The chains of a model as compiled functions, which all levels share.
+    """Compiled functions that run long chains of a model at any noise level.
 
     Args:
       model: the model.
       plan: which chains to run, and for how long.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
     """
 
     def __init__(self, model: EnergyModel, plan: Plan, weights: str):
@@ -45,9 +45,9 @@ class Sampler:
         self.advance = tf.function(self._advance, autograph=False)
 
     def pairs(self, level: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns x_{t+1} of each chain, and the start of each chain, both float32 [2 n, H, W, C].
+        """Returns x_{t+1} and the start y of each chain at level t, both float32 [2 n, H, W, C].
 
-        The first n chains start at x_{t+1}, the other n chains at the data.
+        The first n chains start at x_{t+1}, the other n chains at y_t of the images.
         """
         seed = noise.fold(self.seed, level)
         schedule = self.model.schedule
@@ -82,16 +82,16 @@ class Sampler:
 
 
 class Level:
-    """The chains of one level, kept on disk as they run.
+    """The long chains of one noise level, saved to disk as they run.
 
     Args:
       sampler: the `Sampler` that runs the chains.
-      t: the level.
+      t: the noise level.
       directory: directory for the files of the chains.
 
     Attributes:
       done: number of transitions made so far.
-      diverged: whether a state became non-finite. This can happen if no transition is rejected ('langevin').
+      diverged: whether a state is not finite, which can happen to 'langevin' chains.
     """
 
     def __init__(self, sampler: Sampler, t: int, directory: str):
@@ -113,15 +113,15 @@ class Level:
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
     def steps(self) -> list[int]:
-        """Returns the numbers of transitions of all snapshots and of the current states, in order."""
+        """Returns after how many transitions states are known: those of the snapshots, and the last one."""
         return sorted({*self.files.snapshots(), self.done})
 
     def states(self) -> dict[int, np.ndarray]:
-        """Returns {number of transitions: x_t after them, float32 [2 n, H, W, C]} for each of `steps`."""
+        """Returns the saved states, {number of transitions: x_t, float32 [2 n, H, W, C]}."""
         return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
 
     def seconds_per_transition(self) -> float:
-        """Measures the time of a transition, after one that builds the graph; drops the results."""
+        """Measures the time of a transition, and drops its result."""
         for count in (1, _PILOT):
             begin = time.monotonic()
             self._after(count)
@@ -134,7 +134,12 @@ class Level:
         )
 
     def advance(self, most: int, last: int) -> int:
-        """Makes transitions up to the next snapshot, at most `most`, not beyond `last`; returns how many."""
+        """Makes transitions, saves the chains, and returns the number of transitions made.
+
+        Args:
+          most: largest number of transitions.
+          last: number of transitions of the whole run, beyond which no transition is made.
+        """
         stops = [step for step in (*chains.log_spaced(last), last) if step > self.done]
         count = min(most, stops[0] - self.done)
         self.y, self.results, energies, accepted = self._after(count)

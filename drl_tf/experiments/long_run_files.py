@@ -1,4 +1,4 @@
-"""The files of long-run chains: the state to continue from, snapshots of states, and all energies."""
+"""The files of --mode=long_run: states of the chains, snapshots and energies."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _SNAPSHOT = 'snapshot'
 
 
 class ChainFiles:
-    """The files of the chains of one level: `.npz` archives with checksums, renamed into place when complete.
+    """The files of the chains of one noise level, `.npz` archives in a directory.
 
-    `trace-<first>.npz` holds energies and acceptances from transition `first` + 1 on. `snapshot-<k>.npz`
-    holds the states after k transitions, and `state-<k>.npz` all that the next transition needs. The state is
-    written last: `restore` removes files that are later than the newest state.
+    `trace-<k>.npz` holds energies and acceptances from transition k + 1 on, `snapshot-<k>.npz` the states
+    after k transitions, and `state-<k>.npz` all that transition k + 1 needs.
 
     Args:
       directory: directory of the files.
@@ -34,14 +33,13 @@ class ChainFiles:
         self.directory = directory
 
     def restore(self, start: Sequence[Any]) -> tuple[int, Sequence[Any]]:
-        """Reads the newest sound state whose earlier files are all sound too; removes later files.
+        """Reads the newest state for which no file is damaged, and removes later files.
 
         Args:
-          start: arrays of the state before the first transition.
+          start: the state before the first transition, a list of arrays.
 
         Returns:
-          The number of transitions before the state, and the arrays of the state; 0 and `start` if no state
-          is sound.
+          The number of transitions made, and the state; 0 and `start` if there is no undamaged state.
         """
         wanted = [(tuple(part.shape), part.dtype) for part in start]
         for done in sorted(self._numbers(_STATE), reverse=True):
@@ -67,17 +65,17 @@ class ChainFiles:
         return 0, start
 
     def write_state(self, done: int, arrays: Sequence[Any]) -> None:
-        """Writes the arrays of the state after `done` transitions; keeps the previous state too."""
+        """Writes the state after `done` transitions, a list of arrays; the previous state is kept too."""
         self._write(_STATE, done, **{f'{index:03d}': np.asarray(array) for index, array in enumerate(arrays)})
         for old in sorted(self._numbers(_STATE))[:-_STATES_KEPT]:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes energies, float32, and acceptances, bool [count, n], of transitions `first` + 1 on."""
+        """Writes energies, float32, and acceptances, bool, of transitions from `first` + 1 on, [count, n]."""
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:
-        """Writes states after `step` transitions, float32 [n, H, W, C]."""
+        """Writes the states after `step` transitions, float32 [n, H, W, C]."""
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +96,7 @@ class ChainFiles:
         return energies, accepted
 
     def snapshots(self) -> list[int]:
-        """Returns the numbers of transitions after which there are snapshots, in order."""
+        """Returns after how many transitions there are snapshots, ascending."""
         return sorted(self._numbers(_SNAPSHOT))
 
     def snapshot(self, step: int) -> np.ndarray:

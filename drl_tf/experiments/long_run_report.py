@@ -1,4 +1,4 @@
-"""Writes the report on long-run chains: strips of states, energies, diagnostics, Fréchet distances."""
+"""Writes the report of --mode=long_run: strips of images, energies, diagnostics and Fréchet distances."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _ACCEPTANCES = (0.6, 0.9)  # We warn of an acceptance outside this range.
 def write(
     config: Config, root: str, plan: Plan, levels: Sequence[Level], kinds: Sequence[str]
 ) -> dict[str, str]:
-    """Writes strips, figure and metrics of the chains of some levels.
+    """Writes the report on long chains: strips of images, a figure and metrics.
 
     Args:
       config: the configuration of the model.
       root: the directory for the files.
       plan: the plan of the run.
       levels: the chains of each level.
-      kinds: names of the two halves of the chains.
+      kinds: names of the two kinds of chains, from x_{t+1} and from the data.
 
     Returns:
-      {label: text}: a line on each level, and the paths of the files.
+      Lines to print, {label: text}: the result for each level, and the paths of the files.
     """
     found = {}
     for level in levels:
@@ -70,7 +70,7 @@ def write(
 
 
 def halves(level: Level, array: np.ndarray) -> np.ndarray:
-    """Splits chains by kind along the last axis: [..., 2 n] -> [..., 2, n]."""
+    """Splits an array by the two kinds of chains, along its last axis: [..., 2 n] -> [..., 2, n]."""
     return array.reshape(*array.shape[:-1], 2, -1)
 
 
@@ -109,12 +109,12 @@ def _diagnosed(level: Level, plan: Plan) -> dict[str, Any]:
 
 
 def seed_of(config: Config) -> tf.Tensor:
-    """Returns the seed of long-run chains, int32 [2], which differs from all other seeds of the run."""
+    """Returns the seed of the long chains of a configuration, int32 [2]."""
     return noise.fold(noise.root(config.training.seed, noise.LONG_RUN), 0)
 
 
 class Diffused:
-    """A callable that adds the noise of level t to batches of real images; `words` names it in files."""
+    """A callable that adds the noise of level t to batches of images, for `Evaluator(changed=..)`."""
 
     def __init__(self, schedule: Schedule, t: int, seed: tf.Tensor):
         self.schedule = schedule
@@ -218,7 +218,13 @@ def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) 
 
 
 def draw_energies(axes: Axes, energies: np.ndarray, kinds: Sequence[str]) -> None:
-    """Draws energies, [transitions, 2, n]; leaves out transitions with an energy that is not finite."""
+    """Plots the energies of two kinds of chains over the transitions: median and 10 % to 90 % range.
+
+    Args:
+      axes: matplotlib axes.
+      energies: float [transitions, 2, n]; transitions with a value that is not finite are left out.
+      kinds: names of the two kinds.
+    """
     energies = energies[np.isfinite(energies).all(axis=(1, 2))]
     if not len(energies):
         return

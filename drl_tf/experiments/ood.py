@@ -1,4 +1,4 @@
-"""Measures how well scores of a model tell the test split from other sets of images (`--mode=ood`)."""
+"""Measures how well scores of a model detect out-of-distribution images (--mode=ood)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FEATURES = 10_000  # Training images at most to which the Gaussian of features 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What `--mode=ood` compares with the test split, and where it writes the table.
+    """Which sets of images --mode=ood compares with the test split, and where to write the result.
 
     Attributes:
-      sets: names of the other sets; see `set_names.check`.
-      background: a run or exported model whose log density is subtracted; '' for none.
-      output_dir: directory for the files; '' for `<workdir>/ood`.
+      sets: names of the other sets; `other_sets.load` lists them.
+      background: a run or exported model whose log density is subtracted; '': none.
+      output_dir: directory for the files; '': `<workdir>/ood`.
     """
 
     sets: tuple[str, ...]
@@ -54,15 +54,14 @@ def ood(
     features (Lee et al. 2018), and the distance of the PNG size from its mean over training images.
 
     Args:
-      config: the configuration; it gives the seed, the extractor, and `num_real`, the largest number of
-        images of each set.
+      config: the configuration. Its option `num_real` is the largest number of images of each set.
       workdir: directory of the run, or of an exported model.
-      plan: what to compare.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
+      plan: which sets to compare, and where to write.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      {label: text}: the AUROCs of each set, and the files.
+      Lines to print, {label: text}: the AUROCs for each set, and the paths of the files.
 
     Raises:
       UserError: a dataset, a folder, the extractor or the checkpoint is missing, an image is damaged or has

@@ -1,4 +1,4 @@
-"""Writes the table of `--mode=ood` as text, CSV, Markdown and a picture."""
+"""Writes the result of --mode=ood as text, CSV, Markdown and a picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEADS = {'auroc': 'AUROC', 'aupr': 'AUPR', 'fpr95': 'FPR at 95 % TPR'}
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the AUROC of each set by each score, {label: text}."""
+    """Formats the AUROCs for each set of images as lines to print, {label: text}."""
     texts = {
         kind: ', '.join(f'{name} {scores[name]["auroc"]:.3f}' for name in TITLES if name in scores)
         for kind, scores in result['sets'].items()
@@ -37,14 +37,14 @@ def figures(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write(stem: str, result: Mapping[str, Any]) -> dict[str, str]:
-    """Writes the table beside the JSON file.
+    """Writes a result of `ood.ood` as CSV, Markdown and a picture.
 
     Args:
       stem: path of the files without their extension.
-      result: what `ood.ood` has written as JSON.
+      result: the content of the JSON file that `ood.ood` writes.
 
     Returns:
-      {label: path} of the files.
+      Lines to print, {label: path}.
     """
     with written_aside(f'{stem}.csv') as file:
         writer = csv.writer(file)

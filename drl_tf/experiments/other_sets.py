@@ -1,4 +1,4 @@
-"""Loads or makes the sets that `--mode=ood` compares with the test split."""
+"""Loads or makes the sets of images that --mode=ood compares with the test split."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def load(
     """Loads or makes sets of images in the shape of the model's images.
 
     Args:
-      names: names that `set_names.check` accepts. 'noise': normal noise with the mean and the deviation of
-        each channel of `images`. 'constant': one random colour per image. 'letters': see `data.letters`.
-        'interpolation': the mean of each image and the next. The names in `set_names.ALTERED`: see
-        `ranking.others`. The name of a dataset: its test split. `folder:DIR`: the images in a directory.
-      config: the configuration of the model; its seed decides the noise.
+      names: 'noise' (normal noise with the mean and deviation of `images`), 'constant' (one random colour per
+        image), 'letters' (see `data.letters`), 'interpolation' (the mean of each image and the next), a kind
+        of altered image in `set_names.ALTERED` (see `ranking.others`), the name of a dataset (its test
+        split), or 'folder:DIR' (the images in a directory).
+      config: the configuration of the model.
       images: images of the test split, uint8 [n, H, W, C].
-      limit: the largest number of images of a dataset or folder; None for all.
+      limit: largest number of images from a dataset or a directory; None: all.
 
     Returns:
-      {name: uint8 [m, H, W, C]}; m equals n for sets that are made, not loaded.
+      {name: images, uint8 [m, H, W, C]}; m = n unless the images come from a dataset or a directory.
 
     Raises:
       UserError: a dataset or folder is missing, or holds damaged images or images of another size.

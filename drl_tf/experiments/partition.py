@@ -1,7 +1,4 @@
-"""Estimates log Z_0 of the density exp F(y, 0) within a wall, by annealed importance sampling on `bridges`.
-
-The estimates work for any log densities.
-"""
+"""Estimates log Z_0 of exp F(y, 0) in the box |y|_inf <= 6, by annealed importance sampling."""
 
 from __future__ import annotations
 
@@ -38,11 +35,11 @@ SAVE_EVERY = 30.0  # Seconds.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The effort of an estimate.
+    """Number and length of the annealed chains.
 
     Attributes:
-      num_chains: number of forward chains, and of backward chains.
-      num_leapfrog: leapfrog steps per transition.
+      num_chains: number of chains in each direction.
+      num_leapfrog: leapfrog steps of an HMC transition.
       at_once: number of chains that run together.
       seed: any int.
     """
@@ -56,15 +53,15 @@ class Options:
 class Partition:
     """Estimates log Z_0 by annealing in both directions; an interrupted estimate can be continued.
 
-    Chains run in batches. Each batch saves its state to a file in `directory` from time to time; a batch
-    whose file is damaged starts again.
+    Chains run in batches, which save their states to files in `directory` from time to time.
 
     Args:
-      path: the densities.
-      density_at: see `Bridges.density_of`.
+      path: the densities between N(0, I) and level 0.
+      density_at: callable, t int32 [1] -> log density, a callable y float32 [n, H, W, C] -> F(y, t) float32
+        [n].
       image_shape: [H, W, C].
-      options: the effort.
-      directory: directory of the files; its name must contain every setting that affects the estimate.
+      options: number and length of the chains.
+      directory: directory of the files, only for estimates with the same settings.
     """
 
     def __init__(
@@ -83,7 +80,7 @@ class Partition:
         self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
     def num_steps(self, long_run: int) -> int:
-        """Counts the transitions of all chains together, with pilot runs; for `long_run` see `reverse`."""
+        """Returns the number of transitions of all chains together; for `long_run` see `reverse`."""
         chains = self.options.num_chains
         last = self.path.last
         return 2 * self._pilot_chains * last + chains * (2 * last + long_run)
@@ -93,13 +90,13 @@ class Partition:
         return min(_PILOT_CHAINS, self.options.at_once)
 
     def forward(self, advance: Advance) -> Side:
-        """Anneals from N(0, I) to level 0.
+        """Anneals chains from N(0, I) to level 0.
 
         Args:
-          advance: callable, called with the number of transitions since the last call.
+          advance: callable, called now and then with the number of transitions since the last call.
 
         Returns:
-          A `Side`; the expectation of its estimate is below log Z_0.
+          A `Side`, whose estimate is below log Z_0 in expectation.
         """
 
         def start(first: int, count: int) -> tf.Tensor:
@@ -108,13 +105,13 @@ class Partition:
         return self._side('forward', _FORWARD, 0, start, advance)
 
     def reverse(self, samples: Start, long_run: int, advance: Advance) -> Side:
-        """Anneals from samples of exp F(y, 0) to N(0, I).
+        """Anneals chains from samples of exp F(y, 0) to N(0, I).
 
         Args:
-          samples: callable, (first int, count int) -> y_0 of chains `first`, `first` + 1, .., float32
+          samples: callable, (first, count) -> start y_0 of the chains `first`, `first` + 1, .., float32
             [count, H, W, C].
-          long_run: transitions of HMC on exp F(y, 0) before the annealing.
-          advance: see `forward`.
+          long_run: number of HMC transitions on exp F(y, 0) before the annealing.
+          advance: callable, called now and then with the number of transitions since the last call.
 
         Returns:
           A `Side`, whose estimate is of -log Z_0. If the samples are exact, minus the estimate is above log
@@ -198,13 +195,12 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """The result of the chains of one direction.
+    """The result of the annealed chains in one direction.
 
     Attributes:
       estimate: estimate of log(Z of the last density / Z of the first density).
       acceptance: mean acceptance probability of each transition, float64 [transitions].
-      near_wall: share of the states at level 0 that have a coordinate within 5 % of the wall. Forward chains
-        contribute their last state; backward chains contribute their first state and their long run.
+      near_wall: share of the states at level 0 with a coordinate within 5 % of the walls of the box.
     """
 
     estimate: annealing.Estimate
@@ -235,7 +231,7 @@ def _shapes(count: int, image_shape: tuple[int, ...], last: int) -> dict[str, tu
 
 
 def save(path: str, arrays: Mapping[str, Any]) -> None:
-    """Writes a `.npz` file, which appears when it is complete."""
+    """Writes arrays, {name: array}, to a `.npz` file, atomically."""
     with written_aside(path, 'wb') as file:
         np.savez(file, **arrays)
 

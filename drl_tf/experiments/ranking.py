@@ -1,4 +1,4 @@
-"""Measures by AUROC how well log densities tell real images from corrupted images and from letters."""
+"""Measures how well log densities tell real images from corrupted images and from letters."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _NOISE = 30
 def ranking(
     log_prob: Callable[[np.ndarray], np.ndarray], mean: float, images: np.ndarray, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Compares held-out images with `others` by two scores.
+    """Computes AUROCs of held-out images against several kinds of other images, by two scores.
 
     Args:
-      log_prob: takes uint8 [n, H, W, C] and returns log densities, float [n].
+      log_prob: callable, images uint8 [n, H, W, C] -> log densities, float [n].
       mean: mean of the log densities of training images.
       images: held-out images, uint8 [n, H, W, C].
       seed: seed of the noise in the other images.
 
     Returns:
-      For each kind of `others`, two areas under the ROC curve. 'log_prob' is the probability that a held-out
-      image has a higher log density than one of the others; 'typicality', that its log density is nearer to
-      `mean`.
+      {kind: {'log_prob': .., 'typicality': ..}} for each kind in `others`. 'log_prob' is the probability that
+      a held-out image has a higher log density than one of the others; 'typicality', that its log density is
+      nearer to `mean`.
 
     Examples:
+      If darker images have a higher log density, white images never win, and black images always win:
       >>> images = np.random.default_rng(0).integers(0, 3, [50, 16, 16, 1]).astype(np.uint8)
       >>> found = ranking(lambda x: -x.mean((1, 2, 3)), mean=-1, images=images)
       >>> found['white'], found['black']
@@ -48,11 +49,16 @@ def ranking(
 
 
 def others(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Makes images that a model of `images` should tell from `images`: {kind: uint8 [n, H, W, C]}.
+    """Makes several kinds of images that a model should tell from real images.
 
-    'uniform' is noise; 'shuffled' has the pixels of an image in another order; 'noisy' has noise of 30 grey
-    levels; 'shifted' is moved round by 5/16 of the width; 'blurred' has a Gaussian blur of one pixel, and is
-    nearly a real image; 'letters' are Latin letters unlike digits, white on black.
+    Args:
+      images: real images, uint8 [n, H, W, C].
+      seed: seed of the random changes.
+
+    Returns:
+      {kind: uint8 [n, H, W, C]}: 'uniform' (noise), 'shuffled' (the pixels of an image in random order),
+      'inverted', 'white', 'black', 'noisy' (noise of 30 grey levels), 'shifted' (cyclically, by 5/16 of the
+      width), 'blurred' (by one pixel) and 'letters' (white on black).
     """
     rng = np.random.default_rng(seed)
     shape = images.shape

@@ -1,4 +1,4 @@
-"""Scores every image of a folder by a trained model (`--mode=score`)."""
+"""Scores images with a trained model, to find anomalies (--mode=score)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FAR = 3.0  # An image with a larger typicality counts as anomalous.
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What `--mode=score` scores, and where it writes the results.
+    """Which images --mode=score scores, and where to write the result.
 
     Attributes:
-      images: the value of --input; see `editing.inputs.load`.
-      output_dir: directory for the results; '' for `<workdir>/scores`.
+      images: 'test' (the test split), or a path, as for `editing.inputs.load`.
+      output_dir: directory for the results; '': `<workdir>/scores`.
       save_images: whether to write the map of each image as a PNG file.
     """
 
@@ -41,22 +41,21 @@ class Plan:
 def score(
     config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
 ) -> dict[str, str]:
-    """Scores images, and writes a CSV file, a histogram, a contact sheet and maps.
+    """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps.
 
-    Images rank by their energy at the scoring level; rank 1 is the likeliest image. The typicality of an
-    image is the distance of this energy from its mean over the first 1,000 training images, in standard
-    deviations. The histogram compares the images with the test split; with --input=test, it compares the test
-    split with training images.
+    Images are ranked by their energy at the scoring level; rank 1 is the likeliest image. Their typicality is
+    the distance of this energy from the mean over 1,000 training images, in standard deviations. The
+    histogram compares the images with the test split, or the test split with training images.
 
     Args:
-      config: the configuration; it gives `num_real`, the largest number of images of a split.
+      config: the configuration. Its option `num_real` is the largest number of images of a split.
       workdir: directory of the run, or of an exported model.
-      plan: what to score, and where to write.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
+      plan: which images to score, and where to write.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      {label: text}: how many images are anomalous, and the files.
+      Lines to print, {label: text}: the number of anomalous images, and the paths of the files.
 
     Raises:
       UserError: there are no images, an image is damaged or has another size, the dataset or the checkpoint
@@ -92,11 +91,11 @@ def _name(path: str) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """The table of `scores.csv`: names and scores of n images.
+    """The content of `scores.csv`: names and scores of n images.
 
     Attributes:
-      names: a name for each image.
-      scores: the scores.
+      names: name of each image.
+      scores: scores of the images.
       mean, std: mean and standard deviation of the energies of training images at the scoring level.
     """
 
@@ -112,11 +111,11 @@ class Table:
 
     @property
     def typicality(self) -> np.ndarray:
-        """Distance of each energy from the mean of training images, |energy - mean| / std, float64 [n]."""
+        """How atypical each image is, |energy - mean| / std, float64 [n]."""
         return np.abs(self.scores.scoring_energy - self.mean) / self.std
 
     def columns(self) -> dict[str, list]:
-        """Returns the columns of the CSV file: {name: n values}."""
+        """Returns the columns of the table, {name: values of the n images}."""
         scores = self.scores
         ranks = np.empty(len(self.names), int)
         ranks[self.order] = np.arange(1, len(self.names) + 1)
@@ -134,7 +133,7 @@ class Table:
         return columns
 
     def write(self, path: str) -> None:
-        """Writes the columns as CSV, six significant digits, in the order of the images."""
+        """Writes the table as a CSV file, a row for each image."""
         columns = self.columns()
         with written_aside(path) as file:
             writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Draws the pictures of `--mode=score`: a histogram, a contact sheet, and maps of unlikely pixels."""
+"""Draws the pictures of --mode=score: a histogram, a contact sheet, and maps of unlikely pixels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _BRIGHT = 0.999
 
 
 def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
-    """Draws histograms of the log densities of several sets of images, up to a constant.
+    """Draws histograms of the log densities (minus the energies) of several sets of images.
 
-    The axis spans the middle 98 % of each set; the outermost bins count the values beyond the axis.
+    The axis spans the middle 98 % of each set; the outermost bins count values beyond.
 
     Args:
       path: the PNG file.
-      sets: {name: energies, float [n]}.
+      sets: {name: energies in nats, float [n]}.
     """
     values = {name: -np.asarray(energies, np.float64) for name, energies in sets.items()}
     low = min(np.quantile(each, 0.01) for each in values.values())
@@ -46,12 +46,12 @@ def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
 
 
 def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
-    """Draws a contact sheet from the likeliest image to the most anomalous.
+    """Draws a contact sheet, from the likeliest image to the most anomalous.
 
     Args:
       path: the PNG file.
-      images: in order from likely to anomalous, uint8 [n, H, W, C]. Of more than 100 images, the sheet shows
-        100 evenly spaced ones, the first and the last among them.
+      images: from likely to anomalous, uint8 [n, H, W, C]; at most 100 are shown, evenly spaced with both
+        ends.
       log_prob: the number to print above each image, float [n].
     """
     count = min(_SHEET, len(images))
@@ -66,12 +66,12 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 
 
 def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -> None:
-    """Draws images beside maps of their gradients: one map of all levels together, and maps of single levels.
+    """Draws images beside maps of where they are unlikely, at all levels together and at single levels.
 
     Args:
       path: the PNG file.
       images: uint8 [n, H, W, C].
-      scores: scores of the images. Of more than six levels, the panel shows six evenly spaced ones.
+      scores: scores of the images; at most six levels are shown.
       names: a name for each image.
     """
     kept = np.unique(np.linspace(0, len(scores.levels) - 1, _MOST_LEVELS).round().astype(int))
@@ -95,11 +95,11 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
 
 
 def save_maps(directory: str, maps: np.ndarray) -> None:
-    """Writes each map as `<index>.png`, all on one colour scale; the largest 0.1 % of values are brightest.
+    """Writes each map to a file of its own, such as `000123.png`, all with the same colour scale.
 
     Args:
-      directory: the directory, created if need be.
-      maps: float32 [n, H, W].
+      directory: the directory; created if it is missing.
+      maps: one map per image, float32 [n, H, W].
     """
     colours = matplotlib.colormaps[_COLOURS]
     largest = np.quantile(maps, _BRIGHT) or 1.0

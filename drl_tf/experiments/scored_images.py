@@ -1,4 +1,4 @@
-"""Scores sets of images with a trained model, for `--mode=score` and `--mode=ood`."""
+"""Scores sets of images with a trained model, for --mode=score and --mode=ood."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ TYPICAL_IMAGES = 1000  # Largest number of training images whose log densities d
 
 
 def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
-    """Loads a model to score images with, in float32; returns it and the step of its checkpoint.
+    """Loads a model to score images with; returns the model and the step of its checkpoint.
 
     Args:
       config: the configuration.
       workdir: directory of the run, or of an exported model.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Raises:
-      UserError: there is no sound checkpoint.
+      UserError: there is no undamaged checkpoint.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), step)
     return Scoring(model, provenance.history(workdir, step, weights)['heights'], weights), step
 
 
 def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
-    """Scores images, and shows a progress bar.
+    """Scores images in batches, with a progress bar.
 
-    To save memory, the result has one map per image, over all levels, in place of a map for each level.
+    To save memory, the maps of an image are merged over its levels: `maps` is float32 [n, 1, H, W].
 
     Args:
       scoring: the model.
       images: uint8 [n, H, W, C].
-      what: name of the images, for the bar.
+      what: label of the progress bar.
 
     Raises:
       UserError: an energy is not finite.

@@ -1,4 +1,4 @@
-"""Checks the names of the sets that `--mode=ood` compares with the test split; needs no TensorFlow."""
+"""Checks the names of the sets that --mode=ood compares with the test split, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def check(names: Sequence[str], config: Config) -> None:
       config: the configuration of the model.
 
     Raises:
-      UserError: a name is unknown or given twice, a folder is missing, a dataset is the model's own or has no
-        images, or a dataset does not come in the size of the model's images.
+      UserError: a name is unknown or given twice, a directory is missing, or a dataset is that of the model,
+        has no images or has not the size of the model's images.
     """
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')
@@ -63,10 +63,14 @@ def _spec_of(name: str) -> DatasetSpec:
 
 
 def data_of(name: str, config: Config) -> Data:
-    """Returns the options to load the dataset `name` in the size and the channels of the model's images.
+    """Returns options with which to load another dataset in the shape of a model's images.
+
+    Args:
+      name: name of the dataset.
+      config: the configuration of the model.
 
     Raises:
-      UserError: the dataset does not come in that size.
+      UserError: the dataset has not this size.
     """
     sources = (find_spec(name).source, find_spec(config.data.dataset).source)
     prepared = sources in (('tfds', 'tfds'), ('tfds', 'digits'))  # The same --data_dir holds both.
@@ -79,7 +83,7 @@ def data_of(name: str, config: Config) -> Data:
 
 
 def background_of(background: str, config: Config) -> tuple[str, Config]:
-    """Finds the background model.
+    """Finds the background model of --mode=ood, whose log density is subtracted.
 
     Args:
       background: value of --background: the directory of a run or of an exported model, or the name of a

@@ -1,4 +1,4 @@
-"""Bits per dimension of the same images by both methods of `--mode=likelihood`, and how far they differ."""
+"""Compares the results of both methods of --mode=likelihood."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _SAME = ('weights_sha256', 'seed')
 
 
 def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
-    """Compares a result of one method with the other method's, for the same weights, images and noise.
+    """Compares bits per dimension by annealing and by --method=direct, for the same weights and images.
 
-    Both weigh the images by the same F, so they differ by their log Z_0 alone.
+    Both methods use the same F, so the results differ only by their log Z_0.
 
     Args:
       workdir: the run's directory.
-      result: what `likelihood.likelihood` or `direct_likelihood.likelihood` has written there.
+      result: the JSON result of one of the methods.
 
     Returns:
-      The figures, as {label: text}; empty if the other method has no such result. If it has several, the one
-      with the most annealing counts.
+      Lines to print, {label: text}; {} if the run has no result of the other method. Of several results, the
+      one with the most annealing counts.
     """
     paths = sorted(glob.glob(os.path.join(glob.escape(workdir), 'likelihood', '*.json')))
     others = [

@@ -1,4 +1,4 @@
-"""Scores a trained model over values of sampling options: network evaluations, guidance, or chains."""
+"""Scores a trained model for several values of sampling options: chain steps, guidance, or chains."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from drl_tf.base.files import written_aside
 from drl_tf.config import chains, combinations
 from drl_tf.config import config as configuration
 from drl_tf.config.option_fields import text
+from drl_tf.core.correctors import ADJUSTED
 from drl_tf.distributed import devices, workers
 from drl_tf.evaluation.evaluator import Evaluator
+from drl_tf.planning import flops
 from drl_tf.runs import chain_report, charts, checkpoint, drawing, pictures, samples
 from drl_tf.runs.naming import file_stem
 
@@ -31,15 +33,15 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """The options that a sweep varies, and how its results are shown.
+    """Which options a sweep varies, and how to show the results.
 
     Attributes:
       mode: 'steps', 'guidance' or 'chains'.
-      name: column of the values in the table.
-      axis: label of the x axis.
-      variants: {value: {option of the configuration that changes: its value}}.
+      name: title of the column with the values in the table.
+      axis: label of the x axis of the plot.
+      variants: {value: {option: its value}}, the options that change for each value.
       panels: callable, Fréchet distances in the order of `variants` -> the argument `panels` of
-        `charts.save_panels`. None: the plot has one curve, the distance over the values.
+        `charts.save_panels`. None: the plot has one curve.
     """
 
     mode: str
@@ -49,23 +51,40 @@ class Swept:
     panels: Callable[[Sequence[float]], charts.Panels] | None = None
 
 
-def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples with fewer or more Langevin steps, or for K = 0 with fewer noise levels.
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Samples that were drawn and scored.
 
-    The rows have K = evaluations / T, rounded, but at least one more than in the row before. The step scale q
-    keeps the total time of a chain: q^2 = (mean K_train) / K.
+    Attributes:
+      request: what was drawn; its step is that of the checkpoint.
+      directory: directory of the samples.
+      gradients: gradients of the energy per sample, without guidance or the pilot run.
+      scores: the result of `metrics.score.score`.
+    """
+
+    request: SampleRequest
+    directory: str
+    gradients: int
+    scores: dict[str, Any]
+
+
+def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
+    """Scores samples with other numbers of Langevin steps K or, without chains, of noise levels.
+
+    The step size is scaled by sqrt(K_train / K), so that all chains have the same total length in time.
 
     Args:
-      config: the configuration; K_train is the K stored with the run.
+      config: the configuration. K_train is the mean K of the run.
       workdir: the run's directory.
       request: what to draw for each row.
 
     Returns:
-      On the chief, {label: path} of the files written. On other workers None.
+      Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: the extractor does not fit, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
+    config = config.replace(sampling_steps=(), langevin_rule='plain')
     levels = config.diffusion.num_levels
     trained = sum(configuration.load(workdir).steps_by_level)
     variants: dict[float, dict[str, Any]]
@@ -84,12 +103,10 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """Returns K for each row of the sweep, one row for each number in `EVALUATIONS`.
-
-    K is round(evaluations / levels), but at least 1, and at least one more than in the row before.
+    """Returns the K of each row of `sweep_steps`, for about 18, 30, 48, 90 and 180 gradients per image.
 
     Args:
-      levels: T.
+      levels: T, the number of noise levels.
     """
     steps = [0]
     for evaluations in EVALUATIONS:
@@ -112,7 +129,16 @@ def _same_time(config: Config, ratio: float) -> dict[str, float]:
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
     """Scores samples of a class-conditional model with guidance weights w = 0, 0.5, 1, 2 and 3.
 
-    `sweep_steps` explains the arguments and the result.
+    Args:
+      config: the configuration.
+      workdir: the run's directory.
+      request: what to draw for each weight.
+
+    Returns:
+      Lines to print, {label: path}; None on workers other than the chief.
+
+    Raises:
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
     combinations.check_guidance(config)
     variants: dict[float, dict[str, Any]] = {w: dict(guidance=w) for w in GUIDANCE}
@@ -123,10 +149,16 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
 def score_variants(
     config: Config, workdir: str, swept: Swept, request: SampleRequest
 ) -> dict[str, str] | None:
-    """Scores every variant; writes a grid for each, a table and a plot.
+    """Scores samples for each value of a varied option; writes grids of samples, a table and a plot.
 
-    With enough samples, the plot shows scores of parts of the samples that are as large as the held-out
-    split, because these scores are comparable with the floor.
+    Args:
+      config: the configuration.
+      workdir: the run's directory.
+      swept: the values, and how to show the results.
+      request: what to draw for each value.
+
+    Returns:
+      Lines to print, {label: path}; None on workers other than the chief.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
@@ -134,9 +166,7 @@ def score_variants(
     rows: list[dict[str, Any]] = []
 
     def show(drawn: str, value: float, changes: dict[str, Any], found: dict[str, Any]) -> None:
-        images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
-        captions = pictures.turn_captions(len(images), config.data.num_classes)
-        pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
+        save_grid(drawn, config)
         options: dict[str, Any] = {option: text(chosen) for option, chosen in changes.items()}
         chains = chain_report.read(drawn).get('chains', {})
         if 'acceptance' in chains:
@@ -145,16 +175,62 @@ def score_variants(
         rows.append({swept.name: value, **options, **{key: found[key] for key in shown if key in found}})
 
     for value, changes in swept.variants.items():
-        with devices.strategy().scope():
-            model, step = checkpoint.load_model(workdir, config.replace(**changes), request.step)
-        mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
-        root = os.path.join(directory, file_stem(config, workdir, mine))
-        drawn = os.path.join(root, str(value))
-        drawing.draw(model, drawn, mine)
-        found = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
-        workers.by_chief(functools.partial(show, drawn, value, changes, found))
+
+        def place(mine: SampleRequest, name: str = str(value)) -> str:
+            return os.path.join(directory, file_stem(config, workdir, mine), name)
+
+        found = scored(config.replace(**changes), workdir, request, evaluator, place)
+        root = os.path.dirname(found.directory)
+        workers.by_chief(functools.partial(show, found.directory, value, changes, found.scores))
     shutil.rmtree(parts, ignore_errors=True)
     return workers.by_chief(lambda: _written(root, rows, evaluator, swept))
+
+
+def scored(
+    config: Config,
+    workdir: str,
+    request: SampleRequest,
+    evaluator: Evaluator,
+    place: Callable[[SampleRequest], str],
+) -> Scored:
+    """Draws samples with a configuration, or finds them on disk, and scores them.
+
+    MALA and HMC compute in float32, because they compare log densities.
+
+    Args:
+      config: the configuration to sample with.
+      workdir: the run's directory.
+      request: what to draw; its guidance is that of the configuration.
+      evaluator: compares the samples with real images.
+      place: callable, request with the step of the checkpoint -> directory of the samples.
+
+    Raises:
+      UserError: there is no sound checkpoint, or the samples are not finite.
+    """
+    if config.corrector in ADJUSTED:
+        config = config.replace(precision='float32')
+    with devices.strategy().scope():
+        model, step = checkpoint.load_model(workdir, config, request.step)
+    mine = dataclasses.replace(request, step=step, guidance=model.config.sampling.guidance)
+    drawn = place(mine)
+    drawing.draw(model, drawn, mine)
+    scores = evaluator.score(samples.read(drawn, config.image_shape), mine.count, labelled=True)
+    return Scored(mine, drawn, flops.gradients(config), scores)
+
+
+def save_grid(drawn: str, config: Config) -> None:
+    """Draws the first 100 images of a set into a PNG file beside it."""
+    images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
+    captions = pictures.turn_captions(len(images), config.data.num_classes)
+    pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
+
+
+def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as CSV; the columns are all keys of the rows, in order of appearance."""
+    with written_aside(path) as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _written(
@@ -163,10 +239,7 @@ def _written(
     """Writes the table and the plot; returns {label: path}."""
     table = os.path.join(root, 'scores.csv')
     plot = os.path.join(root, 'scores.png')
-    with written_aside(table) as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(table, rows)
     distances = [row.get(f'{evaluator.name}_held_out_size', row[evaluator.name]) for row in rows]
     label = f'Fréchet distance ({evaluator.extractor.name})'
     floor = rows[0].get('floor')

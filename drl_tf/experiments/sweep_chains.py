@@ -1,4 +1,4 @@
-"""Scores a trained model for numbers of noise levels T, chain steps K and correctors."""
+"""Scores a trained model for several numbers of noise levels and chain steps, and kinds of chains."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ def sweep_chains(
     correctors: Sequence[str],
     steps: Sequence[int],
 ) -> dict[str, str] | None:
-    """Scores samples for every combination of T, K and corrector.
+    """Scores samples for every combination of noise levels T, chain steps K and kind of chains.
 
-    With K = 0 the corrector plays no part, so there is one row for each T. MALA and HMC adapt their steps;
-    Langevin chains take q = 0.1.
+    MALA and HMC adapt their step sizes; Langevin chains take q = 0.1, see `correctors.step_sizes`.
 
     Args:
-      config: the configuration of a model whose energies are log densities at all noise levels.
+      config: the configuration of a model with log densities at any noise level.
       workdir: the run's directory.
       request: what to draw for each row.
       levels: values of T, the number of noise levels.
@@ -42,11 +41,12 @@ def sweep_chains(
       steps: values of K, the number of chain steps at each level.
 
     Returns:
-      On the chief, {label: path} of the files written. On other workers None.
+      Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: the extractor does not fit, or there is no sound checkpoint.
+      UserError: the extractor does not fit, or there is no undamaged checkpoint.
     """
+    config = config.replace(sampling_steps=(), langevin_rule='plain')
     rows = rows_of(levels, correctors, steps)
     variants = {f'T{T}_K{K}_{corrector}': _changes(T, K, corrector) for T, K, corrector in rows}
 
@@ -64,7 +64,7 @@ def sweep_chains(
 
 
 def rows_of(levels: Sequence[int], correctors: Sequence[str], steps: Sequence[int]) -> list[Row]:
-    """Returns T, K and corrector of each row of the table; the corrector is 'none' where K = 0.
+    """Returns (T, K, kind of chains) for each row of the table; with K = 0, the kind is 'none'.
 
     Examples:
       >>> rows_of([3], ['mala', 'hmc'], [0, 10])

@@ -1,1 +1,1 @@
-"""Predicts the cost of a run: operations and memory."""
+"""Predicts the cost of a run: floating-point operations and memory."""

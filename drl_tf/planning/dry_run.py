@@ -1,4 +1,4 @@
-"""--dry_run: shows the configuration and the cost of a run before it starts."""
+"""Shows the configuration and the cost of a run before it starts (--dry_run)."""
 
 import dataclasses
 import json
@@ -20,13 +20,13 @@ _TPU_MEMORY = 16 * 2**30
 
 
 def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = False) -> None:
-    """Prints a configuration, and the operations and the memory that a training step costs each device.
+    """Prints a configuration, and the operations and memory that a training step takes on each device.
 
     Args:
       config: the configuration of the run.
-      asked: the devices that the flags ask for.
-      count: number of devices; 0: derive it from `asked`, this machine and the variable TF_CONFIG.
-      as_json: whether to print one object {'configuration': .., 'precision': .., 'cost': {label: number}}.
+      asked: the options that choose the devices.
+      count: number of devices; 0: those that `asked`, this machine and the variable TF_CONFIG give.
+      as_json: whether to print JSON, {'configuration': .., 'precision': .., 'cost': {label: number}}.
 
     Raises:
       UserError: the energies are exact, the devices cannot share the batch, or `count` is 0 for a TPU.

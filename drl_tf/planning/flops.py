@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from drl_tf.core import correctors
+from drl_tf.core import correctors, diffusion
 from drl_tf.core.langevin import value_gradient
 
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
-    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.diffusion import Schedule
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 
 def cost(model: RecoveryLikelihood) -> dict[str, int]:
-    """Returns parameters and floating-point operations, {label: number}.
+    """Counts the parameters of a model, and the floating-point operations (FLOPs) to train and to sample.
 
-    A multiplication and an addition count as two operations. The preparation of the weights (spectral
-    normalisation), which runs once per step and batch, is not counted. The gradient of the initializer counts
-    as two evaluations of the initializer, or three with `remat`. Sampling is without guidance; guidance
-    doubles the cost.
+    A multiplication and an addition count as two operations. Spectral normalisation is not counted. Sampling
+    is without guidance, which would double the cost.
+
+    Returns:
+      {label: number}.
     """
     config = model.config
     options = config.training
@@ -33,30 +34,49 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     if options.objective == 'contrastive' or options.contrastive:
         learning = _of_learning(model, matches_scores=False)
         corrector = 'langevin' if config.negatives == 'none' else config.negatives
-        per_image += max(_gradients(config, corrector)) * chain + 2 * learning
+        per_image += max(_gradients(config, corrector, config.steps_by_level)) * chain + 2 * learning
         per_image += (3 + options.remat) * start
-    sampling = gradients(model) * chain + len(model.walk.levels) * start
+    sampling = gradients(config) * chain + len(model.walk.levels) * start
     return {
         'parameters': model.network.count_params(),
         'parameters of the initializer': model.initializer.count_params() if start else 0,
         'FLOPs of one energy': energy,
         'FLOPs of one Langevin step of an image': chain,
-        'gradients to sample an image': gradients(model),
+        'gradients to sample an image': gradients(config),
         'FLOPs to sample an image': sampling,
         'FLOPs of a training step, per image': per_image,
         'FLOPs of a training step': per_image * options.batch_size,
     }
 
 
-def gradients(model: EnergyModel) -> int:
-    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run."""
-    by_level = _gradients(model.config, model.config.corrector)
-    return sum(by_level[level] for level in model.walk.levels) + model.config.diffusion.final_denoise
+def gradients(config: Config) -> int:
+    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> gradients(Config()), gradients(Config().replace(sampling_steps=(5,)))
+      (180, 30)
+    """
+    by_level = _gradients(config, config.corrector, config.sampling_steps_by_level)
+    return sum(by_level[level] for level in walk(config).levels) + config.diffusion.final_denoise
 
 
-def _gradients(config: Config, corrector: str) -> list[int]:
-    """Returns the number of gradients at each trained level: of the proposal and of the chain together."""
-    chains = [correctors.gradients(corrector, num_steps) for num_steps in config.steps_by_level]
+def walk(config: Config) -> Schedule:
+    """Returns the levels that sampling visits, as `EnergyModel.walk`, without building a model.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> walk(Config()).num_levels
+      6
+    """
+    options = config.diffusion
+    make = diffusion.SCHEDULES[options.schedule]
+    return make(options.num_levels, options.b2).strided(config.sampling.sampling_levels)
+
+
+def _gradients(config: Config, corrector: str, steps: Sequence[int]) -> list[int]:
+    """Returns the number of gradients at each trained level, of proposal and chain; K by level is `steps`."""
+    chains = [correctors.gradients(corrector, num_steps) for num_steps in steps]
     if config.diffusion.proposal == 'tweedie':
         return [1 + count for count in chains]
     return [max(1, count) for count in chains]  # The normal approximation costs one gradient.

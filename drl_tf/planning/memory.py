@@ -1,4 +1,4 @@
-"""Predicts the memory that a training step takes on a device, from TensorFlow's own graphs."""
+"""Predicts the memory that a training step takes on a device, from TensorFlow graphs."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -50,17 +50,16 @@ _SHAPE_ALONE = ('Shape', 'ShapeN', 'Size', 'Rank')
 
 
 def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
-    """Predicts the memory of a training step on one device, by part.
+    """Predicts the memory of a training step on one device.
 
-    Everything that XLA stores counts as device memory. The program itself, the buffers of the all-reduce and
-    fragmentation are not counted.
+    Not counted are the program itself, the buffers of the all-reduce, and fragmentation.
 
     Args:
-      model: a model that is not compiled.
+      model: the model; it need not be compiled.
       replicas: number of devices that share a batch.
 
     Returns:
-      {label: bytes}; the last entry, `SUM`, is the total.
+      {label: bytes} for weights, optimizer, activations and so on; the last entry, `SUM`, is the total.
     """
     config = model.config
     options = config.training
@@ -87,12 +86,11 @@ def _size(weights: Iterable[Any]) -> int:
 
 
 def activations_per_image(model: RecoveryLikelihood) -> float:
-    """Returns how many bytes per image a training step stores at its peak.
+    """Returns the largest number of bytes per image that a training step stores in activations.
 
-    With the contrastive loss, the peak is either in the chain, while the activations of the initializer are
-    stored too, or in the gradient of the loss, which has two states per image, y+ and y-. Score matching has
-    no chain and one state per image, but differentiates a gradient. With both losses, score matching is over
-    before the chain begins, so the largest of these peaks counts.
+    With the contrastive loss, this is the maximum of the chain (with the initializer) and of the gradient of
+    the loss, which has two images, y+ and y-, per training image. With score matching, it is the gradient of
+    a gradient.
     """
     network = model.network
     shape = model.config.image_shape
@@ -123,7 +121,7 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
 
 
 def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
-    """Returns the peak of the bytes per image in a Langevin step: the gradient of the energy in the image."""
+    """Returns the largest number of bytes per image that a Langevin step, a gradient in the image, stores."""
 
     def chain(y: tf.Tensor) -> tf.Tensor:
         prepared = model.network.prepare(*_inputs())
@@ -138,12 +136,11 @@ def _inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak(function: Callable[[tf.Tensor], Any], image_shape: tuple[int, ...]) -> float:
-    """Returns the largest number of bytes per image that XLA would store at any time in a function.
+    """Predicts the largest number of bytes per image that XLA stores at any time in a function.
 
-    Operations run in the order of the graph. A fused operation stores nothing; the inputs of the operation
-    stay alive until its result is used. If later operations need only the sign of a tensor, we assume that
-    XLA keeps either the tensor or one byte per number, whichever costs less over the tensor's lifetime.
-    Weights and their gradients do not count.
+    The prediction assumes that operations run in the order of the graph, that fused operations store nothing,
+    and that a tensor of which only the sign is needed later may be stored in one byte per number. Weights and
+    their gradients do not count.
 
     Args:
       function: callable, images float32 [n, H, W, C] -> a structure of tensors.

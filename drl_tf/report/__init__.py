@@ -1,1 +1,1 @@
-"""Makes the page of a run, `report.html`: one file, readable offline, with the results of the run."""
+"""Writes the page of a run, `report.html`: one file, readable offline, with the results of the run."""

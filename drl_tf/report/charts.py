@@ -1,4 +1,4 @@
-"""Describes the charts of a page as JSON values; the JavaScript of the page draws them with BokehJS."""
+"""Describes the charts of a page as JSON values, which JavaScript in the page draws with BokehJS."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Chart = dict[str, Any]
 
 @functools.cache
 def library() -> str:
-    """Returns the whole of BokehJS as HTML, 1.4 MB, so that a page loads nothing from a network."""
+    """Returns the library BokehJS as HTML (1.4 MB), to include in a page that works offline."""
     from bokeh.resources import Resources  # Takes a second.
 
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
 
 
 def thinned(count: int) -> np.ndarray:
-    """Returns at most 400 evenly spaced indices of `count` points, the first and the last among them.
+    """Chooses at most 400 of `count` points, evenly spaced with both ends; returns their indices, int [n].
 
     Examples:
       >>> thinned(3), len(thinned(1000))
@@ -36,7 +36,7 @@ def thinned(count: int) -> np.ndarray:
 def curves(
     title: str, x_label: str, lines: Mapping[str, Curve], marks: Sequence[float] = (), dots: bool = False
 ) -> Chart:
-    """Describes curves over a common axis.
+    """Describes a chart of several curves over a common x axis.
 
     Args:
       title: title of the chart: what the y axis shows.
@@ -46,7 +46,7 @@ def curves(
       dots: whether to draw each point of a curve.
 
     Returns:
-      The chart, in types of JSON.
+      The chart as a JSON value.
 
     Examples:
       >>> curves('loss', 'step', {'level 0': ([1, 2], [0.5, math.nan])})['lines']
@@ -72,16 +72,17 @@ def _finite(value: float) -> float | None:
 
 
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
-    """Describes histograms of energies, as outlines over common bins.
+    """Describes a chart with the histograms of several sets of energies.
 
-    The bins span the middle 98 % of each group; the outermost bins count the values beyond.
+    The histograms share 30 bins, which span the middle 98 % of each set; the outermost bins count values
+    beyond.
 
     Args:
       title: title of the chart.
-      groups: {label: energies, float [n]}.
+      groups: {label: energies in nats, float [n]}.
 
     Returns:
-      The chart, in types of JSON.
+      The chart as a JSON value.
     """
     lows, highs = zip(*(np.percentile(each, (1, 99)) for each in groups.values()), strict=True)
     edges = np.linspace(min(lows), max(max(highs), min(lows) + 1e-6), _BINS + 1)

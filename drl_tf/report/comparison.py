@@ -1,4 +1,4 @@
-"""Makes the content of the page that compares runs: differing options, curves, scores and overlaps."""
+"""The content of the page that compares runs: options that differ, curves, scores and energies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 
 def names(runs: Sequence[RunFiles]) -> list[str]:
-    """Returns a name for each run: the last part of its path, or the whole path if two runs share it."""
+    """Returns a name for each run: the last part of its path, or the whole path if that is ambiguous."""
     short = [run.name for run in runs]
     return [run.name if short.count(run.name) == 1 else run.workdir for run in runs]
 
 
 def curves(runs: Mapping[str, RunFiles]) -> dict[str, Any]:
-    """Returns a chart for each quantity of the logs, with a curve for each run, {name: chart}.
+    """Returns a chart for each logged quantity, with a curve for each run, {name: chart}.
 
-    A quantity that is logged by level is averaged over the levels.
+    Quantities that are logged for each noise level are averaged over the levels.
+
+    Args:
+      runs: {name: files of the run}.
     """
     found = {}
     logs = [run.log for run in runs.values()]
@@ -56,7 +59,12 @@ def _mean(by_level: Any) -> float:
 
 
 def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
-    """Returns a table of the last step, the rollbacks, and the options that differ between the runs."""
+    """Returns a table of the options that differ between runs, with the last step and the rollbacks.
+
+    Args:
+      names: name of each run.
+      runs: files of each run.
+    """
     values = [{field.name: text(value) for field, value in run.config.options()} for run in runs]
     rows = [
         [f'--{name}', *(each[name] for each in values)]
@@ -77,7 +85,10 @@ def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
 
 
 def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns a table of the distances between energies of training and of other images, by run and level."""
+    """Returns a table that compares energies of training images with those of other images.
+
+    It has a row for each run and noise level. Returns None if no run has been measured.
+    """
     rows = [
         [f'{name}, step {run.measured.step:,}', *row]
         for name, run in zip(names, runs, strict=True)

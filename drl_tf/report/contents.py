@@ -1,4 +1,4 @@
-"""Makes the tables and charts of the page of a run from its files and measurements."""
+"""The tables and charts in the page of a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table:
     """A table of a page, whose cells are texts.
 
     Attributes:
-      caption: one sentence above the table.
+      caption: a sentence above the table.
       header: the titles of the columns.
       rows: the texts of each row; the first text of a row is its title.
     """
@@ -61,17 +61,17 @@ def number(value: float | None) -> str:
 
 
 def title_of(name: str) -> str:
-    """Returns a readable title for the entry `name` of the log."""
+    """Returns a readable title for a name in the log, such as 'f of the data' for 'level_f_pos'."""
     return _TITLES.get(name, name.removeprefix('level_').replace('_', ' '))
 
 
 def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None) -> Curve:
-    """Returns the curve of a quantity of the log over the steps, NaN for missing or non-finite values.
+    """Returns the curve of a logged quantity, (steps, its values at these steps); NaN where it is missing.
 
     Args:
       log: lines of a log, each with an entry 'step'.
-      name: entry of the lines.
-      level: index in an entry that holds one number per level; None for an entry that is a number.
+      name: name of the quantity.
+      level: index of the noise level, if the quantity has one number per level; None: it is one number.
     """
     steps = [line['step'] for line in log]
     return steps, [_value(line.get(name), level) for line in log]
@@ -84,9 +84,9 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the names of entries that are numbers, or with `by_level` those with a number per level.
+    """Returns the names in a log whose values are numbers, or (`by_level`) lists with a number per level.
 
-    The entries that have a title come first, in the order of the titles.
+    The names that have a title come first, in the order of the titles.
     """
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
@@ -96,7 +96,7 @@ def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
 
 
 def shown_levels(count: int) -> list[int]:
-    """Returns at most 8 of `count` levels, the lowest and the highest among them.
+    """Chooses at most 8 of `count` levels to show, evenly spaced with both ends.
 
     Examples:
       >>> shown_levels(3), shown_levels(1000)
@@ -110,7 +110,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Returns charts of the log, {name: chart}: those on chains, or (`on_chains` False) all others."""
+    """Returns a chart for each logged quantity, {name: chart}: those about chains, or all others."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -125,7 +125,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Returns a table of the last values by level of the entries in `curves`; None if there are none."""
+    """Returns a table of the last logged values at each noise level, as in `curves`; None without any."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -139,7 +139,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Returns a table of the log's last values that have no level; None if there are none."""
+    """Returns a table of the last logged values without a noise level; None if there are none."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -158,18 +158,18 @@ def score_chart(run: RunFiles) -> Chart | None:
 
 
 def is_distance(name: str) -> bool:
-    """Returns whether an entry of a score is the Fréchet distance of all samples."""
+    """Returns whether a score with this name is the Fréchet distance of all samples."""
     return name.startswith(('fid', 'frechet_distance')) and not name.endswith(('_held_out_size', '_error'))
 
 
 def distance_title(name: str) -> str:
-    """Returns the title of a Fréchet distance."""
+    """Returns a readable title for the name of a Fréchet distance in the scores."""
     extractor = name.removeprefix('frechet_distance_').replace('_', ' ')
     return 'FID' if name == 'fid' else f'Fréchet distance ({extractor})'
 
 
 def scores(run: RunFiles) -> Table | None:
-    """Returns a table of all scores of the run beside their floors; None if there are no scores."""
+    """Returns a table of all scores of the run; None if there are none."""
     results = {**{f'training, step {line["step"]:,}': line for line in run.scores[-1:]}}
     results.update(run.results_of('evaluation/*.json'))
     rows = [[name, *_score(result)] for name, result in results.items() if any(map(is_distance, result))]
@@ -258,7 +258,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Returns a chart of energy histograms for each level, {name: chart}, from the lowest level up."""
+    """Returns a chart of energy histograms for each noise level, {name: chart}, from the lowest level up."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -268,7 +268,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Returns a table of distances between the energies of training images and of other images, by level."""
+    """Returns a table that compares energies of training images with those of others, by noise level."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -288,7 +288,7 @@ def overlaps(found: Measured) -> Table:
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Returns tables of the options, {title: table}: those that differ from the defaults, then each group."""
+    """Returns tables of the options, {title: table}: those unlike the defaults, then all by group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []
@@ -300,5 +300,5 @@ def options(run: RunFiles) -> dict[str, Table]:
             rows.append([f'--{field.name}', mine, default, field.metadata['help']])
         changed += [row for row in rows if row[1] != row[2]]
         name = str(group.type.__doc__)
-        tables[name] = Table(f'Options: {name}', header, rows)
+        tables[name] = Table(name, header, rows)
     return {'Different from the defaults': Table('Options that differ', header, changed), **tables}

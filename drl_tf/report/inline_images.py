@@ -1,4 +1,4 @@
-"""Turns images into data URIs, so that a page contains them, within a budget of bytes."""
+"""Turns images into data URIs, so that a page contains them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_GRIDS = 40
 
 
 def of_array(image: np.ndarray) -> str:
-    """Returns an image, uint8 [H, W, C] of 1 or 3 channels, as the data URI of a PNG file.
+    """Returns an image, uint8 [H, W, C] with C = 1 or 3, as the data URI of a PNG file.
 
     Examples:
       >>> of_array(np.zeros([2, 2, 1], np.uint8))[:22]
@@ -30,10 +30,10 @@ def of_array(image: np.ndarray) -> str:
 
 
 def of_file(path: str) -> str | None:
-    """Returns a picture file, scaled down to sides of at most 800 pixels, as the data URI of a WebP file.
+    """Returns the picture in a file as the data URI of a WebP file, with at most 800 pixels per side.
 
     Args:
-      path: a picture file.
+      path: path of the file.
 
     Returns:
       The URI; None if the file is missing or damaged.
@@ -63,18 +63,18 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 
 
 def of_grids(grids: Mapping[int, str], problems: list[str], budget: int = BUDGET) -> dict[int, str]:
-    """Returns sample grids as data URIs.
+    """Returns sample grids as data URIs, which together take at most a number of bytes.
 
-    If all grids exceed the budget, the function keeps every second one. If these still exceed it, it keeps
-    every third one, and so on. It always keeps the last grid.
+    If all grids take too many bytes, every second one is kept, or every third, and so on. The last one is
+    always kept.
 
     Args:
-      grids: {step: path} in ascending order.
-      problems: list to which the function adds a sentence for each damaged file.
+      grids: {training step: path}, ascending.
+      problems: list to which a sentence is added for each damaged file.
       budget: largest number of bytes in all.
 
     Returns:
-      {step: URI} in ascending order.
+      {training step: URI}, ascending.
     """
     steps = list(grids)
     broken: set[int] = set()

@@ -1,4 +1,4 @@
-"""Stores what a page shows of a model: energies at each noise level, and states from noise to image."""
+"""Stores the measurements in a page: energies at each noise level, and images from noise to sample."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ _CRITICAL = 1.358  # 95 % quantile of the limiting Kolmogorov distribution.
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Energies of images under a model, and states of its sampler.
+    """Energies of images under a model, and samples on their way from noise to image.
 
-    An energy at level t is -F(y_t, t) in nats. Its unknown constant log Z differs from level to level, so
-    only energies of the same level can be compared. At the top, x_T is white noise, with the energy
-    |x|^2 / 2.
+    An energy at level t is -F(y_t, t) in nats. Only energies at the same level can be compared, because log Z
+    is unknown. At level T, where images are white noise, the energy is |x|^2 / 2.
 
     Attributes:
-      settings: JSON text of everything that decides the numbers: weights, seed, options of the sampler.
+      settings: JSON text of all that decides the numbers: weights, seed, options of the sampler.
       step: step of the checkpoint.
       levels: the L measured levels t, ascending, int [L].
       noise: S_t, the standard deviation of the noise in x_t, float64 [L].
-      train: energies of training images that were diffused to each level, float32 [L, n].
-      held_out: energies of images of the test split that were diffused to each level, float32 [L, n'].
-      sampled: energies of the model's samples at each level on their way to level 0, float32 [L, n''].
-      states: pictures of the first m samples at S states from x_T to x_0, uint8 [S, m, H, W, C]; with the
-        option `final_denoise`, the last state is the denoised image.
-      state_levels: noise level of each state, int [S]: T, ..., 0, and -1 for the denoised image.
-      state_energies: energy of each state, float32 [S, m]; for the denoised image, its energy at level 0.
+      train: energies of training images with the noise of each level, float32 [L, n].
+      held_out: energies of test images with the noise of each level, float32 [L, n'].
+      sampled: energies of the model's samples at each level, on their way from noise, float32 [L, n''].
+      states: the first m samples on their way from noise (x_T) to image, uint8 [S, m, H, W, C].
+      state_levels: noise level of each state, int [S]: T, ..., 0; and -1 after the option `final_denoise`.
+      state_energies: energy of each state, float32 [S, m].
     """
 
     settings: str
@@ -62,21 +60,21 @@ class Measured:
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """The energies by kind of image, {'training', 'held out', 'sampled': float32 [L, n]}."""
+        """The energies of each kind of image, {'training', 'held out', 'sampled': float32 [L, n]}."""
         return {'training': self.train, 'held out': self.held_out, 'sampled': self.sampled}
 
     def save(self, workdir: str) -> None:
-        """Writes `report.npz` into the workdir."""
+        """Writes the measurements to `report.npz` in the workdir."""
         with written_aside(os.path.join(workdir, FILE_NAME), 'wb') as file:
             np.savez_compressed(file, **dataclasses.asdict(self))
 
 
 def load(workdir: str, problems: list[str]) -> Measured | None:
-    """Reads `report.npz` of a run.
+    """Reads the measurements in `report.npz` of a run.
 
     Args:
       workdir: the run's directory.
-      problems: list to which `load` adds a sentence if the file is damaged.
+      problems: list to which a sentence is added if the file is damaged.
 
     Returns:
       The measurements; None if the file is missing or damaged.
@@ -94,16 +92,16 @@ def load(workdir: str, problems: list[str]) -> Measured | None:
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the Kolmogorov-Smirnov distance of two sets of energies.
+    """Returns the Kolmogorov-Smirnov distance between two sets of energies.
 
-    The distance is the largest difference of the two empirical distribution functions.
+    This is the largest difference between their empirical distribution functions.
 
     Args:
-      first: float [n].
-      second: float [m].
+      first: the energies in one set, float [n].
+      second: the energies in the other set, float [m].
 
     Returns:
-      0 if the sets are distributed alike, up to 1 if they do not overlap.
+      A number from 0 (equal distributions) to 1 (no overlap).
 
     Examples:
       >>> distance(np.arange(4), np.arange(4)), distance(np.arange(4), np.arange(4) + 10)
@@ -113,9 +111,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def chance(first: int, second: int) -> float:
-    """Returns the `distance` that chance alone exceeds in 5 % of all cases (Smirnov 1939).
-
-    The two sets are then drawn from the same distribution.
+    """Returns the 95 % quantile of the `distance` between two sets from the same distribution (Smirnov 1939).
 
     Args:
       first, second: sizes of the sets.

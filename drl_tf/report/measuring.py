@@ -1,4 +1,4 @@
-"""Measures a trained model for its page: energies of real and sampled images, states from noise to image."""
+"""Measures a trained model for its page: energies of images, and samples on their way from noise."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
 
 
 def measure(config: Config, workdir: str, count: int = 0) -> Measured:
-    """Measures the newest checkpoint of a run, and keeps the result in `report.npz`.
+    """Measures the newest checkpoint of a run, and stores the result in `report.npz`.
 
-    If `report.npz` holds a result for the same weights and settings already, no model is loaded.
+    A stored result for the same weights and settings is returned at once.
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      count: number of images of each kind; 0 for 256, or 2,048 points of the plane.
+      count: number of training images, of test images and of samples; 0: 256, or 2,048 points of the plane.
 
     Returns:
-      The measurements, made with the averaged weights in float32.
+      The measurements, with averaged weights in float32.
 
     Raises:
-      UserError: there is no sound checkpoint, the dataset is missing, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, the dataset is missing, or the samples are not finite.
 
     Example:
       measure(config, 'runs/digits').train.mean(axis=1)

@@ -1,4 +1,4 @@
-"""Writes the page of a run, and the page that shows several runs side by side."""
+"""Writes the page of a run, and a page that compares several runs."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ COMPARISON = 'comparison.html'
 
 
 def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int = 0) -> dict[str, str]:
-    """Runs `--mode=report`: measures the newest checkpoint of a run, and writes the page of the run.
+    """Measures the newest checkpoint of a run, and writes the page of the run (--mode=report).
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory; the page is `report.html` there.
-      compare: directories of other runs. If there are any, `comparison.html` in the workdir shows all runs
-        side by side. The other runs stay as they are.
-      count: how many training images, held-out images and samples to measure the energy of. 0: 256, or 2,048
-        for points of the plane.
+      compare: directories of other runs, to compare with this run in `comparison.html`.
+      count: number of training images, of test images and of samples to measure; 0: 256, or 2,048 points of
+        the plane.
 
     Returns:
-      {label: path} of the pages.
+      Lines to print, {label: path}.
 
     Raises:
-      UserError: a directory holds no run, there is no sound checkpoint, or a page cannot be written.
+      UserError: a directory holds no run, there is no undamaged checkpoint, or a page cannot be written.
 
     Example:
       report(config, 'runs/digits', compare=['runs/digits_t6'])
@@ -54,9 +53,9 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
 
 
 def write(workdir: str) -> str:
-    """Writes the page of a run from its files alone, without a model; training calls `write` at checkpoints.
+    """Writes the page of a run from its files, without loading the model; training calls this function.
 
-    The page keeps the energies and states that `--mode=report` measured last, and names their step.
+    The page shows the measurements of the last --mode=report, and says for which step they are.
 
     Args:
       workdir: the run's directory.
@@ -85,7 +84,7 @@ def _write(path: str, page: str) -> str:
 
 
 def page_of(run: RunFiles) -> str:
-    """Returns the page of a run as HTML, which needs no other file and no network."""
+    """Returns the page of a run as HTML, which needs no other files."""
     problems = list(run.problems)
     grids = inline_images.of_grids(run.grids, problems)
     score = contents.score_chart(run)
@@ -120,7 +119,7 @@ def page_of(run: RunFiles) -> str:
 
 
 def comparison_of(runs: Sequence[RunFiles]) -> str:
-    """Returns a page that shows several runs side by side as HTML."""
+    """Returns the page that compares several runs as HTML, which needs no other files."""
     names = comparison.names(runs)
     figures = comparison.curves(dict(zip(names, runs, strict=True)))
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Reads the files of a run for its page. A damaged file gives a sentence for the page, not an error."""
+"""Reads the files of a run for its page."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """The content of the files of a run.
+    """What the files of a run contain.
 
     Attributes:
       workdir: the run's directory.
       config: the stored configuration.
-      log: the lines of `metrics.jsonl` in the order of their steps; each has an int 'step'.
-      scores: the lines of `evaluations.jsonl`, the scores during training; each has an int 'step'.
-      results: {path relative to `workdir`: content} of the JSON files that other modes have written.
-      grids: {step: path} of the grids of samples that training drew.
-      rollbacks: steps at which the run diverged, in the order of the rollbacks.
-      measured: energies and states of `--mode=report`; None if that mode has not run.
+      log: the lines of `metrics.jsonl`, ascending by 'step'.
+      scores: the lines of `evaluations.jsonl`, scores during training, ascending by 'step'.
+      results: the JSON files of other modes, {path relative to `workdir`: content}.
+      grids: the grids of samples that training drew, {step: path}.
+      rollbacks: steps at which training diverged and went back to an earlier checkpoint, in this order.
+      measured: the measurements of --mode=report; None if that mode has not run.
       problems: a sentence for each file that is damaged.
     """
 
@@ -62,7 +62,7 @@ class RunFiles:
         return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
-        """Returns the entries of `results` whose path matches a pattern; its * stops at a slash."""
+        """Returns the entries of `results` whose paths match a pattern, such as 'evaluation/*.json'."""
         depth = pattern.count('/')
         return {
             path: result
@@ -72,13 +72,13 @@ class RunFiles:
 
 
 def read(workdir: str) -> RunFiles:
-    """Reads the files of a run.
+    """Reads the files of a run; damaged files do not raise an error.
 
     Args:
       workdir: the run's directory.
 
     Returns:
-      A `RunFiles`. The attribute of a missing file is empty; a damaged file adds a sentence to `problems`.
+      The content of the files. A missing file gives an empty attribute; a damaged file adds to `problems`.
 
     Raises:
       UserError: the directory holds no configuration, or a damaged one.
@@ -102,7 +102,7 @@ def read(workdir: str) -> RunFiles:
 
 
 def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the entries of a JSON object that are numbers; true and false do not count as numbers."""
+    """Returns the entries of a JSON object that are numbers, {name: number}; true and false are none."""
     return {
         name: value
         for name, value in result.items()

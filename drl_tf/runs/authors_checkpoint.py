@@ -1,7 +1,4 @@
-"""Reads checkpoints of the authors' TensorFlow code, and infers the architecture of the network.
-
-The authors' code saves with `tf.train.Checkpoint`, so the checkpoints are object-based.
-"""
+"""Reads checkpoints of the authors' TensorFlow code, and finds out the architecture of the network."""
 
 from __future__ import annotations
 
@@ -40,14 +37,14 @@ _FIXED = {
 
 
 class Variables:
-    """The variables of one of the two networks in a checkpoint.
+    """The variables of a network in a checkpoint of the authors' code.
 
     Args:
       prefix: path of the checkpoint, with or without `.index`.
       weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Attributes:
-      shapes: {name in the network, such as 'conv2d_in/conv/w': shape}.
+      shapes: {name of a variable, such as 'conv2d_in/conv/w': its shape}.
 
     Raises:
       UserError: the checkpoint is missing or damaged, or does not hold the network.
@@ -89,7 +86,7 @@ class Variables:
         )
 
     def read(self, name: str) -> np.ndarray:
-        """Reads the value of a variable, float32.
+        """Reads the value of a variable by its name in `shapes`; float32.
 
         Raises:
           UserError: the value is damaged, or not finite.
@@ -103,7 +100,7 @@ class Variables:
         return value
 
     def verify(self) -> None:
-        """Reads every value in the checkpoint, used or not, so that TensorFlow verifies the checksums.
+        """Reads the whole checkpoint, so that TensorFlow verifies all checksums.
 
         Raises:
           UserError: a value is damaged.
@@ -113,7 +110,7 @@ class Variables:
                 self.reader.get_tensor(key)
 
     def iteration(self) -> int | None:
-        """Returns the authors' counter of training iterations; None if it is missing."""
+        """Returns the number of training iterations that the checkpoint records; None if it records none."""
         key = f'i_iter_var{_VALUE}'
         if not self.reader.has_tensor(key):
             return None
@@ -121,7 +118,7 @@ class Variables:
             return int(self.reader.get_tensor(key))
 
     def kernel_shape(self, path: str) -> tuple[int, ...]:
-        """Returns the shape of a convolution's kernel, [3, 3, in, out].
+        """Returns the kernel shape of the convolution at a path, (3, 3, in, out).
 
         Raises:
           UserError: the kernel is missing, or has another rank.
@@ -136,7 +133,10 @@ class Variables:
         return shape
 
     def compare(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Compares names and shapes with the names and shapes of a network, {name: shape}.
+        """Checks that the checkpoint has the variables of a network.
+
+        Args:
+          expected: {name: shape} of the network's variables.
 
         Raises:
           UserError: names or shapes differ; the message names the variables.
@@ -190,11 +190,11 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def infer(variables: Variables) -> dict[str, Any]:
-    """Infers a network's architecture from its variables.
+    """Finds out a network's architecture from the names and shapes of its variables.
 
     Returns:
-      {option: value}. 'norm' is 'group or instance' if the variables cannot tell the two apart.
-      'conv_shortcut' is missing if no block changes the number of channels.
+      {option of `config.Network`, or 'image_channels': value}. 'norm' is 'group or instance' if the variables
+      are the same for both.
 
     Raises:
       UserError: a needed kernel is missing, the images are neither grey nor colour, or the channels of a
@@ -241,21 +241,20 @@ def _norm(names: Collection[str], channels: int) -> str:
 
 
 def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options of a run whose network comes from a checkpoint.
+    """Returns the options of a run that starts from a checkpoint of the authors' code.
 
     Args:
       prefix: path of the checkpoint, with or without `.index`.
       weights: 'model_ema' (averaged weights) or 'model' (raw weights).
-      given: {option: value} that the user gave.
+      given: {option: value}, the options that the user gave.
 
     Returns:
-      {option: value}: the architecture that the variables show, and the settings that the authors' code
-      always has. Options that are not given get defaults: an image size with 4 px at the last resolution, a
-      dataset that fits, float32, and the default `max_loss`.
+      {option: value}: the architecture of the network, the fixed settings of the authors' code, and defaults
+      for the image size, the dataset, `precision` and `max_loss` if these are not given.
 
     Raises:
-      UserError: the checkpoint cannot be read, contradicts the given options, or does not tell whether the
-        normalisation is group or instance, and `norm` is not given.
+      UserError: the checkpoint cannot be read or contradicts the given options; or `norm` must be given,
+        because group and instance normalisation have the same variables.
     """
     variables = Variables(prefix, weights)
     found = {**_FIXED, **infer(variables)}

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def load_weights(network: EnergyNetwork, prefix: str, weights: str = 'model_ema') -> int | None:
-    """Assigns the weights of a checkpoint, and u of spectral normalisation, to a network.
+    """Loads the weights of a checkpoint of the authors' code into a network.
 
     Args:
-      network: the network to fill, of the checkpoint's architecture.
+      network: the network to fill; its architecture must be that of the checkpoint.
       prefix: path of the checkpoint, with or without `.index`.
       weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Returns:
-      The authors' counter of training iterations; None if the checkpoint has no counter.
+      The number of training iterations that the checkpoint records; None if it records none.
 
     Raises:
       UserError: the checkpoint is missing, damaged, or does not fit the network.

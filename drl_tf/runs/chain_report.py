@@ -1,7 +1,4 @@
-"""Reports steps, acceptance and displacement of the chains that drew a set of samples, by level.
-
-Each shard stores the numbers of its own images, so that the means over a set do not depend on interruptions.
-"""
+"""Acceptance and displacement of the chains that drew a set of samples, for each noise level."""
 
 from __future__ import annotations
 
@@ -26,13 +23,13 @@ _KEY = 'chains'
 
 
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
-    """Returns the adapted step sizes q of the corrector, one for each level; None if nothing is adapted.
+    """Returns the step size q of the chains at each noise level; None if the schedule decides them.
 
-    The chief runs the pilot chains of `pilot.steps`, and the other workers receive its result.
+    The chief computes them with `pilot.steps`, and the other workers receive the result.
 
     Args:
       model: the model to sample from.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
     """
     return workers.told_by_chief(lambda: pilot.as_list(pilot.steps(model, weights)))
 
@@ -40,12 +37,16 @@ def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
 def of_images(
     config: Config, q: Sequence[float] | None, infos: Sequence[Info | None]
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays that a shard stores about its chains, beside its images; {} without chains.
+    """Collects what a file of samples stores about its chains; {} if there were no chains.
 
     Args:
       config: the configuration to sample with.
       q: result of `corrector_steps`.
-      infos: acceptance and displacement of the chains, for each batch of the shard [n, T].
+      infos: acceptance and displacement of the chains, [n, T] for each batch of n images.
+
+    Returns:
+      {'displacement': [N, T]}; for MALA and HMC also 'acceptance', [N, T]; with `q` also 'corrector_steps',
+      [T].
     """
     known = [info for info in infos if info is not None]
     if not known:
@@ -59,9 +60,13 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds the mean acceptance and displacement of a complete set of samples to its `samples.json`.
+    """Adds the mean acceptance and displacement of the chains to the `samples.json` of a complete set.
 
     Does nothing if the samples were drawn without chains.
+
+    Args:
+      directory: the directory of the samples.
+      model: the model that drew them.
     """
     config = model.config
     if config.corrector == 'none':
@@ -76,7 +81,7 @@ def write(directory: str, model: EnergyModel) -> None:
     means = {name: np.concatenate(parts).mean(axis=0, dtype=np.float64) for name, parts in found.items()}
     report = {
         'corrector': config.corrector,
-        'mcmc_steps': [config.steps_by_level[level] for level in model.walk.levels],
+        'mcmc_steps': [config.sampling_steps_by_level[level] for level in model.walk.levels],
         **{name: values.tolist() for name, values in means.items()},
     }
     if described.get(_KEY) != report:
@@ -84,13 +89,13 @@ def write(directory: str, model: EnergyModel) -> None:
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Returns what `write` wrote, {'chains': {name: JSON value}}; {} for a set without chains."""
+    """Reads what `write` wrote, {'chains': {name: JSON value}}; {} if there were no chains."""
     described = samples.describe(directory)
     return {_KEY: described[_KEY]} if _KEY in described else {}
 
 
 def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the mean of the results of `read` for several seeds."""
+    """Averages the results of `read` over sets of samples from several seeds."""
     if not reports[0]:
         return {}
     chains = [report[_KEY] for report in reports]
@@ -100,7 +105,7 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Formats a report for printing, {label: text}: acceptance and displacement from level 0 up."""
+    """Formats a result of `read` as lines to print, {label: text}, with a number for each level from 0."""
     chains = report.get(_KEY, {})
     lines = {}
     for name in ('acceptance', 'displacement'):

@@ -1,9 +1,10 @@
-"""Draws charts of several curves as PNG files."""
+"""Draws charts as PNG files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from drl_tf.base.files import written_aside
 
@@ -12,13 +13,13 @@ Panels: TypeAlias = Mapping[str, Mapping[str, Mapping[float, float]]]
 
 
 def save(path: str, figure: Figure, dpi: int = 120) -> None:
-    """Writes a figure as a PNG file, under another name until it is complete."""
+    """Writes a matplotlib figure as a PNG file."""
     with written_aside(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=dpi)
 
 
 def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
-    """Plots curves over a common axis into a PNG.
+    """Plots curves over a common x axis, and saves the chart as a PNG file.
 
     Args:
       path: the file.
@@ -36,7 +37,7 @@ def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, S
 
 
 def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: float | None = None) -> None:
-    """Draws labelled bars into a PNG.
+    """Draws horizontal bars with labels, and saves the chart as a PNG file.
 
     Args:
       path: the file.
@@ -54,6 +55,37 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
         axes.legend()
     axes.set(xlabel=axis, xlim=(0, 1.15 * max(lengths)))
     axes.invert_yaxis()
+    save(path, figure)
+
+
+def save_points(
+    path: str,
+    axis: str,
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    joined: Collection[str] = (),
+) -> None:
+    """Plots points into panels side by side, and saves them as a PNG file.
+
+    Args:
+      path: the PNG file.
+      axis: label of the x axis, which is logarithmic.
+      panels: {label of the y axis of a panel: {label of some points: [(x, y)]}}.
+      joined: labels of the points that a line joins.
+    """
+    figure = Figure(figsize=(5 * len(panels), 3.5), layout='constrained')
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (measure, groups) in zip(row, panels.items(), strict=True):
+        for number, (label, points) in enumerate(groups.items()):
+            line = '-' if label in joined else ''
+            x, y = zip(*points, strict=True)
+            axes.plot(
+                x, y, linestyle=line, marker='o', markersize=4 + 2 * number, fillstyle='none', label=label
+            )
+        axes.set(xlabel=axis, ylabel=measure, xscale='log')
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    row[-1].legend()
     save(path, figure)
 
 

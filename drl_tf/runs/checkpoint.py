@@ -1,4 +1,4 @@
-"""Checkpoints of a run in `<workdir>/checkpoints/<step>/`, sealed with checksums."""
+"""Checkpoints of a run, in `<workdir>/checkpoints/<step>/` with checksums."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def directory(workdir: str) -> str:
 
 
 def steps(workdir: str) -> list[int]:
-    """Returns the steps of a run's checkpoints, including damaged checkpoints, oldest first."""
+    """Returns the training steps for which a run has checkpoints, ascending; damaged ones count too."""
     if not os.path.isdir(directory(workdir)):
         return []
     return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
 
 
 def newest_step(workdir: str) -> int | None:
-    """Returns the step of the newest checkpoint, or of the exported model in use; None without either."""
+    """Returns the step of a run's newest checkpoint or exported model; None without either."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,7 +50,7 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns the SHA-256 of a checkpoint's manifest, which identifies the weights; '' without a manifest."""
+    """Returns a hash that identifies the weights of a checkpoint; '' if there is no checkpoint."""
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -60,7 +60,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
 
 
 def best_step(workdir: str) -> int:
-    """Returns the step of the checkpoint that `keep_best` kept last; raises UserError if there is none."""
+    """Returns the step of the best checkpoint (see `keep_best`); raises UserError if there is none."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -70,7 +70,7 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """Reads the last note of `keep_best`; None if there is none. Raises UserError if the note is damaged."""
+    """Returns step and scores of the best checkpoint; None if there is none. Raises UserError if damaged."""
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
         return None
@@ -82,12 +82,12 @@ def best_score(workdir: str) -> dict[str, Any] | None:
 
 
 def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
-    """Copies a checkpoint to `best/` in place of the former best; there, later checkpoints do not evict it.
+    """Copies a checkpoint to `<workdir>/best/`, in place of the former best checkpoint.
 
     Args:
       workdir: the run's directory.
       step: step of the checkpoint.
-      note: why the checkpoint is the best, {name: JSON value}.
+      note: the scores of the checkpoint, {name: JSON value}.
 
     Raises:
       UserError: the copy could not be written.
@@ -111,19 +111,19 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
 
 
 def put_best_aside(workdir: str) -> str | None:
-    """Moves the content of `best/` to a new directory beside it, and returns the new directory."""
+    """Moves the files in `<workdir>/best/` to a new directory beside it; returns that directory or None."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
 def save(model: RecoveryLikelihood, workdir: str) -> None:
-    """Writes a checkpoint under a temporary name, renames it when complete, and keeps the last three.
+    """Writes a checkpoint of the current step, and deletes all but the last three checkpoints.
 
     Args:
       model: a compiled model whose optimizer is built.
       workdir: the run's directory.
 
     Raises:
-      UserError: the checkpoint could not be written; older checkpoints are unharmed.
+      UserError: the checkpoint could not be written; older checkpoints stay.
     """
     step = model.step
     state = _state(model, workers.count() > 1)
@@ -155,18 +155,18 @@ def _write(state: tf.train.Checkpoint, config: Config, workdir: str, step: int) 
 
 
 def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) -> int:
-    """Reads a checkpoint into a model; if the model is compiled, also into the optimizers.
+    """Loads a checkpoint into a model and, if the model is compiled, into its optimizers.
 
     Args:
       model: the model to fill.
       workdir: a run's directory.
-      step: step of the checkpoint. None: the newest sound one, with a warning for each damaged checkpoint.
+      step: step of the checkpoint. None: the newest undamaged checkpoint; damaged ones give a warning.
 
     Returns:
       The checkpoint's step.
 
     Raises:
-      UserError: the checkpoint (for None: every one) is missing, damaged or of another architecture.
+      UserError: the checkpoint is missing, damaged or of another architecture.
     """
     found = workers.told_by_chief(lambda: _restore_sound(model, workdir, step))
 
@@ -217,7 +217,17 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Returns changes in `devices.surroundings` since a checkpoint, texts 'name value here, value there'."""
+    """Compares the hardware and software of this process with those that wrote a checkpoint.
+
+    Args:
+      workdir: the directory of a run.
+      step: step of the checkpoint.
+      deterministic: the option `deterministic` of this process; it is compared too.
+
+    Returns:
+      One text for each difference, such as 'tensorflow 2.21.0 here, 2.20.0 there'. Empty if there is none, or
+      if the checkpoint has no record of its surroundings.
+    """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []
@@ -231,7 +241,7 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
-    """Renames the checkpoints after a step to `<reason>-<step>`, to free their names for new checkpoints."""
+    """Renames the checkpoints of later steps than `step` to `<reason>-<step>`, so that they are not used."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
@@ -241,14 +251,12 @@ def set_aside_after(workdir: str, step: int, reason: str) -> None:
 def load_model(
     workdir: str, config: Config | None = None, step: int | None = None
 ) -> tuple[RecoveryLikelihood, int]:
-    """Rebuilds a trained model, with averaged weights that are ready for use.
-
-    A checkpoint at step 0 holds initial or imported weights, including u; `load_model` keeps this u.
+    """Loads a trained model, ready to sample with its averaged weights.
 
     Args:
-      workdir: the directory of a run, of an exported model, or one that uses an exported model.
-      config: the configuration to use, with the image statistics of the run; None: the stored one.
-      step: step of the checkpoint; None for the newest sound one.
+      workdir: the directory of a run or of an exported model.
+      config: the configuration to use, but with the stored image mean and deviation; None: the stored one.
+      step: step of the checkpoint; None: the newest undamaged one.
 
     Returns:
       The model and the checkpoint's step.
@@ -275,7 +283,7 @@ def _path(workdir: str, step: int) -> str:
 
 
 def find(workdir: str, step: int) -> str:
-    """Returns the directory of a step's checkpoint: in `checkpoints/`, or in `best/` if it is only there."""
+    """Returns the directory of a step's checkpoint, in `checkpoints/` or, if it is not there, in `best/`."""
     path = _path(workdir, step)
     kept = os.path.join(workdir, _BEST, f'{step:08d}')
     return kept if os.path.exists(kept) and not os.path.exists(path) else path

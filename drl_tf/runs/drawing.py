@@ -1,4 +1,4 @@
-"""Draws sets of samples into shards, on all replicas; an interruption costs at most one shard."""
+"""Draws sets of samples on all replicas, and writes them to several files (shards)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from drl_tf.base.errors import UserError
+from drl_tf.base.errors import NotFinite
 from drl_tf.core import noise, pilot
 from drl_tf.core.sampling import Info
 from drl_tf.distributed import workers
@@ -26,9 +26,10 @@ class Batch(NamedTuple):
     """Images that were drawn together.
 
     Attributes:
-      images: uint8 [n, H, W, C]; points of the plane float32.
-      states: [x_T, ..., x_0], each a distributed value with a part on each replica.
-      chains: acceptance and displacement of each image's chains at each level, [n, T]; None without chains.
+      images: uint8 [n, H, W, C]; for points of the plane, float32.
+      states: [x_T, ..., x_0], the images at each noise level, each a distributed value with a part on each
+        replica.
+      chains: acceptance and displacement of the chains, [n, T]; None without chains.
     """
 
     images: np.ndarray
@@ -43,25 +44,27 @@ def draw(
     after_part: Callable[[], None] = lambda: None,
     source: str = '',
 ) -> list[tf.Tensor] | None:
-    """Draws the shards of a set of samples that are missing or damaged in a directory.
+    """Draws a set of samples into a directory; files that exist already are kept.
 
-    `samples.json` records the settings that decide the pixels. `draw` moves a set with other settings to
-    `<directory>.1` and so on. If only batch size or number of replicas differ, `draw` continues the set.
+    So an interrupted set continues, also with another batch size or number of replicas. A set that was drawn
+    with other settings is first moved to `<directory>.1` (or .2, ...).
 
     Args:
-      model: the model; `draw` uses all replicas of the strategy under which the model was built.
-      directory: the directory of the shards, `images-00000-of-00049.npz` and so on. Each shard holds `images`
-        (uint8 [n, H, W, C]; points: float32), `first` and `seed`.
-      request: what to draw; its attribute `step` is not None.
-      after_part: callable, called several times per batch. If it raises, drawing ends; finished shards stay.
-      source: fingerprint of the checkpoint, recorded with the set.
+      model: the model; all replicas of its strategy draw.
+      directory: where to write `samples.json`, the settings, and `images-00000-of-00049.npz` and so on. Each
+        of these files has `images` (uint8 [n, H, W, C]; points of the plane: float32), `first` (index of the
+        first image) and `seed`.
+      request: what to draw; `request.step` must not be None.
+      after_part: callable, called several times per batch. If it raises an error, drawing ends; complete
+        files stay.
+      source: hash of the checkpoint, to record in `samples.json`.
 
     Returns:
-      The states of the first images, [x_T, ..., x_0], each float32 [n, H, W, C]; None if the first shard
+      The first images at each noise level, [x_T, ..., x_0], each float32 [n, H, W, C]; None if the first file
       existed already.
 
     Raises:
-      UserError: another run draws there, or the samples are not finite.
+      UserError: another process draws there, or the samples are not finite.
     """
     settings = samples.settings_of(model, request)
     share = _share(model, request.count)
@@ -98,10 +101,10 @@ def _of_first_replica(model: EnergyModel, states: Sequence[Any]) -> list[tf.Tens
 
 
 def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
-    """Draws images in batches; each replica draws a part of each batch.
+    """Draws images in batches, on all replicas.
 
     Yields:
-      uint8 [n, H, W, C]; points of the plane float32.
+      uint8 [n, H, W, C]; for points of the plane, float32.
 
     Raises:
       UserError: the samples are not finite.
@@ -112,7 +115,11 @@ def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
 
 
 def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
-    """Draws a few images on one replica; returns the states [x_T, ..., x_0], each float32 [n, H, W, C]."""
+    """Draws images on one replica, and returns them at each noise level.
+
+    Returns:
+      [x_T, ..., x_0], each float32 [n, H, W, C].
+    """
     seed = noise.root(request.seed, noise.SAMPLING)
     return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
 
@@ -130,15 +137,15 @@ def sampled(
     after_part: Callable[[float], None] = lambda count: None,
     corrector_steps: Sequence[float] | None = None,
 ) -> Iterator[Batch]:
-    """Draws images in batches, and keeps the states between noise and image.
+    """Draws images in batches on all replicas, with the noisy states between x_T and x_0.
 
     Args:
       model: the model.
       share: number of images that each replica draws at once.
       request: what to draw.
-      after_part: callable, called several times per batch with the progress since the last call: the number
-        of images in the batch, times the share of the levels passed since then.
-      corrector_steps: result of `chain_report.corrector_steps`.
+      after_part: callable, called several times per batch with the progress since the last call, in images:
+        the number of images times the share of their noise levels that are done.
+      corrector_steps: step sizes of the chains, from `chain_report.corrector_steps`.
 
     Yields:
       The batches in order.
@@ -173,7 +180,7 @@ def sampled(
         )
         images = workers.gathered(strategy, states[-1])
         if not np.isfinite(images).all():
-            raise UserError(
+            raise NotFinite(
                 'the samples are not finite: lower --step_scale, --noise_scale or --guidance, or use '
                 'another checkpoint'
             )

@@ -1,9 +1,8 @@
-"""Uses exported models, including the models that come with the package, like runs.
+"""Finds and loads exported models, including those that come with the package.
 
-`saved_models/<name>/<version>/` holds a SavedModel with `config.json` and a seal. We build a model from the
-configuration and fill it from the SavedModel's variables; so the model can do all that a trained model can. A
-workdir that uses an exported model holds a copy of that configuration, and `model.json` with the path of the
-exported model.
+An exported model is a directory `<name>/<version>/` with a SavedModel, `config.json` and checksums. A workdir
+can refer to an exported model, as if it had been trained there: then it holds `model.json`, with the path of
+the exported model, and a copy of its `config.json`.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ def shipped_models() -> pathlib.Path:
 
 
 def find(model: str, flag: str = '--model') -> str:
-    """Returns the version folder of an exported model.
+    """Returns the version directory of an exported model.
 
     Args:
-      model: the name of a model that comes with the package, or a version folder, or a directory of version
-        folders, of which `find` takes the newest.
+      model: the name of a model that comes with the package; or a version directory; or the parent of version
+        directories, of which the newest is taken.
       flag: the option to name in the error message.
 
     Raises:
@@ -82,7 +81,7 @@ def find(model: str, flag: str = '--model') -> str:
 
 
 def readable(model: str, flag: str) -> str:
-    """Returns a directory that reads like a run: `model` itself if it is a run, else `find(model, flag)`."""
+    """Returns the directory of a run, `model` itself, or of an exported model, `find(model, flag)`."""
     if os.path.exists(os.path.join(model, configuration.FILE_NAME)):
         return model
     return find(model, flag)
@@ -101,17 +100,20 @@ def _versions(directory: str | os.PathLike) -> list[str]:
 
 
 def name_of(version: str) -> str:
-    """Returns the model's name, given `<name>/<version>` or, in a run, `<name>/saved_model/<version>`."""
+    """Returns the name of an exported model from its version directory.
+
+    This is NAME in `NAME/<version>`, or in `NAME/saved_model/<version>` if a run in NAME exported the model.
+    """
     parent = os.path.dirname(os.path.abspath(version))
     run, name = os.path.split(parent)
     return os.path.basename(run) if name == IN_A_RUN else name
 
 
 def source(workdir: str) -> str | None:
-    """Finds the exported model that a workdir uses: the workdir itself, or the folder in `model.json`.
+    """Finds the exported model that a workdir refers to, or is.
 
     Returns:
-      The version folder; None if the workdir uses no exported model.
+      The version directory; None if there is none.
 
     Raises:
       UserError: `model.json` is damaged, or names no directory.
@@ -133,7 +135,7 @@ def source(workdir: str) -> str | None:
 
 
 def load_config(version: str) -> Config:
-    """Reads the configuration of an exported model, and sets its precision to float32.
+    """Reads the configuration of an exported model, with the precision float32.
 
     Raises:
       UserError: the exported model is damaged or incomplete.
@@ -151,18 +153,18 @@ def _verify(version: str) -> None:
 
 
 def check_link(workdir: str) -> None:
-    """Raises UserError if a workdir holds a run of its own, so that it cannot use an exported model."""
+    """Checks that a workdir may refer to an exported model; raises UserError if it holds a run."""
     holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
     if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
 
 
 def link(version: str, workdir: str) -> None:
-    """Makes a workdir use an exported model, as if the model had been trained there.
+    """Makes a workdir refer to an exported model, as if the model had been trained there.
 
     Args:
-      version: a version folder.
-      workdir: a directory, created if need be, that holds no run.
+      version: the version directory of the exported model.
+      workdir: a directory that holds no run; created if it is missing.
 
     Raises:
       UserError: the workdir holds a run, or the exported model is damaged.
@@ -173,11 +175,11 @@ def link(version: str, workdir: str) -> None:
 
 
 def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Variable]]:
-    """Returns the variables of one set of weights, {network: {path in the network: variable}}.
+    """Returns the variables of a model by name, {name of a network: {path in the network: variable}}.
 
     Args:
       model: the model.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
     """
     chosen = {raw.name: Weights(weights).of(average, raw) for average, raw in model.averages}
     return {
@@ -187,7 +189,7 @@ def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Va
 
 
 def step_of(version: str) -> int | None:
-    """Returns the step of the checkpoint that was exported; None if the description is damaged."""
+    """Returns the training step of an exported model; None if its description is damaged."""
     try:
         return read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     except (OSError, ValueError, KeyError):
@@ -195,17 +197,15 @@ def step_of(version: str) -> int | None:
 
 
 def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
-    """Reads an exported model's weights into both the averaged and the raw networks.
-
-    The weights include the vectors u of spectral normalisation.
+    """Loads the weights of an exported model into a model, as its averaged and its raw weights.
 
     Args:
       model: the model to fill.
-      version: a version folder.
-      step: the step that the exported checkpoint must have; None for any.
+      version: the version directory of the exported model.
+      step: the training step that the exported model must have; None: any.
 
     Returns:
-      The step of the checkpoint that was exported.
+      The training step of the exported model.
 
     Raises:
       UserError: the export is damaged, incomplete, or of another step.

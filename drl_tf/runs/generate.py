@@ -1,4 +1,4 @@
-"""Writes samples of a trained model into files."""
+"""Draws samples of a trained model, and writes them to files (--mode=sample)."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _GRID_IMAGES = 400
 def generate(
     config: Config, workdir: str, request: SampleRequest, output_dir: str = '', save_images: bool = False
 ) -> dict[str, str] | None:
-    """Samples a trained model into shards, and writes a grid and a trajectory of the first images as PNG.
+    """Draws samples of a trained model, and writes them to files.
 
-    If all these files exist already, `generate` draws nothing and loads no model.
+    A PNG shows a grid of samples, another how samples arise from noise. Files that exist already are kept.
 
     Args:
-      config: the configuration to sample with: K, noise scale, batch size.
+      config: the configuration to sample with.
       workdir: the run's directory; may be read-only if `output_dir` is given.
       request: what to draw.
-      output_dir: directory for the files; '' for `<workdir>/samples`.
+      output_dir: directory for the files; '': `<workdir>/samples`.
       save_images: whether to write each image as a PNG file too.
 
     Returns:
-      On the chief, {label: path} of the files. On other workers None.
+      Lines to print, {label: path}; None on workers other than the chief.
 
     Raises:
-      UserError: there is no sound checkpoint, a class does not exist, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, a class does not exist, or the samples are not finite.
 
     Example:
       generate(config, 'runs/digits', SampleRequest.of(config, 64))

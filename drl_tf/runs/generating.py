@@ -30,8 +30,8 @@ class Generating(Scoring):
     """The part of `drl_tf.EnergyModel` that draws images.
 
     Args:
-      model: the Keras model that training changes.
-      weights: 'ema' or 'raw'.
+      model: the Keras model inside the `EnergyModel`.
+      weights: 'ema' (averages) or 'raw'.
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
@@ -60,14 +60,12 @@ class Generating(Scoring):
             None: the images take all classes in turn.
           guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: `guidance` of the
             configuration.
-          seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), except that rounding may change a
-            pixel by one grey level.
-          num_steps: number of noise levels to visit, 1 to T. None: `sampling_levels` of the configuration. A
-            model with an initializer allows T only.
-          callbacks: Keras callbacks. `generate` calls `on_predict_begin` and `on_predict_end`. It also calls
-            `on_predict_batch_begin` and `on_predict_batch_end` several times per batch, each time for a part
-            of the noise levels. `on_predict_batch_end` gets `logs['outputs']`, the images that are still
-            noisy, float32 [batch, H, W, C].
+          seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), up to rounding by one grey level.
+          num_steps: number of noise levels to visit, 1 to T; fewer are faster and less accurate. None:
+            `sampling_levels` of the configuration. A model with an initializer allows T only.
+          callbacks: Keras callbacks, of which the `on_predict_...` methods are called. Those for a batch are
+            called several times per batch, after some noise levels each; `on_predict_batch_end` gets
+            `logs['outputs']`, the images so far, float32 [batch, H, W, C].
           first: index of the first image.
 
         Returns:
@@ -117,7 +115,7 @@ class Generating(Scoring):
         guidance: float | None = None,
         first: int = 0,
     ) -> np.ndarray:
-        """Deprecated: the former name of `generate`, with the arguments in another order."""
+        """Deprecated name of `generate`, with the arguments in another order."""
         deprecated('EnergyModel.sample', 'EnergyModel.generate')
         return self.generate(num_samples, labels, guidance, seed, first=first)
 
@@ -129,13 +127,14 @@ class Generating(Scoring):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Draws x_t given x_{t+1}, by the chains of the configuration (`corrector`, `mcmc_steps`).
+        """Removes the noise of one level: draws x_t given x_{t+1}, with the sampler of the configuration.
 
         Args:
-          images: x_{t+1} = A_{t+1} x + S_{t+1} eps, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
-          level: one t for all images, or one per image ([n]), 0 to T - 1.
-          seed: 0 to 2^31 - 1; x_t of image i depends on (seed, i) and x_{t+1} of image i alone.
-          labels, guidance: see `energy`.
+          images: noisy images x_{t+1}, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
+          level: t, one for all images or one per image ([n]), 0 to T - 1.
+          seed: 0 to 2^31 - 1; image i of the result depends on (seed, i) and on image i only.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
 
         Returns:
           x_t, float32 [n, H, W, C].
@@ -170,7 +169,7 @@ class Generating(Scoring):
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Drops the adapted steps of the chains after the weights have changed; the next call adapts anew."""
+        """Drops the cached step sizes of the chains; call this after the weights have changed."""
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:

@@ -20,9 +20,9 @@ LARGEST_VALUE = 1.001
 
 
 class Inputs:
-    """Checks arguments, and converts them to inputs of the networks.
+    """Checks arguments of `EnergyModel`, and converts them to what the Keras model takes.
 
-    Each method raises UserError if its argument has a wrong shape or is out of range.
+    All methods raise UserError if an argument has a wrong shape or is out of range.
 
     Args:
       config: configuration of the model.
@@ -32,7 +32,13 @@ class Inputs:
         self.config = config
 
     def terms(self, labels: np.ndarray | None, count: int, guidance: float) -> Terms:
-        """Returns the guidance terms of `count` images; `labels` is None or the classes, int32 [count]."""
+        """Converts classes and guidance to (labels, weight) pairs, the argument `terms` of the Keras model.
+
+        Args:
+          labels: the class of each image, int32 [count], -1 for no class; None: no image has a class.
+          count: number of images.
+          guidance: w in F = (1 + w) F(class) - w F(no class).
+        """
         guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.config.data.num_classes:
             if guidance:
@@ -42,7 +48,7 @@ class Inputs:
         return guided(tf.constant(network_labels(labels)), guidance)
 
     def labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Returns the class of each image, int32 [count]; None if `labels` is None."""
+        """Converts one class, or one class per image, to int32 [count]; None stays None."""
         if labels is None:
             return None
         if not self.config.data.num_classes:
@@ -50,20 +56,20 @@ class Inputs:
         return arguments.each('labels', labels, count, -1, self.config.data.num_classes - 1)
 
     def seed(self, seed: Any) -> tf.Tensor:
-        """Returns the seed for sampling, int32 [2]."""
+        """Converts a seed, 0 to 2^31 - 1, to the seed for sampling, int32 [2]."""
         return tf.constant(noise.root(arguments.number('seed', seed, 0), noise.SAMPLING))
 
     def level(self, level: Any, count: int, default: int = 0) -> np.ndarray:
-        """Returns the noise level of each image, int32 [count]; `default` if `level` is None."""
+        """Converts one noise level, or one per image, to int32 [count]; None becomes `default`."""
         level = default if level is None else level
         return arguments.each('level', level, count, 0, self.config.diffusion.num_levels - 1)
 
     def images(self, images: Any) -> np.ndarray:
-        """Returns images, noisy or clean, as float32 [n, H, W, C]."""
+        """Converts images, noisy or clean, to float32 [n, H, W, C]; uint8 is scaled to [-1, 1]."""
         return arguments.images('images', images, self.config.image_shape)
 
     def clean(self, images: Any) -> np.ndarray:
-        """Returns clean images, float32 [n, H, W, C] within [-1, 1]; points of the plane have no bounds."""
+        """Converts clean images to float32 [n, H, W, C] in [-1, 1]; points of the plane have no bounds."""
         x = self.images(images)
         reach = np.abs(x).max()
         if not self.config.planar and reach > LARGEST_VALUE:
@@ -74,7 +80,7 @@ class Inputs:
 
 
 def finite(images: np.ndarray) -> np.ndarray:
-    """Returns the images; raises UserError if a value is not finite."""
+    """Checks that all values of images are finite, and returns the images; raises UserError if not."""
     if not np.isfinite(images).all():
         raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
     return images

@@ -15,19 +15,19 @@ _LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory
 
 
 def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a name made of step, weights, count, seed, and the sampling options that differ from the run's.
+    """Returns a file name for samples: step, weights, count, seed, and sampling options unlike the run's.
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      request: what to draw; its attribute `step` is not None.
+      request: what to draw; `request.step` must not be None.
     """
     pairs = zip(config.options(), configuration.load(workdir).options(), strict=True)
     free = ('sampling', 'always')
     changed = [
         (field, mine)
         for (field, mine), (_, theirs) in pairs
-        if mine != theirs and field.metadata['changes'] in free
+        if mine != theirs and (field.metadata['changes'] in free or field.name == 'num_levels')
     ]
     unnamed = ('seed', 'data_dir', 'manual_dir', 'sample_batch_size', 'deterministic')
     kept = [field.name + text(mine) for field, mine in changed if field.name not in unnamed]
@@ -41,7 +41,7 @@ def _short(name: str) -> str:
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns the name of a set of samples: `file_stem`, the requested classes, index of the first image."""
+    """Returns a file name for samples: that of `file_stem`, plus the classes and first index if given."""
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
         pairs = zip(request.labels, request.label_weights, strict=True)

@@ -1,4 +1,4 @@
-"""Pictures and progress for the user: grids of images and trajectories, curves, bars, progress bars."""
+"""Grids of images as PNG files, and progress bars."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CLOUD_EDGE = 1.5  # A cloud shows [-1.5, 1.5] squared.
 
 
 def kept(images: Any) -> np.ndarray:
-    """Converts images to the type that is stored: uint8; points of the plane stay float32.
+    """Converts images to uint8, the type in which they are stored; points of the plane stay float32.
 
     Args:
       images: float32 [n, H, W, C] in [-1, 1].
@@ -40,7 +40,7 @@ def _are_points(images: Any) -> bool:
 
 
 def cloud(points: Any) -> np.ndarray:
-    """Draws points of the plane in [-1.5, 1.5] squared as a picture, brighter where points are denser.
+    """Draws points of the plane as a picture of [-1.5, 1.5]^2, brighter where there are more points.
 
     Args:
       points: float32 [n, 1, 1, 2].
@@ -55,10 +55,10 @@ def cloud(points: Any) -> np.ndarray:
 
 
 def square(images: np.ndarray) -> np.ndarray:
-    """Arranges images in about as many rows as columns, with black cells at the end.
+    """Arranges images in a grid with about as many rows as columns; black images fill the last row.
 
     Args:
-      images: [n, H, W, C]. Points of the plane, float32 [n, 1, 1, 2], become a single cell, drawn by `cloud`.
+      images: [n, H, W, C]. Points of the plane, float32 [n, 1, 1, 2], become one picture, drawn by `cloud`.
 
     Returns:
       [rows, columns, H, W, C].
@@ -77,21 +77,27 @@ def _in_rows(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
-    """Arranges images in a row of up to 10 per class, if 1 to 16 classes take turns; else calls `square`."""
+    """Arranges images in a grid, [rows, columns, H, W, C], with a row for each class if possible.
+
+    Args:
+      images: [n, H, W, C]; image i has the class i mod `num_classes`.
+      num_classes: number of classes. With 0, with more than 16, or with fewer than two images per class, the
+        result is that of `square`. Otherwise, each class has a row of at most 10 images.
+    """
     if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)
     return _in_rows(images[: _CLASS_COLUMNS * num_classes], num_classes).swapaxes(0, 1)
 
 
 def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]:
-    """Returns the class of each cell of `grid`, as keyword arguments of `save_png`.
+    """Returns texts that name the class of each image in a `grid`, as keyword arguments of `save_png`.
 
     Args:
-      classes: class of each image, counted from 0, int [n].
-      num_classes: number of classes that take turns, for `grid`; 0 for none.
+      classes: class of each image, from 0, int [n].
+      num_classes: the argument of `grid`.
 
     Returns:
-      {'side': a text for each row} if each row has one class, else {'captions': rows of texts}.
+      {'side': a text for each row} if each row has a single class, else {'captions': rows of texts}.
     """
     cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
     texts = [[str(label - 1) if label else '' for label in row] for row in cells]
@@ -101,7 +107,7 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
 
 def turn_captions(count: int, num_classes: int) -> dict[str, list]:
-    """Returns `class_captions` for `count` images that take the classes in turn; {} without classes."""
+    """Returns the `class_captions` of images with the classes 0, 1, .. in turn; {} without classes."""
     if not num_classes:
         return {}
     return class_captions(np.arange(count) % num_classes, num_classes)
@@ -120,10 +126,10 @@ def save_png(
     side: Sequence[str] = (),
     captions: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Writes a grid as PNG; enlarges small pictures by a whole factor.
+    """Writes a grid of images with optional texts as a PNG file; small pictures are enlarged.
 
     Args:
-      path: the file, which appears when it is complete.
+      path: the file.
       cells: uint8 [rows, columns, H, W, C].
       header: a text above each column; empty for none.
       side: a text left of each row; empty for none.
@@ -157,16 +163,16 @@ def save_png(
 
 
 def to_pil(image: np.ndarray) -> Image.Image:
-    """Converts an image, uint8 [H, W, C] of 1 or 3 channels, to a PIL image."""
+    """Converts an image, uint8 [H, W, C] with C = 1 or 3, to a PIL image."""
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> None:
-    """Writes each image as `<index>.png`, with six digits or more.
+    """Writes each image to a file of its own, such as `000123.png`.
 
     Args:
-      directory: the directory, created if need be.
-      batches: uint8 [n, H, W, C] each.
+      directory: the directory; created if it is missing.
+      batches: images, uint8 [n, H, W, C] each.
       first: index of the first image.
     """
     os.makedirs(directory, exist_ok=True)
@@ -175,20 +181,20 @@ def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> 
 
 
 def save_image(path: str, image: np.ndarray) -> None:
-    """Writes one image, uint8 [H, W, C] of 1 or 3 channels, as PNG."""
+    """Writes one image, uint8 [H, W, C] with C = 1 or 3, as a PNG file."""
     with written_aside(path, 'wb') as file:
         to_pil(image).save(file, format='png')
 
 
 def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
-    """Returns the cells of a grid: a row for each image, a column for each noise level from x_T to x_0.
+    """Arranges noisy images in a grid: a row for each image, a column for each state from x_T to x_0.
 
     Args:
       states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
-      count: number of rows; points of the plane take a single row, with one `cloud` per noise level.
+      count: number of rows. Points of the plane take a single row, with one `cloud` for each state.
 
     Returns:
-      uint8 [count, T + 1, H, W, C].
+      uint8 [count, number of states, H, W, C].
     """
     if _are_points(states[0]):
         return np.stack([cloud(state) for state in states])[None]
@@ -198,7 +204,15 @@ def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
 def progress_bar(
     total: float, what: str, done: float = 0, silent: bool = False, unit: str = ' images'
 ) -> tqdm.tqdm:
-    """Returns a progress bar, which moves every second on a terminal, every half minute in a log."""
+    """Returns a `tqdm` progress bar, updated every second on a terminal, every half minute in a log file.
+
+    Args:
+      total: amount at the end.
+      what: label of the bar.
+      done: amount at the beginning.
+      silent: whether to show nothing.
+      unit: unit of the amounts.
+    """
     return tqdm.tqdm(
         total=total,
         initial=done,
@@ -212,7 +226,7 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """Returns a function that advances a bar by a fraction; the bar shows the total rounded down."""
+    """Returns a function that advances a progress bar by any amount; the bar shows whole numbers."""
     reached = bar.n
 
     def move(amount: float) -> None:
@@ -224,7 +238,7 @@ def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
 
 
 def progress(batches: Iterable[np.ndarray], total: float, what: str) -> Iterator[np.ndarray]:
-    """Yields batches of images, and shows in a bar how many images were taken."""
+    """Yields the given batches of images, and shows the number of images so far in a progress bar."""
     with progress_bar(total, what) as bar:
         for batch in batches:
             yield batch

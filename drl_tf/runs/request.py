@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SampleRequest:
-    """A set of images to draw. Image i depends on (seed, i) and the settings, not on the rest of the set.
+    """A set of images to draw.
+
+    Image i depends on (seed, i) and the other attributes, but not on how many images are drawn.
 
     Attributes:
       count: number of images, at least 1.
       seed: any int.
       first: index of the first image.
-      labels: the classes, counted from 0, that the images take in turn; empty for all classes of the model.
-      label_weights: empty, or one weight per class in `labels`. With weights, each image comes from the
-        product of the experts of these classes (see `guidance.composed`), without guidance.
+      labels: the classes, from 0, that the images take in turn; empty: all classes of the model.
+      label_weights: empty, or one weight per class in `labels`. With weights, each image is drawn from the
+        product of these classes, see `guidance.composed`.
       guidance: w in (1 + w) F(class) - w F(no class), for models with classes.
-      weights: whether to use averaged or raw weights.
-      step: step of the checkpoint; None for the newest.
+      weights: 'ema' (averages) or 'raw'.
+      step: training step of the checkpoint to use; None: the newest.
 
     Example:
       SampleRequest.of(config, 16, labels=(3,))
@@ -45,22 +47,30 @@ class SampleRequest:
 
     @classmethod
     def of(cls, config: Config, count: int, **changes: Any) -> SampleRequest:
-        """Returns a request with seed and guidance of a configuration; `changes` sets other attributes."""
+        """Returns a request with the seed and the guidance of a configuration; `changes` sets attributes."""
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance
         return cls(count, **{'seed': config.training.seed, 'guidance': guidance, **changes})
 
     def part(self, first: int, count: int) -> SampleRequest:
-        """Returns the request for `count` of these images, starting at index `first`."""
+        """Returns a request for a part of these images: `count` images from index `first` on."""
         return dataclasses.replace(self, first=first, count=count)
 
     def classes(self, num_classes: int) -> np.ndarray:
-        """Returns the class of each image, int32 [count], given that the images take the classes in turn."""
+        """Returns the class of each image, from 0, int32 [count].
+
+        Args:
+          num_classes: number of classes of the model.
+        """
         turn = np.asarray(self.labels or range(num_classes), np.int32)
         return turn[np.arange(self.first, self.first + self.count) % len(turn)]
 
     def terms(self, num_classes: int) -> Terms:
-        """Returns the guidance of these images, (labels, weight) pairs as in `core.guidance`."""
+        """Returns classes and guidance as (labels, weight) pairs, the argument `terms` of the Keras model.
+
+        Args:
+          num_classes: number of classes of the model.
+        """
         if self.label_weights:
             experts = [tf.fill([self.count], network_labels(label)) for label in self.labels]
             return composed(experts, list(self.label_weights))

@@ -1,7 +1,6 @@
-"""A run's directory: its configuration, checkpoints, rollbacks, logs and pictures.
+"""The directory of a run: its configuration, checkpoints, logs and pictures.
 
-This module knows nothing of distribution: with several workers, only the chief holds the `Run` (see
-`workers.OnChief`).
+With several workers, only the chief reads and writes these files.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in
 
 
 class Run:
-    """Reads and writes the files of a run.
+    """Reads and writes the files in a run's directory.
 
     Args:
       workdir: the run's directory.
@@ -47,7 +46,7 @@ class Run:
         return os.path.join(self.workdir, name)
 
     def steps(self) -> list[int]:
-        """Returns the steps of the checkpoints, oldest first."""
+        """Returns the training steps of the checkpoints, ascending."""
         return checkpoint.steps(self.workdir)
 
     def has_weights(self) -> bool:
@@ -58,7 +57,7 @@ class Run:
         """Moves the run to a new directory beside it, for --restart.
 
         Args:
-          init_from: value of --init_from, the directory whose weights the new run takes; '' for none.
+          init_from: value of --init_from, the run whose weights the new run takes; '': none.
 
         Returns:
           The new directory; None if the workdir is empty.
@@ -78,7 +77,7 @@ class Run:
         return put_aside(workdir)
 
     def compare(self, config: Config) -> None:
-        """Checks that a configuration may continue this run; prints the options that changed harmlessly.
+        """Checks that a configuration may continue this run; prints options that changed but may change.
 
         Raises:
           UserError: the workdir uses an exported model, or holds a run with another configuration.
@@ -104,11 +103,11 @@ class Run:
             print(f'changed: {"; ".join(changes)}')
 
     def save_config(self, config: Config) -> None:
-        """Writes `config.json` into the workdir."""
+        """Writes the configuration to `config.json` in the workdir."""
         config.save(self.workdir)
 
     def set_aside_after(self, step: int, reason: str) -> None:
-        """Calls `checkpoint.set_aside_after` for the workdir."""
+        """Renames the checkpoints of steps after `step` to `<reason>-<step>`, so that they are unused."""
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
@@ -121,14 +120,13 @@ class Run:
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
-        """Records a divergence, so that the next run rolls back to the newest checkpoint.
+        """Records a divergence in `rollbacks.json`; training then resumes from the newest checkpoint.
 
-        If the run has diverged from that checkpoint before, this sets the checkpoint aside, and the next run
-        rolls back to the previous one.
+        If training has diverged from this checkpoint before, it resumes from the checkpoint before that.
 
         Args:
-          rollbacks: steps at which the run diverged before.
-          step: the step at which the run diverged now.
+          rollbacks: steps at which training diverged before.
+          step: the step at which training diverged now.
         """
         present = checkpoint.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
@@ -136,7 +134,7 @@ class Run:
         write_json(self.path(ROLLBACKS), [*rollbacks, step])
 
     def rollbacks(self) -> list[int]:
-        """Returns the steps at which the run has diverged; they decide a rerun's seed and learning rate.
+        """Returns the steps at which training has diverged and went back to an earlier checkpoint.
 
         Raises:
           UserError: `rollbacks.json` is damaged.
@@ -152,22 +150,22 @@ class Run:
             ) from error
 
     def write_json(self, name: str, value: Any) -> None:
-        """Writes a value as JSON into the workdir."""
+        """Writes a value as JSON to a file in the workdir."""
         write_json(self.path(name), value)
 
     def drop_lines_after(self, name: str, step: int) -> None:
-        """Removes the lines of steps after `step` from a log."""
+        """Removes the lines of steps after `step` from a log in the workdir."""
         step_log.drop_after(self.path(name), step)
 
     def last_line(self, name: str) -> float:
-        """Returns the last step in a log; 0 if the log is missing or empty."""
+        """Returns the last step in a log in the workdir; 0 if the log is missing or empty."""
         return step_log.last_step(self.path(name))
 
     def append(self, name: str, line: Mapping[str, Any], prefix: str = '') -> None:
-        """Appends a line to a log, and writes the numbers in the line to TensorBoard.
+        """Appends a line to a log, and writes its numbers to TensorBoard.
 
         Args:
-          name: name of the log file.
+          name: name of the log file, such as 'metrics.jsonl'.
           line: {name: JSON value}, with an entry 'step'.
           prefix: prefix of the names in TensorBoard.
         """
@@ -184,7 +182,7 @@ class Run:
         Args:
           step: the training step.
           cells: uint8 [rows, columns, H, W, C].
-          captions: keyword arguments of `pictures.save_png`.
+          captions: keyword arguments of `pictures.save_png`, texts in the picture.
         """
         path = self.path(os.path.join('samples', f'{step:08d}.png'))
         pictures.save_png(path, cells, **captions)
@@ -197,12 +195,12 @@ class Run:
         return tf.summary.create_file_writer(self.path('tensorboard'))
 
     def keep_score(self, step: int, score: Mapping[str, Any], name: str, samples: str) -> None:
-        """Logs a score, keeps the checkpoint if its score is the best so far, and deletes the samples.
+        """Logs the scores of a checkpoint, keeps it in `best/` if it is the best, and deletes its samples.
 
         Args:
           step: step of the checkpoint.
-          score: a result of `metrics.score.score`.
-          name: the entry of `score` that decides which checkpoint is best; lower is better.
+          score: the scores, a result of `metrics.score.score`.
+          name: the entry of `score` that decides which checkpoint is best, the lowest.
           samples: directory of the samples, relative to the workdir.
         """
         self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)

@@ -1,4 +1,4 @@
-"""Sets of samples on disk: reads and writes their shards, and finds missing shards."""
+"""Sets of samples on disk, each divided into several files (shards)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,13 @@ _MOST_SHARDS = 2**20
 
 
 class Shard(NamedTuple):
-    """A file at `path` that holds the `count` images `first`, `first` + 1, ..."""
+    """A file of a set of samples.
+
+    Attributes:
+      path: path of the file.
+      first: index of its first image.
+      count: number of its images.
+    """
 
     path: str
     first: int
@@ -43,7 +49,7 @@ class Shard(NamedTuple):
 
 
 def count(path: str) -> int:
-    """Returns the number of images that `read` would yield; raises UserError if the path holds none."""
+    """Returns the number of images at a path, which `read` describes; raises UserError if there are none."""
     return describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
@@ -51,12 +57,12 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
-      path: a directory that `drawing.draw` wrote; or a `.npz` file, a `.npy` file or a directory of pictures,
-        which `data.image_files` reads.
+      path: a directory of samples that --mode=sample wrote; or a directory of pictures; or a `.npz` or `.npy`
+        file, see `data.image_files.read`.
       image_shape: the expected [H, W, C].
 
     Yields:
-      uint8 [n, H, W, C]; points of the plane float32.
+      uint8 [n, H, W, C]; for points of the plane, float32.
 
     Raises:
       UserError: there are no images, the set is incomplete, a file is damaged, or the images have another
@@ -69,7 +75,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Returns the first `count` images, or all if there are fewer; for the other arguments see `read`."""
+    """Returns the first `count` images at a path, [count, H, W, C], or all if there are fewer; see `read`."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -111,7 +117,7 @@ def _is_set(path: str) -> bool:
 
 
 def describe(directory: str) -> dict[str, Any]:
-    """Reads `samples.json`: settings, and images per shard; raises UserError if missing or damaged."""
+    """Reads the `samples.json` of a set of samples; raises UserError if the file is missing or damaged."""
     path = os.path.join(directory, DESCRIPTION)
     try:
         described = read_json(path)
@@ -135,7 +141,7 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether a directory holds the whole requested set, drawn from the checkpoint `source`."""
+    """Returns whether a directory holds all requested samples, from the checkpoint with hash `source`."""
     try:
         described = describe(directory)
     except UserError:
@@ -148,17 +154,16 @@ def is_finished(directory: str, config: Config, request: SampleRequest, source: 
 
 
 def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str = '') -> list[Shard]:
-    """Begins or continues a set of samples, and finds the shards that are still to draw.
+    """Begins or continues a set of samples, and returns the files that are still to draw.
 
     Args:
-      directory: the directory of the set. `missing` moves a set with other settings to a new directory beside
-        it.
-      settings: result of `settings_of`.
-      batch: number of images drawn at once; each shard of a new set holds a multiple of `batch` images.
-      source: fingerprint of the checkpoint, to record; '' records none.
+      directory: the directory of the set. A set with other settings is moved to a new directory beside it.
+      settings: all that decides the pixels, a result of `settings_of`.
+      batch: number of images drawn at once; each file of a new set has a multiple of `batch` images.
+      source: hash of the checkpoint, to record; '': none.
 
     Returns:
-      The shards that are missing or damaged.
+      The files that are missing or damaged.
     """
     return [
         shard
@@ -168,7 +173,7 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes a shard: batches of images, and the arrays `more`; the file appears when it is complete."""
+    """Writes a shard of samples, `.npz`: batches of images in one array, and more arrays, {name: array}."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 
@@ -201,7 +206,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all settings that decide the pixels of a set, {name: JSON value}."""
+    """Returns all that decides the pixels of a set of samples, {name: JSON value}."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
@@ -233,7 +238,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """Returns the SHA-256 of the 'ema' or 'raw' weights, except u, which the other weights determine."""
+    """Returns the SHA-256 of a model's 'ema' or 'raw' weights, without u of `SpectralLayers`."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
@@ -243,7 +248,12 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """Returns all shards that the complete set has."""
+    """Returns all files of a complete set of samples.
+
+    Args:
+      directory: the directory of the set.
+      described: a result of `describe`.
+    """
     settings = described['settings']
     size = described['images_per_shard']
     first = settings['first']

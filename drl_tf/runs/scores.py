@@ -1,4 +1,4 @@
-"""The scores of images at several noise levels, which `EnergyModel.anomaly_scores` returns."""
+"""The result of `EnergyModel.anomaly_scores`: scores of images at several noise levels."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Scores:
 
     Attributes:
       levels: the noise levels t, ascending, int32 [L].
-      scoring_level: the level that ranks images best, one of `levels`.
-      energy: -F(m_t A_t x, t) in nats, float32 [n, L].
-      gradient: norm of S_t grad log p(A_t x), the gradient in standard deviations S_t of the noise, float32
-        [n, L].
-      maps: the same gradient at each pixel, as the root mean square over the channels, float32 [n, L, H, W];
-        large values show where an image is unlikely.
-      log_prob: log p(A_t x) in nats, float32 [n, L]; None if the heights (log Z) are not known.
-      bits_per_dim: -log2 p(A_t x) per dimension, where p is the density per grey level, float32 [n, L]; None
-        if the heights are not known.
+      scoring_level: the level at which to compare images, one of `levels`.
+      energy: the energies -F(m_t A_t x, t) of images x in nats, float32 [n, L].
+      gradient: norm of S_t grad log p(A_t x), where S_t is the standard deviation of the noise, float32 [n,
+        L].
+      maps: this gradient at each pixel, the root mean square over the channels, float32 [n, L, H, W]. Large
+        values show where an image is unlikely.
+      log_prob: log p(A_t x) in nats, float32 [n, L]; None if log Z is not known.
+      bits_per_dim: -log2 p(A_t x) divided by H W C, with p as a density of grey levels, float32 [n, L]; None
+        if log Z is not known.
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -47,17 +47,17 @@ class Scores:
 
     @property
     def total_gradient(self) -> np.ndarray:
-        """The norm of the gradients of all levels together, float32 [n]."""
+        """The root of the sum of squares of `gradient` over the levels, float32 [n]."""
         return np.sqrt(np.sum(self.gradient**2, axis=1))
 
     @property
     def total_map(self) -> np.ndarray:
-        """One map per image: the root of the sum of squares of `maps` over the levels, float32 [n, H, W]."""
+        """The root of the sum of squares of `maps` over the levels, float32 [n, H, W]."""
         return np.sqrt(np.sum(self.maps**2, axis=1))
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
-        """Joins the scores of several sets of images by one model."""
+        """Concatenates the scores of several sets of images, all by the same model."""
         names = ('energy', 'gradient', 'maps', 'log_prob', 'bits_per_dim')
         joined: dict[str, Any] = {}
         for name in names:

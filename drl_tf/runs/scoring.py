@@ -30,9 +30,9 @@ class Scoring(keras.Model):
     """The part of `drl_tf.EnergyModel` that scores images.
 
     Args:
-      model: the Keras model that training changes.
-      heights: {attribute of `Heights`: value}; None if log Z is not known.
-      weights: 'ema' or 'raw'.
+      model: the Keras model inside the `EnergyModel`.
+      heights: {attribute of `Heights`: value}, which has log Z; None: log Z is not known.
+      weights: 'ema' (averages) or 'raw'.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Scoring(keras.Model):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """{attribute of `Heights`: value}; None if log Z is not known."""
+        """The constants log Z and typical values of log p, {attribute of `Heights`: value}; None: unknown."""
         return self._known_heights
 
     @property
@@ -91,11 +91,13 @@ class Scoring(keras.Model):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Computes the energies -F(m_t A_t x, t) of clean images x; at one level, a lower energy is likelier.
+        """Computes the energies of clean images; the lower the energy, the likelier the image.
+
+        The energy of x at noise level t is -F(m_t A_t x, t). Only energies at the same level can be compared.
 
         Args:
-          images: uint8 or float within [-1, 1], [n, H, W, C].
-          level: one t for all images, or one per image ([n]), 0 to T - 1. None: `EnergyModel.scoring_level`.
+          images: x, uint8 or floats in [-1, 1], [n, H, W, C].
+          level: t, one for all images or one per image ([n]), 0 to T - 1. None: the level that suits best.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
           guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
 
@@ -125,14 +127,16 @@ class Scoring(keras.Model):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Computes the score, the gradient of log p(x_t) in the noisy image x_t.
+        """Computes the score of noisy images x_t, the gradient of log p(x_t) in x_t.
 
-        For x_t = A_t x without noise, the score is the gradient of -`energy` in x, divided by A_t.
+        Noisy images are x_t = A_t x + S_t eps, with eps ~ N(0, I).
 
         Args:
-          images: x_t = A_t x + S_t eps, float [n, H, W, C] with any finite values; or uint8, which is scaled
-            to [-1, 1].
-          level, labels, guidance: see `energy`.
+          images: x_t, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
+          level: t, one for all images or one per image ([n]), 0 to T - 1. None: the level that suits clean
+            images best.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
 
         Returns:
           The score, float32 [n, H, W, C].
@@ -155,19 +159,21 @@ class Scoring(keras.Model):
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> np.ndarray:
-        """Computes log p(A_t x) of clean images x in one forward pass; the heights (log Z) must be known.
+        """Computes log p(A_t x) of clean images x; needs a model whose `heights` (log Z) are known.
 
         A high log p does not make an image real: a black image may have a higher log p than any digit. To
         tell real images from others, use `typicality`.
 
         Args:
-          images, level, labels: see `energy`.
+          images: x, uint8 or floats in [-1, 1], [n, H, W, C].
+          level: t, one for all images or one per image ([n]), 0 to T - 1. None: the level that suits best.
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
 
         Returns:
           log p in nats, float32 [n].
 
         Raises:
-          UserError: the heights are not known, or an argument has a wrong shape or is out of range.
+          UserError: log Z is not known, or an argument has a wrong shape or is out of range.
 
         Examples:
           >>> drl_tf.EnergyModel.from_preset('digits').log_prob(np.zeros([2, 16, 16, 1])).shape
@@ -179,18 +185,18 @@ class Scoring(keras.Model):
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
-        """Computes how many standard deviations each image's log p is from the mean over training images.
+        """Computes how far each image's log p is from the mean over training images, in standard deviations.
 
         An atypical log p is too low or too high: noise has a low log p, an empty image a high one.
 
         Args:
-          images: see `energy`.
+          images: uint8 or floats in [-1, 1], [n, H, W, C].
 
         Returns:
           |log p - mean| / deviation, float32 [n]: about 1 for real images, more for others.
 
         Raises:
-          UserError: the heights (log Z) are not known, or the images have a wrong shape or range.
+          UserError: log Z is not known, or the images have a wrong shape or range.
 
         Examples:
           >>> black = -np.ones([1, 16, 16, 1])
@@ -203,16 +209,18 @@ class Scoring(keras.Model):
     def anomaly_scores(
         self, images: ArrayLike, labels: ArrayLike | None = None, guidance: float = 0.0
     ) -> Scores:
-        """Computes energies and gradients of clean images, at the levels that sampling visits.
+        """Computes energies and gradients of clean images at several noise levels, to find anomalies.
 
-        Each level costs one gradient per image. The option `sampling_levels` says how many levels sampling
-        visits. The scoring level is always among the levels of the scores.
+        These are the noise levels that sampling visits, and the scoring level. Each level costs one gradient
+        per image.
 
         Args:
-          images, labels, guidance: see `energy`.
+          images: uint8 or floats in [-1, 1], [n, H, W, C].
+          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
 
         Returns:
-          The `Scores`, whose `log_prob` and `bits_per_dim` are None if the heights (log Z) are not known.
+          The `Scores`, whose `log_prob` and `bits_per_dim` are None if log Z is not known.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

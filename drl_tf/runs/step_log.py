@@ -1,4 +1,4 @@
-"""Logs of a run: files with one JSON object per line; each object has the training step as 'step'."""
+"""Logs of a run: files with one JSON object per line, each with the training step as 'step'."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from drl_tf.base.files import written_aside
 
 
 def drop_after(path: str, step: int) -> None:
-    """Removes the lines of steps after `step`, which an interrupted run has left in the log."""
+    """Removes the lines of steps after `step` from a log, which an interrupted run may have left there."""
     if os.path.exists(path):
         with open(path, encoding='utf-8', errors='replace') as file:
             kept = [line for line in file if _step_of(line) <= step]

@@ -1,1 +1,1 @@
-"""Exported models for TensorFlow Serving: signatures, warm-up requests and the model card."""
+"""Exports models for TensorFlow Serving, and reads and writes presets of keras-hub."""

@@ -1,4 +1,4 @@
-"""The model card of an exported model: its data, training, scores, limits and use."""
+"""Writes the model card of an exported model: its data, training, scores, limits and use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHAINS = {'langevin': 'Langevin steps', 'mala': 'MALA steps', 'hmc': 'HMC trans
 
 
 def write_flags(path: str, config: Config) -> None:
-    """Writes every option of the training to a flagfile, which gives the same run even if presets change.
+    """Writes all options of a run to a flagfile, with which the run can be repeated.
 
     Args:
       path: the file.
@@ -52,17 +52,17 @@ def write(
     weights: str,
     known: Mapping[str, Any],
 ) -> None:
-    """Writes a card as Markdown.
+    """Writes the model card of an exported model, as Markdown.
 
     Args:
       path: the file.
-      final: the version folder in which the card will be.
+      final: the version directory in which the card will be.
       model: the exported model.
       config: the configuration of the run that trained the model.
-      step: number of steps that the model was trained.
+      step: number of steps for which the model was trained.
       max_samples: the largest number of images in a request.
-      weights: 'ema' or 'raw'.
-      known: result of `provenance.history`.
+      weights: 'ema' (averages) or 'raw'.
+      known: how the model was trained and scored, a result of `provenance.history`.
     """
     flags = os.path.join(final, 'train.flags')
     sections = [
@@ -83,9 +83,16 @@ def body(
     flags: str,
     max_samples: int = 0,
 ) -> list[str]:
-    """Returns the paragraphs of a model card between its title and its section on use.
+    """Returns the text of a model card, without its title and its section on use, as paragraphs.
 
-    `known` is the result of `provenance.history`, and `flags` the path of the flagfile.
+    Args:
+      model: the exported model.
+      config: the configuration of the run that trained the model.
+      step: number of steps for which the model was trained.
+      weights: 'ema' (averages) or 'raw'.
+      known: how the model was trained and scored, a result of `provenance.history`.
+      flags: path of the flagfile with the options of the run.
+      max_samples: the largest number of images in a request; 0: not mentioned.
     """
     return [
         summary(config),
@@ -97,7 +104,7 @@ def body(
 
 
 def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Returns heading and text of a section of a model card in Markdown."""
+    """Returns the heading and the text of a section in Markdown."""
     return f'## {title}', '\n'.join(lines)
 
 

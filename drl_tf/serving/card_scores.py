@@ -1,4 +1,4 @@
-"""Writes the scores of a model card as lines of Markdown."""
+"""The scores in a model card, as lines of Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _TITLES = {
 
 
 def lines(known: Mapping[str, Any]) -> list[str]:
-    """Returns lines on scores, bits per dimension and densities; `known`: result of `provenance.history`."""
+    """Formats the scores, bits per dimension and densities of a model as lines of Markdown.
+
+    Args:
+      known: how the model was trained and scored, a result of `provenance.history`.
+    """
     return _density(known['density']) or [
         *_scores(known['evaluations']),
         *_likelihood(known['likelihood']),

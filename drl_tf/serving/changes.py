@@ -1,4 +1,4 @@
-"""Computes the outputs of the signatures `inpaint` and `interpolate` of a SavedModel."""
+"""The signatures `inpaint` and `interpolate` of an exported model."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def inpaint(
     weights: str,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
-    """Fills in missing pixels, by `inverse.default_plan`; returns the other pixels unchanged, bit for bit.
+    """Fills in missing pixels; the other pixels stay as they are, bit for bit.
 
     Args:
       model: the exported model.
       images: clean images in [-1, 1], float32 [n, H, W, C]; their missing pixels are ignored.
       missing: True where a pixel is missing, bool [n, H, W, 1].
       seed: int32 [2].
-      weights: 'ema' or 'raw'.
-      corrector_steps: result of `pilot.steps`.
+      weights: 'ema' (averages) or 'raw'.
+      corrector_steps: step sizes of the chains, from `pilot.steps`.
 
     Returns:
-      A dict with 'images', float32 [n, H, W, C] in [-1, 1].
+      {'images': float32 [n, H, W, C] in [-1, 1]}.
     """
     shape = model.config.image_shape
     images = shaped(images, None, *shape)
@@ -64,18 +64,18 @@ def interpolate(
     weights: str,
     corrector_steps: tf.Tensor | None,
 ) -> _Outputs:
-    """Draws images between two samples; each noise of the sampler moves along a quarter circle.
+    """Draws images between two samples, by interpolation of all noise that the sampler draws.
 
     Args:
       model: the exported model.
       seed: int32 [2].
-      between: indices of the samples at positions 0 and 1, int32 [2].
-      position: from 0 to 1, float32 [n].
-      weights: 'ema' or 'raw'.
-      corrector_steps: result of `pilot.steps`.
+      between: indices of the two samples, int32 [2].
+      position: share of the way from the first to the second sample, float32 [n] in [0, 1].
+      weights: 'ema' (averages) or 'raw'.
+      corrector_steps: step sizes of the chains, from `pilot.steps`.
 
     Returns:
-      A dict with 'images', uint8 [n, H, W, C].
+      {'images': uint8 [n, H, W, C]}.
     """
     position = shaped(position, None)
     between = shaped(between, 2)

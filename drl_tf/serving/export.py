@@ -1,4 +1,4 @@
-"""Exports SavedModels that TensorFlow Serving and any TensorFlow process load without this package."""
+"""Exports models as SavedModels, which TensorFlow loads without this package (--mode=export)."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def export(
     weights: str = 'ema',
     step: int | None = None,
 ) -> dict[str, str]:
-    """Exports a run as the next version of a SavedModel.
+    """Exports the model of a run as a SavedModel, for TensorFlow Serving.
 
     Args:
-      config: the configuration to export with: K, noise scale.
+      config: the configuration to export with; it decides how the exported model samples.
       workdir: the run's directory.
-      directory: parent of the version folders 1, 2, ...
-      max_samples: the largest number of images in a request, which form one batch. 0: 1,024, or fewer if the
-        gradient of 1,024 images would need more than 4 GiB.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
+      directory: parent of version directories 1, 2, ...; the next one is created.
+      max_samples: the largest number of images in a request. 0: 1,024, or fewer if their gradients would need
+        more than 4 GiB.
+      weights: 'ema' (averages) or 'raw'.
+      step: step of the checkpoint; None: the newest.
 
     Returns:
-      {label: path} of the files written.
+      Lines to print, {label: path}.
 
     Raises:
-      UserError: there is no sound checkpoint, `directory` is a file or in use, or the model cannot be
+      UserError: there is no undamaged checkpoint, `directory` is a file or in use, or the model cannot be
         exported or written.
 
     Example:
@@ -64,7 +64,7 @@ def export(
 
 
 def check(config: Config, directory: str) -> None:
-    """Raises UserError if the model cannot be exported, or the directory cannot be written to."""
+    """Checks that a model can be exported to a directory; raises UserError if not."""
     combinations.check_exportable(config)
     check_writable(directory, '--export_dir')
 
@@ -78,21 +78,23 @@ def write(
     weights: str = 'ema',
     history: Mapping[str, Any] = provenance.NOTHING,
 ) -> dict[str, str]:
-    """Writes a model as the next version of a SavedModel, which a server sees only when it is complete.
+    """Exports a model in memory as a SavedModel; a server sees the new version only when it is complete.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
       config: the configuration of the run that trained the model.
-      step: number of steps that the model was trained.
-      directory, max_samples, weights: see `export`.
-      history: result of `provenance.history`. The model card describes this history, and the signatures
-        `log_likelihood` and `score` use its log Z.
+      step: number of steps for which the model was trained.
+      directory: parent of version directories 1, 2, ...; the next one is created.
+      max_samples: the largest number of images in a request; 0: see `export`.
+      weights: 'ema' (averages) or 'raw'.
+      history: how the model was trained and scored, from `provenance.history`: for the model card, and for
+        log Z in the signatures `log_likelihood` and `score`.
 
     Returns:
-      {label: path} of the files written.
+      Lines to print, {label: path}.
 
     Raises:
-      UserError: the version could not be written; the existing versions are unharmed.
+      UserError: the version could not be written; existing versions stay.
     """
     log_z = _log_z(history)
     max_samples = max_samples or most_images(model)
@@ -124,7 +126,7 @@ def write(
 
 
 def most_images(model: EnergyModel) -> int:
-    """Returns the default for the largest number of images in a request."""
+    """Returns the default for the largest number of images in a request: 1,024, or what 4 GiB allow."""
     return max(1, min(_MOST_IMAGES, int(REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 
 
@@ -170,6 +172,8 @@ def _describe(
         'mcmc_steps': config.diffusion.mcmc_steps,
         'noise_scale': config.sampling.noise_scale,
         'step_scale': config.sampling.step_scale,
+        'sampling_steps': config.sampling.sampling_steps,
+        'langevin_rule': config.sampling.langevin_rule,
         'corrector': config.corrector,
         'corrector_steps': corrector_steps,
         'final_denoise': config.diffusion.final_denoise,

@@ -1,4 +1,4 @@
-"""Downloads and uploads presets: 'hf://org/model' by huggingface_hub, 'kaggle://...' by kagglehub."""
+"""Downloads and uploads presets: saved models on Hugging Face and Kaggle."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _HUBS: dict[str, tuple[str, str, tuple[int, ...]]] = {
 
 
 def local(preset: str) -> str:
-    """Returns the local directory of a preset; downloads the preset if `preset` is the URI of a hub.
+    """Downloads a preset if it is on a hub, and returns its local directory.
 
     Args:
-      preset: 'hf://org/model' or 'kaggle://org/model/keras/variant'. Any other text is returned unchanged.
+      preset: 'hf://org/model', 'kaggle://org/model/keras/variant', or any other text, which is returned as it
+        is.
 
     Raises:
       UserError: the client of the hub is not installed, or the download failed.

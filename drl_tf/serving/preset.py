@@ -1,4 +1,4 @@
-"""Reads and writes presets. A preset is a directory with a model, in the layout of keras-hub and model hubs.
+"""Reads and writes presets, directories that hold a model in the layout of keras-hub:
 
 config.json         class and configuration, for `keras.saving`
 model.weights.h5    weights of all networks
@@ -60,19 +60,19 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 def is_preset(directory: str) -> bool:
-    """Returns whether a directory holds a preset: its `config.json` has a `registered_name`."""
+    """Returns whether a directory holds a preset."""
     return 'registered_name' in read_sound_json(os.path.join(directory, CONFIG))
 
 
 def verify(directory: str) -> None:
-    """Raises UserError if a directory holds no preset, or if the preset is damaged or incomplete."""
+    """Checks the files of a preset; raises UserError if it is missing, damaged or incomplete."""
     if not is_preset(directory):
         raise UserError(f'preset={directory} is not a preset: give a directory of save_to_preset')
     seal.verify(directory, _NEEDED, 'preset', _REMEDY, more_allowed=True)
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the Keras configuration of a preset, {argument of the class: JSON value}.
+    """Reads the configuration of a preset, the argument of `EnergyModel.from_config`.
 
     Raises:
       UserError: the preset is damaged or incomplete.
@@ -82,7 +82,7 @@ def read(directory: str) -> dict[str, Any]:
 
 
 def load_weights(model: keras.Model, directory: str) -> None:
-    """Fills a model with the weights of a preset; raises UserError if they do not fit it."""
+    """Loads the weights of a preset into a model; raises UserError if they do not fit."""
     path = os.path.join(directory, WEIGHTS)
     try:
         keras.Model.load_weights(model, path)  # That of `EnergyModel` would forget the heights.
@@ -98,18 +98,18 @@ def write(
     directory: str,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes a preset, in place of the preset that the directory may hold.
+    """Writes a preset to a directory; a preset that is there is replaced.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
       model: the `core.EnergyModel` inside `public`, with the networks.
       config: the configuration of the run that trained the model.
-      step: number of steps that the model was trained.
+      step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: result of `provenance.beginning`.
+      beginning: where the weights come from, a result of `provenance.beginning`.
 
     Raises:
-      UserError: the directory holds something else than a preset, or cannot be written to.
+      UserError: the directory holds other files, or cannot be written to.
     """
     check_writable(directory, '--directory')
     if os.path.isdir(directory) and os.listdir(directory) and not is_preset(directory):

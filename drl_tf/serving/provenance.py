@@ -1,4 +1,4 @@
-"""Reads from the files of a run how the model was trained and scored, for the model card."""
+"""Finds out how a model was trained and scored, from the files of its run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from drl_tf.base.files import read_sound_json
 from drl_tf.config import config as configuration
 from drl_tf.runs import authors_checkpoint, checkpoint, exported
 
-BEGINNING: dict[str, Any] = {'origin': {}, 'fitted_steps': 0, 'heights': None}
-NOTHING: dict[str, Any] = {
+BEGINNING: dict[str, Any] = {
+    'origin': {},
+    'fitted_steps': 0,
+    'heights': None,
     'seconds': None,
     'device': None,
+}
+NOTHING: dict[str, Any] = {
     'evaluations': [],
     'likelihood': None,
     'direct': None,
@@ -24,18 +28,21 @@ NOTHING: dict[str, Any] = {
 
 
 def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
-    """Reads from the files of a run how the model was trained and scored.
+    """Finds out how a model was trained and scored, from the files of its run.
 
     Args:
       workdir: the run's directory.
       step: step of the exported checkpoint.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A dict: 'seconds', the time of training up to the step; 'device', the device of training; the entries of
-      `beginning`. The other entries are results for this step and these weights: 'evaluations', a list;
-      'likelihood', the result with the most annealing; 'direct', the result without annealing, of the most
-      images; and 'density', the result for points of the plane. Unknown values are None or empty.
+      A dict with the entries of `beginning` ('seconds' and 'device' of the run itself, if it is one) and these,
+      None or empty if unknown:
+
+      - 'evaluations': the results of --mode=evaluate for this step and these weights.
+      - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions.
+      - 'direct': the result of --mode=likelihood --method=direct, over the most images.
+      - 'density': the result of --mode=density, for points of the plane.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:
@@ -73,15 +80,16 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
 
 def beginning(workdir: str) -> dict[str, Any]:
-    """Reads where a model's weights come from: import, steps of `fit` in Python, known log Z.
+    """Finds out where the weights of a model come from.
 
     Args:
-      workdir: the directory of a run, of an exported model, or one that uses an exported model.
+      workdir: the directory of a run or of an exported model.
 
     Returns:
-      A dict of three entries. 'origin' is the record that `training.import_official` made of an imported
-      network, or {}. 'fitted_steps' is the number of steps that `EnergyModel.fit` took in Python. 'heights'
-      is the summary of `experiments.direct_likelihood` that came with an exported model, or None.
+      {'origin': the record of an imported checkpoint of the authors' code, or {}; 'fitted_steps': the number
+      of steps of `EnergyModel.fit`; 'heights': the log Z of the levels that came with an exported model,
+      {attribute of `Heights`: value}, or None; 'seconds' and 'device': the training time up to the exported
+      step, and the device, both None for a run}.
     """
     version = exported.source(workdir)
     if version:

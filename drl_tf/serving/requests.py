@@ -1,4 +1,4 @@
-"""Reads requests to a SavedModel and checks them, in the graph."""
+"""Decodes and checks requests to an exported model, within the TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Spec = tuple[str, list[int | None], tf.DType]  # Name, shape and type of an inpu
 
 
 def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
-    """Decodes PNG files into images in [-1, 1].
+    """Decodes PNG files to images in [-1, 1].
 
-    Grey becomes colour, or colour grey, as the model needs; transparency is dropped.
+    Files are converted to grey or colour, as the model needs; transparency is dropped.
 
     Args:
       files: the contents of PNG files, string [n].
-      image_shape: (H, W, C); files of another size are refused before they are decoded.
+      image_shape: (H, W, C) of the model.
 
     Returns:
       float32 [n, H, W, C].
@@ -41,19 +41,25 @@ def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
 
 
 def grey_levels(images: tf.Tensor) -> tf.Tensor:
-    """Converts images in [-1, 1] to uint8, with clipping; returns images that are uint8 as they are."""
+    """Converts images in [-1, 1] to uint8, with clipping; uint8 images stay as they are."""
     if images.dtype == tf.uint8:
         return images
     return tf.cast(tf.clip_by_value(tf.round((images + 1) * pixels.HALF), 0, 255), tf.uint8)
 
 
 def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:
-    """Returns `value`; its shape is checked in the graph, as SavedModel loaders do not check requests."""
+    """Checks the shape of a tensor when the graph runs, and returns the tensor; None allows any size."""
     return tf.ensure_shape(value, shape)
 
 
 def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Operation, tf.Operation]:
-    """Returns assertions in the graph that a tensor lies within bounds; NaN fails."""
+    """Returns two assertions, which fail when the graph runs if a value is below `low`, above `high` or NaN.
+
+    Args:
+      value: the tensor to check.
+      low, high: the bounds.
+      name: name of the input, for the message.
+    """
     message = f'{name} must be from {low} to {high}'
     return (
         tf.debugging.assert_greater_equal(value, tf.cast(low, value.dtype), message),
@@ -62,6 +68,6 @@ def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Ope
 
 
 def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec]) -> Any:
-    """Traces a signature for inputs with the given names, shapes and types; returns the concrete function."""
+    """Traces a function for the inputs `specs`; returns the concrete function for `tf.saved_model.save`."""
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)

@@ -1,4 +1,4 @@
-"""Computes the outputs of the signature `score` of a SavedModel."""
+"""The signature `score` of an exported model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 def score_outputs(
     model: EnergyModel, weights: str, heights: Heights | None, images: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Computes the scores of `EnergyModel.anomaly_scores` in a TensorFlow graph.
+    """Computes energies, gradients and maps of clean images at several noise levels, as a TensorFlow graph.
 
     Args:
       model: a float32 model.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
       heights: log Z of each level and typical values of log p; None if unknown.
       images: clean images x, float32 [n, H, W, C].
 
     Returns:
-      A dict. It has 'energy' and 'gradient', float32 [n, L], and 'maps', float32 [n, L, H, W]; see
-      `core.scores.scores`. With heights it also has 'log_prob', float32 [n, L], and 'typicality', float32
-      [n].
+      {'energy': [n, L], 'gradient': [n, L], 'maps': [n, L, H, W]} for L noise levels, float32; see
+      `runs.scores.Scores`. With `heights` also 'log_prob', [n, L], and 'typicality', [n].
     """
     levels = scores.levels(model.walk, model.scoring_level)
 

@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel. The graph itself checks every request."""
+"""The signatures of an exported model."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _Outputs = dict[str, tf.Tensor]
 
 
 class Export(tf.Module):
-    """The signatures of a SavedModel, with the weights of a float32 model.
+    """The `tf.Module` to save as a SavedModel: signatures, and the weights that they use.
 
-    All models have `sample`, `energy`, `denoise` and `score`, which take no classes. Models with classes
-    also have `sample_class` and `energy_class`. Models whose log Z is known have `log_likelihood`. Models of
-    images also have `inpaint`, `interpolate`, and each signature for PNG files: `sample_bytes` and so on.
+    All models have `sample`, `energy`, `denoise` and `score`; models with classes also `sample_class` and
+    `energy_class`; models with known log Z `log_likelihood`; models of images `inpaint`, `interpolate` and
+    variants for PNG files, such as `energy_bytes`.
 
     Args:
       model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
       max_samples: the largest number of images in a request.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw'.
       log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
       heights: {attribute of `Heights`: value}; None if log Z of the levels is unknown.
 
@@ -68,7 +68,7 @@ class Export(tf.Module):
         return self._model_of()
 
     def signatures(self) -> dict[str, Any]:
-        """Returns {name: concrete function}, for `tf.saved_model.save`."""
+        """Returns the signatures, {name: concrete function}, for `tf.saved_model.save`."""
         config = self._model.config
         seed: Spec = ('seed', [2], tf.int32)
         num_samples: Spec = ('num_samples', [], tf.int32)
@@ -135,14 +135,14 @@ class Export(tf.Module):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
     def sample(self, seed: tf.Tensor, num_samples: tf.Tensor) -> _Outputs:
-        """Draws images; image i depends on (seed, i) alone.
+        """Draws images; image i depends on (seed, i) only.
 
         Args:
           seed: int32 [2].
           num_samples: n, int32 [].
 
         Returns:
-          A dict with 'images', uint8 [n, H, W, C]; points of the plane float32.
+          {'images': uint8 [n, H, W, C]}; for points of the plane, float32.
         """
         seed = shaped(seed, 2)
         num_samples = shaped(num_samples)
@@ -151,12 +151,12 @@ class Export(tf.Module):
         return self._images(num_samples, seed, UNCONDITIONAL)
 
     def sample_class(self, seed: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor) -> _Outputs:
-        """Draws images of given classes; returns the same dict as `sample`.
+        """Draws images of given classes; returns {'images': ..} like `sample`.
 
         Args:
           seed: int32 [2].
-          labels: class of each image, counted from 0, int32 [n]; -1 means no class.
-          guidance: w, float32 [].
+          labels: class of each image, from 0, int32 [n]; -1 means no class.
+          guidance: w in F = (1 + w) F(class) - w F(no class), float32 [].
         """
         seed = shaped(seed, 2)
         labels = shaped(labels, None)
@@ -189,14 +189,14 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """Computes the energy of noisy images.
+        """Computes the energies of noisy images.
 
         Args:
           images: y_t, float32 [n, H, W, C]. For a clean image x, give m_t A_t x.
           level: t, int32 [n].
 
         Returns:
-          A dict of 'network_output', the output f of the network, and 'energy', -F in nats; float32 [n] each.
+          {'energy': -F(y_t, t) in nats, 'network_output': f(y_t, t)}, float32 [n] each.
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
@@ -204,7 +204,7 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Computes the energy of noisy images of given classes; see `energy` and `sample_class`."""
+        """Computes the energies of noisy images of given classes; see `energy` and `sample_class`."""
         labels = shaped(labels, None)
         guidance = shaped(guidance)
         images, level = self._checked(images, level)
@@ -222,7 +222,7 @@ class Export(tf.Module):
           images: x_0, float32 [n, H, W, C]. For a clean image x, give A_0 x.
 
         Returns:
-          A dict with the bounds 'low' and 'high' in nats, each float32 [n].
+          {'low': .., 'high': ..}, the bounds in nats, float32 [n] each.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -235,7 +235,7 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes `score_outputs` of clean images x, float32 [n, H, W, C]."""
+        """Computes energies, gradients and maps of clean images, [n, H, W, C]; see `score_outputs`."""
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -248,7 +248,7 @@ class Export(tf.Module):
         return {'network_output': log_density * variance, 'energy': -log_density}
 
     def denoise(self, images: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Draws x_t given x_{t+1}, by the chains of the configuration.
+        """Removes the noise of one level: draws x_t given x_{t+1}.
 
         Args:
           images: x_{t+1}, float32 [n, H, W, C].
@@ -256,7 +256,7 @@ class Export(tf.Module):
           seed: int32 [2].
 
         Returns:
-          A dict with 'images', which are x_t, float32 [n, H, W, C].
+          {'images': x_t, float32 [n, H, W, C]}.
         """
         images, level = self._checked(images, level)
         q = pilot.as_tensor(self._denoising_steps)
@@ -265,14 +265,14 @@ class Export(tf.Module):
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Fills in missing pixels; see `changes.inpaint`."""
+        """Fills in missing pixels of images; `changes.inpaint` describes inputs and outputs."""
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws images between two samples; see `changes.interpolate`."""
+        """Draws images between two samples; `changes.interpolate` describes inputs and outputs."""
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):

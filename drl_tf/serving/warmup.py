@@ -1,5 +1,4 @@
-"""Warm-up requests, one for each signature: TensorFlow Serving replays them while it loads a version, so that
-no client waits for the first request of a kind.
+"""Writes warm-up requests, which TensorFlow Serving runs while it loads a model.
 
 The file is a TFRecord of `PredictionLog` messages. A request fills these fields (prediction_log.proto,
 predict.proto, model.proto):
@@ -8,8 +7,7 @@ predict.proto, model.proto):
         PredictRequest.model_spec = 1 > ModelSpec.signature_name = 3
         PredictRequest.inputs = 2, a map: key = 1, value = 2 (TensorProto)
 
-We encode the messages by hand (a tag, a length, the content), so that an export does not need
-tensorflow-serving-api.
+The module encodes these messages itself (a tag, a length, the content), without tensorflow-serving-api.
 """
 
 from __future__ import annotations
@@ -26,10 +24,10 @@ _GREY = 127
 
 
 def write(directory: str, signatures: Mapping[str, Any], image_shape: Sequence[int]) -> None:
-    """Writes a request of one image for each signature.
+    """Writes the file of warm-up requests: one request, of one image, for each signature.
 
     Args:
-      directory: `assets.extra/` of a version.
+      directory: the directory `assets.extra` of an exported model.
       signatures: {name: concrete function}.
       image_shape: (H, W, C).
     """
@@ -40,11 +38,11 @@ def write(directory: str, signatures: Mapping[str, Any], image_shape: Sequence[i
 
 
 def record(signature: str, inputs: Mapping[str, Any]) -> bytes:
-    """Serialises a request as a `PredictionLog`.
+    """Serialises a request as a `PredictionLog` message.
 
     Args:
       signature: name of the signature.
-      inputs: {name: array}.
+      inputs: {name of an input: array}.
     """
     fields = [_field(1, _field(3, signature.encode()))]
     for key, value in inputs.items():

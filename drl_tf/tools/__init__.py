@@ -1,1 +1,1 @@
-"""Programs for developers: planning for TPUs, speed of input and serving, and runs that are killed."""
+"""Programs for developers: benchmarks, planning for TPUs, speed of serving, and tests that kill runs."""

@@ -1,9 +1,8 @@
-"""Trains on disks that fill up, then enlarges each disk: the same command must go on to the same bits.
+"""Tests training on disks that fill up: after more space, the same command must end with the same bits.
 
     sudo python -m drl_tf.tools.full_disk        # mounts a tmpfs in a temporary directory
 
-The size of the disk decides where it fills up: in the features of the real images, the log, a checkpoint or
-the best checkpoint.
+The size of a disk decides which file fills it: features of real images, the log or a checkpoint.
 """
 
 import os
@@ -19,7 +18,7 @@ _ENOUGH = 8192
 
 
 def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
-    """Runs the tiny training; returns its exit code and its error line, '' if there is none."""
+    """Trains a tiny model; returns the exit code, and the line with the error or ''."""
     command = [sys.executable, '-m', 'drl_tf.cli', *kills.OPTIONS, '--recipe=t6', f'--workdir={workdir}']
     done = subprocess.run(command, capture_output=True, text=True)
     assert 'Traceback' not in done.stderr, done.stderr
@@ -28,13 +27,13 @@ def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
 
 
 def mount(disk: pathlib.Path, size: int, *options: str) -> None:
-    """Mounts a tmpfs of `size` KiB."""
+    """Mounts a disk in memory (tmpfs) of `size` KiB."""
     words = ','.join([*options, f'size={size}k'])
     subprocess.run(['mount', '-t', 'tmpfs', '-o', words, 'tmpfs', disk], check=True)
 
 
 def main() -> bool:
-    """Prints the outcome for each size of the disk; returns whether any run failed."""
+    """Tests disks of several sizes, and prints the outcomes; returns whether any test failed."""
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)

@@ -1,10 +1,9 @@
-"""Kills training at random instants, resumes it, and counts the runs that still end with the same bits.
+"""Kills training at random times, resumes it, and counts the runs that end with the same bits.
 
     python -m drl_tf.tools.kills --kills=50 [--recipe=cdrl]
 
-We resume each killed run, to its end. We compare it with a run that was left alone: all variables of the
-last checkpoint (weights, u, averages, optimizers, step, sums for the log), the logs of metrics and of
-evaluations except their times, and the best checkpoint.
+A resumed run must equal a run that was never killed: in all variables of the last checkpoint, in the logs
+(except times), and in the best checkpoint.
 """
 
 import json
@@ -61,10 +60,7 @@ State = tuple[dict[str, Any], list[dict[str, Any]]]  # Variables of a checkpoint
 
 
 def train(workdir: str | os.PathLike[str], recipe: str) -> None:
-    """Runs the tiny training and exits with its code.
-
-    The training writes a checkpoint every second step and a log line every third, and evaluates twice.
-    """
+    """Trains a tiny model, and ends the process with the exit code."""
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
@@ -72,9 +68,9 @@ def train(workdir: str | os.PathLike[str], recipe: str) -> None:
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
-    """Returns the state of a run to compare: {variable: array} of a checkpoint, and log lines without times.
+    """Returns what to compare of a run: the variables of a checkpoint, {name: array}, and the log lines.
 
-    An additional last line says which checkpoint is the best.
+    The log lines are without times; a last line says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
         os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
@@ -88,7 +84,7 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
 
 
 def equal(first: State, second: State) -> bool:
-    """Returns whether two states have the same bits."""
+    """Returns whether two results of `state` are bitwise equal."""
     mine, my_log = first
     theirs, their_log = second
     has_same_names = mine.keys() == theirs.keys() and len(mine) > 50
@@ -98,10 +94,10 @@ def equal(first: State, second: State) -> bool:
 
 
 def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: float = _ROUNDING) -> None:
-    """Asserts that two runs agree in variables, optimizer moments and logs up to float32 rounding.
+    """Asserts that two runs agree up to rounding in float32: in weights, optimizer moments and logs.
 
     Args:
-      first, second: workdirs.
+      first, second: directories of the runs.
       step: step of the checkpoint.
       rounding: absolute tolerance of the variables.
     """
@@ -125,7 +121,7 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
 
 
 class Runs:
-    """Starts the tiny training of a recipe, each time in a new process.
+    """Trains tiny models of a recipe, each in a new process.
 
     Args:
       recipe: 't6' or 'cdrl'.
@@ -143,7 +139,7 @@ class Runs:
         return process
 
     def finish(self, workdir: pathlib.Path) -> float:
-        """Trains to the end; returns how many seconds that took."""
+        """Trains to the end; returns the seconds that this took."""
         begin = time.monotonic()
         process = self._start(train, workdir, self.recipe)
         process.join()
@@ -151,7 +147,7 @@ class Runs:
         return time.monotonic() - begin
 
     def kill(self, workdir: pathlib.Path, instant: float) -> bool:
-        """Starts training and kills it after `instant` seconds; returns False if it ended before."""
+        """Trains, and kills the process after `instant` seconds; returns False if training ended before."""
         process = self._start(train, workdir, self.recipe)
         process.join(instant)
         if process.exitcode is not None:
@@ -167,15 +163,15 @@ def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
 
 
 def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
-    """Kills and resumes runs, and counts those that end bit-equal to a run that was never killed.
+    """Kills and resumes runs, and returns how many end bitwise equal to a run that was never killed.
 
-    It prints the result of each run, and the average time that a kill cost.
+    The function prints the result of each run, and the average time that a kill cost.
 
     Args:
       recipe: 't6' or 'cdrl'.
       kills: number of runs.
       directory: directory of the runs.
-      seed: seed of the random instants at which runs are killed.
+      seed: seed of the random times at which runs are killed.
     """
     runs = Runs(recipe)
     duration = runs.finish(directory / 'alone')
@@ -215,7 +211,7 @@ def _left_behind(workdir: pathlib.Path) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Prints the result for each recipe."""
+    """Tests each recipe, and prints the results."""
     recipes = [flags.FLAGS.recipe] if flags.FLAGS.recipe else ['t6', 'cdrl']
     with tempfile.TemporaryDirectory() as directory:
         for recipe in recipes:

@@ -1,4 +1,4 @@
-"""Writes the training step and the sampler of presets to small files that JAX's runtime can run.
+"""Writes the training step and the sampler of presets to files that JAX can run without TensorFlow.
 
     python -m drl_tf.tools.lower --directory=DIRECTORY [--program=train] [--steps=5] [--dataset=digits ...]
 
@@ -80,7 +80,7 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns a name per variable: the network of which it is a trainable weight, or None for others."""
+    """Returns, for each variable, the name of the network of which it is a trainable weight, or None."""
     names: dict[int, str] = {}
     for average, network in model.averages:
         for mean, weight in zip(average.weights, network.weights, strict=True):
@@ -91,10 +91,11 @@ def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
 
 
 def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
-    """Sets large kernels, and their averaged copies, to numbers that `run_lowered.drawn` draws from seeds.
+    """Replaces large kernels by random numbers that can be drawn again from a seed, to keep files small.
 
     Returns:
-      {path of the variable: its seed and standard deviation}; {} if all weights are small enough to store.
+      {path of a variable: {'seed': .., 'std': ..}}, for `run_lowered.drawn`; {} if all weights are small
+      enough.
     """
     pairs = [
         pair
@@ -114,13 +115,13 @@ def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
 
 
 def batches(config: Config, program: str, steps: int, example: Sequence[Any]) -> list[list[np.ndarray]]:
-    """Returns the inputs of each step: images of the dataset, or seeds of the sampler.
+    """Returns the inputs of a program at each step: training images, or seeds of the sampler.
 
     Args:
       config: the configuration.
-      program: 'train' or 'sample'; the sampler gets another seed at each step.
+      program: 'train' or 'sample'.
       steps: number of steps.
-      example: the inputs that `lowering.traced` returned.
+      example: example inputs, from `lowering.traced`.
     """
     import tensorflow as tf
 
@@ -141,18 +142,16 @@ def reference(
 ) -> dict[str, np.ndarray]:
     """Runs a program in TensorFlow on this machine, compiled by XLA, to get reference numbers.
 
-    XLA draws other noise than TensorFlow alone; the lowered program draws the noise of XLA.
-
     Args:
       function: the program.
       weights: {number of the variable: variable}, the weights of the networks.
       inputs: the inputs of each step.
-      example: inputs that `lowering.traced` returned; `reference` copies their structure.
+      example: example inputs, from `lowering.traced`.
 
     Returns:
-      {name: array}. For training: each logged number at all steps, and `moved/<number of the variable>`, the
-      change of the weights at the elements of `run_lowered.probes`. For the sampler: the first images of the
-      last call.
+      {name: array}. For training: each logged number at all steps, and 'moved/<number of a variable>', the
+      change of some elements of the variable (`run_lowered.probes`). For the sampler: 'images', the first
+      images of the last step.
     """
     import tensorflow as tf
 
@@ -171,14 +170,14 @@ def reference(
 
 
 def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
-    """Lowers a program of a model and writes it to a file.
+    """Translates a program of a model to StableHLO, and writes it to a file.
 
     Args:
-      model: the model, a result of `lowering.new_model`; with 'train' the reference trains it.
+      model: the model, from `lowering.new_model`; 'train' changes its weights.
       program: 'train' or 'sample'.
-      preset: the options of the preset, which become the name of the program in the results.
+      preset: options of `run.py`, which name the program in the results.
       path: the `.npz` file.
-      steps: number of reference steps; 0 for no reference.
+      steps: number of reference steps; 0: no reference.
     """
     draws = draw_weights(model)
     function, example = lowering.traced(model, program)
@@ -226,7 +225,7 @@ def _size(model: Any, program: str) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Lowers what the command line names; returns the exit code."""
+    """Writes the programs that the command line names; returns the exit code."""
     options, words = _parser().parse_known_args(argv)
     try:
         check_writable(options.directory, '--directory')

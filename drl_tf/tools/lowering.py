@@ -1,4 +1,4 @@
-"""Lowers the training step and the sampler of a model to StableHLO, the input of XLA's compilers."""
+"""Translates the training step and the sampler of a model to StableHLO, the input of XLA's compilers."""
 
 import re
 from collections.abc import Sequence
@@ -12,16 +12,14 @@ _ALIAS = re.compile(r'parameter_number = (\d+) : i64}, output_index = array<i64:
 
 
 def lowered(config: Config, program: str) -> str:
-    """Lowers a program of a configuration for one device to StableHLO.
+    """Translates a program of a configuration to StableHLO, for one device.
 
     Args:
       config: the configuration.
-      program: 'train', a step on the whole batch, or 'sample', from noise through all levels to
-        `sample_batch_size` images.
+      program: 'train' (a training step on the whole batch) or 'sample' (a batch of images from noise).
 
     Returns:
-      The text of a module. Source locations are removed, and functions are numbered instead of named, so
-      that the same program has the same text. The program takes and returns its variables in place.
+      The text of a StableHLO module. The same program always has the same text.
     """
     return text_of(*traced(new_model(config, program), program))
 
@@ -35,7 +33,7 @@ def new_model(config: Config, program: str) -> Any:
 
 
 def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
-    """Returns a program of a model as a function that XLA compiles, and inputs of the right shapes."""
+    """Returns a program of a model as a `tf.function` that XLA compiles, and example inputs."""
     import tensorflow as tf
 
     config = model.config
@@ -71,21 +69,21 @@ def _sampler(model: Any) -> Any:
 
 
 def text_of(function: Any, inputs: Sequence[Any]) -> str:
-    """Returns the StableHLO text of a function that `traced` returned."""
+    """Returns the StableHLO text of a function and its inputs, which `traced` returned."""
     text = function.experimental_get_compiler_ir(*inputs)(stage='stablehlo')
     names: dict[str, str] = {}
     return _NAMES.sub(lambda found: names.setdefault(found[0], f'@f{len(names)}'), _LOCATIONS.sub('', text))
 
 
 def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Returns the variables that a program takes after its inputs, in order."""
+    """Returns the variables of a program in the order of its arguments, which follow the inputs."""
     concrete = function.get_concrete_function(*inputs)
     by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
     return [by_handle[id(captured)] for captured in concrete.captured_inputs]
 
 
 def updates_of(text: str) -> list[tuple[int, int]]:
-    """Finds the outputs that are new values of arguments; returns pairs of indices (output, argument).
+    """Returns which outputs of a StableHLO module are new values of arguments, as pairs (output, argument).
 
     Examples:
       >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'

@@ -1,14 +1,13 @@
-"""A stand-in for `tensorflow_model_server`, for tests: it speaks the protocol, and is not TensorFlow Serving.
+"""A stand-in for TensorFlow Serving, for tests: answers the same requests over gRPC and REST.
 
     python -m drl_tf.tools.model_server --model_name=digits --model_base_path=DIR --port=8500
     --rest_api_port=8501
 
-As TensorFlow Serving does, it loads versions through the v1 Session loader, does not check the shapes of a
-signature, replays warm-up requests, polls for new versions, keeps a version until a newer one is ready, and
-assigns version labels. It answers Predict and GetModelStatus over gRPC, and `:predict` and the model status
-over REST, with TensorFlow Serving's codes. If a base path is missing, it ends with TensorFlow Serving's
-message, whereas TensorFlow Serving waits without opening its ports. It has no batching, no time limits, no
-retries of a load, and no Classify, Regress or metadata.
+Like TensorFlow Serving, this program loads versions through the v1 Session loader, does not check the shapes
+of a signature, replays warm-up requests, polls for new versions, keeps a version until a newer one is ready,
+and assigns version labels. It answers Predict and GetModelStatus over gRPC, and `:predict` and the model
+status over REST, with the same error codes. Unlike TensorFlow Serving, it ends if a base path is missing. It
+has no batching, no time limits, no retries of a load, and no Classify, Regress or metadata.
 """
 
 import argparse
@@ -51,7 +50,7 @@ _HTTP = {
 class Grpc(
     prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
 ):
-    """Answers over gRPC."""
+    """Answers requests over gRPC."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -82,7 +81,7 @@ def _or_abort(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any
 
 
 class Rest(BaseHTTPRequestHandler):
-    """Answers over REST."""
+    """Answers requests over REST."""
 
     protocol_version = 'HTTP/1.1'
 
@@ -97,7 +96,7 @@ class Rest(BaseHTTPRequestHandler):
         self.answer(self.rfile.read(int(self.headers.get('Content-Length', 0))))
 
     def answer(self, body: bytes) -> None:
-        """Answers a request with this body."""
+        """Sends the answer to a request with the given body."""
         code = 200
         try:
             text = self.answered(body)
@@ -111,7 +110,7 @@ class Rest(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def answered(self, body: bytes) -> str:
-        """Returns the body of the answer to a request with this body; raises Refused if it is wrong."""
+        """Returns the body of the answer to a request with a given body; raises Refused if it is wrong."""
         found = _PATH.fullmatch(self.path)
         if not found or bool(found['verb']) != (self.command == 'POST'):
             raise Refused('INVALID_ARGUMENT', f'Malformed request: {self.command} {self.path}')
@@ -141,7 +140,7 @@ class Rest(BaseHTTPRequestHandler):
 
 
 def configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.ModelConfig]:
-    """Returns the `ModelConfig`s of the command line."""
+    """Returns the models to serve, as the command line gives them."""
     if arguments.model_config_file:
         text = pathlib.Path(arguments.model_config_file).read_text()
         found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
@@ -152,7 +151,7 @@ def configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.Model
 
 
 def main() -> None:
-    """Serves until the process is killed; prints 'ready' once it serves."""
+    """Serves models until the process is killed; prints 'ready' once requests are answered."""
     arguments = _parser().parse_args()
     tf.logging.set_verbosity(tf.logging.ERROR)
     server = Server(configs(arguments))

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's JSON requests and answers, as in its api_rest.md, for the stand-in `model_server`."""
+"""Reads and writes the JSON of TensorFlow Serving's REST interface, for `model_server`."""
 
 import base64
 import binascii
@@ -20,11 +20,12 @@ def fill(
 
     Args:
       request: a request whose model is already set.
-      body: JSON.
-      inputs_of: callable, name of a signature -> {input: `TensorInfo`}.
+      body: the body, JSON.
+      inputs_of: callable, name of a signature -> {name of an input: `TensorInfo`}.
 
     Returns:
-      True if the tensors came by row, as "instances"; False if by column, as "inputs".
+      True if the request has "instances" (one object per row); False if it has "inputs" (one tensor per
+      input).
 
     Raises:
       ValueError: the body is malformed.
@@ -103,8 +104,8 @@ def answer(outputs: Mapping[str, np.ndarray], by_row: bool) -> str:
     """Returns the body of a REST answer.
 
     Args:
-      outputs: {name: array}.
-      by_row: whether to answer by row, as "predictions".
+      outputs: {name of an output: array}.
+      by_row: whether to answer with "predictions" (one object per row); else with "outputs".
     """
     values = {name: _listed(name, array) for name, array in outputs.items()}
     if len(values) == 1:
@@ -125,5 +126,5 @@ def _listed(name: str, array: np.ndarray) -> Any:
 
 
 def error(message: str) -> str:
-    """Returns the body of an answer that refuses a request."""
+    """Returns the body of a REST answer that reports an error."""
     return json.dumps({'error': message})

@@ -1,4 +1,4 @@
-"""The models of the stand-in for TensorFlow Serving: polls for versions, and loads them by the v1 Session."""
+"""The models of `model_server`: finds versions in directories, loads them, and answers requests."""
 
 import os
 import pathlib
@@ -22,11 +22,11 @@ _WARM_UP = pathlib.PurePath('assets.extra', 'tf_serving_warmup_requests')
 def request_of(
     signature: str, values: Mapping[str, Any], model: str = 'digits'
 ) -> predict_pb2.PredictRequest:
-    """Returns a request to a signature.
+    """Returns a request to a signature of a model.
 
     Args:
       signature: name of the signature.
-      values: {input: array}.
+      values: {name of an input: array}.
       model: the name of the model.
     """
     request = predict_pb2.PredictRequest()
@@ -38,7 +38,7 @@ def request_of(
 
 
 class Refused(Exception):
-    """A request that is refused.
+    """Error for a wrong request, which the client gets as an answer.
 
     Args:
       code: name of the gRPC status code.
@@ -51,11 +51,11 @@ class Refused(Exception):
 
 
 class Version:
-    """A loaded version of a model, which answers its warm-up requests while it loads.
+    """A loaded version of a model, ready to answer requests.
 
     Args:
-      path: the version folder.
-      warm_up: whether to answer the warm-up requests.
+      path: the version directory.
+      warm_up: whether to answer the warm-up requests of the version at once.
     """
 
     def __init__(self, path: pathlib.Path, warm_up: bool = True) -> None:
@@ -74,13 +74,13 @@ class Version:
                 self.warmed_up += 1
 
     def signature(self, name: str) -> Any:
-        """Returns a `SignatureDef`; '' names the default signature."""
+        """Returns the `SignatureDef` with a name, '' for the default; raises Refused if there is none."""
         if (name or DEFAULT_SIGNATURE) not in self.signatures:
             raise Refused('FAILED_PRECONDITION', f'Serving signature key "{name}" not found.')
         return self.signatures[name or DEFAULT_SIGNATURE]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Returns {output: array}; raises Refused if TensorFlow Serving would refuse the request."""
+        """Answers a request, {name of an output: array}; raises Refused for a wrong request."""
         signature = self.signature(request.model_spec.signature_name)
         if request.inputs.keys() != signature.inputs.keys():
             extra = request.inputs.keys() - signature.inputs.keys()
@@ -124,7 +124,7 @@ def _array(tensor: Any, info: Any, name: str) -> np.ndarray:
 
 
 class Model:
-    """The versions of a model, kept in step with its directory."""
+    """The loaded versions of a model, which `poll` updates from its directory."""
 
     def __init__(self, config: model_server_config_pb2.ModelConfig) -> None:
         self.config = config
@@ -132,7 +132,7 @@ class Model:
         self.failures: dict[int, str] = {}
 
     def poll(self) -> None:
-        """Loads the wanted versions; once one is loaded, drops the versions that are not wanted."""
+        """Loads new versions, and then drops versions that are no longer wanted."""
         base = pathlib.Path(self.config.base_path)
         wanted = self._wanted(base)
         for number in sorted(wanted - self.versions.keys() - self.failures.keys()):
@@ -158,7 +158,7 @@ class Model:
         return {max(present)} if present else set()
 
     def find(self, spec: model_pb2.ModelSpec) -> Version:
-        """Returns the version that a request names, by number or label; the newest if none is named."""
+        """Returns the version that a request names by number or label, or else the newest."""
         number = max(self.versions, default=None)
         if spec.version_label:
             if spec.version_label not in self.config.version_labels:
@@ -174,7 +174,7 @@ class Model:
         return self.versions[number]
 
     def status(self, number: int | None = None) -> status_pb2.GetModelStatusResponse:
-        """Returns the status of a version or, if `number` is None, of all versions, newest first."""
+        """Returns the status of version `number`; None: of all versions, newest first."""
         response = status_pb2.GetModelStatusResponse()
         known = self.versions.keys() | self.failures.keys()
         for version in sorted(known if number is None else [number], reverse=True):
@@ -188,7 +188,7 @@ class Model:
 
 
 class Server:
-    """Models by name."""
+    """All models of the server, by name."""
 
     def __init__(self, configs: Iterable[model_server_config_pb2.ModelConfig]) -> None:
         self.models = {}
@@ -198,7 +198,7 @@ class Server:
             self.models[config.name] = Model(config)
 
     def poll(self, seconds: float) -> None:
-        """Polls all models every `seconds`; if `seconds` is 0, polls them once."""
+        """Updates all models from their directories every `seconds`; 0: once."""
         while True:
             for model in self.models.values():
                 model.poll()
@@ -207,11 +207,11 @@ class Server:
             time.sleep(seconds)
 
     def model(self, name: str) -> Model:
-        """Returns the model of this name; raises Refused if there is none."""
+        """Returns the model with a name; raises Refused if there is none."""
         if name not in self.models:
             raise Refused('NOT_FOUND', f'Could not find any versions of model {name}')
         return self.models[name]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Returns {output: array} of the requested model; raises Refused if the request is wrong."""
+        """Answers a request, {name of an output: array}; raises Refused for a wrong request."""
         return self.model(request.model_spec.name).find(request.model_spec).predict(request)

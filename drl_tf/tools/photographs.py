@@ -1,4 +1,4 @@
-"""Makes crops of photographs that installed packages contain, and LMDBs of crops in LSUN's format."""
+"""Makes test pictures from photographs in installed packages, and LMDBs of them in the format of LSUN."""
 
 import functools
 import hashlib
@@ -31,7 +31,13 @@ def _sources() -> list[Image.Image]:
 
 
 def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Image]:
-    """Yields different crops of photographs; the shorter side of a crop has `side` pixels (LSUN: 256)."""
+    """Yields random crops of photographs.
+
+    Args:
+      count: number of crops.
+      side: shorter side of a crop in pixels; 256 in LSUN.
+      seed: seed of the random crops.
+    """
     draws = np.random.default_rng(seed)
     for index in range(count):
         source = _sources()[index % len(_SOURCES)]
@@ -44,7 +50,7 @@ def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Im
 
 
 def encoded(picture: Image.Image, kind: str = 'JPEG', **options: Any) -> bytes:
-    """Encodes a picture; the default, JPEG of quality 75, is the format of LSUN's scenes."""
+    """Encodes a picture as a file in memory, by default a JPEG of quality 75 as in LSUN."""
     file = io.BytesIO()
     if kind == 'JPEG':
         options = {'quality': 75, **options}
@@ -59,11 +65,11 @@ def write_lmdb(
 
     Args:
       directory: path of a directory that does not exist yet.
-      files: encoded pictures.
+      files: encoded pictures, the contents of files.
       keys: one key per file; None: hashes, as in LSUN.
 
     Returns:
-      {key: file}.
+      The content of the LMDB, {key: encoded picture}.
     """
     hashes = (hashlib.sha1(b'%d %s' % (index, file)).hexdigest() for index, file in enumerate(files))
     content = dict(zip(keys or hashes, files, strict=True))
@@ -85,5 +91,5 @@ def zipped(directory: pathlib.Path) -> pathlib.Path:
 
 
 def end_process(_: object) -> NoReturn:
-    """Kills the process, as reading a damaged LMDB may."""
+    """Aborts the process, as reading a damaged LMDB can."""
     os.abort()

@@ -1,4 +1,4 @@
-"""Runs lowered programs by JAX's runtime on its first device: checks their numbers, and measures their speed.
+"""Runs programs that `drl_tf.tools.lower` wrote with JAX: checks their results, and measures their speed.
 
     python run_lowered.py FILE.npz ... [--matmul=tf32] [--steps=20] [--results=FILE.jsonl]
 
@@ -39,7 +39,7 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws weights from a seed; every version of NumPy gives the same numbers.
+    """Draws normally distributed weights from a seed, the same with every version of NumPy.
 
     Args:
       seed: the seed.
@@ -47,7 +47,7 @@ def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
       std: standard deviation.
 
     Returns:
-      Normally distributed numbers, float32.
+      float32, of the given shape.
 
     Examples:
       >>> drawn(0, [2, 2], std=0.5).shape
@@ -57,7 +57,7 @@ def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
 
 
 def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
-    """Returns the initial value of a variable.
+    """Returns the initial value of a variable of a program.
 
     Args:
       argument: description of the variable: `shape`, `dtype`, and one of the following. `fill`: the value of
@@ -112,7 +112,7 @@ class Program:
         ]
 
     def run(self, step: int) -> dict[str, np.ndarray]:
-        """Runs the program on the inputs of a step, updates the variables and returns {output: array}."""
+        """Runs the program on the inputs of a step; updates the variables, and returns {name: output}."""
         inputs = self.inputs[step % len(self.inputs)]
         results = self.executable.execute_sharded([*inputs, *self.variables])
         arrays = [parts[0] for parts in results.disassemble_into_single_device_arrays()]
@@ -122,7 +122,7 @@ class Program:
         return {name: np.asarray(array) for name, array in zip(names, arrays[: len(names)], strict=True)}
 
     def memory(self) -> dict[str, Any]:
-        """Returns the bytes that the program needs, and the device's peak if the device reports it."""
+        """Returns {'bytes': memory that the program needs, 'peak_bytes': peak of the device, or None}."""
         stats = self.executable.get_compiled_memory_stats()
         names = ('argument', 'output', 'temp', 'generated_code')
         needed = sum(getattr(stats, f'{name}_size_in_bytes') for name in names) - stats.alias_size_in_bytes
@@ -131,7 +131,7 @@ class Program:
 
 
 def with_full_precision(text: str) -> str:
-    """Changes a program so that GPUs compute products and convolutions of float32 in float32, not in TF32.
+    """Changes a StableHLO text so that GPUs multiply float32 in full precision, not in TF32.
 
     Examples:
       >>> with_full_precision('precision = [DEFAULT, DEFAULT]')
@@ -159,7 +159,7 @@ def compiled(text: str, device: Any) -> Any:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns |found - expected| / |expected|, by Euclidean norms over all elements; inf if not finite.
+    """Returns the relative difference |found - expected| / |expected| (Euclidean norms); inf if not finite.
 
     Examples:
       >>> difference(np.array([1.0, 2.0]), np.array([1.0, 2.5])).__round__(3)
@@ -172,10 +172,11 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(program: Program) -> dict[str, float]:
-    """Runs the reference steps, and returns relative differences from TensorFlow; {} without a reference.
+    """Runs the reference steps, and compares the results with those of TensorFlow.
 
-    It compares losses and gradient norms over all steps, samples by their values, and weights by their change
-    at the elements of `probes`, all elements of a network together.
+    Returns:
+      {name: relative difference}, for the losses and gradient norms of all steps, the samples, and the
+      changes of the weights of each network; {} if the file has no reference.
     """
     arrays, about = program.arrays, program.about
     if not about['reference_steps']:
@@ -199,7 +200,7 @@ def differences(program: Program) -> dict[str, float]:
 
 
 def probes(size: int) -> np.ndarray:
-    """Returns the indices of the elements of a flat array to compare: all, or at most 1,000 of them.
+    """Chooses at most 1,000 elements of a flat array to compare; returns their indices.
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))
@@ -209,13 +210,24 @@ def probes(size: int) -> np.ndarray:
 
 
 def tolerance(name: str, kind: str) -> float:
-    """Returns the tolerance of a quantity of `differences` for a precision."""
+    """Returns the largest relative difference that counts as equal.
+
+    Args:
+      name: name of the quantity, a key of `differences`.
+      kind: precision, a key of `TOLERANCES`.
+    """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
     return TOLERANCES[kind][group]
 
 
 def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
-    """Compiles, checks and measures a program; returns its line of results."""
+    """Compiles, checks and measures a program, and returns the results, {name: JSON value}.
+
+    Args:
+      path: a file that `drl_tf.tools.lower` wrote.
+      matmul: how a float32 program multiplies on a GPU, 'float32' or 'tf32'.
+      steps: number of steps to time.
+    """
     program = Program(path, matmul)
     about = program.about
     found = differences(program)
@@ -246,7 +258,7 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the programs; returns the exit code, 1 if numbers of a program differ too much, else 0."""
+    """Runs the programs; returns the exit code, 1 if results of a program differ too much, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

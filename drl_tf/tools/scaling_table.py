@@ -20,15 +20,15 @@ SHARE_OF_PEAK = 0.4
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """An accelerator and its connections.
+    """The figures of an accelerator and its network.
 
     Attributes:
       name: name to print.
       flops: peak operations per second, in bfloat16 without sparsity.
-      memory: bytes.
-      link: bytes per second that each accelerator can send within a group.
+      memory: memory in bytes.
+      link: bytes per second that an accelerator sends to others in its group.
       group: number of accelerators in a group.
-      far_link: bytes per second that each accelerator can send out of its group.
+      far_link: bytes per second that an accelerator sends to other groups.
     """
 
     name: str
@@ -46,7 +46,7 @@ ACCELERATORS = (
 
 
 def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count: int) -> tuple[float, float]:
-    """Predicts the time of a step in seconds.
+    """Predicts how long a training step takes on n accelerators, in seconds.
 
     Args:
       accelerator: the hardware.
@@ -56,9 +56,8 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
     Returns:
       arithmetic: flops / (n * share * peak).
-      communication: the sum of two ring all-reduces, which do not overlap with the arithmetic. The first is
-        within each group of g accelerators: 2 (g - 1) / g * bytes / link. The second is between the m groups;
-        in it each accelerator has 1 / g of the bytes: 2 (m - 1) / m * bytes / g / far_link.
+      communication: two ring all-reduces, within the groups of g accelerators and between the m groups: 2
+        (g - 1) / g * bytes / link + 2 (m - 1) / m * bytes / g / far_link.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)
@@ -69,7 +68,7 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
 
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
-    """Returns the least number of accelerators at which communication takes longer than arithmetic."""
+    """Returns the smallest number of accelerators for which communication takes longer than arithmetic."""
     count = 2
     while True:
         arithmetic, communication = seconds(accelerator, flops, gradient_bytes, count)
@@ -79,7 +78,7 @@ def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) ->
 
 
 def figures(config: Config) -> dict[str, int]:
-    """Returns {name: number} of a step in bfloat16: images of the batch, its FLOPs, and sizes in bytes."""
+    """Returns the cost of a training step in bfloat16, {name: number}: images, FLOPs, and sizes in bytes."""
     from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
     from drl_tf.planning.flops import cost
@@ -99,7 +98,7 @@ def figures(config: Config) -> dict[str, int]:
 
 
 def costs(presets: dict[str, dict[str, int]]) -> str:
-    """Returns a Markdown table of the cost of a step.
+    """Returns a Markdown table of the cost of a training step with each preset.
 
     Args:
       presets: {command line: its `figures`}.
@@ -122,7 +121,7 @@ def costs(presets: dict[str, dict[str, int]]) -> str:
 
 
 def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
-    """Returns a Markdown table of the time of a step on 1, 8, 64 and 256 accelerators.
+    """Returns a Markdown table of the predicted time of a training step on 1, 8, 64 and 256 accelerators.
 
     Args:
       accelerator: the hardware.

@@ -1,4 +1,4 @@
-"""Measures requests per second, and their latency, of an exported model in this process, by the v1 Session.
+"""Measures how many requests per second an exported model answers in this process, and their latency.
 
     python -m drl_tf.tools.serving_speed
 
@@ -58,13 +58,13 @@ def _print_rows(version: Version, signature: str, count: int, seconds: float) ->
 
 
 def digits(directory: str) -> str:
-    """Exports the digits preset, untrained, and returns the version folder."""
+    """Exports an untrained model of digits, and returns the version directory."""
     config = parsing.configuration_of([]).replace(precision='float32')
     return export.write(build_model(config), config, 0, os.path.join(directory, 'digits'), 1024)['SavedModel']
 
 
 def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray]:
-    """Returns the inputs of a request for `count` images."""
+    """Returns the inputs of a request for `count` images, {name: array}."""
     if signature == 'sample':
         return {'seed': np.array([0, 3], np.int32), 'num_samples': np.array(count, np.int32)}
     shape = [size.size for size in version.signatures[signature].inputs['images'].tensor_shape.dim[1:]]
@@ -73,7 +73,7 @@ def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray
 
 
 def measure(function: Callable[[], object], threads: int, seconds: float) -> tuple[float, list[float]]:
-    """Calls a function again and again from some threads for `seconds`.
+    """Calls a function repeatedly from several threads, for a number of seconds.
 
     Returns:
       The time taken, and the latency of each call, in seconds.

@@ -1,4 +1,4 @@
-"""Writes datasets in the file format of tensorflow-datasets, made of any pictures."""
+"""Writes pictures as a dataset of tensorflow-datasets."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 def write(
     name: str, data_dir: str | os.PathLike[str], shards: int = 1, **pictures: Sequence[np.ndarray]
 ) -> os.PathLike[str]:
-    """Writes the TFRecord files and the metadata of a dataset; features other than the image are blank.
+    """Writes pictures in the place of a dataset of tensorflow-datasets; features other than images are blank.
 
     Args:
       name: name of a builder of tensorflow-datasets.

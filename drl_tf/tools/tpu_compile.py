@@ -53,7 +53,11 @@ COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
 def predicted(line: dict[str, Any]) -> int:
-    """Returns the bytes per device that `--dry_run` predicts for an outcome of a training step."""
+    """Returns the bytes per device that `--dry_run` predicts for a training step.
+
+    Args:
+      line: the outcome of compiling the step.
+    """
     from drl_tf.cli import parsing
     from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
@@ -64,7 +68,7 @@ def predicted(line: dict[str, Any]) -> int:
 
 
 def outcomes(words: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Compiles the programs of a command line and yields their outcomes.
+    """Compiles the programs of a command line, and yields the outcomes, {name: JSON value}.
 
     A training step that needs too much memory is compiled again with twice the microbatches, until it fits.
     """
@@ -130,7 +134,7 @@ def _compile(text: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_compiler(options: argparse.Namespace) -> None:
-    """Checks the interpreter and the place of the results before anything takes time.
+    """Checks the options --python and --results.
 
     Raises:
       UserError: the interpreter lacks jax or libtpu, or the results cannot be written.
@@ -152,7 +156,7 @@ def _read(path: str) -> list[dict[str, Any]]:
 
 
 def table(lines: Iterable[dict[str, Any]]) -> str:
-    """Returns a Markdown table of the last outcome of each preset and program, with the predicted memory."""
+    """Returns a Markdown table of the outcomes, with the predicted memory."""
     rows = [
         '| preset | program | images | in parts of | compiles | seconds | GiB needed of 16 | of that the '
         'program | GiB predicted |'
@@ -188,7 +192,7 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles what the command line names, or prints the table; returns the exit code."""
+    """Compiles the programs that the command line names, or prints the table; returns the exit code."""
     parser = _parser()
     options, words = parser.parse_known_args(argv)
     if options.table and not os.path.exists(options.results):

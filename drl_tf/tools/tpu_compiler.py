@@ -18,11 +18,11 @@ _WANTED = re.compile(r'Used ([\d.]+)([KMGT]?) of')
 
 
 def compiled(text: str, topology: str) -> dict[str, Any]:
-    """Compiles a module for one core.
+    """Compiles a StableHLO module for one TPU core.
 
     Args:
-      text: the module, StableHLO.
-      topology: such as 'v5e:2x2'.
+      text: the module.
+      topology: name of the TPU topology, such as 'v5e:2x2'.
 
     Returns:
       {'device': kind of the core, 'seconds': time to compile, 'bytes': memory that the program needs, and the
@@ -59,12 +59,12 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Replaces the one operation in TensorFlow's modules that is not StableHLO."""
+    """Replaces `mhlo.copy`, the one operation in TensorFlow's modules that is not StableHLO."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
 def refusal(message: str) -> dict[str, Any]:
-    """Returns the start of the compiler's message and, if memory was short, how many bytes were needed."""
+    """Returns {'error': start of the compiler's message} and, if memory was short, 'bytes', the need."""
     found: dict[str, Any] = {'error': message[:1000]}
     wanted = _WANTED.search(message)
     if wanted:

@@ -1,4 +1,4 @@
-"""The batches of images that training takes, on one worker or several."""
+"""The batches of training images, on one worker or several."""
 
 from __future__ import annotations
 
@@ -17,14 +17,30 @@ if TYPE_CHECKING:
 
 
 def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Returns batches of training images from a step on; with several workers, this worker's part of each."""
+    """Returns the batches of training images, from a given step on.
+
+    Args:
+      config: the configuration.
+      step: number of training steps that are done; the batches of these steps are skipped.
+
+    Returns:
+      A dataset of images, float32 [batch, H, W, C], or of pairs (images, labels). With several workers, it
+      yields this worker's part of each batch.
+    """
     return workers.everywhere(lambda: _batches(config, step))
 
 
 def show_batches(
     batches: tf.data.Dataset | tf.distribute.DistributedDataset, config: Config, step: int, workdir: str
 ) -> None:
-    """Writes `samples/data.png`, a grid of the images that training takes from a step on."""
+    """Writes `samples/data.png` in the workdir, a grid of training images.
+
+    Args:
+      batches: result of `training_batches`.
+      config: the configuration.
+      step: number of training steps that are done.
+      workdir: the run's directory.
+    """
     whole = batches if workers.count() == 1 else None
 
     def show() -> None:

@@ -1,4 +1,4 @@
-"""The callbacks of training. An action is a callable (step, logs) that does one thing between steps."""
+"""The callbacks of training, and actions: callables (step, logs) that do one thing between two steps."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ Action = Callable[[int, Any], None]
 
 
 class Periodic(keras.callbacks.Callback):
-    """Calls an action after every `every` steps and after the last one.
+    """Keras callback that calls an action every few steps, and after the last step.
 
-    The callback counts steps itself, because asking the device for the step would mean waiting for the
-    device. If Keras runs several steps per call, their number must divide `every`.
+    If Keras runs several steps per call (`steps_per_execution`), `every` must be a multiple of their number.
 
     Args:
       every: steps between calls.
       first_step, last_step: steps at which training begins and ends.
       action: callable, called with (step, logs).
-      at_stop: whether to call the action also when training stops before the last step.
+      at_stop: whether to call the action also if training stops early.
     """
 
     def __init__(self, every: int, first_step: int, last_step: int, action: Action, at_stop: bool = True):
@@ -52,18 +51,19 @@ class Periodic(keras.callbacks.Callback):
 def in_order(
     model: RecoveryLikelihood, task: Task, step: int, end: StopAtEnd, watch: tuple[Stopwatch, int]
 ) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of a run, in order: stop, check for divergence, time, log, draw, save, score,
-    write the page.
+    """Returns the callbacks of a training run, in the order in which they must run.
 
-    The check for divergence comes before anything is written. If training stops early, no line is logged: the
-    checkpoint stores the running means, and the next run continues them.
+    The order: stop, check for divergence, measure time, log, draw samples, save, score, write `report.html`.
+
+    So nothing is written after a divergence. If training stops early, nothing is logged: the checkpoint
+    stores the running means, and the next run continues them.
 
     Args:
       model: a compiled model.
       task: what to train.
       step: step at which training begins.
-      end: the callback that stops training.
-      watch: pair (stopwatch, number of steps between checks for divergence).
+      end: the callback that stops training, a `StopAtEnd`.
+      watch: pair (`Stopwatch`, number of steps between checks for divergence).
     """
     config = model.config
     options = config.training

@@ -1,4 +1,4 @@
-"""Begins a run with exact energies, which stores the training images in place of trained weights."""
+"""Begins a run with exact energies, which stores the training images instead of trained weights."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 
 def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
-    """Writes the checkpoint of a run with exact energies, at step 0; leaves an existing checkpoint as it is.
+    """Stores the training images in a checkpoint at step 0, for a run with exact energies.
+
+    An existing checkpoint stays as it is.
 
     Args:
       config: the configuration, with --energy=exact.
       workdir: the run's directory.
-      run: the `Run` of the workdir, on the chief.
+      run: the `Run` of the workdir, a proxy that works on the chief (the first worker).
 
     Returns:
-      {label: text}: the number of images, and the path of the checkpoint.
+      Lines to print, {label: text}: the number of images, and the path of the checkpoint.
 
     Raises:
       UserError: the workdir holds another run, the images do not fit in memory, or a class has no image.
@@ -51,7 +53,13 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
 
 
 def hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:
-    """Gives a model with --energy=exact its images, uint8 [N, H, W, C], and their labels, int32 [N]."""
+    """Stores training images in a model with --energy=exact.
+
+    Args:
+      model: the model.
+      images: uint8 [N, H, W, C].
+      labels: class + 1 of each image, or 0 for no class, int32 [N].
+    """
     for pair in model.averages:
         for network in pair:
             network.hold(pixels.from_levels(np.float32(images)), labels)

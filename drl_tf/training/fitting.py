@@ -1,4 +1,4 @@
-"""Trains on the user's own images in Python, for `drl_tf.EnergyModel.fit`."""
+"""Trains a model on the user's images: the work of `drl_tf.EnergyModel.fit`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _LEARNING_RATES = (1e-8, 1)
 
 
 class Fitting:
-    """Continues to train a model, for `EnergyModel.fit`, and counts the steps.
+    """Trains a model in one or more calls of `fit`, and counts the steps.
 
-    A new batch size or learning rate starts the optimizers afresh.
+    A call with another batch size or learning rate resets the optimizers.
 
     Args:
       model: the model to train.
-      step: number of steps that the model was trained before.
-      beginning: result of `provenance.beginning`: where the weights come from.
+      step: number of steps for which the model is already trained.
+      beginning: where the weights come from, a result of `provenance.beginning`.
 
     Attributes:
-      recipe: the training options of the run from which the model comes.
+      recipe: the training options of the model's configuration.
     """
 
     def __init__(self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any]):
@@ -43,21 +43,21 @@ class Fitting:
 
     @property
     def step(self) -> int:
-        """Number of steps that the model was trained, including steps of a running call of `fit`."""
+        """Number of steps for which the model is trained, including those of a running call of `fit`."""
         return self._step + self._taken
 
     @property
     def beginning(self) -> dict[str, Any]:
-        """Where the weights come from, and the number of steps in calls of `fit`; see `provenance.beginning`.
+        """Where the weights come from, and the number of steps in `fit`; see `provenance.beginning`.
 
-        After any step, the heights (log Z) are no longer known, because a step changes them.
+        'heights', the log Z of the levels, is None once `fit` has changed the weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
     def forget_heights(self) -> None:
-        """Forgets log Z of the levels, which is that of other weights once these have been replaced."""
+        """Sets 'heights', the log Z of the levels, to None; call this after you replace the weights."""
         self._beginning['heights'] = None
 
     @property
@@ -66,14 +66,19 @@ class Fitting:
         return 0 if self._start is None else self.model.step - self._start
 
     def batch_size(self, batch_size: int | None, data: GivenData) -> int:
-        """Checks and returns the number of images per step.
+        """Checks a batch size, or chooses one if it is None.
 
-        If `batch_size` is None, the result is the batch size of the given dataset. For images that are not in
-        batches, it is the run's batch size, or the number of images if that is smaller.
+        Args:
+          batch_size: images per step. None: the batch size of the dataset; for images that are not in
+            batches, that of the configuration, or the number of images if that is smaller.
+          data: the images to train on.
+
+        Returns:
+          The number of images per step.
 
         Raises:
           UserError: `batch_size` is no whole number, is below 1 or above the number of images, or is not a
-            multiple of the run's microbatches.
+            multiple of the option `microbatches`.
         """
         parts = self.recipe.microbatches
         count = data.count or arguments.LARGEST
@@ -88,18 +93,23 @@ class Fitting:
         return batch_size
 
     def learning_rate(self, learning_rate: float | None) -> float:
-        """Checks and returns a learning rate. None: the run's. Raises UserError if it is out of bounds."""
+        """Checks a learning rate, or returns that of the configuration if it is None.
+
+        Raises:
+          UserError: `learning_rate` is no number from 1e-8 to 1.
+        """
         learning_rate = self.recipe.learning_rate if learning_rate is None else learning_rate
         return arguments.number('learning_rate', learning_rate, *_LEARNING_RATES, whole=False)
 
     def fit(
         self, data: GivenData, batch_size: int, learning_rate: float, **options: Any
     ) -> keras.callbacks.History:
-        """Trains on the given images by Keras `fit`.
+        """Trains the model on images with Keras `fit`.
 
         Args:
           data: the images.
-          batch_size, learning_rate: results of the methods `batch_size` and `learning_rate`.
+          batch_size: images per step, from the method `batch_size`.
+          learning_rate: Adam's learning rate, from the method `learning_rate`.
           **options: epochs, steps_per_epoch, verbose and callbacks, as in Keras.
 
         Returns:
@@ -108,7 +118,7 @@ class Fitting:
         Raises:
           UserError: the energies are exact, an image of a dataset is out of range, or there are too few
             images.
-          DivergenceError: the energies diverged; weights and step are again as before the call.
+          DivergenceError: training diverged; the weights and the step are those from before the call.
         """
         config = self.model.config
         if config.network.energy == 'exact':

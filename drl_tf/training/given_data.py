@@ -1,4 +1,4 @@
-"""Checks the arrays or the `tf.data.Dataset` given to `EnergyModel.fit`, and makes batches of them."""
+"""Checks the images that a user gives to `EnergyModel.fit`, and makes batches of them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _FAILED = re.compile(r'assertion failed: \[(.*)\]')
 
 @dataclasses.dataclass(frozen=True)
 class GivenData:
-    """Images that a user gives to train on.
+    """The images that a user gave to train on, after the checks.
 
     Attributes:
       images: dataset of single images, float32 [H, W, C] in [-1, 1]; or of pairs (image, label), where the
         label is the class + 1, or 0 for no class, int32 [].
       count: number of images; None if it is not known.
       batch_size: images in a batch of the dataset that the user gave; None if they are not in batches.
-      shuffled: whether to shuffle the images, which needs `count`. A dataset of the user keeps its order.
+      shuffled: whether to shuffle the images; True for arrays, False for a `tf.data.Dataset`.
     """
 
     images: tf.data.Dataset
@@ -41,16 +41,16 @@ class GivenData:
     shuffled: bool = False
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Returns an endless dataset of batches of `batch_size` images.
-
-        The dataset must not end: at the end of the data, TensorFlow would still run those parts of a training
-        step that need no data.
-        """
+        """Returns an endless dataset of batches of `batch_size` images; `seed` decides the order."""
         images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
         return untuned(images.repeat().batch(batch_size, drop_remainder=True))
 
     def num_batches(self, batch_size: int) -> int:
-        """Counts the whole batches of one pass; raises UserError for less than one batch or endless data."""
+        """Returns the number of whole batches in one pass over the images.
+
+        Raises:
+          UserError: the dataset has no end, or fewer images than one batch.
+        """
         count = self.count
         if count is None:
             if self.images.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -63,13 +63,14 @@ class GivenData:
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
-    """Checks images and labels, or a dataset, and returns them as `GivenData`.
+    """Checks the images and labels that a user gave to `fit`.
 
     Args:
-      inputs: the checks of arguments for this model.
-      images: uint8 or float within [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of pairs
-        (images, labels), in batches or not.
-      labels: class of each image, [n]; None if the model has no classes, or `images` is a dataset.
+      inputs: the `Inputs` of the model, which knows its image shape and number of classes.
+      images: uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of pairs (image,
+        label), in batches or not.
+      labels: class of each image from 0, -1 for no class, [n]; None for a model without classes, or if
+        `images` is a dataset.
 
     Raises:
       UserError: an argument has a wrong shape or type or is out of range.
@@ -88,11 +89,15 @@ def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
 
 
 def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the images and classes of `validation_data`, float32 [n, H, W, C] and int32 [n] or None.
+    """Checks the argument `validation_data` of `fit`, and returns it as arrays.
 
     Args:
-      inputs: the checks of arguments for this model.
+      inputs: the `Inputs` of the model, which knows its image shape and number of classes.
       data: images, a pair (images, labels), or a finite `tf.data.Dataset` of these.
+
+    Returns:
+      The images, float32 [n, H, W, C] in [-1, 1], and their classes, int32 [n], or None for a model without
+      classes.
 
     Raises:
       UserError: the data have a wrong shape or type, or are out of range.
@@ -107,7 +112,12 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """Collects a dataset `GivenData.images` into images float32 [n, H, W, C] and classes [n], or None."""
+    """Reads a dataset of single images, or of pairs (image, label), into memory.
+
+    Returns:
+      Images, float32 [n, H, W, C], and their classes (label - 1), int32 [n]; None for a model without
+      classes.
+    """
     with refused_values():
         rows = list(images.as_numpy_iterator())
     if not rows:
@@ -156,7 +166,7 @@ def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> A
 
 @contextlib.contextmanager
 def refused_values() -> Iterator[None]:
-    """Context manager: raises UserError if values of a dataset are out of range."""
+    """Context manager: turns TensorFlow's error about a value out of range in a dataset into a UserError."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

@@ -1,4 +1,4 @@
-"""The grids that training writes: a grid of the data, and grids of samples."""
+"""Grids of pictures that training writes: of its data, and of samples."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ _GRID_POINTS = 4096
 
 
 def grid_images(config: Config) -> int:
-    """Returns how many images a grid shows."""
+    """Returns how many images a grid shows: 100, or 4,096 points of the plane."""
     return _GRID_POINTS if config.planar else _GRID_IMAGES
 
 
 def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
-    """Returns a grid of images from which the model learns, uint8 [rows, columns, H, W, C]."""
+    """Arranges the first training images in a grid, uint8 [rows, columns, H, W, C]."""
     images = batches.map(lambda images, *labels: images).unbatch().take(grid_images(config))
     return pictures.square(pictures.kept(np.stack(list(images))))
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """Returns an action that writes `samples/<step>.png`, a grid of samples of the averaged weights."""
+    """Returns an action, a callable (step, logs), that samples images and writes `samples/<step>.png`.
+
+    The samples use the averaged weights.
+    """
 
     def write(step: int, logs: Any) -> None:
         with model.ema_network.converged():

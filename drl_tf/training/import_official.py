@@ -1,4 +1,4 @@
-"""Begins a run with a network of the authors' code."""
+"""Begins a run with weights of the authors' code."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def import_official(config: Config, workdir: str, prefix: str, weights: str = 'model_ema') -> dict[str, str]:
-    """Begins a run with a network of the authors' code.
+    """Begins a run with weights of the authors' code, in their checkpoint format.
 
-    The authors' weights become both the raw and the averaged weights, at step 0, with a fresh optimizer.
+    The weights become both the raw and the averaged weights, at step 0, with a fresh optimizer.
 
     Args:
       config: the configuration, with the options of the authors' network; see `authors_checkpoint.options`.
@@ -28,7 +28,7 @@ def import_official(config: Config, workdir: str, prefix: str, weights: str = 'm
       weights: 'model_ema' (averaged weights) or 'model' (raw weights).
 
     Returns:
-      {label: text} that describes the imported network and the run.
+      Lines to print, {label: text}, about the imported network and the run.
 
     Raises:
       UserError: the workdir holds a run or is in use, or the checkpoint is damaged or holds another network.

@@ -22,12 +22,16 @@ def _number(value: float) -> float | None:
 
 
 def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
-    """Returns the logs of a step for JSON, {name: float, or None if not finite}."""
+    """Converts logged values to what JSON can hold, {name: float, or None if not finite}."""
     return {name: _number(value) for name, value in logs.items()}
 
 
 def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
-    """Returns the means since the last reset, {'level_<name>': for each level, the mean or None}."""
+    """Returns the means of the logged values at each noise level since the last line of the log.
+
+    Returns:
+      {'level_<name>': [one mean for each level, None if not finite]}.
+    """
     sums = model.level_sums()
     with np.errstate(invalid='ignore'):
         means = {
@@ -37,9 +41,14 @@ def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
 
 
 class MetricsLog:
-    """An action that appends a line to `metrics.jsonl` and scalars to TensorBoard.
+    """An action, a callable (step, logs), that logs a step to `metrics.jsonl` and to TensorBoard.
 
-    The constructor drops the lines of steps after `first_step`, which an interrupted run has left.
+    The constructor removes lines of steps after `first_step`, which an interrupted run left behind.
+
+    Args:
+      model: the model in training.
+      run: the `Run` that has the files.
+      first_step: step at which training begins.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, first_step: int):

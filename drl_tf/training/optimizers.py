@@ -1,4 +1,4 @@
-"""The optimizers of a model: Adam; the learning rate warms up, and falls with each rollback."""
+"""The optimizers of a model: Adam, with a warm-up of the learning rate."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ _LAST_RATE = 0.01
 
 
 class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly to `peak` over `steps` steps, then stays or falls.
+    """Learning rate schedule: rises linearly to `peak`, then stays, or falls along a cosine.
 
-    The warm-up starts as if `ahead` steps were done. With `decay_steps` the rate is also multiplied, from the
-    first step on, by half a cosine that falls from 1 to 0.01 at step `decay_steps`.
+    Args:
+      peak: largest learning rate.
+      steps: steps of the warm-up.
+      ahead: during the warm-up, the rate of step n is peak * (n + ahead) / steps.
+      decay_steps: step at which the cosine, a factor that falls from 1, has reached 0.01; 0: no cosine.
     """
 
     def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
@@ -50,21 +53,21 @@ class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
-    """Builds a model with optimizers and initial weights from the seed, for `fit` or to restore into.
+    """Builds a model with optimizers; its initial weights depend on the option `seed`.
 
     Args:
       config: the configuration.
-      attempt: number of rollbacks so far.
+      attempt: how often training went back to an earlier checkpoint; each time lowers the learning rate.
     """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
 
 
 def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
-    """Gives a model fresh optimizers, and returns the model.
+    """Gives a model new optimizers, and returns the model.
 
-    Each earlier rollback multiplies the learning rates by `rollback_factor`. The warm-up of the initializer
-    starts at a twentieth of the peak. (In the paper, step n has (n + 500) / 10,000 of the peak.)
+    The learning rates are multiplied by the option `rollback_factor` for each time that training went back to
+    an earlier checkpoint. The learning rate of the initializer starts at 5 % of its peak, as in CDRL.
     """
     config = model.config
     options = config.training

@@ -1,4 +1,4 @@
-"""Writes the page of a run while it trains."""
+"""Writes `report.html`, the page of a run, while the run trains."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHARE = 0.01  # Largest share of the training time that goes into the page.
 
 
 class Page:
-    """A callable that writes `report.html` from the files of the run; only the chief writes.
+    """An action, a callable (step, logs), that writes `report.html` from the files of the run.
 
-    It skips a call if writing the page would bring its share of the training time above 1 %. An error while
-    writing gives a warning, and does not end the training.
+    With several workers, only the chief writes. Calls are skipped so that writing takes at most 1 % of the
+    time. An error gives a warning, and training goes on.
 
     Args:
       workdir: the run's directory.
-      clock: callable that returns seconds.
+      clock: callable that returns the time in seconds.
     """
 
     def __init__(self, workdir: str, clock: Callable[[], float] = time.monotonic):
@@ -37,7 +37,7 @@ class Page:
 
     @contextlib.contextmanager
     def at_end(self) -> Iterator[None]:
-        """Context manager: writes the page when training ends, diverges or is interrupted."""
+        """Context manager around training: writes the page when training ends, diverges or is interrupted."""
         try:
             yield
         except (DivergenceError, Interrupted):

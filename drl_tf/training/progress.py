@@ -1,4 +1,4 @@
-"""Shows the progress of training in a bar with rate and time left, and measures the time spent in steps."""
+"""Shows a progress bar of training with speed and time left, and measures the time spent in steps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BAR = '{desc}{percentage:3.0f}%|{bar:20}|'
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Measures the time in training steps, except the first step, which compiles.
+    """Keras callback that measures the time in training steps, except the first step, which compiles.
 
-    In the list of callbacks, the stopwatch must come after the callback that waits for the device.
+    In the list of callbacks, put it after the callback that waits for the device, the check for divergence.
 
     Attributes:
-      seconds: the time so far.
+      seconds: the time in steps so far.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,15 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Context manager and callback: a bar with the steps done, images per second, time left, and the loss.
+    """Keras callback and context manager that shows steps, images per second, time left, and the loss.
 
-    The bar reads the loss only every `look_every` steps, when the loss is ready without waiting for the
-    device. During the first step, which compiles, the bar shows 'compiling'. The images per second count only
-    the time within the later steps; the time left also counts work between steps, such as grids.
+    During the first step, the bar shows 'compiling'. Images per second count the time within later steps
+    only; the time left includes work between steps, such as drawing samples.
 
     Args:
       config: the configuration.
       first_step: step at which training begins.
-      look_every: steps between looks at the loss.
+      look_every: steps between updates of the loss.
       time_limit: the time limit, which may end training before the last step.
       stopwatch: measures the time in steps.
       clock: callable that returns the time in seconds.

@@ -1,7 +1,4 @@
-"""Decides where training starts: at the last checkpoint, with another run's weights, or at step 0.
-
-It also measures the images of a new run before the first step: their scale, and how many steps they need.
-"""
+"""Prepares the start of training: chooses the first step and weights, and measures the training images."""
 
 from __future__ import annotations
 
@@ -37,15 +34,15 @@ _FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
-    """Returns mean (per channel) and standard deviation of the images, which preconditioned energies need.
+    """Returns the mean of each channel, and the standard deviation, of the training images in [-1, 1].
 
-    Both come from the configuration of the run in the workdir, or else of the run in `init_from`. If there is
-    neither run, `data_scale` measures both.
+    Preconditioned energies need both. They come from the configuration of the run in `workdir`, else from
+    that of the run in `init_from`, else they are measured on the images.
 
     Args:
       data: the options of the dataset.
       workdir: the run's directory.
-      init_from: directory of another run, or None; see `train.train`.
+      init_from: directory of another run whose weights training starts from, or None.
     """
     for source in (workdir, init_from):
         if source and configuration.exists(source):
@@ -55,17 +52,17 @@ def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[f
 
 
 def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
-    """Chooses the number of steps for --train_steps=0 from the number of pictures; warns of few pictures.
+    """Chooses the number of training steps for the user's own pictures; warns if there are fewer than 500.
 
-    A new run uses each picture about 200 times, in 2,000 to 20,000 steps, and the learning rate falls until
-    the last step. A run that is in the workdir keeps its numbers, even if the pictures have changed.
+    With --train_steps=0, a new run uses each picture about 200 times, in 2,000 to 20,000 steps, and the
+    learning rate falls until the last step. A run that is resumed keeps its number of steps.
 
     Args:
       config: the configuration, of a dataset of pictures.
       workdir: the run's directory.
 
     Returns:
-      The options to change, {name: value}; {} if --train_steps is above 0.
+      Options to change, {'train_steps': .., 'decay_steps': ..}; {} if --train_steps is above 0.
     """
     count = pipeline.count_images(config.data, 'train')
     if count < _FEW:
@@ -89,13 +86,16 @@ def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
 def starting_step(
     model: RecoveryLikelihood, run: Run, workdir: str, init_from: str | None, weights: str
 ) -> int:
-    """Restores the last checkpoint, or takes another run's weights; returns the step at which to start.
+    """Loads the weights to start from, and returns the number of steps that are done.
+
+    These are the weights of the last checkpoint, else of another run, else the initial weights.
 
     Args:
       model: a compiled model.
-      run: the `Run` of the workdir, on the chief.
+      run: the `Run` of the workdir, a proxy that works on the chief (the first worker).
       workdir: the run's directory.
-      init_from, weights: see `train.train`.
+      init_from: directory of another run whose weights a new run takes, or None.
+      weights: which of its weights to take, 'ema' or 'raw'.
     """
     config = model.config
     if run.steps():

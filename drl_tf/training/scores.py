@@ -1,4 +1,4 @@
-"""Scores samples during training, and keeps the checkpoint with the best score."""
+"""Scores samples during training, and keeps the best checkpoint."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 
 
 class Scores:
-    """An action that scores samples of the averaged weights and keeps the best checkpoint.
+    """An action, a callable (step, logs), that scores samples and keeps the best checkpoint.
 
-    The best checkpoint has the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`; the
-    constructor drops lines of steps after `first_step`. If a signal ends the run during sampling or scoring,
-    the step is saved and the samples stay. When the run resumes, it finishes the score.
+    The best checkpoint has the lowest Fréchet distance of its samples, drawn with the averaged weights. Each
+    score is a line of `evaluations.jsonl`. If a signal interrupts the scoring, the samples stay, and the
+    resumed run finishes the score.
+
+    Args:
+      model: the model in training.
+      run: the `Run` that has the files.
+      workdir: the run's directory.
+      first_step: step at which training begins; lines of later steps are removed.
+      end: the callback that knows whether a signal came.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, workdir: str, first_step: int, end: StopAtEnd):
@@ -37,7 +44,7 @@ class Scores:
         run.drop_lines_after(SCORES, first_step)
 
     def catch_up(self, step: int) -> None:
-        """Scores the step at which training resumes, if a score is due at this step and is missing."""
+        """Scores `step`, at which training resumes, if its score is due and missing."""
         is_last = step == self.model.config.training.train_steps
         due = step and (is_last or step % self.options.evaluate_every == 0)
         if due and self.run.last_line(SCORES) < step:

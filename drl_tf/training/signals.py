@@ -1,4 +1,4 @@
-"""Records SIGINT and SIGTERM during training, so that training can finish and save the current step."""
+"""Notes SIGINT and SIGTERM during training, so that training can finish and save the current step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class Signals:
-    """Context manager: records a first SIGINT or SIGTERM; a second one ends the process at once.
+    """Context manager that notes a SIGINT or SIGTERM; a second signal ends the process at once.
 
-    The end of the block restores the former handlers.
+    On exit, it restores the former signal handlers.
 
     Attributes:
-      number: number of the signal that this process got, or None.
+      number: number of the first signal that came, or None.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TimeLimit:
-    """A time limit that starts with the first call of `is_up`.
+    """A time limit that starts to run at the first call of `is_up`.
 
     Args:
       seconds: the limit; 0 for none.
@@ -34,28 +34,26 @@ class TimeLimit:
         self.start: float | None = None
 
     def is_up(self) -> bool:
-        """Returns whether the time is up; the first call starts the time."""
+        """Returns whether the time is up."""
         self.start = self.start or self.clock()
         return bool(self.seconds) and self.left() < 0
 
     def left(self) -> float:
-        """Returns the seconds left; before the first call of `is_up`, the whole limit."""
+        """Returns the seconds left; before the first call of `is_up`, all of them."""
         return self.seconds - (self.clock() - self.start if self.start else 0)
 
 
 class StopAtEnd(keras.callbacks.Callback):
-    """Ends training after the last step, when the time is up, or on a signal.
+    """Keras callback that ends training after the last step, when the time is up, or on a signal.
 
-    Training first finishes and saves the steps of the current call of the train function. Every `ask_every`
-    steps, workers tell each other whether to stop, so that all workers end at the same step, no matter which
-    worker got the signal. (tf.distribute's own handler needs workers that are within one step of each other,
-    and handles only SIGTERM.)
+    The current call of the train function finishes first. Every `ask_every` steps, the workers tell each
+    other whether to stop. So all workers end at the same step, whichever worker got the signal.
 
     Args:
       first_step, last_step: steps at which training begins and ends.
       time_limit: the time limit.
-      signals: the `Signals` that this worker records.
-      ask_every: steps between exchanges; a single worker checks after each step.
+      signals: the `Signals` of this worker.
+      ask_every: steps between exchanges of the workers; a single worker checks after each step.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class StopAtEnd(keras.callbacks.Callback):
         return any(workers.exchange(self.time_limit.is_up() or bool(self.signals.number)))
 
     def raise_if_asked(self, step: int) -> None:
-        """Raises `Interrupted` if any worker got a signal; call this after the step is saved."""
+        """Raises `Interrupted` if any worker got a signal; call this once the step is saved."""
         number = next(filter(None, workers.exchange(self.signals.number)), None)
         if number:
             name = signal.Signals(number).name
@@ -90,10 +88,10 @@ class StopAtEnd(keras.callbacks.Callback):
 def stop_on_divergence(
     model: RecoveryLikelihood, run: Run, workdir: str
 ) -> Callable[[int, Mapping[str, float]], None]:
-    """Returns an action that raises `DivergenceError` after a bad step (`RecoveryLikelihood.first_bad_step`).
+    """Returns an action, a callable (step, logs), that raises `DivergenceError` if training has diverged.
 
-    Before it raises, the action writes the level means since the last line of the log to
-    `diverged-<step>.json`.
+    The action first writes the means at each noise level to `diverged-<step>.json`. Training has diverged if
+    `RecoveryLikelihood.first_bad_step` is not -1.
     """
 
     def check(step: int, logs: Mapping[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Training: Keras `fit` under a strategy, resumed from the last checkpoint of the workdir."""
+"""Trains a model with Keras `fit`, from the last checkpoint on if there is one."""
 
 from __future__ import annotations
 
@@ -42,19 +42,21 @@ def train(
     weights: str = 'ema',
     restart: bool = False,
 ) -> dict[str, str]:
-    """Trains a model, or resumes its training; with --energy=exact, stores the training images instead.
+    """Trains a model, or resumes its training.
 
-    Only one run at a time may use a workdir; with several workers the chief alone writes there.
+    With the option energy='exact', nothing is trained: the training images are stored.
+
+    Only one process at a time may use a workdir; with several workers, only the chief writes there.
 
     Args:
       config: the configuration.
-      workdir: directory for checkpoints, samples and logs; `train` resumes a run that is there.
-      init_from: the workdir of another run, with whose weights a new run starts; None for random weights.
+      workdir: directory for checkpoints, samples and logs. A run that is there is resumed.
+      init_from: the workdir of another run, whose weights a new run starts from; None: random weights.
       weights: which weights of `init_from` to take, 'ema' or 'raw'.
-      restart: whether to begin a new run; a run in the workdir is then moved to <workdir>.1, <workdir>.2, ...
+      restart: whether to begin a new run. A run in the workdir is then moved to <workdir>.1 (or .2, ...).
 
     Returns:
-      {label: text}: the last step, the paths of the files, and the time.
+      Lines to print, {label: text}: the last step, the paths of the files, and the time.
 
     Raises:
       UserError: the workdir is in use or holds a run of another configuration, or `init_from` does not fit.
@@ -87,14 +89,15 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A training to run: configuration, workdir and where the first weights come from.
+    """What to train: the configuration, the directory, and where the first weights come from.
 
     Attributes:
       config: the configuration.
       workdir: the run's directory.
-      run: the `Run` of the workdir, on the chief.
-      page: writes the page of the run.
-      init_from, weights: see `train`.
+      run: the `Run` of the workdir, a proxy that works on the chief (the first worker).
+      page: the action that writes `report.html`.
+      init_from: directory of another run whose weights a new run takes, or None.
+      weights: which of its weights to take, 'ema' or 'raw'.
     """
 
     config: Config

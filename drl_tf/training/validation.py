@@ -1,4 +1,4 @@
-"""Callbacks of `EnergyModel.fit`: validate after an epoch, and show the public model to user callbacks."""
+"""Validation on held-out images after each epoch of `EnergyModel.fit`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Labelled = tuple[np.ndarray, np.ndarray | None]
 
 
 class Validation(keras.callbacks.Callback):
-    """Adds scores on held-out images to the logs of an epoch, computed with the averaged weights.
+    """Keras callback that scores held-out images after an epoch, and adds the scores to the logs.
 
-    'val_energy' is the mean energy of the held-out images. 'val_energy_gap' is this mean minus the mean
-    energy of as many training images; it rises if the model learns the training images by heart.
-    'val_distance' is the kernel distance between the features of held-out images and of as many samples, at
-    most 1,000; it needs at least 20 held-out images. The features come from the extractor of
-    `--mode=evaluate`; for points of the plane they are the coordinates. If the extractor is not available, a
-    warning says so, and the logs have no 'val_distance'.
+    All scores use the averaged weights. 'val_energy' is the mean energy of the held-out images.
+    'val_energy_gap' is this mean minus the mean energy of as many training images; it rises if the model
+    overfits. 'val_distance' is the kernel distance (KID) between features of held-out images and of as many
+    samples, at most 1,000. It needs at least 20 held-out images. The features come from the network of
+    `--mode=evaluate`; for points of the plane, they are the coordinates. Without this network, there is a
+    warning instead.
 
     Args:
-      model: the model.
+      model: the `EnergyModel` in training.
       held_out: images, float32 [n, H, W, C], and their classes, int32 [n] or None.
-      seen: training images, in the same form.
-      every: number of epochs from one validation to the next.
+      seen: training images, a pair like `held_out`.
+      every: epochs from one validation to the next.
     """
 
     def __init__(self, model: Generating, held_out: Labelled, seen: Labelled, every: int):
@@ -67,13 +67,13 @@ class Validation(keras.callbacks.Callback):
 
 
 class PublicCallbacks(keras.callbacks.CallbackList):
-    """Shows callbacks the public `drl_tf.EnergyModel`, although Keras fits the model inside it.
+    """Gives the user's callbacks the public `drl_tf.EnergyModel` as their `model`.
 
-    At the end of an epoch the averaged weights are ready for use, so callbacks can sample and save.
+    Keras itself would give them the inner model. At the end of an epoch, callbacks can sample and save.
 
     Args:
-      callbacks: the callbacks.
-      model: the public model.
+      callbacks: the user's callbacks.
+      model: the public `EnergyModel`.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model):

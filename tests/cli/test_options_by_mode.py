@@ -13,9 +13,11 @@ from drl_tf.cli.command_options import MODES, Command
 from drl_tf.cli.main import main
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config import config as configuration
+from drl_tf.config import tuned
 from drl_tf.experiments import sweep
 
-BEFORE = {'workdir', 'model', 'deterministic', 'data_dir'}  # Read before; digits are in no directory.
+# Read before; digits are in no directory.
+BEFORE = {'workdir', 'model', 'deterministic', 'data_dir', 'sampler'}
 # A mode accesses these though they do not matter there: the seed of weights that are then restored, facts of
 # the training for the model card, the levels that a sampler would visit, and guidance or K that is replaced.
 NO_MATTER = {
@@ -25,6 +27,7 @@ NO_MATTER = {
     'sweep_guidance': {'guidance'},
     'sweep_steps': {'mcmc_steps'},
     'sweep_chains': {'step_scale'},
+    'tune_sampler': set(tuned.OPTIONS),  # Those of the run: the search starts from them, and sets them.
 }
 SMALL = [
     *TINY, '--image_size=8', '--channels=4', '--num_classes=-1', '--num_levels=2', '--mcmc_steps=1',
@@ -54,8 +57,9 @@ FEW = {
     'sweep_guidance': ['--num_samples=3', '--num_real=32'],
     'sweep_chains': [
         '--num_samples=3', '--num_real=32', '--sweep_levels=2', '--sweep_mcmc_steps=1',
-        '--sweep_correctors=mala',
+        '--sweep_correctors=langevin',
     ],
+    'tune_sampler': ['--num_samples=3', '--num_real=32', '--tune_settings=1'],
     'export': ['--max_samples=2'],
     'report': ['--num_samples=4'],
 }  # fmt: skip

@@ -99,7 +99,7 @@ def test_mixtures_need_heights(capsys, tmp_path):
     classes = [*TINY, '--num_classes=-1', '--train_steps=1', '--max_loss=1000', f'--workdir={tmp_path}']
     assert call(capsys, *classes)[0] == 0
     run = ['--mode=compose', f'--workdir={tmp_path}', '--num_samples=2']
-    assert 'compares the heights' in refused(capsys, *run, '--expression=3 | 8')
+    assert 'needs normalised log densities' in refused(capsys, *run, '--expression=3 | 8')
     code, out, _ = call(capsys, *run, '--expression=3 & !8')
     assert code == 0 and 'compose3-8x-1' in out
 

@@ -152,4 +152,8 @@ def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys
     ):
         assert words in text, words
     assert 'Command:' not in text and 'Time in training since the import: ' in text and 'someone' not in text
-    assert provenance.history(str(version), 4, 'ema')['origin'] == {**origin, 'official_checkpoint': 'ckpt'}
+    carried = provenance.history(str(version), 4, 'ema')
+    of_run = provenance.history(str(workdir), 4, 'ema')
+    assert carried['origin'] == {**origin, 'official_checkpoint': 'ckpt'}
+    assert (carried['seconds'], carried['device']) == (of_run['seconds'], of_run['device'])
+    assert carried['seconds'] and carried['device']

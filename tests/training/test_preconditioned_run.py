@@ -136,7 +136,7 @@ def test_log_prob_and_typicality_in_python(run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     assert model.typicality(noise).min() > 5
     model.fit(images, epochs=1, verbose=0)
-    with pytest.raises(UserError, match='heights of the energies are not known'):
+    with pytest.raises(UserError, match='log Z of the energies is not known'):
         model.log_prob(images)
 
 

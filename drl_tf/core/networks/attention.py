@@ -11,10 +11,12 @@ from drl_tf.core.noise import Dropout
 
 
 class Attention(keras.layers.Layer):
-    """Single-head self-attention over space, x + proj(softmax(q k^T C^-0.5) v); returns x before training.
+    """Single-head self-attention over space: x + proj(softmax(q k^T C^-0.5) v).
+
+    Its dense layers are `Affine` layers, prepared once per chain. Before training, the layer returns x.
 
     Args:
-      norm: kind of normalisation, see `layers.normalisation`.
+      norm: normalisation before q, k and v: 'none', 'group', 'instance' or 'batch'.
 
     Examples:
       >>> layer, x = Attention('instance'), tf.ones([2, 4, 4, 8])
@@ -38,14 +40,14 @@ class Attention(keras.layers.Layer):
             layer.build(input_shape)
 
     def affines(self) -> tuple[Affine, ...]:
-        """Returns the dense layers in the order of `prepare`."""
+        """Returns the four dense layers: query, key, value, projection."""
         return self.query, self.key, self.value, self.project
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def prepare(self, temb: tf.Tensor) -> list[Any]:
-        """Returns the prepared dense layers; ignores the time embedding."""
+        """Returns the argument `prepared` of `call`, the weights of the dense layers; ignores `temb`."""
         del temb
         return [layer.prepare() for layer in self.affines()]
 
@@ -60,7 +62,9 @@ class Attention(keras.layers.Layer):
 
 
 class SelfAttention(keras.layers.Layer):
-    """Self-attention over space, x + project(softmax(q k^T C^-0.5) v); returns x before training.
+    """Single-head self-attention over space, made of Keras layers: x + project(softmax(q k^T C^-0.5) v).
+
+    Before training, the layer returns x.
 
     Examples:
       >>> x = tf.ones([2, 4, 4, 8])

@@ -1,4 +1,6 @@
-"""The energy network f(y, t) (paper, appendix): residual blocks, downsampling, and a sum weighted by time."""
+"""The energy network f(y, t) (paper, appendix): residual blocks, sum over space, weighted sum over
+channels.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +25,10 @@ _ATTENTION_SIZE = 16
 
 
 class Block(keras.layers.Layer):
-    """shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
+    """Residual block: shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
 
-    By default, conv2 starts at zero and has a gain.
+    `temb` is the time embedding. By default, conv2 starts at zero, and has a learned factor (gain) per
+    channel.
 
     Args:
       options: a `config.Network`.
@@ -79,7 +82,11 @@ class Block(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
-        """Returns the kernels, and the shift that the time embedding `temb`, float32 [B, 4 ch], gives."""
+        """Returns the argument `prepared` of `call`: kernels, and the shift by the time embedding.
+
+        Args:
+          temb: time embedding, float32 [B, 4 ch].
+        """
         shift = self.time(self.act(temb), self.time.prepare())
         if self.options.time_act:
             shift = self.act(shift)
@@ -104,8 +111,8 @@ class Block(keras.layers.Layer):
 class EnergyNetwork(SavedNetwork, SpectralLayers):
     """The network f(y, t), one number for each noisy image y at the noise level t.
 
-    The recipe decides how f becomes a log density: the first paper takes F = f / delta_t^2, with the Langevin
-    step size delta_t. `prepare` computes all that depends on t alone; `call` takes its result.
+    The log density is f times a factor that depends on t, such as F = f / delta_t^2 in the paper. `prepare`
+    computes all that depends on t alone; `call` takes its result.
 
     Args:
       options: a `config.Network`.
@@ -205,10 +212,10 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Computes the tensors that do not depend on y: normalised kernels, embeddings of time and class.
+        """Computes what does not depend on y: normalised kernels, embeddings of time and class.
 
         Args:
-          time: noise level of each image, a value of `Schedule.time`, [B].
+          time: noise level of each image as `Schedule.time` gives it, [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
@@ -233,12 +240,12 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Computes f(y, t).
+        """Computes f(y, t), one number per image.
 
         Args:
-          y: float32 [B, H, W, C].
+          y: noisy images, float32 [B, H, W, C].
           prepared: the result of `prepare`.
-          dropout: for training; None for no dropout.
+          dropout: `noise.Dropout` for training; None for no dropout.
           remat: whether the gradient recomputes the blocks' activations instead of storing them.
 
         Returns:

@@ -1,8 +1,8 @@
 """Layers that prepare their weights once and use them many times.
 
 `prepare` turns the variables of a layer into tensors: spectrally normalised, cast to the compute type. `call`
-takes the input and these tensors. So a Langevin chain of K steps normalises once, and the energy cannot
-change while the chain runs.
+takes the input and these tensors. So a Langevin chain of K steps normalises the weights once, and the energy
+stays the same while the chain runs.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ ACTIVATIONS = {
 
 
 def initializer(scale: float = 1.0) -> Any:
-    """Returns the uniform variance scaling initializer with fan_avg; scale 0 becomes 1e-10.
+    """Returns the initializer of kernels, `VarianceScaling(scale, 'fan_avg', 'uniform')`.
 
-    Spectral normalisation keeps only the direction of a kernel, and a kernel of zeros has no direction.
+    Scale 0 becomes 1e-10: spectral normalisation divides a kernel by its norm, which must not be 0.
 
     Examples:
       >>> kernel = initializer(scale=0.0)([3, 3, 8, 8])
@@ -51,15 +51,20 @@ def _add_weight(
 
 
 class Affine(keras.layers.Layer):
-    """Convolution or dense layer with optional spectral normalisation and gain.
+    """Convolution or dense layer with optional spectral normalisation.
 
-    The normalised kernel is W / sigma with sigma = v W u'^T, after one power iteration from the stored u: v =
-    l2(u W^T), u' = l2(v W). Gradients flow through W only. With `starts_at_zero` the kernel is W / (sigma +
-    1e-6) * min(sigma + 1e-6, 1), which may be zero.
+    The normalised kernel is W / sigma, where sigma = v W u'^T estimates the largest singular value. One power
+    iteration computes v = l2(u W^T) and u' = l2(v W) from a stored u. Gradients flow through W only. With
+    `starts_at_zero`, the kernel is W min(sigma, 1) / sigma, which is small if W is.
 
     Args:
       units: output channels.
       kernel_size: height and width of the convolution; None for a dense layer.
+      stride: stride of the convolution.
+      spectral_norm: whether to normalise the kernel.
+      starts_at_zero: whether the kernel starts near zero (1e-10) and may stay small.
+      bias: whether to add a bias.
+      gain: whether to multiply each output channel by a learned factor that starts at 1.
 
     Examples:
       >>> layer = Affine(units=4)
@@ -105,9 +110,9 @@ class Affine(keras.layers.Layer):
         return tf.stop_gradient(v), tf.stop_gradient(tf.math.l2_normalize(v @ matrix))
 
     def prepare(self) -> list[tf.Tensor | None]:
-        """Returns kernel, bias and gain in the layer's compute type (float32 or bfloat16).
+        """Returns [kernel, bias, gain], the argument `prepared` of `call`, with a normalised kernel.
 
-        Bias and gain are None if the layer has none.
+        Bias and gain are None if the layer has none. The dtype is the compute dtype of the layer.
         """
         kernel = tf.convert_to_tensor(self.kernel)
         if self.spectral_norm:
@@ -133,7 +138,7 @@ class Affine(keras.layers.Layer):
 
 
 class SpectralLayers(keras.layers.Layer):
-    """A network with spectrally normalised `Affine` layers.
+    """Base class of networks with `Affine` layers: finds and updates the vectors u of spectral normalisation.
 
     Examples:
       >>> network = SpectralLayers()
@@ -155,9 +160,9 @@ class SpectralLayers(keras.layers.Layer):
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Iterates u of spectral normalisation in every layer until it converges.
+        """Runs power iterations in every spectrally normalised layer until u changes by at most `tolerance`.
 
-        Call this before you use averaged weights.
+        Call this before you use averaged weights: their average u does not fit their kernels.
         """
         for layer in self.normalised_layers():
 
@@ -175,7 +180,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @contextlib.contextmanager
     def converged(self) -> Iterator[None]:
-        """Context manager: iterates u of spectral normalisation until it converges; restores the old u."""
+        """Context manager: calls `converge_u` on entry, and restores the old u on exit."""
         layers = self.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.converge_u()
@@ -187,11 +192,11 @@ class SpectralLayers(keras.layers.Layer):
 
 
 class Normalisation(keras.layers.Layer):
-    """Normalises the input by its mean and variance; then applies a learned scale and offset per channel.
+    """Normalises to mean 0 and variance 1; then applies a learned scale and offset per channel.
 
     Args:
-      kind: 'group' (32 groups of channels per image), 'instance' (each channel of each image) or 'batch'
-        (each channel over all images).
+      kind: what mean and variance are taken over: 'group' (32 groups of channels of each image), 'instance'
+        (each channel of each image) or 'batch' (each channel over all images).
 
     Examples:
       >>> bool(tf.reduce_all(Normalisation('instance')(tf.ones([2, 4, 4, 8])) == 0))
@@ -260,7 +265,7 @@ class Downsample(keras.layers.Layer):
         return (batch, height // 2, width // 2, units)
 
     def prepare(self, temb: tf.Tensor) -> list[tf.Tensor | None] | None:
-        """Returns the prepared convolution, or None if the layer has none; ignores the time embedding."""
+        """Returns the argument `prepared` of `call`: the convolution's weights, or None."""
         del temb
         return None if self.conv is None else self.conv.prepare()
 
@@ -272,10 +277,7 @@ class Downsample(keras.layers.Layer):
 
 
 def time_embedding(time: tf.Tensor, channels: int) -> tf.Tensor:
-    """Embeds time, [B], as sines, then cosines, at the frequencies 1e4^(-i / (channels / 2 - 1)).
-
-    Returns:
-      float32 [B, channels].
+    """Embeds noise levels, [B], as sines and cosines, float32 [B, channels], as in Transformers.
 
     Examples:
       >>> time_embedding(tf.constant([0.0]), channels=4).numpy()

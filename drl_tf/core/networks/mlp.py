@@ -1,4 +1,4 @@
-"""The energy network of points: `EnergyNetwork` with dense layers, on sinusoids of the coordinates."""
+"""The energy network for points of the plane: `EnergyNetwork` with dense layers."""
 
 import math
 from typing import Any
@@ -13,16 +13,15 @@ _SCALE = 0.02
 
 
 class MLPNetwork(EnergyNetwork):
-    """f(y, t) of points y, float32 [B, 1, 1, 2]: a residual network of dense layers.
+    """f(y, t) for points of the plane y, float32 [B, 1, 1, 2]: a residual network of dense layers.
 
-    For arguments and attributes see `EnergyNetwork`; the options of convolutions do not apply.
+    The arguments are those of `EnergyNetwork`; options about convolutions have no effect.
 
-    The inputs are the coordinates, and their sines and cosines at five wavelengths from 2 to 1/8. Each wave
-    is divided by the square root of its frequency. From the coordinates alone, a network learns smooth
-    functions long before sharp functions (Tancik et al., NeurIPS 2020).
+    The first layer gets the coordinates, and their sines and cosines at five wavelengths from 2 to 1/8, so
+    that the network learns sharp functions too (Fourier features; Tancik et al., NeurIPS 2020).
 
-    The output is divided by 50: a Langevin step moves y by grad f / 2, so at first by about 0.01, which is
-    the smallest noise of a schedule of 1,000 levels.
+    The output is divided by 50. So the first Langevin steps move y by about 0.01, the smallest noise of a
+    schedule of 1,000 levels.
 
     Examples:
       >>> from drl_tf.config.model_options import Network
@@ -43,7 +42,17 @@ class MLPNetwork(EnergyNetwork):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Computes f(y, t), float32 [B]; for the arguments see `EnergyNetwork.call`."""
+        """Computes f(y, t), one number per point.
+
+        Args:
+          y: noisy points, float32 [B, 1, 1, 2].
+          prepared: the result of `prepare`.
+          dropout: `noise.Dropout` for training; None for no dropout.
+          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+
+        Returns:
+          f(y, t), float32 [B].
+        """
         waves = []
         for frequency in _FREQUENCIES:
             waves.append(tf.sin(frequency * y) / math.sqrt(frequency))

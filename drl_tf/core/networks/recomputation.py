@@ -1,4 +1,4 @@
-"""Gradients that recompute activations instead of storing them."""
+"""Saves memory: gradients that recompute activations instead of storing them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,13 +11,14 @@ from drl_tf.core.noise import Dropout
 def recomputed(layer: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """Wraps a layer so that its gradient recomputes its activations (Chen et al. 2016, arXiv 1604.06174).
 
-    `tf.recompute_grad` does not work here: XLA merges the two computations, and keeps the activations.
+    In contrast to `tf.recompute_grad`, this also saves memory under XLA.
 
     Args:
-      layer: callable, (x, prepared, dropout) -> tensor.
+      layer: callable, (x, prepared, dropout) -> tensor; for the arguments see `Block.call`.
 
     Returns:
-      A function with the same values and first derivatives, but without second derivatives.
+      A callable with the same arguments, values and first derivatives as `layer`. It has no second
+      derivatives.
     """
 
     def run(x: tf.Tensor, prepared: Any, dropout: Dropout | None = None) -> tf.Tensor:

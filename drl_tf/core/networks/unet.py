@@ -27,9 +27,9 @@ def _conv(units: int, size: int, name: str, dtype: Any, **kwargs: Any) -> keras.
 
 
 class ResidualBlock(keras.layers.Layer):
-    """shortcut(x) + conv2(dropout(silu((1 + scale) * norm(conv1(silu(norm(x)))) + shift))).
+    """Residual block: shortcut(x) + conv2(dropout(silu((1 + scale) * norm(conv1(silu(norm(x)))) + shift))).
 
-    A dense layer maps the time embedding to scale and shift.
+    Scale and shift are computed from the time embedding.
 
     Args:
       inputs: input channels.
@@ -78,11 +78,12 @@ class ResidualBlock(keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Size of a `UNet`.
+    """Widths, depth and other size options of a `UNet`.
 
     Attributes:
       channels: number of channels at the first resolution.
-      mult: factor of `channels` at each resolution; each resolution has half the height of the one before.
+      mult: factor of `channels` at each resolution, from the full image down; each resolution halves height
+        and width.
       blocks: residual blocks at each resolution.
       attention: whether self-attention follows each block at 8 and 16 px.
       dropout: share of activations dropped in training.
@@ -101,10 +102,10 @@ class Size:
 
 
 class UNet(SavedNetwork, keras.layers.Layer):
-    """Maps a noisy image and its noise level to an image, which is zero before training.
+    """A UNet: maps a noisy image and its noise level to an image. Before training, the result is zero.
 
     Args:
-      size: channels, resolutions and blocks.
+      size: channels, resolutions and blocks, a `Size`.
       image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
       num_classes: number of classes; 0 for none.
       dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
@@ -197,13 +198,13 @@ class UNet(SavedNetwork, keras.layers.Layer):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Maps images to images.
+        """Maps noisy images to images of the same shape.
 
         Args:
-          x: float32 [B, H, W, C].
-          time: noise level of each image, a value of `Schedule.time`, [B].
+          x: noisy images, float32 [B, H, W, C].
+          time: noise level of each image as `Schedule.time` gives it, [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
-          dropout: for training; None for no dropout.
+          dropout: `noise.Dropout` for training; None for no dropout.
           remat: whether the gradient recomputes the blocks' activations instead of storing them.
 
         Returns:
@@ -242,7 +243,9 @@ class UNet(SavedNetwork, keras.layers.Layer):
 
 
 class Initializer(UNet):
-    """g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t): proposes y_t, the start of the chain at level t.
+    """The network g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t), which proposes where a Langevin chain starts.
+
+    The arguments are those of `UNet`. Before training, g(x, t) = x.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -258,5 +261,5 @@ class Initializer(UNet):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Returns g(x, t), float32 [B, H, W, C]; for the arguments see `UNet.call`."""
+        """Returns g(x, t), float32 [B, H, W, C]; the arguments are those of `UNet.call`."""
         return x + super().call(x, time, labels, dropout, remat)

@@ -11,9 +11,9 @@ from drl_tf.core.saving import SavedNetwork
 
 
 class UNetEnergy(SavedNetwork, keras.layers.Layer):
-    """e(w, t) = <w, UNet(w, t)>: one number for each scaled noisy image w at noise level t.
+    """The energy network e(w, t) = <w, UNet(w, t)>: the inner product of an image with its UNet output.
 
-    e is zero before training. `prepare` and `call` take the same arguments as in `energy.EnergyNetwork`.
+    e is one number for each scaled noisy image w at noise level t. Before training, e is zero.
 
     Args:
       size: size of the `UNet`.
@@ -41,7 +41,12 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
         self.built = True
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Returns the argument `prepared` of `call`; for `time` and `labels` see `UNet.call`."""
+        """Returns the argument `prepared` of `call`.
+
+        Args:
+          time: noise level of each image as `Schedule.time` gives it, [B].
+          labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
+        """
         return {'time': time, 'labels': labels}
 
     def call(
@@ -51,6 +56,16 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Returns e(w, t), float32 [B], for w, float32 [B, H, W, C]; `UNet.call` explains the arguments."""
+        """Computes e(w, t), one number per image.
+
+        Args:
+          w: scaled noisy images, float32 [B, H, W, C].
+          prepared: the result of `prepare`.
+          dropout: `noise.Dropout` for training; None for no dropout.
+          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+
+        Returns:
+          e(w, t), float32 [B].
+        """
         image = self.unet(w, prepared['time'], prepared['labels'], dropout=dropout, remat=remat)
         return tf.reduce_sum(w * image, axis=[1, 2, 3])

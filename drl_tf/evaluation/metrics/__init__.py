@@ -1,1 +1,1 @@
-"""Distances between generated and real images."""
+"""Distances between generated and real images, and other scores."""

@@ -1,4 +1,4 @@
-"""How well a score tells real images from others: AUROC, AUPR, and FPR at 95 % TPR.
+"""Measures how well a score tells real images from others: AUROC, AUPR, and FPR at 95 % TPR.
 
 Real images are the positive class, and should score higher. AUPR and FPR at 95 % TPR are scikit-learn's.
 """
@@ -22,10 +22,11 @@ _INTERVAL = (0.025, 0.975)
 
 
 def auroc(real: np.ndarray, other: np.ndarray) -> float:
-    """Computes the probability that a real image scores higher than another image; a tie counts half.
+    """Computes AUROC: the probability that a real image scores higher than another image (a tie counts half).
 
     Args:
-      real, other: scores of real and of other images, float [n] and [m].
+      real: scores of real images, float [n].
+      other: scores of other images, float [m].
 
     Examples:
       >>> auroc(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
@@ -38,11 +39,13 @@ def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
     """Computes AUROC, AUPR and the false positive rate (FPR) at 95 % true positive rate (TPR).
 
     Args:
-      real, other: scores of real and of other images, float [n] and [m]; higher means more like real images.
+      real: scores of real images, float [n]; real images should score higher.
+      other: scores of other images, float [m].
 
     Returns:
-      Three numbers from 0 to 1. 'auroc': see `auroc`. 'aupr': average precision, which depends on the ratio
-      of n to m. 'fpr95': share of the other images that pass the threshold that 95 % of the real images pass.
+      {'auroc': .., 'aupr': .., 'fpr95': ..}, each from 0 to 1. 'aupr' is the average precision, which depends
+      on the ratio of n to m. 'fpr95' is the share of other images above the threshold that 95 % of the real
+      images exceed.
 
     Raises:
       UserError: a set is empty, or a score is not finite.
@@ -63,11 +66,12 @@ def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
 
 
 def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Computes `figures` with bootstrap intervals and counts.
+    """Computes AUROC, AUPR and FPR at 95 % TPR with bootstrap intervals.
 
     Args:
-      real, other: see `figures`.
-      seed: 0 to 2^31 - 1, for the 200 resamples of both sets.
+      real: scores of real images, float [n]; real images should score higher.
+      other: scores of other images, float [m].
+      seed: seed of the 200 bootstrap resamples, 0 to 2^31 - 1.
 
     Returns:
       The result of `figures`; a 95 % interval for each figure, such as 'auroc_interval': [low, high]; and the
@@ -75,7 +79,7 @@ def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, A
       Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
 
     Raises:
-      UserError: see `figures`.
+      UserError: a set is empty, or a score is not finite.
 
     Examples:
       >>> found = detection(np.arange(5.0, 105), np.arange(100.0))
@@ -100,5 +104,7 @@ def _checked(name: str, values: np.ndarray) -> np.ndarray:
     """Returns scores as float64 [n]; raises UserError if there are none, or one is not finite."""
     values = np.asarray(values, np.float64)
     if not values.size or not np.isfinite(values).all():
-        raise UserError(f'scores of {name} images must be finite and at least one: look at the images')
+        raise UserError(
+            f'scores of {name} images must be finite, and there must be at least one: check the images'
+        )
     return values

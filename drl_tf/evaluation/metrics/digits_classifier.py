@@ -1,4 +1,4 @@
-"""A small classifier of handwritten digits, whose features replace those of Inception.
+"""A small classifier of handwritten digits; its features replace those of Inception.
 
 `python -m drl_tf.evaluation.metrics.digits_classifier` trains it again in 3 minutes on 2 CPU cores, writes
 the weights beside this file and prints the accuracy on the held-out digits: 98.9 % at 32 px, 98.7 % at 16 px,
@@ -30,7 +30,7 @@ WEIGHTS = os.path.join(os.path.dirname(__file__), 'digits_classifier.npz')
 def build() -> keras.Model:
     """Builds the network with random weights.
 
-    The network maps float32 [N, 32, 32, 1] in [-1, 1] to a dict of 'features' [N, 64] and 'logits' [N, 10].
+    It maps images, float32 [N, 32, 32, 1] in [-1, 1], to {'features': [N, 64], 'logits': [N, 10]}.
     """
     x = image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     for channels, kernel_size, strides in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 2)):
@@ -45,7 +45,10 @@ def build() -> keras.Model:
 
 @functools.cache
 def load(path: str = WEIGHTS) -> keras.Model:
-    """Loads the trained network (see `build`).
+    """Loads the trained classifier; `build` describes its inputs and outputs.
+
+    Args:
+      path: the file of weights; by default, the one in the package.
 
     Raises:
       UserError: the file of weights is missing, damaged, or of another network.
@@ -62,28 +65,28 @@ def load(path: str = WEIGHTS) -> keras.Model:
 
 
 def weights_hash(path: str = WEIGHTS) -> str:
-    """Returns the first 12 hexadecimal digits of the SHA-256 of the file of weights."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of the classifier's weights."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
 
 def features(images: Any) -> np.ndarray:
-    """Computes the activations of the last hidden layer.
+    """Computes features of images: the activations of the classifier's last hidden layer.
 
     Args:
-      images: uint8 [N, H, H, 1], N at least 1; resized to 32 px.
+      images: square grey images, uint8 [N, H, H, 1]; they are resized to 32 px.
 
     Returns:
       float32 [N, 64].
 
     Raises:
-      UserError: the images have another type or shape, or `load` failed.
+      UserError: the images have another type or shape, or the weights cannot be loaded.
     """
     return _outputs(images)['features']
 
 
 def predict(images: Any) -> np.ndarray:
-    """Computes the probabilities of the ten digits, float32 [N, 10]; for `images` see `features`."""
+    """Computes the probabilities of the ten digits, float32 [N, 10], for images uint8 [N, H, H, 1]."""
     return tf.nn.softmax(_outputs(images)['logits']).numpy()
 
 
@@ -93,7 +96,7 @@ def _outputs(images: Any) -> dict[str, np.ndarray]:
 
 
 def preprocess(images: Any) -> tf.Tensor:
-    """Returns the network's input, float32 [N, 32, 32, 1] in [-1, 1]; for `images` see `features`."""
+    """Converts images, uint8 [N, H, H, 1], to the classifier's input, float32 [N, 32, 32, 1] in [-1, 1]."""
     images = tf.convert_to_tensor(images)
     shape = images.shape
     if images.dtype != tf.uint8 or len(shape) != 4 or not shape[0] or shape[1] != shape[2] or shape[3] != 1:
@@ -107,12 +110,12 @@ def _resize(images: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
-    """Shrinks images [N, H, W, C] by averaging blocks of factor x factor pixels; returns float32."""
+    """Averages blocks of factor x factor pixels: [N, H, W, C] -> float32 [N, H / factor, W / factor, C]."""
     return tf.nn.avg_pool2d(tf.cast(images, tf.float32), factor, factor, 'VALID')
 
 
 class RandomResolution(keras.layers.Layer):
-    """In training, reduces an image to the detail of 16 px, or of 8 px, each with probability 1/4."""
+    """Augmentation layer: blurs 32 px images to the detail of 16 px or 8 px, each with probability 1/4."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -127,7 +130,7 @@ class RandomResolution(keras.layers.Layer):
 
 
 def augmentation() -> keras.Sequential:
-    """Returns a network of random augmentations in training: shear, rotation, zoom, shift, loss of detail."""
+    """Returns a network that augments training images: shear, rotation, zoom, shift and lower resolution."""
     black = dict(fill_mode='constant', fill_value=-1.0)
     layers = [
         keras.layers.RandomShear(0.2, **black),
@@ -140,16 +143,16 @@ def augmentation() -> keras.Sequential:
 
 
 def train(images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 100) -> keras.Model:
-    """Trains a network (see `build`) with augmentation, label smoothing and a cosine schedule.
+    """Trains the classifier with augmentation, label smoothing and a cosine schedule.
 
     Args:
-      images: uint8 [N, H, H, 1].
+      images: square grey images, uint8 [N, H, H, 1].
       labels: int [N], 0 to 9.
       epochs: passes over the images.
       batch_size: images per step.
 
     Returns:
-      The network.
+      The trained network.
 
     Raises:
       UserError: the images have another type or shape.
@@ -167,7 +170,7 @@ def train(images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int =
 
 
 def main() -> None:
-    """Trains on 4,000 digits, writes the weights, and tests on the 1,000 other digits."""
+    """Trains the classifier, writes its weights, and prints its accuracy on held-out digits."""
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     model = train(*digits.load('train'), epochs=80)

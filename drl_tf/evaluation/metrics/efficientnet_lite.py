@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, trained on ImageNet: features of photographs that need no download.
+"""EfficientNet-Lite0, trained on ImageNet: features of photographs without a download.
 
 The network is that of Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
 https://arxiv.org/abs/1905.11946, table 1, with ReLU6 in place of swish and without squeeze and excitation, as
@@ -42,8 +42,7 @@ _STAGES = (
 def build() -> keras.Model:
     """Builds the network with random weights.
 
-    The network maps float32 [N, 224, 224, 3] to a dict of 'features' [N, 1280] and 'logits' [N, 1000]. Layers
-    have their names in the file of weights, without leading underscores.
+    It maps images, float32 [N, 224, 224, 3], to {'features': [N, 1280], 'logits': [N, 1000]}.
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
     x = _convolution(image, 'conv_stem', 'bn0', 32, 3, strides=2)
@@ -91,7 +90,7 @@ def _convolution(
 
 @functools.cache
 def load() -> keras.Model:
-    """Loads the trained network (see `build`), whose input `preprocess` makes.
+    """Loads the trained network; `build` describes its outputs, and `preprocess` makes its inputs.
 
     Raises:
       UserError: the package of the weights is not installed, or its file differs from the published file.
@@ -126,13 +125,13 @@ def _weights(layer: keras.layers.Layer, tensors: Mapping[str, np.ndarray]) -> li
 
 
 def weights_hash() -> str:
-    """Returns the first 12 hexadecimal digits of the SHA-256 of the file at `weights_path`."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of the network's weights."""
     with open(weights_path(), 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()[:12]
 
 
 def weights_path() -> str:
-    """Returns the path of the file of weights.
+    """Returns the path of the file with the network's weights.
 
     Raises:
       UserError: the package of the weights is not installed.

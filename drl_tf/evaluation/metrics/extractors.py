@@ -49,14 +49,13 @@ class Extractor:
     """A network that turns images into features.
 
     Attributes:
-      name: part of the names of scores.
-      weights_hash: the first 12 hexadecimal digits of the SHA-256 of the weights; scores with different
-        hashes cannot be compared.
-      resize: how images are resized for the network, in words.
+      name: name of the network, which is part of the names of scores.
+      weights_hash: the first 12 hexadecimal digits of the SHA-256 of the weights.
+      resize: how images are resized for the network, as a text.
       run: callable, uint8 [n, H, W, C] -> features float32 [n, d], and logits float32 [n, classes] or None.
-      inception: 'standard' for the Inception of FID, KID and Inception score; 'stand-in' for another network
-        given as --inception; '' for all others.
-      datasets: names of the datasets whose classes the logits predict.
+      inception: 'standard' for the Inception network that defines FID; 'stand-in' for another network given
+        as --inception; '' otherwise.
+      datasets: names of the datasets whose classes the network predicts.
     """
 
     name: str
@@ -68,15 +67,15 @@ class Extractor:
 
 
 def load(data: Data, name: str = '', inception: str = '') -> Extractor:
-    """Loads an extractor.
+    """Loads an extractor, the network whose features are compared.
 
     Args:
-      data: resolved options of the dataset.
-      name: one of `EXTRACTORS`, or a network of the user: the directory of a SavedModel or a `.keras` file.
-        A user's network takes float32 [n, h, w, 3] in [-1, 1]; it returns features [n, ...], or a dict of
-        `features` (or `pool_3`) and maybe `logits`. '' means the digits classifier for digits, and Inception
-        for all other datasets.
-      inception: directory of Inception as a SavedModel; '' means Inception from TF-Hub.
+      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      name: 'inception', 'digits_classifier', 'efficientnet_lite0', or the path of a network of your own, a
+        SavedModel or a `.keras` file. Such a network takes float32 [n, h, w, 3] in [-1, 1], and returns
+        features [n, ...], or a dict with 'features' (or 'pool_3') and optional 'logits'. '': the digits
+        classifier for digits, Inception for other datasets.
+      inception: directory of Inception as a SavedModel; '': Inception from TF-Hub.
 
     Raises:
       UserError: the network does not exist, cannot be reached, gives no features, or takes other images.
@@ -138,7 +137,7 @@ def _inception(path: str) -> Extractor:
 
 
 def from_hub(handle: str) -> str:
-    """Returns a network's directory in TF-Hub's cache; downloads a missing network, or raises UserError."""
+    """Downloads a network of TF-Hub by its URL, unless it is in TF-Hub's cache; returns its directory."""
     from tensorflow_hub import resolver
 
     cache = resolver.tfhub_cache_dir(use_temp=True)
@@ -261,10 +260,10 @@ def _flat(x: tf.Tensor) -> tf.Tensor:
 
 
 def recognises(run: Run) -> bool:
-    """Returns whether a network's weights are trained.
+    """Returns whether a network has trained weights, judged by how it classifies a photograph.
 
-    A trained network assigns a photograph (the portrait that matplotlib ships) and its mirror image to the
-    same class, each with a high probability, and noise to another class.
+    A trained network gives a portrait and its mirror image the same class with a high probability, and noise
+    another class. `run` is that of an `Extractor` with logits.
     """
     portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
     with Image.open(portrait_file) as picture:
@@ -286,7 +285,7 @@ def _count_convolutions(function: Network, size: int) -> int:
 
 
 def contents_hash(path: str) -> str:
-    """Returns the first 12 hexadecimal digits of the SHA-256 of a file, or of a directory's sorted files."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of a file, or of all files in a directory."""
     paths = [path]
     if os.path.isdir(path):
         paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names)

@@ -8,7 +8,7 @@ from drl_tf.base.errors import UserError
 
 
 def checked(features: Any, what: str = 'features') -> np.ndarray:
-    """Returns features as a NumPy array [N, d], with the dtype that they have.
+    """Checks features, and returns them as a NumPy array [N, d] of the same dtype.
 
     Args:
       features: array-like.
@@ -26,11 +26,16 @@ def checked(features: Any, what: str = 'features') -> np.ndarray:
 
 
 def checked_pair(real: Any, fake: Any, at_least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features of real and of generated images as NumPy arrays [N, d] and [M, d].
+    """Checks features of real and of generated images, and returns them as arrays [N, d] and [M, d].
+
+    Args:
+      real: array-like, float [N, d].
+      fake: array-like, float [M, d].
+      at_least: smallest allowed N and M.
 
     Raises:
-      UserError: `checked` refuses the features of one set; the sets differ in d; or N or M is below
-        `at_least`.
+      UserError: a set has a wrong shape or type, or is not finite; the sets differ in d; or N or M is too
+        small.
     """
     real = checked(real, 'features of real images')
     fake = checked(fake, 'features of generated images')

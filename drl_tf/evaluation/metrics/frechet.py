@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of features, each taken as Gaussian; with Inception's features, FID."""
+"""The Fréchet distance between two sets of features; with the features of Inception, this is FID."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from drl_tf.evaluation.metrics.moments import Moments
 
 
 def frechet_distance(real: Any, fake: Any) -> float:
-    """Computes the Fréchet distance from sample means and unbiased covariances.
+    """Computes the Fréchet distance between two sets of features, each taken as Gaussian.
 
-    The formula is in `frechet_distance_from_moments`. The distance is biased upwards, more so with fewer
-    samples: compare only sets of equal size.
+    The distance is biased upwards, the more the smaller the sets: compare only sets of equal size.
+    `frechet_distance_from_moments` has the formula.
 
     Args:
       real: features, float [N, d], N at least 2.
@@ -27,6 +27,7 @@ def frechet_distance(real: Any, fake: Any) -> float:
       UserError: the shapes do not fit together, or a feature is not finite.
 
     Examples:
+      Shifted by 1 in each of 4 dimensions, the squared distance of the means is 4:
       >>> real = np.random.default_rng(0).normal(size=[100, 4])
       >>> round(frechet_distance(real, real + 1), 3)
       4.0
@@ -38,14 +39,14 @@ def frechet_distance(real: Any, fake: Any) -> float:
 def frechet_distance_from_moments(
     mean: Any, covariance: Any, other_mean: Any, other_covariance: Any
 ) -> float:
-    """Computes |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)) in float64.
+    """Computes the Fréchet distance between two Gaussians, |m - m'|^2 + Tr(C + C' - 2 (C C')^(1/2)).
 
     See Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
     equation 6, https://arxiv.org/abs/1706.08500.
 
     Args:
-      mean, other_mean: m and m', float [d].
-      covariance, other_covariance: C and C', float [d, d], of any rank.
+      mean, other_mean: the means m and m', float [d].
+      covariance, other_covariance: the covariances C and C', float [d, d], of any rank.
 
     Returns:
       The distance, at least 0.

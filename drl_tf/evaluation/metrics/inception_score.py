@@ -1,4 +1,4 @@
-"""The classifier score of generated images; with Inception as classifier it is the Inception score."""
+"""The classifier score of generated images; with the logits of Inception, this is the Inception score."""
 
 from typing import Any
 
@@ -11,25 +11,24 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 def classifier_score(logits: Any, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """Computes the classifier score exp E KL(p(y|x) || p(y)); p(y) is the mean of p(y|x) over a split.
+    """Computes the classifier score exp E KL(p(y|x) || p(y)) from the logits of generated images.
 
-    tensorflow-gan computes it in float64. The images are split at random, so that their order does not
-    matter. See Salimans et al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498,
-    section 4.
+    The images are divided at random into splits; p(y) is the mean of p(y|x) over a split. See Salimans et
+    al., "Improved Techniques for Training GANs", https://arxiv.org/abs/1606.03498, section 4.
 
     Args:
-      logits: logits of the classifier for generated images, float [N, C], N at least `splits`.
-      splits: number of splits; the sizes of the splits differ by at most 1.
+      logits: logits of C classes for N images, float [N, C], N at least `splits`.
+      splits: number of splits.
       seed: seed of the random splits.
 
     Returns:
-      Mean and population standard deviation of the score over the splits; a score is in [1, C].
+      Mean and standard deviation of the score over the splits; a score is in [1, C].
 
     Raises:
       UserError: the shape is wrong, a logit is not finite, or there are fewer images than splits.
 
     Examples:
-      Images of ten classes, equally many of each, about which the classifier has no doubt:
+      If the classifier is certain, and ten classes are equally frequent, the score is 10:
 
       >>> mean, deviation = classifier_score(np.tile(100 * np.eye(10), [4, 1]), splits=1)
       >>> round(mean, 3), deviation

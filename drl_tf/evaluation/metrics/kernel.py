@@ -1,4 +1,4 @@
-"""The kernel distance between two sets of features; with Inception's features it is KID."""
+"""The kernel distance between two sets of features; with the features of Inception, this is KID."""
 
 from typing import Any
 
@@ -13,17 +13,16 @@ _LEAST_BLOCKS = 10
 
 
 def kernel_distance(real: Any, fake: Any, seed: int = 0) -> tuple[float, float]:
-    """Estimates, without bias, the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
+    """Estimates the kernel distance, the squared maximum mean discrepancy with the kernel (x.y / d + 1)^3.
 
-    tensorflow-gan computes it in float64, as the mean over blocks of at most 1,000 features of each set.
-    There are at least 10 blocks, so that the mean has a standard error. If blocks would then have fewer than
-    2 features of the smaller set, only a part of the larger set is used. See Binkowski et al., "Demystifying
-    MMD GANs", https://arxiv.org/abs/1801.01401, section 4.
+    The estimate is unbiased. It is the mean over at least 10 blocks of at most 1,000 features of each set,
+    which gives a standard error. See Binkowski et al., "Demystifying MMD GANs",
+    https://arxiv.org/abs/1801.01401, section 4.
 
     Args:
       real: features, float [N, d], N at least 20.
       fake: features, float [M, d], M at least 20.
-      seed: seed of the random assignment of features to blocks.
+      seed: seed of the random division into blocks.
 
     Returns:
       The estimate, which can be slightly negative, and its standard error.

@@ -1,4 +1,4 @@
-"""Mean and covariance of features that come in batches."""
+"""Computes mean and covariance of features that come in batches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from drl_tf.evaluation.metrics.features import checked
 
 
 class Moments:
-    """Mean and unbiased covariance in one pass, in float64.
+    """Accumulates mean and unbiased covariance of features over batches, in float64.
 
-    With S the sum of the outer products of the deviations from the mean, sets of n and n' features with means
-    m and m' merge as S + S' + (m - m')(m - m')^T n n' / (n + n'), without subtracting large numbers. See
-    Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances",
-    1979, equation 2.1.
+    The update is stable: S + S' + (m - m')(m - m')^T n n' / (n + n') merges the scatters S and S' of n and n'
+    features with means m and m'. See Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
+    Computing Sample Variances", 1979, equation 2.1.
 
     Args:
-      dimensions: d.
+      dimensions: d, the length of a feature vector.
 
     Attributes:
-      count: number of features.
-      mean: m, float64 [d]; zeros without features.
-      scatter: S, float64 [d, d].
+      count: number of feature vectors so far.
+      mean: their mean m, float64 [d]; zeros at first.
+      scatter: S, the sum of the outer products of the deviations from the mean, float64 [d, d].
 
     Example:
       moments = Moments(64)
@@ -44,7 +43,7 @@ class Moments:
         return moments
 
     def update(self, features: np.ndarray) -> None:
-        """Adds features, float [n, d].
+        """Adds a batch of features, float [n, d].
 
         Raises:
           UserError: the features have another shape or are not finite; the moments are then unchanged.
@@ -59,7 +58,7 @@ class Moments:
         self.merge(batch)
 
     def merge(self, other: Moments) -> None:
-        """Adds the features of another `Moments`.
+        """Adds the features that another `Moments` has accumulated.
 
         Raises:
           UserError: the dimensions differ.
@@ -78,7 +77,7 @@ class Moments:
 
     @property
     def covariance(self) -> np.ndarray:
-        """Unbiased covariance, float64 [d, d].
+        """Unbiased covariance of the features so far, float64 [d, d].
 
         Raises:
           UserError: there are fewer than 2 features.

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, from nearest neighbours among real and generated features."""
+"""Precision, recall, density and coverage of generated images, from nearest neighbours of features."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,17 +13,17 @@ COLUMNS = 4096
 
 
 def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> dict[str, float]:
-    """Computes how realistic generated images are, and how well they cover the real images.
+    """Computes precision and density (realism), and recall and coverage (variety), of generated images.
 
-    With x real, y generated, and r_k(x) the distance of x to its k-th nearest neighbour in its own set:
+    x are real features, y generated features, and r_k(x) is the distance of x to its k-th nearest neighbour
+    in its own set:
 
       precision = share of y with |x - y| <= r_k(x) for some x
       recall = share of x with |x - y| <= r_k(y) for some y
       density = mean over y of #{x: |x - y| < r_k(x)} / k
       coverage = share of x with |x - y| < r_k(x) for some y
 
-    All four scores depend on N and M: compare only sets of equal size. The time grows with (N + M)^2 d. The
-    distances are float64, in blocks of up to 200 MB.
+    All four scores depend on N and M: compare only sets of equal size.
 
     Precision and recall: Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative
     Models", https://arxiv.org/abs/1904.06991, equations 1 and 2. Density and coverage: Naeem et al.,
@@ -37,8 +37,7 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
       density_k: the k of density and coverage.
 
     Returns:
-      A dict of 'precision', 'recall', 'density' and 'coverage'; all in [0, 1] except density, which can
-      exceed 1.
+      {'precision': .., 'recall': .., 'density': .., 'coverage': ..}, in [0, 1]; density can exceed 1.
 
     Raises:
       UserError: the shapes do not fit together, a feature is not finite, or N or M is at most

@@ -1,7 +1,4 @@
-"""Reads tensors from files that PyTorch wrote before version 1.6, without PyTorch.
-
-The reader runs no code that a pickle names.
-"""
+"""Reads weights from files of PyTorch before version 1.6, without PyTorch and without running their code."""
 
 import collections
 import dataclasses
@@ -69,17 +66,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-    """Reads a state dict that `torch.save` wrote before version 1.6.
-
-    Such a file holds five pickles (a magic number, the protocol's version, facts about the machine, the state
-    dict with references to storages, the keys of the storages), then each storage in the order of the keys:
-    its length, int64, and its elements.
+    """Reads the weights in a file that `torch.save` of PyTorch before version 1.6 wrote.
 
     Returns:
-      {name: array}.
+      {name of a weight: array}.
 
     Raises:
-      UserError: the file cannot be read, is damaged, has another format, or names objects besides tensors.
+      UserError: the file cannot be read, is damaged, has another format, or holds more than tensors.
     """
     try:
         with open(path, 'rb') as file:

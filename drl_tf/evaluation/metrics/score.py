@@ -1,4 +1,4 @@
-"""Scores a set of generated images."""
+"""Computes all scores of a set of generated images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Returns the names of the scores that use the features of an extractor.
+    """Returns the names under which `score` reports three of its scores, which depend on the extractor.
 
     Returns:
       {'frechet': name, 'kernel': name, 'classifier': name}. The names are 'fid', 'kid' and 'inception_score'
-      only if the extractor is the standard Inception.
+      for the standard Inception, else such as 'frechet_distance_digits_classifier'.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
@@ -49,29 +49,30 @@ def score(
 ) -> dict[str, Any]:
     """Scores how close generated images are to real images.
 
-    Compare numbers only for the same extractor and weights, image size, number of samples and real images.
+    Scores are comparable only for the same extractor, image size, number of samples and real images.
 
     Args:
       extractor: the network that gives the features.
       samples: generated images, uint8 [n, H, W, C] each.
       real: statistics of the real images.
-      floor: statistics of held-out real images, or None. A perfect generator would get the distance of these
-        images from the real images, with as many samples.
-      labels: the class that each sample should have, int [n]; None if the samples have no classes, or the
-        extractor does not know the classes.
-      part: a file for the state of the pass over the samples, or None; see `statistics.summarise`.
+      floor: statistics of held-out real images, or None. Their distance from the real images is what a
+        perfect generator would reach with as many samples.
+      labels: the class that each sample was drawn for, int [n]; None if the samples have no classes, or the
+        extractor does not predict them.
+      part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:
-      {name: JSON value}. `names` gives the names of the Fréchet, kernel and classifier scores.
+      {name: JSON value}; `names` returns the names of the Fréchet distance, the kernel distance and the
+      classifier score.
 
-      - The Fréchet distance of the samples; 'floor', the Fréchet distance of the held-out images; and, with
-        enough samples, '<name>_held_out_size', which is comparable with 'floor': the mean distance of at most
-        4 parts of the samples, each of as many images as are held out.
-      - If features of the real images were kept: the kernel distance and its '<name>_error', 'precision' and
-        'recall' (k = 3), 'density' and 'coverage' (k = 5), over at most 10,000 features of either set.
-      - If the extractor gives logits: the classifier score and its '<name>_deviation' over 10 splits; for a
-        dataset whose classes the extractor predicts, 'predicted_classes', the share of samples in each class;
-        with `labels`, 'class_agreement', the share of samples with the right class.
+      - The Fréchet distance of the samples; 'floor', that of the held-out images; and '<name>_held_out_size',
+        to compare with 'floor': the mean distance of parts of the samples, each as large as the set of
+        held-out images.
+      - If `real` has features: the kernel distance and its standard error '<name>_error', 'precision',
+        'recall', 'density' and 'coverage', over at most 10,000 features of either set.
+      - If the extractor gives logits: the classifier score and its '<name>_deviation' over 10 splits. If the
+        extractor predicts the classes of the dataset: 'predicted_classes', the share of samples in each
+        class. With `labels`: 'class_agreement', the share of samples classified as their label.
       - 'num_samples', 'num_real', 'num_held_out', 'extractor', 'extractor_hash', 'resize', 'real' (a
         description of the real images) and 'warning' (a sentence or None).
 

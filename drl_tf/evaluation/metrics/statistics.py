@@ -1,4 +1,4 @@
-"""Statistics of a set of images: mean and covariance of their features, and some of the features."""
+"""Statistics of a set of images: mean and covariance of their features."""
 
 import dataclasses
 import hashlib
@@ -30,16 +30,17 @@ class Statistics:
     """Statistics of the features of a set of images.
 
     Attributes:
-      mean: float64 [d].
-      covariance: unbiased, float64 [d, d].
+      mean: mean of the features, float64 [d].
+      covariance: unbiased covariance of the features, float64 [d, d].
       count: number of images.
-      features: features of the first n images, float32 [n, d]; n is 0 if none were kept.
+      features: features of the first n images, float32 [n, d]; n may be 0.
       extractor: name of the network.
       extractor_hash: hash of the network's weights; '' if unknown.
-      resize: how images were resized for the network.
-      images: description of the images.
-      fingerprint: the first 12 hexadecimal digits of the SHA-256 of the images' pixels.
-      dataset, split, image_size, image_channels, image_width: origin and shape; '' and 0 if unknown.
+      resize: how images were resized for the network, as a text.
+      images: description of the images, for the reader.
+      fingerprint: the first 12 hexadecimal digits of the SHA-256 of all pixels.
+      dataset, split, image_size, image_channels, image_width: origin and shape of the images; '' or 0:
+        unknown.
     """
 
     mean: np.ndarray
@@ -58,7 +59,7 @@ class Statistics:
     image_width: int = 0
 
     def save(self, path: str) -> None:
-        """Writes a `.npz` file, which appears when it is complete."""
+        """Writes the statistics to a `.npz` file, for `load`."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         arrays: dict[str, Any] = {
             name: value for name, value in fields.items() if isinstance(value, np.ndarray)
@@ -184,19 +185,18 @@ def summarise(
     classify: bool = False,
     part: str | None = None,
 ) -> tuple[Statistics, np.ndarray | None]:
-    """Computes statistics of images in one pass; only kept features and logits take memory.
+    """Computes the statistics of images that come in batches.
 
     Args:
       extractor: the network that gives the features.
-      batches: uint8 [n, H, W, C] each.
-      images: description of the images.
-      keep: the features of the first `keep` images are kept.
+      batches: images, uint8 [n, H, W, C] each.
+      images: description of the images, for the reader.
+      keep: number of images, the first ones, whose features are kept.
       classify: whether to keep the logits of all images.
-      part: a file for the state of the pass, written about every minute and at the end; an interrupted pass
-        continues from it. None for no file.
+      part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:
-      The statistics, and the logits, float32 [N, classes], or None.
+      The statistics; and the logits of all images, float32 [N, classes], or None without `classify`.
 
     Raises:
       UserError: there are fewer than 2 images, a feature is not finite, or the images have changed since an
@@ -226,12 +226,12 @@ def summarise(
 
 
 def load(path: str, extractor: Extractor) -> Statistics:
-    """Reads statistics of real images.
+    """Reads statistics of real images from a file.
 
     Args:
-      path: a file that `Statistics.save` wrote, or a `.npz` file with the array `pool_3`, activations of
-        Inception [N, 2048], the form in which the authors of the paper published theirs.
-      extractor: the network that computes features; the features in the file must come from it too.
+      path: a file that `Statistics.save` wrote; or a `.npz` file of the paper's authors, with features of
+        Inception in the array `pool_3`, [N, 2048].
+      extractor: the network from which the features in the file must come.
 
     Raises:
       UserError: the file is missing or damaged, or its features come from another network.

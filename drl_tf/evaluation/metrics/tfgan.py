@@ -1,4 +1,4 @@
-"""tensorflow-gan's evaluation functions, without its top-level package, which needs `tf.estimator`."""
+"""Imports the evaluation functions of tensorflow-gan, although its top-level package cannot be imported."""
 
 import functools
 import importlib
@@ -13,9 +13,7 @@ from drl_tf.base.errors import UserError
 
 @functools.cache
 def evaluation() -> Any:
-    """Returns the module `tensorflow_gan.python.eval`.
-
-    During the import, empty modules that have only a `__path__` replace the two parent packages.
+    """Imports and returns the module `tensorflow_gan.python.eval`, without its parent packages.
 
     Raises:
       UserError: tensorflow-gan is not installed.

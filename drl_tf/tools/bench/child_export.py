@@ -1,8 +1,8 @@
-"""Loads an exported model as TensorFlow Serving does, and answers requests; prints the seconds as JSON.
+"""Measures how long an exported model takes to load and to answer; prints the seconds as JSON.
 
     python -m drl_tf.tools.bench.child_export VERSION_FOLDER
 
-`drl_tf.tools.bench` starts it; it needs the package `tensorflow-serving-api`.
+`drl_tf.tools.bench` starts this program, which needs the package `tensorflow-serving-api`.
 """
 
 import json
@@ -15,7 +15,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
 def main(path: str) -> None:
-    """Prints the seconds of imports, of loading, of two signatures and of the warm-up requests, as JSON."""
+    """Prints how many seconds imports, loading, two signatures and the warm-up requests take, as JSON."""
     begin = time.perf_counter()
     from drl_tf.tools.model_server_models import Version, request_of
     from drl_tf.tools.serving_speed import SIGNATURES, inputs

@@ -1,8 +1,8 @@
-"""Trains in a process of its own, samples a batch, and writes the time at which each step ended.
+"""Trains, samples a batch, and writes the time at which each step ended.
 
     python -m drl_tf.tools.bench.child_training MARKS.json [options of run.py]
 
-`drl_tf.tools.bench` starts it to measure the time until the first step, and the memory.
+`drl_tf.tools.bench` starts this program to measure the time until the first step, and the memory.
 """
 
 import json
@@ -15,7 +15,7 @@ from unittest import mock
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `run.py` with options `argv[1:]`; writes the times to file `argv[0]`; returns the exit code."""
+    """Trains with options `argv[1:]`, and writes the times to file `argv[0]`; returns the exit code."""
     import keras
 
     from drl_tf.cli import main as command

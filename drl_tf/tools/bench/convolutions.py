@@ -1,4 +1,4 @@
-"""Finds the convolutions of a graph and runs them alone, to see the best time that the machine can reach."""
+"""Finds the convolutions of a graph and runs them alone: a lower bound of the time that the graph takes."""
 
 import collections
 import dataclasses
@@ -16,16 +16,16 @@ KINDS = {_FORWARD: 'forward', _INPUT_GRADIENT: 'input gradient', _FILTER_GRADIEN
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """One convolution, or one of its two gradients.
+    """A convolution, or one of its two gradients.
 
     Attributes:
-      operation: TensorFlow's name of the operation, a key of `KINDS`.
+      operation: name of the TensorFlow operation, a key of `KINDS`.
       image: shape of the input, (N, H, W, in).
       window: shape of the filter, (height, width, in, out).
       output: shape of the output, (N, H', W', out).
       strides: strides, one per axis.
       padding: 'SAME' or 'VALID'.
-      dtype: name of the type.
+      dtype: name of the dtype.
     """
 
     operation: str
@@ -38,11 +38,11 @@ class Convolution:
 
     @property
     def flops(self) -> int:
-        """Number of operations; a multiplication and an addition are two. A gradient needs as many."""
+        """Number of floating-point operations; a multiplication and an addition are two."""
         return 2 * math.prod(self.output) * math.prod(self.window[:3])
 
     def run(self, image: tf.Tensor, window: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Runs the convolution, or its gradient, which reads only two of the three tensors."""
+        """Runs the convolution or gradient, and returns the result; one of the three tensors is not used."""
         options = {'strides': list(self.strides), 'padding': self.padding}
         if self.operation == _FORWARD:
             return tf.raw_ops.Conv2D(input=image, filter=window, **options)
@@ -56,11 +56,11 @@ class Convolution:
 
 
 def of_graph(function: Any, *inputs: Any) -> list[Convolution]:
-    """Returns the convolutions that the results of a `tf.function` need, in order; skips those inside loops.
+    """Returns the convolutions in a `tf.function` that its results need, except those inside loops.
 
     Args:
       function: the `tf.function`.
-      inputs: its inputs, of known shapes.
+      inputs: the inputs, with known shapes.
 
     Examples:
       >>> window = tf.ones([3, 3, 1, 2])
@@ -99,20 +99,18 @@ def _described(operation: Any) -> Convolution:
 
 
 def flops(found: Sequence[Convolution]) -> int:
-    """Returns the total number of operations of several convolutions."""
+    """Returns the number of floating-point operations of several convolutions together."""
     return sum(each.flops for each in found)
 
 
 def counted(found: Sequence[Convolution]) -> dict[str, int]:
-    """Counts convolutions by kind, {kind: number}."""
+    """Counts convolutions by kind, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
     counts = collections.Counter(KINDS[each.operation] for each in found)
     return {kind: counts[kind] for kind in KINDS.values()}
 
 
 def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]:
-    """Returns a function that only runs convolutions, one after another, all of them `repeats` times.
-
-    Each convolution has its own filters, as in a network. Convolutions of the same shape share their images.
+    """Returns a function that runs convolutions one after another, and nothing else, to be timed.
 
     Args:
       found: the convolutions.

@@ -26,12 +26,12 @@ Timed: TypeAlias = tuple[Callable[[], object], int]
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """The sizes of the Fréchet distance to measure, and where the Inception network is.
+    """Which Fréchet distance to measure, and where the Inception network is.
 
     Attributes:
       features: number of feature vectors in each set.
       dimensions: number of dimensions of a feature vector.
-      inception: directory of Inception as a SavedModel; '' leaves Inception out.
+      inception: directory of Inception as a SavedModel; '': Inception is left out.
     """
 
     features: int = 50_000
@@ -40,11 +40,10 @@ class Scoring:
 
 
 def lines(settings: Settings, scoring: Scoring) -> Iterator[dict[str, Any]]:
-    """Measures everything in turn; yields a line of results for each measurement.
+    """Measures the parts of an evaluation; yields a line of results for each part.
 
-    A line has 'seconds', {'median', 'low', 'high', 'count'}; and, if a call handles images or features,
-    'per_s', their number per second. The Fréchet distance has two lines: the first for the means and
-    covariances of two sets, the second for the distance itself.
+    A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'per_s', the number of images or features
+    per second. The Fréchet distance has two lines: means and covariances, and the distance itself.
     """
     functions = {**_pictures(), **_extractors(scoring.inception), **_frechet(scoring)}
     seconds = in_turn({name: function for name, (function, _) in functions.items()}, settings.rounds)

@@ -21,10 +21,7 @@ PROGRAMS = ('step', 'sample')
 
 
 def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
-    """Returns the quantities to vary, {axis: (value in `config`, callable value -> changed configuration)}.
-
-    The axis 'batch' changes the batch of training and the batch of sampling together.
-    """
+    """Returns the quantities to vary, {name: (value in `config`, callable value -> changed `config`)}."""
 
     def with_option(**options: Any) -> Config:
         return config.replace(**options)
@@ -42,7 +39,7 @@ def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
 
 
 def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
-    """Fits seconds = constant * values^p, by a line through the logarithms, and returns the slope p.
+    """Fits seconds = constant * values^p, and returns the exponent p.
 
     Examples:
       >>> round(slope([1, 2, 4], [3.0, 12.0, 48.0]), 6)
@@ -52,9 +49,9 @@ def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures all points in turn; yields a line of results for each, then a line with the slope of an axis.
+    """Measures all values of all quantities; yields a line of results for each, then the exponents of growth.
 
-    Writes the plot `growth.png` into the directory of the settings.
+    It also plots the results in `growth.png`, in the directory of the settings.
     """
     with tempfile.TemporaryDirectory() as directory:
         config = with_images(parsing.configuration_of(settings.base.split()), directory)

@@ -1,10 +1,9 @@
-"""Measures at every preset how many images per second the input pipeline gives, and how many training uses.
+"""Measures how many images per second the input pipeline yields, and how many training uses, per preset.
 
-The pictures are crops of photographs in each dataset's real format and size; digits and emoji are the real
-pictures. A dataset that fits in memory is read from memory, as in training. Larger datasets are read from
-files, which the operating system caches after the first epoch: the figures measure decoding, cropping and
-resizing, not a disk. Small presets are trained here for a few seconds. For other presets, the images that an
-accelerator takes per second are computed, at 40 % of its peak.
+Digits and emoji are the real pictures; other datasets are replaced by crops of photographs in the same format
+and size. Files are in the cache of the operating system, so the figures measure decoding, cropping and
+resizing, not a disk. Small presets are trained for a few seconds; for others, the images that an accelerator
+uses per second are computed, at 40 % of its peak.
 """
 
 import contextlib
@@ -51,10 +50,10 @@ _RECIPES = ('t6', 'cdrl')
 
 
 def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[dict[str, Any]]:
-    """Measures each way to read a dataset; yields a line of results for each.
+    """Measures each way to read a dataset, from memory or files; yields a line of results for each.
 
-    A line has the batch size; the images that the pipeline gives per second, and per second of CPU time; the
-    images per second that training uses with each recipe; and the ratio of the two for the fastest recipe.
+    A line has the batch size; the images per second, and per second of CPU time, that the pipeline yields;
+    those that training uses with each recipe; and the ratio of both for the fastest recipe.
     """
     settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
     batch = settings[-1].training.batch_size
@@ -80,7 +79,7 @@ def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[d
 
 
 def presets() -> list[tuple[str, int]]:
-    """Returns the published image datasets, and their sizes, that have settings in `flags/`, sorted."""
+    """Returns the pairs (dataset, image size) of the built-in image datasets that have presets, sorted."""
     stems = [path.stem for path in parsing.preset_directory().glob('*.flags')]
     found = set()
     for name in stems:
@@ -93,16 +92,22 @@ def presets() -> list[tuple[str, int]]:
 
 
 def preset(dataset: str, size: int, recipe: str) -> Config:
-    """Returns the configuration of a dataset, an image size (0: the size in the preset) and a recipe."""
+    """Returns the configuration of a preset.
+
+    Args:
+      dataset: name of the dataset.
+      size: image size in pixels; 0: that of the preset.
+      recipe: name of the recipe.
+    """
     sizes = [f'--image_size={size}'] if size else []
     return parsing.configuration_of([f'--dataset={dataset}', f'--recipe={recipe}', *sizes])
 
 
 def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str, Data]]:
-    """Writes a dataset to `directory`, and yields the ways in which training would read it.
+    """Writes a dataset to a directory, and yields the ways in which training would read this dataset.
 
     Yields:
-      The name of the way, 'memory' if the dataset fits in memory, else 'files'; and the options to read it.
+      The name of the way, such as 'memory' or 'files', and the options to read the dataset.
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)
@@ -114,7 +119,7 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
 
 
 def on_disk(data: Data, directory: str | os.PathLike[str]) -> Data:
-    """Writes a dataset to a directory, and returns the settings to read it."""
+    """Writes a dataset, or photographs in its place, to a directory; returns the options to read them."""
     with contextlib.redirect_stdout(io.StringIO()):
         data = _written(data, directory)
         pipeline.prepare(data)
@@ -159,7 +164,7 @@ def _write_tfds(data: Data) -> None:
 
 
 def speed(data: Data, batch: int, seconds: float, in_memory: bool) -> tuple[float, float]:
-    """Measures the pipeline, after a first second that fills its buffers.
+    """Measures how many images per second the input pipeline yields, after a first second.
 
     Returns:
       Images per second, and images per second of CPU time.
@@ -176,7 +181,17 @@ def speed(data: Data, batch: int, seconds: float, in_memory: bool) -> tuple[floa
 def images_taken(
     settings: list[Config], directory: str | os.PathLike[str], seconds: float
 ) -> dict[str, list[float]]:
-    """Returns the images per second that training uses, {device: a number for each configuration}."""
+    """Returns how many images per second training uses, measured here or predicted for accelerators.
+
+    Args:
+      settings: configurations of one dataset.
+      directory: directory for the images of the dataset.
+      seconds: duration of a measurement.
+
+    Returns:
+      {device: [images per second with each configuration]}. The speed of small datasets is measured on this
+      machine; for others, it is 40 % of an accelerator's peak divided by the operations per image.
+    """
     if settings[0].data.dataset in TRAINED_HERE:
         return {_HERE: [_trained(config, directory, seconds) for config in settings]}
     flops = [cost(build_model(config))['FLOPs of a training step, per image'] for config in settings]

@@ -1,9 +1,9 @@
-"""Runs a program, and records when it began, how long it took and its peak memory.
+"""Runs a program, and records its start, its duration and its peak memory.
 
     python launcher.py NOTES.json PROGRAM [ARGUMENT ...]
 
-Linux counts the memory of the parent process towards a program's peak memory (`ru_maxrss`). The process of
-`drl_tf.tools.bench` is large, so it starts programs through this small one.
+`drl_tf.tools.bench` starts programs through this small one, because Linux counts the memory of the parent
+process towards a program's peak memory.
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 
 
 def main(notes: str, words: list[str]) -> int:
-    """Runs the program `words`, writes the notes and returns the program's exit code."""
+    """Runs the program `words`, writes the records to the file `notes`, and returns the exit code."""
     begin = time.time()
     process = os.posix_spawn(words[0], words, os.environ)
     _, status, usage = os.wait4(process, 0)

@@ -1,4 +1,4 @@
-"""Measures whole processes: the time until a result, and the peak memory."""
+"""Measures whole processes: the time until a result and the peak memory."""
 
 import dataclasses
 import itertools
@@ -24,12 +24,12 @@ _LAUNCHER = pathlib.Path(__file__).with_name('launcher.py')
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """A process that has ended.
+    """The measurements of a process that has ended.
 
     Attributes:
       begin: time of the start, in seconds since the epoch.
       seconds: time from start to end.
-      peak_bytes: peak memory (`ru_maxrss`).
+      peak_bytes: peak memory in bytes.
       out: text that the process wrote to stdout.
     """
 
@@ -40,7 +40,7 @@ class Ended:
 
 
 def ended(words: Sequence[str]) -> Ended:
-    """Runs Python with some arguments, and waits for its end.
+    """Runs Python with arguments, and waits for the end of the process.
 
     Raises:
       UserError: the process failed.
@@ -59,7 +59,7 @@ def ended(words: Sequence[str]) -> Ended:
 
 
 def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures part `start`: starts each process several times; yields a line for each measured time.
+    """Measures how long processes take until their first result; yields a line of results for each time.
 
     A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'peak_bytes', the largest peak memory.
     """
@@ -116,7 +116,7 @@ def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
 
 
 def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
-    """Trains a preset in its own process, then samples one batch.
+    """Trains a preset in a new process, which then samples one batch.
 
     Args:
       preset: options of `run.py`.
@@ -139,7 +139,9 @@ def _early(steps: int) -> int:
 
 
 def slowdown(marks: Sequence[float]) -> float:
-    """Returns the mean time of a step in the last tenth of the steps, divided by that in the second tenth.
+    """Returns the mean time of a step at the end of training, divided by that near the beginning.
+
+    The end is the last tenth of the steps, the beginning the second tenth.
 
     Args:
       marks: time at which each step ended, at least 4 times.
@@ -156,10 +158,10 @@ def slowdown(marks: Sequence[float]) -> float:
 
 
 def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures the peak memory of training two steps and sampling a batch; yields lines of results.
+    """Measures the peak memory of two training steps and of sampling; yields lines of results.
 
-    There is a line with 'peak_bytes' for each preset, and for each changed K and each changed T of the base
-    preset. Two last lines have the 'ratio' of the largest to the smallest peak over K, and over T.
+    There is a line with 'peak_bytes' for each preset, and for several K (chain steps) and T (noise levels).
+    Two last lines have the 'ratio' of the largest to the smallest peak over K, and over T.
     """
     preset = settings.base
     config = parsing.configuration_of(preset.split())

@@ -1,4 +1,4 @@
-"""Writes lines of results as JSON and as Markdown tables."""
+"""Writes the results of benchmarks as JSON and as Markdown tables."""
 
 import json
 import os
@@ -23,10 +23,10 @@ def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a Markdown table of results: a row for each quantity, a column for each line.
+    """Returns a Markdown table with a row for each line of results, and a column for each quantity.
 
     Args:
-      lines: results of one part. The table shows a spread as `median (low to high)`.
+      lines: results of one part.
 
     Examples:
       >>> ratio = {'median': 0.5, 'low': 0.4, 'high': 0.6, 'count': 3}
@@ -44,7 +44,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a Markdown table for each part; results are rows if they have few quantities, else columns."""
+    """Yields a Markdown table for each part of the benchmarks."""
     for part in dict.fromkeys(line['part'] for line in lines):
         mine = [line for line in lines if line['part'] == part]
         yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else table(mine)

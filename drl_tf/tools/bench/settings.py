@@ -1,4 +1,4 @@
-"""Settings of the benchmarks, and the configurations that they measure."""
+"""The settings of the benchmarks, and the configurations to measure."""
 
 import dataclasses
 import os
@@ -13,11 +13,11 @@ PRECISIONS = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The presets to measure, and how often to measure each.
+    """What the benchmarks measure, and how often.
 
     Attributes:
       presets: option strings of `run.py`, such as '--dataset=digits --recipe=t6'.
-      base: the preset that parts `memory` and `growth` change, in batch size, K (chain steps), T (noise
+      base: the preset that the parts `memory` and `growth` vary in batch size, K (chain steps), T (noise
         levels), pixels and channels.
       precisions: values of --precision.
       rounds: how often each quantity is measured.
@@ -38,11 +38,13 @@ class Settings:
 
 
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
-    """Returns a configuration that can train on this machine, with a dataset that exists.
+    """Replaces the dataset of a configuration, so that training works on any machine.
 
-    Digits and emoji are the real pictures. For any other dataset, `with_images` writes photographs in the
-    format of the dataset to `directory`. It measures mean and deviation of the images if the energies need
-    both.
+    Digits and emoji stay the real pictures. Other datasets are replaced by photographs in the same format.
+
+    Args:
+      config: the configuration.
+      directory: directory to which the images are written.
     """
     from drl_tf.data import pipeline
     from drl_tf.tools.bench import input_speed
@@ -55,7 +57,12 @@ def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
 
 
 def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dict[str, Config]:
-    """Returns {'<preset>, <precision>': configuration}, each with one microbatch and one step per call."""
+    """Returns the configurations to measure, {'<preset>, <precision>': configuration}.
+
+    Args:
+      settings: the settings of the benchmarks.
+      directory: directory for the images of datasets.
+    """
     from drl_tf.distributed import devices
 
     precisions = dict.fromkeys(map(devices.resolve_precision, settings.precisions))
@@ -69,7 +76,7 @@ def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dic
 
 
 def precisions_of(text: str) -> tuple[str, ...]:
-    """Reads the option --precisions, such as 'float32,bfloat16'.
+    """Parses the value of --precisions, such as 'float32,bfloat16'.
 
     Raises:
       UserError: a precision is unknown.
@@ -85,7 +92,7 @@ def precisions_of(text: str) -> tuple[str, ...]:
 
 
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Reads an option of whole numbers, such as '1,2,4'.
+    """Parses the value of an option that takes whole numbers, such as '1,2,4'.
 
     Raises:
       UserError: a part is no whole number, or below 1.

@@ -1,4 +1,4 @@
-"""Times functions in turn, so that a drift in the machine's speed affects all of them alike."""
+"""Times several functions in turn, so that changes in the machine's speed affect all of them alike."""
 
 import dataclasses
 import time
@@ -27,7 +27,7 @@ class Spread:
 
 
 def spread(values: Any) -> Spread:
-    """Returns median and quartiles of numbers, float [n].
+    """Computes median and quartiles of numbers, float [n].
 
     Examples:
       >>> spread([1.0, 2.0, 3.0, 4.0, 10.0])
@@ -42,9 +42,9 @@ def in_turn(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, np.ndarray]:
-    """Times functions: calls each once to trace it, then times one call of each per round.
+    """Times functions: each is called once to trace it, and then once per round with the time taken.
 
-    Every second round goes through the functions in reverse order.
+    Every second round has the reverse order.
 
     Args:
       functions: {name: callable}; a callable returns only when its result is computed.

@@ -1,4 +1,4 @@
-"""Splits the time of a training step into parts, and compares passes with their convolutions alone."""
+"""Measures the parts of a training step, and the time that their convolutions alone take."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ _LOOK_EVERY = 10
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures all presets and precisions in turn; yields one line of results for each.
+    """Measures training with all presets and precisions; yields a line of results for each.
 
     A line has these values, each as {'median', 'low', 'high', 'count'}. They are seconds, or ratios of two
     values of the same round:
@@ -73,7 +73,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Subject:
-    """A model to measure, with the functions to time.
+    """A model to measure, and the functions to time.
 
     Args:
       name: '<preset>, <precision>'.
@@ -149,12 +149,12 @@ class Subject:
 
     @property
     def gradients(self) -> int:
-        """Number of gradients in the longest chain, K; 1 for the normal approximation."""
+        """Number of gradients in the longest chain, K; 1 for K = 0 with the normal approximation."""
         longest = max(self.config.steps_by_level)
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
     def functions(self) -> dict[str, Callable[[], object]]:
-        """Returns {part: function to time}."""
+        """Returns the functions to time, {part of training or sampling: callable}."""
 
         def on_batch(step: Any) -> Callable[[], float]:
             return lambda: float(step(self.batch)['loss'])
@@ -174,7 +174,16 @@ class Subject:
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the line of results, given the seconds of each function in each round."""
+        """Computes medians and quartiles of the measured times, as one line of results.
+
+        Args:
+          seconds: {name: seconds of one call in each round, float64 [rounds]}; the names are the keys of
+            `functions`.
+
+        Returns:
+          {'input', 'step', 'chain', ..: {'median', 'low', 'high', 'count'}}; the docstring of `lines` in this
+          module explains each name.
+        """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
             'input': seconds['input'],

@@ -1,0 +1,91 @@
+"""The sampler that --mode=tune_sampler chose for a run: a file in the workdir, read for --sampler=tuned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from drl_tf.base.errors import UserError
+from drl_tf.base.files import read_json, write_json
+from drl_tf.config.option_fields import text
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+FILE_NAME = 'tuned_sampler.json'
+# The options that make a sampler. Drawing reads them all; --mode=tune_sampler searches over their values.
+OPTIONS = (
+    'num_levels',
+    'sampling_levels',
+    'mcmc_steps',
+    'sampling_steps',
+    'langevin_rule',
+    'step_scale',
+    'corrector',
+    'corrector_step',
+    'proposal',
+    'noise_scale',
+)
+
+
+def options_of(config: Config) -> dict[str, Any]:
+    """Returns the sampler of a configuration, {option: value} for each of `OPTIONS`.
+
+    One K for all levels is written once, and the corrector 'auto' is resolved, so that equal samplers have
+    equal options.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> found = options_of(Config().replace(mcmc_steps=(30,) * 6))
+      >>> found['mcmc_steps'], found['corrector']
+      ((30,), 'langevin')
+    """
+    values = {field.name: value for field, value in config.options() if field.name in OPTIONS}
+    for name in ('mcmc_steps', 'sampling_steps'):
+        if len(set(values[name])) == 1:
+            values[name] = values[name][:1]
+    return {**values, 'corrector': config.corrector}
+
+
+def save(workdir: str | os.PathLike[str], options: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """Writes a sampler, and what was measured of it, into the workdir; returns the path.
+
+    Args:
+      workdir: the run's directory.
+      options: result of `options_of`.
+      measured: what is known of the sampler, {name: JSON value}.
+    """
+    path = os.path.join(workdir, FILE_NAME)
+    write_json(path, {'options': dict(options), 'measured': dict(measured)})
+    return path
+
+
+def load(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the options that `save` wrote, {option: value}.
+
+    Raises:
+      UserError: there is no file, or it is damaged.
+    """
+    path = os.path.join(workdir, FILE_NAME)
+    if not os.path.exists(path):
+        raise UserError(f'--sampler=tuned: {workdir} holds no {FILE_NAME}: run --mode=tune_sampler first')
+    try:
+        options = read_json(path)['options']
+        if set(options) != set(OPTIONS):
+            raise ValueError(f'it must hold {", ".join(OPTIONS)}')
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is damaged ({error}): remove it, and run --mode=tune_sampler again'
+        ) from error
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def said(options: Mapping[str, Any]) -> str:
+    """Formats a sampler as options of the command line, without those that are empty or 0.
+
+    Examples:
+      >>> said({'num_levels': 6, 'mcmc_steps': (3, 1), 'sampling_steps': (), 'corrector_step': 0.1})
+      '--num_levels=6 --mcmc_steps=3,1 --corrector_step=0.1'
+    """
+    return ' '.join(f'--{name}={text(value)}' for name, value in options.items() if value not in (0, ()))

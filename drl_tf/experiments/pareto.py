@@ -1,0 +1,102 @@
+"""Pareto local search over samplers: which was best for its cost, and which to measure next.
+
+The search keeps the settings to which no other is better in both, gradients and distance (the Pareto front),
+and measures neighbours of them (Paquete, Chiarandini and Stützle, Pareto local optimum sets, 2004). The next
+setting follows from those measured alone, so a search goes on where it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+# 'options', 'gradients' per image, 'distance' (None if the samples were not finite), and maybe 'agreement'.
+Row: TypeAlias = Mapping[str, Any]
+_LOST_AGREEMENT = 0.01  # A cheaper sampler may lose this much class agreement.
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """Returns the Pareto front, from the fewest gradients up: each has a smaller distance than those before.
+
+    Examples:
+      >>> rows = [{'gradients': n, 'distance': d} for n, d in ((7, 0.8), (3, 2.0), (9, 0.9), (3, 1.5))]
+      >>> [(row['gradients'], row['distance']) for row in front(rows)]
+      [(3, 1.5), (7, 0.8)]
+    """
+    kept: list[Row] = []
+    finite = [row for row in rows if row['distance'] is not None]
+    for row in sorted(finite, key=lambda row: (row['gradients'], row['distance'])):
+        if not kept or row['distance'] < kept[-1]['distance']:
+            kept.append(row)
+    return kept
+
+
+def best(rows: Sequence[Row], most_gradients: int = 0) -> Row:
+    """Returns the row to store.
+
+    Args:
+      rows: what was measured; the first row is the run's own sampler, and finite.
+      most_gradients: largest number of gradients; the result has the smallest distance among these. 0: the
+        result has the fewest gradients among the rows that are as good as the first: its distance or less,
+        and at most one point less class agreement.
+
+    Returns:
+      A row. The first row if no other qualifies.
+
+    Examples:
+      >>> rows = [{'gradients': n, 'distance': d} for n, d in ((180, 1.0), (30, 0.9), (10, 2.0))]
+      >>> best(rows)['gradients'], best(rows, most_gradients=20)['gradients']
+      (30, 10)
+    """
+    own = rows[0]
+    finite = [row for row in rows if row['distance'] is not None]
+    if most_gradients:
+        cheap = [row for row in finite if row['gradients'] <= most_gradients]
+        return min(cheap, key=lambda row: (row['distance'], row['gradients']), default=own)
+    least = own.get('agreement', 0.0) - _LOST_AGREEMENT
+    good = [
+        row for row in finite if row['distance'] <= own['distance'] and row.get('agreement', 1.0) >= least
+    ]
+    return min(good, key=lambda row: (row['gradients'], row['distance']))
+
+
+def following(
+    rows: Sequence[Row],
+    start: Sequence[dict[str, Any]],
+    neighbours: Callable[[Row], Sequence[dict[str, Any]]],
+    key: Callable[[dict[str, Any]], str],
+    wanted: Row | None = None,
+) -> dict[str, Any] | None:
+    """Returns the options to measure next: those of `start` in order, then neighbours of the front.
+
+    The row of the front with the fewest measured neighbours gives its next one; of several such rows, the one
+    nearest to `wanted` on the front.
+
+    Args:
+      rows: what was measured so far.
+      start: options with which the search starts.
+      neighbours: callable, row -> its neighbours' options, the most promising first.
+      key: callable, options -> a text that is the same for equal options.
+      wanted: the row that would be stored now; None: the first.
+
+    Returns:
+      Options; None if all neighbours of the front were measured, so that the search is at its end.
+
+    Examples:
+      >>> rows = [{'options': {'K': 3}, 'gradients': 3, 'distance': 1.0}]
+      >>> following(rows, [{'K': 3}], lambda row: [{'K': row['options']['K'] + 1}], str)
+      {'K': 4}
+    """
+    measured = {key(row['options']) for row in rows}
+    new = [options for options in start if key(options) not in measured]
+    if new:
+        return new[0]
+    kept = front(rows)
+    middle = sum(row['gradients'] < (wanted or rows[0])['gradients'] for row in kept)
+    open_rows = []
+    for index, row in enumerate(kept):
+        beside = neighbours(row)
+        new = [options for options in beside if key(options) not in measured]
+        if new:
+            open_rows.append((len(beside) - len(new), abs(index - middle), index, new[0]))
+    return min(open_rows, key=lambda each: each[:3], default=(None,))[-1]
