@@ -147,7 +147,7 @@ def picture(label: str, name: str) -> gr.Image:
 
 
 def theme() -> gr.themes.Base:
-    """Returns a Gradio theme with fonts of the system, so that no font is downloaded, and readable colours."""
+    """Returns a Gradio theme with readable colours, and fonts of the system: no font is downloaded."""
     base = gr.themes.Soft(
         font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'], primary_hue='indigo'
     )
