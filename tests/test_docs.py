@@ -11,8 +11,11 @@ from helpers.tiny import ROOT
 
 import drl_tf
 from drl_tf.cli import parsing
-from drl_tf.cli.command_options import MODES
+from drl_tf.cli.checks import check_command
+from drl_tf.cli.command_options import MODES, Command, completed
+from drl_tf.config import option_fields
 from drl_tf.data.dataset_table import DATASETS
+from drl_tf.editing import expressions
 
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 
@@ -71,6 +74,20 @@ def test_printed_options_are_ones_that_there_are():
     names = [word.removeprefix('--').split('=')[0] for words in printed() for word in words]
     known = {*fields, *(f'no{field}' for field in fields), 'flagfile'}
     assert len(names) > 100 and set(names) <= known
+
+
+def test_printed_commands_are_accepted(tmp_path, monkeypatch):
+    """By all checks that need neither the run nor the files that a command names."""
+    monkeypatch.chdir(tmp_path)
+    commands = [words for words in printed() if not any(re.search(r'=[A-Z]$', word) for word in words)]
+    assert len(commands) > 50
+    for words in commands:
+        values = parsing.parse(['run.py', *words])
+        command = completed(parsing.group_of(Command, values))
+        option_fields.check(command)
+        check_command(command, {name: values[name].value for name in values if values[name].present})
+        if command.expression:
+            expressions.parse(command.expression)
 
 
 def run_examples(module, monkeypatch, directory):

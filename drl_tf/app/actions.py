@@ -19,6 +19,7 @@ from drl_tf.core import noise
 from drl_tf.core.guidance import composed, network_labels
 from drl_tf.editing import compose as composing
 from drl_tf.editing import expressions
+from drl_tf.editing.class_heights import class_heights
 from drl_tf.runs import pictures
 from drl_tf.runs.inputs import finite
 from drl_tf.runs.scores import Scores
@@ -230,7 +231,7 @@ def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:
 
         show(0.0)
         labels = list(range(model.num_classes))
-        _HEIGHTS[model] = composing.class_heights(model.model, labels, 'ema', after_level=show)
+        _HEIGHTS[model] = class_heights(model.model, labels, 'ema', after_level=show)
     return _HEIGHTS[model]
 
 

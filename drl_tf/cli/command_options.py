@@ -7,31 +7,10 @@ from drl_tf.config.option_fields import option
 from drl_tf.runs.exported import IN_A_RUN
 
 MODES = (
-    'import_official',
-    'prepare',
-    'train',
-    'sample',
-    'compose',
-    'inpaint',
-    'restore',
-    'edit',
-    'interpolate',
-    'stats',
-    'evaluate',
-    'likelihood',
-    'score',
-    'ood',
-    'density',
-    'long_run',
-    'sweep_steps',
-    'sweep_guidance',
-    'sweep_chains',
-    'tune_sampler',
-    'ablate',
-    'export',
-    'report',
-    'app',
-)
+    'import_official', 'prepare', 'train', 'sample', 'compose', 'inpaint', 'restore', 'edit', 'interpolate',
+    'stats', 'evaluate', 'likelihood', 'score', 'ood', 'density', 'long_run', 'sweep_steps', 'sweep_guidance',
+    'sweep_chains', 'tune_sampler', 'ablate', 'export', 'report', 'app',
+)  # fmt: skip
 EDITED = ('inpaint', 'restore', 'edit')  # Modes that change given images.
 SCORED = ('evaluate', 'sweep_steps', 'sweep_guidance', 'sweep_chains', 'tune_sampler', 'ablate')
 METHODS = {
@@ -63,7 +42,9 @@ class Command:
         choices=('model_ema', 'model'),
     )
     model: str = option(
-        '', 'Exported model to use instead of a run: its directory, or the name of one in the package.'
+        '',
+        'Exported model to use instead of a run: its directory, or the name of one in the package. '
+        '--expression also takes two, --model=A,B.',
     )
     init_from: str = option(
         '', 'Start a new run from these weights: the workdir of another run, or an exported model.'
@@ -106,7 +87,7 @@ class Command:
     expression: str = option(
         '',
         'What --mode=compose draws, in place of --labels: classes with & (and), | (or), ! (not) and '
-        "brackets, such as '3 & !8'.",
+        "brackets, such as '3 & !8'; or two models a and b and their classes, such as 'a & b' or 'a3 | b8'.",
     )
     input: str = option(
         'test',

@@ -9,7 +9,8 @@ from drl_tf.cli.command_options import EDITED, METHODS, Command
 from drl_tf.config import combinations
 from drl_tf.config.config import Config
 from drl_tf.config.option_fields import text
-from drl_tf.editing import degradations, expressions, inputs, masks, plans
+from drl_tf.editing import degradations, expressions, inputs, masks, pairs, plans
+from drl_tf.runs import exported
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
@@ -33,6 +34,10 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         raise UserError(f'--guidance={given["guidance"]} needs --labels, the classes of the images')
     if command.degraded and command.input == inputs.TEST:
         raise UserError('--degraded is for images of your own: give --input=PATH, or drop it')
+    if exported.two_of(command.model)[1] and not (set(command.mode) == {'compose'} and command.expression):
+        raise UserError(
+            f'--model={command.model}: two models are for --mode=compose with --expression alone; give one'
+        )
     if command.expression:
         expressions.parse(command.expression)
         for name in ('labels', 'label_weights'):
@@ -58,4 +63,8 @@ def check_configuration(command: Command, config: Config) -> None:
     if modes & {*EDITED, 'interpolate'}:
         combinations.check_classes(config, command.labels)
     if 'compose' in modes and command.expression:
-        expressions.check(command.expression, config)
+        first, second = exported.two_of(command.model)
+        if second:
+            pairs.check(command.expression, config, first, second)
+        else:
+            expressions.check(command.expression, config)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from drl_tf.cli.command_options import Command
 from drl_tf.cli.options_by_mode import READ_BY
 from drl_tf.config.config import Config
 from drl_tf.distributed import workers
 from drl_tf.editing import expressions
+from drl_tf.runs import exported
 
 
 def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
@@ -39,6 +42,18 @@ def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, 
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
+def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
+    """Adds to the result of sampling an --expression which classes the images show; {label: text}."""
+    if result is None:
+        return None
+    from drl_tf.editing import agreement
+    from drl_tf.runs import samples
+
+    *_, path = result.values()
+    images = np.concatenate(list(samples.read(path, config.image_shape)))
+    return {**agreement.judged(config.data, command.expression, images, f'{path}-classes.json'), **result}
+
+
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
     """Runs --mode=compose with an --expression that has an "or" (|).
 
@@ -54,5 +69,13 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
     """
     from drl_tf.editing import compose as composing
 
-    args = (command.expression, count, command.weights, step, command.output_dir)
-    return workers.by_chief(lambda: composing.compose(config, workdir, *args))
+    second = exported.two_of(command.model)[1]
+    request = composing.Request(
+        command.expression,
+        count,
+        command.weights,
+        step,
+        command.output_dir,
+        exported.find(second) if second else '',
+    )
+    return workers.by_chief(lambda: composing.compose(config, workdir, request))

@@ -66,7 +66,8 @@ def _compose(command: Command, config: Config, workdir: str) -> Result:
     if len(weights) == 1:
         weights *= len(labels)
     request = _request(command, config, workdir, labels=labels, label_weights=weights)
-    return generate.generate(config, workdir, request, command.output_dir, command.save_images)
+    result = generate.generate(config, workdir, request, command.output_dir, command.save_images)
+    return edit_modes.judged(command, config, result) if command.expression else result
 
 
 def _inpaint(command: Command, config: Config, workdir: str) -> Result:

@@ -119,7 +119,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
     from drl_tf.data import dataset_table
     from drl_tf.runs import exported
 
-    version = exported.find(command.model) if command.model else None
+    version = exported.find(exported.two_of(command.model)[0]) if command.model else None
     if not (command.workdir or version):
         modes = ','.join(modes_of_a_run(command))
         raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')

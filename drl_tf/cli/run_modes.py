@@ -38,9 +38,9 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
         workers.check_alike(dataclasses.asdict(command), dataclasses.asdict(config))
         workers.by_chief(lambda: _check(command, config, workdir))
         if reads_export(command):
-            workdir = exported.find(command.model)
+            workdir = exported.find(exported.two_of(command.model)[0])
         elif command.model:
-            workers.by_chief(lambda: exported.link(exported.find(command.model), workdir))
+            workers.by_chief(lambda: exported.link(exported.find(exported.two_of(command.model)[0]), workdir))
         for mode in MODES:
             if mode in command.mode:
                 exact = config.replace(precision='float32') if _is_exact(mode, config) else config

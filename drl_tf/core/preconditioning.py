@@ -103,7 +103,7 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def whitened(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Scales noisy images for the network: w = c_in (x / A - mu), which is standard normal for Gaussian data.
+        """Scales noisy images to w = c_in (x / A - mu), which is standard normal for Gaussian data.
 
         Args:
           x: noisy images, x = A x_clean + S eps, float32 [B, H, W, C].

@@ -50,7 +50,7 @@ class Sampler:
         or None, for no chain; see `conditionals.conditional_chain`.
       corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
       corrector_steps: q_t, the squared step sizes in units of the largest curvature, float32 [T];
-        `correctors.step_sizes` turns them into step sizes. None: `step_scale` times the schedule's step sizes.
+        `correctors.step_sizes` turns them into step sizes. None: `step_scale` times those of the schedule.
       noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
       step_scale: factor of the step sizes of the schedule, one number or float64 [T].
       beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]; see

@@ -72,7 +72,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
     """Returns the weight of each class, if an expression joins classes of one model by & and ! alone.
 
     Returns:
-      {class: weight}: 1 for a class, -1 for a negated one; the weights of a class that occurs twice are added.
+      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once.
       None if the expression has |, or names one of two models, as `a:3` does.
 
     Examples:
@@ -94,6 +94,18 @@ def weights(expression: Expression) -> dict[int, float] | None:
     return total
 
 
+def has_or(expression: Expression) -> bool:
+    """Returns whether an expression has the sign |.
+
+    Examples:
+      >>> has_or(parse('3 & (8 | 5)')), has_or(parse('3 & !8'))
+      (True, False)
+    """
+    if isinstance(expression, Atom):
+        return False
+    return expression.operator == '|' or any(map(has_or, expression.parts))
+
+
 def check(text: str, config: Config) -> None:
     """Checks that a model can draw from an expression; raises UserError if not.
 
@@ -109,18 +121,34 @@ def check(text: str, config: Config) -> None:
     for atom in atoms(expression):
         if atom.model or atom.label < 0:
             raise UserError(
-                f'--expression={text}: a and b stand for two models; write classes of this one, such as 3'
+                f'--expression={text}: a and b stand for two models: give both, as in --model=digits,digits, '
+                'or write classes of this one, such as 3'
             )
-        if atom.label >= config.data.num_classes:
-            raise UserError(
-                f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
-                f'there is no class {atom.label}'
-            )
-    if weights(expression) is None and config.network.energy != 'preconditioned':
+        check_class(text, atom, config)
+    if has_or(expression) and config.network.energy != 'preconditioned':
         raise UserError(
             f'--expression={text}: | needs normalised log densities, and --energy='
             f'{config.network.energy} leaves log Z of each class and level unknown: use & and !, or a '
             'model of --energy=preconditioned'
+        )
+
+
+def check_class(text: str, atom: Atom, config: Config) -> None:
+    """Raises UserError if a model lacks the class of an atom.
+
+    Args:
+      text: the expression, for the error message.
+      atom: the class of a model, or a whole model.
+      config: configuration of that model.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> check_class('a3', Atom(model=0, label=3), Config().replace(num_classes=10))
+    """
+    if atom.label >= config.data.num_classes:
+        raise UserError(
+            f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
+            f'there is no class {atom.label}'
         )
 
 

@@ -28,13 +28,15 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
       unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
-      A dict with five entries:
+      A dict with these entries:
 
-      - 'psnr': PSNR of single results in dB.
-      - 'psnr_mean': PSNR of the mean of the R results in dB.
+      - 'psnr': PSNR of single results in dB, from the mean squared error over all images.
+      - 'psnr_mean', 'psnr_best': PSNR of the mean of an image's R results, and of its best result.
       - 'spread': standard deviation between the results of an image, in grey levels.
       - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
       - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
+      - 'inside': share of images whose truth lies among the results, see `covered`; only if R is at least 2.
+      - 'inside_expected': the same share for exact draws, R / (R + 1).
 
     Examples:
       >>> truth, results = np.zeros([1, 1, 1, 1], np.uint8), np.full([1, 2, 1, 1, 1], 51, np.uint8)
@@ -49,16 +51,56 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
     inside = (drawn.min(axis=1) <= x) & (x <= drawn.max(axis=1))
     count = results.shape[1]
 
+    squares = (drawn - x[:, None]) ** 2
+    best = _sums(squares, unknown[:, None]).argmin(axis=1)
+
     def psnr(square: np.ndarray) -> float:
         return float(10 * np.log10(255**2 / max(square[unknown].mean(), 1e-12)))
 
-    return {
-        'psnr': psnr(((drawn - x[:, None]) ** 2).mean(axis=1)),
+    found = {
+        'psnr': psnr(squares.mean(axis=1)),
         'psnr_mean': psnr((mean - x) ** 2),
+        'psnr_best': psnr(squares[np.arange(len(x)), best]),
         'spread': float(np.sqrt(drawn.var(axis=1)[unknown].mean())),
         'coverage': float(inside[unknown].mean()),
         'coverage_expected': (count - 1) / (count + 1),
     }
+    if count > 1:
+        found['inside'] = float(covered(x, drawn, unknown).mean())
+        found['inside_expected'] = count / (count + 1)
+    return found
+
+
+def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> np.ndarray:
+    """Tells for each image whether the truth lies among the results.
+
+    The truth and the R results of an image make R + 1 images. Each has a distance from the mean of the other
+    R, on the unknown pixels. The truth lies among the results unless its distance is the largest; a tie
+    counts as inside. If the results are exact draws, the R + 1 images are exchangeable, and the truth lies
+    among them with the probability R / (R + 1).
+
+    Args:
+      truth: float [n, H, W, C].
+      results: float [n, R, H, W, C], R at least 2.
+      unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
+
+    Returns:
+      bool [n].
+
+    Examples:
+      >>> results = np.array([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1, 1)
+      >>> [bool(covered(np.full([1, 1, 1, 1], x), results)[0]) for x in (1.5, 5.0)]
+      [True, False]
+    """
+    every = np.concatenate([truth[:, None], results], axis=1)
+    others = (every.sum(axis=1, keepdims=True) - every) / results.shape[1]
+    distances = _sums((every - others) ** 2, np.broadcast_to(unknown, truth.shape)[:, None])
+    return distances[:, 0] <= distances[:, 1:].max(axis=1)
+
+
+def _sums(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Sums the unknown pixels of each result; float [n, R]."""
+    return np.where(unknown, values, 0.0).sum(axis=(2, 3, 4))
 
 
 def write(

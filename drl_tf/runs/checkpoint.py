@@ -219,25 +219,16 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
     """Compares the hardware and software of this process with those that wrote a checkpoint.
 
-    Args:
-      workdir: the directory of a run.
-      step: step of the checkpoint.
-      deterministic: the option `deterministic` of this process; it is compared too.
-
-    Returns:
-      One text for each difference, such as 'tensorflow 2.21.0 here, 2.20.0 there'. Empty if there is none, or
-      if the checkpoint has no record of its surroundings.
+    The option `deterministic` is compared too. Returns one text for each difference, such as 'device TPU
+    here, CPU there'; none if the checkpoint has no record of them.
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
         return []
     there = read_json(path)
     here = devices.surroundings(deterministic)
-    return [
-        f'{what} {value} here, {there.get(what)} there'
-        for what, value in here.items()
-        if value != there.get(what)
-    ]
+    changed = [what for what in here if here[what] != there.get(what)]
+    return [f'{what} {here[what]} here, {there.get(what)} there' for what in changed]
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:

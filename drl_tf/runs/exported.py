@@ -80,6 +80,19 @@ def find(model: str, flag: str = '--model') -> str:
     return os.path.join(directory, max(versions, key=int))
 
 
+def two_of(model: str) -> tuple[str, str]:
+    """Splits --model, which names one or two models; the second is '' if there is only one.
+
+    Examples:
+      >>> two_of('digits,runs/b/saved_model'), two_of('digits')
+      (('digits', 'runs/b/saved_model'), ('digits', ''))
+    """
+    if os.path.isdir(model):
+        return model, ''
+    first, _, second = model.partition(',')
+    return first, second
+
+
 def readable(model: str, flag: str) -> str:
     """Returns the directory of a run, `model` itself, or of an exported model, `find(model, flag)`."""
     if os.path.exists(os.path.join(model, configuration.FILE_NAME)):

@@ -36,8 +36,8 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A dict with the entries of `beginning` ('seconds' and 'device' of the run itself, if it is one) and these,
-      None or empty if unknown:
+      A dict with the entries of `beginning` ('seconds' and 'device' are those of the run, if it is one), and
+      these, None or empty if unknown:
 
       - 'evaluations': the results of --mode=evaluate for this step and these weights.
       - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions.

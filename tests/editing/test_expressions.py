@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from drl_tf.base.errors import UserError
 from drl_tf.core import composition
-from drl_tf.editing import compose
+from drl_tf.editing.class_heights import mixture_heights
 from drl_tf.editing.expressions import Atom, Node, atoms, parse, weights
 
 A, B, C = (Atom(0, label) for label in (3, 8, 5))
@@ -88,5 +88,5 @@ def test_heights_of_a_mixture_are_found_from_its_samples():
     log_p = -((x - mean[:, None]) ** 2) / 2 - 0.5 * np.log(2 * np.pi)
     mixture = np.logaddexp.reduce(log_p, axis=0) - np.log(3)
     constants = np.array([500.0, -3.0, 0.7])
-    found = compose.mixture_heights(log_p + constants[:, None] - mixture)
+    found = mixture_heights(log_p + constants[:, None] - mixture)
     np.testing.assert_allclose(found, constants, atol=0.1)

@@ -120,3 +120,22 @@ def test_files_of_a_run(capsys, tiny_run, tmp_path):
     code, _, err = call(capsys, '--mode=interpolate', *options[:2], '--num_frames=3')
     assert code == 0, err
     assert {path.suffix for path in (tmp_path / 'out').iterdir()} == {'.png', '.npz', '.json', '.gif'}
+
+
+def test_the_truth_lies_among_exact_draws_as_often_as_one_of_them():
+    """Of Gaussian images. Draws with too little spread leave it outside, and known pixels do not matter."""
+    rng = np.random.default_rng(1)
+    truth, draws = rng.normal(size=[3000, 4, 4, 1]), rng.normal(size=[3000, 7, 4, 4, 1])
+    unknown = np.arange(4)[:, None, None] < 2
+    moved = truth + 50 * ~unknown
+    assert report.covered(moved, draws, unknown).mean() == pytest.approx(7 / 8, abs=0.025)
+    assert report.covered(truth, 0.5 * draws, unknown).mean() < 0.3
+
+
+def test_the_best_result_is_the_nearest_on_the_unknown_pixels():
+    truth = np.zeros([1, 2, 1, 1], np.uint8)
+    results = np.array([[[10, 0], [20, 99], [30, 0]]], np.uint8).reshape(1, 3, 2, 1, 1)
+    found = report.scores(truth, results, np.array([[[True]], [[False]]]))
+    assert found['psnr_best'] == pytest.approx(20 * np.log10(255 / 10))
+    assert report.scores(truth, results)['psnr_best'] == pytest.approx(10 * np.log10(255**2 / 50))
+    assert found['inside_expected'] == 3 / 4

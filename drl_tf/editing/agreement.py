@@ -1,0 +1,61 @@
+"""Which class the images of an expression show, as judged by the digits classifier."""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from drl_tf.base.files import write_json
+from drl_tf.config.options import DIGITS
+from drl_tf.evaluation.metrics import digits_classifier
+
+if TYPE_CHECKING:
+    from drl_tf.config.options import Data
+
+_MOST = 4
+
+
+def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[str, str]:
+    """Counts the classes that images show, and writes their shares as JSON.
+
+    Args:
+      data: options of the dataset of the model.
+      expression: the value of --expression, for the file.
+      images: uint8 [n, H, W, C].
+      path: the JSON file: the expression, the number of images, the shares of the images by their most
+        probable class, and the shares by their two most probable classes.
+
+    Returns:
+      {label: text} for the command line: the largest shares, and the path. {} for other datasets than digits,
+      whose classes no classifier of the package knows.
+    """
+    if data.dataset not in DIGITS or images.shape[1] != images.shape[2]:
+        return {}
+    probabilities = digits_classifier.predict(images)
+    first, two = (class_shares(probabilities, number) for number in (1, 2))
+    counted = {'expression': expression, 'count': len(images), 'shares': first, 'shares_of_two': two}
+    write_json(path, counted)
+    return {'judged as': _text(first), 'two most probable': _text(two), 'class shares': path}
+
+
+def _text(shares: dict[str, float]) -> str:
+    return ', '.join(f'{classes}: {share:.1%}' for classes, share in list(shares.items())[:_MOST])
+
+
+def class_shares(probabilities: np.ndarray, number: int = 1) -> dict[str, float]:
+    """Returns the share of images by their most probable classes, the largest share first.
+
+    Args:
+      probabilities: float [n, classes].
+      number: how many of the most probable classes count; their order does not.
+
+    Examples:
+      >>> probabilities = np.array([[0.7, 0.2, 0.1], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0], [0.1, 0.6, 0.3]])
+      >>> class_shares(probabilities), class_shares(probabilities, 2)
+      ({'1': 0.75, '0': 0.25}, {'0 1': 0.75, '1 2': 0.25})
+    """
+    classes = np.sort(np.argsort(probabilities, axis=1)[:, -number:], axis=1)
+    counts = collections.Counter(' '.join(map(str, row)) for row in classes.tolist())
+    return {name: count / len(classes) for name, count in counts.most_common()}

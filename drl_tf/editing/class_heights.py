@@ -1,0 +1,89 @@
+"""Measures log Z of each class of a model at all noise levels, from noisy training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.base import pixels
+from drl_tf.core import noise
+from drl_tf.data import pipeline
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+
+_IMAGES = 500
+_ITERATIONS = 200
+
+
+def class_heights(
+    model: EnergyModel,
+    labels: list[int],
+    weights: str,
+    after_level: Callable[[float], object] = lambda share: None,
+) -> dict[int, np.ndarray]:
+    """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
+
+    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are samples of the even
+    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise their likelihood; no labels are
+    needed. One common constant is chosen such that log p of the mixture and log p without a class have the
+    same mean over the images.
+
+    Args:
+      model: a model of preconditioned energies with classes.
+      labels: the classes to return.
+      weights: 'ema' (averages) or 'raw'.
+      after_level: callable; after each level, it gets the share of the levels that are done, 0 to 1.
+
+    Returns:
+      {class: log Z at each noise level that sampling visits, float64 [T + 1]}.
+    """
+    walk, config = model.walk, model.config
+    clean = pixels.from_levels(pipeline.load_images(config.data, 'train', _IMAGES).astype(np.float32))
+    seed = noise.fold(noise.root(config.training.seed, noise.LIKELIHOOD), noise.LABEL)
+    classes = range(-1, config.data.num_classes)
+
+    def densities(x: tf.Tensor, angle: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        count = tf.shape(x)[:1]
+        terms = ((tf.fill(count, label + 1), 1.0),)
+        return model.log_prob_at(tf.fill(count, angle), weights, terms)(x)
+
+    log_prob = tf.function(densities, autograph=False, reduce_retracing=True)
+    found = []
+    for level, angle in enumerate(walk.angle):
+        eps = noise.normal(noise.fold(seed, level), clean.shape).numpy()
+        x = tf.cast(np.cos(angle) * clean + np.sin(angle) * eps, tf.float32)
+        F = [log_prob(x, tf.constant(np.float32(angle)), tf.constant(label)).numpy() for label in classes]
+        found.append(mixture_heights(np.array(F[1:], float) - F[0]))
+        after_level(len(found) / len(walk.angle))
+    return {label: np.array([log_z[label] for log_z in found]) for label in labels}
+
+
+def mixture_heights(ratios: np.ndarray) -> np.ndarray:
+    """Estimates log Z_c of the C components of an even mixture p, from samples of the mixture.
+
+    Args:
+      ratios: F_c(x) - log p(x) for n samples x of p, float [C, n]. Component c has the density
+        exp(F_c) / Z_c.
+
+    Returns:
+      log Z_c, float64 [C].
+
+    Examples:
+      Adding 2 to the log density of a component adds 2 to its log Z:
+      >>> x = np.linspace(-3, 3, 601)
+      >>> mixture_heights(np.array([0 * x, 0 * x + 2])).round(3).tolist()
+      [0.0, 2.0]
+    """
+    log_z = np.zeros(len(ratios))
+    for _ in range(_ITERATIONS):
+        heights = ratios - log_z[:, None]
+        shares = heights - np.logaddexp.reduce(heights, axis=0)
+        log_z += np.logaddexp.reduce(shares, axis=1) - math.log(ratios.shape[1] / len(ratios))
+    # The mixture is p itself, so the mean of log(mixture / p) over the samples must be 0.
+    mixture = np.logaddexp.reduce(ratios - log_z[:, None], axis=0) - math.log(len(ratios))
+    return log_z + mixture.mean()

@@ -1,0 +1,80 @@
+"""Checks whether an expression over two models can be drawn; needs no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from drl_tf.base.errors import UserError
+from drl_tf.base.files import read_sound_json
+from drl_tf.editing import expressions
+from drl_tf.runs import exported
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
+
+_OF_THE_LEVELS = ('schedule', 'num_levels', 'b2')
+
+
+def check(text: str, config: Config, first: str, second: str) -> None:
+    """Raises UserError if two exported models do not allow an expression; needs no TensorFlow.
+
+    Args:
+      text: see `expressions.parse`.
+      config: configuration of the first model, changed by the command line.
+      first, second: names or directories of the models, see `exported.find`.
+    """
+    versions = [exported.find(name) for name in (first, second)]
+    configs = (config, exported.load_config(versions[1]))
+    check_pair(configs, (first, second))
+    expression = expressions.parse(text)
+    atoms = expressions.atoms(expression)
+    if len({atom.model for atom in atoms}) < 2:
+        raise UserError(
+            f'--expression={text} names only one of the two models of --model={first},{second}: write both, '
+            'such as a & b or a3 & b8, or give one model'
+        )
+    for atom in atoms:
+        expressions.check_class(text, atom, configs[atom.model])
+    if expressions.has_or(expression):
+        for name, version in zip((first, second), versions, strict=True):
+            if not known_log_z(version):
+                raise UserError(
+                    f'--expression={text}: | compares the heights of two log densities, and those of '
+                    f'--model={name} were not measured: run --mode=likelihood --method=direct on its run, '
+                    'then --mode=export; or use & and !'
+                )
+
+
+def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:
+    """Raises UserError if the log densities of two models cannot be combined.
+
+    Args:
+      configs: configurations of the two models.
+      names: the two models, for the error message.
+    """
+    a, b = configs
+    pair = f'--model={",".join(names)}'
+    for config, name in zip(configs, names, strict=True):
+        if config.network.energy != 'preconditioned':
+            raise UserError(
+                f'{pair}: --energy={config.network.energy} of {name} leaves a constant open at each noise '
+                'level and has no energy at the top level, so it gives no log densities to combine: use '
+                'models of --energy=preconditioned'
+            )
+    if a.image_shape != b.image_shape:
+        shapes = ' and '.join(' x '.join(map(str, config.image_shape)) for config in configs)
+        raise UserError(f'{pair}: images of {shapes} numbers; two models must have one image shape')
+    for name in _OF_THE_LEVELS:
+        values = [getattr(config.diffusion, name) for config in configs]
+        if values[0] != values[1]:
+            raise UserError(
+                f'{pair}: --{name} is {values[0]} and {values[1]}; two models must have the same noise levels'
+            )
+
+
+def known_log_z(version: str) -> list[float]:
+    """Returns log Z of an exported model at its noise levels, [T + 1] in nats; [] if it was not measured."""
+    heights = read_sound_json(os.path.join(version, exported.DESCRIPTION)).get('heights')
+    return heights['log_z'] if heights else []

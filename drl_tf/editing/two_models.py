@@ -1,0 +1,91 @@
+"""The log density of an expression over two models, such as 'a & b' or 'a3 & !b8'.
+
+All log densities are of noisy images at one noise level. The reference q is the geometric mean of the two
+models, log q = (log p_a + log p_b) / 2, and `composition` combines the log ratios to q. So
+
+    a & b: (log p_a + log p_b) / 2,         a | b: log(p_a / 2 + p_b / 2),
+    a & !b: (3 log p_a - log p_b) / 2,      a3 & b8: log p_a(.|3) + log p_b(.|8) - (log p_a + log p_b) / 2.
+
+Without |, the weights of the log densities sum to 1. At the top noise level, where each density is that of
+white noise, the result then is that of white noise too, from which sampling starts. With one model in both
+places, the expression is that over the classes of this model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from drl_tf.core import composition
+from drl_tf.core.diffusion import per_image
+from drl_tf.core.guidance import guided, network_labels
+from drl_tf.editing.class_heights import class_heights
+from drl_tf.editing.expressions import Atom, Expression
+
+if TYPE_CHECKING:
+    from drl_tf.core.energy_model import EnergyModel
+    from drl_tf.core.langevin import LogDensity
+    from drl_tf.core.posterior import LogProbAt
+
+
+def heights(
+    models: Sequence[EnergyModel], known: Sequence[Sequence[float]], atoms: Sequence[Atom]
+) -> dict[Atom, np.ndarray]:
+    """Returns log Z of each atom at all noise levels of the walk, float64 [T + 1].
+
+    log Z of a class is log Z of its model plus the difference that `class_heights` measures.
+
+    Args:
+      models: the models a and b, of preconditioned energies.
+      known: log Z of each model at its noise levels, [T + 1] in nats.
+      atoms: the classes and models.
+    """
+    found = {}
+    for number, (model, log_z) in enumerate(zip(models, known, strict=True)):
+        of_model = np.array(log_z)[np.append(model.walk.levels, model.schedule.num_levels)]
+        labels = [atom.label for atom in atoms if atom.model == number and atom.label >= 0]
+        relative = class_heights(model, labels, 'ema') if labels else {}
+        for atom in atoms:
+            if atom.model == number:
+                found[atom] = of_model + relative.get(atom.label, 0.0)
+    return found
+
+
+def log_prob_at(
+    models: Sequence[EnergyModel],
+    expression: Expression,
+    log_z: Mapping[Atom, np.ndarray],
+    weights: str = 'ema',
+) -> LogProbAt:
+    """Returns the log density of an expression over two models, up to a constant.
+
+    Args:
+      models: the models a and b, of preconditioned energies; the walk of a gives the noise levels.
+      expression: the expression.
+      log_z: log Z of the atoms at each noise level of the walk, float64 [T + 1]; 0 for a missing atom.
+      weights: 'ema' or 'raw'.
+
+    Returns:
+      A callable: noise levels, int32 [B] -> log density, a callable x -> float32 [B].
+    """
+    walk = models[0].walk
+    nothing = np.zeros(walk.num_levels + 1)
+
+    def at_index(index: tf.Tensor) -> LogDensity:
+        angle = per_image(walk.angle, index)
+
+        def of_atom(atom: Atom) -> LogDensity:
+            labels = None if atom.label < 0 else tf.fill(tf.shape(index), network_labels(atom.label))
+            log_prob = models[atom.model].log_prob_at(angle, weights, guided(labels))
+            constant = per_image(log_z.get(atom, nothing), index)
+            return lambda x: log_prob(x) - constant
+
+        def geometric_mean(x: tf.Tensor) -> tf.Tensor:
+            return (of_atom(Atom(0, -1))(x) + of_atom(Atom(1, -1))(x)) / 2
+
+        return composition.composed(expression, of_atom, reference=geometric_mean)
+
+    return at_index

@@ -1,0 +1,26 @@
+"""Which digits images of an expression show, counted and written."""
+
+import json
+
+import numpy as np
+from helpers.small_models import OPTIONS
+
+from drl_tf.data import digits
+from drl_tf.editing import agreement
+
+
+def test_shares_of_real_digits_are_those_of_their_labels(tmp_path):
+    images, labels = digits.load('test')
+    chosen = np.concatenate([np.flatnonzero(labels == 3)[:30], np.flatnonzero(labels == 8)[:10]])
+    path = str(tmp_path / 'a.json')
+    said = agreement.judged(OPTIONS.replace(dataset='digits').data, '3 | 8', images[chosen], path)
+    found = json.loads((tmp_path / 'a.json').read_text())
+    assert found['expression'] == '3 | 8' and found['count'] == 40
+    assert abs(found['shares']['3'] - 0.75) < 0.06 and abs(found['shares']['8'] - 0.25) < 0.06
+    assert said['judged as'].startswith('3: 7') and said['class shares'] == path
+
+
+def test_other_datasets_have_no_shares(tmp_path):
+    data = OPTIONS.replace(dataset='emoji').data
+    assert agreement.judged(data, '3', np.zeros([1, 8, 8, 1], np.uint8), str(tmp_path / 'a.json')) == {}
+    assert not list(tmp_path.iterdir())
