@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from drl_tf.base.errors import UserError
@@ -34,7 +35,10 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
         raise UserError(f'--guidance={given["guidance"]} needs --labels, the classes of the images')
     if command.degraded and command.input == inputs.TEST:
         raise UserError('--degraded is for images of your own: give --input=PATH, or drop it')
-    if exported.two_of(command.model)[1] and not (set(command.mode) == {'compose'} and command.expression):
+    second = exported.two_of(command.model)[1]
+    if ',' in second and not os.path.exists(second):
+        raise UserError(f'--model={command.model} must name one model, or two')
+    if second and not (set(command.mode) == {'compose'} and command.expression):
         raise UserError(
             f'--model={command.model}: two models are for --mode=compose with --expression alone; give one'
         )

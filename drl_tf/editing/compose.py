@@ -87,6 +87,7 @@ def _name(config: Config, request: Request, step: int) -> list[str]:
     parts = [f'{step:08d}', request.weights, 'compose', re.sub(r'\W+', '_', words)[:60]]
     if request.second:
         parts += [exported.name_of(request.second), digest(checkpoint.fingerprint(request.second, None))]
+    parts.append(report.options_digest(config, {'expression': request.expression}))
     return [*parts, str(request.count), f'seed{config.training.seed}']
 
 

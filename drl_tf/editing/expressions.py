@@ -10,7 +10,7 @@ from drl_tf.base.errors import UserError
 if TYPE_CHECKING:
     from drl_tf.config.config import Config
 
-_TOKEN = re.compile(r'\s*(?:([ab]?\d+|[ab])|([&|!()]))')
+_TOKEN = re.compile(r'[ab]?\d+|[ab]|[&|!()]')
 _DEEPEST = 50
 
 
@@ -73,7 +73,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
 
     Returns:
       {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once.
-      None if the expression has |, or names one of two models, as `a:3` does.
+      None if the expression has |, or names one of two models, as `a3` does.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))
@@ -145,11 +145,10 @@ def check_class(text: str, atom: Atom, config: Config) -> None:
       >>> from drl_tf.config.config import Config
       >>> check_class('a3', Atom(model=0, label=3), Config().replace(num_classes=10))
     """
-    if atom.label >= config.data.num_classes:
-        raise UserError(
-            f'--expression={text}: the model has {config.data.num_classes} classes, from 0; '
-            f'there is no class {atom.label}'
-        )
+    count = config.data.num_classes
+    if atom.label >= count:
+        classes = f'{count} classes, from 0' if count else 'no classes'
+        raise UserError(f'--expression={text}: the model has {classes}; there is no class {atom.label}')
 
 
 class _Reader:
@@ -157,7 +156,8 @@ class _Reader:
 
     def __init__(self, text: str):
         self._text = text
-        self._place = 0
+        self._place = 0  # Where the text after the token begins.
+        self._begin = 0  # Where the token begins.
         self._depth = 0
         self._token = ''
         self._next()
@@ -201,18 +201,19 @@ class _Reader:
         return found
 
     def _next(self) -> None:
-        rest = self._text[self._place :]
+        rest = self._text[self._place :].lstrip()
+        self._begin = len(self._text) - len(rest)
         found = _TOKEN.match(rest)
         if not found:
             self._token = ''
-            if rest.strip():
+            if rest:
                 self._refuse()
             return
-        self._token = (found[1] or found[2])[:9]
-        self._place += found.end()
+        self._token = found[0][:9]
+        self._place = self._begin + found.end()
 
     def _refuse(self) -> None:
         raise UserError(
-            f'--expression={self._text} is not understood at character {self._place + 1}: write classes (3), '
+            f'--expression={self._text} is not understood at character {self._begin + 1}: write classes (3), '
             "models (a, b) or classes of a model (a3) with & | ! ( ) between them, such as '3 & !8'"
         )

@@ -39,7 +39,10 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
     check(mask, height, width)
     if found := _RANDOM.fullmatch(mask):
         draws = [np.random.default_rng([seed, i]).random([height, width, 1]) for i in range(count)]
-        return np.stack(draws) < float(found[1])
+        holes = np.stack(draws) < float(found[1])
+        if not holes.any():
+            raise UserError(f'--mask={mask} misses no pixel: give a larger share')
+        return holes
     hole = np.zeros([height, width, 1], bool)
     if mask == 'half':
         hole[height // 2 :] = True

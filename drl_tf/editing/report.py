@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from drl_tf.base import pixels
-from drl_tf.base.files import write_json, written_aside
+from drl_tf.base.files import digest, write_json, written_aside
 from drl_tf.runs import pictures
+
+if TYPE_CHECKING:
+    from drl_tf.config.config import Config
 
 _MOST_ROWS = 16
 _MOST_RESULTS = 8
@@ -175,6 +180,26 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
     for axis, factor in enumerate(factors, 1):
         images = images.repeat(factor, axis=axis)
     return pixels.to_uint8(images)
+
+
+def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
+    """Returns a hash for file names, so that results of other options get files of their own.
+
+    Args:
+      config: the configuration to draw with. The precision, the Langevin steps and the options of sampling
+        count, but not the batch size.
+      settings: other options, {name: value}.
+
+    Examples:
+      >>> from drl_tf.config.config import Config
+      >>> options_digest(Config(), {'mask': 'half'}) == options_digest(Config(), {'mask': '0,0,2,2'})
+      False
+    """
+    sampling = dataclasses.asdict(config.sampling)
+    del sampling['sample_batch_size']
+    others = {'precision': config.training.precision, 'mcmc_steps': config.diffusion.mcmc_steps}
+    chosen = {**settings, **sampling, **others}
+    return digest(json.dumps(chosen, sort_keys=True))
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from drl_tf.base import pixels
-from drl_tf.base.files import digest
 from drl_tf.config.options import DIGITS
 from drl_tf.core import noise
 from drl_tf.core.inverse import Plan, default_plan
@@ -198,6 +196,7 @@ def interpolate(config: Config, workdir: str, request: Request) -> dict[str, str
     labels = (request.labels * 2)[:2] or None
     frames = model.interpolate(begin, end, request.num_frames, **_common(config, labels))
     name = ['interpolate', f'{begin}-{end}', str(request.num_frames), f'{request.labels or ""}']
+    name.append(report.options_digest(config, {}))
     return report.write_frames(_root(config, workdir, request, step, name), frames)
 
 
@@ -259,7 +258,7 @@ def _written(config, workdir, request, step, mode, shown, results, plan, scores)
         'plan': dataclasses.asdict(plan) if plan else None,
     }
     slug = re.sub(r'[^\w.]+', '_', os.path.basename(detail))[:40]
-    name = [mode, slug, plan.method if plan else '', digest(json.dumps(settings, sort_keys=True))]
+    name = [mode, slug, plan.method if plan else '', report.options_digest(config, settings)]
     written = report.write(
         _root(config, workdir, request, step, name), shown, results, {**settings, **scores}
     )

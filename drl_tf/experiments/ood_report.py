@@ -92,7 +92,8 @@ def _draw(path: str, result: Mapping[str, Any]) -> None:
     axes = figure.subplots()
     axes.imshow(values, cmap='RdYlGn', vmin=0, vmax=1, aspect='auto')
     for row, column in np.ndindex(values.shape):
-        axes.text(column, row, f'{values[row, column]:.3f}', ha='center', va='center', fontsize=8)
+        ink = 'white' if abs(values[row, column] - 0.5) > 0.4 else 'black'
+        axes.text(column, row, f'{values[row, column]:.3f}', ha='center', va='center', fontsize=8, color=ink)
     axes.set_xticks(range(len(sets)), [kind.rsplit('/', 1)[-1] for kind in sets], rotation=30, ha='right')
     axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes.set_title('AUROC against the test split', fontsize=10)

@@ -56,9 +56,9 @@ def _spec_of(name: str) -> DatasetSpec:
     except UserError as error:
         known = [*MADE, *ALTERED, FOLDER + 'DIR']
         close = difflib.get_close_matches(name, [*known, *DATASETS], n=1)
-        hint = f', did you mean {close[0]}?' if close else ':'
+        hint = f', did you mean {close[0]}? Or' if close else ':'
         raise UserError(
-            f'--ood={name} is unknown{hint} There are {", ".join(known)} and the datasets'
+            f'--ood={name} is unknown{hint} give one of {", ".join(known)}, or the name of a dataset'
         ) from error
 
 

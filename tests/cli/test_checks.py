@@ -28,6 +28,7 @@ REFUSED = [
     ('--mode=sample --model=digits --labels=11', '--labels=11 must be from 0 to 9'),
     ('--mode=compose --model=digits --labels=3,11', '--labels=11 must be from 0 to 9'),
     ('--mode=sample --model=digits,digits', 'two models are for --mode=compose with --expression alone'),
+    ('--mode=compose --model=digits,digits,digits --expression=a&b', 'must name one model, or two'),
     ('--mode=compose --model=digits --expression=a&b', 'a and b stand for two models: give both'),
     ('--mode=compose --model=digits,digits --expression=3|8', 'only one of the two models'),
     ('--mode=compose --model=digits,digits --expression=a3|b11', 'there is no class 11'),

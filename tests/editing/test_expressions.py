@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from drl_tf.base.errors import UserError
+from drl_tf.config.config import Config
 from drl_tf.core import composition
+from drl_tf.editing import compose
 from drl_tf.editing.class_heights import mixture_heights
 from drl_tf.editing.expressions import Atom, Node, atoms, parse, weights
 
@@ -32,6 +34,14 @@ def test_reading(text, expected):
 )
 def test_other_texts_get_one_line(text):
     with pytest.raises(UserError, match='--expression'):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'place'), [('3 ^ 8', 3), ('()', 2), ('3 & c', 5), ('3 8', 3), ('3 &', 4), ('(3  ', 5)]
+)
+def test_the_error_names_the_first_character_that_does_not_fit(text, place):
+    with pytest.raises(UserError, match=f'at character {place}:'):
         parse(text)
 
 
@@ -90,3 +100,14 @@ def test_heights_of_a_mixture_are_found_from_its_samples():
     constants = np.array([500.0, -3.0, 0.7])
     found = mixture_heights(log_p + constants[:, None] - mixture)
     np.testing.assert_allclose(found, constants, atol=0.1)
+
+
+def test_files_of_two_expressions_have_two_names():
+    """Even where only brackets differ; the options of sampling count too, the batch size does not."""
+    config = Config()
+    texts = ['3 & (8 | 5) & 2', '3 & 8 | 5 & 2']
+    names = {tuple(compose._name(config, compose.Request(text, 4), 1)) for text in texts}
+    names.add(tuple(compose._name(config.replace(noise_scale=0.5), compose.Request(texts[0], 4), 1)))
+    assert len(names) == 3
+    names.add(tuple(compose._name(config.replace(sample_batch_size=3), compose.Request(texts[0], 4), 1)))
+    assert len(names) == 3

@@ -72,6 +72,7 @@ def given(tmp_path):
         (['--mode=inpaint', '--mask={}/text.png'], 'text.png is damaged or not what its name says'),
         (['--mode=inpaint', '--mask={}/small.png'], 'small.png is 9 x 9 pixels, not 16 x 16'),
         (['--mode=inpaint', '--mask={}/black.png'], 'misses no pixel'),
+        (['--mode=inpaint', '--mask=random:0.0'], '--mask=random:0.0 misses no pixel'),
         (['--mode=inpaint', '--input={}/empty'], 'empty holds no'),
         (['--mode=inpaint', '--input={}/none'], 'none does not exist'),
         (['--mode=inpaint', '--input={}/text.png'], 'text.png is damaged or not what its name says'),
@@ -85,7 +86,7 @@ def given(tmp_path):
         (['--mode=edit', '--strength=0'], '--strength=0.0 must be above 0'),
         (['--mode=interpolate', '--between=1'], '--between=1 must be'),
         (['--mode=compose', '--expression=3 &'], '--expression=3 & is not understood'),
-        (['--mode=compose', '--expression=3'], 'there is no class 3'),
+        (['--mode=compose', '--expression=3'], 'the model has no classes; there is no class 3'),
         (['--mode=compose', '--expression=1', '--labels=1'], 'drop --labels'),
     ],
 )  # fmt: skip
@@ -120,6 +121,10 @@ def test_files_of_a_run(capsys, tiny_run, tmp_path):
     code, _, err = call(capsys, '--mode=interpolate', *options[:2], '--num_frames=3')
     assert code == 0, err
     assert {path.suffix for path in (tmp_path / 'out').iterdir()} == {'.png', '.npz', '.json', '.gif'}
+    code, _, err = call(capsys, '--mode=interpolate', *options[:2], '--num_frames=3', '--noise_scale=0.5')
+    assert code == 0, err
+    strips = [np.load(path)['images'] for path in (tmp_path / 'out').glob('*interpolate*.npz')]
+    assert len(strips) == 2 and (strips[0] != strips[1]).any()
 
 
 def test_the_truth_lies_among_exact_draws_as_often_as_one_of_them():

@@ -73,8 +73,8 @@ def test_folders_and_datasets(tmp_path):
 
 
 @pytest.mark.parametrize('names, words', [
-    (('noize',), r'^--ood=noize is unknown, did you mean noise\?'),
-    (('svhn',), r'^--ood=svhn is unknown: There are noise, constant'),
+    (('noize',), r'^--ood=noize is unknown, did you mean noise\? Or give one of noise'),
+    (('svhn',), r'^--ood=svhn is unknown: give one of noise, constant'),
     (('digits',), r'^--ood=digits is the dataset of the model itself'),
     (('toy_two_moons',), r'^--ood=toy_two_moons holds points'),
     (('folder',), r'^--ood=folder is not there: give folder:DIR'),
