@@ -290,7 +290,7 @@ def check_work(command: Command, config: Config) -> None:
 
     if set(command.mode) - {'stats', 'prepare'} and not command.samples:
         combinations.check_replicas(config, devices.strategy().num_replicas_in_sync)
-    if {'ood', 'long_run'} & set(command.mode):
+    if {'ood', 'long_run'} & set(command.mode) or edit_checks.features(command, config):
         evaluator.check_extractor(config)
     if _scores(command, config):
         evaluator.check_scored(config, num_scored(command), 'stats' not in command.mode)

@@ -58,6 +58,8 @@ def check_configuration(command: Command, config: Config) -> None:
     if 'restore' in modes:
         degradation = degradations.parse(command.degradation, config.image_shape)
         plans.check(config, command.method, degradation.kind, command.edit_levels)
+    if features(command, config):
+        combinations.check_extractor(config.data, config.evaluation.extractor, config.evaluation.inception)
     if modes & {'edit', 'interpolate'} and config.planar:
         raise UserError(f'--dataset={config.data.dataset} has points, and images are edited')
     if 'edit' in modes:
@@ -72,3 +74,8 @@ def check_configuration(command: Command, config: Config) -> None:
             pairs.check(command.expression, config, first, second)
         else:
             expressions.check(command.expression, config)
+
+
+def features(command: Command, config: Config) -> bool:
+    """Returns whether `inpaint` or `restore` is to compare images by the features of a given extractor."""
+    return bool(config.evaluation.extractor and {'inpaint', 'restore'} & set(command.mode))

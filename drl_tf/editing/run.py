@@ -234,12 +234,12 @@ def _degraded(config: Config, degradation: Degradation, x: np.ndarray) -> np.nda
 def _scores(
     config: Config, truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True
 ) -> dict[str, float]:
-    """Returns `report.scores`; for digits also the distance in the features of the digits classifier."""
+    """Returns `report.scores`; for digits, or with the option `extractor`, also the distance in features."""
     found = report.scores(truth, results, unknown)
-    if config.data.dataset in DIGITS:
-        from drl_tf.evaluation.metrics import extractors
+    if config.data.dataset in DIGITS or config.evaluation.extractor:
+        from drl_tf.evaluation import evaluator
 
-        run = extractors.load(config.data).run
+        run = evaluator.load_extractor(config).run
         of_truth = run(truth)[0].repeat(results.shape[1], axis=0)
         of_results = run(results.reshape(-1, *results.shape[2:]))[0]
         found['feature_distance'] = float(np.linalg.norm(of_results - of_truth, axis=1).mean())
