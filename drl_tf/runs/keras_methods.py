@@ -32,12 +32,12 @@ class KerasMethods(keras.Model):
         """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
         raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
-    def call(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Raises UserError: a model of energies has several outputs, each with a method of its own."""
         raise UserError('calling the model is not defined: use energy, score, log_prob, denoise or generate')
 
     def predict(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: see `call`."""
+        """Raises UserError: see `__call__`."""
         raise UserError('predict is not defined: use energy, score, log_prob, denoise or generate')
 
     def evaluate(self, *args: Any, **kwargs: Any) -> None:
