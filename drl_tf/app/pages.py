@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +17,19 @@ from drl_tf.base.errors import UserError
 
 _EDITOR = 320  # Pixels: side of the canvas for painting.
 _FRAME_SECONDS = 0.4
+_INVERT = 'Invert: dark ink on white paper'
+_DRAW_ANY = 'Draws new images from noise. The slider below them, and Play, show the way there.'
+_DRAW = f'{_DRAW_ANY} Guidance above 0 makes the class clearer, and the images more alike.'
+_INPAINT = (
+    'Paint over a part of the image, then press *Inpaint*: the model draws this part anew, in several ways. '
+    'You may also drop a picture of your own below, or let the model draw another image.'
+)
+_BLEND = 'Goes from one sample of the model to another, also from class to class. Samples count from 0.'
+_COMPOSE = 'Draws from several classes at once: `&` is and, `|` is or, `!` is not; brackets group.'
+_SCORE = (
+    'Says how likely pictures are under the model, and where they are unlikely. Lower energies are likelier. '
+    'A typicality above 3 standard deviations is rare among training images.'
+)
 _KINDS = ['.png', '.jpg', '.jpeg', '.gif', '.bmp', '.webp']
 _MASKS = [
     ('what I paint on the image', uploads.PAINTED),
@@ -41,7 +53,9 @@ def build(model: EnergyModel, name: str) -> gr.Blocks:
     """
     app = parts.App(model)
     height, width, channels = model.image_shape
-    kind = 'points of the plane' if model.config.planar else f'images of {height} x {width} x {channels}'
+    colours = 'grey' if channels == 1 else 'colour'
+    images = f'{colours} images of {height} x {width} pixels'
+    kind = 'points of the plane' if model.config.planar else images
     classes = f', {model.num_classes} classes' if model.num_classes else ''
     with gr.Blocks(title=f'drl_tf: {name}', analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(f'# {name}\nAn energy-based model of {kind}{classes}, {model.num_levels} noise levels.')
@@ -56,6 +70,7 @@ def build(model: EnergyModel, name: str) -> gr.Blocks:
                 _compose(app)
             with gr.Tab('Score'):
                 _score(app)
+        app.connect_stop()
     page.queue(max_size=limits.MOST_WAITING, api_open=False)
     return page
 
@@ -64,8 +79,9 @@ def _draw(app: parts.App) -> None:
     """Makes the tab that draws images and plays their way from noise."""
     model = app.model
     most = actions.most_images(model)
+    gr.Markdown(_DRAW if model.num_classes else _DRAW_ANY)
     with gr.Row():
-        label, guidance, seed = app.label(), app.guidance(), parts.seed()
+        label, guidance, seed = app.label(in_turn=True), app.guidance(), parts.seed()
     with gr.Row():
         start = most if model.config.planar else min(most, 9)
         num = gr.Slider(1, most, start, step=1, label='Images')
@@ -86,14 +102,18 @@ def _draw(app: parts.App) -> None:
         last = len(shown) - 1
         return shown[-1], shown, gr.Slider(maximum=max(last, 1), value=last)
 
-    def played(shown: list) -> Iterator[Any]:
-        for index, frame in enumerate(shown):
-            yield frame, index
-            time.sleep(_FRAME_SECONDS)
+    def played(shown: list, request: gr.Request) -> Iterator[Any]:
+        if not shown:
+            gr.Info('There is nothing to play yet: draw first.')
+        with app.stoppable(request) as stop:
+            for index, frame in enumerate(shown):
+                yield frame, index
+                if stop.wait(_FRAME_SECONDS):
+                    return
 
-    app.run(button, draw, [label, guidance, seed, num, levels], [picture, frames, position])
+    app.run(button.click, draw, [label, guidance, seed, num, levels], [picture, frames, position])
     quiet = {'show_progress': 'hidden', 'api_visibility': 'private'}
-    play.click(played, frames, [picture, position], **quiet)
+    app.cancels(play.click(played, frames, [picture, position], **quiet))
     position.input(lambda at, shown: shown[int(at)] if shown else None, [position, frames], picture, **quiet)
 
 
@@ -122,49 +142,55 @@ def _inpaint(app: parts.App) -> None:
         picture = showing.sheet(found[None]).convert('RGB')
         return picture.resize([_EDITOR, _EDITOR], Image.Resampling.NEAREST), found
 
-    first, found = shown(model.generate(1, -1 if model.num_classes else None)[0])
-    image = gr.State(found)
+    first, found = shown(model.generate(1)[0])
+    image, drawn = gr.State(found), gr.State(0)
+    gr.Markdown(_INPAINT)
     with gr.Row():
         with gr.Column():
             editor = _editor(first)
             kind = gr.Radio(_MASKS, value=uploads.PAINTED, label='Pixels to replace')
+            (button,) = app.buttons('Inpaint')
         with gr.Column():
-            upload = gr.File(label='A picture of your own', elem_id='upload', file_types=_KINDS, height=150)
-            invert = gr.Checkbox(label='Invert: dark ink on white paper')
-            label, guidance, seed = app.label('Class', in_turn=False), app.guidance(), parts.seed()
+            picture = parts.picture('Results', 'inpainted')
+            label, guidance, seed = app.label(), app.guidance(), parts.seed()
             num = gr.Slider(1, limits.MOST_RESULTS, 4, step=1, label='Results')
-    use, another, button = app.buttons('Use my picture', 'Draw another image', 'Inpaint')
-    picture = parts.picture('Results', 'inpainted')
+    with gr.Row():
+        upload = gr.File(label='A picture of your own', elem_id='upload', file_types=_KINDS, height=150)
+        with gr.Column():
+            invert = gr.Checkbox(label=_INVERT)
+            another = gr.Button('Draw another image')
 
     def uploaded(path: str | None, invert: bool, progress: Any) -> Any:
-        if not path:
-            raise UserError('there is no picture: drop one first')
-        return shown(uploads.read_picture(path, model.image_shape, invert))
+        return shown(uploads.read_picture(path, model.image_shape, invert)) if path else gr.skip()
 
-    def drawn(label: int, seed: int, progress: Any) -> Any:
-        return shown(actions.draw(model, Choice(label, seed=seed, num=1), progress)[0][0])
+    def draw_another(label: int, drawn: int, progress: Any) -> Any:
+        drawn += 1
+        label = label if label >= 0 else drawn % max(1, model.num_classes)
+        images, _ = actions.draw(model, Choice(label, seed=drawn, num=1), progress)
+        return *shown(images[0]), drawn
 
     def inpaint(found, painted, kind, label, guidance, seed, num, progress):
         choice = Choice(label, guidance if label >= 0 else 0.0, seed, num)
         hole = uploads.missing(model.image_shape, kind, painted, seed)
         return showing.sheet(actions.inpaint(model, found, hole, choice, progress))
 
-    app.run(use, uploaded, [upload, invert], [editor, image])
-    app.run(another, drawn, [label, seed], [editor, image])
-    app.run(button, inpaint, [image, editor, kind, label, guidance, seed, num], [picture])
+    app.run([upload.upload, invert.input], uploaded, [upload, invert], [editor, image])
+    app.run(another.click, draw_another, [label, drawn], [editor, image, drawn])
+    app.run(button.click, inpaint, [image, editor, kind, label, guidance, seed, num], [picture])
 
 
 def _blend(app: parts.App) -> None:
     """Makes the tab that goes from one sample to another."""
     model = app.model
+    gr.Markdown(_BLEND)
     with gr.Row():
-        begin = gr.Number(0, label='First sample, number', precision=0, minimum=0)
-        first = app.label('Class of the first', in_turn=False)
-        end = gr.Number(1, label='Last sample, number', precision=0, minimum=0)
-        last = app.label('Class of the last', in_turn=False)
+        begin = gr.Number(0, label='First sample', precision=0, minimum=0)
+        first = app.label('Its class', start=0)
+        end = gr.Number(1, label='Last sample', precision=0, minimum=0)
+        last = app.label('Its class', start=1)
     with gr.Row():
         guidance, seed = app.guidance(), parts.seed()
-        frames = gr.Slider(2, limits.MOST_IMAGES, 9, step=1, label='Images from one to the other')
+        frames = gr.Slider(2, limits.MOST_IMAGES, 9, step=1, label='Images')
     (button,) = app.buttons('Blend')
     picture = parts.picture('From the first to the last, line by line', 'blended')
 
@@ -173,12 +199,12 @@ def _blend(app: parts.App) -> None:
         ends = Choice(first, weight, seed, begin), Choice(last, weight, seed, end)
         return showing.sheet(actions.blend(model, *ends, frames, progress))
 
-    app.run(button, blend, [begin, first, end, last, guidance, seed, frames], [picture])
+    app.run(button.click, blend, [begin, first, end, last, guidance, seed, frames], [picture])
 
 
 def _compose(app: parts.App) -> None:
     """Makes the tab that draws from an expression over classes."""
-    gr.Markdown('Classes with `&` (and), `|` (or), `!` (not) and brackets.')
+    gr.Markdown(_COMPOSE)
     with gr.Row():
         text = gr.Textbox('3 & !8', elem_id='expression', label='Expression', max_length=limits.MOST_LETTERS)
         num = gr.Slider(1, limits.MOST_IMAGES, 9, step=1, label='Images')
@@ -189,15 +215,16 @@ def _compose(app: parts.App) -> None:
     def compose(text: str, num: int, seed: int, progress: Any) -> Any:
         return showing.sheet(actions.compose(app.model, text, num, seed, progress))
 
-    app.run(button, compose, [text, num, seed], [picture])
+    app.run(button.click, compose, [text, num, seed], [picture])
 
 
 def _score(app: parts.App) -> None:
     """Makes the tab that scores pictures, and shows where they are unlikely."""
     model = app.model
+    gr.Markdown(_SCORE)
     files = gr.File(label='Pictures', elem_id='files', file_count='multiple', file_types=_KINDS, height=160)
-    invert = gr.Checkbox(label='Invert: dark ink on white paper')
-    button, own = app.buttons('Score my pictures', 'Score images that the model draws')
+    invert = gr.Checkbox(label=_INVERT)
+    button, own = app.buttons('Score my pictures', 'Score 4 samples')
     said = gr.Markdown(elem_id='verdict')
     picture = parts.picture('Each picture beside its map: bright where it is unlikely', 'maps')
     table = gr.Dataframe(
@@ -205,7 +232,7 @@ def _score(app: parts.App) -> None:
         label='Scores',
         elem_id='scores',
         interactive=False,
-        column_widths=['130px'] * len(showing.COLUMNS),
+        column_widths=['165px'] * len(showing.COLUMNS),
     )
 
     def shown(names: Sequence[str], images: np.ndarray, progress: Any) -> Any:
@@ -224,5 +251,5 @@ def _score(app: parts.App) -> None:
         images = actions.draw(model, Choice(num=4), progress)[0]
         return shown([f'sample {index}' for index in range(len(images))], images, progress)
 
-    app.run(button, of_files, [files, invert], [said, picture, table])
-    app.run(own, of_model, [], [said, picture, table])
+    app.run(button.click, of_files, [files, invert], [said, picture, table])
+    app.run(own.click, of_model, [], [said, picture, table])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,8 @@ CSS = """
   .gradio-container > .main {padding: 12px !important}
   .tab-container > button {padding: 0 8px !important}
 }
+.tab-container > button.selected {color: var(--primary-700) !important}
+.dark .tab-container > button.selected {color: var(--primary-300) !important}
 .pixels img {image-rendering: pixelated}
 """
 
@@ -31,56 +34,92 @@ class App:
 
     def __init__(self, model: EnergyModel):
         self.model = model
-        self._stop = threading.Event()
+        self._one_at_a_time = threading.Lock()
+        self._stops: dict[str | None, threading.Event] = {}  # Of the work of each open page.
+        self._work: list[Any] = []
+        self._stop_buttons: list[gr.Button] = []
 
     def run(
-        self, button: gr.Button, function: Callable, inputs: Sequence[Any], outputs: Sequence[Any]
+        self,
+        trigger: Callable | Sequence[Callable],
+        function: Callable,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
     ) -> None:
-        """Makes a click on a button call a function.
+        """Calls a function at each event, as long as nobody presses Stop.
 
         Args:
-          button: the button.
-          function: callable, (*values of `inputs`, progress) -> values for `outputs`.
-          inputs: fields of the page.
-          outputs: fields of the page.
+          trigger: event of a component, such as `button.click`, or several.
+          function: callable, (values of `inputs`, `Progress`) -> values of `outputs`.
+          inputs, outputs: components.
         """
 
-        def handler(values: dict, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        def handler(
+            values: dict,
+            request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> Any:
             def show(share: float, what: str) -> None:
-                if self._stop.is_set():
+                if stop.is_set():
                     raise _Stopped('stopped')
                 progress(share, desc=what)
 
-            self._stop.clear()
             try:
-                return function(*(values[each] for each in inputs), show)
+                with self.stoppable(request) as stop, self._one_at_a_time:
+                    return function(*(values[each] for each in inputs), show)
             except _Stopped:
-                gr.Info('Stopped.')
                 return gr.skip()
             except UserError as error:
                 raise gr.Error(str(error), print_exception=False) from error
 
-        button.click(
-            handler,
-            set(inputs),
-            list(outputs),
-            concurrency_id='model',
-            concurrency_limit=1,
-            api_visibility='private',
-        )
+        triggers = [trigger] if callable(trigger) else list(trigger)
+        options = {'concurrency_id': 'model', 'concurrency_limit': 1, 'api_visibility': 'private'}
+        self.cancels(gr.on(triggers, handler, set(inputs), list(outputs), **options))
+
+    @contextlib.contextmanager
+    def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:
+        """Context manager: yields an event that Stop sets on the page that made the request."""
+        stop = self._stops[request.session_hash] = threading.Event()
+        try:
+            yield stop
+        finally:
+            self._stops.pop(request.session_hash, None)
+
+    def cancels(self, work: Any) -> None:
+        """Lets Stop take an event of Gradio out of the queue, or no longer wait for its result."""
+        self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:
         """Adds a button for each text, and a button "Stop" that stops the request that runs."""
         with gr.Row():
             made = [gr.Button(text, variant='primary') for text in texts]
-            gr.Button('Stop', variant='stop').click(self._stop.set, queue=False, api_visibility='private')
+            self._stop_buttons.append(gr.Button('Stop', variant='stop'))
         return made
 
-    def label(self, title: str = 'Class', in_turn: bool = True) -> gr.Dropdown:
-        """Adds a field to choose a class, which is hidden if the model has no classes."""
+    def connect_stop(self) -> None:
+        """Connects each button Stop with all work; the last step of building the page."""
+
+        def stop(request: gr.Request) -> None:
+            if request.session_hash in self._stops:
+                self._stops[request.session_hash].set()
+                gr.Info('Stopped.')
+
+        for button in self._stop_buttons:
+            button.click(stop, cancels=self._work, concurrency_limit=None, api_visibility='private')
+
+    def label(self, title: str = 'Class', start: int = -1, in_turn: bool = False) -> gr.Dropdown:
+        """Adds a field to choose a class, which is hidden if the model has no classes.
+
+        Args:
+          title: its title.
+          start: the class at first; -1: no class. With `in_turn`, all classes in turn.
+          in_turn: whether all classes in turn are a choice.
+        """
         choices = [('no class', -1), *((str(label), label) for label in range(self.model.num_classes))]
-        choices = [('all in turn', actions.IN_TURN), *choices] if in_turn else choices
-        return gr.Dropdown(choices, value=choices[0][1], label=title, visible=bool(self.model.num_classes))
+        if in_turn:
+            choices, start = [('all in turn', actions.IN_TURN), *choices], actions.IN_TURN
+        start = min(start, self.model.num_classes - 1)
+        return gr.Dropdown(choices, value=start, label=title, visible=bool(self.model.num_classes))
 
     def guidance(self) -> gr.Slider:
         """Adds a field for the guidance w, which is hidden if the model has no classes."""
@@ -108,7 +147,21 @@ def picture(label: str, name: str) -> gr.Image:
 
 
 def theme() -> gr.themes.Base:
-    """Returns a Gradio theme with fonts of the system, so that no font is downloaded."""
-    return gr.themes.Soft(
+    """Returns a Gradio theme with readable colours, and fonts of the system: no font is downloaded."""
+    base = gr.themes.Soft(
         font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'], primary_hue='indigo'
+    )
+    # In `Soft`, some texts have a contrast below 4.5 to their background, and empty boxes are hardly seen.
+    return base.set(
+        background_fill_primary='*neutral_50',
+        block_label_text_color='*primary_700',
+        block_title_text_color='*primary_700',
+        body_text_color_subdued='*neutral_600',
+        body_text_color_subdued_dark='*neutral_300',
+        button_primary_background_fill='*primary_600',
+        button_primary_background_fill_hover='*primary_700',
+        checkbox_border_color='*neutral_500',
+        checkbox_label_background_fill_selected='*primary_600',
+        input_border_color='*neutral_300',
+        input_border_width='1px',
     )

@@ -15,7 +15,7 @@ _SIDE = 384  # Pixels: smaller sheets are enlarged.
 _GAP = 2  # Pixels around each image.
 _GAP_COLOUR = 128
 _ATYPICAL = 3.0  # Standard deviations.
-COLUMNS = ('picture', 'energy (nats)', 'gradient', 'bits per dimension', 'log p (nats)', 'typicality')
+COLUMNS = ('picture', 'energy (nats)', 'gradient', 'bits/dim', 'log p (nats)', 'typicality')
 _UNKNOWN = 'unknown'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,12 @@ _IMAGES = 500
 _ITERATIONS = 200
 
 
-def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[int, np.ndarray]:
+def class_heights(
+    model: EnergyModel,
+    labels: list[int],
+    weights: str,
+    after_level: Callable[[float], object] = lambda share: None,
+) -> dict[int, np.ndarray]:
     """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
 
     F_c is the log density of class c up to a constant, log Z_c. Noisy training images are samples of the even
@@ -31,6 +37,7 @@ def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[i
       model: a model of preconditioned energies with classes.
       labels: the classes to return.
       weights: 'ema' (averages) or 'raw'.
+      after_level: callable; after each level, it gets the share of the levels that are done, 0 to 1.
 
     Returns:
       {class: log Z at each noise level that sampling visits, float64 [T + 1]}.
@@ -52,6 +59,7 @@ def class_heights(model: EnergyModel, labels: list[int], weights: str) -> dict[i
         x = tf.cast(np.cos(angle) * clean + np.sin(angle) * eps, tf.float32)
         F = [log_prob(x, tf.constant(np.float32(angle)), tf.constant(label)).numpy() for label in classes]
         found.append(mixture_heights(np.array(F[1:], float) - F[0]))
+        after_level(len(found) / len(walk.angle))
     return {label: np.array([log_z[label] for log_z in found]) for label in labels}
 
 

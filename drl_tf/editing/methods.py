@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
@@ -180,6 +181,7 @@ class Editing(Generating):
         seed: int = 0,
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> np.ndarray:
         """Draws a sequence of images that leads from one sample to another.
 
@@ -192,6 +194,7 @@ class Editing(Generating):
           labels: one class for both samples, or one for each; in between, log densities are averaged. None:
             the classes that `generate` gives to these indices.
           guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          callbacks: Keras callbacks, called as `generate` calls them; one that raises ends the work.
 
         Returns:
           The frames, uint8 [n, H, W, C].
@@ -211,17 +214,22 @@ class Editing(Generating):
         seed = self._checked.seed(seed)
         self._checked.terms(labels, 2, guidance)  # Checks the guidance.
         size = self.config.sampling.sample_batch_size
-        q = self._corrector_steps(self.model.walk)
+        steps = self._steps_of(callbacks, self.model.walk, -(-n // size))
+        options: dict[str, Any] = {
+            'run': functools.partial(steps.run, self._run),
+            'after_part': steps.after_part,
+            'corrector_steps': self._corrector_steps(self.model.walk),
+        }
+        steps.callbacks.on_predict_begin()
         position = np.linspace(0, 1, n, dtype=np.float32)
         drawn = []
         for start in range(0, n, size):
             mine = tf.constant(position[start : start + size])
             terms = self._terms_between(labels, mine, guidance)
             between = noise.between(tf.constant(ends[0]), tf.constant(ends[1]), mine)
-            states = self.model.sample(
-                len(mine), seed, between, self._weights, terms, most_parts=1, corrector_steps=q
-            )
+            states = self.model.sample(len(mine), seed, between, self._weights, terms, **options)
             drawn.append(states[-1].numpy())
+        steps.callbacks.on_predict_end()
         return pictures.kept(finite(np.concatenate(drawn)))
 
     def _terms_between(self, labels: np.ndarray | None, position: tf.Tensor, guidance: float) -> Terms:

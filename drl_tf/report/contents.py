@@ -84,10 +84,11 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the names in a log whose values are numbers, or (`by_level`) lists with a number per level."""
+    """Returns the names in a log of numbers, or (`by_level`) of lists with a number per level, loss first."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
-    return [name for name in names if name not in ('step', 'time')]
+    order = [*_TITLES, *names]
+    return sorted(names.keys() - {'step', 'time'}, key=order.index)
 
 
 def shown_levels(count: int) -> list[int]:

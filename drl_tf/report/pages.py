@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,7 @@ def page_of(run: RunFiles) -> str:
     }
     return _template('run.html').render(
         run=run,
+        workdir=shlex.quote(run.workdir),
         problems=problems,
         grids=[{'step': step, 'image': uri} for step, uri in grids.items()],
         data_grid=inline_images.of_file(os.path.join(run.workdir, 'samples', 'data.png')),

@@ -56,6 +56,11 @@ class RunFiles:
         """The last step of the log; 0 if there is none."""
         return self.log[-1]['step'] if self.log else 0
 
+    @property
+    def last_step(self) -> int:
+        """The last step of which the run shows something: a line of the log, a grid, or measurements."""
+        return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
+
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
         """Returns the entries of `results` whose paths match a pattern, such as 'evaluation/*.json'."""
         depth = pattern.count('/')

@@ -90,7 +90,7 @@ class Generating(Scoring):
         labels = self._checked.labels(labels, n)
         walk = self.model.walk if num_steps is None else self._walk(num_steps)
         q = self._corrector_steps(walk)
-        steps = _Steps(self, callbacks, -(-n // size) * min(walk.num_levels, sampling.MOST_PARTS))
+        steps = self._steps_of(callbacks, walk, -(-n // size))
         options: dict[str, Any] = {
             'run': functools.partial(steps.run, self._run),
             'after_part': steps.after_part,
@@ -158,6 +158,12 @@ class Generating(Scoring):
             return self._run(self.model.denoise, (x, level[rows], seed, first, self._weights, terms, q))
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
+
+    def _steps_of(
+        self, callbacks: Sequence[keras.callbacks.Callback], walk: Schedule, batches: int
+    ) -> _Steps:
+        """Returns what calls the callbacks for each part of the levels of each batch."""
+        return _Steps(self, callbacks, batches * min(walk.num_levels, sampling.MOST_PARTS))
 
     def _run(self, function: Any, inputs: tuple[Any, ...]) -> Any:
         """Calls a `tf.function` of the model so that one graph serves any number of images."""

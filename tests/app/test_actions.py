@@ -25,7 +25,14 @@ def test_draws_what_generate_draws_and_the_way_there(digits):
     assert far == sorted(far, reverse=True) and far[0] > 5
 
 
-def test_work_ends_where_progress_raises(digits):
+def _blend(model, progress):
+    return actions.blend(model, Choice(num=0), Choice(num=1), 2, progress)
+
+
+@pytest.mark.parametrize(
+    'work', [lambda model, progress: actions.draw(model, Choice(num=2), progress), _blend]
+)
+def test_work_ends_where_progress_raises(digits, work):
     seen = []
 
     def stop(share, what):
@@ -34,7 +41,7 @@ def test_work_ends_where_progress_raises(digits):
             raise UserError('stopped')
 
     with pytest.raises(UserError, match='stopped'):
-        actions.draw(digits, Choice(num=2), stop)
+        work(digits, stop)
     assert seen[-1] == pytest.approx(1 / 3)
 
 

@@ -14,11 +14,39 @@ CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shuti
 _SECONDS = 60
 _KEYS = {'ArrowLeft': 37, 'ArrowRight': 39, 'Home': 36, 'End': 35, 'Tab': 9, 'Enter': 13, ' ': 32}
 
+# The visible texts whose contrast to the background is below 4.5 (WCAG 2.2, 1.4.3), with their contrast.
+_FAINT = """(() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const over = (top, below) => {
+    const alpha = top[3] ?? 1;
+    return [0, 1, 2].map((i) => top[i] * alpha + below[i] * (1 - alpha));
+  };
+  const background = (element) => element
+    ? over(parts(getComputedStyle(element).backgroundColor), background(element.parentElement))
+    : [255, 255, 255];
+  const linear = (value) => (value <= 10 ? value / 3294 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = (rgb) => 0.2126 * linear(rgb[0]) + 0.7152 * linear(rgb[1]) + 0.0722 * linear(rgb[2]);
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility({ checkOpacity: true })) continue;
+    const below = background(element);
+    const both = [over(parts(getComputedStyle(element).color), below), below].map(luminance);
+    const contrast = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    if (contrast < 4.5) found.push(`${contrast.toFixed(2)} ${text}`);
+  }
+  return found;
+})()"""
+
 
 @contextlib.contextmanager
 def opened(path, width=1440, height=900):
     """Context manager: yields a `Browser` that shows the file or the address `path`."""
-    with tempfile.TemporaryDirectory() as profile, contextlib.closing(asyncio.new_event_loop()) as loop:
+    # Processes of Chromium may still write into the profile while it is deleted.
+    profiles = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with profiles as profile, contextlib.closing(asyncio.new_event_loop()) as loop:
         command = [
             CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--remote-debugging-port=0',
             f'--user-data-dir={profile}', 'about:blank',
@@ -30,7 +58,7 @@ def opened(path, width=1440, height=900):
                 browser.show(path, width, height)
                 yield browser
             finally:
-                process.kill()
+                process.terminate()
 
 
 def _port(process):
@@ -115,6 +143,15 @@ class Browser:
             f'new Promise((done, fail) => {{ let left = 600; const look = () => ({script}) ? done(true) : '
             f'(left-- ? setTimeout(look, 50) : fail(Error({json.dumps(script)}))); look(); }})'
         )
+
+    def faint(self):
+        """The visible texts whose contrast to their background is below 4.5, with their contrast."""
+        return self.value(_FAINT)
+
+    def dark(self, wanted):
+        """Asks the pages that are opened from now on for dark colours, or for light ones."""
+        scheme = {'name': 'prefers-color-scheme', 'value': 'dark' if wanted else 'light'}
+        self.call('Emulation.setEmulatedMedia', features=[scheme])
 
     def press(self, key):
         """Presses a key on whatever has the focus."""

@@ -33,6 +33,11 @@ def test_curves_of_the_chains_are_apart_from_the_others():
     assert [line['y'] for line in chart['lines']] == [[0.1, 0.3], [0.2, 0.4]] and chart['marks'] == [7]
 
 
+def test_the_loss_comes_first():
+    log = [{'step': 1, 'other': 1.0, 'images_per_second': 1.0, 'gradient_norm': 1.0, 'loss': 1.0}]
+    assert contents.names_of(log, by_level=False) == ['loss', 'gradient_norm', 'images_per_second', 'other']
+
+
 def test_a_missing_number_is_a_gap():
     charts = contents.curves(run_of(), on_chains=False)
     assert charts['loss']['lines'][0]['y'] == [2.0, None]

@@ -46,6 +46,8 @@ def test_a_page_fits_draws_its_charts_and_asks_for_nothing(chromium, page, name,
     chromium.show(page.parent / name, width)
     chromium.wait_for(f"{CHARTS} === document.querySelectorAll('.chart').length && {CHARTS} > 4")
     assert chromium.value('document.documentElement.scrollWidth') <= width
+    assert chromium.faint() == []
+    assert chromium.value('[...document.images].every((image) => image.alt)')
     assert chromium.errors == []
     assert [
         address for address in chromium.requests if not address.startswith(('file:', 'data:', 'blob:'))

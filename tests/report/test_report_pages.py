@@ -122,6 +122,14 @@ def test_names_cannot_break_out_of_the_page(tmp_path):
     assert '<script>alert' not in page_of(workdir)
 
 
+def test_the_commands_that_add_what_is_missing_can_be_pasted(tmp_path):
+    workdir = tmp_path / 'my runs'
+    Config().save(workdir)
+    text = Parsed(page_of(workdir)).text
+    for mode in ('report', 'evaluate,report'):
+        assert f"This command adds them: python run.py --mode={mode} --workdir='{workdir}'" in text
+
+
 def test_a_run_without_files_has_a_sentence_in_each_section(tmp_path):
     Config().save(tmp_path)
     parsed = Parsed(page_of(tmp_path))

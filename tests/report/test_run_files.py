@@ -29,7 +29,16 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
 def test_a_new_run_has_nothing(workdir):
     run = run_files.read(str(workdir))
     assert (run.log, run.scores, run.results, run.grids, run.rollbacks) == ([], [], {}, {}, [])
-    assert run.measured is None and run.problems == [] and run.step == 0 and run.name == workdir.name
+    assert run.measured is None and run.problems == [] and run.name == workdir.name
+    assert run.step == run.last_step == 0
+
+
+def test_the_last_step_is_also_that_of_a_grid(workdir):
+    (workdir / 'metrics.jsonl').write_text(lines(10, 20))
+    (workdir / 'samples').mkdir()
+    (workdir / 'samples' / '00000027.png').touch()
+    run = run_files.read(str(workdir))
+    assert (run.step, run.last_step) == (20, 27)
 
 
 def test_everything_is_read(workdir):

@@ -14,6 +14,7 @@ function emptyFigure(chart) {
     sizing_mode: 'stretch_width',
     min_width: 200,
     tools: 'pan,box_zoom,reset',
+    active_drag: null, // A finger that scrolls the page must not move a chart.
     toolbar_location: 'above',
     x_axis_label: chart.x_label,
     y_axis_label: chart.y_label,
@@ -39,7 +40,8 @@ function addLegend(figure, items) {
     items,
     location: 'top_left',
     orientation: 'horizontal',
-    ncols: Math.max(1, Math.floor(30 / (longest + 4))),
+    ncols: Math.max(1, Math.floor(36 / (longest + 4))),
+    spacing: 10,
     click_policy: 'hide',
     border_line_color: null,
     label_text_color: INK,
