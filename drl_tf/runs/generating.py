@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _MOST_IMAGES = 2**30
-Callbacks = keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None
+Callbacks: TypeAlias = keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None
 
 
 class Generating(Scoring):
@@ -159,9 +159,7 @@ class Generating(Scoring):
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
-    def _steps_of(
-        self, callbacks: Sequence[keras.callbacks.Callback], walk: Schedule, batches: int
-    ) -> _Steps:
+    def _steps_of(self, callbacks: Callbacks, walk: Schedule, batches: int) -> _Steps:
         """Returns what calls the callbacks for each part of the levels of each batch."""
         return _Steps(self, callbacks, batches * min(walk.num_levels, sampling.MOST_PARTS))
 
