@@ -5,7 +5,7 @@ Images are uint8, or floats in [-1, 1], of shape [n, H, W, C]; points of the pla
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -23,6 +23,7 @@ from drl_tf.distributed import devices
 from drl_tf.editing.methods import Editing
 from drl_tf.evaluation.detecting import Detecting
 from drl_tf.runs import checkpoint, exported
+from drl_tf.runs.generating import Callbacks
 from drl_tf.runs.keras_methods import KerasMethods
 from drl_tf.serving import export, hub, provenance
 from drl_tf.serving import preset as saved_preset
@@ -185,7 +186,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         batch_size: int | None = None,
         learning_rate: float | None = None,
         verbose: str | int = 'auto',
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Callbacks = None,
         validation_data: Any = None,
         validation_freq: int = 1,
         steps_per_epoch: int | None = None,
@@ -201,7 +202,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
           batch_size: images per step. None: the batch size of the dataset; for single images, that of the
             configuration, or n if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
-          verbose, callbacks: as in Keras; the callbacks see this model.
+          verbose, callbacks: as in Keras; one callback or several, which see this model.
           steps_per_epoch: steps per epoch; None: one pass over the images without an incomplete last batch.
             To count its images, a dataset of unknown length is first read once.
           validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs

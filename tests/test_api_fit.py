@@ -174,8 +174,8 @@ def test_checkpoints_of_keras_hold_the_public_model(tmp_path):
     saved = keras.saving.load_model(path)
     assert model.step == saved.step == golden.STEPS + 3
     np.testing.assert_allclose(saved.energy(IMAGES), model.energy(IMAGES), rtol=1e-4)
-    model.fit(IMAGES, batch_size=10, learning_rate=1e-3, verbose=0)
-    assert model.step == golden.STEPS + 5
+    model.fit(IMAGES, batch_size=10, learning_rate=1e-3, verbose=0, callbacks=checkpoint_)
+    assert model.step == keras.saving.load_model(path).step == golden.STEPS + 5
 
 
 def test_a_loop_of_ones_own_takes_the_steps_of_fit():

@@ -44,6 +44,7 @@ def plain():
     ('predict', {'x': IMAGES}, 'predict is not defined: use energy'),
     ('evaluate', {'x': IMAGES}, 'evaluate is not defined: use energy'),
     ('train_on_batch', {'x': IMAGES}, 'train_on_batch is not defined: use fit'),
+    ('interpolate', {'begin': IMAGES}, 'begin=[[[['),
     ('__call__', {'images': IMAGES}, 'calling the model is not defined: use energy'),
     ('fit', {'images': DATASET.batch(4), 'labels': LABELS}, 'labels must be in the dataset'),
     ('fit', {'images': DATASET.map(lambda x, y: x)}, 'give pairs (images, labels)'),
@@ -99,6 +100,7 @@ def test_wrong_arguments(model, method, arguments, words):
     with pytest.raises(UserError) as error:
         getattr(model, method)(**arguments)
     assert words in str(error.value), error.value
+    assert '\n' not in str(error.value)
 
 
 def test_classes_of_a_model_without_any(plain):

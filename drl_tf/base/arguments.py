@@ -4,6 +4,7 @@ import contextlib
 import numbers
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any, Literal, overload
 
@@ -13,6 +14,7 @@ from drl_tf.base import pixels
 from drl_tf.base.errors import UserError, one_line
 
 LARGEST = 2**31 - 1
+_LONGEST_SHOWN = 60
 
 
 @contextlib.contextmanager
@@ -51,8 +53,15 @@ def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool
     kind: Any = numbers.Integral if whole else numbers.Real  # Type checkers do not know that these compare.
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
         wanted = 'whole number' if whole else 'number'
-        raise UserError(f'{name}={value} must be a {wanted} from {low} to {high}')
+        raise UserError(f'{name}={_shown(value)} must be a {wanted} from {low} to {high}')
     return int(value) if whole else float(value)
+
+
+def _shown(value: Any) -> str:
+    """Formats an argument as one short line for a message."""
+    if isinstance(value, (str, os.PathLike)):
+        return str(value)
+    return textwrap.shorten(str(value), _LONGEST_SHOWN, placeholder=' ...')
 
 
 def path(name: str, value: Any, what: str = 'a path') -> str:
@@ -68,7 +77,7 @@ def path(name: str, value: Any, what: str = 'a path') -> str:
     """
     found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(found, str) or not found:
-        raise UserError(f'{name}={value} must be {what}')
+        raise UserError(f'{name}={_shown(value)} must be {what}')
     return found
 
 

@@ -121,8 +121,11 @@ def _labelled(
     found: Sequence[str], directory: str, file: str
 ) -> tuple[list[str], dict[str, int], tuple[str, ...]]:
     """Returns three things: the sorted paths that a file of labels lists, {path: class}, and class names."""
-    rows = dict(_rows(file))
-    named = {os.path.join(directory, os.path.normpath(name)): label for name, label in rows.items()}
+    named: dict[str, str] = {}
+    for name, label in _rows(file):
+        known = named.setdefault(os.path.join(directory, os.path.normpath(name)), label)
+        if known != label:
+            raise UserError(f'--labels_file={file} gives {name} two labels, {known} and {label}: keep one')
     if not named:
         raise UserError(f'--labels_file={file} lists no picture: give each a line with file_name and label')
     unlisted = set(found) - set(named)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 _MOST_IMAGES = 2**30
+Callbacks: TypeAlias = keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None
 
 
 class Generating(Scoring):
@@ -49,7 +50,7 @@ class Generating(Scoring):
         guidance: float | None = None,
         seed: int = 0,
         num_steps: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Callbacks = None,
         first: int = 0,
     ) -> np.ndarray:
         """Draws images.
@@ -63,9 +64,9 @@ class Generating(Scoring):
           seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), up to rounding by one grey level.
           num_steps: number of noise levels to visit, 1 to T; fewer are faster and less accurate. None:
             `sampling_levels` of the configuration. A model with an initializer allows T only.
-          callbacks: Keras callbacks, of which the `on_predict_...` methods are called. Those for a batch are
-            called several times per batch, after some noise levels each; `on_predict_batch_end` gets
-            `logs['outputs']`, the images so far, float32 [batch, H, W, C].
+          callbacks: one Keras callback or several, of which the `on_predict_...` methods are called. Those
+            for a batch are called several times per batch, after some noise levels each;
+            `on_predict_batch_end` gets `logs['outputs']`, the images so far, float32 [batch, H, W, C].
           first: index of the first image.
 
         Returns:
@@ -158,9 +159,7 @@ class Generating(Scoring):
 
         return finite(self._in_parts(answer, len(x_next), labels, guidance))
 
-    def _steps_of(
-        self, callbacks: Sequence[keras.callbacks.Callback], walk: Schedule, batches: int
-    ) -> _Steps:
+    def _steps_of(self, callbacks: Callbacks, walk: Schedule, batches: int) -> _Steps:
         """Returns what calls the callbacks for each part of the levels of each batch."""
         return _Steps(self, callbacks, batches * min(walk.num_levels, sampling.MOST_PARTS))
 
@@ -185,13 +184,14 @@ class _Steps:
 
     Args:
       model: the model that the callbacks see.
-      callbacks: the callbacks.
+      callbacks: a callback, several, or None.
       count: number of parts.
     """
 
-    def __init__(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], count: int):
-        listed = list(callbacks)
-        self.callbacks = keras.callbacks.CallbackList(listed, model=model, steps=count, epochs=1, verbose=1)
+    def __init__(self, model: keras.Model, callbacks: Callbacks, count: int):
+        self.callbacks = keras.callbacks.CallbackList(
+            callbacks, model=model, steps=count, epochs=1, verbose=1
+        )
         self._numbers = itertools.count()
         self._images: tf.Tensor | None = None
 

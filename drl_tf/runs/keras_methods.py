@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from drl_tf.base import arguments
-from drl_tf.base.errors import UserError
+from drl_tf.base.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from drl_tf.core.recovery_likelihood import RecoveryLikelihood
 
 KERAS_FILE = '.keras'
+_LONGEST_CAUSE = 150
 _WEIGHTS_FILES = ('.weights.h5', '.weights.json')
 
 
@@ -32,12 +33,12 @@ class KerasMethods(keras.Model):
         """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
         raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
-    def call(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Raises UserError: a model of energies has several outputs, each with a method of its own."""
         raise UserError('calling the model is not defined: use energy, score, log_prob, denoise or generate')
 
     def predict(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: see `call`."""
+        """Raises UserError: see `__call__`."""
         raise UserError('predict is not defined: use energy, score, log_prob, denoise or generate')
 
     def evaluate(self, *args: Any, **kwargs: Any) -> None:
@@ -90,6 +91,32 @@ class KerasMethods(keras.Model):
         if not path.endswith(_WEIGHTS_FILES):
             raise UserError(f'filepath={path} must end in .weights.h5; save writes the whole model, .keras')
         super().save_weights(path, *args, **kwargs)
+
+    def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Loads a file of `save_weights`; the model keeps its weights if the file does not fit.
+
+        Args:
+          filepath: a file whose name ends in `.weights.h5` or `.weights.json`.
+          args, kwargs: as in Keras.
+
+        Raises:
+          UserError: the file is missing, damaged, or of a model of another architecture.
+
+        Examples:
+          >>> model = drl_tf.EnergyModel.from_preset('digits')
+          >>> model.save_weights('digits.weights.h5')
+          >>> model.load_weights('digits.weights.h5')
+        """
+        path = arguments.path('filepath', filepath)
+        before = self.get_weights()
+        try:
+            super().load_weights(path, *args, **kwargs)
+        except (OSError, ValueError, KeyError) as error:
+            self.set_weights(before)
+            raise UserError(
+                f'filepath={path} cannot be loaded ({one_line(error)[:_LONGEST_CAUSE]}): give a file of '
+                'save_weights, of a model with the same options'
+            ) from error
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints the summary of Keras, and how many parameters are trained and how many are averages.

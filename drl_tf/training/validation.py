@@ -72,14 +72,16 @@ class PublicCallbacks(keras.callbacks.CallbackList):
     Keras itself would give them the inner model. At the end of an epoch, callbacks can sample and save.
 
     Args:
-      callbacks: the user's callbacks.
+      callbacks: the user's callback, or several.
       model: the public `EnergyModel`.
     """
 
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model):
+    def __init__(
+        self, callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback], model: keras.Model
+    ):
         self.public = model
         model.stop_training = False
-        super().__init__(list(callbacks), model=model)
+        super().__init__(callbacks, model=model)
 
     def set_model(self, model: keras.Model) -> None:
         self.fitted = model

@@ -107,6 +107,7 @@ def test_a_picture_of_the_table_that_is_missing_is_named_skipped_and_counted(tmp
     ('name', 'content', 'message'),
     [
         ('a.csv', 'file_name,label\na.png\n', 'has a line without label'),
+        ('a.csv', 'file_name,label\na.png,0\n./a.png,1\n', 'gives ./a.png two labels, 0 and 1'),
         ('a.csv', 'name,class\na.png,0\n', 'has a line without file_name'),
         ('a.csv', '', 'lists no picture'),
         ('a.csv', 'file_name,label\nz.png,0\n', 'lists no picture of --data_dir'),

@@ -352,3 +352,17 @@ def test_other_weights_have_other_heights(tmp_path):
     assert model.heights is not None
     model.load_weights(tmp_path / 'm.weights.h5')
     assert model.heights is None
+
+
+def test_weights_that_do_not_fit_leave_the_model_as_it_was(model, tmp_path):
+    """A missing file, a damaged one, and one of another architecture are refused in one line."""
+    other, damaged = tmp_path / 'other.weights.h5', tmp_path / 'damaged.weights.h5'
+    drl_tf.EnergyModel.from_preset('toy_checkerboard').save_weights(other)
+    damaged.write_bytes(other.read_bytes()[:5000])
+    before = model.get_weights()
+    for path in (other, damaged, tmp_path / 'none.weights.h5'):
+        with pytest.raises(UserError, match=f'filepath={path} cannot be loaded') as error:
+            model.load_weights(path)
+        assert '\n' not in str(error.value) and len(str(error.value)) < len(str(path)) + 300
+        for was, found in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(was, found)
