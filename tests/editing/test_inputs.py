@@ -2,12 +2,14 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from helpers.tiny import TINY, call, refused
 from PIL import Image
 
-from drl_tf.editing import degradations, estimation, masks, report
+from drl_tf.config import config as configuration
+from drl_tf.editing import degradations, estimation, inputs, masks, report
 
 
 def test_masks(tmp_path):
@@ -125,6 +127,20 @@ def test_files_of_a_run(capsys, tiny_run, tmp_path):
     assert code == 0, err
     strips = [np.load(path)['images'] for path in (tmp_path / 'out').glob('*interpolate*.npz')]
     assert len(strips) == 2 and (strips[0] != strips[1]).any()
+
+
+def test_results_are_compared_in_the_features_of_a_given_network(capsys, tiny_run, tmp_path):
+    """If the features are the pixels in [-1, 1] as colours, the distance is that of the pixels, times sqrt(3)."""
+    keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()]).save(tmp_path / 'pixels.keras')
+    options = [f'--workdir={tiny_run}', f'--output_dir={tmp_path}/out', '--num_inputs=2', '--num_results=2']
+    extractor = f'--extractor={tmp_path}/pixels.keras'
+    code, _, err = call(capsys, '--mode=inpaint', *options, '--mask=half', '--edit_rounds=1', extractor)
+    assert code == 0, err
+    files = {path.suffix: path for path in (tmp_path / 'out').iterdir()}
+    results = np.load(files['.npz'])['images'].reshape(2, 2, -1).astype(float)
+    truth = inputs.load(configuration.load(str(tiny_run)), 'test', 2, (16, 16, 1)).reshape(2, 1, -1)
+    expected = 3**0.5 * np.linalg.norm((results - truth) / 127.5, axis=-1).mean()
+    assert json.loads(files['.json'].read_text())['feature_distance'] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_truth_lies_among_exact_draws_as_often_as_one_of_them():
