@@ -130,7 +130,7 @@ def test_files_of_a_run(capsys, tiny_run, tmp_path):
 
 
 def test_results_are_compared_in_the_features_of_a_given_network(capsys, tiny_run, tmp_path):
-    """If the features are the pixels in [-1, 1] as colours, the distance is that of the pixels, times sqrt(3)."""
+    """With a network that returns the pixels, the distance is sqrt(3) times that of the grey pixels."""
     keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()]).save(tmp_path / 'pixels.keras')
     options = [f'--workdir={tiny_run}', f'--output_dir={tmp_path}/out', '--num_inputs=2', '--num_results=2']
     extractor = f'--extractor={tmp_path}/pixels.keras'
