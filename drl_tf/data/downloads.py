@@ -27,13 +27,13 @@ DRIVE_FILES = 'https://drive.usercontent.google.com/download?confirm=t&'
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file that can be downloaded.
+    """A file to download, and how to recognise it.
 
     Attributes:
-      name: the name that the file must have.
+      name: file name under which the archive is looked for and stored.
       url: URL of the file.
       size: size in bytes.
-      checksum: SHA-256, hexadecimal.
+      checksum: SHA-256 of the file, hexadecimal.
     """
 
     name: str
@@ -65,7 +65,7 @@ class _Asking:
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a tensorflow-datasets builder downloads; [] if it has no checksums."""
+    """Returns the archives that a tensorflow-datasets builder downloads; [] if it lists no checksums."""
     if not builder.url_infos:
         return []
     try:

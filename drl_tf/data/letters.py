@@ -43,7 +43,7 @@ def draw(shape: Sequence[int], files: Sequence[str | None] | None = None) -> np.
 
     Args:
       shape: [n, H, W, C] of the result.
-      files: paths of fonts, None for the font in Pillow. By default all of `fonts()`.
+      files: paths of fonts; an entry None means the font in Pillow. By default all of `fonts()`.
 
     Returns:
       uint8 [n, H, W, C].
