@@ -22,8 +22,8 @@ class Detecting(Scoring):
         Five scores of single images are compared. The log density of an image at 'lowest_level', the lowest
         noise level; at 'scoring_level', the attribute `scoring_level` of the model; and as 'sum_of_levels',
         summed over all levels. 'gradient' is minus the norm of the gradients of the energy. 'typicality' is
-        minus the distance of the energy from its mean over training images; it is missing if `heights` is
-        None.
+        minus the distance of the energy from its mean over training images; it is missing if the model's
+        attribute `heights` is None.
 
         Args:
           images: n real images that the model was not trained on, uint8 or floats in [-1, 1], [n, H, W, C].
