@@ -32,8 +32,8 @@ class Request:
       degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
-      mask: which pixels are missing; see `masks.missing`.
-      degradation: what `restore` undoes; see `degradations.parse`.
+      mask: which pixels are missing, such as 'half'; `masks.missing` explains it.
+      degradation: what `restore` undoes, such as 'super2'; `degradations.parse` explains it.
       strength: how much noise `edit` adds, as a share of the noise levels.
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
@@ -63,7 +63,14 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns how `inpaint` and `restore` sample: the default plan with the changes of this request."""
+        """Returns how `inpaint` and `restore` sample: the model's default plan with this request's changes.
+
+        Args:
+          config: the configuration of the model.
+
+        Raises:
+          UserError: the energies do not allow the method.
+        """
         found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,
