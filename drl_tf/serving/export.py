@@ -86,7 +86,7 @@ def write(
     """Exports a model in memory as a SavedModel; a server sees the new version only when it is complete.
 
     Args:
-      model: a float32 model, built outside any distribution strategy. The vectors u of its spectral
+      model: a float32 model, built outside any distribution strategy. The vectors of its spectral
         normalisation have converged.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.

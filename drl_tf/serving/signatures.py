@@ -120,9 +120,8 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files
-        for other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood`
-        gets A_0 x.
+        Images for `denoise`, `inpaint` and `score` stay as they are. Those for others are clean images x:
+        the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
@@ -186,14 +185,13 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """Computes energies of noisy images: minus their log densities F, up to a constant.
+        """Computes {'energy': -F in nats, 'network_output': F without the factor of its level}, float32 [n].
+
+        F is the log density of a noisy image, up to a constant for each noise level.
 
         Args:
           images: noisy images y_t, float32 [n, H, W, C]; m_t A_t x of the noise schedule for a clean image x.
           level: noise level t of each image, from 0, int32 [n].
-
-        Returns:
-          {'energy': -F in nats, 'network_output': F without the factor of its level}, float32 [n] each.
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
@@ -204,8 +202,8 @@ class Export(tf.Module):
         """Computes energies of noisy images of given classes; the outputs are those of `energy`.
 
         Args:
-          images, level: noisy images and their noise levels, as for `energy`.
-          labels, guidance: class of each image, and w in the log density, as for `sample_class`.
+          images, level: noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
+          labels, guidance: classes, int32 [n], and w in (1 + w) F(class) - w F(no class), float32 [].
         """
         labels = shaped(labels, None)
         guidance = shaped(guidance)
@@ -263,14 +261,18 @@ class Export(tf.Module):
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Fills in pixels of images [n, H, W, C] where `missing`, bool [n, H, W, 1]; as `changes.inpaint`."""
+        """Fills in missing pixels; returns {'images': float32 [n, H, W, C] in [-1, 1]}.
+
+        `missing` is True where a pixel is missing, bool [n, H, W, 1]. `images` are clean; `seed` is int32
+        [2].
+        """
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws images between two samples, of indices `between`, int32 [2]; as `changes.interpolate`."""
+        """Draws uint8 'images' at `position`, float32 [n] in [0, 1], from sample between[0] to between[1]."""
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
