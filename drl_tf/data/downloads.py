@@ -114,10 +114,10 @@ def gather(
 
 
 def download(url: str, path: str) -> None:
-    """Downloads a file whose size and checksum are unknown; the time limits are those of `gather`.
+    """Downloads a file whose size and checksum are unknown from `url` to `path`.
 
     Raises:
-      UserError: the server does not answer in time, sends no file, or breaks off.
+      UserError: the server does not answer within 3 seconds, sends no file, or breaks off.
     """
     try:
         with _answer(url, 0) as response:

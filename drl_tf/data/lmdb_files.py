@@ -43,7 +43,7 @@ def open_to_read(directory: str) -> lmdb.Environment:
 
 
 def keys(directory: str) -> list[bytes]:
-    """Returns all keys of an LMDB, sorted.
+    """Returns all keys of an LMDB (a key-value database), sorted.
 
     A separate process reads the keys, because a damaged file can crash the process that reads it.
 

@@ -132,8 +132,8 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images of a split in order, in batches of at most 1,000, uint8 [n, H, W, C].
 
-    Large datasets are not loaded into memory as a whole. `split` is 'train' or 'test'; `limit` is the
-    number of images to yield, None for all.
+    Large datasets are not loaded into memory as a whole. `data` are options of the dataset, `split` is
+    'train' or 'test', and `limit` is the number of images to yield, None for all.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
