@@ -46,7 +46,7 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is chosen by its kind ('folder', 'tfds:NAME', ..), and is not built in."""
+    """Returns whether a dataset is not built in: files of the user, 'tfds:NAME' or a registered function."""
     return find_spec(name).num_classes == -1
 
 

@@ -86,7 +86,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
       file: a binary file, at its beginning.
 
     Raises:
-      ValueError: the picture has more than 2^26 pixels (`MAX_PIXELS`), or its format is none of `FORMATS`.
+      ValueError: the picture has more than 2^26 pixels (`MAX_PIXELS`), or is no PNG, JPEG, GIF, BMP or WebP.
       OSError and other errors of Pillow: the picture is damaged.
     """
     try:

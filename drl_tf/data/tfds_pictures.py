@@ -57,9 +57,9 @@ def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
 def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> dict[str, str]:
     """Finds the examples of a split whose pictures cannot be decoded.
 
-    Datasets that are built in are not searched; their result is {}. The first search
-    decodes each picture, and keeps the result beside the data, if it can be written there. Later searches
-    read it, unless a file has changed since. A warning names each broken picture, once in a process.
+    Datasets that are built in are not searched; their result is {}. The first search decodes each picture,
+    and keeps the result beside the data, if it can be written there. Later searches read it, unless a file
+    has changed since. A warning names each broken picture, once in a process.
 
     Args:
       builder: builder of a prepared dataset.

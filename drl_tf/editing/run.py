@@ -38,7 +38,10 @@ class Request:
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
       labels: classes of the images in turn; (): no class.
-      method, edit_levels, edit_steps, edit_rounds: changes of the default plan; '', 0 and -1: none.
+      method: 'posterior', 'replace', or '' for the default of the model.
+      edit_levels: number of noise levels to visit; 0: the default.
+      edit_steps: number of chain steps for each sampling of a level; -1: the default.
+      edit_rounds: how often each level is sampled; 0: the default.
       weights: 'ema' (averages) or 'raw'.
       step: step of the checkpoint; None: the newest.
       output_dir: directory for the files; '': `<workdir>/editing`.
