@@ -19,9 +19,12 @@ _LONGEST_SHOWN = 60
 
 @contextlib.contextmanager
 def named(**names: str) -> Iterator[None]:
-    """Context manager: replaces names of options in messages of `UserError` by names of arguments.
+    """Context manager: messages of `UserError` name arguments of a function instead of command-line options.
 
-    With `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
+    Within `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
+
+    Args:
+      **names: {name of an option: name of the argument}.
     """
     try:
         yield
@@ -39,12 +42,13 @@ def number(name: str, value: Any, low: float, high: float = ..., *, whole: Liter
 
 
 def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool = True) -> float:
-    """Checks an argument that must be a number; returns an int if `whole`, else a float.
+    """Checks an argument that must be a number, and returns it: an int if `whole`, else a float.
 
     Args:
       name: name of the argument, for the message.
       value: the argument.
-      low, high: the smallest and the largest allowed value.
+      low: the smallest allowed value.
+      high: the largest allowed value.
       whole: whether the number must be whole.
 
     Raises:
@@ -70,7 +74,7 @@ def path(name: str, value: Any, what: str = 'a path') -> str:
     Args:
       name: name of the argument, for the message.
       value: the argument, a str or `os.PathLike`.
-      what: description of what is wanted, for the message.
+      what: what the argument should be, such as 'a path', for the message.
 
     Raises:
       UserError: `value` is empty or no path.
@@ -82,11 +86,11 @@ def path(name: str, value: Any, what: str = 'a path') -> str:
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """Converts a value to an array.
+    """Converts an argument to a NumPy array.
 
     Args:
       name: name of the argument, for the message.
-      value: array-like.
+      value: anything that `np.asarray` accepts.
 
     Raises:
       UserError: the value is no array, such as rows of unequal lengths.
@@ -98,13 +102,17 @@ def array(name: str, value: Any) -> np.ndarray:
 
 
 def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
-    """Checks an argument that is one whole number, or one for each image; returns int32 [count].
+    """Checks an argument that is one whole number for all images, or one for each image.
 
     Args:
-      name: name of the argument, for messages.
-      value: the argument.
+      name: name of the argument, for the message.
+      value: the argument, one number or `count` of them.
       count: number of images.
-      low, high: the smallest and the largest allowed number.
+      low: the smallest allowed number.
+      high: the largest allowed number.
+
+    Returns:
+      The number for each image, int32 [count].
 
     Raises:
       UserError: `value` is neither one whole number nor `count` of them, or is below `low` or above `high`.
@@ -118,9 +126,9 @@ def each(name: str, value: Any, count: int, low: int, high: int) -> np.ndarray:
 
 
 def images(name: str, value: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    """Checks images that a user gave, and returns them as float32 [n, H, W, C] in [-1, 1].
+    """Checks images that a user gave, and returns them as float32 [n, H, W, C], meant to be in [-1, 1].
 
-    uint8 is scaled; floats stay as they are, even outside [-1, 1].
+    Grey levels, uint8, are scaled to [-1, 1]. Floats stay as they are: their range is not checked.
 
     Args:
       name: name of the argument, for messages.

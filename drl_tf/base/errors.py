@@ -8,7 +8,7 @@ _GRAPH_NODES = re.compile(r'(\[\[)?\{\{(function_)?node [^}]*\}\}(\]\])?|\[Op:[^
 class UserError(Exception):
     r"""An error that the user can fix.
 
-    The message is one line that says what is wrong and what to do. Line breaks become spaces.
+    The message is one line that says what is wrong and what to do; line breaks in it become spaces.
 
     Examples:
       >>> str(UserError('no such file:\nsee --help'))
@@ -22,7 +22,7 @@ class UserError(Exception):
 
 
 class NotFinite(UserError):
-    """Samples are not finite, because the steps or the guidance are too large for the energies.
+    """Samples are not finite, because the chain steps or the guidance are too large for the model's energies.
 
     Examples:
       >>> issubclass(NotFinite, UserError)
@@ -90,7 +90,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Makes any text printable as UTF-8, such as a file name in another encoding, by escaping bytes.
+    r"""Makes any text printable as UTF-8: bytes that are not UTF-8, as in some file names, are escaped.
 
     Examples:
       >>> printable('caf\udce9')

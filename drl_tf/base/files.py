@@ -56,18 +56,18 @@ def written_aside(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[
 
 @contextlib.contextmanager
 def directory_written_aside(directory: str | os.PathLike[str], replaced: Container[str]) -> Iterator[str]:
-    """Context manager: makes a new directory, and puts it in the place of `directory` when the block ends.
+    """Context manager that replaces a directory at once: by a new one, when the block ends.
 
-    A reader, and a run that is killed, find the former directory or the new one, never a mixture; file
-    systems that cannot exchange two directories at once have none for a moment. If the block raises,
+    A reader, and a run that is killed, find the former directory or the new one, never a mixture. On file
+    systems that cannot exchange two directories at once, neither exists for a moment. If the block raises,
     `directory` stays as it was.
 
     Args:
-      directory: the directory to write; it may exist.
-      replaced: names of files that are not taken over from the former directory; all others are copied.
+      directory: the directory to replace; it may be missing.
+      replaced: names of files of the former directory to leave out; all others are copied to the new one.
 
     Yields:
-      The path of the new directory, which lies beside `directory`.
+      The path of the new directory, into which the block writes.
 
     Raises:
       OSError: writing failed.
@@ -110,21 +110,21 @@ def _exchange(one: str, other: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes a value as JSON, atomically."""
+    """Writes a value to a JSON file atomically: a reader finds the former file or the whole new one."""
     with written_aside(path) as file:
         json.dump(value, file, indent=2)
 
 
 def read_json(path: str | os.PathLike[str], kind: type = dict) -> Any:
-    """Reads a JSON file whose top-level value has the type `kind`.
+    """Reads a JSON file, and checks the type of its value.
 
     Args:
       path: the file.
-      kind: dict, list or another type that JSON values can have.
+      kind: the required Python type of the value, such as dict or list.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: the file is damaged, or holds a value of another type.
+      ValueError: the file is damaged, or its value has another type.
     """
     with open(path, encoding='utf-8') as file:
         try:
@@ -151,7 +151,7 @@ def digest(text: str) -> str:
 
 @contextlib.contextmanager
 def named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Context manager: adds `path` to an `OSError` that names no file, such as an error of `write`."""
+    """Context manager: adds the file name `path` to an `OSError` that has none, such as one of `write`."""
     try:
         yield
     except OSError as error:
@@ -164,7 +164,7 @@ def check_writable(directory: str | os.PathLike[str], flag: str = '') -> None:
 
     Args:
       directory: the directory; if it is missing, its nearest existing parent is checked.
-      flag: the option that gave the directory, such as '--workdir', for the message.
+      flag: the option that gave the directory, such as '--workdir', for the message; '': none.
 
     Raises:
       UserError: the directory cannot be written to.
@@ -195,8 +195,8 @@ def sync(path: str | os.PathLike[str]) -> None:
 def held(directory: str | os.PathLike[str], flag: str = '--workdir') -> Iterator[None]:
     """Context manager that locks a directory for this process, and creates it if it is missing.
 
-    The lock ends with the process, even if the process is killed. If the block raises before anything is
-    written, the lock file, and a directory that was created, are removed.
+    The lock ends with the process, even if the process is killed. If the block raises before it has written a
+    file, the lock file is removed, and so is the directory if it was created here.
 
     Args:
       directory: the directory.
@@ -234,10 +234,10 @@ def _remove_lock(directory: str | os.PathLike[str], is_new: bool) -> None:
 def put_aside(directory: str | os.PathLike[str]) -> str | None:
     """Moves the files in a directory to a new directory beside it, to keep them.
 
-    Lock files and half-written files stay.
+    Lock files and half-written files stay where they are.
 
     Returns:
-      The new directory, `<directory>.1` or the next free number; None if there was nothing to move.
+      Path of the new directory, `<directory>.1` or the next free number; None if there was nothing to move.
     """
     names = [name for name in os.listdir(directory) if name != LOCK and not name.endswith(WRITING)]
     if not names:

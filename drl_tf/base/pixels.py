@@ -8,7 +8,7 @@ HALF = 127.5
 
 
 def from_levels(levels: Any) -> Any:
-    """Scales grey levels, floats from 0 to 255, to [-1, 1]: x = u / 127.5 - 1."""
+    """Scales grey levels u, floats from 0 to 255, to [-1, 1]: u / 127.5 - 1."""
     return levels / HALF - 1
 
 

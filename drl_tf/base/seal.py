@@ -11,7 +11,7 @@ MANIFEST = 'manifest.json'
 
 
 def seal(directory: str | os.PathLike[str]) -> None:
-    """Writes `manifest.json` with size and SHA-256 of all files below a directory; syncs all to disk."""
+    """Writes `manifest.json`: the size and the SHA-256 of each file below a directory; syncs all to disk."""
     names = _files(directory)
     fingerprints = {name: _fingerprint(os.path.join(directory, name)) for name in names}
     write_json(os.path.join(directory, MANIFEST), fingerprints)
@@ -28,17 +28,17 @@ def verify(
     remedy: str,
     more_allowed: bool = False,
 ) -> None:
-    """Checks the files in a directory against its `manifest.json`.
+    """Checks the files in a directory against the sizes and hashes in its `manifest.json`.
 
     Args:
-      directory: a directory for which `seal` has written a manifest.
+      directory: a directory for which `seal` has written the manifest.
       needed: names of files that the manifest must list.
-      what: description of the directory, for the message.
+      what: what the directory is, such as 'exported model', for the message.
       remedy: advice to the user, for the message.
       more_allowed: whether there may be files that the manifest does not list.
 
     Raises:
-      UserError: directory and manifest differ; the message names the file and the reason.
+      UserError: a file is missing, added or changed; the message names the file and the reason.
     """
     name = MANIFEST
     try:

@@ -16,9 +16,11 @@ _ADJUSTED = ('mala', 'hmc')
 
 
 def corrector_of(config: Config) -> str:
-    """Returns the kind of chains in sampling: 'none', 'langevin', 'mala' or 'hmc'.
+    """Returns the kind of chains that correct the samples at each noise level.
 
-    This is the option `corrector`, or the best choice for the model if that is 'auto'.
+    Returns:
+      'none' (no chains), 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc' (Hamiltonian Monte
+      Carlo): the option `corrector`, or for 'auto' the default for this model.
     """
     options = config.diffusion
     if config.sampling.corrector != 'auto':
@@ -30,11 +32,11 @@ def corrector_of(config: Config) -> str:
 
 
 def negatives_of(config: Config) -> str:
-    """Returns the kind of chains that draw negatives when preconditioned energies are trained.
+    """Returns the kind of chains that draw negatives (samples of the model) in training.
 
     Returns:
-      'mala', 'hmc' or 'langevin' (also if mcmc_steps=0); 'none' if training uses no negatives, or the
-      energies are not preconditioned.
+      For preconditioned energies that are trained with negatives: 'mala', 'hmc' or 'langevin', as the option
+      `contrastive_corrector` says; with mcmc_steps=0 'langevin'. For all others: 'none'.
     """
     options = config.training
     contrasts = options.contrastive or options.objective == 'contrastive'
@@ -44,12 +46,15 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether q (`correctors.step_sizes`) decides the step sizes of sampling, not the schedule."""
+    """Returns whether the step sizes of chains in sampling are relative to the curvature of the log density.
+
+    Otherwise, the noise schedule decides them, as in the paper.
+    """
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
 
 def check(config: Config) -> None:
-    """Checks options of noise levels and chains; raises UserError if two contradict each other."""
+    """Checks the options of noise levels and chains; raises UserError if two contradict each other."""
     steps = config.diffusion.mcmc_steps
     if len(steps) not in (1, config.diffusion.num_levels):
         raise UserError(
@@ -73,7 +78,7 @@ def check_sweep(config: Config, correctors: Sequence[str]) -> None:
 
     Args:
       config: the configuration of the model.
-      correctors: the kinds of chains to compare.
+      correctors: the kinds of chains to compare; each must be 'langevin', 'mala' or 'hmc'.
     """
     if not has_any_level(config):
         raise UserError(

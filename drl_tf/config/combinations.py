@@ -28,13 +28,18 @@ def check(config: Config) -> None:
 
 
 def likelihood_method(config: Config) -> str:
-    """Returns the default --method of --mode=likelihood: 'direct', if the model allows it, or 'ais'."""
+    """Returns the default --method of --mode=likelihood: 'direct', if the model allows it, else 'ais'."""
     learnt = config.network.energy == 'preconditioned' and config.training.levels == 'continuous'
     return 'direct' if learnt else 'ais'
 
 
 def check_likelihood(config: Config, method: str) -> None:
-    """Checks --method of --mode=likelihood; raises UserError if the model does not allow 'direct'."""
+    """Checks --method of --mode=likelihood; raises UserError for 'direct' if the model does not allow it.
+
+    Args:
+      config: the configuration of the model.
+      method: 'direct', which needs preconditioned energies trained with --levels=continuous, or 'ais'.
+    """
     if method != 'direct':
         return
     if config.network.energy != 'preconditioned':
@@ -47,7 +52,12 @@ def check_likelihood(config: Config, method: str) -> None:
 
 
 def check_energies(config: Config, mode: str) -> None:
-    """Checks that a mode can use energies of single images; raises UserError for batch normalisation."""
+    """Checks that a mode can use energies of single images; raises UserError for batch normalisation.
+
+    Args:
+      config: the configuration of the model.
+      mode: the value of --mode, for the message.
+    """
     if config.network.norm == 'batch':
         raise UserError(
             f'--mode={mode}: --norm=batch gives no density of an image; train with another --norm'
@@ -73,7 +83,12 @@ def check_classes(config: Config, classes: Iterable[int]) -> None:
 
 
 def check_replicas(config: Config, replicas: int) -> None:
-    """Checks that replicas can share a batch; raises UserError for batch normalisation."""
+    """Checks that several devices can share a batch; raises UserError for batch normalisation.
+
+    Args:
+      config: the configuration of the model.
+      replicas: number of devices.
+    """
     if replicas > 1 and config.network.norm == 'batch':
         raise UserError(
             f'--norm=batch ties the images of a batch together, so {replicas} devices cannot share it: give '
@@ -88,12 +103,15 @@ def check_guidance(config: Config) -> None:
 
 
 def check_extractor(data: Data, name: str, inception: str) -> None:
-    """Checks an extractor, the network whose features are compared; raises UserError if it does not fit.
+    """Checks the choice of an extractor, the network that turns images into features for comparison.
 
     Args:
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset, with its image size and channels.
       name: name or path of the extractor; '': the default for the dataset.
-      inception: the value of --inception, a directory or ''.
+      inception: the value of --inception, the directory of an Inception network as a SavedModel; '': none.
+
+    Raises:
+      UserError: the extractor is unknown or missing, or does not fit the images.
     """
     name = name or ('inception' if inception or data.dataset not in DIGITS else 'digits_classifier')
     if inception and name != 'inception':

@@ -22,9 +22,9 @@ FILE_NAME = 'config.json'
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All options that decide the result of a run.
+    """All options that decide the result of a run, in groups such as `data` and `training`.
 
-    The options are in groups, such as `data` and `training`; `replace` and the constructor check them.
+    The constructor and `replace` check the options.
 
     Raises:
       UserError: an option is out of bounds, or two options contradict each other.
@@ -61,7 +61,7 @@ class Config:
 
     @property
     def steps_by_level(self) -> list[int]:
-        """K, the number of chain steps, for each of the T noise levels."""
+        """Number of chain steps at each of the T noise levels, the option `mcmc_steps`, [T]."""
         steps = self.diffusion.mcmc_steps
         if len(steps) == 1:
             return list(steps) * self.diffusion.num_levels
@@ -69,7 +69,7 @@ class Config:
 
     @property
     def sampling_steps_by_level(self) -> list[int]:
-        """K in sampling at each of the T levels: `sampling_steps` if given, else K of training."""
+        """Number of chain steps in sampling at each level: `sampling_steps` if given, else `mcmc_steps`."""
         steps = self.sampling.sampling_steps
         if not steps:
             return self.steps_by_level
@@ -77,16 +77,23 @@ class Config:
 
     @property
     def negatives(self) -> str:
-        """The kind of chains that draw negatives for preconditioned energies; see `chains.negatives_of`."""
+        """Kind of the chains that draw negatives (samples of the model) in training.
+
+        For preconditioned energies, 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc' (Hamiltonian
+        Monte Carlo). 'none' for other energies, or if training uses no negatives.
+        """
         return chains.negatives_of(self)
 
     @property
     def corrector(self) -> str:
-        """The kind of chains in sampling: 'none', 'langevin', 'mala' or 'hmc'."""
+        """Kind of the chains that correct the samples at each noise level when images are drawn.
+
+        'none', 'langevin', 'mala' (Langevin steps with acceptance) or 'hmc' (Hamiltonian Monte Carlo).
+        """
         return chains.corrector_of(self)
 
     def options(self) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-        """Yields (field, value) for every option of every group."""
+        """Yields a pair (dataclass field, value) for every option of every group."""
         for group in groups():
             values = getattr(self, group.name)
             for field in dataclasses.fields(values):
@@ -94,6 +101,9 @@ class Config:
 
     def replace(self, **values: Any) -> 'Config':
         """Returns a copy with new values of some options, of any group.
+
+        Args:
+          **values: {option: new value}.
 
         Raises:
           TypeError: there is no such option.
@@ -118,7 +128,10 @@ class Config:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> 'Config':
-        """Builds a configuration from a result of `get_config`.
+        """Builds a configuration from the dict that `get_config` returns.
+
+        Args:
+          config: {group: {option: value}}; options that are left out have their defaults.
 
         Raises:
           ValueError: a group is unknown or missing.
@@ -143,10 +156,11 @@ class Config:
 
         Args:
           other: the other configuration.
-          compared: callable, dataclass field of an option -> whether to compare the option.
+          compared: function of the dataclass field of an option; it returns whether to compare this option.
 
         Returns:
-          Texts such as '--batch_size=64 here, 32 there', where `here` is this configuration.
+          One text per option, such as '--batch_size=64 here, 32 there'; `here` is this configuration, `there`
+          is `other`.
         """
         pairs = zip(self.options(), other.options(), strict=True)
         return [
@@ -166,12 +180,16 @@ def exists(workdir: str | os.PathLike[str]) -> bool:
 
 
 def groups() -> tuple[Any, ...]:
-    """Returns the groups of options, as dataclass fields of `Config`."""
+    """Returns the groups of options, as dataclass fields of `Config`: `name` is that of the group."""
     return dataclasses.fields(Config)
 
 
 def measured(config: Config) -> dict[str, Any]:
-    """Returns the options that training sets from its images: mean, deviation, number of exact images.
+    """Returns the options that training sets from its images.
+
+    Returns:
+      {'data_mean': mean of each channel, 'data_std': standard deviation of the pixels, 'exact_images': number
+      of images that exact energies use}.
 
     Examples:
       >>> from drl_tf.config.config import Config, measured
@@ -190,7 +208,8 @@ def load(workdir: str | os.PathLike[str]) -> Config:
       workdir: directory of the run.
 
     Raises:
-      UserError: there is no file and no copy; all are damaged; or the file contradicts all copies.
+      UserError: there is neither a file nor a copy; all of them are damaged; or the file contradicts all
+        copies.
     """
     paths = _paths(workdir)
     sound = {}

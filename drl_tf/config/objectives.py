@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config) -> None:
-    """Checks the energy and the objective; raises UserError if another option contradicts them."""
+    """Checks the options `energy` and `objective`; raises UserError if another option contradicts them."""
     energy = config.network.energy
     if config.diffusion.initializer and energy != 'paper':
         raise UserError(f'--initializer starts the chains of --energy=paper, not of {energy}: drop one')

@@ -36,12 +36,13 @@ def option(
 
     Args:
       default: the default value.
-      help_text: one or two sentences.
+      help_text: one or two sentences for --help.
       low: smallest allowed number, of each number in a tuple; None: no bound.
       high: largest allowed number, of each number in a tuple; None: no bound.
       choices: the allowed values; None: all.
-      changes: when the value may differ from the one stored with the run: 'never', 'resume', 'sampling',
-        'scores' or 'always'; the module `options` explains these words.
+      changes: when the value may differ from the one stored with the run: 'never'; 'resume' (when the same
+        training resumes); 'sampling' (in modes that use a trained model); 'scores' (always; it changes scores
+        of samples, but not the samples); or 'always'.
 
     Example:
       channels: int = option(128, 'Channels at the first resolution.', low=4, high=1024)
@@ -51,7 +52,7 @@ def option(
 
 
 def text(value: Any) -> str:
-    """Formats a value as on the command line; a tuple becomes '1,2,3'."""
+    """Formats a value of an option as on the command line; a tuple becomes '1,2,3'."""
     return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -30,10 +30,10 @@ OPTIONS = (
 
 
 def options_of(config: Config) -> dict[str, Any]:
-    """Returns the sampler of a configuration, {option: value} for each of `OPTIONS`.
+    """Returns the options that make the sampler of a configuration, {option: value}.
 
-    One K for all levels is written once, and the corrector 'auto' is resolved, so that equal samplers have
-    equal options.
+    The options are those in `OPTIONS`. Equal samplers have equal options: equal numbers of chain steps at all
+    noise levels become one number, and the corrector 'auto' becomes the kind of chains that it stands for.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -49,12 +49,12 @@ def options_of(config: Config) -> dict[str, Any]:
 
 
 def save(workdir: str | os.PathLike[str], options: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    """Writes a sampler, and what was measured of it, into the workdir; returns the path.
+    """Writes the options of a sampler, and what was measured of it, to a file; returns the path.
 
     Args:
-      workdir: the run's directory.
-      options: result of `options_of`.
-      measured: what is known of the sampler, {name: JSON value}.
+      workdir: the run's directory, in which the file will be.
+      options: {option: value}, from `options_of`.
+      measured: what was measured of the sampler, {name: JSON value}.
     """
     path = os.path.join(workdir, FILE_NAME)
     write_json(path, {'options': dict(options), 'measured': dict(measured)})
@@ -62,7 +62,7 @@ def save(workdir: str | os.PathLike[str], options: Mapping[str, Any], measured: 
 
 
 def load(workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the options that `save` wrote, {option: value}.
+    """Returns the options of the sampler that was saved in a workdir, {option: value}.
 
     Raises:
       UserError: there is no file, or it is damaged.
@@ -82,7 +82,7 @@ def load(workdir: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def said(options: Mapping[str, Any]) -> str:
-    """Formats a sampler as options of the command line, without those that are empty or 0.
+    """Formats a sampler, {option: value}, as on the command line; options that are empty or 0 are left out.
 
     Examples:
       >>> said({'num_levels': 6, 'mcmc_steps': (3, 1), 'sampling_steps': (), 'corrector_step': 0.1})

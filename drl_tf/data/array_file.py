@@ -16,7 +16,7 @@ _LOCAL_HEADER = 30  # Bytes of the header before the name of each file in a zip 
 
 
 def open_data(data: config.Data) -> Opened:
-    """Opens a dataset in a `.npz` file.
+    """Opens the user's images in a `.npz` file.
 
     Images written by `np.savez` are read when they are used; those written by `np.savez_compressed` are read
     into memory at once.
@@ -25,10 +25,12 @@ def open_data(data: config.Data) -> Opened:
       data: options of the dataset; `data_dir` is the path of the file.
 
     Returns:
-      The pictures of both splits and their classes.
+      The training and the test pictures, and their classes. The test pictures are None if the data have no
+      test split.
 
     Raises:
-      UserError: the file is missing or damaged, lacks `images`, or an array has a wrong type or shape.
+      UserError: the file is missing or damaged, lacks the array `images`, or an array has a wrong type or
+        shape.
     """
     path = data.data_dir
     place = f'--dataset=npz:{path}'

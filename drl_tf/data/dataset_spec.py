@@ -39,7 +39,8 @@ class DatasetSpec:
       tfds_name: name of the tensorflow-datasets builder. '{size}' stands for the image size, '{prepared}' for
         `_<N>px` if --prepare_size is N.
       train_split: tensorflow-datasets split for training; '': chosen by `tfds_datasets.split_name`.
-      test_split: held-out split, disjoint from `train_split`.
+      test_split: tensorflow-datasets split of held-out images, disjoint from `train_split`; '': chosen by
+        `tfds_datasets.split_name`.
       by_hand: the archive that the user must make; None: the dataset can be downloaded.
       presets: name of the dataset whose files in `flags/` apply; '': this dataset.
     """

@@ -46,17 +46,21 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is the user's choice ('folder', 'tfds:NAME', ..), not built in."""
+    """Returns whether a dataset is not built in: files of the user, 'tfds:NAME' or a registered function."""
     return find_spec(name).num_classes == -1
 
 
 def mirrors(data: config.Data) -> bool:
-    """Returns whether training mirrors images at random (left to right)."""
+    """Returns whether training on a dataset mirrors images at random, left to right.
+
+    Args:
+      data: options of the dataset.
+    """
     return find_spec(data.dataset).flip if data.flip == 'auto' else data.flip == 'yes'
 
 
 def file_name(name: str) -> str:
-    """Turns the name of a dataset into text that is safe in a file name.
+    """Turns the name of a dataset, a value of --dataset, into text that is safe in a file name.
 
     Examples:
       >>> from drl_tf.data import dataset_table
@@ -67,19 +71,20 @@ def file_name(name: str) -> str:
 
 
 def resolve(data: config.Data) -> config.Data:
-    """Fills in `image_size`, `image_channels` and `num_classes` where the user has not set them.
+    """Fills in the image size, the channels and the number of classes where the user has not set them.
 
-    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`,
-    `data_dir` becomes PATH.
+    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`, the
+    option `data_dir` becomes PATH.
 
     Args:
-      data: options of the dataset.
+      data: options of the dataset, of which `image_size`, `image_channels` and `num_classes` may be unset.
 
     Returns:
-      The resolved options.
+      The options with these values.
 
     Raises:
-      UserError: the dataset is unknown, missing or damaged, or has not this size, channels or classes.
+      UserError: the dataset is unknown, missing or damaged, or does not come in this size, or with these
+        channels or classes.
 
     Example:
       resolve(Data(dataset='celeb_a')).image_size  # 64
@@ -147,10 +152,11 @@ def _classes(data: config.Data, spec: DatasetSpec, found: int) -> int:
 
 
 def builder_name(data: config.Data) -> str:
-    """Returns the tensorflow-datasets name of a dataset, 'builder' or 'builder/configuration'.
+    """Returns the name of a dataset in tensorflow-datasets, 'builder' or 'builder/configuration'.
 
     Args:
-      data: resolved options, see `resolve`.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
     """
     name = find_spec(data.dataset).tfds_name
     if is_own(data.dataset):

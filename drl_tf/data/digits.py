@@ -11,7 +11,7 @@ _TRAIN_PER_CLASS = 400
 
 
 def load(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training or the test digits.
+    """Loads the training or the test digits, 5,000 real MNIST digits in all.
 
     The classes take turns (0, 1, ..., 9, 0, ...), so that the first n images are balanced for every n. The
     test split has the last 100 digits of every class in the file.
@@ -20,7 +20,8 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray]:
       split: 'train' (4,000 digits) or 'test' (1,000).
 
     Returns:
-      Images, uint8 [N, 32, 32, 1] (28 px, with 2 px of zeros on each side), and labels, int32 [N].
+      Pair of the images, uint8 [N, 32, 32, 1] (28 px, with 2 px of zeros on each side), and their classes 0
+      to 9, int32 [N].
     """
     images, labels = _read()
     rows = slice(None, _TRAIN_PER_CLASS) if split == 'train' else slice(_TRAIN_PER_CLASS, None)

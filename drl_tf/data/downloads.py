@@ -27,13 +27,13 @@ DRIVE_FILES = 'https://drive.usercontent.google.com/download?confirm=t&'
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file that can be downloaded.
+    """A file to download, and how to recognise it.
 
     Attributes:
-      name: the name that the file must have.
+      name: file name under which the archive is looked for and stored.
       url: URL of the file.
       size: size in bytes.
-      checksum: SHA-256, hexadecimal.
+      checksum: SHA-256 of the file, hexadecimal.
     """
 
     name: str
@@ -65,7 +65,7 @@ class _Asking:
 
 
 def wanted(builder: tfds.core.DatasetBuilder) -> list[Archive]:
-    """Returns the archives that a tensorflow-datasets builder downloads; [] if it has no checksums."""
+    """Returns the archives that a tensorflow-datasets builder downloads; [] if it lists no checksums."""
     if not builder.url_infos:
         return []
     try:
@@ -114,10 +114,10 @@ def gather(
 
 
 def download(url: str, path: str) -> None:
-    """Downloads a file whose size and checksum are unknown; the time limits are those of `gather`.
+    """Downloads a file whose size and checksum are unknown from `url` to `path`.
 
     Raises:
-      UserError: the server does not answer in time, sends no file, or breaks off.
+      UserError: the server does not answer within 3 seconds, sends no file, or breaks off.
     """
     try:
         with _answer(url, 0) as response:

@@ -40,9 +40,10 @@ Sequences = set[tuple[int, ...]]  # Sequences of code points that show the same 
 
 
 class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """tensorflow-datasets builder of emoji on white, without skin tones and without flags of countries.
+    """Dataset builder of emoji on white, without skin tones and flags of countries.
 
-    The splits share no subject: similar pictures, such as all clocks, are in the same split.
+    It reads the pictures from the font Noto Color Emoji. Similar pictures, such as all clocks, are in the
+    same split.
     """
 
     name = 'emoji'
@@ -80,7 +81,7 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
     """Returns the path of the font file `NotoColorEmoji.ttf`.
 
     Args:
-      manual_dir: a directory to search first; None: only the directory of Debian's package.
+      manual_dir: a directory to search before that of Debian's package; None: search that one only.
 
     Raises:
       UserError: the font is in neither directory.
@@ -96,18 +97,18 @@ def find_font(manual_dir: str | None = None) -> pathlib.Path:
 
 
 def read_font(path: str | os.PathLike[str]) -> tuple[list[str], np.ndarray, list[set[int]]]:
-    """Reads the distinct colour pictures of a font (the PNGs in its table CBDT).
+    """Reads the distinct colour pictures of a font (the PNG files in its table CBDT).
 
-    A sequence of one or more Unicode code points shows a picture. Pictures with a skin tone, flags, and
-    pieces that are no emoji by themselves (digits, `#`, `*`, hair) are left out.
+    In the font, one or more sequences of Unicode code points show the same picture. Left out are pictures
+    with a skin tone, flags, and pieces that are no emoji by themselves (digits, `#`, `*`, hair).
 
     Args:
       path: a TrueType font.
 
     Returns:
-      names: for each picture, the first of its sequences as hexadecimal numbers ('1F408-200D-2B1B').
+      names: for each picture, its first sequence of code points as hexadecimal numbers ('1F408-200D-2B1B').
       pictures: on white, centred, uint8 [N, 136, 136, 3].
-      subjects: for each picture, the set of code points that say what it shows; people are {0x1F9D1}.
+      subjects: for each picture, the set of code points that say what it shows; for people {0x1F9D1}.
 
     Raises:
       UserError: the file is damaged, or is not a font with such pictures.
@@ -150,15 +151,16 @@ def _pictures(font: ttLib.TTFont) -> list[tuple[Sequences, np.ndarray]]:
 def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray:
     """Groups pictures that show the same subject or look alike.
 
-    Two pictures belong together if they share a code point, or if the root mean square difference of their
-    averages over 8 x 8 px is below 6 % of white. A group is a connected set of such pictures.
+    Two pictures belong together if their subjects share a code point, or if they look alike: averaged over
+    blocks to 8 x 8 px, their root mean square difference is below 6 % of white. A group is a connected set of
+    such pictures.
 
     Args:
       pictures: uint8 [N, 136, 136, 3].
-      subjects: for each picture, a set of code points, as `read_font` returns.
+      subjects: for each picture, the set of Unicode code points that say what it shows.
 
     Returns:
-      For each picture, the index of the first member of its group, int64 [N].
+      For each picture, the index of the first picture of its group, int64 [N].
     """
     blocks = SIDE // _BLOCK
     by_block = pictures.reshape(-1, blocks, _BLOCK, blocks, _BLOCK, 3)
@@ -180,13 +182,14 @@ def group_subjects(pictures: np.ndarray, subjects: list[set[int]]) -> np.ndarray
 
 
 def hold_out(names: list[str], groups: np.ndarray) -> np.ndarray:
-    """Chooses the test split: about one group of pictures in ten, by a hash of its first name.
+    """Chooses the test split of the emoji: about one group of similar pictures in ten.
 
-    Groups of more than ten pictures (people, clocks) stay in training.
+    A hash of the first name in a group decides. Groups of more than ten pictures (people, clocks) stay in the
+    training split.
 
     Args:
-      names: N names, as `read_font` returns.
-      groups: the group of each picture, as `group_subjects` returns, int64 [N].
+      names: the name of each picture, hexadecimal code points such as '1F408-200D-2B1B'.
+      groups: for each picture, the index of the first picture of its group, int64 [N].
 
     Returns:
       bool [N], True for pictures of the test split.

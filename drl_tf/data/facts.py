@@ -20,11 +20,11 @@ _SIZE = 32  # Default height and width, in pixels, for pictures of several sizes
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Shape and number of classes of a dataset.
+    """Image shape and number of classes of the user's data.
 
     Attributes:
-      image_shape: (H, W, C) of the images; 32 x 32 if the pictures have several sizes.
-      num_classes: number of classes; 0 for none, -1 if the data were not opened.
+      image_shape: (H, W, C) of the images; 32 x 32 px if the pictures have several sizes.
+      num_classes: number of classes; 0: none; -1: the data were not opened.
     """
 
     image_shape: tuple[int, int, int]
@@ -36,10 +36,10 @@ def look(data: config.Data, spec: DatasetSpec) -> Facts:
 
     Args:
       data: options of the dataset.
-      spec: description of the dataset.
+      spec: description of the dataset, found by its name.
 
     Raises:
-      UserError: the data are missing or broken, or an extra package is missing.
+      UserError: the data are missing or damaged, or a Python package that reads them is missing.
     """
     if spec.source in OPEN:
         opened = OPEN[spec.source](data)
@@ -54,7 +54,12 @@ def look(data: config.Data, spec: DatasetSpec) -> Facts:
 
 
 def check(data: config.Data, spec: DatasetSpec) -> None:
-    """Checks that the user's data exist and can be opened; raises UserError if not."""
+    """Checks that the user's data exist and can be opened; raises UserError if not.
+
+    Args:
+      data: options of the dataset.
+      spec: description of the dataset, found by its name. Built-in datasets are not checked.
+    """
     if spec.num_classes == -1:
         look(data, spec)
 

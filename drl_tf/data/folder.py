@@ -21,18 +21,20 @@ def open_data(data: config.Data) -> Opened:
     """Opens a directory of pictures; the pictures are in the order of their paths.
 
     If the directory has a folder `train` and a folder `test`, `validation` or `val`, these are the splits.
-    The folders below the directory (or below the splits) are the classes. If `labels_file` is given, it lists
-    the class of each picture; other pictures are left out.
+    The folders below the directory (or below the splits) are the classes. If a table of labels is given, it
+    lists the class of each picture; pictures that it does not list are left out.
 
     Args:
-      data: options of the dataset; `data_dir` is the directory, `labels_file` a table of labels or ''.
+      data: options of the dataset; `data_dir` is the directory, `labels_file` the path of a table of labels
+        or ''.
 
     Returns:
-      The pictures of both splits and their classes.
+      The training and the test pictures, and their classes. The test pictures are None if the data have no
+      test split.
 
     Raises:
-      UserError: a directory is missing or cannot be read, there is no picture, or the file of labels is
-        missing or broken.
+      UserError: a directory is missing or cannot be read, there is no picture, or the table of labels is
+        missing or damaged.
     """
     directory = data.data_dir
     place = f'--data_dir={directory}'
@@ -168,5 +170,5 @@ def _rows(file: str) -> Iterator[tuple[str, str]]:
 
 
 def one_line_of(row: dict) -> str:
-    """Formats a row of a table of labels, {column: value}, as one short line for a message."""
+    """Formats a row of a table, {column: value}, as JSON of at most 100 characters, for a message."""
     return json.dumps({key: value for key, value in row.items() if isinstance(key, str)})[:100]

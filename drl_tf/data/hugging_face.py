@@ -23,14 +23,15 @@ _LABELS = ('label', 'labels', 'fine_label')
 def open_hub(data: config.Data) -> Opened:
     """Opens a dataset of the Hugging Face Hub, `--dataset=hf:NAME[:CONFIG]`.
 
-    NAME may also be a local directory: a clone of a dataset's repository, or the result of `save_to_disk`, of
-    one split (`Dataset`) or of several (`DatasetDict`). Downloads go to the library's cache.
+    NAME may also be a local directory: a clone of a dataset's repository, or what `save_to_disk` wrote for a
+    `Dataset` (one split) or a `DatasetDict` (several). Downloads go to the cache of the library `datasets`.
 
     Args:
-      data: options of the dataset; `data_dir` replaces the library's cache, unless it is ''.
+      data: options of the dataset; `data_dir` is a directory for downloads instead of this cache, or ''.
 
     Returns:
-      The pictures of both splits and their classes.
+      The training and the test pictures, and their classes. The test pictures are None if the data have no
+      test split.
 
     Raises:
       UserError: the library is missing, there is no such dataset, or it has no pictures.
@@ -56,13 +57,15 @@ def open_parquet(data: config.Data) -> Opened:
     In a directory, files whose names start with `test` or `val` hold the test split.
 
     Args:
-      data: options of the dataset; `data_dir` is a file or a directory.
+      data: options of the dataset; `data_dir` is a Parquet file or a directory of such files.
 
     Returns:
-      The pictures of both splits and their classes.
+      The training and the test pictures, and their classes. The test pictures are None if the data have no
+      test split.
 
     Raises:
-      UserError: the library or a file is missing, or a file is damaged or has no column of pictures.
+      UserError: the library `datasets` or a file is missing, or a file is damaged or has no column of
+        pictures.
     """
     place = f'--dataset=parquet:{data.data_dir}'
     if not data.data_dir:

@@ -24,7 +24,11 @@ _THREADS = 4
 
 
 def count(path: str) -> int:
-    """Returns the number of images in an array file or a directory; raises UserError if there are none."""
+    """Returns the number of images in an array file (`.npy`, `.npz`) or a directory of pictures.
+
+    Raises:
+      UserError: there are none.
+    """
     if os.path.isdir(path):
         return len(_find(path))
     with _array(path) as (_, shape):
@@ -159,7 +163,18 @@ def _picture_batches(directory: str, image_shape: tuple[int, ...]) -> Iterator[n
 
 
 def picture(path: str, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Reads one picture file, uint8 [H, W, C]; raises UserError if it is damaged or of another shape."""
+    """Reads one picture file, such as a PNG.
+
+    Args:
+      path: the file.
+      image_shape: the required (H, W, C).
+
+    Returns:
+      uint8 [H, W, C].
+
+    Raises:
+      UserError: the file is damaged or has another shape.
+    """
     with _readable(path):
         if not os.path.isfile(path):
             raise ValueError('no regular file')

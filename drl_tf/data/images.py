@@ -16,14 +16,24 @@ _ROWS_CUT = 20
 
 
 def fit_in_memory(count: int, data: config.Data) -> bool:
-    """Returns whether `count` images of a dataset take at most 2 GiB as uint8."""
+    """Returns whether `count` images of a dataset take at most 2 GiB as uint8.
+
+    Args:
+      count: number of images.
+      data: options of the dataset, which give the image shape.
+    """
     return count * math.prod(data.image_shape) <= MAX_BYTES_IN_MEMORY
 
 
 def decode(encoded: Any, channels: int) -> tf.Tensor:
-    """Decodes the bytes of a JPEG, PNG, GIF, BMP or WebP file to uint8 [h, w, channels].
+    """Decodes the bytes of a JPEG, PNG, GIF, BMP or WebP file; of an animation, only the first picture.
 
-    Of an animation, only the first picture is decoded.
+    Args:
+      encoded: the bytes, string [].
+      channels: number of channels of the result: 1 (grey) or 3 (RGB).
+
+    Returns:
+      uint8 [h, w, channels].
     """
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
 
@@ -34,11 +44,12 @@ def crop_and_resize(pictures: Any, data: config.Data) -> tf.Tensor:
     Resizing uses antialiasing. Smaller pictures are enlarged, with one warning per dataset.
 
     Args:
-      pictures: uint8 [..., h, w, c] with at most one leading dimension and c = 1 or 3.
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      pictures: one picture, uint8 [h, w, c], or several, uint8 [n, h, w, c]; c is 1 or 3.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
 
     Returns:
-      uint8 [..., H, W, C].
+      uint8 [H, W, C] or [n, H, W, C], where (H, W, C) is the image shape of the dataset.
     """
     rule = dataset_table.find_spec(data.dataset).crop
     height, width, channels = data.image_shape

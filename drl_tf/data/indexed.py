@@ -23,13 +23,14 @@ _CHECKED_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The N images of a split, in the order of the data, without broken ones.
+    """The N usable images of a split of the user's data, in the order of the data; `len` gives N.
 
     Attributes:
-      images: uint8 [N, H, W, C]; None if the images do not fit in memory.
-      pictures: the pictures as stored, broken ones included.
-      rows: the index in `pictures` of each image, int64 [N].
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      images: the images, uint8 [N, H, W, C]; None if they do not fit in memory.
+      pictures: the pictures as stored, of any size, broken ones included.
+      rows: for each image, its index in `pictures`, int64 [N].
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
     """
 
     images: np.ndarray | None
@@ -42,13 +43,17 @@ class Split:
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image, int32 [N]; zeros if the model has no classes."""
+        """The class of each image from 0, or -1 for no class, int32 [N]; 0 for a model without classes."""
         if not self.data.num_classes or self.pictures.labels is None:
             return np.zeros(len(self), np.int32)
         return self.pictures.labels[self.rows]
 
     def batches(self, limit: int | None = None) -> Iterator[np.ndarray]:
-        """Yields all images, or the first `limit`, in batches of at most 1,000, uint8 [n, H, W, C]."""
+        """Yields the images in batches of at most 1,000, uint8 [n, H, W, C].
+
+        Args:
+          limit: yields the first `limit` images only; None: all.
+        """
         count = len(self) if limit is None else min(limit, len(self))
         for first in range(0, count, _PART):
             part = slice(first, min(first + _PART, count))
@@ -62,7 +67,14 @@ class Split:
         return _image(self.pictures, int(row), self.data)
 
     def read_at(self, index: tf.Tensor) -> tf.Tensor:
-        """Reads the image at an index in a `tf.data` pipeline: int64 [] -> uint8 [H, W, C]."""
+        """Reads one image within a `tf.data` pipeline.
+
+        Args:
+          index: number of the image, from 0 to N - 1, int64 [].
+
+        Returns:
+          uint8 [H, W, C].
+        """
         read = tf.numpy_function(self._read_one, [tf.constant(self.rows)[index]], tf.uint8)
         return tf.ensure_shape(read, self.data.image_shape)
 
@@ -78,12 +90,13 @@ def load(data: config.Data, split: str) -> Split:
     find broken ones, and read again when they are used.
 
     Args:
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
       split: 'train' or 'test'.
 
     Raises:
-      UserError: the data are missing or broken, no picture is usable, or the number of classes differs
-        from `data.num_classes`.
+      UserError: the data are missing or damaged, no picture is usable, or the number of classes differs from
+        the option `num_classes`.
     """
     # The cache key lacks the measured options: measuring images must not make `load` read them again.
     return _splits(dataclasses.replace(data, data_mean=(), data_std=0.0, flip='auto'))[split]

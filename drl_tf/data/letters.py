@@ -18,7 +18,7 @@ _FAMILIES = ('DejaVuSans', 'DejaVuSerif', 'STIXGeneral', 'cm')
 
 
 def fonts() -> list[str]:
-    """Returns the paths of the fonts in matplotlib that have all letters, sorted.
+    """Returns the paths of the fonts in matplotlib that have all letters but O, o, I and l, sorted.
 
     Examples:
       >>> os.path.basename(fonts()[0]), len(fonts()) > 10
@@ -39,11 +39,12 @@ def _has_letters(path: str) -> bool:
 def draw(shape: Sequence[int], files: Sequence[str | None] | None = None) -> np.ndarray:
     """Draws pictures of one white letter on black: all letters in the first font, then in the next.
 
-    If n is larger than the number of letters times fonts, the pictures repeat.
+    The letters are a to z and A to Z without O, o, I and l, which look like digits. If n is larger than the
+    number of letters times fonts, the pictures repeat.
 
     Args:
       shape: [n, H, W, C] of the result.
-      files: paths of fonts, None for the font in Pillow. By default all of `fonts()`.
+      files: paths of fonts; an entry None means the font in Pillow. By default all of `fonts()`.
 
     Returns:
       uint8 [n, H, W, C].

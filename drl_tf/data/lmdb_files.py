@@ -12,12 +12,15 @@ _FILE = 'data.mdb'
 
 
 def file_of(directory: str) -> str:
-    """Returns the path of the database file in an LMDB directory."""
+    """Returns the path of the database file in an LMDB directory (an LMDB is a key-value database)."""
     return os.path.join(directory, _FILE)
 
 
 def open_to_read(directory: str) -> lmdb.Environment:
-    """Opens an LMDB for reading, without a lock file.
+    """Opens an LMDB (a key-value database) for reading, without a lock file.
+
+    Args:
+      directory: the directory of the LMDB.
 
     Raises:
       UserError: there is no LMDB, or its file is damaged or cut off.
@@ -40,7 +43,7 @@ def open_to_read(directory: str) -> lmdb.Environment:
 
 
 def keys(directory: str) -> list[bytes]:
-    """Returns all keys of an LMDB, sorted.
+    """Returns all keys of an LMDB (a key-value database), sorted.
 
     A separate process reads the keys, because a damaged file can crash the process that reads it.
 
@@ -58,7 +61,12 @@ def keys(directory: str) -> list[bytes]:
 
 
 def damaged(directory: str, error: BaseException) -> UserError:
-    """Makes the UserError for an LMDB whose reading failed with `error`."""
+    """Makes the error that says that an LMDB is damaged; the caller raises it.
+
+    Args:
+      directory: the directory of the LMDB.
+      error: the exception of the failed reading, for the message.
+    """
     return UserError(f'{file_of(directory)} is damaged ({type(error).__name__}: {error}): unpack it again')
 
 
@@ -67,6 +75,9 @@ def _process() -> concurrent.futures.ProcessPoolExecutor:
 
 
 def read_keys(directory: str) -> list[bytes]:
-    """Returns all keys of an LMDB, read in this process; `keys` is safe for damaged files."""
+    """Returns all keys of an LMDB, read in this process, which a damaged file can crash.
+
+    `keys` does the same in a separate process.
+    """
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

@@ -21,7 +21,7 @@ _STOCK: Any = tfds.builder_cls('lsun')
 
 
 class Lsun(_STOCK, skip_registration=True):  # type: ignore[call-arg]
-    """Builder of LSUN; in contrast to that of tensorflow-datasets, it does not need tensorflow-io.
+    """Dataset builder of LSUN; unlike the one in tensorflow-datasets, it does not need tensorflow-io.
 
     The configuration `<category>` stores the published JPEG or WebP files; `<category>_<N>px` stores PNG
     files of N x N pixels, cropped and resized.
@@ -109,10 +109,10 @@ def _split(archive: str) -> str:
 
 
 def unpacked(path: str, work: str) -> str:
-    """Returns the LMDB directory of an archive; unpacks the archive if that is not done yet.
+    """Returns the LMDB directory of a downloaded archive; unpacks the archive if that is not done yet.
 
     Args:
-      path: a zip archive; or an LMDB directory, which is returned.
+      path: a zip archive; or an LMDB directory, which is returned as it is.
       work: directory in which archives are unpacked.
 
     Raises:

@@ -49,7 +49,11 @@ class Shard:
 
 
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Returns the features of an example: an id, and a PNG of `size` pixels (size 0: a JPEG of any size)."""
+    """Returns the features of an example in the files: 'id', text, and 'image'.
+
+    Args:
+      size: height and width of the images in pixels, stored as PNG; 0: JPEG files of any size.
+    """
     if size:
         image = tfds.features.Image(shape=(size, size, 3), encoding_format='png')
     else:
@@ -58,15 +62,16 @@ def features(size: int) -> tfds.features.FeaturesDict:
 
 
 def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
-    """Divides the pictures of a split into files of at most 8,192, shuffled with a fixed seed.
+    """Divides the pictures of a split into TFRecord files of at most 8,192, shuffled with a fixed seed.
 
-    The name of the files' directory contains a hash of the LMDB, so files of other pictures are not reused.
+    Nothing is written. The name of the files' directory contains a hash of the LMDB, so that files of other
+    pictures are not reused.
 
     Args:
       split: 'train' or 'validation'.
-      directory: the LMDB directory.
+      directory: the LMDB directory with the pictures.
       size: height and width in pixels to resize to; 0: keep the published files.
-      work: parent of the files' directory.
+      work: directory in which the directory of the files will be.
     """
     keys = lmdb_files.keys(directory)
     status = os.stat(lmdb_files.file_of(directory))
@@ -85,14 +90,15 @@ def plan(split: str, directory: str, size: int, work: str) -> list[Shard]:
 
 
 def write_all(shards: list[Shard], databases: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Writes the files that are missing, and warns of each broken picture.
+    """Writes the TFRecord files that are missing, and warns of each broken picture.
 
     Args:
       shards: all files of all splits, from `plan`.
-      databases: {split: LMDB directory}.
+      databases: {split: LMDB directory}, for messages.
 
     Returns:
-      {path of a file: its note}; `write_shard` describes notes.
+      {path of a file: note}. A note is {'examples': number of pictures, 'bytes': size of the file, 'broken':
+      {key of a broken picture in the LMDB: problem}}.
 
     Raises:
       UserError: an LMDB is damaged, or more than 1 % of the pictures of a split are broken.
@@ -167,9 +173,10 @@ def _end_with_parent() -> None:
 
 
 def write_shard(shard: Shard) -> None:
-    """Writes one TFRecord file, and a JSON file beside it, the note.
+    """Writes one TFRecord file, and beside it a JSON file about its contents.
 
-    The note is {'examples': number of pictures, 'bytes': size of the file, 'broken': {key: problem}}.
+    The JSON file holds {'examples': number of pictures, 'bytes': size of the file, 'broken': {key of a broken
+    picture in the LMDB: problem}}.
     """
     example_features = features(shard.size)
     examples = 0
@@ -195,14 +202,14 @@ def write_shard(shard: Shard) -> None:
 
 
 def encoded_picture(content: bytes, size: int) -> bytes:
-    """Returns the picture to store: a PNG of `size` x `size` pixels, or `content` as it is if `size` is 0.
+    """Returns the bytes of the picture to store.
 
     Args:
-      content: the picture as the archive holds it, a JPEG or WEBP.
-      size: height and width in pixels, or 0.
+      content: the bytes of the published picture, a JPEG or WebP.
+      size: height and width of the PNG to return, cropped and resized; 0: `content` is returned as it is.
 
     Raises:
-      Errors of the decoders, of many kinds: `content` is broken.
+      Errors of the decoders, of many kinds: `content` is damaged.
     """
     picture_files.open_picture(io.BytesIO(content))
     if size:

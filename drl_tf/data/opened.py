@@ -18,9 +18,9 @@ class Pictures:
 
     Attributes:
       count: number of pictures.
-      read: callable, index -> picture, uint8 [h, w, c] with c = 1 or 3; it may raise an error of any kind if
-        the picture is broken.
-      name: callable, index -> name of the picture, for messages.
+      read: function of an index, which returns the picture, uint8 [h, w, c] with c = 1 or 3. If the picture
+        is broken, it may raise an error of any kind.
+      name: function of an index, which returns the name of the picture, for messages.
       labels: class of each picture, from 0, or -1 for no class, int [count]; None if there are no classes.
       uniform: True if all pictures are known to have the same shape.
     """
@@ -39,12 +39,11 @@ class Opened:
     Attributes:
       place: the option that says where the data are, for messages, such as '--data_dir=pictures'.
       train: the pictures to train on.
-      test: the test pictures; None: some of `train` are to be held out.
+      test: the held-out pictures; None: one picture in twenty of `train` is to be held out.
       num_classes: number of classes; 0 if the pictures have no labels.
       class_names: the name of each class; empty if the labels are numbers.
       image_shape: (H, W, C) if all pictures are known to have the same shape, else None.
-      every_20th: which pictures to hold out if `test` is None: every 20th, or (False) one in twenty at
-        random.
+      every_20th: which pictures are held out if `test` is None. True: every 20th; False: random ones.
     """
 
     place: str
@@ -59,15 +58,16 @@ class Opened:
 def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Turns the labels of pictures, words or numbers, into class numbers.
 
-    If all labels are whole numbers from 0, they are the classes, and -1 means no class. Otherwise, class i is
-    the i-th label in alphabetical order.
+    If all labels are whole numbers from 0, they are the classes; the label -1 means no class. Otherwise,
+    class i is the i-th label in alphabetical order.
 
     Args:
-      values: a label for each picture.
-      place: where the labels come from, for the message.
+      values: a label for each of N pictures.
+      place: where the labels come from, such as a file name, for the message.
 
     Returns:
-      The class of each picture, int32 [N], and the names of the classes, () for whole numbers.
+      Pair of the class of each picture, int32 [N], and the names of the classes, a tuple, () for whole
+      numbers.
 
     Raises:
       UserError: a label is missing or too large.
@@ -95,7 +95,13 @@ def number_classes(values: Sequence[object], place: str) -> tuple[np.ndarray, tu
 
 
 def warn_of_unlabelled(labels: np.ndarray | None, place: str, split: str) -> None:
-    """Warns if pictures of a split have no class (-1); training takes them for the model without a class."""
+    """Warns if pictures of a split have no class: training uses them for the density without a class.
+
+    Args:
+      labels: class of each picture, -1 for no class, int [N]; None: no warning.
+      place: where the data are, for the message.
+      split: name of the split, for the message.
+    """
     missing = 0 if labels is None else int((labels < 0).sum())
     if labels is not None and missing:
         logging.warning(
@@ -108,7 +114,7 @@ def count_classes(*labels: np.ndarray | None) -> int:
     """Returns the number of classes: the largest label plus 1, or 0 without labels.
 
     Args:
-      *labels: labels of each split, int [N], or None.
+      *labels: the labels of each split, int [N], from 0 or -1 for no class; None for a split without labels.
 
     Examples:
       >>> from drl_tf.data.opened import count_classes

@@ -26,10 +26,10 @@ _OF_MACOS = '._'  # macOS stores the attributes of a file X in a companion file 
 
 
 def find_pictures(directory: str) -> list[str]:
-    """Finds the picture files in a directory and below.
+    """Finds the picture files in a directory and below it.
 
-    A picture has a known extension, such as `.png`, or begins like a file of one of the `FORMATS`. A warning
-    says how many other files there are. The files `._x.jpg` of macOS are no pictures.
+    A picture has a known extension, such as `.png`, or begins like a file of a known picture format. A
+    warning says how many other files there are. The files `._x.jpg` of macOS are no pictures.
 
     Returns:
       Paths, sorted.
@@ -86,7 +86,7 @@ def open_picture(file: IO[bytes]) -> Image.Image:
       file: a binary file, at its beginning.
 
     Raises:
-      ValueError: the picture has more than `MAX_PIXELS` pixels, or is in none of the `FORMATS`.
+      ValueError: the picture has more than 2^26 pixels (`MAX_PIXELS`), or is no PNG, JPEG, GIF, BMP or WebP.
       OSError and other errors of Pillow: the picture is damaged.
     """
     try:
@@ -112,7 +112,8 @@ def read(file: IO[bytes]) -> np.ndarray:
       uint8 [h, w, 3].
 
     Raises:
-      Errors of many kinds: the picture is damaged; see `open_picture`.
+      ValueError, OSError and other errors of Pillow: the picture is damaged, too large, or of an unknown
+        format.
     """
     return np.asarray(to_rgb(ImageOps.exif_transpose(open_picture(file))))
 

@@ -57,8 +57,8 @@ def training_images(
 
     Each epoch has every image once, in a new order. Images that take at most 2 GiB stay in memory. Larger
     data of the user are read image by image. Larger datasets of tensorflow-datasets are read in up to 16
-    parts side by side, and each part is shuffled by itself; see `tfds_reading.stream`. Points of the plane
-    are drawn anew for each batch.
+    parts side by side, and each part is shuffled by itself. Points of the plane are drawn anew for each
+    batch.
 
     Args:
       data: options of the dataset.
@@ -70,7 +70,7 @@ def training_images(
 
     Returns:
       Dataset of images, float32 [at_once, H, W, C] in [-1, 1]; if `data.num_classes` is not 0, of pairs
-      (images, labels), where a label is the class + 1, int32 [at_once].
+      (images, labels), where a label is the class + 1, or 0 for no class, int32 [at_once].
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or has not this size.
@@ -132,7 +132,8 @@ def load_images(data: config.Data, split: str, limit: int | None = None) -> np.n
 def image_batches(data: config.Data, split: str, limit: int | None = None) -> Iterator[np.ndarray]:
     """Yields the images of a split in order, in batches of at most 1,000, uint8 [n, H, W, C].
 
-    Large datasets are not loaded into memory as a whole. The arguments are those of `load_images`.
+    Large datasets are not loaded into memory as a whole. `data` are options of the dataset, `split` is
+    'train' or 'test', and `limit` is the number of images to yield, None for all.
     """
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
@@ -150,15 +151,15 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images for exact energies (--energy=exact), mirror images included.
+    """Loads the training images for exact energies (--energy=exact), which are computed from the images.
 
-    Mirror images are added if training on this dataset mirrors images.
+    The mirror image of each image is added if training on this dataset mirrors images at random.
 
     Args:
       data: options of the dataset; `exact_images` is the largest number to load, 0 for all.
 
     Returns:
-      Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 if `data.num_classes` is 0.
+      Images, uint8 [N, H, W, C], and labels, int32 [N]: class + 1, or 0 for no class.
 
     Raises:
       UserError: the images take too much memory, or the dataset is unknown, missing or damaged.
@@ -187,7 +188,7 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
     """Measures mean and standard deviation of the training images, scaled to [-1, 1].
 
     Returns:
-      The mean of each channel, and one standard deviation of all pixels around these means; six decimals.
+      The mean of each channel; and one number, the standard deviation of all pixels around these means.
 
     Raises:
       UserError: the dataset is unknown, missing or damaged, or has not this size.
@@ -210,7 +211,7 @@ def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
 
 
 def count_images(data: config.Data, split: str) -> int:
-    """Returns the number of images of a split; raises UserError if the dataset is missing or damaged."""
+    """Counts the images of a split, 'train' or 'test'; raises UserError for missing or damaged data."""
     data = dataset_table.resolve(data)
     spec = dataset_table.find_spec(data.dataset)
     if spec.source in _ON_DISK:
@@ -222,7 +223,7 @@ def count_images(data: config.Data, split: str) -> int:
 
 
 def load_labels(data: config.Data, split: str) -> np.ndarray:
-    """Returns the class of each image of a split, from 0, or -1 for none, int32 [N], as `load_images`.
+    """Returns the class of each image, from 0, or -1 for none, int32 [N], in the order of `load_images`.
 
     Args:
       data: options of a dataset that has classes.

@@ -13,16 +13,16 @@ _ROLL_DEVIATION = 0.015
 
 
 def points(name: str, seed: int, batch: int, count: int) -> np.ndarray:
-    """Draws a batch of random points of a toy density; nearly all lie in [-1, 1]^2.
+    """Draws a batch of random points from a toy density in the plane; nearly all lie in [-1, 1]^2.
 
     Args:
       name: name of the density, such as 'toy_two_moons'; a key of `SETS`.
       seed: int, at least 0.
-      batch: number of the batch, at least 0; each batch has its own points.
+      batch: number of the batch, at least 0; each number gives other points.
       count: number of points.
 
     Returns:
-      float32 [count, 1, 1, 2].
+      The points as images of one pixel with two channels, float32 [count, 1, 1, 2].
 
     Example:
       points('toy_two_moons', seed=0, batch=0, count=100)

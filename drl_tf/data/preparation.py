@@ -21,18 +21,19 @@ _VERSION = '1.0.0'
 
 
 def prepare(data: config.Data, directory: str) -> dict[str, str]:
-    """Writes a dataset to TFRecord files in a new directory, for `--dataset=tfrecords:DIR`.
+    """Writes a dataset to TFRecord files in a new directory, for use with `--dataset=tfrecords:DIR`.
 
     Images are cropped, resized and stored as PNG, with their classes if there are any. The files have the
     format of tensorflow-datasets, which shuffles them in a fixed order. The directory appears only when it is
     complete.
 
     Args:
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
       directory: the directory to create.
 
     Returns:
-      Lines to print, {label: text}.
+      Lines to print, {label: text}, about the files.
 
     Raises:
       UserError: the directory exists, or the dataset or the disk cannot be used.

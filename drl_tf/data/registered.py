@@ -11,16 +11,18 @@ from drl_tf.data.opened import Opened, Pictures, count_classes
 
 
 def open_data(data: config.Data) -> Opened:
-    """Opens the registered dataset of `--dataset=python:NAME`, by a call of its function.
+    """Opens the registered dataset of `--dataset=python:NAME`: calls the user's function for both splits.
 
     Args:
       data: options of the dataset.
 
     Returns:
-      The pictures of both splits and their classes.
+      The training and the test pictures, and their classes. The test pictures are None if the data have no
+      test split.
 
     Raises:
-      UserError: the function raises an error, or returns something else than images and labels.
+      UserError: no function has this name, or it raises an error or returns something else than images and
+        labels.
     """
     place = f'--dataset={data.dataset}'
     name = data.dataset.removeprefix('python:')

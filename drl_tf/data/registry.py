@@ -17,12 +17,12 @@ _registered: dict[str, 'Registered'] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
-    """A registered dataset.
+    """A dataset that the user has registered.
 
     Attributes:
       spec: the description of the dataset.
-      function: callable, 'train' or 'test' -> images, (images, labels) or None, as `register_dataset`
-        describes.
+      function: the user's function of 'train' or 'test', which returns images, or a pair (images, labels), or
+        None for no such split.
     """
 
     spec: DatasetSpec
@@ -32,18 +32,18 @@ class Registered:
 def register_dataset(name: str, *, image_size: int = 0, flip: bool = False) -> Callable[[Function], Function]:
     """Decorator that registers a function as a dataset, for `--dataset=NAME`.
 
-    The function gets 'train' or 'test', and returns images or (images, labels). Images are an array [N, H, W,
-    C], a list, or any object with `len` and `[index]`; each picture is uint8 [h, w], [h, w, 1] or [h, w, 3],
-    of any size. Labels are whole numbers from 0, or -1 for no class, [N]. For 'test', the function may return
-    None: one training picture in twenty is then held out at random.
+    The function is called with 'train' or 'test', and returns images, or a pair (images, labels). The images
+    are an array [N, H, W, C], a list, or any object with `len` and `[index]`; each picture is uint8 [h, w],
+    [h, w, 1] or [h, w, 3], of any size. The labels are whole numbers from 0, or -1 for no class, [N]. For
+    'test', the function may return None: one training picture in twenty is then held out at random.
 
     A package can register a function without this decorator, by an entry point in the group `drl_tf.datasets`
     whose name is the name of the dataset.
 
     Args:
-      name: the value of --dataset.
+      name: the value of --dataset; it must not contain a colon.
       image_size: default height and width in pixels; 0: the size of the images if all have the same, else 32.
-      flip: whether training mirrors images at random.
+      flip: whether training mirrors images at random, left to right.
 
     Raises:
       UserError: another dataset has the name, or the name contains a colon.
@@ -74,7 +74,7 @@ def find(name: str) -> Registered | None:
     """Returns the registered dataset with a name; None if there is none.
 
     Raises:
-      UserError: the entry point cannot be loaded.
+      UserError: a package registers the dataset by an entry point, which cannot be loaded.
 
     Examples:
       >>> from drl_tf.data import registry

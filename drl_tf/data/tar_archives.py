@@ -84,6 +84,10 @@ def _check_picture(content: bytes, size: int) -> None:
 def unpack(archive: str, directory: str) -> None:
     """Unpacks a tar file into a new directory.
 
+    Args:
+      archive: path of the tar file.
+      directory: the directory to create.
+
     Raises:
       ValueError: a member is no file or directory, or would be written outside the directory.
     """

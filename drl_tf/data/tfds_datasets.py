@@ -35,7 +35,8 @@ def open_builder(data: config.Data) -> tfds.core.DatasetBuilder:
     """Returns the tensorflow-datasets builder of a dataset; prepares the dataset if it is not on disk.
 
     Args:
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
 
     Raises:
       UserError: the dataset is damaged; or it is missing, and cannot be downloaded (this fails within
@@ -72,8 +73,8 @@ def _prepared(data: config.Data) -> tfds.core.DatasetBuilder:
 def split_name(builder: tfds.core.DatasetBuilder, data: config.Data, split: str) -> str:
     """Returns the tensorflow-datasets name of a split, such as 'train[:950]'.
 
-    If a `tfds:` dataset has no split `test` or `validation`, the last twentieth of its training split is held
-    out.
+    If a dataset chosen by `--dataset=tfds:NAME` has no split `test` or `validation`, the last twentieth of
+    its training split is held out.
 
     Args:
       builder: builder of a prepared dataset.
@@ -96,7 +97,12 @@ def split_name(builder: tfds.core.DatasetBuilder, data: config.Data, split: str)
 
 
 def unreadable(place: str, error: BaseException) -> UserError:
-    """Makes the UserError for a dataset at `place` that cannot be read because of `error`."""
+    """Makes the error for a dataset that cannot be read; the caller raises it.
+
+    Args:
+      place: path or URL of the dataset, for the message.
+      error: the exception of the failed reading.
+    """
     if REMOTE in place and any(isinstance(each, _OF_FILE_SYSTEMS) for each in _chain(error)):
         return UserError(
             f'{place} cannot be reached ({one_line(error)}): check the network, your credentials and the name'

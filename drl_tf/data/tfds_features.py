@@ -19,12 +19,12 @@ def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], 
 
     Args:
       dataset: the value of --dataset, for messages.
-      name: 'builder' or 'builder/configuration'; '' for the files that --mode=prepare wrote to `data_dir`.
-      data_dir: directory of datasets; '' for the default of tensorflow-datasets.
+      name: 'builder' or 'builder/configuration'; '': the files that --mode=prepare wrote to `data_dir`.
+      data_dir: directory of datasets; '': the default of tensorflow-datasets.
 
     Returns:
-      (H, W, C) of the pictures, with 0 for a height or width that varies; and the number of classes, 0 for
-      none.
+      Pair of the shape (H, W, C) of the pictures, with 0 for a height or width that varies; and the number of
+      classes, 0 for none.
 
     Raises:
       UserError: the dataset is unknown or damaged, or has no pictures.
@@ -38,7 +38,15 @@ def look(dataset: str, name: str, data_dir: str) -> tuple[tuple[int, int, int], 
 
 
 def stock_builder(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
-    """Returns a builder of tensorflow-datasets by name; raises UserError if there is none."""
+    """Returns a builder that tensorflow-datasets has itself.
+
+    Args:
+      name: 'builder' or 'builder/configuration'.
+      data_dir: directory of datasets; '': the default of tensorflow-datasets.
+
+    Raises:
+      UserError: there is no such builder.
+    """
     try:
         return tfds.builder(name, data_dir=data_dir or None)
     except Exception as error:  # Besides errors of the library, parsers of the metadata raise theirs.
@@ -79,15 +87,15 @@ def prepared_builder(directory: str) -> tfds.core.DatasetBuilder:
 def image_feature(builder: tfds.core.DatasetBuilder, place: str) -> str:
     """Returns the name of the feature that holds the pictures.
 
-    Only features of type `Image`, uint8, at the top level count. If there are several, the
-    order of preference is: `image`; the input for supervised learning; the first in the alphabet.
+    Only features of type `Image`, uint8, at the top level count. If there are several, the order of
+    preference is: `image`; the input for supervised learning; the first in the alphabet.
 
     Args:
       builder: builder of the dataset.
-      place: the option that names the dataset, for the message.
+      place: the option that names the dataset, such as '--dataset=tfds:mnist', for the message.
 
     Raises:
-      UserError: no feature at the top level has this type; the message names those within others.
+      UserError: there is no such feature; the message names features of this type within others.
     """
     features = builder.info.features
     found = [name for name in _names(features) if _is_image(features[name])]
@@ -106,7 +114,7 @@ def label_feature(builder: tfds.core.DatasetBuilder) -> str | None:
     """Returns the name of the feature that holds the classes; None if there is none.
 
     Only features of type `ClassLabel` count. The order of preference is: `label`; the target for supervised
-    learning; the only such feature.
+    learning; the only such feature. If none of these exists, the result is None.
     """
     features = builder.info.features
     found = [name for name in _names(features) if isinstance(features[name], tfds.features.ClassLabel)]

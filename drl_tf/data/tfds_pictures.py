@@ -26,12 +26,12 @@ _found: dict[tuple[str, str], dict[str, str]] = {}
 
 @dataclasses.dataclass(frozen=True)
 class FilePart:
-    """Consecutive usable records of a file.
+    """Consecutive usable records of a TFRecord file: records whose pictures can be decoded.
 
     Attributes:
       filename: path of the file.
-      skip: number of usable records before the part.
-      take: number of usable records in the part.
+      skip: number of usable records before the first one of this part.
+      take: number of usable records in this part.
     """
 
     filename: str
@@ -40,7 +40,15 @@ class FilePart:
 
 
 def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
-    """Decodes the picture of an example, uint8 [h, w, c]; its shape must be that of the feature."""
+    """Decodes the picture of an example.
+
+    Args:
+      encoded: the bytes of the picture file, string [].
+      builder: builder of the dataset, which knows the shape of its pictures.
+
+    Returns:
+      uint8 [h, w, c]; TensorFlow raises an error if the shape differs from that of the dataset.
+    """
     shape = builder.info.features[_feature(builder)].shape
     channels = shape[-1] if shape[-1] in (1, 3) else 3
     return tf.ensure_shape(images.decode(encoded, channels), (*shape[:-1], channels))
@@ -49,17 +57,18 @@ def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
 def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> dict[str, str]:
     """Finds the examples of a split whose pictures cannot be decoded.
 
-    Only the user's own datasets are searched; the result for others is empty. The first search decodes each
-    picture, and keeps the result beside the data, if it can be written there. Later searches read it, unless
-    a file has changed since. A warning names each broken picture, once in a process.
+    Datasets that are built in are not searched; their result is {}. The first search decodes each picture,
+    and keeps the result beside the data, if it can be written there. Later searches read it, unless a file
+    has changed since. A warning names each broken picture, once in a process.
 
     Args:
       builder: builder of a prepared dataset.
-      split: name of a split, or of a part, such as 'train[:90]': the search is in the whole split.
-      data: resolved options, see `dataset_table.resolve`.
+      split: name of a split, or of a part of it, such as 'train[:90]'; in both cases, the whole split is
+        searched.
+      data: options of the dataset.
 
     Returns:
-      {identifier of an example in tensorflow-datasets: reason}.
+      {identifier `tfds_id` of a broken example: reason}.
 
     Raises:
       UserError: a file is damaged, or all pictures are broken.
@@ -80,7 +89,16 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
 
 
 def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
-    """Turns file instructions of tensorflow-datasets into parts that count usable records alone."""
+    """Converts positions of records in files so that they count only records with usable pictures.
+
+    Args:
+      files: the file instructions of a split of tensorflow-datasets, with the attributes `filename`, `skip`
+        and `take`, which count all records.
+      found: {identifier `tfds_id` of a broken example: reason}.
+
+    Returns:
+      One `FilePart` for each of `files`.
+    """
     parts = []
     for file in files:
         rows = [row for name, row in broken_rows(files, found) if name == file.filename]
@@ -91,14 +109,30 @@ def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
 
 
 def broken_rows(files: Sequence[Any], found: dict[str, str]) -> list[tuple[str, int]]:
-    """Returns (path of the file, number of the record) of each broken picture in `files`."""
+    """Finds the places of broken pictures in files.
+
+    Args:
+      files: the file instructions of a split of tensorflow-datasets, with the attribute `filename`.
+      found: {identifier `tfds_id` of a broken example: reason}.
+
+    Returns:
+      Pairs (path of the file, number of the record in it, from 0), one for each broken picture in `files`.
+    """
     paths = {os.path.basename(file.filename): file.filename for file in files}
     located = (_located(identifier) for identifier in found)
     return [(paths[name], row) for name, row in located if name in paths]
 
 
 def usable_records(path: tf.Tensor, broken_ones: Sequence[tuple[str, int]]) -> tf.data.Dataset:
-    """Returns the serialised examples of a file, string [], without those in `broken_ones`."""
+    """Reads the records of a TFRecord file, without those of broken pictures.
+
+    Args:
+      path: the file, string [].
+      broken_ones: pairs (path of the file, number of the record in it, from 0) of broken pictures.
+
+    Returns:
+      Dataset of serialised examples, string [].
+    """
     records = tf.data.TFRecordDataset(path)
     if not broken_ones:
         return records
@@ -207,13 +241,13 @@ def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = F
 def examples(
     builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], identified: bool = False
 ) -> tf.data.Dataset:
-    """Returns the examples of a split in a fixed order, {feature: value}.
+    """Returns the examples of a split in a fixed order, as a dataset of dicts {feature: value}.
 
     Args:
       builder: builder of a prepared dataset.
-      split: name of the split.
-      decoders: {feature to read: its decoder, or None for that of the feature}.
-      identified: whether to add the identifier of each example, `tfds_id`.
+      split: name of the split in tensorflow-datasets.
+      decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
+      identified: whether each dict also gets the identifier of the example, 'tfds_id'.
     """
     own = {name: decoder for name, decoder in decoders.items() if decoder}
     partial = tfds.decode.PartialDecoding(dict.fromkeys(decoders, True), decoders=own)
@@ -224,7 +258,14 @@ def examples(
 def usable_examples(
     builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], found: dict[str, str]
 ) -> tf.data.Dataset:
-    """Returns the `examples` of a split without the broken ones in `found`."""
+    """Returns the examples of a split without broken ones, as a dataset of dicts {feature: value}.
+
+    Args:
+      builder: builder of a prepared dataset.
+      split: name of the split in tensorflow-datasets.
+      decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
+      found: {identifier `tfds_id` of a broken example: reason}.
+    """
     everything = examples(builder, split, decoders, identified=bool(found))
     if not found:
         return everything

@@ -23,10 +23,15 @@ _BATCH = 256
 
 
 def count(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> int:
-    """Returns the number of usable images of a split; see `tfds_pictures.broken`.
+    """Returns the number of images of a split whose pictures can be decoded.
+
+    Args:
+      builder: builder of a prepared dataset.
+      split: name of the split in tensorflow-datasets, such as 'train[:90]'.
+      data: options of the dataset.
 
     Raises:
-      UserError: a file is damaged, or no image is usable.
+      UserError: a file is damaged, or no picture can be decoded.
     """
     info = builder.info.splits[split]
     found = tfds_pictures.broken(builder, split, data)
@@ -41,12 +46,13 @@ def count(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> i
 def load(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> np.ndarray:
-    """Loads the usable images of a split into memory, cropped and resized.
+    """Loads the images of a split into memory, cropped and resized, in a fixed order, without broken ones.
 
     Args:
-      builder: builder of the dataset.
+      builder: builder of a prepared dataset.
       split: name of the split in tensorflow-datasets.
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
       limit: loads the first `limit` images; None: all.
 
     Returns:
@@ -66,7 +72,18 @@ def load(
 def batches(
     builder: tfds.core.DatasetBuilder, split: str, data: config.Data, limit: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yields the usable images of a split, in batches of at most 256, uint8 [n, H, W, C]; see `load`."""
+    """Yields the images of a split in batches of at most 256, uint8 [n, H, W, C], without broken ones.
+
+    Args:
+      builder: builder of a prepared dataset.
+      split: name of the split in tensorflow-datasets.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
+      limit: yields the first `limit` images; None: all.
+
+    Raises:
+      UserError: a file is damaged.
+    """
     decoders = {_image_feature(builder): tfds.decode.SkipDecoding()}
     found = tfds_pictures.broken(builder, split, data)
     pictures = tfds_pictures.usable_examples(builder, split, decoders, found)
@@ -80,7 +97,15 @@ def batches(
 
 
 def load_labels(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> np.ndarray:
-    """Returns the class of each usable image, from 0, or -1 for none, int32 [N], in the order of `load`."""
+    """Returns the class of each image of a split, from 0, or -1 for no class, int32 [N].
+
+    Broken images are left out. The order is that of `load`.
+
+    Args:
+      builder: builder of a prepared dataset with classes.
+      split: name of the split in tensorflow-datasets.
+      data: options of the dataset.
+    """
     label = _label_feature(builder)
     found = tfds_pictures.broken(builder, split, data)
     examples = tfds_pictures.usable_examples(builder, split, {label: None}, found)
@@ -110,7 +135,8 @@ def stream(
     Args:
       builder: builder of the dataset.
       split: name of the split.
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset; `dataset_table.resolve` has filled in its image size, channels and number
+        of classes.
       seed: int below 2^31.
       batch_size: images per batch.
       first_step: number of batches that were used before.

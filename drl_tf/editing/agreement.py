@@ -18,18 +18,18 @@ _MOST = 4
 
 
 def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[str, str]:
-    """Counts the classes that images show, and writes their shares as JSON.
+    """Counts the classes that images of digits show, as a classifier sees them, and writes a JSON file.
 
     Args:
       data: options of the dataset of the model.
-      expression: the value of --expression, for the file.
+      expression: the value of --expression that the images were drawn from, for the file.
       images: uint8 [n, H, W, C].
-      path: the JSON file: the expression, the number of images, the shares of the images by their most
-        probable class, and the shares by their two most probable classes.
+      path: the JSON file to write. It holds the expression, the number of images, their shares by the most
+        probable class, and their shares by the two most probable classes.
 
     Returns:
-      {label: text} for the command line: the largest shares, and the path. {} for other datasets than digits,
-      whose classes no classifier of the package knows.
+      Lines to print, {label: text}: the largest shares, and the path. {} without a file for datasets other
+      than digits, and for images that are not square: the classifier does not know them.
     """
     if data.dataset not in DIGITS or images.shape[1] != images.shape[2]:
         return {}
@@ -45,11 +45,14 @@ def _text(shares: dict[str, float]) -> str:
 
 
 def class_shares(probabilities: np.ndarray, number: int = 1) -> dict[str, float]:
-    """Returns the share of images by their most probable classes, the largest share first.
+    """Returns how often each class, or each set of classes, is the most probable one.
 
     Args:
-      probabilities: float [n, classes].
-      number: how many of the most probable classes count; their order does not.
+      probabilities: probability of each class for each of n images, float [n, classes].
+      number: size of the sets: how many of an image's most probable classes count, in any order.
+
+    Returns:
+      {classes: share of the images}, the largest share first; the classes are text, such as '3' or '3 8'.
 
     Examples:
       >>> probabilities = np.array([[0.7, 0.2, 0.1], [0.2, 0.8, 0.0], [0.3, 0.7, 0.0], [0.1, 0.6, 0.3]])

@@ -28,19 +28,20 @@ def class_heights(
 ) -> dict[int, np.ndarray]:
     """Estimates the constant log Z of each class at each noise level, so that classes can be mixed.
 
-    F_c is the log density of class c up to a constant, log Z_c. Noisy training images are samples of the even
-    mixture of the classes, mean_c exp(F_c - log Z_c). The estimates maximise their likelihood; no labels are
-    needed. One common constant is chosen such that log p of the mixture and log p without a class have the
-    same mean over the images.
+    F_c, the log density of class c that a model computes, differs by log Z_c from the true one. Noisy
+    training images are samples of the even mixture of the classes, mean_c exp(F_c - log Z_c). The estimates
+    maximise their likelihood; no labels are needed. One common constant is chosen such that log p of the
+    mixture and log p without a class have the same mean over the images.
 
     Args:
       model: a model of preconditioned energies with classes.
-      labels: the classes to return.
+      labels: the classes of the result, from 0.
       weights: 'ema' (averages) or 'raw'.
-      after_level: callable; after each level, it gets the share of the levels that are done, 0 to 1.
+      after_level: function that is called after each level with the share of the levels that are done, 0 to
+        1.
 
     Returns:
-      {class: log Z at each noise level that sampling visits, float64 [T + 1]}.
+      {class: log Z at each of the T + 1 noise levels that sampling visits, float64 [T + 1]}.
     """
     walk, config = model.walk, model.config
     clean = pixels.from_levels(pipeline.load_images(config.data, 'train', _IMAGES).astype(np.float32))
@@ -64,14 +65,15 @@ def class_heights(
 
 
 def mixture_heights(ratios: np.ndarray) -> np.ndarray:
-    """Estimates log Z_c of the C components of an even mixture p, from samples of the mixture.
+    """Estimates the constants log Z_c of an even mixture of C densities, from samples of the mixture.
+
+    Component c has the density exp(F_c(x)) / Z_c; p is the density of the mixture.
 
     Args:
-      ratios: F_c(x) - log p(x) for n samples x of p, float [C, n]. Component c has the density
-        exp(F_c) / Z_c.
+      ratios: F_c(x) - log p(x) for each component c and each of n samples x of p, float [C, n].
 
     Returns:
-      log Z_c, float64 [C].
+      log Z_c of each component, float64 [C].
 
     Examples:
       Adding 2 to the log density of a component adds 2 to its log Z:

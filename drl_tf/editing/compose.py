@@ -34,12 +34,13 @@ class Request:
     """What `--mode=compose` draws from an expression.
 
     Attributes:
-      expression: the value of --expression; see `expressions.parse`.
+      expression: the value of --expression, such as '3 & !8'; `expressions.parse` explains it.
       count: number of images.
-      weights: 'ema' or 'raw'.
-      step: step of the checkpoint; None for the newest.
-      output_dir: directory for the files; '' for `<workdir>/editing`.
-      second: version folder of the second of two models; '' for an expression over the classes of one.
+      weights: 'ema' (averages) or 'raw'.
+      step: training step of the checkpoint; None: the newest.
+      output_dir: directory for the files; '': `<workdir>/editing`.
+      second: version directory of the second of two exported models; '': the expression is over the classes
+        of one model.
     """
 
     expression: str
@@ -51,19 +52,20 @@ class Request:
 
 
 def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Draws images from an expression over the classes of a model, or over two models.
+    """Draws images from an expression over the classes of a model, or over two models, and writes files.
 
     Args:
       config: the configuration of a model with preconditioned energies; it gives the seed.
-      workdir: the run's directory.
+      workdir: directory of the model's run.
       request: the expression, and how to draw.
 
     Returns:
-      {label: text}: paths of a picture and of the images; for digits also their classes, see
-      `agreement.judged`.
+      Lines to print, {label: text}: the paths of a picture and of the images; for digits also the classes
+      that a classifier sees.
 
     Raises:
-      UserError: there is no sound checkpoint, the images are not finite, or a height is not known.
+      UserError: there is no undamaged checkpoint, the images are not finite, or log Z of a model is needed
+        but was not measured.
     """
     model, step = checkpoint.load_model(workdir, config.replace(precision='float32'), request.step)
     parsed = expressions.parse(request.expression)
@@ -115,12 +117,12 @@ def drawn(
     weights: str,
     seed: int | None = None,
 ) -> np.ndarray:
-    """Draws images from a combination of classes.
+    """Draws images from an expression over the classes of a model.
 
     Args:
       model: a model of preconditioned energies.
-      expression: a parsed expression over classes of the model.
-      heights: log Z of each class in the expression, from `class_heights`.
+      expression: the parsed expression.
+      heights: {class: log Z at each noise level} for each class in the expression, from `class_heights`.
       count: number of images.
       weights: 'ema' (averages) or 'raw'.
       seed: 0 to 2^31 - 1; None: that of the configuration.
@@ -134,13 +136,14 @@ def drawn(
 
 
 def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, seed: int) -> np.ndarray:
-    """Draws images from log densities at the noise levels of a model's walk.
+    """Draws images from given log densities of noisy images, with the sampler of a model.
 
     Args:
-      model: a model of preconditioned energies.
-      log_prob_at: callable, noise level of each image, int32 [B] -> log density of x at that level.
+      model: a model of preconditioned energies, whose noise levels and sampler are used.
+      log_prob_at: function of the noise level of each of B images, int32 [B], from 0 to T. It returns a
+        function of these images, float32 [B, H, W, C], which returns their log densities, float32 [B].
       count: number of images.
-      weights: 'ema' or 'raw'.
+      weights: 'ema' (averages) or 'raw', as in `log_prob_at`.
       seed: 0 to 2^31 - 1.
 
     Returns:

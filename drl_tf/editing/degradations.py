@@ -24,12 +24,13 @@ _LARGEST = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """How an image x was degraded, to H x + noise with a linear operator H.
+    """How an image x was degraded: to H x + noise, where H is a linear operator.
 
     Attributes:
-      kind: 'super2', 'super4', 'grey', 'blur' or 'noise'.
-      noise_std: standard deviation of the noise, including the rounding to 8 bits; None if it is unknown.
-      kernel: the kernel of a blur, float [h, w]; () for other kinds.
+      kind: 'super2' or 'super4' (2 or 4 times smaller), 'grey', 'blur' or 'noise'.
+      noise_std: standard deviation of the noise, for images in [-1, 1], including the rounding to 8 bits;
+        None if it is unknown.
+      kernel: the kernel of a blur, rows of floats [h, w]; () for other kinds.
 
     Examples:
       >>> parse('super2', (16, 16, 1)).observed_shape((16, 16, 1))
@@ -41,14 +42,22 @@ class Degradation:
     kernel: tuple[tuple[float, ...], ...] = ()
 
     def observed_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Returns the shape (h, w, c) of degraded images, given that of the original images."""
+        """Returns the shape (h, w, c) of degraded images.
+
+        Args:
+          image_shape: (H, W, C) of the original images.
+        """
         height, width, channels = image_shape
         if found := _POOLED.fullmatch(self.kind):
             return height // int(found[1]), width // int(found[1]), channels
         return (height, width, 1) if self.kind == 'grey' else image_shape
 
     def operator(self, image_shape: tuple[int, int, int]) -> Operator:
-        """Returns the operator H for images of shape `image_shape`."""
+        """Returns the linear operator H, which maps original images to degraded ones without noise.
+
+        Args:
+          image_shape: (H, W, C) of the original images.
+        """
         import tensorflow as tf
 
         from drl_tf.core import operators

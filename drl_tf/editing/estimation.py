@@ -22,9 +22,10 @@ _REFERENCES = 128
 def noise_std(model: Editing, images: np.ndarray) -> float:
     """Estimates the standard deviation of white noise in images, one number for all images.
 
-    At each noise level sigma = S / A, two mean log densities are compared: that of the given images o, scaled
-    to A o, and that of noisy training images A (x + sigma eps). The given images have the lower mean if they
-    have more noise than sigma, else the higher mean. The estimate is the sigma at which both means are equal.
+    At each noise level, training images x become A x + S eps, with white noise eps of relative size sigma = S
+    / A. Their mean log density is compared with that of the given images, scaled by A: it is lower for the
+    given images if they have more noise than sigma, else higher. The estimate is the sigma at which both are
+    equal.
 
     Args:
       model: a model of preconditioned energies.
@@ -54,12 +55,13 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
 def crossing(sigmas: np.ndarray, gaps: np.ndarray) -> float:
     """Finds where a function of sigma rises from below 0 to above 0, by interpolation.
 
-    If there are several such places, the last one counts. If there is none, the result is the first sigma
-    (all values are above 0) or the last.
-
     Args:
       sigmas: ascending, float [N].
       gaps: the value of the function at each sigma, float [N].
+
+    Returns:
+      The sigma. If there are several such places, it is the last one. If there is none, it is the first of
+      `sigmas` if all values are above 0, else the last.
 
     Examples:
       >>> round(crossing(np.array([0.1, 0.2, 0.4]), np.array([-5.0, -1.0, 1.0])), 3)

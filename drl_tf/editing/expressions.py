@@ -18,8 +18,8 @@ class Atom(NamedTuple):
     """The smallest part of an expression: a class of a model, or a whole model.
 
     Attributes:
-      model: number of the model, 0 or 1.
-      label: the class, from 0; -1 for the density without a class.
+      model: number of the model: 0 for the only model or for a, 1 for b.
+      label: the class, from 0; -1 for the density of the model without a class.
     """
 
     model: int
@@ -27,11 +27,11 @@ class Atom(NamedTuple):
 
 
 class Node(NamedTuple):
-    """An operator and the expressions that it combines.
+    """An operator of an expression, with its operands.
 
     Attributes:
-      operator: '&', '|' or '!'.
-      parts: two or more expressions, each an `Atom` or a `Node`; one for '!'.
+      operator: '&' (and), '|' (or) or '!' (not).
+      parts: the operands, each an `Atom` or a `Node`: one for '!', two or more for the others.
     """
 
     operator: str
@@ -42,9 +42,13 @@ Expression = Atom | Node
 
 
 def parse(text: str) -> Expression:
-    """Parses an expression: classes (3), models (a, b) or classes of a model (a3), with & | ! and brackets.
+    """Parses an expression, such as '3 & !8', over classes of one model or over two models.
 
-    ! binds tighter than &, and & tighter than |.
+    The operands are classes (3), models (a, b) or classes of a model (a3). The operators are & (and), | (or)
+    and ! (not), with brackets. ! binds tighter than &, and & tighter than |.
+
+    Returns:
+      The syntax tree: an `Atom`, or a `Node` with an operator and its operands.
 
     Raises:
       UserError: the text is no such expression; the message names the first character that does not fit.
@@ -69,11 +73,11 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns the weight of each class, if an expression joins classes of one model by & and ! alone.
+    """Returns the weight of each class in an expression that joins classes of one model by & and ! alone.
 
     Returns:
-      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once.
-      None if the expression has |, or names one of two models, as `a3` does.
+      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once. None if
+      the expression contains |, or names one of two models, as in 'a3'.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))
@@ -95,7 +99,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
 
 
 def has_or(expression: Expression) -> bool:
-    """Returns whether an expression has the sign |.
+    """Returns whether an expression contains the operator |.
 
     Examples:
       >>> has_or(parse('3 & (8 | 5)')), has_or(parse('3 & !8'))
@@ -110,7 +114,7 @@ def check(text: str, config: Config) -> None:
     """Checks that a model can draw from an expression; raises UserError if not.
 
     Args:
-      text: the expression, as for `parse`.
+      text: the expression, such as '3 & !8'.
       config: configuration of the model.
 
     Examples:

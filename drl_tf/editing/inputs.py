@@ -26,11 +26,12 @@ def check(source: str) -> None:
 
 
 def names(source: str, count: int) -> list[str]:
-    """Returns a name for each image that `load` reads: the file name of a picture, or the index.
+    """Returns a name for each image of --input: the file name of a picture in a directory, else the index.
 
     Args:
-      source: 'test', or a path, as for `load`.
-      count: number of images.
+      source: the value of --input: 'test' (the test split), or the path of a picture, of a directory of
+        pictures, or of a .npz or .npy file.
+      count: number of images, the first ones.
     """
     if os.path.isdir(source):
         return [os.path.relpath(path, source) for path in picture_files.find_pictures(source)[:count]]

@@ -23,7 +23,7 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
         of the pixels, other pixels for each image), or the path of a picture that is white where pixels are
         missing.
       count: number of images.
-      height, width: size of the images.
+      height, width: size of the images in pixels.
       seed: seed of 'random'; the missing pixels of image i depend on (seed, i) only.
 
     Returns:
@@ -57,7 +57,13 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
 
 
 def check(mask: str, height: int, width: int) -> None:
-    """Checks a mask; raises UserError if it is of an unknown kind, missing, or does not fit the images."""
+    """Checks a mask; raises UserError if it is of an unknown kind, missing, or does not fit the images.
+
+    Args:
+      mask: 'half', 'top,left,height,width', 'random:SHARE' or the path of a picture.
+      height: height of the images in pixels.
+      width: width of the images in pixels.
+    """
     if mask == 'half' or _RANDOM.fullmatch(mask):
         return
     if _RECTANGLE.fullmatch(mask):

@@ -58,8 +58,8 @@ class Editing(Generating):
           missing: bool, broadcast against [n, H, W, C]: True where a pixel is missing.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
-          plan: the method and the number of steps; None: `inverse.default_plan`.
+          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          plan: the method and the number of steps; None: the model's default, `inverse.default_plan`.
 
         Returns:
           Images of the shape and type of `images`, uint8 or float32.
@@ -99,12 +99,13 @@ class Editing(Generating):
         Args:
           observations: degraded images, uint8 or float, [n, h, w, c]: smaller images for 'super2' and
             'super4', grey images for 'grey', and images of the model's shape for other degradations.
-          degradation: 'super2', 'super4', 'grey', 'blur:STD', 'blur:KERNEL.npy' or 'noise:STD';
-            `degradations.parse` explains these. `estimation.noise_std` estimates an unknown STD of noise.
+          degradation: 'super2' or 'super4' (images 2 or 4 times smaller), 'grey', 'blur:STD' (Gaussian blur,
+            STD in pixels), 'blur:FILE.npy' (a kernel), 'noise:STD' (white noise, for images in [-1, 1]); or a
+            parsed `Degradation`. `estimation.noise_std` estimates an unknown STD of noise.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and observation i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
-          plan: the method and the number of steps; None: `inverse.default_plan`.
+          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          plan: the method and the number of steps; None: the model's default, `inverse.default_plan`.
 
         Returns:
           Images, uint8 [n, H, W, C].
@@ -139,10 +140,10 @@ class Editing(Generating):
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
-          strength: how much noise to add, as a share of the noise levels, above 0 and at most 1.
+          strength: share of the noise levels that are added and removed, above 0 and at most 1.
           seed: 0 to 2^31 - 1; result i depends on (seed, i) and image i.
           labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
 
         Returns:
           Images, uint8 [n, H, W, C].
@@ -185,7 +186,7 @@ class Editing(Generating):
     ) -> np.ndarray:
         """Draws a sequence of images that leads from one sample to another.
 
-        All noise that the sampler draws is interpolated spherically between the two samples.
+        All noise that the sampler draws for the two samples is interpolated spherically between them.
 
         Args:
           begin, end: indices of the two samples, as `generate` draws them with this seed.
@@ -193,8 +194,8 @@ class Editing(Generating):
           seed: 0 to 2^31 - 1.
           labels: one class for both samples, or one for each; in between, log densities are averaged. None:
             the classes that `generate` gives to these indices.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
-          callbacks: Keras callbacks, called as `generate` calls them; one that raises ends the work.
+          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20; 0: no guidance.
+          callbacks: Keras callbacks, such as one that shows progress; an exception in one ends the work.
 
         Returns:
           The frames, uint8 [n, H, W, C].

@@ -18,12 +18,14 @@ _OF_THE_LEVELS = ('schedule', 'num_levels', 'b2')
 
 
 def check(text: str, config: Config, first: str, second: str) -> None:
-    """Raises UserError if two exported models do not allow an expression; needs no TensorFlow.
+    """Checks an expression over two exported models; raises UserError if they do not allow it.
+
+    The check needs no TensorFlow.
 
     Args:
-      text: see `expressions.parse`.
+      text: the expression, such as 'a & b' or 'a3 & !b8'; a is the first model, b the second.
       config: configuration of the first model, changed by the command line.
-      first, second: names or directories of the models, see `exported.find`.
+      first, second: the models: names of models of the package, version directories, or parents of these.
     """
     versions = [exported.find(name) for name in (first, second)]
     configs = (config, exported.load_config(versions[1]))
@@ -48,11 +50,11 @@ def check(text: str, config: Config, first: str, second: str) -> None:
 
 
 def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:
-    """Raises UserError if the log densities of two models cannot be combined.
+    """Checks that the log densities of two models can be combined; raises UserError if not.
 
     Args:
       configs: configurations of the two models.
-      names: the two models, for the error message.
+      names: names of the two models, for the message.
     """
     a, b = configs
     pair = f'--model={",".join(names)}'
@@ -75,6 +77,10 @@ def check_pair(configs: Sequence[Config], names: Sequence[str]) -> None:
 
 
 def known_log_z(version: str) -> list[float]:
-    """Returns log Z of an exported model at its noise levels, [T + 1] in nats; [] if it was not measured."""
+    """Returns log Z of an exported model at each of its T + 1 noise levels, in nats; [] if it is unknown.
+
+    Args:
+      version: the version directory of the exported model.
+    """
     heights = read_sound_json(os.path.join(version, exported.DESCRIPTION)).get('heights')
     return heights['log_z'] if heights else []

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def method_of(config: Config, method: str = '') -> str:
-    """Returns the method of inpainting: --method, or 'posterior' for preconditioned energies, else 'replace'.
+    """Returns the method of inpainting and restoring for a model: 'posterior' or 'replace'.
+
+    'posterior' runs chains on the log density of the noisy image given the known pixels; 'replace' overwrites
+    the known pixels after each noise level.
+
+    Args:
+      config: the configuration of the model.
+      method: the value of --method. '': 'posterior' for preconditioned energies, else 'replace'.
 
     Raises:
       UserError: the energies do not allow the method.
@@ -33,7 +40,7 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
     Args:
       config: the configuration of the model.
       method: 'posterior', 'replace', or '' (the default).
-      kind: the degradation, a `Degradation.kind`; '': inpainting.
+      kind: the degradation: 'super2', 'super4', 'grey', 'blur' or 'noise'; '': inpainting.
       num_levels: number of noise levels to visit; 0: the levels that sampling visits.
     """
     if config.planar:
@@ -54,11 +61,11 @@ def check(config: Config, method: str, kind: str, num_levels: int) -> None:
 
 
 def checked(config: Config, plan: Plan | None, degradation: Degradation | None) -> Plan:
-    """Checks a plan for a model, and returns the plan; None becomes the default plan.
+    """Checks a plan (the method and the number of steps) for a model, and returns it.
 
     Args:
       config: the configuration of the model.
-      plan: how to sample; None: the default.
+      plan: the plan; None: the default plan of the model, `inverse.default_plan`.
       degradation: the degradation to undo; None: inpainting.
 
     Raises:
@@ -72,7 +79,17 @@ def checked(config: Config, plan: Plan | None, degradation: Degradation | None) 
 
 
 def level_of(strength: float, num_levels: int) -> int:
-    """Converts --strength, a share of the T noise levels, to the noise level from which to draw, 1 to T.
+    """Converts --strength to the noise level from which to draw.
+
+    Args:
+      strength: share of the noise levels, above 0 and at most 1.
+      num_levels: number T of noise levels.
+
+    Returns:
+      The level nearest to strength * T, from 1 to T.
+
+    Raises:
+      UserError: `strength` is out of range.
 
     Examples:
       >>> level_of(0.5, num_levels=6)

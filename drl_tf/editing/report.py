@@ -25,22 +25,24 @@ _GIF_SIDE = 256
 
 
 def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> dict[str, float]:
-    """Compares R results for each image with the original image.
+    """Compares R results for each of n images with the original image.
 
     Args:
       truth: the original images, uint8 [n, H, W, C].
       results: the results for each image, uint8 [n, R, H, W, C].
-      unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
+      unknown: True for the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
       A dict with these entries:
 
-      - 'psnr': PSNR of single results in dB, from the mean squared error over all images.
-      - 'psnr_mean', 'psnr_best': PSNR of the mean of an image's R results, and of its best result.
+      - 'psnr': peak signal-to-noise ratio of single results in dB, from the mean squared error over all
+        images.
+      - 'psnr_mean', 'psnr_best': the same of the mean of an image's R results, and of its best result.
       - 'spread': standard deviation between the results of an image, in grey levels.
       - 'coverage': share of pixels whose true value lies between the smallest and the largest result.
       - 'coverage_expected': the coverage of exact draws, (R - 1) / (R + 1).
-      - 'inside': share of images whose truth lies among the results, see `covered`; only if R is at least 2.
+      - 'inside': share of images whose truth lies among the results, as `covered` defines it; only if R is at
+        least 2.
       - 'inside_expected': the same share for exact draws, R / (R + 1).
 
     Examples:
@@ -77,20 +79,20 @@ def scores(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = 
 
 
 def covered(truth: np.ndarray, results: np.ndarray, unknown: np.ndarray | bool = True) -> np.ndarray:
-    """Tells for each image whether the truth lies among the results.
+    """Tells for each image whether the original image, the truth, lies among its R results.
 
-    The truth and the R results of an image make R + 1 images. Each has a distance from the mean of the other
-    R, on the unknown pixels. The truth lies among the results unless its distance is the largest; a tie
-    counts as inside. If the results are exact draws, the R + 1 images are exchangeable, and the truth lies
-    among them with the probability R / (R + 1).
+    The truth and the results make R + 1 images. Each has a distance from the mean of the other R, on the
+    unknown pixels. The truth lies among the results unless its distance is the largest; a tie counts as
+    inside. If the results are exact draws, the R + 1 images are exchangeable, and the truth lies among the
+    results with probability R / (R + 1).
 
     Args:
-      truth: float [n, H, W, C].
-      results: float [n, R, H, W, C], R at least 2.
-      unknown: the pixels to compare, bool, broadcast against [n, H, W, C].
+      truth: the original images, float [n, H, W, C].
+      results: the results for each image, float [n, R, H, W, C], R at least 2.
+      unknown: True for the pixels to compare, bool, broadcast against [n, H, W, C].
 
     Returns:
-      bool [n].
+      bool [n], True where the truth lies among the results.
 
     Examples:
       >>> results = np.array([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1, 1)
@@ -114,13 +116,13 @@ def write(
     results: np.ndarray,
     summary: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Writes results of editing: arrays, a picture, and a summary as JSON.
+    """Writes results of editing: arrays (.npz), a picture (.png), and a summary (.json).
 
     Args:
       root: path of the files without their endings.
-      images: columns of the picture left of the results, {title: uint8 [n, H, W, C]}.
+      images: input images to show left of the results, {title of the column: uint8 [n, H, W, C]}.
       results: R results for each image, uint8 [n, R, H, W, C].
-      summary: content of the JSON file.
+      summary: content of the JSON file, {name: JSON value}.
 
     Returns:
       Lines to print, {label: path}.
@@ -145,7 +147,7 @@ def write(
 
 
 def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
-    """Writes an interpolation: a strip (PNG), an animation there and back (GIF), and arrays.
+    """Writes an interpolation: all frames in a row (PNG), an animation there and back (GIF), and arrays.
 
     Args:
       root: path of the files without their endings.
@@ -183,11 +185,11 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
-    """Returns a hash for file names, so that results of other options get files of their own.
+    """Returns six hexadecimal digits for file names, so that results of other options get files of their own.
 
     Args:
-      config: the configuration to draw with. The precision, the Langevin steps and the options of sampling
-        count, but not the batch size.
+      config: the configuration to draw with. The digits depend on its precision, Langevin steps and options
+        of sampling, except the batch size.
       settings: other options, {name: value}.
 
     Examples:
@@ -208,6 +210,6 @@ def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
     Args:
       workdir: the run's directory.
       output_dir: directory for the files; '': `<workdir>/editing`.
-      parts: parts of the file name, to join by '-'.
+      parts: parts of the file name, which are joined by '-'; empty ones are left out.
     """
     return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

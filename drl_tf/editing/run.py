@@ -32,13 +32,16 @@ class Request:
       degraded: whether the images of `input` are degraded already.
       num_inputs: number of images.
       num_results: number of results for each image.
-      mask: which pixels are missing; see `masks.missing`.
-      degradation: what `restore` undoes; see `degradations.parse`.
+      mask: which pixels are missing, such as 'half'; `masks.missing` explains it.
+      degradation: what `restore` undoes, such as 'super2'; `degradations.parse` explains it.
       strength: how much noise `edit` adds, as a share of the noise levels.
       between: indices of the two samples of `interpolate`.
       num_frames: number of images that `interpolate` draws, both samples included.
       labels: classes of the images in turn; (): no class.
-      method, edit_levels, edit_steps, edit_rounds: changes of the default plan; '', 0 and -1: none.
+      method: 'posterior', 'replace', or '' for the default of the model.
+      edit_levels: number of noise levels to visit; 0: the default.
+      edit_steps: number of chain steps for each sampling of a level; -1: the default.
+      edit_rounds: how often each level is sampled; 0: the default.
       weights: 'ema' (averages) or 'raw'.
       step: step of the checkpoint; None: the newest.
       output_dir: directory for the files; '': `<workdir>/editing`.
@@ -63,7 +66,14 @@ class Request:
     output_dir: str = ''
 
     def plan(self, config: Config) -> Plan:
-        """Returns how `inpaint` and `restore` sample: the default plan with the changes of this request."""
+        """Returns how `inpaint` and `restore` sample: the model's default plan with this request's changes.
+
+        Args:
+          config: the configuration of the model.
+
+        Raises:
+          UserError: the energies do not allow the method.
+        """
         found = default_plan(config, plans.method_of(config, self.method))
         effort = Effort(
             num_steps=found.effort.num_steps if self.edit_steps < 0 else self.edit_steps,

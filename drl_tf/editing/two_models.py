@@ -34,14 +34,17 @@ if TYPE_CHECKING:
 def heights(
     models: Sequence[EnergyModel], known: Sequence[Sequence[float]], atoms: Sequence[Atom]
 ) -> dict[Atom, np.ndarray]:
-    """Returns log Z of each atom at all noise levels of the walk, float64 [T + 1].
+    """Returns log Z of the classes and models in an expression, at all noise levels of sampling.
 
     log Z of a class is log Z of its model plus the difference that `class_heights` measures.
 
     Args:
       models: the models a and b, of preconditioned energies.
-      known: log Z of each model at its noise levels, [T + 1] in nats.
-      atoms: the classes and models.
+      known: log Z of each of the two models at its noise levels, in nats.
+      atoms: the classes and models in the expression.
+
+    Returns:
+      {atom: log Z at each of the T + 1 noise levels that sampling visits, float64 [T + 1]}.
     """
     found = {}
     for number, (model, log_z) in enumerate(zip(models, known, strict=True)):
@@ -60,16 +63,18 @@ def log_prob_at(
     log_z: Mapping[Atom, np.ndarray],
     weights: str = 'ema',
 ) -> LogProbAt:
-    """Returns the log density of an expression over two models, up to a constant.
+    """Returns a function that computes the log density of an expression over two models, up to a constant.
 
     Args:
-      models: the models a and b, of preconditioned energies; the walk of a gives the noise levels.
-      expression: the expression.
-      log_z: log Z of the atoms at each noise level of the walk, float64 [T + 1]; 0 for a missing atom.
-      weights: 'ema' or 'raw'.
+      models: the models a and b, of preconditioned energies. The noise levels are those that sampling of a
+        visits.
+      expression: the parsed expression, such as that of 'a & b'.
+      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}; 0 for an atom that is missing.
+      weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A callable: noise levels, int32 [B] -> log density, a callable x -> float32 [B].
+      A function of the noise level of each of B images, int32 [B]. It returns a function of the noisy images,
+      float32 [B, H, W, C], which returns their log densities, float32 [B].
     """
     walk = models[0].walk
     nothing = np.zeros(walk.num_levels + 1)

@@ -13,7 +13,10 @@ from drl_tf.runs.pictures import to_pil
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """Returns the size of each image as a PNG file in bits, its complexity (Serrà et al., ICLR 2020).
+    """Returns the size of each image as a PNG file, in bits: a measure of its complexity.
+
+    Reference: Serrà et al., "Input Complexity and Out-of-distribution Detection with Likelihood-based
+    Generative Models", ICLR 2020.
 
     Args:
       images: uint8 [n, H, W, C], C = 1 or 3.
@@ -38,16 +41,16 @@ def _png_bytes(image: np.ndarray) -> int:
 
 
 def mahalanobis(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Fits a Gaussian to features; returns a function that computes squared Mahalanobis distances.
+    """Fits a Gaussian to features; returns a function that computes squared Mahalanobis distances from it.
 
-    See Lee et al. (NeurIPS 2018); here, one Gaussian describes all classes. The covariance is the estimate of
+    As in Lee et al. (NeurIPS 2018), but with one Gaussian for all classes. The covariance is the estimate of
     Ledoit and Wolf, which works for fewer images than features.
 
     Args:
-      features: features of training images, float [N, d].
+      features: features of N training images, float [N, d].
 
     Returns:
-      A callable, features float [n, d] -> squared distances float64 [n].
+      A function of the features of n images, float [n, d]; it returns their squared distances, float64 [n].
 
     Raises:
       UserError: a feature is not finite.

@@ -19,17 +19,24 @@ class Detecting(Scoring):
     def ood(self, images: ArrayLike, others: ArrayLike, seed: int = 0) -> dict[str, dict[str, Any]]:
         """Measures how well scores of this model tell real images from out-of-distribution images.
 
+        Five scores of single images are compared. The log density of an image at 'lowest_level', the lowest
+        noise level; at 'scoring_level', the attribute `scoring_level` of the model; and as 'sum_of_levels',
+        summed over all levels. 'gradient' is minus the norm of the gradients of the energy. 'typicality' is
+        minus the distance of the energy from its mean over training images; it is missing if the model's
+        attribute `heights` is None.
+
         Args:
-          images: real images that the model was not trained on, uint8 or floats in [-1, 1], [n, H, W, C].
-          others: out-of-distribution images, [m, H, W, C].
+          images: n real images that the model was not trained on, uint8 or floats in [-1, 1], [n, H, W, C].
+          others: m out-of-distribution images, uint8 or floats in [-1, 1], [m, H, W, C].
           seed: seed of the bootstrap intervals, 0 to 2^31 - 1.
 
         Returns:
-          {name of a score: figures}, for 'lowest_level', 'scoring_level', 'sum_of_levels', 'gradient' and, if
-          `heights` is not None, 'typicality'; see `evaluation.detectors`. The figures are 'auroc', 'aupr'
-          (area under the precision-recall curve) and 'fpr95' (false positive rate at 95 % true positives);
-          their 95 % intervals, such as 'auroc_interval': [low, high]; and the numbers of images, 'num_real'
-          and 'num_other'.
+          {name of a score: figures}. The figures are a dict with these entries:
+
+          - 'auroc', 'aupr' and 'fpr95': area under the ROC curve, area under the precision-recall curve, and
+            false positive rate at 95 % true positives, each from 0 to 1; real images are the positives.
+          - 'auroc_interval', 'aupr_interval' and 'fpr95_interval': their 95 % intervals, [low, high].
+          - 'num_real' and 'num_other': n and m.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

@@ -11,19 +11,23 @@ if TYPE_CHECKING:
 
 
 def detectors(scores: Scores, typical: float | None) -> dict[str, np.ndarray]:
-    """Computes several scores of n images; a high score means an image like the training images.
+    """Computes several scores of n images; a high score means that an image is like the training images.
 
     Only the order of images by a score has a meaning: constants such as log Z are left out.
 
     Args:
-      scores: energies and gradients of the images, a result of `EnergyModel.anomaly_scores`.
-      typical: mean energy of training images at the scoring level; None: unknown.
+      scores: energies and gradients of the images at several noise levels, from `EnergyModel.anomaly_scores`.
+      typical: mean energy of training images at the scoring level (`scores.scoring_level`); None: unknown.
 
     Returns:
-      {name: scores, float64 [n]}. 'lowest_level' and 'scoring_level' are the log density F at the lowest
-      noise level and at the scoring level. 'sum_of_levels' is the sum of F over all levels. 'gradient' is
-      minus the norm of the gradients of all levels (Grathwohl et al. 2020). 'typicality' is minus the
-      distance of the energy at the scoring level from `typical` (Nalisnick et al. 2019).
+      A dict with these scores, float64 [n] each:
+
+      - 'lowest_level', 'scoring_level': the log density (minus the energy) at the lowest noise level and at
+        the scoring level.
+      - 'sum_of_levels': the sum of the log densities at all levels.
+      - 'gradient': minus the norm of the gradients at all levels (Grathwohl et al. 2020).
+      - 'typicality': minus the distance of the energy at the scoring level from `typical` (Nalisnick et al.
+        2019); missing if `typical` is None.
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')

@@ -36,11 +36,12 @@ def evaluate(
       config: the configuration to sample and score with.
       workdir: the run's directory.
       request: what to draw for each seed: number of samples, weights, classes.
-      seeds: seeds of the sampling; empty: the seed of the request. Several seeds give means and standard
+      seeds: seeds of the sampling; empty: the seed of `request` alone. Several seeds give means and standard
         deviations of the scores.
 
     Returns:
-      Lines to print, {label: text}, with the main scores; None on workers other than the chief.
+      Lines to print, {label: text}: the main scores, and the path of the JSON file. None on workers other
+      than the chief (the first worker).
 
     Raises:
       UserError: there is no undamaged checkpoint; or the extractor, the statistics or the dataset are missing
@@ -85,14 +86,15 @@ def evaluate(
 
 
 def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
-    """Scores images that another program made, and writes the scores beside the images.
+    """Scores images that another program made, and writes the scores as JSON beside the images.
 
     Args:
       config: the configuration; its dataset gives the real images and the image size.
       path: a directory of pictures, a directory that --mode=sample wrote, or a `.npz` or `.npy` file.
 
     Returns:
-      Lines to print, {label: text}, with the main scores; None on workers other than the chief.
+      Lines to print, {label: text}: the main scores, and the path of the JSON file. None on workers other
+      than the chief (the first worker).
 
     Raises:
       UserError: an image is damaged or of another size; or the extractor, the statistics or the dataset are
@@ -156,7 +158,10 @@ def _more(seeds: Sequence[int]) -> str:
 
 
 def against(evaluator: Evaluator) -> str:
-    """Returns a name that identifies the extractor and the real images; only the chief can call it."""
+    """Returns text for a file name that identifies the extractor and the real images of an evaluator.
+
+    With several workers, only the chief (the first worker) can call it.
+    """
     extractor = evaluator.extractor
     real = evaluator.real
     decides = [extractor.weights_hash, real.extractor_hash, real.images, real.fingerprint]

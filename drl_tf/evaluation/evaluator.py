@@ -35,23 +35,25 @@ loaded: dict[tuple, Extractor] = {}  # {options and files: the extractor that th
 class Evaluator:
     """Scores generated images against the real images of a dataset.
 
-    With several workers, all must create the evaluator and call its methods together. The chief reads the
-    images and gets the scores; all replicas compute features.
+    A network, the extractor, turns images into features, which are compared. With several workers, all must
+    create the evaluator and call its methods together. The chief (the first worker) reads the images and gets
+    the scores; all devices compute features.
 
     Args:
-      config: the configuration. The option `extractor` names the network that computes features; `stats_file`
-        names a file with statistics of the real images. Without this file, the real images are the first
-        `num_real` images of the training split.
+      config: the configuration. The option `extractor` names the network; `stats_file` names a file with
+        statistics of the real images. Without this file, the real images are the first `num_real` images of
+        the training split.
       parts: a directory for intermediate results, from which an interrupted evaluation continues.
-      changed: a callable that changes the real images before they are used: iterable of batches, uint8 [n, H,
-        W, C] -> iterable of batches. Its attribute `words` describes the change. None: no change.
-      workdir: a run's directory, which keeps features of the real images for the next evaluation, or None.
+      changed: a function that changes the real images before they are used. It gets an iterable of batches,
+        uint8 [n, H, W, C], and returns one; its attribute `words` describes the change. None: no change.
+      workdir: a run's directory, which keeps features of the real images for the next evaluation; None: they
+        are not kept.
 
     Attributes:
       extractor: the network that gives the features.
-      real: statistics of the real images; only on the chief.
+      real: statistics of the real images; None on workers other than the chief.
       floor: statistics of the test split, which a perfect generator would match; None if `stats_file` is
-        given or the test split is too small. Only on the chief.
+        given, if the test split is too small, and on workers other than the chief.
       name: the key of the Fréchet distance in the scores, such as 'fid'.
 
     Raises:
@@ -92,10 +94,10 @@ class Evaluator:
         return real, summarise(config, self.extractor, 'test', 0, part['test'], changed)
 
     def distance(self, batches: Iterable[np.ndarray]) -> float:
-        """Computes the Fréchet distance of images from the real images.
+        """Computes the Fréchet distance between the features of given images and of the real images.
 
         Args:
-          batches: images, uint8 [n, H, W, C] each.
+          batches: batches of images, uint8 [n, H, W, C] each.
         """
 
         def measure() -> float:
@@ -116,14 +118,16 @@ class Evaluator:
         """Scores images against the real images.
 
         Args:
-          batches: images, uint8 [n, H, W, C] each.
-          num_samples: number of images.
-          labelled: whether the images were drawn with the classes 0, 1, .. in turn; the scores then contain
-            the share of images that a classifier assigns to the right class.
+          batches: batches of images, uint8 [n, H, W, C] each.
+          num_samples: number of images in all batches.
+          labelled: whether the images were drawn with the classes 0, 1, .. in turn. If the extractor predicts
+            these classes, the scores then contain 'class_agreement', the share of images that it assigns to
+            the right class.
           part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
         Returns:
-          {name: score}, the result of `metrics.score.score`.
+          {name: score}: the Fréchet distance under the key `name`, and others, such as 'precision' and
+          'recall'; `metrics.score.score` lists them.
         """
         data = self.config.data
         labels = None
@@ -159,11 +163,15 @@ def _move_features(source: str, target: str, replace: bool = False) -> None:
 
 
 def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], Any]], Any]]:
-    """Loads the extractor so that all workers share its work.
+    """Loads the extractor, the network that gives features, so that all workers share its work.
+
+    Args:
+      config: the configuration, which names the extractor.
 
     Returns:
-      The `Extractor`, for use within `led` only; and `led`, a callable: `led(function)` calls `function` on
-      the chief, and lets the other workers compute features for it.
+      A pair. First, the extractor, for use within calls of the second. Second, a function of a function: it
+      calls its argument on the chief (the first worker), while the other workers compute features for it, and
+      returns the result.
     """
     extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})
@@ -174,15 +182,16 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
 def summarise(
     config: Config, extractor: Extractor, split: str, keep: int, part: str, changed: Any = None
 ) -> Statistics:
-    """Computes the statistics of real images: the first `num_real` images of a split.
+    """Computes the statistics of the features of real images: of the first `num_real` images of a split.
 
     Args:
       config: the configuration, with the option `num_real` (0: all images).
       extractor: the network that computes features.
       split: 'train' or 'test'.
-      keep: number of images whose features are kept.
+      keep: number of images, the first ones, whose features are part of the result.
       part: a file for intermediate results, from which an interrupted call continues.
-      changed: a callable that changes the images, as for `Evaluator`; None: no change.
+      changed: a function that changes the images. It gets an iterable of batches, uint8 [n, H, W, C], and
+        returns one; its attribute `words` describes the change. None: no change.
     """
     data = config.data
     limit = config.evaluation.num_real or None
@@ -229,7 +238,10 @@ def _load_statistics(config: Config, extractor: Extractor) -> Statistics:
 
 
 def load_extractor(config: Config) -> Extractor:
-    """Loads the extractor of a configuration; the last one is cached."""
+    """Loads the network whose features are compared, as the options `extractor` and `inception` say.
+
+    The network that was loaded last is cached.
+    """
     options = config.evaluation
     paths = [path for path in (options.extractor, options.inception) if os.path.exists(path)]
     contents = [extractors.contents_hash(path) for path in paths]

@@ -19,7 +19,7 @@ def figures(evaluator: Evaluator, result: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
       evaluator: the evaluator that computed the scores.
-      result: a result of `Evaluator.score` or of `over_seeds`.
+      result: the scores, {name: value}, from `Evaluator.score`, or averaged by `over_seeds`.
     """
     frechet, kernel, classifier = scoring.names(evaluator.extractor).values()
     titles = {
@@ -61,11 +61,15 @@ def over_seeds(seeds: Sequence[int], results: Sequence[dict[str, Any]]) -> dict[
 
     Args:
       seeds: the seeds.
-      results: the result of `Evaluator.score` for each seed.
+      results: for each seed, the scores {name: value} from `Evaluator.score`.
 
     Returns:
-      The result of a single seed with 'seed'; or the means of all numbers, with 'seeds', 'deviation'
-      (standard deviations over the seeds) and 'by_seed' (all results).
+      {name: value}. For a single seed: its scores, and 'seed'. For several: the mean of each score that is a
+      float, and:
+
+      - 'seeds': the seeds.
+      - 'deviation': {name: standard deviation over the seeds}.
+      - 'by_seed': the scores of each seed, without 'predicted_classes'.
     """
     if len(results) == 1:
         return {'seed': seeds[0], **results[0]}

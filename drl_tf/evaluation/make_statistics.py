@@ -19,14 +19,15 @@ def make_statistics(config: Config, split: str, keep_features: bool) -> dict[str
     """Computes mean and covariance of the features of real images, and writes them to a file.
 
     Args:
-      config: the configuration. Its `stats_file` names the file; '' means
+      config: the configuration. Its option `stats_file` names the file; '' means
         'statistics/<dataset>_<size>_<split>-<extractor>-<hash of the pixels>.npz'.
       split: 'train' or 'test'.
       keep_features: whether to store the features of the first 10,000 images too, which the kernel distance,
         precision and recall need.
 
     Returns:
-      Lines to print, {label: text}, about the file; None on workers other than the chief.
+      Lines to print, {label: text}: the path of the file, and what it describes. None on workers other than
+      the chief (the first worker).
 
     Raises:
       UserError: the extractor or the dataset is missing, or the two do not fit together.

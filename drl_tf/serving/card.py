@@ -55,14 +55,14 @@ def write(
     """Writes the model card of an exported model, as Markdown.
 
     Args:
-      path: the file.
-      final: the version directory in which the card will be.
+      path: the file to write.
+      final: the version directory in which the card will be, which the card names.
       model: the exported model.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       max_samples: the largest number of images in a request.
-      weights: 'ema' (averages) or 'raw'.
-      known: how the model was trained and scored, a result of `provenance.history`.
+      weights: the weights that are exported, 'ema' (averages) or 'raw'.
+      known: how the model was trained and scored, the dict that `provenance.history` returned.
     """
     flags = os.path.join(final, 'train.flags')
     sections = [
@@ -83,15 +83,15 @@ def body(
     flags: str,
     max_samples: int = 0,
 ) -> list[str]:
-    """Returns the text of a model card, without its title and its section on use, as paragraphs.
+    """Returns the paragraphs of a model card, without its title and its section on use, as Markdown.
 
     Args:
       model: the exported model.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
-      weights: 'ema' (averages) or 'raw'.
-      known: how the model was trained and scored, a result of `provenance.history`.
-      flags: path of the flagfile with the options of the run.
+      weights: the weights that are exported, 'ema' (averages) or 'raw'.
+      known: how the model was trained and scored, the dict that `provenance.history` returned.
+      flags: path of the flagfile with the options of the run, which the card names.
       max_samples: the largest number of images in a request; 0: not mentioned.
     """
     return [
@@ -104,12 +104,17 @@ def body(
 
 
 def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Returns the heading and the text of a section in Markdown."""
+    """Returns a section in Markdown: the pair of its heading and its text.
+
+    Args:
+      title: the title, for the heading.
+      lines: the lines of the text.
+    """
     return f'## {title}', '\n'.join(lines)
 
 
 def summary(config: Config) -> str:
-    """Describes a model in one sentence."""
+    """Describes a model in one sentence: its data, its classes and how it was trained."""
     data = config.data
     what = 'points of the plane'
     if not config.planar:

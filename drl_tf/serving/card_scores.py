@@ -18,7 +18,7 @@ def lines(known: Mapping[str, Any]) -> list[str]:
     """Formats the scores, bits per dimension and densities of a model as lines of Markdown.
 
     Args:
-      known: how the model was trained and scored, a result of `provenance.history`.
+      known: how the model was trained and scored, the dict that `provenance.history` returned.
     """
     return _density(known['density']) or [
         *_scores(known['evaluations']),

@@ -31,9 +31,10 @@ def inpaint(
       model: the exported model.
       images: clean images in [-1, 1], float32 [n, H, W, C]; their missing pixels are ignored.
       missing: True where a pixel is missing, bool [n, H, W, 1].
-      seed: int32 [2].
+      seed: seed of all random numbers, any two integers, int32 [2].
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: step sizes of the chains, from `pilot.steps`.
+      corrector_steps: step size of the chains at each noise level, from `pilot.steps`; None if it returned
+        None.
 
     Returns:
       {'images': float32 [n, H, W, C] in [-1, 1]}.
@@ -68,11 +69,12 @@ def interpolate(
 
     Args:
       model: the exported model.
-      seed: int32 [2].
-      between: indices of the two samples, int32 [2].
+      seed: seed of all random numbers, any two integers, int32 [2].
+      between: indices of the two samples among the samples of this seed, int32 [2].
       position: share of the way from the first to the second sample, float32 [n] in [0, 1].
       weights: 'ema' (averages) or 'raw'.
-      corrector_steps: step sizes of the chains, from `pilot.steps`.
+      corrector_steps: step size of the chains at each noise level, from `pilot.steps`; None if it returned
+        None.
 
     Returns:
       {'images': uint8 [n, H, W, C]}.

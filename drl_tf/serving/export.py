@@ -45,7 +45,7 @@ def export(
       max_samples: the largest number of images in a request. 0: 1,024, or fewer if their gradients would need
         more than 4 GiB.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint to export; None: the newest.
 
     Returns:
       Lines to print, {label: path}.
@@ -64,7 +64,12 @@ def export(
 
 
 def check(config: Config, directory: str) -> None:
-    """Checks that a model can be exported to a directory; raises UserError if not."""
+    """Checks that a model can be exported to a directory; raises UserError if not.
+
+    Args:
+      config: the configuration of the model.
+      directory: the parent of version directories, which may be missing.
+    """
     combinations.check_exportable(config)
     check_writable(directory, '--export_dir')
 
@@ -81,14 +86,16 @@ def write(
     """Exports a model in memory as a SavedModel; a server sees the new version only when it is complete.
 
     Args:
-      model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
+      model: a float32 model, built outside any distribution strategy. The vectors of its spectral
+        normalisation have converged.
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: parent of version directories 1, 2, ...; the next one is created.
-      max_samples: the largest number of images in a request; 0: see `export`.
+      max_samples: the largest number of images in a request. 0: 1,024, or fewer if their gradients would need
+        more than 4 GiB.
       weights: 'ema' (averages) or 'raw'.
-      history: how the model was trained and scored, from `provenance.history`: for the model card, and for
-        log Z in the signatures `log_likelihood` and `score`.
+      history: how the model was trained and scored, the dict that `provenance.history` returned. The model
+        card and the signatures `log_likelihood` and `score` use it.
 
     Returns:
       Lines to print, {label: path}.
@@ -126,7 +133,10 @@ def write(
 
 
 def most_images(model: EnergyModel) -> int:
-    """Returns the default for the largest number of images in a request: 1,024, or what 4 GiB allow."""
+    """Returns the default for the largest number of images in a request.
+
+    It is 1,024, or fewer if the gradients of so many images would need more than 4 GiB.
+    """
     return max(1, min(_MOST_IMAGES, int(REQUEST_BYTES / memory.chain_bytes_per_image(model))))
 
 

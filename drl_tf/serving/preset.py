@@ -53,7 +53,10 @@ _REMEDY = 'save or download it again'
 
 
 def shipped() -> dict[str, dict[str, Any]]:
-    """Lists the models that come with the package, {name: {'metadata': {'description', 'path'}}}.
+    """Lists the models that come with the package.
+
+    Returns:
+      {name of a model: {'metadata': {'description': one sentence, 'path': directory of the model}}}.
 
     Examples:
       >>> shipped()['digits']['metadata']['description'][:37]
@@ -67,17 +70,22 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 class Presets:
-    """Descriptor: lists the presets that come with the package when the attribute is read."""
+    """Attribute of a class that lists the models that come with the package each time it is read."""
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
         return shipped()
 
 
 def found(preset: str) -> str:
-    """Returns the path of a model: a preset, a `.keras` file, a run, or the version of an exported model.
+    """Returns the path of a model from which `EnergyModel.from_preset` can load.
 
     Args:
-      preset: the name of a model that comes with the package, or a path.
+      preset: the name of a model that comes with the package; or the path of a preset, a `.keras` file, a run
+        or an exported model.
+
+    Returns:
+      The path. For a name, or for the parent of versions of an exported model, it is that of the newest
+      version.
 
     Raises:
       UserError: there is no such model.
@@ -101,14 +109,17 @@ def is_preset(path: str) -> bool:
 
 
 def verify(directory: str) -> None:
-    """Checks the files of a preset; raises UserError if it is missing, damaged or incomplete."""
+    """Checks the files in the directory of a preset; raises UserError if one is missing or damaged."""
     if not is_preset(directory):
         raise UserError(f'preset={directory} is not a preset: give a directory of save_to_preset')
     seal.verify(directory, _NEEDED, 'preset', _REMEDY, more_allowed=True)
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the configuration of a preset or `.keras` file, the argument of `EnergyModel.from_config`.
+    """Reads the configuration in a preset or a `.keras` file: the dict that `EnergyModel.from_config` takes.
+
+    Args:
+      directory: the directory of the preset, or the path of the `.keras` file.
 
     Raises:
       UserError: the preset is damaged or incomplete, or the file holds a model of another class.
@@ -134,7 +145,12 @@ def _of_keras_file(path: str) -> Iterator[zipfile.ZipFile]:
 
 
 def load_weights(model: keras.Model, directory: str) -> None:
-    """Loads the weights of a preset or `.keras` file into a model; raises UserError if they do not fit."""
+    """Loads the weights of a preset or a `.keras` file into a model; raises UserError if they do not fit.
+
+    Args:
+      model: the `drl_tf.EnergyModel`.
+      directory: the directory of the preset, or the path of the `.keras` file.
+    """
     if os.path.isfile(directory):
         with tempfile.TemporaryDirectory() as unpacked:
             with _of_keras_file(directory) as archive:
@@ -155,9 +171,9 @@ def write(
     directory: str,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes a preset whole or not at all to a directory; a preset that is there is replaced.
+    """Writes a preset to a directory, whole or not at all; a preset that is there is replaced.
 
-    Other files of a preset that is replaced stay: those that are no part of a preset.
+    Files that a user has added to a preset stay.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
@@ -165,10 +181,10 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: where the weights come from, a result of `provenance.beginning`.
+      beginning: where the weights come from, the dict that `provenance.beginning` returned.
 
     Raises:
-      UserError: the directory holds other files, or cannot be written to.
+      UserError: the directory holds files but no preset, or cannot be written to.
     """
     directory = os.path.realpath(directory)
     check_writable(directory, '--directory')

@@ -32,17 +32,20 @@ def history(workdir: str, step: int, weights: str) -> dict[str, Any]:
 
     Args:
       workdir: the run's directory.
-      step: step of the exported checkpoint.
+      step: training step of the exported checkpoint.
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A dict with the entries of `beginning` ('seconds' and 'device' are those of the run, if it is one), and
-      these, None or empty if unknown:
+      A dict with these entries:
 
-      - 'evaluations': the results of --mode=evaluate for this step and these weights.
-      - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions.
-      - 'direct': the result of --mode=likelihood --method=direct, over the most images.
-      - 'density': the result of --mode=density, for points of the plane.
+      - 'origin': the record of an imported checkpoint of the authors' code, or {}.
+      - 'fitted_steps': the number of steps of `EnergyModel.fit`.
+      - 'heights': log Z of the noise levels, {attribute of `Heights`: value}, or None.
+      - 'seconds' and 'device': the training time up to this step, and the device; None if unknown.
+      - 'evaluations': a list of the results of --mode=evaluate for this step and these weights.
+      - 'likelihood': the result of --mode=likelihood by annealing, with the most transitions, or None.
+      - 'direct': the result of --mode=likelihood --method=direct, over the most images, or None.
+      - 'density': the result of --mode=density, for points of the plane, or None.
     """
 
     def results(directory: str) -> list[dict[str, Any]]:
@@ -86,10 +89,14 @@ def beginning(workdir: str) -> dict[str, Any]:
       workdir: the directory of a run or of an exported model.
 
     Returns:
-      {'origin': the record of an imported checkpoint of the authors' code, or {}; 'fitted_steps': the number
-      of steps of `EnergyModel.fit`; 'heights': the log Z of the levels that came with an exported model,
-      {attribute of `Heights`: value}, or None; 'seconds' and 'device': the training time up to the exported
-      step, and the device, both None for a run}.
+      A dict with these entries:
+
+      - 'origin': the record of an imported checkpoint of the authors' code, or {}.
+      - 'fitted_steps': the number of steps of `EnergyModel.fit`.
+      - 'heights': log Z of the noise levels that came with an exported model, {attribute of `Heights`:
+        value}, or None.
+      - 'seconds' and 'device': the training time of an exported model in seconds, and the device; None for a
+        run.
     """
     version = exported.source(workdir)
     if version:

@@ -19,8 +19,8 @@ def decode_png(files: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
     Files are converted to grey or colour, as the model needs; transparency is dropped.
 
     Args:
-      files: the contents of PNG files, string [n].
-      image_shape: (H, W, C) of the model.
+      files: the bytes of n PNG files, string [n].
+      image_shape: (H, W, C) of the model's images.
 
     Returns:
       float32 [n, H, W, C].
@@ -48,7 +48,12 @@ def grey_levels(images: tf.Tensor) -> tf.Tensor:
 
 
 def shaped(value: tf.Tensor, *shape: int | None) -> tf.Tensor:
-    """Checks the shape of a tensor when the graph runs, and returns the tensor; None allows any size."""
+    """Checks the shape of a tensor when the graph runs, and returns the tensor.
+
+    Args:
+      value: the tensor.
+      *shape: the required size of each dimension; None: any size.
+    """
     return tf.ensure_shape(value, shape)
 
 
@@ -57,7 +62,8 @@ def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Ope
 
     Args:
       value: the tensor to check.
-      low, high: the bounds.
+      low: the smallest allowed value.
+      high: the largest allowed value.
       name: name of the input, for the message.
     """
     message = f'{name} must be from {low} to {high}'
@@ -68,6 +74,11 @@ def within(value: tf.Tensor, low: float, high: float, name: str) -> tuple[tf.Ope
 
 
 def traced(function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[Spec]) -> Any:
-    """Traces a function for the inputs `specs`; returns the concrete function for `tf.saved_model.save`."""
+    """Traces a function for `tf.saved_model.save`, and returns the concrete function.
+
+    Args:
+      function: the function; it returns a dict of tensors.
+      specs: (name, shape, dtype) of each argument; None in a shape means any size.
+    """
     inputs = {name: tf.TensorSpec(shape, dtype, name) for name, shape, dtype in specs}
     return tf.function(function, autograph=False).get_concrete_function(**inputs)

@@ -22,12 +22,20 @@ def score_outputs(
     Args:
       model: a float32 model.
       weights: 'ema' (averages) or 'raw'.
-      heights: log Z of each level and typical values of log p; None if unknown.
-      images: clean images x, float32 [n, H, W, C].
+      heights: log Z of each noise level, and mean and standard deviation of log p over training images; None
+        if unknown.
+      images: clean images, float32 [n, H, W, C] in [-1, 1].
 
     Returns:
-      {'energy': [n, L], 'gradient': [n, L], 'maps': [n, L, H, W]} for L noise levels, float32; see
-      `runs.scores.Scores`. With `heights` also 'log_prob', [n, L], and 'typicality', [n].
+      A dict of float32 tensors, for L noise levels:
+
+      - 'energy': the energy in nats, minus the log density up to a constant, [n, L].
+      - 'gradient': norm of the gradient of the log density, times the standard deviation of the noise, [n,
+        L].
+      - 'maps': this gradient at each pixel, the root mean square over the channels, [n, L, H, W].
+      - 'log_prob': the log density in nats, [n, L]; only with `heights`.
+      - 'typicality': distance of the log density at the scoring level from its mean over training images, in
+        standard deviations, [n]; only with `heights`.
     """
     levels = scores.levels(model.walk, model.scoring_level)
 

@@ -32,11 +32,11 @@ class Export(tf.Module):
     variants for PNG files, such as `energy_bytes`.
 
     Args:
-      model: a float32 model, built outside any strategy; u of spectral normalisation has converged.
+      model: a float32 model, built outside any strategy; its spectral normalisation has converged.
       max_samples: the largest number of images in a request.
       weights: 'ema' (averages) or 'raw'.
-      log_z: bounds of log Z_0, (low, high) in nats; None if unknown.
-      heights: {attribute of `Heights`: value}; None if log Z of the levels is unknown.
+      log_z: bounds of log Z at level 0, (low, high) in nats; None if unknown.
+      heights: log Z of all levels, {attribute of `runs.heights.Heights`: value}; None if unknown.
 
     Example:
       module = Export(model, max_samples=64)
@@ -120,9 +120,8 @@ class Export(tf.Module):
     ) -> tf.Tensor:
         """Decodes PNG files, and scales the images as the signature `function` needs.
 
-        Files for `denoise` hold noisy images, those for `score` clean images; both stay as they are. Files
-        for other signatures hold clean images x: the signatures of energies get m_t A_t x, `log_likelihood`
-        gets A_0 x.
+        Images for `denoise`, `inpaint` and `score` stay as they are. Those for others are clean images x:
+        the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
@@ -135,14 +134,11 @@ class Export(tf.Module):
             return at(schedule.m * schedule.A[:-1], tf.identity(level)) * x
 
     def sample(self, seed: tf.Tensor, num_samples: tf.Tensor) -> _Outputs:
-        """Draws images; image i depends on (seed, i) only.
+        """Draws images, {'images': uint8 [n, H, W, C]}; for points of the plane, float32.
 
         Args:
-          seed: int32 [2].
-          num_samples: n, int32 [].
-
-        Returns:
-          {'images': uint8 [n, H, W, C]}; for points of the plane, float32.
+          seed: any two integers, int32 [2]; image i depends on (seed, i) only.
+          num_samples: number of images n, int32 [].
         """
         seed = shaped(seed, 2)
         num_samples = shaped(num_samples)
@@ -151,12 +147,12 @@ class Export(tf.Module):
         return self._images(num_samples, seed, UNCONDITIONAL)
 
     def sample_class(self, seed: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor) -> _Outputs:
-        """Draws images of given classes; returns {'images': ..} like `sample`.
+        """Draws images of given classes, {'images': uint8 [n, H, W, C]}.
 
         Args:
-          seed: int32 [2].
+          seed: any two integers, int32 [2]; image i depends on (seed, i) and its class.
           labels: class of each image, from 0, int32 [n]; -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), float32 [].
+          guidance: w in the log density (1 + w) F(class) - w F(no class), -1 to 20, float32 [].
         """
         seed = shaped(seed, 2)
         labels = shaped(labels, None)
@@ -189,14 +185,13 @@ class Export(tf.Module):
         return {'images': x if self._model.config.planar else grey_levels(x)}
 
     def energy(self, images: tf.Tensor, level: tf.Tensor) -> _Outputs:
-        """Computes the energies of noisy images.
+        """Computes {'energy': -F in nats, 'network_output': F without the factor of its level}, float32 [n].
+
+        F is the log density of a noisy image, up to a constant for each noise level.
 
         Args:
-          images: y_t, float32 [n, H, W, C]. For a clean image x, give m_t A_t x.
-          level: t, int32 [n].
-
-        Returns:
-          {'energy': -F(y_t, t) in nats, 'network_output': f(y_t, t)}, float32 [n] each.
+          images: noisy images y_t, float32 [n, H, W, C]; m_t A_t x of the noise schedule for a clean image x.
+          level: noise level t of each image, from 0, int32 [n].
         """
         images, level = self._checked(images, level)
         return self._energies(images, level, UNCONDITIONAL)
@@ -204,7 +199,12 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Computes the energies of noisy images of given classes; see `energy` and `sample_class`."""
+        """Computes energies of noisy images of given classes; the outputs are those of `energy`.
+
+        Args:
+          images, level: noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
+          labels, guidance: classes, int32 [n], and w in (1 + w) F(class) - w F(no class), float32 [].
+        """
         labels = shaped(labels, None)
         guidance = shaped(guidance)
         images, level = self._checked(images, level)
@@ -216,13 +216,12 @@ class Export(tf.Module):
         return self._energies(images, level, terms)
 
     def log_likelihood(self, images: tf.Tensor) -> _Outputs:
-        """Computes bounds of log p(x_0) = F(m_0 x_0, 0) - log Z_0 + D log m_0, D = H W C.
+        """Computes bounds of log densities, {'low': .., 'high': ..} in nats, float32 [n] each.
+
+        The log density of an image x_0 is F(m_0 x_0, 0) - log Z_0 + D log m_0, with D = H W C.
 
         Args:
-          images: x_0, float32 [n, H, W, C]. For a clean image x, give A_0 x.
-
-        Returns:
-          {'low': .., 'high': ..}, the bounds in nats, float32 [n] each.
+          images: images x_0 of the lowest noise level, float32 [n, H, W, C]; A_0 x for a clean image x.
         """
         level = tf.zeros([tf.shape(images)[0]], tf.int32)
         images, level = self._checked(images, level)
@@ -235,7 +234,7 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes energies, gradients and maps of clean images, [n, H, W, C]; see `score_outputs`."""
+        """Computes the outputs of `score_outputs`, for clean images, float32 [n, H, W, C] in [-1, 1]."""
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -248,15 +247,12 @@ class Export(tf.Module):
         return {'network_output': log_density * variance, 'energy': -log_density}
 
     def denoise(self, images: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Removes the noise of one level: draws x_t given x_{t+1}.
+        """Removes the noise of one level: draws {'images': x_t, float32 [n, H, W, C]}, given x_{t+1}.
 
         Args:
-          images: x_{t+1}, float32 [n, H, W, C].
-          level: t, int32 [n].
-          seed: int32 [2].
-
-        Returns:
-          {'images': x_t, float32 [n, H, W, C]}.
+          images: noisy images x_{t+1} of level t + 1, float32 [n, H, W, C].
+          level: level t of the result, from 0, int32 [n].
+          seed: any two integers, int32 [2].
         """
         images, level = self._checked(images, level)
         q = pilot.as_tensor(self._denoising_steps)
@@ -265,14 +261,18 @@ class Export(tf.Module):
         return {'images': tf.debugging.assert_all_finite(x, message)}
 
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
-        """Fills in missing pixels of images; `changes.inpaint` describes inputs and outputs."""
+        """Fills in missing pixels; returns {'images': float32 [n, H, W, C] in [-1, 1]}.
+
+        `missing` is True where a pixel is missing, bool [n, H, W, 1]. `images` are clean; `seed` is int32
+        [2].
+        """
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws images between two samples; `changes.interpolate` describes inputs and outputs."""
+        """Draws uint8 'images' at `position`, float32 [n] in [0, 1], from sample between[0] to between[1]."""
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):

@@ -28,8 +28,8 @@ def write(directory: str, signatures: Mapping[str, Any], image_shape: Sequence[i
 
     Args:
       directory: the directory `assets.extra` of an exported model.
-      signatures: {name: concrete function}.
-      image_shape: (H, W, C).
+      signatures: the signatures of the model, {name: concrete function}.
+      image_shape: (H, W, C) of the model's images.
     """
     with tf.io.TFRecordWriter(os.path.join(directory, FILE_NAME)) as file:
         for name, function in signatures.items():
@@ -38,7 +38,7 @@ def write(directory: str, signatures: Mapping[str, Any], image_shape: Sequence[i
 
 
 def record(signature: str, inputs: Mapping[str, Any]) -> bytes:
-    """Serialises a request as a `PredictionLog` message.
+    """Serialises a request as a `PredictionLog` message of TensorFlow Serving.
 
     Args:
       signature: name of the signature.

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Returns the batches of training images, from a given step on.
+    """Returns an endless dataset of batches of training images, from a given step on.
 
     Args:
-      config: the configuration.
-      step: number of training steps that are done; the batches of these steps are skipped.
+      config: the configuration of the run: dataset, batch size and seed.
+      step: number of training steps that are done; their batches are skipped.
 
     Returns:
-      A dataset of images, float32 [batch, H, W, C], or of pairs (images, labels). With several workers, it
-      yields this worker's part of each batch.
+      Dataset of images, float32 [batch, H, W, C] in [-1, 1]. For a model with classes, of pairs (images,
+      labels); a label is the class + 1, or 0 for no class, int32 [batch]. With several workers, each worker
+      gets its own part of each batch.
     """
     return workers.everywhere(lambda: _batches(config, step))
 
@@ -33,11 +34,11 @@ def training_batches(config: Config, step: int) -> tf.data.Dataset | tf.distribu
 def show_batches(
     batches: tf.data.Dataset | tf.distribute.DistributedDataset, config: Config, step: int, workdir: str
 ) -> None:
-    """Writes `samples/data.png` in the workdir, a grid of training images.
+    """Writes `samples/data.png` in the workdir: a grid of the first training images after a step.
 
     Args:
-      batches: result of `training_batches`.
-      config: the configuration.
+      batches: the dataset that `training_batches(config, step)` returned.
+      config: the configuration of the run.
       step: number of training steps that are done.
       workdir: the run's directory.
     """

@@ -23,15 +23,17 @@ Action = Callable[[int, Any], None]
 
 
 class Periodic(keras.callbacks.Callback):
-    """Keras callback that calls an action every few steps, and after the last step.
+    """Keras callback that calls a function every few training steps, and after the last step.
 
     If Keras runs several steps per call (`steps_per_execution`), `every` must be a multiple of their number.
 
     Args:
-      every: steps between calls.
-      first_step, last_step: steps at which training begins and ends.
-      action: callable, called with (step, logs).
-      at_stop: whether to call the action also if training stops early.
+      every: the function is called after each step whose number is a multiple of this.
+      first_step: number of steps that were done when training began.
+      last_step: number of the last step of training.
+      action: the function, called with (step, logs): the number of steps that are done, and the values that
+        Keras logs, {name: float}.
+      at_stop: whether to call the function also when training stops before the last step.
     """
 
     def __init__(self, every: int, first_step: int, last_step: int, action: Action, at_stop: bool = True):
@@ -59,11 +61,11 @@ def in_order(
     stores the running means, and the next run continues them.
 
     Args:
-      model: a compiled model.
-      task: what to train.
-      step: step at which training begins.
-      end: the callback that stops training, a `StopAtEnd`.
-      watch: pair (`Stopwatch`, number of steps between checks for divergence).
+      model: the model to train, with its optimizers.
+      task: the configuration, the workdir, and the objects that write its files.
+      step: number of training steps that are done.
+      end: the callback that stops training.
+      watch: pair of the callback that measures time, and the number of steps between checks for divergence.
     """
     config = model.config
     options = config.training

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 
 def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
-    """Stores the training images in a checkpoint at step 0, for a run with exact energies.
+    """Stores the training images in a checkpoint at step 0, for a run with --energy=exact.
 
-    An existing checkpoint stays as it is.
+    Exact energies are computed from the stored images; there is nothing to train. A checkpoint that exists
+    stays as it is.
 
     Args:
       config: the configuration, with --energy=exact.
       workdir: the run's directory.
-      run: the `Run` of the workdir, a proxy that works on the chief (the first worker).
+      run: an object with the methods of `Run`, which reads and writes the files of the workdir. With several
+        workers, it works on the chief (the first worker).
 
     Returns:
       Lines to print, {label: text}: the number of images, and the path of the checkpoint.

@@ -20,17 +20,17 @@ _LEARNING_RATES = (1e-8, 1)
 
 
 class Fitting:
-    """Trains a model in one or more calls of `fit`, and counts the steps.
+    """Trains a model in one or more calls of `fit`, and counts the training steps.
 
-    A call with another batch size or learning rate resets the optimizers.
+    A call with another batch size or learning rate than the call before resets the optimizers.
 
     Args:
       model: the model to train.
       step: number of steps for which the model is already trained.
-      beginning: where the weights come from, a result of `provenance.beginning`.
+      beginning: where the weights come from, a dict that `provenance.beginning` returned.
 
     Attributes:
-      recipe: the training options of the model's configuration.
+      recipe: the training options of the model's configuration when it was given.
     """
 
     def __init__(self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any]):
@@ -48,16 +48,20 @@ class Fitting:
 
     @property
     def beginning(self) -> dict[str, Any]:
-        """Where the weights come from, and the number of steps in `fit`; see `provenance.beginning`.
+        """Where the weights come from: the dict given to the constructor, brought up to date.
 
-        'heights', the log Z of the levels, is None once `fit` has changed the weights.
+        'fitted_steps', the number of steps of `fit`, includes those of a running call. 'heights', the
+        constants log Z of the noise levels, is None once `fit` has changed the weights.
         """
         fitted = self._beginning['fitted_steps'] + self._taken
         heights = None if self._taken else self._beginning['heights']
         return {**self._beginning, 'fitted_steps': fitted, 'heights': heights}
 
     def forget_heights(self) -> None:
-        """Sets 'heights', the log Z of the levels, to None; call this after you replace the weights."""
+        """Sets the entry 'heights' of `beginning`, log Z of each noise level, to None.
+
+        Call this after you replace the weights: log Z belongs to the former weights.
+        """
         self._beginning['heights'] = None
 
     @property
@@ -69,8 +73,9 @@ class Fitting:
         """Checks a batch size, or chooses one if it is None.
 
         Args:
-          batch_size: images per step. None: the batch size of the dataset; for images that are not in
-            batches, that of the configuration, or the number of images if that is smaller.
+          batch_size: images per step. None: that of the dataset, if the user gave a dataset of batches; else
+            that of the configuration, or the number of images if that is smaller, rounded down to a multiple
+            of the option `microbatches`.
           data: the images to train on.
 
         Returns:
@@ -93,7 +98,7 @@ class Fitting:
         return batch_size
 
     def learning_rate(self, learning_rate: float | None) -> float:
-        """Checks a learning rate, or returns that of the configuration if it is None.
+        """Checks a learning rate, and returns it; None becomes the learning rate of the configuration.
 
         Raises:
           UserError: `learning_rate` is no number from 1e-8 to 1.
@@ -108,12 +113,13 @@ class Fitting:
 
         Args:
           data: the images.
-          batch_size: images per step, from the method `batch_size`.
-          learning_rate: Adam's learning rate, from the method `learning_rate`.
-          **options: epochs, steps_per_epoch, verbose and callbacks, as in Keras.
+          batch_size: images per step, checked by the method `batch_size`.
+          learning_rate: Adam's learning rate, checked by the method `learning_rate`.
+          **options: epochs, verbose, steps_per_epoch and callbacks, as in Keras `fit`. The last two must be
+            given. With steps_per_epoch=None, an epoch is one pass over the images.
 
         Returns:
-          The Keras `History`, with means over each epoch.
+          The Keras `History`: the mean of each logged value over each epoch.
 
         Raises:
           UserError: the energies are exact, an image of a dataset is out of range, or there are too few

@@ -28,11 +28,12 @@ class GivenData:
     """The images that a user gave to train on, after the checks.
 
     Attributes:
-      images: dataset of single images, float32 [H, W, C] in [-1, 1]; or of pairs (image, label), where the
-        label is the class + 1, or 0 for no class, int32 [].
+      images: dataset of single images, float32 [H, W, C] in [-1, 1]. For a model with classes, of pairs
+        (image, label); the label is the class + 1, or 0 for no class, int32 [].
       count: number of images; None if it is not known.
-      batch_size: images in a batch of the dataset that the user gave; None if they are not in batches.
-      shuffled: whether to shuffle the images; True for arrays, False for a `tf.data.Dataset`.
+      batch_size: number of images in each batch of the dataset that the user gave; None if the user gave
+        arrays, or a dataset of single images or of batches of unknown size.
+      shuffled: whether `batches` shuffles the images: True for arrays, False for a `tf.data.Dataset`.
     """
 
     images: tf.data.Dataset
@@ -41,7 +42,16 @@ class GivenData:
     shuffled: bool = False
 
     def batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Returns an endless dataset of batches of `batch_size` images; `seed` decides the order."""
+        """Returns an endless dataset of batches.
+
+        Args:
+          batch_size: images per batch.
+          seed: seed of the order of the images; not used if `shuffled` is False.
+
+        Returns:
+          Dataset of images, float32 [batch_size, H, W, C]; for a model with classes, of pairs (images,
+          labels).
+        """
         images = self.images.shuffle(self.count, seed) if self.shuffled else self.images
         return untuned(images.repeat().batch(batch_size, drop_remainder=True))
 
@@ -63,17 +73,18 @@ class GivenData:
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
-    """Checks the images and labels that a user gave to `fit`.
+    """Checks the images and labels that a user gave to `fit`, and returns them.
 
     Args:
-      inputs: the `Inputs` of the model, which knows its image shape and number of classes.
-      images: uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of pairs (image,
-        label), in batches or not.
-      labels: class of each image from 0, -1 for no class, [n]; None for a model without classes, or if
+      inputs: the checks of the model's inputs, for its image shape and number of classes.
+      images: array, uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset`. Its elements are
+        images, or pairs (image, class) for a model with classes; single ones or batches.
+      labels: class of each image from 0, or -1 for no class, [n]. None for a model without classes, or if
         `images` is a dataset.
 
     Raises:
-      UserError: an argument has a wrong shape or type or is out of range.
+      UserError: an argument has a wrong shape or type or is out of range. Values in a dataset are checked
+        later, when they are read.
     """
     has_classes = bool(inputs.config.data.num_classes)
     if isinstance(images, tf.data.Dataset):
@@ -92,12 +103,13 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Checks the argument `validation_data` of `fit`, and returns it as arrays.
 
     Args:
-      inputs: the `Inputs` of the model, which knows its image shape and number of classes.
-      data: images, a pair (images, labels), or a finite `tf.data.Dataset` of these.
+      inputs: the checks of the model's inputs, for its image shape and number of classes.
+      data: images [n, H, W, C], uint8 or floats in [-1, 1]; a tuple (images, classes); or a finite
+        `tf.data.Dataset` of images or of such pairs, single or in batches.
 
     Returns:
-      The images, float32 [n, H, W, C] in [-1, 1], and their classes, int32 [n], or None for a model without
-      classes.
+      Pair of the images, float32 [n, H, W, C] in [-1, 1], and their classes, int32 [n], -1 for no class. The
+      classes are None for a model without classes.
 
     Raises:
       UserError: the data have a wrong shape or type, or are out of range.
@@ -112,11 +124,19 @@ def held_out(inputs: Inputs, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def arrays(inputs: Inputs, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads a dataset of single images, or of pairs (image, label), into memory.
+    """Reads a whole dataset of images into memory.
+
+    Args:
+      inputs: the checks of the model's inputs, which know whether the model has classes.
+      images: dataset of single images, float32 [H, W, C]; for a model with classes, of pairs (image, label),
+        where the label is the class + 1, or 0 for no class.
 
     Returns:
-      Images, float32 [n, H, W, C], and their classes (label - 1), int32 [n]; None for a model without
-      classes.
+      Pair of the images, float32 [n, H, W, C], and their classes (label - 1), int32 [n]. The classes are None
+      for a model without classes.
+
+    Raises:
+      UserError: the dataset is empty, or holds a value out of range.
     """
     with refused_values():
         rows = list(images.as_numpy_iterator())
@@ -166,7 +186,10 @@ def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> A
 
 @contextlib.contextmanager
 def refused_values() -> Iterator[None]:
-    """Context manager: turns TensorFlow's error about a value out of range in a dataset into a UserError."""
+    """Context manager around reading the user's dataset: makes errors about its values clear.
+
+    TensorFlow's error about an image or a label out of range becomes a UserError.
+    """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

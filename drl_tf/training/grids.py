@@ -22,20 +22,35 @@ _GRID_POINTS = 4096
 
 
 def grid_images(config: Config) -> int:
-    """Returns how many images a grid shows: 100, or 4,096 points of the plane."""
+    """Returns how many images a grid shows: 100; or 4,096 if the data are points of the plane."""
     return _GRID_POINTS if config.planar else _GRID_IMAGES
 
 
 def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
-    """Arranges the first training images in a grid, uint8 [rows, columns, H, W, C]."""
+    """Arranges the first images of a dataset in a grid.
+
+    Args:
+      batches: dataset of batches of images, float32 [batch, H, W, C] in [-1, 1], or of pairs (images,
+        labels).
+      config: the configuration of the run.
+
+    Returns:
+      The images in rows and columns, uint8 [rows, columns, H, W, C].
+    """
     images = batches.map(lambda images, *labels: images).unbatch().take(grid_images(config))
     return pictures.square(pictures.kept(np.stack(list(images))))
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """Returns an action, a callable (step, logs), that samples images and writes `samples/<step>.png`.
+    """Returns a function that samples images and writes a grid of them to `samples/<step>.png`.
 
-    The samples use the averaged weights.
+    Args:
+      model: the model in training; its averaged weights are used.
+      run: writes the files of the workdir.
+
+    Returns:
+      A function of (step, logs): the number of training steps done, for the file name; and a second argument
+      that it does not use.
     """
 
     def write(step: int, logs: Any) -> None:

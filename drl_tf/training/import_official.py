@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def import_official(config: Config, workdir: str, prefix: str, weights: str = 'model_ema') -> dict[str, str]:
-    """Begins a run with weights of the authors' code, in their checkpoint format.
+    """Begins a run with weights of the authors' code, read from one of their checkpoints.
 
     The weights become both the raw and the averaged weights, at step 0, with a fresh optimizer.
 
     Args:
-      config: the configuration, with the options of the authors' network; see `authors_checkpoint.options`.
+      config: the configuration, with the architecture of the authors' network; `authors_checkpoint.options`
+        finds these options.
       workdir: a directory that holds no run.
       prefix: path of the authors' checkpoint, with or without `.index`.
       weights: 'model_ema' (averaged weights) or 'model' (raw weights).

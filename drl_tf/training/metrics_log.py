@@ -22,15 +22,21 @@ def _number(value: float) -> float | None:
 
 
 def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
-    """Converts logged values to what JSON can hold, {name: float, or None if not finite}."""
+    """Converts logged values, {name: number}, for JSON: values that are not finite become None."""
     return {name: _number(value) for name, value in logs.items()}
 
 
 def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
-    """Returns the means of the logged values at each noise level since the last line of the log.
+    """Returns the mean of each logged value, such as the loss, at each noise level.
+
+    The means begin when the last line of the log was written.
+
+    Args:
+      model: the model in training.
 
     Returns:
-      {'level_<name>': [one mean for each level, None if not finite]}.
+      {'level_<name of the value>': [mean at level 0, mean at level 1, ...]}. A mean is None if it is not
+      finite, or if no image had this level.
     """
     sums = model.level_sums()
     with np.errstate(invalid='ignore'):
@@ -41,14 +47,15 @@ def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
 
 
 class MetricsLog:
-    """An action, a callable (step, logs), that logs a step to `metrics.jsonl` and to TensorBoard.
+    """A function of (step, logs) that writes a line to `metrics.jsonl`, and the same values for TensorBoard.
 
-    The constructor removes lines of steps after `first_step`, which an interrupted run left behind.
+    `step` is the number of training steps done; `logs` are the values that Keras logs, {name: number}. The
+    constructor removes lines of steps after `first_step`, which an interrupted run left behind.
 
     Args:
       model: the model in training.
-      run: the `Run` that has the files.
-      first_step: step at which training begins.
+      run: writes the files of the workdir.
+      first_step: number of steps that were done when training began.
     """
 
     def __init__(self, model: RecoveryLikelihood, run: Run, first_step: int):

@@ -20,13 +20,16 @@ _LAST_RATE = 0.01
 
 
 class WarmupAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate schedule: rises linearly to `peak`, then stays, or falls along a cosine.
+    """Learning rate schedule: a linear warm-up, then a constant rate; a cosine decay if it is wanted.
+
+    The rate after n steps is peak * min(1, (n + ahead) / steps). With a decay, it is multiplied by a cosine
+    factor, which falls from 1 at step 0 to 0.01 at step `decay_steps`, and stays there.
 
     Args:
-      peak: largest learning rate.
-      steps: steps of the warm-up.
-      ahead: during the warm-up, the rate of step n is peak * (n + ahead) / steps.
-      decay_steps: step at which the cosine, a factor that falls from 1, has reached 0.01; 0: no cosine.
+      peak: the learning rate after the warm-up, without decay.
+      steps: number of steps of the warm-up; 0: none.
+      ahead: by how many steps the warm-up is ahead of the training step.
+      decay_steps: number of steps of the decay; 0: no decay.
     """
 
     def __init__(self, peak: float, steps: int, ahead: int = 1, decay_steps: int = 0):
@@ -57,7 +60,8 @@ def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
 
     Args:
       config: the configuration.
-      attempt: how often training went back to an earlier checkpoint; each time lowers the learning rate.
+      attempt: how often training has diverged and gone back to an earlier checkpoint. Each time, the learning
+        rates are multiplied by the option `rollback_factor`.
     """
     keras.utils.set_random_seed(config.training.seed)
     return compile_model(build_model(config, attempt))
@@ -66,8 +70,9 @@ def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
 def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
     """Gives a model new optimizers, and returns the model.
 
-    The learning rates are multiplied by the option `rollback_factor` for each time that training went back to
-    an earlier checkpoint. The learning rate of the initializer starts at 5 % of its peak, as in CDRL.
+    For each time that training has diverged and gone back to an earlier checkpoint, the learning rates are
+    multiplied by the option `rollback_factor`. The warm-up of the initializer's learning rate starts at 5 %
+    of its peak, as in CDRL (cooperative diffusion recovery likelihood).
     """
     config = model.config
     options = config.training

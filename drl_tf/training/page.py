@@ -17,14 +17,14 @@ _SHARE = 0.01  # Largest share of the training time that goes into the page.
 
 
 class Page:
-    """An action, a callable (step, logs), that writes `report.html` from the files of the run.
+    """A function of (step, logs) that writes `report.html` from the files of a run; it uses neither argument.
 
-    With several workers, only the chief writes. Calls are skipped so that writing takes at most 1 % of the
-    time. An error gives a warning, and training goes on.
+    With several workers, only the chief (the first worker) writes. Calls are skipped so that writing takes at
+    most 1 % of the time. An error gives a warning, and training goes on.
 
     Args:
       workdir: the run's directory.
-      clock: callable that returns the time in seconds.
+      clock: function that returns the time in seconds.
     """
 
     def __init__(self, workdir: str, clock: Callable[[], float] = time.monotonic):

@@ -20,9 +20,10 @@ _BAR = '{desc}{percentage:3.0f}%|{bar:20}|'
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Keras callback that measures the time in training steps, except the first step, which compiles.
+    """Keras callback that measures the time within training steps.
 
-    In the list of callbacks, put it after the callback that waits for the device, the check for divergence.
+    The first step, which compiles, does not count. In the list of callbacks, put the stopwatch after the
+    check for divergence: this check waits until the device has finished the steps.
 
     Attributes:
       seconds: the time in steps so far.
@@ -49,11 +50,11 @@ class ProgressBar(keras.callbacks.Callback):
 
     Args:
       config: the configuration.
-      first_step: step at which training begins.
-      look_every: steps between updates of the loss.
+      first_step: number of steps that were done when training began.
+      look_every: number of steps between updates of the loss.
       time_limit: the time limit, which may end training before the last step.
-      stopwatch: measures the time in steps.
-      clock: callable that returns the time in seconds.
+      stopwatch: measures the time within steps.
+      clock: function that returns the time in seconds.
     """
 
     def __init__(

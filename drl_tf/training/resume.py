@@ -34,15 +34,18 @@ _FEW = 500  # Of fewer pictures than these a model is likely to learn copies.
 
 
 def data_scale(data: Data, workdir: str, init_from: str | None) -> tuple[tuple[float, ...], float]:
-    """Returns the mean of each channel, and the standard deviation, of the training images in [-1, 1].
+    """Returns mean and standard deviation of the training images, scaled to [-1, 1].
 
-    Preconditioned energies need both. They come from the configuration of the run in `workdir`, else from
-    that of the run in `init_from`, else they are measured on the images.
+    Preconditioned energies need both. They come from the configuration of the run in `workdir`; if there is
+    none, of the run in `init_from`; else they are measured on the images.
 
     Args:
       data: the options of the dataset.
       workdir: the run's directory.
-      init_from: directory of another run whose weights training starts from, or None.
+      init_from: directory of another run whose weights training starts from; None: none.
+
+    Returns:
+      Pair of the mean of each channel, and one standard deviation of all pixels around these means.
     """
     for source in (workdir, init_from):
         if source and configuration.exists(source):
@@ -62,7 +65,8 @@ def steps_for_pictures(config: Config, workdir: str) -> dict[str, int]:
       workdir: the run's directory.
 
     Returns:
-      Options to change, {'train_steps': .., 'decay_steps': ..}; {} if --train_steps is above 0.
+      New values of options, {'train_steps': number of steps, 'decay_steps': step at which the learning rate
+      has fallen}. {} if --train_steps is above 0: nothing changes.
     """
     count = pipeline.count_images(config.data, 'train')
     if count < _FEW:
@@ -88,14 +92,19 @@ def starting_step(
 ) -> int:
     """Loads the weights to start from, and returns the number of steps that are done.
 
-    These are the weights of the last checkpoint, else of another run, else the initial weights.
+    The weights come from the newest checkpoint in the workdir. If there is none, the step is 0, and the
+    weights are those of `init_from`, or else stay the initial ones.
 
     Args:
-      model: a compiled model.
-      run: the `Run` of the workdir, a proxy that works on the chief (the first worker).
+      model: the model to train, with its optimizers.
+      run: reads and writes the files of the workdir. With several workers, it works on the chief (the first
+        worker).
       workdir: the run's directory.
-      init_from: directory of another run whose weights a new run takes, or None.
-      weights: which of its weights to take, 'ema' or 'raw'.
+      init_from: directory of another run whose weights a new run takes; None: none.
+      weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
+
+    Raises:
+      UserError: no checkpoint is undamaged, or the weights of `init_from` do not fit the model.
     """
     config = model.config
     if run.steps():

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 
 class Scores:
-    """An action, a callable (step, logs), that scores samples and keeps the best checkpoint.
+    """A function of (step, logs) that scores samples of a model in training, and keeps the best checkpoint.
 
-    The best checkpoint has the lowest Fréchet distance of its samples, drawn with the averaged weights. Each
-    score is a line of `evaluations.jsonl`. If a signal interrupts the scoring, the samples stay, and the
-    resumed run finishes the score.
+    `step` is the number of training steps done; `logs` is not used. The samples are drawn with the averaged
+    weights; the best checkpoint has the lowest Fréchet distance. Each score is a line of `evaluations.jsonl`.
+    If a signal interrupts the scoring, the samples stay, and the resumed run finishes the score.
 
     Args:
       model: the model in training.
-      run: the `Run` that has the files.
+      run: writes the files of the workdir.
       workdir: the run's directory.
-      first_step: step at which training begins; lines of later steps are removed.
+      first_step: number of steps that were done when training began; lines of later steps are removed from
+        `evaluations.jsonl`.
       end: the callback that knows whether a signal came.
     """
 
@@ -44,7 +45,12 @@ class Scores:
         run.drop_lines_after(SCORES, first_step)
 
     def catch_up(self, step: int) -> None:
-        """Scores `step`, at which training resumes, if its score is due and missing."""
+        """Scores the model at the step at which training resumes, if this score is due and missing.
+
+        Args:
+          step: number of training steps that are done. A score is due at multiples of the option
+            `evaluate_every`, and at the last step.
+        """
         is_last = step == self.model.config.training.train_steps
         due = step and (is_last or step % self.options.evaluate_every == 0)
         if due and self.run.last_line(SCORES) < step:

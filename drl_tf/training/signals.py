@@ -9,12 +9,13 @@ from typing import Any
 
 
 class Signals:
-    """Context manager that notes a SIGINT or SIGTERM; a second signal ends the process at once.
+    """Context manager that notes a SIGINT or SIGTERM instead of ending the process.
 
-    On exit, it restores the former signal handlers.
+    A second signal ends the process at once. On exit, the former signal handlers are restored. Outside the
+    main thread, it does nothing.
 
     Attributes:
-      number: number of the first signal that came, or None.
+      number: number of the signal that came; None if none came.
     """
 
     def __init__(self) -> None:

@@ -24,8 +24,8 @@ class TimeLimit:
     """A time limit that starts to run at the first call of `is_up`.
 
     Args:
-      seconds: the limit; 0 for none.
-      clock: callable that returns the time in seconds.
+      seconds: the limit; 0: no limit.
+      clock: function that returns the time in seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
@@ -46,14 +46,15 @@ class TimeLimit:
 class StopAtEnd(keras.callbacks.Callback):
     """Keras callback that ends training after the last step, when the time is up, or on a signal.
 
-    The current call of the train function finishes first. Every `ask_every` steps, the workers tell each
-    other whether to stop. So all workers end at the same step, whichever worker got the signal.
+    With several workers, all end at the same step, whichever worker got the signal: every `ask_every` steps,
+    they tell each other whether to stop.
 
     Args:
-      first_step, last_step: steps at which training begins and ends.
+      first_step: number of steps that were done when training began.
+      last_step: number of the last step of training.
       time_limit: the time limit.
-      signals: the `Signals` of this worker.
-      ask_every: steps between exchanges of the workers; a single worker checks after each step.
+      signals: notes the signals that this worker gets.
+      ask_every: number of steps between these exchanges; a single worker checks after each step.
     """
 
     def __init__(
@@ -75,7 +76,11 @@ class StopAtEnd(keras.callbacks.Callback):
         return any(workers.exchange(self.time_limit.is_up() or bool(self.signals.number)))
 
     def raise_if_asked(self, step: int) -> None:
-        """Raises `Interrupted` if any worker got a signal; call this once the step is saved."""
+        """Raises `Interrupted` if any worker got a signal; call this once the step is saved.
+
+        Args:
+          step: the number of the saved step, for the message.
+        """
         number = next(filter(None, workers.exchange(self.signals.number)), None)
         if number:
             name = signal.Signals(number).name
@@ -88,10 +93,20 @@ class StopAtEnd(keras.callbacks.Callback):
 def stop_on_divergence(
     model: RecoveryLikelihood, run: Run, workdir: str
 ) -> Callable[[int, Mapping[str, float]], None]:
-    """Returns an action, a callable (step, logs), that raises `DivergenceError` if training has diverged.
+    """Returns a function that raises `DivergenceError` if training has diverged.
 
-    The action first writes the means at each noise level to `diverged-<step>.json`. Training has diverged if
-    `RecoveryLikelihood.first_bad_step` is not -1.
+    Training has diverged if a loss, gradient or weight is not finite, or if the loss exceeds the option
+    `max_loss`. Before it raises, the function writes the logged values and their means at each noise level to
+    `diverged-<step>.json`.
+
+    Args:
+      model: the model in training.
+      run: writes the files of the workdir.
+      workdir: the run's directory, for the message.
+
+    Returns:
+      A function of (step, logs): the number of training steps done, and the values that Keras logs, {name:
+      number}.
     """
 
     def check(step: int, logs: Mapping[str, float]) -> None:

@@ -46,13 +46,14 @@ def train(
 
     With the option energy='exact', nothing is trained: the training images are stored.
 
-    Only one process at a time may use a workdir; with several workers, only the chief writes there.
+    Only one process at a time may use a workdir. With several workers, only the chief (the first worker)
+    writes there.
 
     Args:
       config: the configuration.
       workdir: directory for checkpoints, samples and logs. A run that is there is resumed.
       init_from: the workdir of another run, whose weights a new run starts from; None: random weights.
-      weights: which weights of `init_from` to take, 'ema' or 'raw'.
+      weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
       restart: whether to begin a new run. A run in the workdir is then moved to <workdir>.1 (or .2, ...).
 
     Returns:
@@ -60,7 +61,8 @@ def train(
 
     Raises:
       UserError: the workdir is in use or holds a run of another configuration, or `init_from` does not fit.
-      DivergenceError: the loss is not finite, or too large.
+      DivergenceError: the loss is not finite or too large, and going back to earlier checkpoints did not
+        help.
       Interrupted: a signal came; the step was finished and saved.
 
     Example:
@@ -94,10 +96,11 @@ class Task:
     Attributes:
       config: the configuration.
       workdir: the run's directory.
-      run: the `Run` of the workdir, a proxy that works on the chief (the first worker).
-      page: the action that writes `report.html`.
-      init_from: directory of another run whose weights a new run takes, or None.
-      weights: which of its weights to take, 'ema' or 'raw'.
+      run: reads and writes the files of the workdir. With several workers, it works on the chief (the first
+        worker).
+      page: writes `report.html`.
+      init_from: directory of another run whose weights a new run takes; None: none.
+      weights: which weights of `init_from` to take: 'ema' (averages) or 'raw'.
     """
 
     config: Config

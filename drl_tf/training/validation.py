@@ -25,18 +25,22 @@ Labelled = tuple[np.ndarray, np.ndarray | None]
 class Validation(keras.callbacks.Callback):
     """Keras callback that scores held-out images after an epoch, and adds the scores to the logs.
 
-    All scores use the averaged weights. 'val_energy' is the mean energy of the held-out images.
-    'val_energy_gap' is this mean minus the mean energy of as many training images; it rises if the model
-    overfits. 'val_distance' is the kernel distance (KID) between features of held-out images and of as many
-    samples, at most 1,000. It needs at least 20 held-out images. The features come from the network of
-    `--mode=evaluate`; for points of the plane, they are the coordinates. Without this network, there is a
-    warning instead.
+    All scores use the averaged weights:
+
+    - 'val_energy': the mean energy of the held-out images.
+    - 'val_energy_gap': this mean minus the mean energy of training images; it rises if the model overfits.
+    - 'val_distance': the kernel distance (KID) between features of at most 1,000 held-out images and of as
+      many samples. It is left out for fewer than 20 held-out images.
+
+    The features come from the network that `--mode=evaluate` uses; without this network, a warning takes the
+    place of 'val_distance'. For points of the plane, the features are the coordinates.
 
     Args:
       model: the `EnergyModel` in training.
-      held_out: images, float32 [n, H, W, C], and their classes, int32 [n] or None.
-      seen: training images, a pair like `held_out`.
-      every: epochs from one validation to the next.
+      held_out: pair of images, float32 [n, H, W, C] in [-1, 1], and their classes, int32 [n]; the classes are
+        None for a model without classes.
+      seen: training images and their classes, a pair of the same form.
+      every: number of epochs from one validation to the next.
     """
 
     def __init__(self, model: Generating, held_out: Labelled, seen: Labelled, every: int):
@@ -69,10 +73,10 @@ class Validation(keras.callbacks.Callback):
 class PublicCallbacks(keras.callbacks.CallbackList):
     """Gives the user's callbacks the public `drl_tf.EnergyModel` as their `model`.
 
-    Keras itself would give them the inner model. At the end of an epoch, callbacks can sample and save.
+    Keras itself would give them the inner Keras model. At the end of an epoch, callbacks can sample and save.
 
     Args:
-      callbacks: the user's callback, or several.
+      callbacks: one Keras callback of the user, or a sequence of them.
       model: the public `EnergyModel`.
     """
 

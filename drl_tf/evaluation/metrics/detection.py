@@ -22,11 +22,13 @@ _INTERVAL = (0.025, 0.975)
 
 
 def auroc(real: np.ndarray, other: np.ndarray) -> float:
-    """Computes AUROC: the probability that a real image scores higher than another image (a tie counts half).
+    """Computes AUROC, the area under the ROC curve, of scores that should be higher for real images.
+
+    It is the probability that a random real image scores higher than a random other image; a tie counts half.
 
     Args:
-      real: scores of real images, float [n].
-      other: scores of other images, float [m].
+      real: scores of n real images, float [n].
+      other: scores of m other images, float [m].
 
     Examples:
       >>> auroc(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
@@ -36,16 +38,19 @@ def auroc(real: np.ndarray, other: np.ndarray) -> float:
 
 
 def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Computes AUROC, AUPR and the false positive rate (FPR) at 95 % true positive rate (TPR).
+    """Computes three figures of how well a score tells real images from other images.
 
     Args:
-      real: scores of real images, float [n]; real images should score higher.
-      other: scores of other images, float [m].
+      real: scores of n real images, float [n]; real images should score higher.
+      other: scores of m other images, float [m].
 
     Returns:
-      {'auroc': .., 'aupr': .., 'fpr95': ..}, each from 0 to 1. 'aupr' is the average precision, which depends
-      on the ratio of n to m. 'fpr95' is the share of other images above the threshold that 95 % of the real
-      images exceed.
+      A dict with these entries, each from 0 to 1; real images are the positives.
+
+      - 'auroc': the area under the ROC curve.
+      - 'aupr': the area under the precision-recall curve, as average precision; it depends on n / m.
+      - 'fpr95': the false positive rate at 95 % true positives: the share of other images above the threshold
+        that 95 % of the real images exceed.
 
     Raises:
       UserError: a set is empty, or a score is not finite.
@@ -66,17 +71,21 @@ def figures(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
 
 
 def detection(real: np.ndarray, other: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Computes AUROC, AUPR and FPR at 95 % TPR with bootstrap intervals.
+    """Computes three figures of how well a score tells real images from other images, with intervals.
 
     Args:
-      real: scores of real images, float [n]; real images should score higher.
-      other: scores of other images, float [m].
+      real: scores of n real images, float [n]; real images should score higher.
+      other: scores of m other images, float [m].
       seed: seed of the 200 bootstrap resamples, 0 to 2^31 - 1.
 
     Returns:
-      The result of `figures`; a 95 % interval for each figure, such as 'auroc_interval': [low, high]; and the
-      numbers of images 'num_real' and 'num_other'. The intervals are bootstrap percentiles (Efron and
-      Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
+      A dict with these entries:
+
+      - 'auroc', 'aupr' and 'fpr95': area under the ROC curve, area under the precision-recall curve, and
+        false positive rate at 95 % true positives, each from 0 to 1.
+      - 'auroc_interval', 'aupr_interval' and 'fpr95_interval': their 95 % intervals, [low, high]: bootstrap
+        percentiles (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
+      - 'num_real' and 'num_other': n and m.
 
     Raises:
       UserError: a set is empty, or a score is not finite.

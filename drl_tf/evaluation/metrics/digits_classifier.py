@@ -28,9 +28,10 @@ WEIGHTS = os.path.join(os.path.dirname(__file__), 'digits_classifier.npz')
 
 
 def build() -> keras.Model:
-    """Builds the network with random weights.
+    """Builds the classifier of digits, a small convolutional network, with random weights.
 
-    It maps images, float32 [N, 32, 32, 1] in [-1, 1], to {'features': [N, 64], 'logits': [N, 10]}.
+    Its input is images, float32 [N, 32, 32, 1] in [-1, 1]. Its output is a dict: 'features', float32 [N, 64],
+    and 'logits' of the ten digits, float32 [N, 10].
     """
     x = image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1))
     for channels, kernel_size, strides in ((32, 5, 2), (64, 3, 1), (64, 3, 2), (64, 3, 1), (64, 3, 2)):
@@ -45,7 +46,10 @@ def build() -> keras.Model:
 
 @functools.cache
 def load(path: str = WEIGHTS) -> keras.Model:
-    """Loads the trained classifier; `build` describes its inputs and outputs.
+    """Loads the trained classifier of digits.
+
+    Its input is images, float32 [N, 32, 32, 1] in [-1, 1]. Its output is a dict: 'features', float32 [N, 64],
+    and 'logits' of the ten digits, float32 [N, 10].
 
     Args:
       path: the file of weights; by default, the one in the package.
@@ -110,12 +114,20 @@ def _resize(images: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
-    """Averages blocks of factor x factor pixels: [N, H, W, C] -> float32 [N, H / factor, W / factor, C]."""
+    """Averages blocks of factor x factor pixels; returns float32 [N, H / factor, W / factor, C].
+
+    Args:
+      images: [N, H, W, C].
+      factor: height and width of a block.
+    """
     return tf.nn.avg_pool2d(tf.cast(images, tf.float32), factor, factor, 'VALID')
 
 
 class RandomResolution(keras.layers.Layer):
-    """Augmentation layer: blurs 32 px images to the detail of 16 px or 8 px, each with probability 1/4."""
+    """Keras layer that reduces the detail of random images, in training only.
+
+    An image of 32 px is shrunk to 16 px or to 8 px, each with probability 1/4, and enlarged again.
+    """
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -143,11 +155,11 @@ def augmentation() -> keras.Sequential:
 
 
 def train(images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 100) -> keras.Model:
-    """Trains the classifier with augmentation, label smoothing and a cosine schedule.
+    """Trains the classifier of digits with augmentation, label smoothing and a cosine schedule.
 
     Args:
       images: square grey images, uint8 [N, H, H, 1].
-      labels: int [N], 0 to 9.
+      labels: the digits, 0 to 9, int [N].
       epochs: passes over the images.
       batch_size: images per step.
 

@@ -40,9 +40,10 @@ _STAGES = (
 
 
 def build() -> keras.Model:
-    """Builds the network with random weights.
+    """Builds the network EfficientNet-Lite0 with random weights.
 
-    It maps images, float32 [N, 224, 224, 3], to {'features': [N, 1280], 'logits': [N, 1000]}.
+    Its input is images, float32 [N, 224, 224, 3], that `preprocess` made. Its output is a dict: 'features',
+    float32 [N, 1280], and 'logits' of the 1,000 classes of ImageNet, float32 [N, 1000].
     """
     image = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
     x = _convolution(image, 'conv_stem', 'bn0', 32, 3, strides=2)
@@ -90,7 +91,10 @@ def _convolution(
 
 @functools.cache
 def load() -> keras.Model:
-    """Loads the trained network; `build` describes its outputs, and `preprocess` makes its inputs.
+    """Loads the network EfficientNet-Lite0, trained on ImageNet.
+
+    Its input is images, float32 [N, 224, 224, 3], that `preprocess` made. Its output is a dict: 'features',
+    float32 [N, 1280], and 'logits' of the 1,000 classes of ImageNet, float32 [N, 1000].
 
     Raises:
       UserError: the package of the weights is not installed, or its file differs from the published file.

@@ -52,7 +52,8 @@ class Extractor:
       name: name of the network, which is part of the names of scores.
       weights_hash: the first 12 hexadecimal digits of the SHA-256 of the weights.
       resize: how images are resized for the network, as a text.
-      run: callable, uint8 [n, H, W, C] -> features float32 [n, d], and logits float32 [n, classes] or None.
+      run: function of images, uint8 [n, H, W, C]; it returns their features, float32 [n, d], and the logits
+        of a classifier, float32 [n, classes], or None.
       inception: 'standard' for the Inception network that defines FID; 'stand-in' for another network given
         as --inception; '' otherwise.
       datasets: names of the datasets whose classes the network predicts.
@@ -70,7 +71,7 @@ def load(data: Data, name: str = '', inception: str = '') -> Extractor:
     """Loads an extractor, the network whose features are compared.
 
     Args:
-      data: options of the dataset, with the sizes that `dataset_table.resolve` fills in.
+      data: options of the dataset, with its image size and channels.
       name: 'inception', 'digits_classifier', 'efficientnet_lite0', or the path of a network of your own, a
         SavedModel or a `.keras` file. Such a network takes float32 [n, h, w, 3] in [-1, 1], and returns
         features [n, ...], or a dict with 'features' (or 'pool_3') and optional 'logits'. '': the digits
@@ -137,7 +138,7 @@ def _inception(path: str) -> Extractor:
 
 
 def from_hub(handle: str) -> str:
-    """Downloads a network of TF-Hub by its URL, unless it is in TF-Hub's cache; returns its directory."""
+    """Downloads a network of TF-Hub by its URL `handle`, unless it is cached; returns its directory."""
     from tensorflow_hub import resolver
 
     cache = resolver.tfhub_cache_dir(use_temp=True)
@@ -263,7 +264,7 @@ def recognises(run: Run) -> bool:
     """Returns whether a network has trained weights, judged by how it classifies a photograph.
 
     A trained network gives a portrait and its mirror image the same class with a high probability, and noise
-    another class. `run` is that of an `Extractor` with logits.
+    another class. `run` is the attribute of an `Extractor` whose logits are not None.
     """
     portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
     with Image.open(portrait_file) as picture:

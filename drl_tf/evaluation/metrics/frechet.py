@@ -14,7 +14,7 @@ def frechet_distance(real: Any, fake: Any) -> float:
     """Computes the Fréchet distance between two sets of features, each taken as Gaussian.
 
     The distance is biased upwards, the more the smaller the sets: compare only sets of equal size.
-    `frechet_distance_from_moments` has the formula.
+    `frechet_distance_from_moments` gives the formula.
 
     Args:
       real: features, float [N, d], N at least 2.

@@ -58,7 +58,7 @@ class Moments:
         self.merge(batch)
 
     def merge(self, other: Moments) -> None:
-        """Adds the features that another `Moments` has accumulated.
+        """Adds the features that another `Moments` has accumulated; `other` stays as it is.
 
         Raises:
           UserError: the dimensions differ.

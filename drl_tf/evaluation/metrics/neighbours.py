@@ -15,8 +15,8 @@ COLUMNS = 4096
 def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> dict[str, float]:
     """Computes precision and density (realism), and recall and coverage (variety), of generated images.
 
-    x are real features, y generated features, and r_k(x) is the distance of x to its k-th nearest neighbour
-    in its own set:
+    x are features of real images, y features of generated images. r_k(x) is the distance of x to its k-th
+    nearest neighbour among the x, r_k(y) that of y among the y; #{..} is the number of elements of a set:
 
       precision = share of y with |x - y| <= r_k(x) for some x
       recall = share of x with |x - y| <= r_k(y) for some y
@@ -37,7 +37,7 @@ def neighbour_scores(real: Any, fake: Any, k: int = 3, density_k: int = 5) -> di
       density_k: the k of density and coverage.
 
     Returns:
-      {'precision': .., 'recall': .., 'density': .., 'coverage': ..}, in [0, 1]; density can exceed 1.
+      {'precision': .., 'recall': .., 'density': .., 'coverage': ..}, floats in [0, 1]; density can exceed 1.
 
     Raises:
       UserError: the shapes do not fit together, a feature is not finite, or N or M is at most

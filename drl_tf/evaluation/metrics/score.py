@@ -24,11 +24,12 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Returns the names under which `score` reports three of its scores, which depend on the extractor.
+    """Returns the keys of three scores in the result of `score`; the keys depend on the extractor.
 
     Returns:
-      {'frechet': name, 'kernel': name, 'classifier': name}. The names are 'fid', 'kid' and 'inception_score'
-      for the standard Inception, else such as 'frechet_distance_digits_classifier'.
+      {'frechet': key of the Fréchet distance, 'kernel': key of the kernel distance, 'classifier': key of the
+      classifier score}. The keys are 'fid', 'kid' and 'inception_score' for the standard Inception network,
+      else such as 'frechet_distance_digits_classifier'.
     """
     if extractor.inception == 'standard':
         return {'frechet': 'fid', 'kernel': 'kid', 'classifier': 'inception_score'}
@@ -53,7 +54,7 @@ def score(
 
     Args:
       extractor: the network that gives the features.
-      samples: generated images, uint8 [n, H, W, C] each.
+      samples: batches of generated images, uint8 [n, H, W, C] each.
       real: statistics of the real images.
       floor: statistics of held-out real images, or None. Their distance from the real images is what a
         perfect generator would reach with as many samples.
@@ -62,8 +63,8 @@ def score(
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
 
     Returns:
-      {name: JSON value}; `names` returns the names of the Fréchet distance, the kernel distance and the
-      classifier score.
+      {name: JSON value}; `names` returns the keys of the Fréchet distance, the kernel distance and the
+      classifier score, such as 'fid', below also <name>.
 
       - The Fréchet distance of the samples; 'floor', that of the held-out images; and '<name>_held_out_size',
         to compare with 'floor': the mean distance of parts of the samples, each as large as the set of

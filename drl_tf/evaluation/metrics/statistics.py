@@ -37,10 +37,10 @@ class Statistics:
       extractor: name of the network.
       extractor_hash: hash of the network's weights; '' if unknown.
       resize: how images were resized for the network, as a text.
-      images: description of the images, for the reader.
+      images: description of the images, in words.
       fingerprint: the first 12 hexadecimal digits of the SHA-256 of all pixels.
-      dataset, split, image_size, image_channels, image_width: origin and shape of the images; '' or 0:
-        unknown.
+      dataset, split: where the images come from; '': unknown.
+      image_size, image_channels, image_width: shape of the images; a width of 0 means square; all 0: unknown.
     """
 
     mean: np.ndarray
@@ -189,8 +189,8 @@ def summarise(
 
     Args:
       extractor: the network that gives the features.
-      batches: images, uint8 [n, H, W, C] each.
-      images: description of the images, for the reader.
+      batches: batches of images, uint8 [n, H, W, C] each.
+      images: description of the images, in words.
       keep: number of images, the first ones, whose features are kept.
       classify: whether to keep the logits of all images.
       part: a file for intermediate results, from which an interrupted call continues; None: no file.
