@@ -280,7 +280,7 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Checks devices, feature networks, statistics and files of samples, with TensorFlow.
+    """Checks devices, feature networks, statistics and files of samples, which needs TensorFlow.
 
     Raises:
       UserError: a mode would fail; the message says why.
