@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table of the last log line by level, with the quantities of `curves`; None if there are none."""
+    """Makes a table by level of the last values; `on_chains` as for `curves`. None if there are none."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
