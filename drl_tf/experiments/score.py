@@ -118,8 +118,8 @@ class Table:
     def columns(self) -> dict[str, list]:
         """Returns the columns of the table, {name: list of n values}.
 
-        The names are 'image', 'rank', 'typicality', and for each score, such as 'energy' and 'gradient', first
-        'energy_all' over all noise levels, then 'energy_0' and so on at each level. If log Z is known,
+        The names are 'image', 'rank', 'typicality', and for each score, such as 'energy' and 'gradient',
+        first 'energy_all' over all noise levels, then 'energy_0' and so on at each level. If log Z is known,
         'log_prob' and 'bits_per_dim' are among the scores.
         """
         scores = self.scores
