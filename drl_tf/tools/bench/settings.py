@@ -38,7 +38,7 @@ class Settings:
 
 
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
-    """Replaces the dataset of a configuration, so that training works on any machine.
+    """Replaces the dataset of a configuration, so that training works on any machine without a download.
 
     Digits and emoji stay the real pictures. Other datasets are replaced by photographs in the same format.
 
