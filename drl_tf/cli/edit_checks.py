@@ -88,5 +88,10 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether a feature network is needed: --extractor is given, and a mode is inpaint or restore."""
+    """Returns whether a command needs a feature network: --extractor is given, for inpaint or restore.
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration, with the option `extractor`.
+    """
     return bool(config.evaluation.extractor and {'inpaint', 'restore'} & set(command.mode))

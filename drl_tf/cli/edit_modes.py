@@ -37,10 +37,10 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Returns the classes in --expression and the weight of each, such as ((3, 8), (1.0, -1.0)) for '3 & !8'.
+    """Returns the classes in the --expression of a command, and the weight of each.
 
-    Returns None if the expression has an "or" (|) or names one of two models: it is then no weighted sum of
-    energies of one model.
+    An example is ((3, 8), (1.0, -1.0)) for '3 & !8'. It returns None if the expression has an "or" (|) or
+    names one of two models: it is then no weighted sum of energies of one model.
     """
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))

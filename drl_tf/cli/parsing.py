@@ -289,7 +289,7 @@ def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dic
 
 
 def group_of(group: type, values: flags.FlagValues) -> Any:
-    """Builds a dataclass of options, such as `Command`, from the values of the flags."""
+    """Builds `group`, a dataclass of options such as `Command`, from the values of the flags."""
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 
