@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def names(runs: Sequence[RunFiles]) -> list[str]:
-    """Returns a name for each run: the last part of its path, or the whole path if two would be equal."""
+    """Returns a name for each of the runs: the last part of its path, or the whole path if two are equal."""
     short = [run.name for run in runs]
     return [run.name if short.count(run.name) == 1 else run.workdir for run in runs]
 

@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the names of logged quantities, each a number or, with `by_level`, a number per level."""
+    """Returns the quantities in a log that are a number or, with `by_level`, a list of a number per level."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Returns a table that compares energies of training images with those of others, by noise level."""
+    """Makes a table by level of the distances of energies of test images and of samples from training's."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
