@@ -95,7 +95,7 @@ class App:
             self._stops.pop(request.session_hash, None)
 
     def cancels(self, work: Any) -> None:
-        """Registers an event listener of Gradio, such as `button.click(..)` returns, for Stop to cancel."""
+        """Makes Stop cancel `work`, an event listener of Gradio, such as `button.click(..)` returns."""
         self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:
