@@ -122,7 +122,7 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
 
 
 def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
-    """Predicts the largest number of bytes per image that a Langevin step stores in activations."""
+    """Predicts the largest number of bytes per image that a Langevin step of a model stores."""
 
     def chain(y: tf.Tensor) -> tf.Tensor:
         prepared = model.network.prepare(*_inputs())
