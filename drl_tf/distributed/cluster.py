@@ -99,6 +99,9 @@ def _check_addresses(addresses: tuple[Any, ...]) -> None:
 def chosen(devices: Devices) -> str:
     """Returns the name of the distribution strategy that the options and the variable TF_CONFIG choose.
 
+    Args:
+      devices: the options that choose the devices.
+
     Returns:
       'one', 'mirrored', 'multi_worker' or 'tpu'; or 'auto': 'mirrored' if this machine has several GPUs, else
       'one'.

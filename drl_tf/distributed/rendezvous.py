@@ -82,7 +82,7 @@ def listening(address: str) -> socket.socket:
 
 
 def greeting(workers: Workers, index: int) -> bytes:
-    """Returns the 32 bytes that worker `index` sends to identify itself to the chief."""
+    """Returns the 32 bytes that worker `index` of a cluster sends to identify itself to the chief."""
     return hashlib.sha256(repr((workers.addresses, workers.jobs, index)).encode()).digest()
 
 

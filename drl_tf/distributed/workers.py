@@ -246,7 +246,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes an argument of `strategy.run` from a list with one tensor for each replica of this process."""
+    """Makes an argument of `strategy.run` from `values`, a tensor for each replica of this process."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
@@ -254,7 +254,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Concatenates the tensors of all replicas, [n, ...] each, to one array, which every worker gets."""
+    """Concatenates `values`, a tensor [n, ...] on each replica, to one array, which every worker gets."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()
