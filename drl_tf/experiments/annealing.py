@@ -183,7 +183,11 @@ def pilot(
 
 
 def estimate(log_weights: np.ndarray) -> Estimate:
-    """Estimates log(Z_K / Z_0) from the logarithms of the importance weights of n chains, float [n]."""
+    """Estimates log(Z_K / Z_0) from the importance weights of n chains.
+
+    Args:
+      log_weights: logarithm of the weight of each chain, float [n].
+    """
     log_weights = np.asarray(log_weights, np.float64)
     largest = log_weights.max()
     count = len(log_weights)

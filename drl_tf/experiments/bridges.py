@@ -141,5 +141,13 @@ def log_normal(y: tf.Tensor) -> tf.Tensor:
 
 
 def sample_normal(shape: Sequence[int], seed: tf.Tensor) -> tf.Tensor:
-    """Draws from N(0, I), truncated to the box |y|_inf <= 6; float32 of `shape`."""
+    """Draws from N(0, I), truncated to the box |y|_inf <= 6.
+
+    Args:
+      shape: shape of the result.
+      seed: int32 [2].
+
+    Returns:
+      float32, of the given shape.
+    """
     return tf.random.stateless_parameterized_truncated_normal(shape, seed, minvals=-WALL, maxvals=WALL)

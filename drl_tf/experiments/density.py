@@ -183,7 +183,8 @@ def annealed(
 ) -> dict[int, annealing.Estimate]:
     """Estimates log Z of each noise level t by annealing chains from N(0, I), {t: estimate}.
 
-    `density_at` maps t, int32 [1], to a log density, which maps y, float32 [n, 1, 1, 2], to float32 [n].
+    `density_at` maps t, int32 [1], to a log density, which maps y, float32 [n, 1, 1, 2], to float32 [n]. Each
+    of `num_chains` passes about `ais_steps` densities, and makes `hmc_leapfrog` leapfrog steps at each.
     """
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
@@ -239,7 +240,7 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """Compares the log Z of a level by quadrature (`grid`) and by annealing (`estimate`), {name: number}."""
+    """Returns log Z by quadrature and by annealing, their errors and more, as {name: number}."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -256,7 +257,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Formats a result of `compared` as a line of text."""
+    """Formats a result of `compared`, with 'log_z_direct' and 'direct_error' if known, as a line of text."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

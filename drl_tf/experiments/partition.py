@@ -237,7 +237,7 @@ def _shapes(count: int, image_shape: tuple[int, ...], last: int) -> dict[str, tu
 
 
 def save(path: str, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays, {name: array}, to a `.npz` file, atomically."""
+    """Writes arrays, {name: array}, to the `.npz` file `path`, all or nothing."""
     with written_aside(path, 'wb') as file:
         np.savez(file, **arrays)
 

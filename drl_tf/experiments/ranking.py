@@ -26,7 +26,7 @@ def ranking(
       seed: seed of the noise in the other images.
 
     Returns:
-      {kind: {'log_prob': .., 'typicality': ..}}, for kinds such as 'uniform' and 'inverted' (see `others`).
+      {kind of other images, such as 'uniform' (noise) or 'inverted': {'log_prob': .., 'typicality': ..}}.
       'log_prob' is the probability that a held-out image has a higher log density than one of the others;
       'typicality', that its log density is nearer to `mean`.
 

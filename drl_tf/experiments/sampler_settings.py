@@ -38,7 +38,7 @@ _START_STEPS = (3, 10)
 
 
 def key(setting: Setting) -> str:
-    """Returns a text that is the same for equal settings, also after a round trip through JSON.
+    """Returns a text that is the same for equal settings, whether a value is a tuple or a list (as in JSON).
 
     Examples:
       >>> key({'mcmc_steps': (3, 1)}) == key({'mcmc_steps': [3, 1]})

@@ -234,7 +234,12 @@ def save_grid(drawn: str, config: Config) -> None:
 
 
 def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as CSV; the columns are all keys of the rows, in order of appearance."""
+    """Writes rows, {column: value}, to a CSV file.
+
+    Args:
+      path: the file.
+      rows: the rows; the columns are the keys of all rows, in the order in which they first occur.
+    """
     with written_aside(path) as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
         writer.writeheader()
