@@ -95,7 +95,7 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
 
 
 def equal(first: State, second: State) -> bool:
-    """Returns whether two results of `state`, for two runs, are equal to the bit."""
+    """Returns whether two results of `state`, of one run each, are equal to the bit."""
     mine, my_log = first
     theirs, their_log = second
     has_same_names = mine.keys() == theirs.keys() and len(mine) > 50

@@ -21,7 +21,7 @@ def fill(
     Args:
       request: a request whose model is already set.
       body: the body, JSON.
-      inputs_of: callable, name of a signature -> {name of an input: `TensorInfo`}.
+      inputs_of: callable that maps the name of a signature to its inputs, {name: `TensorInfo`}.
 
     Returns:
       True if the request has "instances" (one object per row); False if it has "inputs" (one tensor per

@@ -228,7 +228,7 @@ class Server:
             self.models[config.name] = Model(config)
 
     def poll(self, seconds: float) -> None:
-        """Updates all models from their directories every `seconds`; 0: once."""
+        """Updates all models from their directories, and again after each `seconds` seconds; 0: only once."""
         while True:
             for model in self.models.values():
                 model.poll()

@@ -176,7 +176,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(program: Program) -> dict[str, float]:
-    """Runs the steps with reference numbers, and compares the results with those of TensorFlow.
+    """Runs the steps of a program that have reference numbers, and compares the results with TensorFlow's.
 
     Returns:
       {name: relative difference}. For training: each loss and gradient norm over all steps, and 'weights of

@@ -32,10 +32,14 @@ _LOOK_EVERY = 10
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures training with all presets and precisions; yields a line of results for each.
+    """Measures training with all presets and precisions.
 
-    A line has these values, each as {'median', 'low', 'high', 'count'}. They are seconds, or ratios of two
-    values of the same round:
+    Args:
+      settings: the settings of the benchmarks.
+
+    Yields:
+      A dict for each preset and precision, with 'part', 'name' and the following entries. Each is a dict with
+      'median', 'low', 'high' and 'count', of seconds or of ratios of two values of the same round.
 
         input           getting a batch from the pipeline, with nothing else running
         step            the step on the device
@@ -49,7 +53,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         chain_utilisation, pass_utilisation
                         time of the convolutions alone / time of the chain or the pass
 
-    A line of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
+      A dict of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
     """
     with tempfile.TemporaryDirectory() as directory:
         subjects = [
