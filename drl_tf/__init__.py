@@ -31,7 +31,12 @@ def __getattr__(name: str) -> Any:
 
 
 def load(model: str | os.PathLike, precision: str = 'float32') -> EnergyModel:
-    """Deprecated name of `EnergyModel.from_preset`; `precision` corresponds to the argument `dtype`."""
+    """Loads a model. Deprecated: use `EnergyModel.from_preset`.
+
+    Args:
+      model: name of a model of the package, a path, or another handle that `from_preset` takes.
+      precision: 'float32' or 'bfloat16'; `from_preset` calls it `dtype`.
+    """
     from drl_tf import api
     from drl_tf.base.deprecation import deprecated
 

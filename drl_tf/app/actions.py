@@ -31,7 +31,7 @@ IN_TURN = -2  # Value of `Choice.label`: the images take all classes in turn.
 
 
 def silent(share: float, what: str) -> None:
-    """A `Progress` that shows nothing."""
+    """Ignores progress: a callable (share of the work done, 0 to 1; what is being done) that does nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,11 @@ class Choice:
 
     Attributes:
       label: the class, from 0; -1: no class; `IN_TURN`: all classes in turn.
-      guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20; 0 for models without classes.
+      guidance: weight w of the class, -1 to 20: the log density is (1 + w) F(class) - w F(no class), where F
+        is that of the model. 0 for models without classes.
       seed: 0 to 2^31 - 1.
       num: number of images, 1 to `limits.MOST_IMAGES`.
-      num_steps: number of noise levels to visit; None: as in the configuration.
+      num_steps: number of noise levels to visit; None: as in the model's configuration.
     """
 
     label: int = IN_TURN
@@ -53,7 +54,10 @@ class Choice:
     num_steps: int | None = None
 
     def labels(self, model: EnergyModel) -> int | None:
-        """Returns the class as the argument `labels` of a model's methods; None: all, or no classes."""
+        """Returns the class for the argument `labels` of the model's methods; -1: no class.
+
+        It is None for `IN_TURN`, which means all classes in turn, and for models without classes.
+        """
         return None if self.label == IN_TURN or not model.num_classes else self.label
 
 
@@ -77,12 +81,13 @@ def draw(
 
     Args:
       model: the model.
-      choice: which images, at most `most_images`.
-      progress: callable, (share of the work done, description) -> None.
+      choice: which images; `num` is at most `most_images(model)`.
+      progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
+        UserError to end the work.
 
     Returns:
-      The images, uint8 [n, H, W, C] (points of the plane: float32); and a list of the images on their way
-      from noise, which ends with the images themselves.
+      A pair: the images, uint8 [n, H, W, C] (points of the plane: float32); and a list of such arrays, the
+      images on their way from noise, which ends with the images themselves.
 
     Raises:
       UserError: a value is out of range, or `progress` ended the work.
@@ -101,7 +106,9 @@ def draw(
 
 
 def most_images(model: EnergyModel) -> int:
-    """Returns the largest number of images that one request may draw, at most a batch.
+    """Returns the largest number of images that one request may draw: a batch, and at most 25.
+
+    For a model of points of the plane, it is a batch of points.
 
     Examples:
       >>> most_images(EnergyModel.from_preset('digits'))
@@ -119,9 +126,10 @@ def inpaint(
     Args:
       model: the model.
       image: uint8 [H, W, C].
-      hole: the pixels to replace, bool [H, W, 1].
+      hole: True at the pixels to replace, bool [H, W, 1].
       choice: number of results (`num`, at most 9), class (`IN_TURN`: no class), guidance and seed.
-      progress: callable, (share of the work done, description) -> None.
+      progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
+        UserError to end the work.
 
     Returns:
       The results, uint8 [num, H, W, C].
@@ -149,14 +157,16 @@ def inpaint(
 def blend(
     model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = silent
 ) -> np.ndarray:
-    """Draws a sequence of images from one sample to another.
+    """Draws a sequence of images that changes step by step from one sample of the model to another.
 
     Args:
       model: the model.
-      begin, end: class (`IN_TURN`: no class) and index (`num`, from 0) of both samples. Seed and guidance are
-        those of `begin`.
+      begin: the first sample: its class (`IN_TURN`: no class), its index from 0, given as `num`, and the seed
+        and guidance of all images.
+      end: the last sample: its class and, as `num`, its index; its seed and guidance are not used.
       num_frames: number of images, 2 to 25.
-      progress: callable, (share of the work done, description) -> None.
+      progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
+        UserError to end the work.
 
     Returns:
       The images in order, uint8 [num_frames, H, W, C].
@@ -183,10 +193,11 @@ def compose(
 
     Args:
       model: a model with classes. For expressions with |, its energies must be preconditioned.
-      text: the expression, at most 200 letters; see `expressions.parse`.
+      text: the expression, at most 200 letters: classes (numbers), & (and), | (or), ! (not) and brackets.
       num: number of images, 1 to 25.
       seed: 0 to 2^31 - 1.
-      progress: callable, (share of the work done, description) -> None.
+      progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
+        UserError to end the work.
 
     Returns:
       The images, uint8 [num, H, W, C].
@@ -243,10 +254,13 @@ def score(
     Args:
       model: the model.
       images: uint8 [n, H, W, C].
-      progress: callable, (share of the work done, description) -> None.
+      progress: callable that gets the share of the work done, 0 to 1, and what is being done; it may raise
+        UserError to end the work.
 
     Returns:
-      The scores; and the typicality, float32 [n], or None if log Z is not known.
+      A pair: the scores of the n images; and the typicality, float32 [n], or None if log Z is not known. The
+      typicality of an image is the distance of its log density from the mean over training images, in
+      standard deviations.
 
     Raises:
       UserError: there is no image, or `progress` ended the work.

@@ -39,14 +39,14 @@ _MASKS = [
 
 
 def build(model: EnergyModel, name: str) -> gr.Blocks:
-    """Builds the page of the app for a model.
+    """Builds the web page of the app for a model, with tabs to draw, inpaint, blend, compose and score.
 
     Args:
-      model: the model. A model of points of the plane has only the tab to draw.
+      model: the model. If it draws points of the plane, the page has only the tab to draw.
       name: name of the model, for the title.
 
     Returns:
-      The page, not yet served.
+      The page; its method `launch` serves it.
 
     Example:
       build(EnergyModel.from_preset('digits'), 'digits').launch()

@@ -30,7 +30,11 @@ class _Stopped(UserError):
 
 
 class App:
-    """The model of the app, and the request that runs; only one request runs at a time."""
+    """Builds the fields and buttons of the page, and runs their work, one request at a time.
+
+    Args:
+      model: the model of the app.
+    """
 
     def __init__(self, model: EnergyModel):
         self.model = model
@@ -46,12 +50,14 @@ class App:
         inputs: Sequence[Any],
         outputs: Sequence[Any],
     ) -> None:
-        """Calls a function at each event, as long as nobody presses Stop.
+        """Calls `function` at each event, and shows its results; pressing Stop ends the call.
 
         Args:
           trigger: event of a component, such as `button.click`, or several.
-          function: callable, (values of `inputs`, `Progress`) -> values of `outputs`.
-          inputs, outputs: components.
+          function: callable that gets the values of `inputs`, and then a callable for progress (share of the
+            work done, 0 to 1; what is being done). It returns the values of `outputs`.
+          inputs: components whose values the function gets.
+          outputs: components that show the values that the function returns.
         """
 
         def handler(
@@ -78,7 +84,10 @@ class App:
 
     @contextlib.contextmanager
     def stoppable(self, request: gr.Request) -> Iterator[threading.Event]:
-        """Context manager: yields an event that Stop sets on the page that made the request."""
+        """Context manager: yields a `threading.Event`, which is set when Stop is pressed on the page.
+
+        The page is that from which `request` came.
+        """
         stop = self._stops[request.session_hash] = threading.Event()
         try:
             yield stop
@@ -86,18 +95,18 @@ class App:
             self._stops.pop(request.session_hash, None)
 
     def cancels(self, work: Any) -> None:
-        """Lets Stop take an event of Gradio out of the queue, or no longer wait for its result."""
+        """Makes Stop cancel `work`, an event listener of Gradio, such as `button.click(..)` returns."""
         self._work.append(work)
 
     def buttons(self, *texts: str) -> list[gr.Button]:
-        """Adds a button for each text, and a button "Stop" that stops the request that runs."""
+        """Adds a row with a button for each text and a button "Stop"; returns the buttons of the texts."""
         with gr.Row():
             made = [gr.Button(text, variant='primary') for text in texts]
             self._stop_buttons.append(gr.Button('Stop', variant='stop'))
         return made
 
     def connect_stop(self) -> None:
-        """Connects each button Stop with all work; the last step of building the page."""
+        """Makes each button "Stop" end all work of the page; call this last when building the page."""
 
         def stop(request: gr.Request) -> None:
             if request.session_hash in self._stops:
@@ -111,9 +120,9 @@ class App:
         """Adds a field to choose a class, which is hidden if the model has no classes.
 
         Args:
-          title: its title.
-          start: the class at first; -1: no class. With `in_turn`, all classes in turn.
-          in_turn: whether all classes in turn are a choice.
+          title: title of the field.
+          start: the class chosen at first; -1: no class. Not used with `in_turn`.
+          in_turn: whether the field has the choice 'all in turn', which is then the first value.
         """
         choices = [('no class', -1), *((str(label), label) for label in range(self.model.num_classes))]
         if in_turn:
@@ -122,18 +131,23 @@ class App:
         return gr.Dropdown(choices, value=start, label=title, visible=bool(self.model.num_classes))
 
     def guidance(self) -> gr.Slider:
-        """Adds a field for the guidance w, which is hidden if the model has no classes."""
+        """Adds a slider for the weight of guidance, -1 to 5, which is hidden if the model has no classes."""
         start = self.model.config.sampling.guidance
         return gr.Slider(-1, 5, start, step=0.1, label='Guidance w', visible=bool(self.model.num_classes))
 
 
 def seed() -> gr.Number:
-    """Adds a field for the seed."""
+    """Adds a field for the seed, a whole number from 0 to 2^31 - 1."""
     return gr.Number(0, label='Seed', precision=0, minimum=0, maximum=2**31 - 1)
 
 
 def picture(label: str, name: str) -> gr.Image:
-    """Adds a place for a picture; `name` is its HTML id."""
+    """Adds a place that shows a picture.
+
+    Args:
+      label: its description.
+      name: its HTML id.
+    """
     return gr.Image(
         label=label,
         show_label=False,
@@ -147,7 +161,7 @@ def picture(label: str, name: str) -> gr.Image:
 
 
 def theme() -> gr.themes.Base:
-    """Returns a Gradio theme with readable colours, and fonts of the system: no font is downloaded."""
+    """Returns a Gradio theme with readable colours and the system's fonts, so that no font is downloaded."""
     base = gr.themes.Soft(
         font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'], primary_hue='indigo'
     )

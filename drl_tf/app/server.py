@@ -56,7 +56,7 @@ def serve(directory: str, port: int) -> None:
 
 @contextlib.contextmanager
 def running(model: EnergyModel, name: str, port: int) -> Iterator[str]:
-    """Context manager that serves the app, and yields its address; at the end, it deletes all uploads.
+    """Context manager: serves the app, yields its web address, and at the end deletes all uploads.
 
     Args:
       model: the model.

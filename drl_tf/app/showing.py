@@ -20,7 +20,7 @@ _UNKNOWN = 'unknown'
 
 
 def sheet(images: np.ndarray) -> Image.Image:
-    """Arranges images in one picture, enlarged if they are small.
+    """Arranges images in one picture, about as wide as high, enlarged if they are small.
 
     Args:
       images: uint8 [n, H, W, C]; or points of the plane, float32 [n, 1, 1, 2].
@@ -57,14 +57,18 @@ def maps(images: np.ndarray, scores: Scores) -> Image.Image:
 
 
 def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -> list[list[str]]:
-    """Formats scores as a table: a row for each image, with texts for `COLUMNS`.
-
-    Energy, bits per dimension and log p are those of the scoring level.
+    """Formats scores as a table.
 
     Args:
       names: name of each image.
       scores: scores of the images.
-      typicality: typicality of each image, float32 [n]; None: not known.
+      typicality: distance of each image's log density from the mean over training images, in standard
+        deviations, float32 [n]; None: not known.
+
+    Returns:
+      A row of texts for each image: name; energy in nats; norm of the gradient over all noise levels; bits
+      per dimension; log density in nats; typicality. Energy, bits and log density are those at
+      `scores.scoring_level`. An unknown number is 'unknown'.
     """
     column = int(np.searchsorted(scores.levels, scores.scoring_level))
     rows = []
@@ -79,11 +83,12 @@ def table(names: Sequence[str], scores: Scores, typicality: np.ndarray | None) -
 
 
 def verdict(names: Sequence[str], typicality: np.ndarray | None) -> str:
-    """Returns a sentence that says which images are atypical.
+    """Returns a sentence that says which images are atypical, or that this is not known.
 
     Args:
       names: name of each image.
-      typicality: typicality of each image, float32 [n]; None: not known.
+      typicality: distance of each image's log density from the mean over training images, in standard
+        deviations, float32 [n]; None: not known.
 
     Examples:
       >>> verdict(['a', 'b'], np.array([0.5, 9.0]))

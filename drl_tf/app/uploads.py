@@ -21,16 +21,17 @@ _PAINTED_ALPHA = 64  # A pixel counts as painted from this mean opacity on, of 2
 def missing(
     shape: Sequence[int], kind: str, painted: Mapping[str, Any] | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Returns a mask of the pixels to replace, bool [H, W, 1].
+    """Returns a mask of the pixels to replace.
 
     Args:
-      shape: (H, W, C).
-      kind: `PAINTED`, `HALF` (the lower half) or `RANDOM` (70 % of the pixels).
-      painted: value of Gradio's `ImageEditor`, with 'layers', arrays uint8 [h, w, 4] of any size.
-      seed: seed of the random pixels.
+      shape: (H, W, C) of the image.
+      kind: `PAINTED` (what the user painted), `HALF` (the lower half) or `RANDOM` (70 % of the pixels).
+      painted: for `PAINTED`, the value of Gradio's `ImageEditor`: a dict whose entry 'layers' is a list of
+        arrays, uint8 [h, w, 4] of any size.
+      seed: seed for `RANDOM`.
 
     Returns:
-      bool [H, W, 1].
+      True at the pixels to replace, bool [H, W, 1].
 
     Raises:
       UserError: nothing is painted.
@@ -56,7 +57,7 @@ def read_picture(path: str, shape: Sequence[int], invert: bool = False) -> np.nd
 
     Args:
       path: the file, PNG, JPEG, GIF, BMP or WebP, of at most 8 MiB.
-      shape: (H, W, C) of the model.
+      shape: (H, W, C) of the model's images.
       invert: whether to invert the brightness, as for ink on white paper.
 
     Returns:

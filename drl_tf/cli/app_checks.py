@@ -10,7 +10,11 @@ from drl_tf.distributed import cluster
 
 
 def check_configuration(command: Command) -> None:
-    """Checks that --mode=app can start: raises UserError if Gradio is missing or the port is taken."""
+    """Checks that --mode=app, if the command has this mode, can start.
+
+    Raises:
+      UserError: Gradio is missing, or the port is taken.
+    """
     if 'app' not in command.mode:
         return
     if importlib.util.find_spec('gradio') is None:

@@ -280,7 +280,9 @@ def _check_outputs(command: Command, config: Config, workdir: str) -> None:
 
 
 def check_work(command: Command, config: Config) -> None:
-    """Checks devices, feature networks, statistics and files of samples, with TensorFlow.
+    """Checks what needs TensorFlow: devices, feature networks, statistics and files of samples.
+
+    `command` says what to do, and `config` is the configuration of the run.
 
     Raises:
       UserError: a mode would fail; the message says why.

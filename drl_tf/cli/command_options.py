@@ -266,12 +266,12 @@ def num_scored(command: Command) -> int:
 
 
 def export_directory(command: Command, workdir: str) -> str:
-    """Returns the directory in which --mode=export creates version directories."""
+    """Returns the directory of exported versions: --export_dir, or `saved_model` in the workdir."""
     return command.export_dir or os.path.join(workdir, IN_A_RUN)
 
 
 def reads_export(command: Command) -> bool:
-    """Returns whether a command uses --model without a --workdir, because it writes nothing there."""
+    """Returns whether the modes read the exported --model in place, since none writes to a workdir."""
     write_elsewhere = {'app', *(TO_OUTPUT_DIR if command.output_dir else ())}
     return bool(command.model) and set(command.mode) <= write_elsewhere
 

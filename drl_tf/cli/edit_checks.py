@@ -15,11 +15,14 @@ from drl_tf.runs import exported
 
 
 def check_command(command: Command, given: dict[str, Any]) -> None:
-    """Checks options of these modes; raises UserError if two contradict each other.
+    """Checks the options of inpaint, restore, edit, interpolate and compose; reads no model.
 
     Args:
       command: the options that say what to do.
       given: {name: value} of the options on the command line.
+
+    Raises:
+      UserError: an option has a wrong value, or two options contradict each other.
     """
     if command.method:
         for mode in set(command.mode) & set(METHODS):
@@ -50,7 +53,15 @@ def check_command(command: Command, given: dict[str, Any]) -> None:
 
 
 def check_configuration(command: Command, config: Config) -> None:
-    """Checks that these modes work with a model; raises UserError if its energies or images do not fit."""
+    """Checks that the modes inpaint, restore, edit, interpolate and compose can work with a model.
+
+    Args:
+      command: the options that say what to do; modes of other kinds are not checked.
+      config: the configuration of the model.
+
+    Raises:
+      UserError: an option does not fit the model's energies, classes or images, or an input is missing.
+    """
     modes = set(command.mode)
     if 'inpaint' in modes:
         plans.check(config, command.method, '', command.edit_levels)
@@ -77,5 +88,10 @@ def check_configuration(command: Command, config: Config) -> None:
 
 
 def features(command: Command, config: Config) -> bool:
-    """Returns whether `inpaint` or `restore` is to compare images by the features of a given extractor."""
+    """Returns whether a command needs a feature network: --extractor is given, for inpaint or restore.
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration, with the option `extractor`.
+    """
     return bool(config.evaluation.extractor and {'inpaint', 'restore'} & set(command.mode))

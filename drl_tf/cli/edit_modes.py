@@ -15,7 +15,7 @@ from drl_tf.runs import exported
 
 
 def change(mode: str, command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs a mode that edits or interpolates images.
+    """Runs a mode that edits or interpolates images, on the chief only (the first worker).
 
     Args:
       mode: 'inpaint', 'restore', 'edit' or 'interpolate'.
@@ -25,7 +25,7 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
       step: step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}.
+      Lines to print, {label: text}; None on the other workers.
     """
     from drl_tf.editing import run
 
@@ -37,13 +37,28 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 
 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Returns (classes, weights) if --expression uses only & and !, such as '3 & !8'; else None."""
+    """Returns the classes in the --expression of a command, and the weight of each.
+
+    An example is ((3, 8), (1.0, -1.0)) for '3 & !8'. It returns None if the expression has an "or" (|) or
+    names one of two models: it is then no weighted sum of energies of one model.
+    """
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
 def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
-    """Adds to the result of sampling an --expression which classes the images show; {label: text}."""
+    """Adds to the result of drawing images from an --expression which classes the images show.
+
+    Args:
+      command: the options that say what to do.
+      config: the configuration of the run.
+      result: {label: text} that drawing the images returned; its last text is the path of the images. None
+        on workers other than the chief.
+
+    Returns:
+      Lines to print, {label: text}: `result`, and before it, for the dataset of digits, the largest shares of
+      images by class, as a classifier sees them. None if `result` is None.
+    """
     if result is None:
         return None
     from drl_tf.editing import agreement
@@ -55,7 +70,7 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
 
 
 def compose(command: Command, config: Config, workdir: str, step: int | None, count: int) -> dict[str, str]:
-    """Runs --mode=compose with an --expression that has an "or" (|).
+    """Runs --mode=compose with an --expression that has an "or" (|) or two models, on the chief only.
 
     Args:
       command: the options that say what to do.
@@ -65,7 +80,7 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
       count: number of images to draw.
 
     Returns:
-      Lines to print, {label: text}.
+      Lines to print, {label: text}; None on the workers other than the chief (the first worker).
     """
     from drl_tf.editing import compose as composing
 

@@ -11,15 +11,16 @@ MAX_FILES = 100
 
 
 def expand(words: Iterable[str]) -> list[str]:
-    """Replaces each `--flagfile=FILE` by the options in the file.
+    """Replaces each `--flagfile=FILE` on a command line by the options in the file.
 
-    A flagfile has one option per line; blank lines and comments (# or //) are skipped. It may include others.
+    A flagfile has one option per line. Blank lines and comments (# or //) are skipped. A line can be another
+    --flagfile.
 
     Args:
       words: the words of a command line, without the program's name.
 
     Returns:
-      The words, without --flagfile.
+      The words, with the options of each file in place of its --flagfile.
 
     Raises:
       UserError: a flagfile cannot be read, is not UTF-8 text, exceeds 1 MiB, has a line that is no option, or

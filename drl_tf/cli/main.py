@@ -24,9 +24,9 @@ _LONGEST_LINE = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line, and returns the exit code of the process.
+    """Runs a command line, and returns the exit code of the process: 0 if all modes finished.
 
-    Expected errors are printed as one line on stderr.
+    Expected errors, such as a wrong option, are printed as one line on stderr, and give another exit code.
 
     Args:
       argv: the program's name and its options; None: `sys.argv`.

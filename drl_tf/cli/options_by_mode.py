@@ -184,11 +184,12 @@ _READ_WITH_SAMPLES = {
 
 
 def readers(name: str, samples: str) -> tuple[str, ...]:
-    """Returns the modes that read an option.
+    """Returns the names of the modes, such as 'train', in which an option has an effect.
 
     Args:
-      name: name of the option.
-      samples: the value of --samples. If it is not empty, --mode=evaluate reads no options about a run.
+      name: name of the option, without the dashes.
+      samples: the value of --samples, files of images; '': not given. If it is given, 'evaluate' scores these
+        files and reads no options about a run.
     """
     if not samples or name in _READ_WITH_SAMPLES or READ_BY[name] is MODES:
         return READ_BY[name]

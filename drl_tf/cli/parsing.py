@@ -70,10 +70,10 @@ def configuration_of(words: Iterable[str]) -> Config:
 
 
 def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
-    """Returns the configuration and the workdir of a command line.
+    """Returns the configuration of a command line, and its workdir (the directory of the run).
 
-    If a run begins, or the modes need no run, the configuration comes from options and presets; otherwise, it
-    is that of the run. A run in the workdir is resumed, unless --dataset or --restart is given.
+    For a new run, and for modes without a run, the configuration is that of the options and presets. Else it
+    is the run's (or --model's), with changes. A run is resumed, unless --dataset or --restart is given.
 
     Args:
       command: the options that say what to do.
@@ -92,7 +92,7 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
 
 
 def modes_of_a_run(command: Command) -> list[str]:
-    """Returns the modes of a command that use or begin a run."""
+    """Returns the modes that need or begin a run: not 'stats' or 'prepare', nor 'evaluate' with --samples."""
     needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
     return [mode for mode in command.mode if mode not in needs_none]
 
@@ -161,11 +161,10 @@ def _with_network(
 
 
 def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
-    """Adds the presets of the dataset and the recipe to a parsed command line.
+    """Returns the flags of a command line with the presets of its dataset and recipe.
 
-    Options on the command line override presets. A later preset overrides an earlier one.
-
-    The order is: recipe; dataset; dataset with image size; dataset with recipe; dataset with both.
+    The presets are read in this order, each overriding those before it: recipe; dataset; dataset and image
+    size; dataset and recipe; all three. The command line overrides them all.
 
     Args:
       values: the parsed flags.
@@ -266,7 +265,7 @@ def _define(field: dataclasses.Field, group: str | None, values: flags.FlagValue
 
 
 def option_groups() -> list[type]:
-    """Returns all dataclasses of options; each of their fields is an option of the command line."""
+    """Returns all dataclasses of options, such as `Command`; each field is an option of the command line."""
     return [Command, cluster.Devices, *(group.type for group in configuration.groups())]
 
 
@@ -290,7 +289,7 @@ def _given(fields: Iterable[dataclasses.Field], values: flags.FlagValues) -> dic
 
 
 def group_of(group: type, values: flags.FlagValues) -> Any:
-    """Builds a dataclass of options, such as `Command`, from the values of the flags."""
+    """Builds `group`, a dataclass of options such as `Command`, from the values of the flags."""
     return group(**{field.name: _value(field, values) for field in dataclasses.fields(group)})
 
 

@@ -52,7 +52,9 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices)
 
 
 def as_trained(config: Config, workdir: str) -> Config:
-    """Adds what training measured to a configuration: mean and deviation of the images, number of steps.
+    """Returns a configuration with the values that training has stored in the run.
+
+    These are the mean and standard deviation of the images, and the final `train_steps` and `decay_steps`.
 
     Args:
       config: the configuration before training.

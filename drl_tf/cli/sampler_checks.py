@@ -6,7 +6,7 @@ from drl_tf.cli.options_by_mode import READ_BY
 
 
 def check_command(command: Command) -> None:
-    """Raises UserError if one of the modes would draw images, but does not read --sampler=tuned."""
+    """Raises UserError if a command has --sampler=tuned and a mode in which it has no effect."""
     readers = READ_BY['sampler']
     others = [mode for mode in command.mode if mode not in readers]
     if command.sampler != 'run' and others:

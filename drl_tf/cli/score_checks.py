@@ -8,7 +8,15 @@ from drl_tf.experiments import set_names
 
 
 def check_configuration(command: Command, config: Config) -> None:
-    """Checks these modes; raises UserError if the model cannot score images, or an input is missing."""
+    """Checks that the modes `score` and `ood` can work with a model.
+
+    Args:
+      command: the options that say what to do; other modes are not checked.
+      config: the configuration of the model.
+
+    Raises:
+      UserError: the model cannot score images, or an input is missing.
+    """
     for mode in ('score', 'ood'):
         if mode in command.mode:
             combinations.check_energies(config, mode)

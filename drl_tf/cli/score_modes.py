@@ -6,7 +6,7 @@ from drl_tf.distributed import workers
 
 
 def score(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs --mode=score: writes energies and maps of images.
+    """Runs --mode=score, on the chief only (the first worker): writes energies and maps of images.
 
     Args:
       command: the options that say what to do.
@@ -15,7 +15,7 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
       step: step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}.
+      Lines to print, {label: text}; None on the other workers.
     """
     from drl_tf.experiments import score
 
@@ -24,7 +24,7 @@ def score(command: Command, config: Config, workdir: str, step: int | None) -> d
 
 
 def ood(command: Command, config: Config, workdir: str, step: int | None) -> dict[str, str]:
-    """Runs --mode=ood: measures how well scores detect out-of-distribution images.
+    """Runs --mode=ood, on the chief only: measures how well scores detect out-of-distribution images.
 
     Args:
       command: the options that say what to do.
@@ -33,7 +33,7 @@ def ood(command: Command, config: Config, workdir: str, step: int | None) -> dic
       step: step of the checkpoint; None: the newest.
 
     Returns:
-      Lines to print, {label: text}.
+      Lines to print, {label: text}; None on the workers other than the chief (the first worker).
     """
     from drl_tf.experiments import ood
 

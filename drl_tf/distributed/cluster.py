@@ -31,12 +31,12 @@ class Devices:
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """The processes (workers) that train together.
+    """The processes (workers) that train together. The first one is the chief, which writes the files.
 
     Attributes:
       addresses: 'host:port' of each worker, the chief first.
-      index: index of this process in `addresses`; 0 is the chief.
-      jobs: pairs (name of a job in TF_CONFIG, number of tasks of the job).
+      index: index of this process in `addresses`; 0: it is the chief.
+      jobs: pairs ('chief' or 'worker', number of processes with this role in TF_CONFIG).
     """
 
     addresses: tuple[str, ...] = ('localhost',)
@@ -49,7 +49,7 @@ class Workers:
 
 
 def workers() -> Workers:
-    """Returns the workers that the variable TF_CONFIG names; this process alone if it is not set.
+    """Returns the workers that the environment variable TF_CONFIG names; this process alone if it is not set.
 
     Raises:
       UserError: TF_CONFIG is damaged.
@@ -97,10 +97,14 @@ def _check_addresses(addresses: tuple[Any, ...]) -> None:
 
 
 def chosen(devices: Devices) -> str:
-    """Returns the strategy that the options and TF_CONFIG choose.
+    """Returns the name of the distribution strategy that the options and the variable TF_CONFIG choose.
+
+    Args:
+      devices: the options that choose the devices.
 
     Returns:
-      'one', 'mirrored', 'multi_worker', 'tpu', or 'auto' if the number of GPUs decides.
+      'one', 'mirrored', 'multi_worker' or 'tpu'; or 'auto': 'mirrored' if this machine has several GPUs, else
+      'one'.
 
     Raises:
       UserError: the options contradict TF_CONFIG or each other.

@@ -28,12 +28,12 @@ _chosen: list[tf.distribute.Strategy] = []
 
 
 def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
-    """Configures the GPUs and creates the strategy; call this before any TensorFlow operation.
+    """Configures the GPUs and creates the distribution strategy of this process.
 
-    GPU memory then grows as needed.
+    Call this before any TensorFlow operation. TensorFlow then takes GPU memory only as it needs more.
 
     Args:
-      deterministic: whether TensorFlow uses deterministic kernels only.
+      deterministic: whether TensorFlow uses only operations that give the same bits each time.
       devices: the options that choose the devices; None: the defaults.
 
     Raises:
@@ -51,7 +51,7 @@ def set_up(deterministic: bool, devices: cluster.Devices | None = None) -> None:
 
 @functools.cache
 def created(wanted: str, devices: cluster.Devices, workers: cluster.Workers) -> tf.distribute.Strategy:
-    """Creates a strategy, or returns the one that was created for the same arguments.
+    """Creates a distribution strategy; for equal arguments, returns the same object again.
 
     Args:
       wanted: name of the strategy, a result of `cluster.chosen`.
@@ -158,7 +158,13 @@ def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
 
 
 def surroundings(deterministic: bool) -> dict[str, Any]:
-    """Returns what in hardware and software can change the results of a run, {name: JSON value}."""
+    """Returns what in hardware and software can change the results of a run, {name: JSON value}.
+
+    Examples are the name of the device, the number of replicas and TensorFlow's version.
+
+    Args:
+      deterministic: value to store under this name: whether operations are deterministic.
+    """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         'deterministic': deterministic,
@@ -186,7 +192,7 @@ def _device() -> str:
 def count(wanted: str) -> int:
     """Returns how many devices would train together, on this machine and those in TF_CONFIG.
 
-    TPU cores are not counted.
+    TPU cores are not counted. Each other machine is taken to have as many GPUs as this one.
 
     Args:
       wanted: name of the strategy, a result of `cluster.chosen`.
@@ -205,14 +211,14 @@ def strategy() -> tf.distribute.Strategy:
 
 
 def on_tpu() -> bool:
-    """Returns whether the strategy is a `TPUStrategy`, or this machine has a TPU."""
+    """Returns whether this process trains on a TPU or its machine has one."""
     return isinstance(strategy(), tf.distribute.TPUStrategy) or bool(tf.config.list_physical_devices('TPU'))
 
 
 def jit_compile() -> bool:
     """Returns whether to compile with XLA: on GPU and TPU, but not with several workers.
 
-    On CPU, XLA makes the Langevin loop slower. XLA cannot compile sums over several workers.
+    On CPU, XLA makes Langevin chains slower. XLA cannot compile sums over several workers.
     """
     if isinstance(strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return False
@@ -220,7 +226,7 @@ def jit_compile() -> bool:
 
 
 def resolve_precision(precision: str, for_tpu: bool = False) -> str:
-    """Resolves 'auto' to 'bfloat16' if the hardware supports bfloat16, and to 'float32' otherwise.
+    """Returns 'bfloat16' or 'float32'; for 'auto', 'bfloat16' if the hardware supports it.
 
     Args:
       precision: 'auto', 'float32' or 'bfloat16'.

@@ -22,8 +22,8 @@ _GREETING_SECONDS = 5
 def gather(workers: Workers, seconds: float) -> None:
     """Waits until all workers of a cluster have started.
 
-    The chief listens at its address, and the other workers connect. Once all are connected, the chief tells
-    them so, and all ports are freed. A worker that ended while waiting may be started again.
+    The chief (worker 0) listens at its address, and the other workers connect to it. Once all are connected,
+    the chief tells them so, and all ports are freed. A worker that ended while waiting may be started again.
 
     Args:
       workers: the cluster, with the index of this worker.
@@ -42,7 +42,15 @@ def gather(workers: Workers, seconds: float) -> None:
 
 
 def reached(address: str, seconds: float) -> socket.socket:
-    """Connects to an address 'host:port', and returns the socket; raises OSError if that fails in time."""
+    """Connects to an address, and returns the socket.
+
+    Args:
+      address: 'host:port'.
+      seconds: the time limit.
+
+    Raises:
+      OSError: the connection fails, or is not made in time.
+    """
     host, _, port = address.rpartition(':')
     return socket.create_connection((host.strip('[]'), int(port)), timeout=seconds)
 
@@ -67,14 +75,14 @@ def interruptible(what: str) -> Iterator[None]:
 
 
 def listening(address: str) -> socket.socket:
-    """Listens at the port of an address 'host:port', over IPv4 and IPv6, and returns the socket."""
+    """Listens at the port of an address 'host:port', over IPv4 and, if possible, IPv6; returns the socket."""
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     return socket.create_server(('', int(address.rpartition(':')[2])), family=family, dualstack_ipv6=dual)
 
 
 def greeting(workers: Workers, index: int) -> bytes:
-    """Returns the 32 bytes that worker `index` sends to identify itself to the chief."""
+    """Returns the 32 bytes that worker `index` of a cluster sends to identify itself to the chief."""
     return hashlib.sha256(repr((workers.addresses, workers.jobs, index)).encode()).digest()
 
 

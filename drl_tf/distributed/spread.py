@@ -13,7 +13,7 @@ Run = Callable[[np.ndarray], tuple[Any, ...]]
 
 
 def replicas() -> int:
-    """Returns how many devices of this process share the work.
+    """Returns how many devices of this process share a computation on images.
 
     This is 1 with a TPU: its host does the work, because a TPU cannot resize images with antialiasing.
     """
@@ -27,7 +27,7 @@ def over_replicas(function: Run) -> Run:
     """Wraps a function of images so that each device of this process computes a part of the images.
 
     Args:
-      function: callable, uint8 [n, H, W, C] -> a tuple, each entry a tensor [n, ...] or None; it uses
+      function: callable that maps images, uint8 [n, H, W, C], to a tuple of tensors [n, ...] or None; it uses
         TensorFlow operations only.
 
     Returns:
@@ -51,12 +51,12 @@ def over_replicas(function: Run) -> Run:
 
 
 class OverWorkers:
-    """Runs a function of images on all workers, although only the chief has the images.
+    """Runs a function of images on all workers, although only the chief (the first worker) has the images.
 
-    The chief calls `run` within `led`; all workers must call `led` together.
+    All workers must call `led` together. Inside, the chief calls `run`, and the others take part in it.
 
     Args:
-      run: callable, uint8 [n, H, W, C] -> a tuple, each entry a float32 array [n, ...] or None.
+      run: callable that maps images, uint8 [n, H, W, C], to a tuple of float32 arrays [n, ...] or None.
 
     Example:
       spread = OverWorkers(features)
@@ -69,7 +69,11 @@ class OverWorkers:
         self._failed = False
 
     def led(self, function: Callable[[], Any]) -> Any:
-        """Calls `function` on the chief; the other workers share the work of each `run` within the call."""
+        """Calls `function` on the chief; meanwhile, the other workers share the work of each call of `run`.
+
+        Returns:
+          The result of `function` on the chief; None on the other workers.
+        """
         if workers.count() == 1:
             return function()
         if workers.is_chief():
@@ -77,7 +81,14 @@ class OverWorkers:
         return workers.everywhere(self._follow)
 
     def run(self, images: np.ndarray) -> tuple[Any, ...]:
-        """Computes the function for images, uint8 [n, H, W, C]: on all workers within `led`, else here."""
+        """Computes the function of the constructor: on all workers inside `led`, else in this process alone.
+
+        Args:
+          images: uint8 [n, H, W, C].
+
+        Returns:
+          What the function returns for all n images: a tuple of arrays [n, ...] or None.
+        """
         if not self._leads:
             return self._run(images)
         with workers.together():

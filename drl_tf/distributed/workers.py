@@ -32,7 +32,7 @@ _by_itself: list[bool] = []
 
 
 def count() -> int:
-    """Returns the number of workers; within `by_chief`, 1."""
+    """Returns the number of workers that now run together: 1 while `by_chief` runs a function, else all."""
     is_shared = isinstance(devices.strategy(), tf.distribute.MultiWorkerMirroredStrategy)
     return cluster.workers().count if is_shared and not _by_itself else 1
 
@@ -63,7 +63,7 @@ def _rows(mine: np.ndarray) -> np.ndarray:
 def everywhere(function: Callable[[], Any]) -> Any:
     """Calls a function on every worker, and returns the result of this worker's call.
 
-    If the function raises an error of a type in `CARRIED` on any worker, all workers raise this error.
+    If it raises UserError, DivergenceError, Interrupted or OSError on any worker, all workers raise an error.
     """
     if count() == 1:
         return function()
@@ -82,9 +82,9 @@ def everywhere(function: Callable[[], Any]) -> Any:
 
 
 def by_chief(function: Callable[[], Any]) -> Any:
-    """Calls a function on the chief only; returns the result on the chief, None on the other workers.
+    """Calls a function on the chief only; returns its result on the chief, None on the other workers.
 
-    If the function raises an error of a type in `CARRIED`, all workers raise this error.
+    If it raises UserError, DivergenceError, Interrupted or OSError, all workers raise an error.
     """
 
     def alone() -> Any:
@@ -108,12 +108,12 @@ def _alone(is_alone: bool) -> Iterator[None]:
 
 
 def together() -> contextlib.AbstractContextManager[None]:
-    """Context manager: re-enables messages between the workers within `by_chief`."""
+    """Context manager: allows messages between all workers inside `by_chief`, where only the chief runs."""
     return _alone(False)
 
 
 def told_array(array: np.ndarray | None) -> np.ndarray | None:
-    """Returns the chief's `array`, uint8 or None, on all workers; other workers must pass None."""
+    """Sends the chief's `array`, uint8 or None, to all workers, and returns it; the others must pass None."""
     shape = exchange(None if array is None else array.shape)[0]
     if shape is None:
         return None
@@ -125,24 +125,24 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays of all workers, float32 [n, ...] each, to [workers * n, ...]."""
+    """Concatenates the arrays of all W workers, in order: float32 [n, ...] each, to float32 [W n, ...]."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
 def told_by_chief(function: Callable[[], Any]) -> Any:
-    """Calls a function on the chief, and returns its result, a JSON value, on all workers."""
+    """Calls a function on the chief only, and returns its result, a JSON value, on all workers."""
     result = by_chief(function)
     return exchange(result)[0] if count() > 1 else result
 
 
 class OnChief:
-    """A proxy for an object that exists on the chief only.
+    """Stands on all workers for an object that exists on the chief only.
 
     All workers must call a method together. The chief runs the method, and all workers get its result, a JSON
-    value, or its error.
+    value, or an error.
 
     Args:
-      make: callable that makes the object; it runs on the chief.
+      make: callable without arguments that makes the object; it runs on the chief.
 
     Example:
       run = OnChief(lambda: Run(workdir))
@@ -157,19 +157,19 @@ class OnChief:
 
 
 def chief_first(function: Callable[[], Any]) -> None:
-    """Calls a function on the chief, and then on the other workers, which reuse what the chief has made."""
+    """Calls a function on the chief, and then on the other workers, which find what the chief has written."""
     by_chief(function)
     everywhere(lambda: is_chief() or function())
 
 
 def check_alike(*groups: dict[str, Any]) -> None:
-    """Checks that all workers have the same options, except for data directories.
+    """Checks that all workers have the same options, except for `data_dir` and `manual_dir`.
 
     Args:
-      groups: options as JSON objects, {name: value}, which may be nested.
+      groups: options as JSON objects, {name: value}; a value may be such an object, but go no deeper.
 
     Raises:
-      UserError: a worker has other options.
+      UserError: a worker has other options than the chief.
     """
     options = json.loads(json.dumps(_flat(groups)))
     chiefs = exchange(options)[0]
@@ -217,7 +217,9 @@ def _from_json(name: str, message: str, number: int) -> Exception:
 
 @contextlib.contextmanager
 def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
-    """Context manager: the chief locks a directory for this run; all workers must see the directory.
+    """Context manager: the chief locks `directory`, and creates it if need be; all workers must see it.
+
+    `flag` is the option that names the directory, for messages.
 
     Raises:
       UserError: another run has locked it, or a worker does not see it.
@@ -229,7 +231,7 @@ def held(directory: str, flag: str = '--workdir') -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered_by_chief(context: contextlib.AbstractContextManager) -> Iterator[Any]:
-    """Context manager: the chief enters `context` and gets its value; other workers get None."""
+    """Context manager: enters `context` on the chief only; yields its value there, and None elsewhere."""
     with contextlib.ExitStack() as stack:
         yield by_chief(lambda: stack.enter_context(context))
 
@@ -244,7 +246,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes a distributed value, an argument of `strategy.run`, from one value per replica."""
+    """Makes an argument of `strategy.run` from `values`, a tensor for each replica of this process."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]
@@ -252,7 +254,7 @@ def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
 
 
 def gathered(strategy: tf.distribute.Strategy, values: Any) -> np.ndarray:
-    """Concatenates the tensors of all replicas, [n, ...] each, to an array, on every worker."""
+    """Concatenates `values`, a tensor [n, ...] on each replica, to one array, which every worker gets."""
     if count() == 1:
         return np.concatenate([part.numpy() for part in strategy.experimental_local_results(values)])
     return _gathered(values).numpy()

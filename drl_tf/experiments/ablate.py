@@ -34,14 +34,14 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
     Finished rows are skipped. The table and its plot are written anew after each row.
 
     Args:
-      config: the configuration that all rows share. Its option `recipe` chooses the table, see
-        `ablation_rows.configs_of`.
+      config: the configuration that all rows share. Its option `recipe`, 't6' or 'preconditioned', chooses
+        the table.
       workdir: a directory; each row has a run in a sub-directory.
       num_samples: number of samples to score for each row.
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      Lines to print, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the chief.
 
     Raises:
       UserError: a row contradicts `config`, or cannot be trained or evaluated.
@@ -56,7 +56,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
 
 
 def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Trains and scores one row, or reads its result from disk.
+    """Trains and scores one row, or reads its result from disk if it is finished.
 
     Args:
       name: name of the row.
@@ -66,7 +66,7 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: str)
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      The settings and scores of the row, {name: JSON value}.
+      The settings and scores of the row, {name: JSON value}, such as 'T', 'K', 'seed' and 'bits_per_dim'.
     """
     wanted = {
         'row': name,
@@ -104,8 +104,14 @@ def _stored(path: str) -> dict[str, Any] | None:
 def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
     """Trains the model of one row.
 
+    Args:
+      name: name of the row, for messages.
+      config: the configuration of the row.
+      workdir: directory of the row's run.
+
     Returns:
-      {'diverged_at': step at which training diverged, or None; 'training_images': number of images used}.
+      {'diverged_at': training step at which the loss diverged, or None if it did not; 'training_images':
+      number of images that all steps together took}.
     """
     print(f'row {name}', flush=True)
     try:
@@ -119,7 +125,17 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
 
 
 def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Scores samples of a row's last checkpoint, {name: score}; {} if there is no checkpoint."""
+    """Scores samples of the last checkpoint of a row's run, {name of the score: value}.
+
+    Args:
+      config: the configuration of the row.
+      workdir: directory of the row's run.
+      num_samples: number of samples to draw.
+      weights: 'ema' (averages) or 'raw'.
+
+    Returns:
+      The scores; {} if the run has no checkpoint.
+    """
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}
     request = SampleRequest.of(config, num_samples, weights=Weights(weights))
@@ -128,7 +144,16 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
 
 
 def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
-    """Computes {'bits_per_dim': number} for a row's last checkpoint; {} without preconditioned energies."""
+    """Computes the bits per dimension of test images under the last checkpoint of a row's run.
+
+    Args:
+      config: the configuration of the row.
+      workdir: directory of the row's run.
+      weights: 'ema' (averages) or 'raw'.
+
+    Returns:
+      {'bits_per_dim': number}; {} if the energies are not preconditioned or there is no checkpoint.
+    """
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)
     ):

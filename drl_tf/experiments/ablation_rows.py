@@ -62,9 +62,12 @@ _STEP_TIMES = {'unet': 9.5, 'level_classification': 2.2}
 def configs_of(config: Config) -> dict[str, Config]:
     """Returns the configuration of each row of an ablation table, {name of the row: configuration}.
 
-    For the recipe 't6', this is the paper's table of T and K; all rows train on the same number of images.
-    For 'preconditioned', each row changes one option; rows with slower steps train for fewer steps, to take
-    equal time.
+    For the recipe 't6', this is the paper's table of T noise levels and K Langevin steps; all rows train on
+    the same number of images. For 'preconditioned', each row changes one option; rows with slower steps train
+    for fewer steps, to take equal time.
+
+    Args:
+      config: the configuration that all rows share; its option `recipe` chooses the table.
 
     Raises:
       UserError: there is no table for the recipe, or a row does not fit the configuration.

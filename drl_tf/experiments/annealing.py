@@ -34,12 +34,12 @@ _MOMENTUM, _JITTER = range(2)
 
 
 class State(NamedTuple):
-    """The state of n annealed chains.
+    """The state of n chains that are annealed from density to density.
 
     Attributes:
-      y: states of n chains, float32 [n, ...].
-      log_density: l_k(y), where k is the current density, float32 [n].
-      log_weight: logarithm of the importance weight w of each chain, float64 [n].
+      y: positions of the chains, float32 [n, ...].
+      log_density: log density of `y`, up to a constant, under the current density, float32 [n].
+      log_weight: logarithm of the importance weight of each chain, float64 [n].
     """
 
     y: tf.Tensor
@@ -48,7 +48,9 @@ class State(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """An estimate of log(Z_K / Z_0) from n importance weights w.
+    """An estimate of log(Z_K / Z_0), the log ratio of two normalising constants, from n importance weights w.
+
+    Z_0 belongs to the density at which the chains start, Z_K to that at which they end.
 
     Attributes:
       log_mean: log of the mean of w; in expectation, at most the true value.
@@ -66,10 +68,13 @@ class Estimate(NamedTuple):
 
 
 class Annealer:
-    """Moves chains from one density to the next.
+    """Moves chains from one density to the next by Hamiltonian Monte Carlo (HMC).
+
+    The densities p_k have the indices k = 0, 1, ..
 
     Args:
-      density_of: callable, k int32 [] -> l_k, a callable y float32 [n, ...] -> float32 [n].
+      density_of: callable that maps k, int32 [], to the log of p_k up to a constant: a callable that maps y,
+        float32 [n, ...], to float32 [n].
       num_leapfrog: leapfrog steps of an HMC transition, which costs `num_leapfrog` + 1 gradients.
     """
 
@@ -80,7 +85,7 @@ class Annealer:
         self._move = tf.function(self._move_to, autograph=False)
 
     def begin(self, k: int, y: tf.Tensor) -> State:
-        """Returns the state of chains that start at samples `y` of density k, with weights w = 1."""
+        """Returns the state of chains that start at samples `y` of density k, with importance weights 1."""
         return State(y, self._begin(tf.constant(k), y), tf.zeros([tf.shape(y)[0]], tf.float64))
 
     def move(self, state: State, k: int, step_size: float, seed: tf.Tensor) -> tuple[State, float, float]:
@@ -96,8 +101,9 @@ class Annealer:
           seed: int32 [2].
 
         Returns:
-          The next state; the mean acceptance probability; and the root mean square of the gradient of l_k,
-          which is about 1 / sigma for an isotropic Gaussian of standard deviation sigma.
+          A triple: the next state; the mean acceptance probability; and the root mean square of the gradient
+          of the log density k at `state.y`, which is about 1 / sigma for a Gaussian of standard deviation
+          sigma.
         """
         state, acceptance, slope = self._move(state, tf.constant(k), tf.constant(step_size, tf.float32), seed)
         return state, float(acceptance), float(slope)
@@ -128,18 +134,18 @@ def anneal(
     seed: tf.Tensor,
     done: int = 0,
 ) -> Iterator[tuple[int, State, float]]:
-    """Runs chains from density to density along a path.
+    """Runs chains from density to density along a path, one HMC transition at each.
 
     Args:
       annealer: moves the chains.
       path: the indices k of the densities in order; chains start at the first.
-      state: the state of the chains after `done` steps.
-      step_sizes: step size for each density k, float [K + 1].
+      state: the state of the chains after `done` transitions.
+      step_sizes: step size for each density, indexed by k, float [number of densities].
       seed: int32 [2].
-      done: number of steps that are done already.
+      done: number of transitions that are made already; 0: `state` is at the first density.
 
     Yields:
-      After each step: the number of steps done, the state, and the mean acceptance probability.
+      After each transition: the number of transitions made, the state, and the mean acceptance probability.
     """
     seed = noise.fold(seed, _RUN)
     for position in range(done + 1, len(path)):
@@ -155,13 +161,14 @@ def pilot(
 
     Args:
       annealer: moves the chains.
-      path: the indices k of the densities in order.
+      path: the indices k of the densities in order, each once.
       y: samples of the first density, float32 [n, ...].
       step_size: step size to begin with.
       seed: int32 [2].
 
     Yields:
-      After each step: the number of steps done, and the step sizes so far, one for each k, float64 [K + 1].
+      After each transition: the position in `path`, which stays 0 for 30 transitions; and the step sizes
+      found so far, indexed by k, float64 [number of densities].
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)
@@ -176,7 +183,11 @@ def pilot(
 
 
 def estimate(log_weights: np.ndarray) -> Estimate:
-    """Computes the estimate of log(Z_K / Z_0) from the log weights of n chains, float [n]."""
+    """Estimates log(Z_K / Z_0) from the importance weights of n chains.
+
+    Args:
+      log_weights: logarithm of the weight of each chain, float [n].
+    """
     log_weights = np.asarray(log_weights, np.float64)
     largest = log_weights.max()
     count = len(log_weights)
@@ -198,16 +209,20 @@ def annealed_importance(
 ) -> tuple[Estimate, State]:
     """Estimates log(Z of the last density / Z of the first density) by annealed importance sampling.
 
+    The densities p_k have the indices k = 0 to K, and Z is the normalising constant of each.
+
     Args:
-      density_of: callable, k int32 [] -> l_k, a callable y float32 [n, ...] -> float32 [n].
-      path: the indices k of the densities in order, each of 0..K once.
+      density_of: callable that maps k, int32 [], to the log of p_k up to a constant: a callable that maps y,
+        float32 [n, ...], to float32 [n].
+      path: the indices k in the order in which chains pass the densities, each once.
       y: samples of the first density, float32 [n, ...].
       step_size: first step size of the pilot run, which adapts it.
       num_leapfrog: leapfrog steps of an HMC transition.
       seed: int32 [2].
 
     Returns:
-      The estimate; and the last state, whose `y`, weighted by w, are samples of the last density.
+      A pair: the estimate; and the last state of the chains, whose positions, with its importance weights,
+      are samples of the last density.
 
     Example:
       log_ratio, _ = annealed_importance(density_of, range(101), y, 0.3, num_leapfrog=3, seed=[0, 0])

@@ -21,17 +21,19 @@ FEW_EFFECTIVE = 5  # Effective chains below which the standard error of log Z is
 def terms_of_images(
     schedule: Schedule, log_density: Callable[[tf.Tensor], tf.Tensor], grey: np.ndarray, eps: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Computes the terms of the log likelihood of images, except log Z_0.
+    """Computes the terms of the log likelihood of images, except the normalising constant log Z_0 of level 0.
+
+    The lowest noise level, 0, has x_0 = A_0 x + S_0 eps, and the network gets y_0 = m_0 x_0.
 
     Args:
       schedule: noise levels of the model.
-      log_density: callable, y -> F(y, 0), float32 [n].
+      log_density: callable that maps y_0, float32 [n, H, W, C], to the model's F(y_0, 0), float32 [n].
       grey: images as grey levels u, uint8 [n, H, W, C]; x = u / 127.5 - 1.
-      eps: standard normal noise, [n, H, W, C]; x_0 = A_0 x + S_0 eps is a draw of q(x_0 | u).
+      eps: standard normal noise, [n, H, W, C], which makes x_0 a draw of q(x_0 | u).
 
     Returns:
-      {'F': F(m_0 x_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, float64 [n] each, in nats. P is
-      the Gaussian N(x_0 / A_0, S_0^2 / A_0^2), discretised to the 256 grey levels.
+      {'F': F(y_0, 0), 'log_q': log q(x_0 | u), 'log_P': log P(u | x_0)}, float64 [n] each, in nats. P is the
+      Gaussian N(x_0 / A_0, S_0^2 / A_0^2), discretised to the 256 grey levels.
     """
     A, S, m = schedule.A[0], schedule.S[0], schedule.m[0]
     x = pixels.from_levels(grey.astype(np.float64))
@@ -49,10 +51,11 @@ def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
 
     Args:
       grey: uint8, of any shape.
-      mean, std: mean and standard deviation of the Gaussian, in grey levels.
+      mean: mean of the Gaussian in grey levels, float of the shape of `grey`.
+      std: standard deviation of the Gaussian in grey levels.
 
     Returns:
-      log P, float64 of the shape of `grey`.
+      Log probabilities in nats, float64 of the shape of `grey`.
     """
     low = tf.constant(np.where(grey == 0, -np.inf, (grey - 0.5 - mean) / std))
     high = tf.constant(np.where(grey == 255, np.inf, (grey + 0.5 - mean) / std))
@@ -70,7 +73,7 @@ def _normal_cdf(z: tf.Tensor) -> tf.Tensor:
 def negative_logs(
     schedule: Schedule, image_shape: Sequence[int], images: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Computes negative log likelihoods of images in nats, except the term log Z_0.
+    """Computes negative log likelihoods of images in nats, as if log Z_0 (the normalising constant) were 0.
 
     Args:
       schedule: noise levels of the model.
@@ -78,8 +81,8 @@ def negative_logs(
       images: terms of N images, a result of `terms_of_images`.
 
     Returns:
-      {'density': negative log density of x_0 in units of grey levels, 'discrete': a bound of the negative log
-      likelihood of the grey levels}, float64 [N] each.
+      {'density': negative log density of the slightly noisy images x_0, in units of grey levels; 'discrete':
+      an upper bound of the negative log likelihood of the grey levels}, float64 [N] each.
     """
     D = math.prod(image_shape)
     log_density = images['F'] + D * math.log(schedule.m[0])
@@ -98,6 +101,9 @@ def bits_per_dim(
 ) -> dict[str, Any]:
     """Computes bits per dimension, averaged over images, with lower and upper bounds.
 
+    u are the grey levels of an image; x_0 is the image with the noise of level 0; y_0 = m_0 x_0 is the input
+    of the network F, whose normalising constant is Z_0; D = H W C.
+
     Args:
       schedule: noise levels of the model.
       image_shape: [H, W, C].
@@ -106,15 +112,17 @@ def bits_per_dim(
       reverse: estimate of -log Z_0 by reverse chains.
 
     Returns:
-      A dict for JSON. `density_low` and `density_high` are the bits/dim of x_0 in units of a grey level,
+      {name: JSON value}. `density_low` and `density_high` are the bits per dimension of x_0 in grey levels,
 
           -(F(y_0, 0) - log Z_0 + D log m_0 - D log 127.5) / (D ln 2),
 
       with log Z_0 from the forward chains (low) and the reverse chains (high). `discrete_low` and
-      `discrete_high` bound the bits/dim of the grey levels: E_q[log q(x_0 | u) - log p(x_0) - log P(u | x_0)]
-      / (D ln 2). Each `.._error` is a standard error that covers the mean over images and log Z_0. It is None
-      if the effective number of chains is below five: log Z_0 is then unknown. The entries `.._mean_log` use
-      the mean of log w in place of the log of the mean weight w: looser bounds, but a reliable error.
+      `discrete_high` bound those of u: the mean of (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2)
+      over x_0 from q, with P as in `terms_of_images`. Each `.._error` is a standard error that covers the
+      mean over images and log Z_0. It is None if the effective number of chains is below five: log Z_0 is
+      then unknown. Entries `.._mean_log` use the mean of the chains' log importance weights, not the log of
+      the mean weight: looser bounds, but a reliable error. Others are `D`, `num_images`, `noise_floor` (the
+      entropy of the noise in bits per dimension), `log_z_..` and `effective_sample_size_..`.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)

@@ -24,14 +24,15 @@ WALL = 6.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bridges:
-    """The densities between N(0, I) and exp F(y, 0), in order.
+    """The densities k = 0 to K between N(0, I) and exp F(y, 0), where F(y, t) is the model's log density.
 
-    The log of density k is (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), where F(., T) is the log density of
-    N(0, I). With beta_k = 1, this is the density of level t_k.
+    The log of density k is (1 - beta_k) F(y, t_k + 1) + beta_k F(y, t_k), with a noise level t_k and a share
+    beta_k. At the top level T, F(., T) is the log density of N(0, I). With beta_k = 1, this is the density of
+    level t_k.
 
     Attributes:
-      level: t_k, int32 [K + 1].
-      beta: beta_k, float64 [K + 1] in [0, 1]; only beta_0 is 0.
+      level: t_k for each k, int32 [K + 1].
+      beta: beta_k for each k, float64 [K + 1] in [0, 1]; only beta_0 is 0.
     """
 
     level: np.ndarray
@@ -43,11 +44,14 @@ class Bridges:
         return len(self.level) - 1
 
     def density_of(self, density_at: Callable[[tf.Tensor], LogDensity]) -> Callable[[tf.Tensor], LogDensity]:
-        """Returns the log densities for `annealing.Annealer`, reflected at the walls of the box.
+        """Returns a callable that maps k, int32 [], to the log of density k, for `annealing.Annealer`.
+
+        The log density of k maps y, float32 [n, H, W, C], to float32 [n]. It gives points outside the box
+        |y|_inf <= 6 the value of their mirror image inside.
 
         Args:
-          density_at: callable, t int32 [1] -> log density, a callable y float32 [n, H, W, C] -> F(y, t)
-            float32 [n].
+          density_at: callable that maps a noise level t, int32 [1], to a callable that maps y, float32
+            [n, H, W, C], to F(y, t), float32 [n].
         """
         top = int(self.level.max())
 
@@ -66,14 +70,20 @@ class Bridges:
         return density_of
 
     def gradients(self, order: np.ndarray) -> int:
-        """Counts the gradients of the network for one leapfrog step at each of the densities `order`."""
+        """Counts the gradients of the network that one leapfrog step at each of some densities costs in all.
+
+        Args:
+          order: indices k of the densities, int [m].
+        """
         level = self.level[order]
         beta = self.beta[order]
         return int(np.sum(1 + ((beta > 0) & (beta < 1) & (level < self.level.max()))))
 
 
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
-    """Chooses densities that are evenly spaced in the logarithm of the noise in y_t, m_t S_t.
+    """Chooses densities between N(0, I) and the model's lowest noise level, evenly spaced in log noise.
+
+    The noise is the standard deviation m_t S_t of the noise in the network's input y_t.
 
     Args:
       schedule: noise levels of the model.
@@ -92,9 +102,15 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 
 
 def mirrored(y: tf.Tensor) -> tf.Tensor:
-    """Reflects points into the box |y|_inf <= 6; returns float32 of the shape of `y`.
+    """Reflects points at the walls of the box |y|_inf <= 6, as often as needed, into the box.
 
     If a chain y samples log_density(mirrored(y)), then mirrored(y) samples log_density in the box.
+
+    Args:
+      y: float32, of any shape.
+
+    Returns:
+      float32 of the shape of `y`, in [-6, 6].
     """
     folded = WALL - tf.abs(tf.math.floormod(y + WALL, 4 * WALL) - 2 * WALL)
     return tf.where(tf.abs(y) <= WALL, y, folded)
@@ -111,12 +127,27 @@ def within_wall(log_density: LogDensity) -> LogDensity:
 
 
 def log_normal(y: tf.Tensor) -> tf.Tensor:
-    """Computes the log density of N(0, I), truncated to the box |y|_inf <= 6: y [n, ...] -> float32 [n]."""
+    """Computes the log density of N(0, I) truncated to the box |y|_inf <= 6, without checking the box.
+
+    Args:
+      y: float32 [n, ...], in the box.
+
+    Returns:
+      float32 [n].
+    """
     size = tf.cast(tf.size(y[0]), tf.float32)
     log_z = 0.5 * math.log(2 * math.pi) + math.log(math.erf(WALL / 2**0.5))
     return -0.5 * tf.reduce_sum(y**2, axis=tf.range(1, tf.rank(y))) - size * log_z
 
 
 def sample_normal(shape: Sequence[int], seed: tf.Tensor) -> tf.Tensor:
-    """Draws from N(0, I), truncated to the box |y|_inf <= 6; float32 of `shape`."""
+    """Draws from N(0, I), truncated to the box |y|_inf <= 6.
+
+    Args:
+      shape: shape of the result.
+      seed: int32 [2].
+
+    Returns:
+      float32, of the given shape.
+    """
     return tf.random.stateless_parameterized_truncated_normal(shape, seed, minvals=-WALL, maxvals=WALL)

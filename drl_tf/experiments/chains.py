@@ -23,15 +23,16 @@ _MOVE, _JITTER = range(2)
 
 
 class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
-    """HMC with random step sizes: each chain draws one for each transition, from 1/5 of `step_size` up.
+    """HMC in which each chain draws a random step size for each transition.
 
-    With equal step sizes, chains could oscillate without mixing (Neal 2011, section 5.3.2).
+    It is uniform between 1/5 of `step_size` and `step_size`. With equal step sizes, chains could oscillate
+    without mixing (Neal 2011, section 5.3.2).
     """
 
     def one_step(
         self, current_state: tf.Tensor, previous_kernel_results: Any, seed: Any = None
     ) -> tuple[tf.Tensor, Any]:
-        """Makes a transition, as in `tfp.mcmc.TransitionKernel`."""
+        """Makes a transition; arguments and results are those of `tfp.mcmc.TransitionKernel.one_step`."""
         accepted = previous_kernel_results.accepted_results
         shape = [tf.shape(current_state)[0], *[1] * (len(current_state.shape) - 1)]
         lengths = tf.random.stateless_uniform(shape, noise.fold(seed, _JITTER), _SHORTEST, 1.0)
@@ -53,15 +54,16 @@ def kernel(
     num_leapfrogs: int,
     burn_in: int,
 ) -> tfp.mcmc.TransitionKernel:
-    """Returns a transition kernel of TensorFlow Probability, with a step size that adapts.
+    """Returns a transition kernel of TensorFlow Probability.
 
     Args:
-      log_prob: callable, y float32 [n, ...] -> log density up to a constant, float32 [n].
+      log_prob: callable that maps y, float32 [n, ...], to its log density up to a constant, float32 [n].
       method: 'hmc', 'mala' (HMC with a single leapfrog step) or 'langevin' (no rejection).
-      step_size: step size to begin with; for 'langevin' delta, which is not adapted.
+      step_size: for 'hmc' and 'mala', the step size to begin with. For 'langevin', the fixed step delta of
+        y + delta^2 / 2 grad log_prob(y) + delta eps.
       num_leapfrogs: leapfrog steps of a transition of 'hmc'; each costs one gradient.
-      burn_in: number of transitions in which the step size adapts to an acceptance of 0.75; afterwards it is
-        fixed.
+      burn_in: number of transitions in which the step size of 'hmc' and 'mala' adapts to an acceptance of
+        0.75; afterwards it is fixed.
     """
     if method == 'langevin':
         return tfp.mcmc.UncalibratedLangevin(log_prob, tf.convert_to_tensor(step_size) ** 2)
@@ -71,7 +73,12 @@ def kernel(
 
 
 def gradients(method: str, num_leapfrogs: int) -> int:
-    """Returns how many gradients of the log density a transition of 'hmc', 'mala' or 'langevin' computes."""
+    """Returns how many gradients of the log density one transition costs.
+
+    Args:
+      method: 'hmc', 'mala' or 'langevin'.
+      num_leapfrogs: leapfrog steps of a transition of 'hmc'.
+    """
     return num_leapfrogs if method == 'hmc' else 1
 
 
@@ -83,21 +90,21 @@ def advance(
     first: tf.Tensor,
     count: tf.Tensor,
 ) -> tuple[tf.Tensor, Any, tf.Tensor, tf.Tensor]:
-    """Makes transitions of n chains.
+    """Makes `count` transitions of n chains.
 
     The noise of transition k depends on (seed, k) only, so chains can be interrupted and continued.
 
     Args:
       kernel: a transition kernel, from the function `kernel`.
       y: states of the chains, float32 [n, ...].
-      results: the state of the kernel; at first, `kernel.bootstrap_results(y)`.
+      results: the state of the kernel, such as its step size; at first, `kernel.bootstrap_results(y)`.
       seed: int32 [2].
-      first: number of transitions made before, int32.
-      count: number of transitions to make, int32.
+      first: number of transitions made before, int32 [].
+      count: number of transitions to make, int32 [].
 
     Returns:
-      `y` and `results` after the transitions; minus the log densities after each transition, float32 [count,
-      n]; and whether each proposal was accepted, bool [count, n].
+      A tuple: `y` after the transitions; `results` after them; minus the log density of each state on the
+      way, float32 [count, n]; and whether each proposal was accepted, bool [count, n].
     """
     energies = tf.TensorArray(tf.float32, count, element_shape=y.shape[:1])
     accepted = tf.TensorArray(tf.bool, count, element_shape=y.shape[:1])
@@ -125,22 +132,23 @@ def _seen(results: Any) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def step_size(results: Any) -> float | None:
-    """Returns the adapted step size from the state of a kernel; None for 'langevin'."""
+    """Returns the present step size from the state of a kernel of 'hmc' or 'mala'; None for 'langevin'."""
     return float(results.new_step_size) if hasattr(results, 'new_step_size') else None
 
 
 def log_spaced(last: int) -> list[int]:
-    """Returns the numbers 0, 1, 3, 10, 30, .. up to `last`."""
+    """Returns 0 and the numbers 1, 3, 10, 30, .. that are at most `last`."""
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 
 
 def diagnose(energies: Any, accepted: Any) -> dict[str, float]:
-    """Computes convergence diagnostics of chains with N transitions each.
+    """Computes convergence diagnostics of chains with N transitions each, m chains on each of n densities.
+
+    The energy of a state is minus its log density.
 
     Args:
-      energies: minus the log densities after the burn-in, float32 [N, m, n], of m chains on each of n
-        densities.
+      energies: energies of the states after the burn-in, float32 [N, m, n].
       accepted: whether each proposal was accepted, bool [N, m, n].
 
     Returns:

@@ -76,8 +76,9 @@ def density(
       config: a configuration with a dataset of points of the plane.
       workdir: the run's directory.
       num_samples: points to sample at each level, for the plot.
-      num_chains, ais_steps, hmc_leapfrog: number of chains, intermediate densities and leapfrog steps of
-        annealing.
+      num_chains: number of annealed chains.
+      ais_steps: approximate number of densities through which they go.
+      hmc_leapfrog: leapfrog steps of a transition of the chains.
       weights: 'ema' (averages) or 'raw'.
       step: step of the checkpoint; None: the newest.
 
@@ -129,7 +130,7 @@ def _warn_of_differences(found: Mapping[int, Mapping[str, float]]) -> None:
 
 
 def shown_levels(schedule: Schedule) -> list[int]:
-    """Returns at most ten noise levels to show, from the top down, evenly spaced in log noise."""
+    """Returns at most ten noise levels t to show, from the highest down, evenly spaced in log noise."""
     if schedule.num_levels <= _MOST_LEVELS:
         return list(reversed(range(schedule.num_levels)))
     noises = schedule.S[:-1]
@@ -141,9 +142,9 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
     """Integrates a density of the plane over the box |y|_inf <= 6, by the midpoint rule.
 
     Args:
-      log_density: callable, y float32 [n, 1, 1, 2] -> float32 [n].
-      width: width of the finest structure of the density; the spacing of the grid is half of it, from 0.01 to
-        0.05.
+      log_density: callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
+      width: width of the finest structure of the density; the spacing of the grid is half of it, but at least
+        0.01 and at most 0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count
@@ -180,9 +181,10 @@ def annealed(
     hmc_leapfrog: int,
     seed: int,
 ) -> dict[int, annealing.Estimate]:
-    """Estimates log Z of each noise level by annealing from N(0, I); returns {t: estimate}.
+    """Estimates log Z of each noise level t by annealing chains from N(0, I), {t: estimate}.
 
-    The arguments are noise levels, log densities (as for `partition.Partition`), and those of `density`.
+    `density_at` maps t, int32 [1], to a log density, which maps y, float32 [n, 1, 1, 2], to float32 [n]. Each
+    of `num_chains` passes about `ais_steps` densities, and makes `hmc_leapfrog` leapfrog steps at each.
     """
     path = bridges.spaced(schedule, ais_steps)
     annealer = annealing.Annealer(path.density_of(density_at), hmc_leapfrog)
@@ -238,7 +240,7 @@ def _sampled(
 
 
 def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dict[str, float]:
-    """Compares the log Z of a level by quadrature and by annealing, {name: JSON value}."""
+    """Returns log Z by quadrature and by annealing, their errors and more, as {name: number}."""
     error = math.hypot(estimate.standard_error, grid.error)
     rim = np.abs(grid.side) > partition.NEAR
     density = np.exp(grid.log_density - grid.log_density.max())
@@ -255,7 +257,7 @@ def compared(grid: Grid, estimate: annealing.Estimate, likelihood: float) -> dic
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """Formats a result of `compared` as a line of text."""
+    """Formats a result of `compared`, with 'log_z_direct' and 'direct_error' if known, as a line of text."""
     errors = abs(found['differs_by_errors'])
     line = (
         f'log Z {found["log_z_quadrature"]:.4f} by quadrature (± {found["quadrature_error"]:.1g}), '

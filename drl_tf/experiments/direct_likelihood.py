@@ -33,11 +33,12 @@ _IMAGES = 1000  # Training images at most, for the constants and to be weighed b
 
 
 def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | None = None) -> dict[str, str]:
-    """Computes bits per dimension of test and training images from log p(x_0) = F - log Z_0.
+    """Computes bits per dimension of test and training images.
 
-    log Z of each level is estimated twice from noisy training images, by thermodynamic integration and by
-    Bennett's acceptance ratio; see `core.heights`. The result is written as JSON, and read if it exists
-    already.
+    The log density of a slightly noisy image x_0 is F - log Z_0, where F is the output of the network and Z_0
+    its normalising constant. log Z of each noise level is estimated twice from noisy training images: by
+    thermodynamic integration, and by Bennett's acceptance ratio. The result is written as JSON, and read if
+    it exists already.
 
     Args:
       config: a configuration with preconditioned energies. Its option `num_real` is the largest number of
@@ -152,11 +153,12 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """Returns sentences about the limits of a result, for its readers.
+    """Returns sentences for the reader about the limits of a result of `likelihood`.
 
     Args:
       config: the configuration of the model.
-      bits: the result for the test split, {name: number}.
+      bits: bits per dimension of the test split by both methods, {name: number}, with the names
+        'density_bennett' and 'density_integration'.
     """
     found = ['of the model without a class'] if config.data.num_classes else []
     apart = abs(bits['density_bennett'] - bits['density_integration'])
@@ -169,7 +171,7 @@ def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Formats the main figures of a result as lines to print, {label: text}."""
+    """Formats the main numbers of the JSON result of `likelihood` as lines to print, {label: text}."""
 
     def both(split, kind):
         return ', '.join(

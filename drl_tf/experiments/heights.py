@@ -18,14 +18,15 @@ _SPACING = 0.25  # Of the log-SNR: neighbours overlap well in the networks' own 
 
 
 class Heights:
-    """Estimates log Z = F(x) - log p(x) of a model at the T + 1 noise levels of its schedule.
+    """Estimates log Z at each noise level of a model, where p(x) = exp(F(x)) / Z is its density of images x.
 
     Args:
       model: an `EnergyModel` with preconditioned energies, trained with levels='continuous'.
       weights: 'ema' (averages) or 'raw'.
       seed: int32 [2].
       batch_size: images per call of the network.
-      spacing: largest difference in log-SNR between neighbouring noise levels.
+      spacing: largest difference in log signal-to-noise ratio between the noise levels at which F is
+        computed.
     """
 
     def __init__(
@@ -48,14 +49,16 @@ class Heights:
     ) -> dict[str, heights.Estimate]:
         """Estimates log Z in two ways: by thermodynamic integration and by Bennett's acceptance ratio.
 
+        Both begin at the top noise level, where the distribution of the images is almost Gaussian: there, log
+        Z is the mean difference of F and the log density of that Gaussian.
+
         Args:
           images: clean training images in [-1, 1], float32 [n, H, W, C].
-          after_level: callable, called after each noise level.
+          after_level: callable without arguments, called after each noise level.
 
         Returns:
-          {'integration': .., 'bennett': ..}, each a `heights.Estimate` at the T + 1 noise levels. Both begin
-          at the top level, where p is almost Gaussian: there, log Z is the mean of F minus the log density of
-          N(A mu, A^2 d^2 + S^2).
+          {'integration': .., 'bennett': ..}: for each method, a `heights.Estimate` with log Z and its
+          standard error at the T + 1 noise levels of the model's schedule.
         """
         found = []
         for index in range(len(self.angles)):

@@ -33,16 +33,19 @@ def terms(
 ) -> dict[str, np.ndarray]:
     """Computes the terms of the log likelihood of the images of a split, except log Z_0.
 
+    Z_0 is the normalising constant of noise level 0, the lowest one.
+
     Args:
       schedule: noise levels of the model.
-      density_at: callable, t int32 [1] -> log density, a callable y float32 [n, H, W, C] -> F(y, t) float32
-        [n].
+      density_at: callable that maps a noise level t, int32 [1], to its log density F: a callable that maps y,
+        float32 [n, H, W, C], to F(y, t), float32 [n].
       config: the configuration of the model.
       split: 'train' or 'test'.
       limit: uses the first `limit` images; None: all.
 
     Returns:
-      {name of a term: float64 [N]} for all N images; `bits_per_dim.terms_of_images` describes the terms.
+      {'F': .., 'log_q': .., 'log_P': ..}, float64 [N] each, for all N images, in nats;
+      `bits_per_dim.terms_of_images` defines the terms.
 
     Raises:
       UserError: the energy of an image is not finite.

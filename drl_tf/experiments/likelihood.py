@@ -40,7 +40,8 @@ def likelihood(
 ) -> dict[str, str]:
     """Computes bounds of the bits per dimension of test images, and writes them as JSON.
 
-    log p(y_0) = F(y_0, 0) - log Z_0. Annealed chains from N(0, I) to level 0 bound log Z_0 from below, and
+    The log density of y_0, an image with the noise of level 0, is F(y_0, 0) - log Z_0, where F is the network
+    and Z_0 its normalising constant. Annealed chains from N(0, I) to level 0 bound log Z_0 from below, and
     chains from samples of the model to N(0, I) from above. Finished batches of chains are saved, so that the
     same command continues, also with a larger `num_chains`.
 
@@ -49,7 +50,7 @@ def likelihood(
       workdir: the run's directory.
       num_chains: number of chains in each direction.
       ais_steps: approximate number of densities between N(0, I) and level 0, at least one per level.
-      hmc_leapfrog: leapfrog steps of an HMC transition.
+      hmc_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo.
       weights: 'ema' (averages) or 'raw'.
       step: step of the checkpoint; None: the newest.
 
@@ -154,7 +155,7 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Formats the main figures of a result as lines to print, {label: text}."""
+    """Formats the main numbers of the JSON result of `likelihood` as lines to print, {label: text}."""
 
     def number(name: str, digits: str) -> str:
         error = result[f'{name}_error']

@@ -47,13 +47,15 @@ _OF_SAMPLING = (
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which chains to run, and for how long.
+    """Which long Markov chains to run, and for how long.
+
+    The chains at noise level t sample the conditional density of y_t, given a noisier image x_{t+1}.
 
     Attributes:
-      levels: the noise levels t; empty: 0, T // 3 and 2 T // 3.
-      method: 'hmc', 'mala' or 'langevin'; see `chains.kernel`.
-      num_images: number of images x_{t+1} at each level; each has one chain from x_{t+1} and one from the
-        data.
+      levels: the noise levels t; (): 0, T // 3 and 2 T // 3, where T is the number of levels.
+      method: 'hmc', 'mala' (HMC with a single leapfrog step) or 'langevin' (no rejection).
+      num_images: number of images x_{t+1} at each level. Each has two chains: one starts at x_{t+1}, the
+        other at the real image with the noise of level t.
       leapfrogs: leapfrog steps of a transition of 'hmc'.
       burn_in: number of transitions in which the step size is adapted.
       steps: number of transitions per chain.
@@ -77,7 +79,7 @@ class Plan:
 def long_run(
     config: Config, workdir: str, plan: Plan, weights: str = 'ema', step: int | None = None
 ) -> dict[str, str]:
-    """Runs or continues long chains, and writes a report.
+    """Runs or continues long Markov chains, and writes a report on their convergence.
 
     Args:
       config: the configuration. The networks compute in float32.

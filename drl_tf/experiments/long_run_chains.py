@@ -45,9 +45,14 @@ class Sampler:
         self.advance = tf.function(self._advance, autograph=False)
 
     def pairs(self, level: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns x_{t+1} and the start y of each chain at level t, both float32 [2 n, H, W, C].
+        """Returns the noisier images x_{t+1} and the starts of the chains at level t, for n real images.
 
-        The first n chains start at x_{t+1}, the other n chains at y_t of the images.
+        Args:
+          level: the noise level t.
+
+        Returns:
+          x_{t+1} of each chain; and its start y. Both are float32 [2 n, H, W, C]. The first n chains start at
+          x_{t+1}, the other n chains at y_t, the real image with the noise of level t.
         """
         seed = noise.fold(self.seed, level)
         schedule = self.model.schedule
@@ -109,19 +114,21 @@ class Level:
             self.files.write_snapshot(0, self.x())
 
     def x(self) -> np.ndarray:
-        """Returns x_t = y / m_t of the current states, float32 [2 n, H, W, C]."""
+        """Returns the current states as noisy images x_t, without the scale of the network's input, float32
+        [2 n, H, W, C].
+        """
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
     def steps(self) -> list[int]:
-        """Returns after how many transitions states are known: those of the snapshots, and the last one."""
+        """Returns the numbers of transitions after which states are saved, ascending; the last is `done`."""
         return sorted({*self.files.snapshots(), self.done})
 
     def states(self) -> dict[int, np.ndarray]:
-        """Returns the saved states, {number of transitions: x_t, float32 [2 n, H, W, C]}."""
+        """Returns the saved states, {number of transitions: noisy images x_t, float32 [2 n, H, W, C]}."""
         return {step: self.x() if step == self.done else self.files.snapshot(step) for step in self.steps()}
 
     def seconds_per_transition(self) -> float:
-        """Measures the time of a transition, and drops its result."""
+        """Measures how many seconds a transition takes, without changing the chains."""
         for count in (1, _PILOT):
             begin = time.monotonic()
             self._after(count)
@@ -134,11 +141,14 @@ class Level:
         )
 
     def advance(self, most: int, last: int) -> int:
-        """Makes transitions, saves the chains, and returns the number of transitions made.
+        """Makes transitions up to the next snapshot, and saves the chains.
 
         Args:
           most: largest number of transitions.
           last: number of transitions of the whole run, beyond which no transition is made.
+
+        Returns:
+          The number of transitions made, at most `most`.
         """
         stops = [step for step in (*chains.log_spaced(last), last) if step > self.done]
         count = min(most, stops[0] - self.done)

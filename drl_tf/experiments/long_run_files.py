@@ -22,8 +22,8 @@ _SNAPSHOT = 'snapshot'
 class ChainFiles:
     """The files of the chains of one noise level, `.npz` archives in a directory.
 
-    `trace-<k>.npz` holds energies and acceptances from transition k + 1 on, `snapshot-<k>.npz` the states
-    after k transitions, and `state-<k>.npz` all that transition k + 1 needs.
+    `trace-<k>.npz` holds energies and acceptances from transition k + 1 on, `snapshot-<k>.npz` the positions
+    of the chains after k transitions, and `state-<k>.npz` all arrays from which transition k + 1 can start.
 
     Args:
       directory: directory of the files.
@@ -33,13 +33,16 @@ class ChainFiles:
         self.directory = directory
 
     def restore(self, start: Sequence[Any]) -> tuple[int, Sequence[Any]]:
-        """Reads the newest state for which no file is damaged, and removes later files.
+        """Reads the newest state from which chains can continue, and removes later files.
+
+        It takes the newest one for which all files up to it are undamaged.
 
         Args:
-          start: the state before the first transition, a list of arrays.
+          start: the arrays of the state before the first transition.
 
         Returns:
-          The number of transitions made, and the state; 0 and `start` if there is no undamaged state.
+          The number of transitions made, and the arrays of the state; 0 and `start` if there is no such
+          state.
         """
         wanted = [(tuple(part.shape), part.dtype) for part in start]
         for done in sorted(self._numbers(_STATE), reverse=True):
@@ -71,7 +74,13 @@ class ChainFiles:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes energies, float32, and acceptances, bool, of transitions from `first` + 1 on, [count, n]."""
+        """Writes what happened in `count` transitions.
+
+        Args:
+          first: number of transitions before them.
+          energies: energies after each transition, float32 [count, n].
+          accepted: whether each proposal was accepted, bool [count, n].
+        """
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:
@@ -79,7 +88,7 @@ class ChainFiles:
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads energies and acceptances of the first `done` transitions, float32 and bool [done, n].
+        """Reads energies, float32 [done, n], and acceptances, bool [done, n], of `done` transitions.
 
         Raises:
           ValueError: the files lack some of these transitions.
@@ -96,7 +105,7 @@ class ChainFiles:
         return energies, accepted
 
     def snapshots(self) -> list[int]:
-        """Returns after how many transitions there are snapshots, ascending."""
+        """Returns the numbers of transitions after which there are snapshots, ascending."""
         return sorted(self._numbers(_SNAPSHOT))
 
     def snapshot(self, step: int) -> np.ndarray:

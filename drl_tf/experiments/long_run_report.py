@@ -45,7 +45,8 @@ def write(
       root: the directory for the files.
       plan: the plan of the run.
       levels: the chains of each level.
-      kinds: names of the two kinds of chains, from x_{t+1} and from the data.
+      kinds: names of the two kinds of chains: those that start at the noisier image x_{t+1}, and those that
+        start at the noisy real image.
 
     Returns:
       Lines to print, {label: text}: the result for each level, and the paths of the files.
@@ -70,7 +71,15 @@ def write(
 
 
 def halves(level: Level, array: np.ndarray) -> np.ndarray:
-    """Splits an array by the two kinds of chains, along its last axis: [..., 2 n] -> [..., 2, n]."""
+    """Splits an array with a column for each of the 2 n chains into the two kinds of chains.
+
+    Args:
+      level: the chains.
+      array: [..., 2 n].
+
+    Returns:
+      [..., 2, n].
+    """
     return array.reshape(*array.shape[:-1], 2, -1)
 
 
@@ -114,7 +123,13 @@ def seed_of(config: Config) -> tf.Tensor:
 
 
 class Diffused:
-    """A callable that adds the noise of level t to batches of images, for `Evaluator(changed=..)`."""
+    """Adds the noise of level t to batches of images; the argument `changed` of `Evaluator`.
+
+    Args:
+      schedule: noise levels of the model.
+      t: the noise level.
+      seed: int32 [2].
+    """
 
     def __init__(self, schedule: Schedule, t: int, seed: tf.Tensor):
         self.schedule = schedule
@@ -218,11 +233,12 @@ def _draw_distances(axes: Axes, found: Mapping[str, Any], kinds: Sequence[str]) 
 
 
 def draw_energies(axes: Axes, energies: np.ndarray, kinds: Sequence[str]) -> None:
-    """Plots the energies of two kinds of chains over the transitions: median and 10 % to 90 % range.
+    """Plots the energies of two kinds of chains over the transitions: median, and range from 10 % to 90 %.
 
     Args:
       axes: matplotlib axes.
-      energies: float [transitions, 2, n]; transitions with a value that is not finite are left out.
+      energies: for each transition, kind and chain, float [transitions, 2, n]; transitions with a value that
+        is not finite are left out.
       kinds: names of the two kinds.
     """
     energies = energies[np.isfinite(energies).all(axis=(1, 2))]

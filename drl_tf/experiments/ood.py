@@ -32,7 +32,7 @@ class Plan:
     """Which sets of images --mode=ood compares with the test split, and where to write the result.
 
     Attributes:
-      sets: names of the other sets; `other_sets.load` lists them.
+      sets: names of the other sets, such as 'noise', 'letters', a dataset, or 'folder:DIR'.
       background: a run or exported model whose log density is subtracted; '': none.
       output_dir: directory for the files; '': `<workdir>/ood`.
     """
@@ -47,11 +47,12 @@ def ood(
 ) -> dict[str, str]:
     """Compares the test split with other sets of images by several scores, and writes a table.
 
-    The scores of the model are: log p at level 0, at the scoring level, and summed over the levels; the
-    distance of log p from its mean over training images (typicality, Nalisnick et al. 2019); the norm of the
-    gradient (Grathwohl et al. 2020); and the ratio of p to the density of a PNG file (Serrà et al. 2020) and
-    to that of a background model (Ren et al. 2019). The baselines need no model: the Mahalanobis distance of
-    features (Lee et al. 2018), and the distance of the PNG size from its mean over training images.
+    Scores of the model are the log density p at noise level 0, at the scoring level, and summed over all
+    levels; the distance of log p from its mean over training images (typicality, Nalisnick et al. 2019); the
+    norm of the gradient of log p (Grathwohl et al. 2020); log p plus the size of a PNG file (Serrà et al.
+    2020) and log p minus that of a background model (Ren et al. 2019). The baselines need no model: the
+    Mahalanobis distance of features (Lee et al. 2018), and the distance of the PNG size from its mean over
+    training images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of each set.

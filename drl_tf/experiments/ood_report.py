@@ -28,7 +28,11 @@ _HEADS = {'auroc': 'AUROC', 'aupr': 'AUPR', 'fpr95': 'FPR at 95 % TPR'}
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Formats the AUROCs for each set of images as lines to print, {label: text}."""
+    """Formats the AUROCs for each set of images as lines to print, {label: text}.
+
+    Args:
+      result: the content of the JSON file that `ood.ood` writes, {'sets': {set: {score: {'auroc': number}}}}.
+    """
     texts = {
         kind: ', '.join(f'{name} {scores[name]["auroc"]:.3f}' for name in TITLES if name in scores)
         for kind, scores in result['sets'].items()

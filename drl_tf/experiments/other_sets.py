@@ -23,10 +23,10 @@ def load(
     """Loads or makes sets of images in the shape of the model's images.
 
     Args:
-      names: 'noise' (normal noise with the mean and deviation of `images`), 'constant' (one random colour per
-        image), 'letters' (see `data.letters`), 'interpolation' (the mean of each image and the next), a kind
-        of altered image in `set_names.ALTERED` (see `ranking.others`), the name of a dataset (its test
-        split), or 'folder:DIR' (the images in a directory).
+      names: any of these: 'noise' (normal noise with the mean and deviation of `images`), 'constant' (one
+        random colour per image), 'letters' (drawn letters), 'interpolation' (the mean of each image and the
+        next), a kind of altered image in `set_names.ALTERED` such as 'inverted', the name of a dataset (its
+        test split), or 'folder:DIR' (the images in a directory).
       config: the configuration of the model.
       images: images of the test split, uint8 [n, H, W, C].
       limit: largest number of images from a dataset or a directory; None: all.

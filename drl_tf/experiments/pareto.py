@@ -16,7 +16,12 @@ _LOST_AGREEMENT = 0.01  # A cheaper sampler may lose this much class agreement.
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """Returns the Pareto front, from the fewest gradients up: each has a smaller distance than those before.
+    """Returns the rows that no other row beats, from the fewest gradients up (the Pareto front).
+
+    Each has a smaller distance than those before.
+
+    Args:
+      rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}.
 
     Examples:
       >>> rows = [{'gradients': n, 'distance': d} for n, d in ((7, 0.8), (3, 2.0), (9, 0.9), (3, 1.5))]
@@ -32,16 +37,17 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 
 def best(rows: Sequence[Row], most_gradients: int = 0) -> Row:
-    """Returns the row to store.
+    """Returns the best of the measured samplers.
 
     Args:
-      rows: what was measured; the first row is the run's own sampler, and finite.
+      rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}; the
+        first row is the run's own sampler, and its distance is finite.
       most_gradients: largest number of gradients; the result has the smallest distance among these. 0: the
         result has the fewest gradients among the rows that are as good as the first: its distance or less,
         and at most one point less class agreement.
 
     Returns:
-      A row. The first row if no other qualifies.
+      One of the rows: the first if no other qualifies.
 
     Examples:
       >>> rows = [{'gradients': n, 'distance': d} for n, d in ((180, 1.0), (30, 0.9), (10, 2.0))]
@@ -67,16 +73,16 @@ def following(
     key: Callable[[dict[str, Any]], str],
     wanted: Row | None = None,
 ) -> dict[str, Any] | None:
-    """Returns the options to measure next: those of `start` in order, then neighbours of the front.
+    """Returns the options to measure next: those of `start` in order, then neighbours of the Pareto front.
 
     The row of the front with the fewest measured neighbours gives its next one; of several such rows, the one
     nearest to `wanted` on the front.
 
     Args:
-      rows: what was measured so far.
+      rows: measured samplers, {'options': .., 'gradients': gradients per sample, 'distance': ..}.
       start: options with which the search starts.
-      neighbours: callable, row -> its neighbours' options, the most promising first.
-      key: callable, options -> a text that is the same for equal options.
+      neighbours: callable that maps a row to the options of its neighbours, the most promising first.
+      key: callable that maps options to a text, the same for equal options.
       wanted: the row that would be stored now; None: the first.
 
     Returns:

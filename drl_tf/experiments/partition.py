@@ -39,7 +39,7 @@ class Options:
 
     Attributes:
       num_chains: number of chains in each direction.
-      num_leapfrog: leapfrog steps of an HMC transition.
+      num_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo (HMC).
       at_once: number of chains that run together.
       seed: any int.
     """
@@ -51,14 +51,15 @@ class Options:
 
 
 class Partition:
-    """Estimates log Z_0 by annealing in both directions; an interrupted estimate can be continued.
+    """Estimates log Z_0, the normalising constant of noise level 0, by annealing in both directions.
 
-    Chains run in batches, which save their states to files in `directory` from time to time.
+    Chains run in batches, which save their states to files from time to time, so that an interrupted estimate
+    can be continued.
 
     Args:
       path: the densities between N(0, I) and level 0.
-      density_at: callable, t int32 [1] -> log density, a callable y float32 [n, H, W, C] -> F(y, t) float32
-        [n].
+      density_at: callable that maps a noise level t, int32 [1], to its log density F: a callable that maps y,
+        float32 [n, H, W, C], to F(y, t), float32 [n].
       image_shape: [H, W, C].
       options: number and length of the chains.
       directory: directory of the files, only for estimates with the same settings.
@@ -80,7 +81,11 @@ class Partition:
         self.seed = noise.fold(noise.root(options.seed, noise.LIKELIHOOD))
 
     def num_steps(self, long_run: int) -> int:
-        """Returns the number of transitions of all chains together; for `long_run` see `reverse`."""
+        """Returns the number of transitions of all chains together, in both directions and the pilot runs.
+
+        Args:
+          long_run: number of HMC transitions of each reverse chain before the annealing.
+        """
         chains = self.options.num_chains
         last = self.path.last
         return 2 * self._pilot_chains * last + chains * (2 * last + long_run)
@@ -93,7 +98,7 @@ class Partition:
         """Anneals chains from N(0, I) to level 0.
 
         Args:
-          advance: callable, called now and then with the number of transitions since the last call.
+          advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
           A `Side`, whose estimate is below log Z_0 in expectation.
@@ -105,13 +110,13 @@ class Partition:
         return self._side('forward', _FORWARD, 0, start, advance)
 
     def reverse(self, samples: Start, long_run: int, advance: Advance) -> Side:
-        """Anneals chains from samples of exp F(y, 0) to N(0, I).
+        """Anneals chains from samples of level 0, whose density is exp F(y, 0) / Z_0, to N(0, I).
 
         Args:
-          samples: callable, (first, count) -> start y_0 of the chains `first`, `first` + 1, .., float32
-            [count, H, W, C].
-          long_run: number of HMC transitions on exp F(y, 0) before the annealing.
-          advance: callable, called now and then with the number of transitions since the last call.
+          samples: callable that gets two ints, first and count, and returns the starts y_0 of the chains
+            first to first + count - 1, float32 [count, H, W, C].
+          long_run: number of HMC transitions on level 0 before the annealing.
+          advance: callable that shows progress; it gets the number of transitions since its last call.
 
         Returns:
           A `Side`, whose estimate is of -log Z_0. If the samples are exact, minus the estimate is above log
@@ -200,7 +205,8 @@ class Side:
     Attributes:
       estimate: estimate of log(Z of the last density / Z of the first density).
       acceptance: mean acceptance probability of each transition, float64 [transitions].
-      near_wall: share of the states at level 0 with a coordinate within 5 % of the walls of the box.
+      near_wall: share of the states at level 0 with a coordinate within 5 % of the walls of the box
+        |y|_inf <= 6.
     """
 
     estimate: annealing.Estimate
@@ -231,7 +237,7 @@ def _shapes(count: int, image_shape: tuple[int, ...], last: int) -> dict[str, tu
 
 
 def save(path: str, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays, {name: array}, to a `.npz` file, atomically."""
+    """Writes arrays, {name: array}, to the `.npz` file `path`, all or nothing."""
     with written_aside(path, 'wb') as file:
         np.savez(file, **arrays)
 

@@ -20,15 +20,15 @@ def ranking(
     """Computes AUROCs of held-out images against several kinds of other images, by two scores.
 
     Args:
-      log_prob: callable, images uint8 [n, H, W, C] -> log densities, float [n].
+      log_prob: callable that maps images, uint8 [n, H, W, C], to log densities, float [n].
       mean: mean of the log densities of training images.
       images: held-out images, uint8 [n, H, W, C].
       seed: seed of the noise in the other images.
 
     Returns:
-      {kind: {'log_prob': .., 'typicality': ..}} for each kind in `others`. 'log_prob' is the probability that
-      a held-out image has a higher log density than one of the others; 'typicality', that its log density is
-      nearer to `mean`.
+      {kind of other images, such as 'uniform' (noise) or 'inverted': {'log_prob': .., 'typicality': ..}}.
+      'log_prob' is the probability that a held-out image has a higher log density than one of the others;
+      'typicality', that its log density is nearer to `mean`.
 
     Examples:
       If darker images have a higher log density, white images never win, and black images always win:

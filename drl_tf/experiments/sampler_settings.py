@@ -38,7 +38,7 @@ _START_STEPS = (3, 10)
 
 
 def key(setting: Setting) -> str:
-    """Returns a text that is the same for equal settings, also after a round trip through JSON.
+    """Returns a text that is the same for equal settings, whether a value is a tuple or a list (as in JSON).
 
     Examples:
       >>> key({'mcmc_steps': (3, 1)}) == key({'mcmc_steps': [3, 1]})
@@ -48,10 +48,13 @@ def key(setting: Setting) -> str:
 
 
 def start(config: Config) -> list[Setting]:
-    """Returns the settings with which a search starts: first the run's own, then a coarse grid.
+    """Returns the settings with which a search for a sampler starts: first the run's own, then a coarse grid.
 
     Args:
       config: the configuration of the run.
+
+    Returns:
+      Settings, {option of the sampler: value}.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -78,16 +81,16 @@ def start(config: Config) -> list[Setting]:
 
 
 def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None = None) -> list[Setting]:
-    """Returns the settings that differ from one by one move: one option, or K at one level.
+    """Returns the settings that differ from one by one move: one option, or K (chain steps) at one level.
 
-    The moves of all levels come first. K at single levels comes last: lower where the chains move least,
-    higher where they move most.
+    Moves of K at single levels come last: K is lowered first at levels where chains move least, and raised
+    first where they move most.
 
     Args:
       config: the configuration of the run.
-      setting: the setting to change.
-      moved: how far its chains move at each level that has chains, [T], in the same unit at all levels; None:
-        not known, and the levels come in order.
+      setting: the setting to change, {option of the sampler: value}.
+      moved: distance that the setting's chains move at each noise level, in units of the noise there, float
+        [T]; None: not known, and the levels come in order.
     """
     here = config.replace(**setting)
     changes: Iterable[Setting]

@@ -28,7 +28,7 @@ class Plan:
     """Which images --mode=score scores, and where to write the result.
 
     Attributes:
-      images: 'test' (the test split), or a path, as for `editing.inputs.load`.
+      images: 'test' (the test split), or the path of images.
       output_dir: directory for the results; '': `<workdir>/scores`.
       save_images: whether to write the map of each image as a PNG file.
     """
@@ -96,7 +96,8 @@ class Table:
     Attributes:
       names: name of each image.
       scores: scores of the images.
-      mean, std: mean and standard deviation of the energies of training images at the scoring level.
+      mean: mean of the energies of training images at the scoring level.
+      std: standard deviation of these energies.
     """
 
     names: list[str]
@@ -106,16 +107,21 @@ class Table:
 
     @property
     def order(self) -> np.ndarray:
-        """Indices of the images from the likeliest to the most anomalous, int [n]."""
+        """Indices of the images from the likeliest to the least likely at the scoring level, int [n]."""
         return np.argsort(self.scores.scoring_energy, kind='stable')
 
     @property
     def typicality(self) -> np.ndarray:
-        """How atypical each image is, |energy - mean| / std, float64 [n]."""
+        """How atypical each image is, |energy - mean| / std at the scoring level, float64 [n]."""
         return np.abs(self.scores.scoring_energy - self.mean) / self.std
 
     def columns(self) -> dict[str, list]:
-        """Returns the columns of the table, {name: values of the n images}."""
+        """Returns the columns of the table, {name: list of n values}.
+
+        The names are 'image', 'rank', 'typicality', and for each score, such as 'energy' and 'gradient',
+        first 'energy_all' over all noise levels, then 'energy_0' and so on at each level. If log Z is known,
+        'log_prob' and 'bits_per_dim' are among the scores.
+        """
         scores = self.scores
         ranks = np.empty(len(self.names), int)
         ranks[self.order] = np.arange(1, len(self.names) + 1)

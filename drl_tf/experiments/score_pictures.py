@@ -66,12 +66,12 @@ def sheet(path: str, images: np.ndarray, log_prob: np.ndarray) -> None:
 
 
 def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -> None:
-    """Draws images beside maps of where they are unlikely, at all levels together and at single levels.
+    """Draws a row for each image: the image, and maps of where it is unlikely, over all levels and at some.
 
     Args:
       path: the PNG file.
       images: uint8 [n, H, W, C].
-      scores: scores of the images; at most six levels are shown.
+      scores: scores of the images; at most six noise levels are shown.
       names: a name for each image.
     """
     kept = np.unique(np.linspace(0, len(scores.levels) - 1, _MOST_LEVELS).round().astype(int))

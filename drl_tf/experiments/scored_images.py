@@ -20,13 +20,16 @@ TYPICAL_IMAGES = 1000  # Largest number of training images whose log densities d
 
 
 def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[Scoring, int]:
-    """Loads a model to score images with; returns the model and the step of its checkpoint.
+    """Loads a model to score images with.
 
     Args:
       config: the configuration.
       workdir: directory of the run, or of an exported model.
       weights: 'ema' (averages) or 'raw'.
       step: step of the checkpoint; None: the newest.
+
+    Returns:
+      The model, as an object that scores images, and the step of its checkpoint.
 
     Raises:
       UserError: there is no undamaged checkpoint.
@@ -38,12 +41,14 @@ def load(config: Config, workdir: str, weights: str, step: int | None) -> tuple[
 def scored(scoring: Scoring, images: np.ndarray, what: str) -> Scores:
     """Scores images in batches, with a progress bar.
 
-    To save memory, the maps of an image are merged over its levels: `maps` is float32 [n, 1, H, W].
-
     Args:
       scoring: the model.
       images: uint8 [n, H, W, C].
       what: label of the progress bar.
+
+    Returns:
+      The scores of the n images. To save memory, `maps` has one map per image, merged over the noise levels,
+      float32 [n, 1, H, W].
 
     Raises:
       UserError: an energy is not finite.

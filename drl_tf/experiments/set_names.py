@@ -24,15 +24,15 @@ MADE = ('noise', 'constant', 'letters', 'interpolation')
 
 
 def check(names: Sequence[str], config: Config) -> None:
-    """Checks the names of sets, without reading any image.
+    """Checks the names of the sets of images for --mode=ood, without reading any image.
 
     Args:
-      names: values of --ood.
+      names: the values of --ood.
       config: the configuration of the model.
 
     Raises:
       UserError: a name is unknown or given twice, a directory is missing, or a dataset is that of the model,
-        has no images or has not the size of the model's images.
+        has no images, or has another size than the model's images.
     """
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')
@@ -70,7 +70,7 @@ def data_of(name: str, config: Config) -> Data:
       config: the configuration of the model.
 
     Raises:
-      UserError: the dataset has not this size.
+      UserError: the dataset cannot have the size of the model's images.
     """
     sources = (find_spec(name).source, find_spec(config.data.dataset).source)
     prepared = sources in (('tfds', 'tfds'), ('tfds', 'digits'))  # The same --data_dir holds both.

@@ -14,17 +14,18 @@ _SAME = ('weights_sha256', 'seed')
 
 
 def side_by_side(workdir: str, result: Mapping[str, Any]) -> dict[str, str]:
-    """Compares bits per dimension by annealing and by --method=direct, for the same weights and images.
+    """Compares the bits per dimension that both methods of --mode=likelihood found for a run.
 
-    Both methods use the same F, so the results differ only by their log Z_0.
+    The methods are annealing, and --method=direct. For the same weights and images, they use the same
+    energies, so the results differ only by their estimate of log Z_0, the normalising constant.
 
     Args:
       workdir: the run's directory.
       result: the JSON result of one of the methods.
 
     Returns:
-      Lines to print, {label: text}; {} if the run has no result of the other method. Of several results, the
-      one with the most annealing counts.
+      Lines to print, {label: text}; {} if the run has no result of the other method. Of several annealing
+      results, the one with the most transitions counts.
     """
     paths = sorted(glob.glob(os.path.join(glob.escape(workdir), 'likelihood', '*.json')))
     others = [

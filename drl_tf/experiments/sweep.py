@@ -40,8 +40,8 @@ class Swept:
       name: title of the column with the values in the table.
       axis: label of the x axis of the plot.
       variants: {value: {option: its value}}, the options that change for each value.
-      panels: callable, Fréchet distances in the order of `variants` -> the argument `panels` of
-        `charts.save_panels`. None: the plot has one curve.
+      panels: callable that maps Fréchet distances, in the order of `variants`, to the panels of the plot,
+        {title: {label of a curve: {x: distance}}}. None: the plot has one curve.
     """
 
     mode: str
@@ -58,8 +58,8 @@ class Scored:
     Attributes:
       request: what was drawn; its step is that of the checkpoint.
       directory: directory of the samples.
-      gradients: gradients of the energy per sample, without guidance or the pilot run.
-      scores: the result of `metrics.score.score`.
+      gradients: gradients of the energy per sample, without guidance or the pilot run that finds step sizes.
+      scores: the scores, such as the Fréchet distance, {name: value}.
     """
 
     request: SampleRequest
@@ -69,17 +69,18 @@ class Scored:
 
 
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples with other numbers of Langevin steps K or, without chains, of noise levels.
+    """Scores samples with other numbers of Langevin steps K or, for models without chains, of noise levels.
 
-    The step size is scaled by sqrt(K_train / K), so that all chains have the same total length in time.
+    A larger K has a smaller step size, by sqrt(K of training / K), so that all chains have the same total
+    length in time.
 
     Args:
-      config: the configuration. K_train is the mean K of the run.
+      config: the configuration.
       workdir: the run's directory.
-      request: what to draw for each row.
+      request: what to draw for each row of the table.
 
     Returns:
-      Lines to print, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the chief.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -103,10 +104,12 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """Returns the K of each row of `sweep_steps`, for about 18, 30, 48, 90 and 180 gradients per image.
+    """Returns the numbers of Langevin steps per level that `sweep_steps` tries.
+
+    They give about 18, 30, 48, 90 and 180 gradients per image, and are ascending.
 
     Args:
-      levels: T, the number of noise levels.
+      levels: the number of noise levels.
     """
     steps = [0]
     for evaluations in EVALUATIONS:
@@ -127,7 +130,7 @@ def _same_time(config: Config, ratio: float) -> dict[str, float]:
 
 
 def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples of a class-conditional model with guidance weights w = 0, 0.5, 1, 2 and 3.
+    """Scores samples of a class-conditional model with guidance weights 0, 0.5, 1, 2 and 3.
 
     Args:
       config: the configuration.
@@ -135,7 +138,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       request: what to draw for each weight.
 
     Returns:
-      Lines to print, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the chief.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -149,7 +152,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
 def score_variants(
     config: Config, workdir: str, swept: Swept, request: SampleRequest
 ) -> dict[str, str] | None:
-    """Scores samples for each value of a varied option; writes grids of samples, a table and a plot.
+    """Scores samples for each value of a varied option; writes pictures of samples, a table and a plot.
 
     Args:
       config: the configuration.
@@ -158,7 +161,7 @@ def score_variants(
       request: what to draw for each value.
 
     Returns:
-      Lines to print, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the chief.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
@@ -200,9 +203,9 @@ def scored(
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      request: what to draw; its guidance is that of the configuration.
+      request: what to draw; its guidance is replaced by that of the configuration.
       evaluator: compares the samples with real images.
-      place: callable, request with the step of the checkpoint -> directory of the samples.
+      place: callable that maps the request, with the step of the checkpoint, to a directory for the samples.
 
     Raises:
       UserError: there is no sound checkpoint, or the samples are not finite.
@@ -219,14 +222,24 @@ def scored(
 
 
 def save_grid(drawn: str, config: Config) -> None:
-    """Draws the first 100 images of a set into a PNG file beside it."""
+    """Draws the first 100 images of a set of samples into a PNG file beside it, `<drawn>.png`.
+
+    Args:
+      drawn: directory of the samples.
+      config: the configuration of the model.
+    """
     images = samples.first_images(drawn, config.image_shape, _GRID_IMAGES)
     captions = pictures.turn_captions(len(images), config.data.num_classes)
     pictures.save_png(f'{drawn}.png', pictures.grid(images, config.data.num_classes), **captions)
 
 
 def write_table(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as CSV; the columns are all keys of the rows, in order of appearance."""
+    """Writes rows, {column: value}, to a CSV file.
+
+    Args:
+      path: the file.
+      rows: the rows; the columns are the keys of all rows, in the order in which they first occur.
+    """
     with written_aside(path) as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))))
         writer.writeheader()

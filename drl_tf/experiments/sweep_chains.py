@@ -28,20 +28,20 @@ def sweep_chains(
     correctors: Sequence[str],
     steps: Sequence[int],
 ) -> dict[str, str] | None:
-    """Scores samples for every combination of noise levels T, chain steps K and kind of chains.
+    """Scores samples for every combination of number of noise levels T, chain steps K and kind of chains.
 
-    MALA and HMC adapt their step sizes; Langevin chains take q = 0.1, see `correctors.step_sizes`.
+    MALA and HMC adapt their step sizes. Langevin chains have the fixed step size `corrector_step` = 0.1.
 
     Args:
       config: the configuration of a model with log densities at any noise level.
       workdir: the run's directory.
-      request: what to draw for each row.
+      request: what to draw for each row of the table.
       levels: values of T, the number of noise levels.
       correctors: kinds of chains, 'langevin', 'mala' or 'hmc'.
       steps: values of K, the number of chain steps at each level.
 
     Returns:
-      Lines to print, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the chief.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -64,7 +64,15 @@ def sweep_chains(
 
 
 def rows_of(levels: Sequence[int], correctors: Sequence[str], steps: Sequence[int]) -> list[Row]:
-    """Returns (T, K, kind of chains) for each row of the table; with K = 0, the kind is 'none'.
+    """Returns the rows of the table: each combination of the values of the arguments, once.
+
+    Args:
+      levels: values of T, the number of noise levels.
+      correctors: kinds of chains, such as 'mala'.
+      steps: values of K, the number of chain steps at each level.
+
+    Returns:
+      Triples (T, K, kind of chains); with K = 0, the kind is 'none'.
 
     Examples:
       >>> rows_of([3], ['mala', 'hmc'], [0, 10])

@@ -33,12 +33,12 @@ _RESULTS = 'settings.json'
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How much a search may cost.
+    """How much a search for a sampler may cost. A setting is one choice of the sampler's options.
 
     Attributes:
-      minutes: time limit of the command; 0 is no limit. Each command measures at least one setting.
-      settings: number of settings to measure, with those of earlier commands; 0 is no limit.
-      gradients: largest number of gradients per image of a setting; 0 is no limit. The run's own sampler may
+      minutes: time limit of the command; 0: no limit. Each command measures at least one setting.
+      settings: number of settings to measure, with those of earlier commands; 0: no limit.
+      gradients: largest number of gradients per image of a setting; 0: no limit. The run's own sampler may
         have more.
     """
 
@@ -52,7 +52,8 @@ def tune_sampler(
 ) -> dict[str, str] | None:
     """Measures samplers of a trained model by a Pareto local search, and stores the best one.
 
-    A search that has ended, or was interrupted, goes on with the next setting: those that are measured stay.
+    The search trades the number of gradients per image against the Fréchet distance. A search that was ended
+    or interrupted before continues after the settings that it has measured.
 
     Args:
       config: the configuration of the run; its sampler is the first to be measured.
@@ -61,7 +62,8 @@ def tune_sampler(
       budget: how much the search may cost.
 
     Returns:
-      On the chief, {label: text}: the files written, and the best sampler. On other workers None.
+      Lines to print, {label: text}: the files written, and the best sampler; None on workers other than the
+      chief.
 
     Raises:
       UserError: there is no sound checkpoint, the extractor does not fit, or the samples of the run's own

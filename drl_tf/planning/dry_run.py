@@ -25,11 +25,14 @@ def show(config: Config, asked: cluster.Devices, count: int, as_json: bool = Fal
     Args:
       config: the configuration of the run.
       asked: the options that choose the devices.
-      count: number of devices; 0: those that `asked`, this machine and the variable TF_CONFIG give.
-      as_json: whether to print JSON, {'configuration': .., 'precision': .., 'cost': {label: number}}.
+      count: number of devices; 0: as many as `asked` selects on this machine and those that the variable
+        TF_CONFIG names.
+      as_json: whether to print JSON, {'configuration': .., 'precision': .., 'cost': {label: number}}, instead
+        of text.
 
     Raises:
-      UserError: the energies are exact, the devices cannot share the batch, or `count` is 0 for a TPU.
+      UserError: the energies are exact and need no training, the devices cannot share the batch evenly, or
+        `count` is 0 for a TPU.
     """
     if config.network.energy == 'exact':
         raise UserError('--energy=exact is not trained: there is no step that --dry_run could count')

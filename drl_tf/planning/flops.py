@@ -23,7 +23,8 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
     is without guidance, which would double the cost.
 
     Returns:
-      {label: number}.
+      {label: number}, with labels such as 'parameters', 'FLOPs to sample an image' and 'FLOPs of a training
+      step'.
     """
     config = model.config
     options = config.training
@@ -50,7 +51,12 @@ def cost(model: RecoveryLikelihood) -> dict[str, int]:
 
 
 def gradients(config: Config) -> int:
-    """Returns how many gradients of the energy one sample costs, without guidance or the pilot run.
+    """Returns how many gradients of the energy sampling one image takes.
+
+    Guidance, which would double it, and the pilot run, which finds step sizes, are not counted.
+
+    Args:
+      config: the configuration to sample with.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -62,7 +68,10 @@ def gradients(config: Config) -> int:
 
 
 def walk(config: Config) -> Schedule:
-    """Returns the levels that sampling visits, as `EnergyModel.walk`, without building a model.
+    """Returns the schedule of the noise levels that sampling visits, without building a model.
+
+    Args:
+      config: the configuration; its option `sampling_levels` is the number of levels to visit.
 
     Examples:
       >>> from drl_tf.config.config import Config

@@ -59,7 +59,8 @@ def needed(model: RecoveryLikelihood, replicas: int = 1) -> dict[str, int]:
       replicas: number of devices that share a batch.
 
     Returns:
-      {label: bytes} for weights, optimizer, activations and so on; the last entry, `SUM`, is the total.
+      {label: bytes}, with labels such as 'bytes of weights' and 'bytes of gradients'; the last entry, with
+      label `SUM`, is the total.
     """
     config = model.config
     options = config.training
@@ -86,11 +87,11 @@ def _size(weights: Iterable[Any]) -> int:
 
 
 def activations_per_image(model: RecoveryLikelihood) -> float:
-    """Returns the largest number of bytes per image that a training step stores in activations.
+    """Predicts the largest number of bytes per training image that a training step stores in activations.
 
-    With the contrastive loss, this is the maximum of the chain (with the initializer) and of the gradient of
-    the loss, which has two images, y+ and y-, per training image. With score matching, it is the gradient of
-    a gradient.
+    With the contrastive loss, this is the maximum over two parts of the step: the Langevin chain with its
+    initializer, and the gradient of the loss, which needs a real and a sampled image per training image. With
+    score matching, it is the gradient of a gradient.
     """
     network = model.network
     shape = model.config.image_shape
@@ -121,7 +122,7 @@ def activations_per_image(model: RecoveryLikelihood) -> float:
 
 
 def chain_bytes_per_image(model: RecoveryLikelihood) -> float:
-    """Returns the largest number of bytes per image that a Langevin step, a gradient in the image, stores."""
+    """Predicts the largest number of bytes per image that a Langevin step of a model stores."""
 
     def chain(y: tf.Tensor) -> tf.Tensor:
         prepared = model.network.prepare(*_inputs())
@@ -143,7 +144,8 @@ def peak(function: Callable[[tf.Tensor], Any], image_shape: tuple[int, ...]) -> 
     their gradients do not count.
 
     Args:
-      function: callable, images float32 [n, H, W, C] -> a structure of tensors.
+      function: callable that maps images, float32 [n, H, W, C], to a tensor or a list of tensors. It is
+        traced, but not run.
       image_shape: (H, W, C).
     """
     graph = (

@@ -17,14 +17,17 @@ Chart = dict[str, Any]
 
 @functools.cache
 def library() -> str:
-    """Returns the library BokehJS as HTML (1.4 MB), to include in a page that works offline."""
+    """Returns the JavaScript library BokehJS as HTML script elements, 1.4 MB, for a page without network."""
     from bokeh.resources import Resources  # Takes a second.
 
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
 
 
 def thinned(count: int) -> np.ndarray:
-    """Chooses at most 400 of `count` points, evenly spaced with both ends; returns their indices, int [n].
+    """Chooses at most 400 of `count` points, evenly spaced, with the first and the last.
+
+    Returns:
+      The indices of the chosen points, ascending, int [n].
 
     Examples:
       >>> thinned(3), len(thinned(1000))

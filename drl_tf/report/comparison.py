@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 
 
 def names(runs: Sequence[RunFiles]) -> list[str]:
-    """Returns a name for each run: the last part of its path, or the whole path if that is ambiguous."""
+    """Returns a name for each of the runs: the last part of its path, or the whole path if two are equal."""
     short = [run.name for run in runs]
     return [run.name if short.count(run.name) == 1 else run.workdir for run in runs]
 
 
 def curves(runs: Mapping[str, RunFiles]) -> dict[str, Any]:
-    """Returns a chart for each logged quantity, with a curve for each run, {name: chart}.
+    """Makes a chart for each logged quantity, with a curve over the training steps for each run.
 
     Quantities that are logged for each noise level are averaged over the levels.
 
     Args:
       runs: {name: files of the run}.
+
+    Returns:
+      {name of the quantity: chart as a JSON value}.
     """
     found = {}
     logs = [run.log for run in runs.values()]
@@ -59,7 +62,9 @@ def _mean(by_level: Any) -> float:
 
 
 def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
-    """Returns a table of the options that differ between runs, with the last step and the rollbacks.
+    """Returns a table with a column for each run and a row for each option in which runs differ.
+
+    The first two rows are the last step of each run and its number of rollbacks.
 
     Args:
       names: name of each run.
@@ -77,7 +82,12 @@ def options(names: Sequence[str], runs: Sequence[RunFiles]) -> Table:
 
 
 def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns a table of the scores of all runs; None if no run has scores."""
+    """Returns a table with a row for each score of each run; None if no run has scores.
+
+    Args:
+      names: name of each run.
+      runs: files of each run.
+    """
     tables = [(name, contents.scores(run)) for name, run in zip(names, runs, strict=True)]
     rows = [[f'{name}: {row[0]}', *row[1:]] for name, table in tables if table for row in table.rows]
     known = [table for _, table in tables if table]
@@ -85,9 +95,15 @@ def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
 
 
 def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Returns a table that compares energies of training images with those of other images.
+    """Compares the energies of training images with those of held-out images and of samples.
 
-    It has a row for each run and noise level. Returns None if no run has been measured.
+    Args:
+      names: name of each run.
+      runs: files of each run.
+
+    Returns:
+      A table of Kolmogorov-Smirnov distances, 0 to 1, with a row for each run and noise level; None if
+      --mode=report has measured no run.
     """
     rows = [
         [f'{name}, step {run.measured.step:,}', *row]

@@ -61,12 +61,12 @@ def number(value: float | None) -> str:
 
 
 def title_of(name: str) -> str:
-    """Returns a readable title for a name in the log, such as 'f of the data' for 'level_f_pos'."""
+    """Returns a title for the name of a logged quantity, such as 'f of the data' for 'level_f_pos'."""
     return _TITLES.get(name, name.removeprefix('level_').replace('_', ' '))
 
 
 def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None) -> Curve:
-    """Returns the curve of a logged quantity, (steps, its values at these steps); NaN where it is missing.
+    """Returns the curve of a logged quantity: the training steps, and a value for each; NaN if it is missing.
 
     Args:
       log: lines of a log, each with an entry 'step'.
@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the names in a log of numbers, or (`by_level`) of lists with a number per level, loss first."""
+    """Returns the quantities in a log that are a number or, with `by_level`, a list of a number per level."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -92,7 +92,7 @@ def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
 
 
 def shown_levels(count: int) -> list[int]:
-    """Chooses at most 8 of `count` levels to show, evenly spaced with both ends.
+    """Chooses at most 8 of the noise levels 0 to `count` - 1, evenly spaced, with the first and the last.
 
     Examples:
       >>> shown_levels(3), shown_levels(1000)
@@ -106,7 +106,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Returns a chart for each logged quantity, {name: chart}: those about chains, or all others."""
+    """Makes charts of the log, {quantity: chart}: displacement and acceptance (`on_chains`), or the rest."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Returns a table of the last logged values at each noise level, as in `curves`; None without any."""
+    """Makes a table by level of the last values; `on_chains` as for `curves`. None if there are none."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Returns a table of the last logged values without a noise level; None if there are none."""
+    """Makes a table of the quantities in the last log line that have no level; None if there are none."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -143,7 +143,7 @@ def last_numbers(run: RunFiles) -> Table | None:
 
 
 def score_chart(run: RunFiles) -> Chart | None:
-    """Returns a chart of the Fréchet distance during training, and its floor; None without scores."""
+    """Makes a chart of the Fréchet distance of samples during training; None if it was not measured."""
     name = next((name for line in run.scores for name in line if is_distance(name)), None)
     if name is None:
         return None
@@ -154,18 +154,18 @@ def score_chart(run: RunFiles) -> Chart | None:
 
 
 def is_distance(name: str) -> bool:
-    """Returns whether a score with this name is the Fréchet distance of all samples."""
+    """Returns whether a score's name, such as 'fid', is that of the Fréchet distance of all samples."""
     return name.startswith(('fid', 'frechet_distance')) and not name.endswith(('_held_out_size', '_error'))
 
 
 def distance_title(name: str) -> str:
-    """Returns a readable title for the name of a Fréchet distance in the scores."""
+    """Returns a title for the name of a Fréchet distance: 'FID' for 'fid', else with the feature network."""
     extractor = name.removeprefix('frechet_distance_').replace('_', ' ')
     return 'FID' if name == 'fid' else f'Fréchet distance ({extractor})'
 
 
 def scores(run: RunFiles) -> Table | None:
-    """Returns a table of all scores of the run; None if there are none."""
+    """Makes a table with a row for each scored set of samples; None if no samples were scored."""
     results = {**{f'training, step {line["step"]:,}': line for line in run.scores[-1:]}}
     results.update(run.results_of('evaluation/*.json'))
     rows = [[name, *_score(result)] for name, result in results.items() if any(map(is_distance, result))]
@@ -186,7 +186,7 @@ def _score(result: Mapping[str, Any]) -> list[str]:
 
 
 def likelihoods(run: RunFiles) -> Table | None:
-    """Returns a table of bits per dimension of test images; None if `--mode=likelihood` has not run."""
+    """Makes a table of bits per dimension of test images; None if `--mode=likelihood` has not run."""
     rows = []
     for path, result in run.results_of('likelihood/*.json').items():
         if result.get('method') == 'direct':
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Returns a table of acceptance and displacement by level; None if no samples were drawn by chains."""
+    """Makes a table of the chains that drew samples, by noise level; None if no chains were recorded."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -254,7 +254,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Returns a chart of energy histograms for each noise level, {name: chart}, from the lowest level up."""
+    """Makes histograms of energies, a chart for each noise level from the lowest up, {name: chart}."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Returns a table that compares energies of training images with those of others, by noise level."""
+    """Makes a table by level of the distances of energies of test images and of samples from training's."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -284,7 +284,7 @@ def overlaps(found: Measured) -> Table:
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Returns tables of the options, {title: table}: those unlike the defaults, then all by group."""
+    """Makes tables of the options, {title: table}: first those unlike the defaults, then all by group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []

@@ -63,13 +63,12 @@ def _uri(kind: str, file: io.BytesIO) -> str:
 
 
 def of_grids(grids: Mapping[int, str], problems: list[str], budget: int = BUDGET) -> dict[int, str]:
-    """Returns sample grids as data URIs, which together take at most a number of bytes.
+    """Reads pictures of samples as data URIs, which together take at most `budget` bytes.
 
-    If all grids take too many bytes, every second one is kept, or every third, and so on. The last one is
-    always kept.
+    If all pictures take more, only every second one is kept, or every third, and so on; always the last.
 
     Args:
-      grids: {training step: path}, ascending.
+      grids: {training step: path of the picture}, ascending.
       problems: list to which a sentence is added for each damaged file.
       budget: largest number of bytes in all.
 

@@ -19,20 +19,21 @@ _CRITICAL = 1.358  # 95 % quantile of the limiting Kolmogorov distribution.
 class Measured:
     """Energies of images under a model, and samples on their way from noise to image.
 
-    An energy at level t is -F(y_t, t) in nats. Only energies at the same level can be compared, because log Z
-    is unknown. At level T, where images are white noise, the energy is |x|^2 / 2.
+    The energy of an image at noise level t is -F(y_t, t) in nats. F is the model's log density up to the
+    unknown constant log Z of the level, so only energies at the same level can be compared. At the top level
+    T, images are white noise x, and the energy is |x|^2 / 2.
 
     Attributes:
       settings: JSON text of all that decides the numbers: weights, seed, options of the sampler.
-      step: step of the checkpoint.
-      levels: the L measured levels t, ascending, int [L].
-      noise: S_t, the standard deviation of the noise in x_t, float64 [L].
-      train: energies of training images with the noise of each level, float32 [L, n].
-      held_out: energies of test images with the noise of each level, float32 [L, n'].
-      sampled: energies of the model's samples at each level, on their way from noise, float32 [L, n''].
-      states: the first m samples on their way from noise (x_T) to image, uint8 [S, m, H, W, C].
-      state_levels: noise level of each state, int [S]: T, ..., 0; and -1 after the option `final_denoise`.
-      state_energies: energy of each state, float32 [S, m].
+      step: training step of the checkpoint.
+      levels: the L measured noise levels t, ascending, int [L].
+      noise: standard deviation of the noise at each of these levels, float64 [L].
+      train: energies of n training images with the noise of each level, float32 [L, n].
+      held_out: energies of n' test images with the noise of each level, float32 [L, n'].
+      sampled: energies of n'' samples at each level, on their way from noise, float32 [L, n''].
+      states: the first m samples at S moments from noise to image, uint8 [S, m, H, W, C].
+      state_levels: noise level of each moment, int [S], from T to 0; -1 after the option `final_denoise`.
+      state_energies: energy of each sample at each moment, float32 [S, m].
     """
 
     settings: str
@@ -60,7 +61,7 @@ class Measured:
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """The energies of each kind of image, {'training', 'held out', 'sampled': float32 [L, n]}."""
+        """Energies by kind of image, {'training', 'held out', 'sampled': float32 [L, n]}, for L levels."""
         return {'training': self.train, 'held out': self.held_out, 'sampled': self.sampled}
 
     def save(self, workdir: str) -> None:
@@ -111,10 +112,12 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def chance(first: int, second: int) -> float:
-    """Returns the 95 % quantile of the `distance` between two sets from the same distribution (Smirnov 1939).
+    """Returns the Kolmogorov-Smirnov distance of two random sets that chance exceeds in 5 % of cases.
+
+    Both sets are drawn from the same distribution (Smirnov 1939).
 
     Args:
-      first, second: sizes of the sets.
+      first, second: number of elements of each set.
 
     Examples:
       >>> round(chance(256, 256), 3)

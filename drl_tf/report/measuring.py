@@ -35,14 +35,15 @@ Energies = Callable[[tf.Tensor, int, np.ndarray], np.ndarray]
 
 
 def measure(config: Config, workdir: str, count: int = 0) -> Measured:
-    """Measures the newest checkpoint of a run, and stores the result in `report.npz`.
+    """Computes energies and samples with the newest checkpoint of a run, and stores them in `report.npz`.
 
     A stored result for the same weights and settings is returned at once.
 
     Args:
       config: the configuration to sample with.
       workdir: the run's directory.
-      count: number of training images, of test images and of samples; 0: 256, or 2,048 points of the plane.
+      count: number of training images, of test images and of samples; 0: 256 images, or 2,048 points for a
+        dataset of points of the plane.
 
     Returns:
       The measurements, with averaged weights in float32.

@@ -29,12 +29,12 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
     Args:
       config: the configuration to sample with.
       workdir: the run's directory; the page is `report.html` there.
-      compare: directories of other runs, to compare with this run in `comparison.html`.
-      count: number of training images, of test images and of samples to measure; 0: 256, or 2,048 points of
-        the plane.
+      compare: directories of other runs, to compare with this run in `comparison.html`; (): no comparison.
+      count: number of training images, of test images and of samples to measure; 0: 256 images, or 2,048
+        points for a dataset of points of the plane.
 
     Returns:
-      Lines to print, {label: path}.
+      Paths of the pages written, {'report': path} and, with `compare`, {'comparison': path}.
 
     Raises:
       UserError: a directory holds no run, there is no undamaged checkpoint, or a page cannot be written.
@@ -53,7 +53,7 @@ def report(config: Config, workdir: str, compare: Sequence[str] = (), count: int
 
 
 def write(workdir: str) -> str:
-    """Writes the page of a run from its files, without loading the model; training calls this function.
+    """Writes the page of a run, `report.html`, from the run's files, without loading the model.
 
     The page shows the measurements of the last --mode=report, and says for which step they are.
 
@@ -84,7 +84,7 @@ def _write(path: str, page: str) -> str:
 
 
 def page_of(run: RunFiles) -> str:
-    """Returns the page of a run as HTML, which needs no other files."""
+    """Returns the page of a run: the text of an HTML file that includes all its pictures and scripts."""
     problems = list(run.problems)
     grids = inline_images.of_grids(run.grids, problems)
     score = contents.score_chart(run)
@@ -119,7 +119,7 @@ def page_of(run: RunFiles) -> str:
 
 
 def comparison_of(runs: Sequence[RunFiles]) -> str:
-    """Returns the page that compares several runs as HTML, which needs no other files."""
+    """Returns the page that compares runs: the text of an HTML file that includes all pictures."""
     names = comparison.names(runs)
     figures = comparison.curves(dict(zip(names, runs, strict=True)))
     problems: list[str] = []

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """What the files of a run contain.
+    """The contents of the files of a run.
 
     Attributes:
       workdir: the run's directory.
       config: the stored configuration.
-      log: the lines of `metrics.jsonl`, ascending by 'step'.
+      log: the lines of `metrics.jsonl`, {'step': .., name of a quantity: value}, ascending by step.
       scores: the lines of `evaluations.jsonl`, scores during training, ascending by 'step'.
       results: the JSON files of other modes, {path relative to `workdir`: content}.
-      grids: the grids of samples that training drew, {step: path}.
+      grids: pictures of samples that training drew, {step: path}.
       rollbacks: steps at which training diverged and went back to an earlier checkpoint, in this order.
-      measured: the measurements of --mode=report; None if that mode has not run.
+      measured: the measurements of --mode=report; None if that mode has not run, or its file is damaged.
       problems: a sentence for each file that is damaged.
     """
 
@@ -58,7 +58,7 @@ class RunFiles:
 
     @property
     def last_step(self) -> int:
-        """The last step of which the run shows something: a line of the log, a grid, or measurements."""
+        """The last step that has a line in the log, a picture of samples, or measurements; else 0."""
         return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:
@@ -78,7 +78,8 @@ def read(workdir: str) -> RunFiles:
       workdir: the run's directory.
 
     Returns:
-      The content of the files. A missing file gives an empty attribute; a damaged file adds to `problems`.
+      The content of the files. An attribute is empty (`measured`: None) if its file is missing. A damaged
+      file adds a sentence to `problems`.
 
     Raises:
       UserError: the directory holds no configuration, or a damaged one.
@@ -102,7 +103,7 @@ def read(workdir: str) -> RunFiles:
 
 
 def numbers_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the entries of a JSON object that are numbers, {name: number}; true and false are none."""
+    """Returns the entries of a JSON object that are numbers, {name: number}, without true and false."""
     return {
         name: value
         for name, value in result.items()

@@ -18,7 +18,14 @@ _ENOUGH = 8192
 
 
 def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
-    """Trains a tiny model; returns the exit code, and the line with the error or ''."""
+    """Trains a tiny model in a new process.
+
+    Args:
+      workdir: directory of the run.
+
+    Returns:
+      The exit code of the process; and the line with its error, '' if there is none.
+    """
     command = [sys.executable, '-m', 'drl_tf.cli', *kills.OPTIONS, '--recipe=t6', f'--workdir={workdir}']
     done = subprocess.run(command, capture_output=True, text=True)
     assert 'Traceback' not in done.stderr, done.stderr
@@ -27,13 +34,19 @@ def train(workdir: str | os.PathLike[str]) -> tuple[int, str]:
 
 
 def mount(disk: pathlib.Path, size: int, *options: str) -> None:
-    """Mounts a disk in memory (tmpfs) of `size` KiB."""
+    """Mounts a disk in memory (tmpfs), or changes the size of a mounted one.
+
+    Args:
+      disk: the directory where it is mounted.
+      size: its size in KiB.
+      options: options of `mount -o`; 'remount' changes the size.
+    """
     words = ','.join([*options, f'size={size}k'])
     subprocess.run(['mount', '-t', 'tmpfs', '-o', words, 'tmpfs', disk], check=True)
 
 
 def main() -> bool:
-    """Tests disks of several sizes, and prints the outcomes; returns whether any test failed."""
+    """Tests training on disks of several sizes, and prints the outcomes; returns True if any test failed."""
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)

@@ -60,7 +60,12 @@ State = tuple[dict[str, Any], list[dict[str, Any]]]  # Variables of a checkpoint
 
 
 def train(workdir: str | os.PathLike[str], recipe: str) -> None:
-    """Trains a tiny model, and ends the process with the exit code."""
+    """Trains a tiny model without output, and ends this process with the exit code of training.
+
+    Args:
+      workdir: directory of the run.
+      recipe: 't6' or 'cdrl'.
+    """
     with open(os.devnull, 'w', encoding='utf-8') as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
@@ -68,9 +73,15 @@ def train(workdir: str | os.PathLike[str], recipe: str) -> None:
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
-    """Returns what to compare of a run: the variables of a checkpoint, {name: array}, and the log lines.
+    """Returns what two equal runs must have in common.
 
-    The log lines are without times; a last line says which checkpoint is the best.
+    Args:
+      workdir: directory of the run.
+      step: training step of the checkpoint to read.
+
+    Returns:
+      The variables of the checkpoint, {name: array}; and a list of the lines of all logs, as dicts without
+      times, followed by a dict that says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
         os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
@@ -84,7 +95,7 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
 
 
 def equal(first: State, second: State) -> bool:
-    """Returns whether two results of `state` are bitwise equal."""
+    """Returns whether two results of `state`, of one run each, are equal to the bit."""
     mine, my_log = first
     theirs, their_log = second
     has_same_names = mine.keys() == theirs.keys() and len(mine) > 50
@@ -98,8 +109,8 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
 
     Args:
       first, second: directories of the runs.
-      step: step of the checkpoint.
-      rounding: absolute tolerance of the variables.
+      step: training step of the checkpoints to compare.
+      rounding: absolute tolerance of the weights.
     """
     mine, my_log = state(first, step)
     theirs, their_log = state(second, step)
@@ -139,7 +150,7 @@ class Runs:
         return process
 
     def finish(self, workdir: pathlib.Path) -> float:
-        """Trains to the end; returns the seconds that this took."""
+        """Trains to the end, or continues the run in `workdir`; returns the seconds that this took."""
         begin = time.monotonic()
         process = self._start(train, workdir, self.recipe)
         process.join()
@@ -147,7 +158,15 @@ class Runs:
         return time.monotonic() - begin
 
     def kill(self, workdir: pathlib.Path, instant: float) -> bool:
-        """Trains, and kills the process after `instant` seconds; returns False if training ended before."""
+        """Trains in a new process, and kills it.
+
+        Args:
+          workdir: directory of the run.
+          instant: seconds after which to kill the process.
+
+        Returns:
+          Whether it was killed; False if training ended before.
+        """
         process = self._start(train, workdir, self.recipe)
         process.join(instant)
         if process.exitcode is not None:
@@ -163,14 +182,14 @@ def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
 
 
 def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
-    """Kills and resumes runs, and returns how many end bitwise equal to a run that was never killed.
+    """Kills and resumes runs, and returns how many end equal to the bit to a run that was never killed.
 
     The function prints the result of each run, and the average time that a kill cost.
 
     Args:
       recipe: 't6' or 'cdrl'.
-      kills: number of runs.
-      directory: directory of the runs.
+      kills: number of runs, each of which is killed once.
+      directory: directory for the runs.
       seed: seed of the random times at which runs are killed.
     """
     runs = Runs(recipe)

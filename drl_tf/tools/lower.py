@@ -80,7 +80,14 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns, for each variable, the name of the network of which it is a trainable weight, or None."""
+    """Returns, for each variable of a program, the name of the network to which it belongs.
+
+    It is None for variables that are no trainable weights, such as those of the optimizer.
+
+    Args:
+      model: the model.
+      variables: the variables of the program.
+    """
     names: dict[int, str] = {}
     for average, network in model.averages:
         for mean, weight in zip(average.weights, network.weights, strict=True):
@@ -91,11 +98,12 @@ def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
 
 
 def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
-    """Replaces large kernels by random numbers that can be drawn again from a seed, to keep files small.
+    """Replaces large kernels of a model by random numbers that can be drawn again from a seed.
+
+    This keeps the files of programs small. Nothing is replaced if all weights are small enough to be stored.
 
     Returns:
-      {path of a variable: {'seed': .., 'std': ..}}, for `run_lowered.drawn`; {} if all weights are small
-      enough.
+      {path of a replaced variable: {'seed': .., 'std': standard deviation}}; {} if none was replaced.
     """
     pairs = [
         pair
@@ -115,7 +123,9 @@ def draw_weights(model: Any) -> dict[str, dict[str, Any]]:
 
 
 def batches(config: Config, program: str, steps: int, example: Sequence[Any]) -> list[list[np.ndarray]]:
-    """Returns the inputs of a program at each step: training images, or seeds of the sampler.
+    """Returns the inputs of a program at each step, a list of arrays.
+
+    They are training images, or a seed of the sampler; then labels, if the model has classes.
 
     Args:
       config: the configuration.
@@ -144,14 +154,14 @@ def reference(
 
     Args:
       function: the program.
-      weights: {number of the variable: variable}, the weights of the networks.
-      inputs: the inputs of each step.
+      weights: {index of a variable: variable}, the weights of the networks.
+      inputs: the inputs of each step, a list of arrays.
       example: example inputs, from `lowering.traced`.
 
     Returns:
-      {name: array}. For training: each logged number at all steps, and 'moved/<number of a variable>', the
-      change of some elements of the variable (`run_lowered.probes`). For the sampler: 'images', the first
-      images of the last step.
+      {name: array}. For training: each logged number at all steps, float32 [steps]; and 'moved/<index of a
+      variable>', the change in value of at most 1,000 elements of the variable. For the sampler: 'images',
+      the first images of the last step.
     """
     import tensorflow as tf
 
@@ -170,14 +180,14 @@ def reference(
 
 
 def write(model: Any, program: str, preset: str, path: str, steps: int) -> None:
-    """Translates a program of a model to StableHLO, and writes it to a file.
+    """Translates a program of a model to StableHLO, and writes it to a file with its inputs and weights.
 
     Args:
       model: the model, from `lowering.new_model`; 'train' changes its weights.
       program: 'train' or 'sample'.
       preset: options of `run.py`, which name the program in the results.
       path: the `.npz` file.
-      steps: number of reference steps; 0: no reference.
+      steps: number of steps for which the file holds reference numbers; 0: none.
     """
     draws = draw_weights(model)
     function, example = lowering.traced(model, program)
@@ -225,7 +235,7 @@ def _size(model: Any, program: str) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the programs that the command line names; returns the exit code."""
+    """Writes the programs that the command line names to files; returns the exit code, 0 if all worked."""
     options, words = _parser().parse_known_args(argv)
     try:
         check_writable(options.directory, '--directory')

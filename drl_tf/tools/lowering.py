@@ -25,7 +25,12 @@ def lowered(config: Config, program: str) -> str:
 
 
 def new_model(config: Config, program: str) -> Any:
-    """Builds the model of a configuration; for training, with its optimizers."""
+    """Builds the model of a configuration with random weights.
+
+    Args:
+      config: the configuration.
+      program: 'train' (the model gets optimizers) or 'sample'.
+    """
     from drl_tf.core.build_model import build_model
     from drl_tf.training.optimizers import compiled_model
 
@@ -33,7 +38,16 @@ def new_model(config: Config, program: str) -> Any:
 
 
 def traced(model: Any, program: str) -> tuple[Any, list[Any]]:
-    """Returns a program of a model as a `tf.function` that XLA compiles, and example inputs."""
+    """Returns a program of a model as a function that XLA compiles.
+
+    Args:
+      model: the model, from `new_model`.
+      program: 'train' (a training step on the whole batch) or 'sample' (a batch of images from noise).
+
+    Returns:
+      A pair: the `tf.function`, and a list of example inputs: a batch of images, or a seed, with labels if
+      the model has classes.
+    """
     import tensorflow as tf
 
     config = model.config
@@ -69,21 +83,39 @@ def _sampler(model: Any) -> Any:
 
 
 def text_of(function: Any, inputs: Sequence[Any]) -> str:
-    """Returns the StableHLO text of a function and its inputs, which `traced` returned."""
+    """Returns a function as the text of a StableHLO module.
+
+    Args:
+      function: a `tf.function` that XLA compiles, from `traced`.
+      inputs: its example inputs.
+    """
     text = function.experimental_get_compiler_ir(*inputs)(stage='stablehlo')
     names: dict[str, str] = {}
     return _NAMES.sub(lambda found: names.setdefault(found[0], f'@f{len(names)}'), _LOCATIONS.sub('', text))
 
 
 def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Returns the variables of a program in the order of its arguments, which follow the inputs."""
+    """Returns the variables of a function in the order in which its StableHLO module takes them.
+
+    The module's arguments are the inputs, and then the variables.
+
+    Args:
+      function: a `tf.function`, from `traced`.
+      inputs: its example inputs.
+    """
     concrete = function.get_concrete_function(*inputs)
     by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
     return [by_handle[id(captured)] for captured in concrete.captured_inputs]
 
 
 def updates_of(text: str) -> list[tuple[int, int]]:
-    """Returns which outputs of a StableHLO module are new values of arguments, as pairs (output, argument).
+    """Returns which outputs of a StableHLO module are the new values of arguments.
+
+    Args:
+      text: the module.
+
+    Returns:
+      Pairs (index of the output, index of the argument).
 
     Examples:
       >>> alias = 'parameter_index = array<i64>, parameter_number = 4 : i64}, output_index = array<i64: 2>}'

@@ -50,7 +50,11 @@ _HTTP = {
 class Grpc(
     prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
 ):
-    """Answers requests over gRPC."""
+    """Answers gRPC requests as TensorFlow Serving does.
+
+    Args:
+      server: the models.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -81,7 +85,12 @@ def _or_abort(context: grpc.ServicerContext, function: Callable[[], Any]) -> Any
 
 
 class Rest(BaseHTTPRequestHandler):
-    """Answers requests over REST."""
+    """Answers REST requests as TensorFlow Serving does.
+
+    Args:
+      server: the models.
+      args: arguments of `BaseHTTPRequestHandler`.
+    """
 
     protocol_version = 'HTTP/1.1'
 
@@ -96,7 +105,11 @@ class Rest(BaseHTTPRequestHandler):
         self.answer(self.rfile.read(int(self.headers.get('Content-Length', 0))))
 
     def answer(self, body: bytes) -> None:
-        """Sends the answer to a request with the given body."""
+        """Sends the answer to the present request.
+
+        Args:
+          body: the body of the request, JSON; b'' for GET.
+        """
         code = 200
         try:
             text = self.answered(body)
@@ -110,7 +123,14 @@ class Rest(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def answered(self, body: bytes) -> str:
-        """Returns the body of the answer to a request with a given body; raises Refused if it is wrong."""
+        """Returns the body of the answer to the present request, JSON.
+
+        Args:
+          body: the body of the request, JSON; b'' for GET.
+
+        Raises:
+          Refused: the request is wrong.
+        """
         found = _PATH.fullmatch(self.path)
         if not found or bool(found['verb']) != (self.command == 'POST'):
             raise Refused('INVALID_ARGUMENT', f'Malformed request: {self.command} {self.path}')
@@ -140,7 +160,7 @@ class Rest(BaseHTTPRequestHandler):
 
 
 def configs(arguments: argparse.Namespace) -> list[model_server_config_pb2.ModelConfig]:
-    """Returns the models to serve, as the command line gives them."""
+    """Returns the description of each model that the options of the command line name."""
     if arguments.model_config_file:
         text = pathlib.Path(arguments.model_config_file).read_text()
         found = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())

@@ -21,7 +21,7 @@ def fill(
     Args:
       request: a request whose model is already set.
       body: the body, JSON.
-      inputs_of: callable, name of a signature -> {name of an input: `TensorInfo`}.
+      inputs_of: callable that maps the name of a signature to its inputs, {name: `TensorInfo`}.
 
     Returns:
       True if the request has "instances" (one object per row); False if it has "inputs" (one tensor per
@@ -101,11 +101,12 @@ def _flat(value: Any, shape: Sequence[int], dtype: tf.DType) -> list[Any]:
 
 
 def answer(outputs: Mapping[str, np.ndarray], by_row: bool) -> str:
-    """Returns the body of a REST answer.
+    """Returns the body of a REST answer, JSON.
 
     Args:
       outputs: {name of an output: array}.
-      by_row: whether to answer with "predictions" (one object per row); else with "outputs".
+      by_row: whether to answer with "predictions" (one object per row) or with "outputs" (one tensor per
+        output).
     """
     values = {name: _listed(name, array) for name, array in outputs.items()}
     if len(values) == 1:
@@ -126,5 +127,5 @@ def _listed(name: str, array: np.ndarray) -> Any:
 
 
 def error(message: str) -> str:
-    """Returns the body of a REST answer that reports an error."""
+    """Returns the body of a REST answer that reports an error, JSON."""
     return json.dumps({'error': message})

@@ -22,7 +22,7 @@ _WARM_UP = pathlib.PurePath('assets.extra', 'tf_serving_warmup_requests')
 def request_of(
     signature: str, values: Mapping[str, Any], model: str = 'digits'
 ) -> predict_pb2.PredictRequest:
-    """Returns a request to a signature of a model.
+    """Returns a gRPC request to a signature of a model.
 
     Args:
       signature: name of the signature.
@@ -41,7 +41,7 @@ class Refused(Exception):
     """Error for a wrong request, which the client gets as an answer.
 
     Args:
-      code: name of the gRPC status code.
+      code: name of the gRPC status code, such as 'NOT_FOUND'.
       message: message for the client.
     """
 
@@ -74,13 +74,27 @@ class Version:
                 self.warmed_up += 1
 
     def signature(self, name: str) -> Any:
-        """Returns the `SignatureDef` with a name, '' for the default; raises Refused if there is none."""
+        """Returns the `SignatureDef` of a signature; raises Refused if there is none with this name.
+
+        Args:
+          name: name of the signature; '': the default one.
+        """
         if (name or DEFAULT_SIGNATURE) not in self.signatures:
             raise Refused('FAILED_PRECONDITION', f'Serving signature key "{name}" not found.')
         return self.signatures[name or DEFAULT_SIGNATURE]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Answers a request, {name of an output: array}; raises Refused for a wrong request."""
+        """Runs the signature that a request names.
+
+        Args:
+          request: names the signature, and holds its inputs.
+
+        Returns:
+          {name of an output: array}.
+
+        Raises:
+          Refused: the request is wrong.
+        """
         signature = self.signature(request.model_spec.signature_name)
         if request.inputs.keys() != signature.inputs.keys():
             extra = request.inputs.keys() - signature.inputs.keys()
@@ -124,7 +138,11 @@ def _array(tensor: Any, info: Any, name: str) -> np.ndarray:
 
 
 class Model:
-    """The loaded versions of a model, which `poll` updates from its directory."""
+    """The loaded versions of a model, which `poll` updates from its directory.
+
+    Args:
+      config: name of the model, its directory, and which versions to serve.
+    """
 
     def __init__(self, config: model_server_config_pb2.ModelConfig) -> None:
         self.config = config
@@ -132,7 +150,7 @@ class Model:
         self.failures: dict[int, str] = {}
 
     def poll(self) -> None:
-        """Loads new versions, and then drops versions that are no longer wanted."""
+        """Loads the wanted versions that are new, and then drops those that are no longer wanted."""
         base = pathlib.Path(self.config.base_path)
         wanted = self._wanted(base)
         for number in sorted(wanted - self.versions.keys() - self.failures.keys()):
@@ -158,7 +176,11 @@ class Model:
         return {max(present)} if present else set()
 
     def find(self, spec: model_pb2.ModelSpec) -> Version:
-        """Returns the version that a request names by number or label, or else the newest."""
+        """Returns the version that a request names by number or label; the newest if it names none.
+
+        Raises:
+          Refused: there is no such version.
+        """
         number = max(self.versions, default=None)
         if spec.version_label:
             if spec.version_label not in self.config.version_labels:
@@ -174,7 +196,11 @@ class Model:
         return self.versions[number]
 
     def status(self, number: int | None = None) -> status_pb2.GetModelStatusResponse:
-        """Returns the status of version `number`; None: of all versions, newest first."""
+        """Returns the status of version `number`; None: of all versions, newest first.
+
+        Raises:
+          Refused: there is no such version.
+        """
         response = status_pb2.GetModelStatusResponse()
         known = self.versions.keys() | self.failures.keys()
         for version in sorted(known if number is None else [number], reverse=True):
@@ -188,7 +214,11 @@ class Model:
 
 
 class Server:
-    """All models of the server, by name."""
+    """All models of the server, by name.
+
+    Args:
+      configs: the description of each model.
+    """
 
     def __init__(self, configs: Iterable[model_server_config_pb2.ModelConfig]) -> None:
         self.models = {}
@@ -198,7 +228,7 @@ class Server:
             self.models[config.name] = Model(config)
 
     def poll(self, seconds: float) -> None:
-        """Updates all models from their directories every `seconds`; 0: once."""
+        """Updates all models from their directories, and again after each `seconds` seconds; 0: only once."""
         while True:
             for model in self.models.values():
                 model.poll()
@@ -213,5 +243,15 @@ class Server:
         return self.models[name]
 
     def predict(self, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-        """Answers a request, {name of an output: array}; raises Refused for a wrong request."""
+        """Runs the model and the signature that a request names.
+
+        Args:
+          request: names model and signature, and holds the inputs.
+
+        Returns:
+          {name of an output: array}.
+
+        Raises:
+          Refused: the request is wrong.
+        """
         return self.model(request.model_spec.name).find(request.model_spec).predict(request)

@@ -31,7 +31,7 @@ def _sources() -> list[Image.Image]:
 
 
 def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Image]:
-    """Yields random crops of photographs.
+    """Yields random crops of photographs, as wide as high up to 1.5 times.
 
     Args:
       count: number of crops.
@@ -50,7 +50,13 @@ def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Im
 
 
 def encoded(picture: Image.Image, kind: str = 'JPEG', **options: Any) -> bytes:
-    """Encodes a picture as a file in memory, by default a JPEG of quality 75 as in LSUN."""
+    """Returns a picture as the content of a file; by default, a JPEG of quality 75 as in LSUN.
+
+    Args:
+      picture: the picture.
+      kind: format of the file, such as 'PNG'.
+      options: options of Pillow for the format, such as `quality`.
+    """
     file = io.BytesIO()
     if kind == 'JPEG':
         options = {'quality': 75, **options}
@@ -61,7 +67,7 @@ def encoded(picture: Image.Image, kind: str = 'JPEG', **options: Any) -> bytes:
 def write_lmdb(
     directory: str | os.PathLike[str], files: Sequence[bytes], keys: Sequence[str] | None = None
 ) -> dict[str, bytes]:
-    """Writes an LMDB directory of encoded pictures.
+    """Writes an LMDB database of encoded pictures to a directory.
 
     Args:
       directory: path of a directory that does not exist yet.
@@ -69,7 +75,7 @@ def write_lmdb(
       keys: one key per file; None: hashes, as in LSUN.
 
     Returns:
-      The content of the LMDB, {key: encoded picture}.
+      The content of the database, {key: encoded picture}.
     """
     hashes = (hashlib.sha1(b'%d %s' % (index, file)).hexdigest() for index, file in enumerate(files))
     content = dict(zip(keys or hashes, files, strict=True))
@@ -91,5 +97,5 @@ def zipped(directory: pathlib.Path) -> pathlib.Path:
 
 
 def end_process(_: object) -> NoReturn:
-    """Aborts the process, as reading a damaged LMDB can."""
+    """Aborts the process, as reading a damaged LMDB database can do."""
     os.abort()

@@ -39,7 +39,7 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws normally distributed weights from a seed, the same with every version of NumPy.
+    """Draws normally distributed weights of mean 0 from a seed, the same with every version of NumPy.
 
     Args:
       seed: the seed.
@@ -80,11 +80,11 @@ class Program:
 
     Args:
       path: a file that `drl_tf.tools.lower` wrote.
-      matmul: how a float32 program multiplies on a GPU, 'float32' or 'tf32'; a CPU always takes float32.
+      matmul: how a GPU multiplies in a float32 program, 'float32' or 'tf32'; a CPU always takes float32.
 
     Attributes:
-      about: the description of the program.
-      kind: precision, a key of `TOLERANCES`.
+      about: the description of the program in the file, {name: JSON value}.
+      kind: 'float32', 'tf32' or 'bfloat16'.
       compile_s: seconds that compiling took.
     """
 
@@ -112,7 +112,11 @@ class Program:
         ]
 
     def run(self, step: int) -> dict[str, np.ndarray]:
-        """Runs the program on the inputs of a step; updates the variables, and returns {name: output}."""
+        """Runs the program once, which updates its variables; returns {name of an output: array}.
+
+        Args:
+          step: number of the step, whose inputs it takes; inputs that are too few are used again in turn.
+        """
         inputs = self.inputs[step % len(self.inputs)]
         results = self.executable.execute_sharded([*inputs, *self.variables])
         arrays = [parts[0] for parts in results.disassemble_into_single_device_arrays()]
@@ -122,7 +126,7 @@ class Program:
         return {name: np.asarray(array) for name, array in zip(names, arrays[: len(names)], strict=True)}
 
     def memory(self) -> dict[str, Any]:
-        """Returns {'bytes': memory that the program needs, 'peak_bytes': peak of the device, or None}."""
+        """Returns {'bytes': memory of the program, 'peak_bytes': peak of the device, or None if unknown}."""
         stats = self.executable.get_compiled_memory_stats()
         names = ('argument', 'output', 'temp', 'generated_code')
         needed = sum(getattr(stats, f'{name}_size_in_bytes') for name in names) - stats.alias_size_in_bytes
@@ -142,7 +146,7 @@ def with_full_precision(text: str) -> str:
 
 
 def compiled(text: str, device: Any) -> Any:
-    """Compiles a StableHLO module for a device, and returns the loaded executable."""
+    """Compiles the text of a StableHLO module for a jax device, and returns the loaded executable."""
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax, xla_client
     from jaxlib.mlir import ir
@@ -159,7 +163,7 @@ def compiled(text: str, device: Any) -> Any:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns the relative difference |found - expected| / |expected| (Euclidean norms); inf if not finite.
+    """Returns |found - expected| / |expected| with Euclidean norms; inf if a found number is not finite.
 
     Examples:
       >>> difference(np.array([1.0, 2.0]), np.array([1.0, 2.5])).__round__(3)
@@ -172,11 +176,11 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(program: Program) -> dict[str, float]:
-    """Runs the reference steps, and compares the results with those of TensorFlow.
+    """Runs the steps of a program that have reference numbers, and compares the results with TensorFlow's.
 
     Returns:
-      {name: relative difference}, for the losses and gradient norms of all steps, the samples, and the
-      changes of the weights of each network; {} if the file has no reference.
+      {name: relative difference}. For training: each loss and gradient norm over all steps, and 'weights of
+      <network>', the changes of the weights. For the sampler: 'images'. {} if the file has no reference.
     """
     arrays, about = program.arrays, program.about
     if not about['reference_steps']:
@@ -200,7 +204,7 @@ def differences(program: Program) -> dict[str, float]:
 
 
 def probes(size: int) -> np.ndarray:
-    """Chooses at most 1,000 elements of a flat array to compare; returns their indices.
+    """Chooses at most 1,000 of the indices 0 to `size` - 1, always the same ones for a size; int [n].
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))
@@ -213,20 +217,24 @@ def tolerance(name: str, kind: str) -> float:
     """Returns the largest relative difference that counts as equal.
 
     Args:
-      name: name of the quantity, a key of `differences`.
-      kind: precision, a key of `TOLERANCES`.
+      name: name of the quantity, a key of the result of `differences`.
+      kind: how the program computes: 'float32', 'tf32' or 'bfloat16'.
     """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
     return TOLERANCES[kind][group]
 
 
 def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
-    """Compiles, checks and measures a program, and returns the results, {name: JSON value}.
+    """Compiles, checks and times a program.
 
     Args:
       path: a file that `drl_tf.tools.lower` wrote.
-      matmul: how a float32 program multiplies on a GPU, 'float32' or 'tf32'.
+      matmul: how a GPU multiplies in a float32 program, 'float32' or 'tf32'.
       steps: number of steps to time.
+
+    Returns:
+      {name: JSON value}, such as 'passed' (whether it agrees with TensorFlow; None without reference numbers)
+      and 'step_s' (median seconds of a step).
     """
     program = Program(path, matmul)
     about = program.about
@@ -258,7 +266,7 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the programs; returns the exit code, 1 if results of a program differ too much, else 0."""
+    """Measures the programs in files; returns the exit code, 1 if results of one differ too much, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -46,18 +46,18 @@ ACCELERATORS = (
 
 
 def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count: int) -> tuple[float, float]:
-    """Predicts how long a training step takes on n accelerators, in seconds.
+    """Predicts how long a training step takes on several accelerators, in seconds.
 
     Args:
-      accelerator: the hardware.
+      accelerator: the hardware, with its peak, its group size g and its links in bytes per second.
       flops: operations of the whole step.
       gradient_bytes: bytes of the gradients.
-      count: number n of accelerators.
+      count: number n of accelerators, which form m groups.
 
     Returns:
-      arithmetic: flops / (n * share * peak).
-      communication: two ring all-reduces, within the groups of g accelerators and between the m groups: 2
-        (g - 1) / g * bytes / link + 2 (m - 1) / m * bytes / g / far_link.
+      A pair. The time for arithmetic: flops / (n * share of the peak * peak). The time for communication by
+      two ring all-reduces, within the groups and between them: 2 (g - 1) / g * bytes / link + 2 (m - 1) / m *
+      bytes / g / far_link.
     """
     group = min(count, accelerator.group)
     groups = -(-count // group)
@@ -68,7 +68,13 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
 
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
-    """Returns the smallest number of accelerators for which communication takes longer than arithmetic."""
+    """Returns the smallest number of accelerators for which communication takes longer than arithmetic.
+
+    Args:
+      accelerator: the hardware.
+      flops: operations of a whole training step.
+      gradient_bytes: bytes of the gradients.
+    """
     count = 2
     while True:
         arithmetic, communication = seconds(accelerator, flops, gradient_bytes, count)
@@ -78,7 +84,15 @@ def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) ->
 
 
 def figures(config: Config) -> dict[str, int]:
-    """Returns the cost of a training step in bfloat16, {name: number}: images, FLOPs, and sizes in bytes."""
+    """Returns the cost of a training step in bfloat16 on one device.
+
+    Args:
+      config: the configuration.
+
+    Returns:
+      {'batch': images, 'flops': operations, 'weights', 'optimizer', 'activations' (of one image),
+      'gradients': sizes in bytes}.
+    """
     from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
     from drl_tf.planning.flops import cost
@@ -101,7 +115,7 @@ def costs(presets: dict[str, dict[str, int]]) -> str:
     """Returns a Markdown table of the cost of a training step with each preset.
 
     Args:
-      presets: {command line: its `figures`}.
+      presets: {command line of the preset: result of `figures`}.
     """
     rows = [
         '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
@@ -125,7 +139,7 @@ def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
 
     Args:
       accelerator: the hardware.
-      presets: {command line: its `figures`}.
+      presets: {command line of the preset: result of `figures`}.
     """
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
     rows = [

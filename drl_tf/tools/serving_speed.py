@@ -27,7 +27,7 @@ SIGNATURES = ('energy', 'sample')
 
 
 def main() -> None:
-    """Prints a table of speeds."""
+    """Measures how fast an exported model answers requests, and prints a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
     parser.add_argument('--model', default='', help='Version folder to measure.')
     parser.add_argument('--seconds', type=float, default=10, help='Seconds to measure each row.')
@@ -58,13 +58,19 @@ def _print_rows(version: Version, signature: str, count: int, seconds: float) ->
 
 
 def digits(directory: str) -> str:
-    """Exports an untrained model of digits, and returns the version directory."""
+    """Exports an untrained model of digits to `directory`, and returns its version directory."""
     config = parsing.configuration_of([]).replace(precision='float32')
     return export.write(build_model(config), config, 0, os.path.join(directory, 'digits'), 1024)['SavedModel']
 
 
 def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray]:
-    """Returns the inputs of a request for `count` images, {name: array}."""
+    """Returns inputs of a request for a number of images, {name of the input: array}.
+
+    Args:
+      version: the loaded model.
+      signature: 'sample' or 'energy'.
+      count: number of images.
+    """
     if signature == 'sample':
         return {'seed': np.array([0, 3], np.int32), 'num_samples': np.array(count, np.int32)}
     shape = [size.size for size in version.signatures[signature].inputs['images'].tensor_shape.dim[1:]]
@@ -73,10 +79,15 @@ def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray
 
 
 def measure(function: Callable[[], object], threads: int, seconds: float) -> tuple[float, list[float]]:
-    """Calls a function repeatedly from several threads, for a number of seconds.
+    """Calls a function repeatedly from several threads at once.
+
+    Args:
+      function: callable without arguments.
+      threads: number of threads.
+      seconds: duration after which no call is begun.
 
     Returns:
-      The time taken, and the latency of each call, in seconds.
+      The time taken; and a list of the duration of each call; both in seconds.
     """
 
     def work(_: int) -> list[float]:

@@ -13,13 +13,13 @@ import tensorflow_datasets as tfds
 def write(
     name: str, data_dir: str | os.PathLike[str], shards: int = 1, **pictures: Sequence[np.ndarray]
 ) -> os.PathLike[str]:
-    """Writes pictures in the place of a dataset of tensorflow-datasets; features other than images are blank.
+    """Writes pictures as if they were a dataset of tensorflow-datasets; features other than images are blank.
 
     Args:
-      name: name of a builder of tensorflow-datasets.
+      name: name of a builder of tensorflow-datasets, such as 'cifar10'.
       data_dir: directory of datasets.
       shards: number of files per split.
-      pictures: {split: pictures}, each uint8 [h, w, c].
+      pictures: the pictures of each split, such as train=[..], each uint8 [h, w, c].
 
     Returns:
       The directory of the dataset.

@@ -56,7 +56,7 @@ def predicted(line: dict[str, Any]) -> int:
     """Returns the bytes per device that `--dry_run` predicts for a training step.
 
     Args:
-      line: the outcome of compiling the step.
+      line: the outcome of compiling the step, with its 'preset', 'microbatches' and 'remat'.
     """
     from drl_tf.cli import parsing
     from drl_tf.core.build_model import build_model
@@ -68,9 +68,17 @@ def predicted(line: dict[str, Any]) -> int:
 
 
 def outcomes(words: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Compiles the programs of a command line, and yields the outcomes, {name: JSON value}.
+    """Compiles the training step and the sampler of a preset for a TPU.
 
     A training step that needs too much memory is compiled again with twice the microbatches, until it fits.
+
+    Args:
+      words: options of `run.py`, the preset.
+      options: options of this program.
+
+    Yields:
+      The outcome of each compilation, {name: JSON value}: 'preset', 'program', 'images', 'seconds', 'bytes'
+      and so on, and 'error' if it failed.
     """
     from drl_tf.cli import parsing
 
@@ -134,7 +142,10 @@ def _compile(text: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_compiler(options: argparse.Namespace) -> None:
-    """Checks the options --python and --results.
+    """Checks the options --python and --results of this program.
+
+    Args:
+      options: options of this program.
 
     Raises:
       UserError: the interpreter lacks jax or libtpu, or the results cannot be written.
@@ -156,7 +167,11 @@ def _read(path: str) -> list[dict[str, Any]]:
 
 
 def table(lines: Iterable[dict[str, Any]]) -> str:
-    """Returns a Markdown table of the outcomes, with the predicted memory."""
+    """Returns a Markdown table of compilations, with the memory that they need and the predicted one.
+
+    Args:
+      lines: outcomes of compilations, from `outcomes`; of equal programs, the last one counts.
+    """
     rows = [
         '| preset | program | images | in parts of | compiles | seconds | GiB needed of 16 | of that the '
         'program | GiB predicted |'
@@ -192,7 +207,14 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles the programs that the command line names, or prints the table; returns the exit code."""
+    """Compiles the programs that the command line names, or prints the table of those compiled before.
+
+    Args:
+      argv: the words of the command line; None: `sys.argv[1:]`.
+
+    Returns:
+      The exit code: 0 if no option was wrong, also if a program did not compile.
+    """
     parser = _parser()
     options, words = parser.parse_known_args(argv)
     if options.table and not os.path.exists(options.results):

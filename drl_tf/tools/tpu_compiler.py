@@ -25,9 +25,9 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
       topology: name of the TPU topology, such as 'v5e:2x2'.
 
     Returns:
-      {'device': kind of the core, 'seconds': time to compile, 'bytes': memory that the program needs, and the
-      parts of this memory, such as 'temp_bytes'}. If the compiler fails: {'device', 'seconds', 'error': the
-      compiler's message, 'bytes': memory that the program would need, if that is too much}.
+      {'device': kind of the core, 'seconds': time to compile, 'bytes': memory that the program needs} and the
+      parts of this memory, such as 'temp_bytes'. If the compiler fails: {'device', 'seconds', 'error': the
+      compiler's message} and, if memory was short, 'bytes', the memory that the program would need.
     """
     import jax  # noqa: F401  (registers the dialects)
     import numpy as np
@@ -59,12 +59,16 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Replaces `mhlo.copy`, the one operation in TensorFlow's modules that is not StableHLO."""
+    """Replaces the operation `mhlo.copy`, which is not StableHLO, in the text of a module."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
 def refusal(message: str) -> dict[str, Any]:
-    """Returns {'error': start of the compiler's message} and, if memory was short, 'bytes', the need."""
+    """Returns the outcome of a failed compilation, read from the compiler's message.
+
+    Returns:
+      {'error': start of the message} and, if memory was short, 'bytes', the memory that would be needed.
+    """
     found: dict[str, Any] = {'error': message[:1000]}
     wanted = _WANTED.search(message)
     if wanted:

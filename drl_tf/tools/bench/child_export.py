@@ -15,7 +15,14 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
 def main(path: str) -> None:
-    """Prints how many seconds imports, loading, two signatures and the warm-up requests take, as JSON."""
+    """Times an exported model, and prints {name: seconds} as a line of JSON.
+
+    The times are those of the imports, of loading, of two answers of each of two signatures, and of loading
+    with the warm-up requests.
+
+    Args:
+      path: version directory of the exported model.
+    """
     begin = time.perf_counter()
     from drl_tf.tools.model_server_models import Version, request_of
     from drl_tf.tools.serving_speed import SIGNATURES, inputs

@@ -15,7 +15,15 @@ from unittest import mock
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains with options `argv[1:]`, and writes the times to file `argv[0]`; returns the exit code."""
+    """Trains, samples one batch, and writes the time at which each training step ended.
+
+    Args:
+      argv: first the path of the JSON file for the times, in seconds since the epoch; then options of
+        `run.py`.
+
+    Returns:
+      The exit code of training.
+    """
     import keras
 
     from drl_tf.cli import main as command

@@ -16,13 +16,13 @@ KINDS = {_FORWARD: 'forward', _INPUT_GRADIENT: 'input gradient', _FILTER_GRADIEN
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution, or one of its two gradients.
+    """A convolution, its gradient in the image, or its gradient in the filter.
 
     Attributes:
       operation: name of the TensorFlow operation, a key of `KINDS`.
-      image: shape of the input, (N, H, W, in).
-      window: shape of the filter, (height, width, in, out).
-      output: shape of the output, (N, H', W', out).
+      image: shape of the input of the convolution, (N, H, W, in).
+      window: shape of its filter, (height, width, in, out).
+      output: shape of its output, (N, H', W', out).
       strides: strides, one per axis.
       padding: 'SAME' or 'VALID'.
       dtype: name of the dtype.
@@ -42,7 +42,13 @@ class Convolution:
         return 2 * math.prod(self.output) * math.prod(self.window[:3])
 
     def run(self, image: tf.Tensor, window: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Runs the convolution or gradient, and returns the result; one of the three tensors is not used."""
+        """Runs the convolution or gradient, and returns the result.
+
+        Args:
+          image: input of the convolution; not used for its gradient in the image.
+          window: filter of the convolution; not used for its gradient in the filter.
+          output: gradient in the output of the convolution; not used for the convolution itself.
+        """
         options = {'strides': list(self.strides), 'padding': self.padding}
         if self.operation == _FORWARD:
             return tf.raw_ops.Conv2D(input=image, filter=window, **options)
@@ -59,8 +65,8 @@ def of_graph(function: Any, *inputs: Any) -> list[Convolution]:
     """Returns the convolutions in a `tf.function` that its results need, except those inside loops.
 
     Args:
-      function: the `tf.function`.
-      inputs: the inputs, with known shapes.
+      function: the `tf.function`; it is traced, and not run.
+      inputs: its arguments, tensors of known shapes.
 
     Examples:
       >>> window = tf.ones([3, 3, 1, 2])
@@ -104,13 +110,15 @@ def flops(found: Sequence[Convolution]) -> int:
 
 
 def counted(found: Sequence[Convolution]) -> dict[str, int]:
-    """Counts convolutions by kind, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
+    """Returns numbers of convolutions, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
     counts = collections.Counter(KINDS[each.operation] for each in found)
     return {kind: counts[kind] for kind in KINDS.values()}
 
 
 def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]:
-    """Returns a function that runs convolutions one after another, and nothing else, to be timed.
+    """Returns a function without arguments that runs convolutions one after another, to be timed.
+
+    The function returns a number, which is known only when all convolutions have run.
 
     Args:
       found: the convolutions.

@@ -26,10 +26,10 @@ Timed: TypeAlias = tuple[Callable[[], object], int]
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Which Fréchet distance to measure, and where the Inception network is.
+    """Size of the Fréchet distance to time, and the place of the Inception network.
 
     Attributes:
-      features: number of feature vectors in each set.
+      features: number of feature vectors in each of the two sets.
       dimensions: number of dimensions of a feature vector.
       inception: directory of Inception as a SavedModel; '': Inception is left out.
     """
@@ -40,10 +40,15 @@ class Scoring:
 
 
 def lines(settings: Settings, scoring: Scoring) -> Iterator[dict[str, Any]]:
-    """Measures the parts of an evaluation; yields a line of results for each part.
+    """Times the parts of an evaluation, such as decoding pictures and the Fréchet distance.
 
-    A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'per_s', the number of images or features
-    per second. The Fréchet distance has two lines: means and covariances, and the distance itself.
+    Args:
+      settings: the settings of the benchmarks.
+      scoring: size of the Fréchet distance.
+
+    Yields:
+      A dict for each part: 'part' (always 'evaluation'), 'name', 'seconds' (a dict of 'median', 'low', 'high'
+      and 'count') and, if it handles many items, 'per_s', images or features per second.
     """
     functions = {**_pictures(), **_extractors(scoring.inception), **_frechet(scoring)}
     seconds = in_turn({name: function for name, (function, _) in functions.items()}, settings.rounds)

@@ -21,7 +21,14 @@ PROGRAMS = ('step', 'sample')
 
 
 def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
-    """Returns the quantities to vary, {name: (value in `config`, callable value -> changed `config`)}."""
+    """Returns the quantities to vary: batch size, K (chain steps), T (noise levels), pixels, channels.
+
+    Args:
+      config: the configuration from which they vary.
+
+    Returns:
+      {name: (value in `config`, callable that maps another value to the configuration with this value)}.
+    """
 
     def with_option(**options: Any) -> Config:
         return config.replace(**options)
@@ -39,7 +46,7 @@ def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
 
 
 def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
-    """Fits seconds = constant * values^p, and returns the exponent p.
+    """Fits the law seconds = constant * values^p to measurements, and returns the exponent p.
 
     Examples:
       >>> round(slope([1, 2, 4], [3.0, 12.0, 48.0]), 6)
@@ -49,9 +56,16 @@ def slope(values: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures all values of all quantities; yields a line of results for each, then the exponents of growth.
+    """Times a training step and sampling for several values of each quantity of `axes`.
 
     It also plots the results in `growth.png`, in the directory of the settings.
+
+    Args:
+      settings: the settings of the benchmarks.
+
+    Yields:
+      For each value, {'part': 'growth', 'name': .., 'seconds': {'median', 'low', 'high', 'count'}}; then for
+      each quantity {'part': 'growth', 'name': .., 'slope': p}, where p is the exponent of growth.
     """
     with tempfile.TemporaryDirectory() as directory:
         config = with_images(parsing.configuration_of(settings.base.split()), directory)

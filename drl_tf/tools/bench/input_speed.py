@@ -50,10 +50,19 @@ _RECIPES = ('t6', 'cdrl')
 
 
 def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[dict[str, Any]]:
-    """Measures each way to read a dataset, from memory or files; yields a line of results for each.
+    """Compares how fast the input pipeline yields images with how fast training uses them.
 
-    A line has the batch size; the images per second, and per second of CPU time, that the pipeline yields;
-    those that training uses with each recipe; and the ratio of both for the fastest recipe.
+    Args:
+      dataset: name of the dataset.
+      size: image size in pixels; 0: that of the preset.
+      directory: directory for the images.
+      seconds: duration of each measurement.
+
+    Yields:
+      A dict for each way to read the dataset, from memory or files: 'part', 'name', 'batch' (batch size),
+      'images_per_s' and 'images_per_s_of_one_core' (per second of CPU time) of the pipeline, those of
+      training by device and recipe, such as 'H100, t6', and for each device 'pipeline / H100', the ratio for
+      its fastest recipe.
     """
     settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
     batch = settings[-1].training.batch_size
@@ -106,6 +115,10 @@ def preset(dataset: str, size: int, recipe: str) -> Config:
 def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str, Data]]:
     """Writes a dataset to a directory, and yields the ways in which training would read this dataset.
 
+    Args:
+      data: options of the dataset.
+      directory: the directory.
+
     Yields:
       The name of the way, such as 'memory' or 'files', and the options to read the dataset.
     """
@@ -119,7 +132,15 @@ def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str,
 
 
 def on_disk(data: Data, directory: str | os.PathLike[str]) -> Data:
-    """Writes a dataset, or photographs in its place, to a directory; returns the options to read them."""
+    """Makes a dataset readable on any machine; returns the options to read it.
+
+    Digits stay the real ones. Datasets that would have to be downloaded become photographs in the same
+    format.
+
+    Args:
+      data: options of the dataset.
+      directory: directory to which the images are written.
+    """
     with contextlib.redirect_stdout(io.StringIO()):
         data = _written(data, directory)
         pipeline.prepare(data)
@@ -166,8 +187,14 @@ def _write_tfds(data: Data) -> None:
 def speed(data: Data, batch: int, seconds: float, in_memory: bool) -> tuple[float, float]:
     """Measures how many images per second the input pipeline yields, after a first second.
 
+    Args:
+      data: options of the dataset.
+      batch: images per batch.
+      seconds: duration of the measurement.
+      in_memory: whether the pipeline keeps the dataset in memory, or else reads files.
+
     Returns:
-      Images per second, and images per second of CPU time.
+      Images per second of time, and images per second of CPU time.
     """
     with mock.patch.object(images, 'MAX_BYTES_IN_MEMORY', 2**40 if in_memory else 0):
         batches = iter(pipeline.training_images(data, batch, seed=0))

@@ -13,7 +13,15 @@ import time
 
 
 def main(notes: str, words: list[str]) -> int:
-    """Runs the program `words`, writes the records to the file `notes`, and returns the exit code."""
+    """Runs a program, and records its start, duration and peak memory.
+
+    Args:
+      notes: path of the file for the JSON object with 'begin', 'seconds' and 'peak_bytes'.
+      words: path of the program, and its arguments.
+
+    Returns:
+      The exit code of the program.
+    """
     begin = time.time()
     process = os.posix_spawn(words[0], words, os.environ)
     _, status, usage = os.wait4(process, 0)

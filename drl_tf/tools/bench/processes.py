@@ -40,7 +40,10 @@ class Ended:
 
 
 def ended(words: Sequence[str]) -> Ended:
-    """Runs Python with arguments, and waits for the end of the process.
+    """Runs Python in a new process, waits for its end, and returns its measurements.
+
+    Args:
+      words: arguments of Python.
 
     Raises:
       UserError: the process failed.
@@ -59,9 +62,15 @@ def ended(words: Sequence[str]) -> Ended:
 
 
 def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures how long processes take until their first result; yields a line of results for each time.
+    """Measures how long processes take until their first result.
 
-    A line has 'seconds', {'median', 'low', 'high', 'count'}, and 'peak_bytes', the largest peak memory.
+    Args:
+      settings: the settings of the benchmarks.
+
+    Yields:
+      A dict for each time: 'part', 'name', 'seconds' (a dict of 'median', 'low', 'high' and 'count') and
+      'peak_bytes', the largest peak memory. The last one has 'ratio' (such a dict) in place of both: the time
+      of a step at the end of training divided by that near the beginning.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []
@@ -119,13 +128,13 @@ def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], 
     """Trains a preset in a new process, which then samples one batch.
 
     Args:
-      preset: options of `run.py`.
-      steps: number of steps.
+      preset: options of `run.py`, in one text.
+      steps: number of training steps.
       workdir: directory of the run.
 
     Returns:
-      Time at which the process began, and times at which the steps ended, in seconds since the epoch; and the
-      peak memory in bytes.
+      A triple: the time at which the process began, and a list of the times at which the steps ended, in
+      seconds since the epoch; and the peak memory in bytes.
     """
     words = [f'--train_steps={steps}', '--grid_every=0', '--checkpoint_every=1000000', '--max_minutes=0']
     marks = pathlib.Path(f'{workdir}.json')
@@ -144,7 +153,7 @@ def slowdown(marks: Sequence[float]) -> float:
     The end is the last tenth of the steps, the beginning the second tenth.
 
     Args:
-      marks: time at which each step ended, at least 4 times.
+      marks: time in seconds at which each step ended, at least 4 times.
 
     Examples:
       >>> slowdown([0.0, 1.0, 2.0, 3.0, 5.0])
@@ -158,10 +167,15 @@ def slowdown(marks: Sequence[float]) -> float:
 
 
 def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures the peak memory of two training steps and of sampling; yields lines of results.
+    """Measures the peak memory of processes that make two training steps and sample a batch.
 
-    There is a line with 'peak_bytes' for each preset, and for several K (chain steps) and T (noise levels).
-    Two last lines have the 'ratio' of the largest to the smallest peak over K, and over T.
+    Args:
+      settings: the settings of the benchmarks.
+
+    Yields:
+      {'part': 'memory', 'name': .., 'peak_bytes': ..} for each preset, and for several K (chain steps) and T
+      (noise levels). At the end, two dicts with 'ratio' in place of 'peak_bytes': the largest peak divided by
+      the smallest one, over K and over T.
     """
     preset = settings.base
     config = parsing.configuration_of(preset.split())

@@ -11,22 +11,22 @@ _MOST_COLUMNS = 12
 
 
 def append(directory: str, line: Mapping[str, Any]) -> None:
-    """Appends a result as a line of JSON to `bench.jsonl` in a directory."""
+    """Appends a result to the file `bench.jsonl` in a directory, as a line of JSON."""
     with open(pathlib.Path(directory, FILE_NAME), 'a', encoding='utf-8') as file:
         file.write(f'{json.dumps(line)}\n')
 
 
 def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads the lines of `bench.jsonl` in a directory."""
+    """Reads the results in the file `bench.jsonl` in a directory, one dict for each line."""
     text = pathlib.Path(directory, FILE_NAME).read_text(encoding='utf-8')
     return [json.loads(line) for line in text.splitlines()]
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a Markdown table with a row for each line of results, and a column for each quantity.
+    """Returns a Markdown table with a row for each result and a column for each quantity.
 
     Args:
-      lines: results of one part.
+      lines: results of one part of the benchmarks, each with the entries 'part' and 'name'.
 
     Examples:
       >>> ratio = {'median': 0.5, 'low': 0.4, 'high': 0.6, 'count': 3}
@@ -44,7 +44,11 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tables(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields a Markdown table for each part of the benchmarks."""
+    """Yields a Markdown table for each part of the benchmarks.
+
+    Args:
+      lines: results of all parts, each with the entries 'part' and 'name'.
+    """
     for part in dict.fromkeys(line['part'] for line in lines):
         mine = [line for line in lines if line['part'] == part]
         yield _turned(mine) if max(map(len, mine)) > _MOST_COLUMNS else table(mine)

@@ -38,7 +38,7 @@ class Settings:
 
 
 def with_images(config: Config, directory: str | os.PathLike[str]) -> Config:
-    """Replaces the dataset of a configuration, so that training works on any machine.
+    """Replaces the dataset of a configuration, so that training works on any machine without a download.
 
     Digits and emoji stay the real pictures. Other datasets are replaced by photographs in the same format.
 
@@ -92,7 +92,11 @@ def precisions_of(text: str) -> tuple[str, ...]:
 
 
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Parses the value of an option that takes whole numbers, such as '1,2,4'.
+    """Parses whole numbers, 1 or more, with commas between, such as '1,2,4'.
+
+    Args:
+      flag: the option that has this value, for messages.
+      text: the value.
 
     Raises:
       UserError: a part is no whole number, or below 1.

@@ -27,7 +27,7 @@ class Spread:
 
 
 def spread(values: Any) -> Spread:
-    """Computes median and quartiles of numbers, float [n].
+    """Computes median and quartiles of repeated measurements, float [n].
 
     Examples:
       >>> spread([1.0, 2.0, 3.0, 4.0, 10.0])
@@ -42,12 +42,13 @@ def in_turn(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, np.ndarray]:
-    """Times functions: each is called once to trace it, and then once per round with the time taken.
+    """Times functions in turn, so that a slow moment of the machine does not hit one of them alone.
 
-    Every second round has the reverse order.
+    Each is called once before, to trace it, and then once in each round. Every second round has the reverse
+    order.
 
     Args:
-      functions: {name: callable}; a callable returns only when its result is computed.
+      functions: {name: callable without arguments}; a callable returns only when its result is computed.
       rounds: number of rounds.
       clock: callable that returns the time in seconds.
 

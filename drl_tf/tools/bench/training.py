@@ -32,10 +32,14 @@ _LOOK_EVERY = 10
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures training with all presets and precisions; yields a line of results for each.
+    """Measures training with all presets and precisions.
 
-    A line has these values, each as {'median', 'low', 'high', 'count'}. They are seconds, or ratios of two
-    values of the same round:
+    Args:
+      settings: the settings of the benchmarks.
+
+    Yields:
+      A dict for each preset and precision, with 'part', 'name' and the following entries. Each is a dict with
+      'median', 'low', 'high' and 'count', of seconds or of ratios of two values of the same round.
 
         input           getting a batch from the pipeline, with nothing else running
         step            the step on the device
@@ -49,7 +53,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
         chain_utilisation, pass_utilisation
                         time of the convolutions alone / time of the chain or the pass
 
-    A line of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
+      A dict of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
     """
     with tempfile.TemporaryDirectory() as directory:
         subjects = [
@@ -149,12 +153,12 @@ class Subject:
 
     @property
     def gradients(self) -> int:
-        """Number of gradients in the longest chain, K; 1 for K = 0 with the normal approximation."""
+        """Number of gradients that the longest chain computes: K steps, or 1 for a normal approximation."""
         longest = max(self.config.steps_by_level)
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
     def functions(self) -> dict[str, Callable[[], object]]:
-        """Returns the functions to time, {part of training or sampling: callable}."""
+        """Returns the functions to time, {name: callable without arguments}, such as 'input' and 'step'."""
 
         def on_batch(step: Any) -> Callable[[], float]:
             return lambda: float(step(self.batch)['loss'])
@@ -174,15 +178,15 @@ class Subject:
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Computes medians and quartiles of the measured times, as one line of results.
+        """Computes medians and quartiles of the measured times.
 
         Args:
           seconds: {name: seconds of one call in each round, float64 [rounds]}; the names are the keys of
             `functions`.
 
         Returns:
-          {'input', 'step', 'chain', ..: {'median', 'low', 'high', 'count'}}; the docstring of `lines` in this
-          module explains each name.
+          A dict with 'part', 'name', 'batch', 'K', 'sample_images' and, for each part of a step that the
+          function `lines` in this module lists, {'median', 'low', 'high', 'count'}.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
