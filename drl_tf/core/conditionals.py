@@ -25,9 +25,9 @@ def conditional(
     x_{t+1}. r_t is 1 at most levels; at a level with r_t = 0, the result does not depend on x_{t+1}.
 
     Args:
-      schedule: the noise levels with s and r, a `Schedule`.
-      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image, float32
-        [B].
+      schedule: a `Schedule`, whose attributes `s` and `conditional` hold s_t and r_t.
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].
 
@@ -83,19 +83,20 @@ def conditional_chain(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws y_t given x_{t+1} by K Langevin steps on log p(y_t | x_{t+1}).
 
-    y_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above.
+    y_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above. F(y, t) is the log
+    density of y_t, up to a constant.
 
     Args:
       schedule: the noise levels and their constants, a `Schedule`.
-      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t), the log density of y_t up to a
-        constant at the level of each image, float32 [B].
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B].
       start: first states of the chains, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].
       num_steps: K, one int for all images, or int32 [B]. The int 0: no chain, y_t is drawn from
         `normal_approximation`. None: no chain, y_t is `start`.
-      step_noise: callable that takes the step index k, from 0, and returns standard normal noise, float32 [B,
-        H, W, C].
+      step_noise: callable that takes the step index k, from 0, and returns standard normal noise,
+        float32 [B, H, W, C].
       step_size: step size delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
       beta: weight of the previous step's gradient in each step, float32 [B, 1, 1, 1]. None: each step uses
         its own gradient alone.
@@ -103,7 +104,7 @@ def conditional_chain(
     Returns:
       y: the states after K steps, float32 [B, H, W, C].
       gradient: the gradient of log p(y_t | x_{t+1}) that the last step used, float32 [B, H, W, C]. If
-        `num_steps` is the int 0, grad F(x_{t+1}, t); if it is None, 0.
+        `num_steps` is the int 0, it is grad F(x_{t+1}, t); if None, 0.
 
     Examples:
       >>> from drl_tf.core import diffusion, noise
@@ -142,8 +143,8 @@ def normal_approximation(
 
     Args:
       schedule: the noise levels with s, a `Schedule`.
-      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image, float32
-        [B].
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].
       noise: standard normal noise, float32 [B, H, W, C].

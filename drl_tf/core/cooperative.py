@@ -65,7 +65,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network that the loss trains, its optimizer)}, for two networks."""
+        """{name of a loss: (network, its optimizer)}, for the energy network and the initializer g."""
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     def chain_start(

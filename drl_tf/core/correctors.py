@@ -183,8 +183,8 @@ def hmc(
 
     Returns:
       y: the states after K transitions, of the shape of the argument y.
-      acceptance: each chain's acceptance probability, averaged over its transitions, float32 [B]; 0 for K =
-        0.
+      acceptance: each chain's acceptance probability, averaged over its transitions, float32 [B]; zero for
+        K = 0.
 
     Examples:
       >>> from drl_tf.core import noise

@@ -43,7 +43,7 @@ class Schedule:
 
     @property
     def num_levels(self) -> int:
-        """T, the number of levels that have an EBM."""
+        """T, the number of levels that have an energy-based model (EBM)."""
         return len(self.s) - 1
 
     @property
@@ -78,12 +78,12 @@ class Schedule:
 
     @property
     def delta(self) -> np.ndarray:
-        """Langevin step size delta_t, float64 [T]: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2."""
+        """Step size of Langevin chains, sqrt(b2 S_t / S_0) s_{t+1} (attributes S and s), float64 [T]."""
         return np.sqrt(self.b2 * self.S[:-1] / self.S[0]) * self.s[1:]
 
     @property
     def loss_weight(self) -> np.ndarray:
-        """Weight of the contrastive loss at each level, s_1 / s_{t+1}, float64 [T]."""
+        """Weight of the contrastive loss at each level t, s_1 / s_{t+1} with the attribute s, float64 [T]."""
         return self.s[1] / self.s[1:]
 
     def strided(self, count: int) -> 'Schedule':

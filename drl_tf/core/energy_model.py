@@ -65,15 +65,12 @@ class EnergyModel(keras.Model):
         return Weights(weights).of(self.ema_network, self.network)
 
     def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density F(y, t) of scaled noisy images y, each at its own noise level t.
+        """Returns the log density F(y, t) of scaled noisy images, a callable: y [B, H, W, C] -> float32 [B].
 
         Args:
-          level: t of each image, 0 to T - 1, int32 [B].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
           weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
           terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
-
-        Returns:
-          A callable that maps y, float32 [B, H, W, C], to F(y, t), float32 [B].
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -103,15 +100,12 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density of noisy images at any noise level; for normalised energies only.
+        """Returns log p(x) in nats of noisy images, for normalised energies: a callable, x -> float32 [B].
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
           weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
           terms: (labels, weight) pairs of a weighted sum of log p over classes, from `guidance.guided`.
-
-        Returns:
-          A callable that maps x, float32 [B, H, W, C], to log p(x) in nats, float32 [B].
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -139,9 +133,9 @@ class EnergyModel(keras.Model):
 
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
-          level: t of each image, an index into `walk`, int32 [B].
-          seed: random seed, int32 [2].
-          first: index of the first image; the noise of image i depends on (seed, first + i) only.
+          level: noise level t of each image, an index into `walk`, int32 [B].
+          seed, first: random seed, int32 [2], and index of the first image; y^0_i depends on
+            (seed, first + i).
           weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
           terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
           training: True ignores the option `noise_scale`.
@@ -179,7 +173,12 @@ class EnergyModel(keras.Model):
         terms: Terms = UNCONDITIONAL,
         corrector_steps: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Draws x_t given x_{t+1}, images with `level` = t, int32 [B]; other arguments as in `sample`.
+        """Draws x_t given x_{t+1}: one noise level of `sample`. Returns x_t, float32 [B, H, W, C].
+
+        Args:
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed, first, weights, terms, corrector_steps: as in `sample`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -208,7 +207,10 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws x_low given x = x_high; `high` and `low` are levels of `walk`. Also returns chain `Info`."""
+        """Draws x_low given x = x_high; `high` and `low` are levels of `walk`, the rest is as in `sample`.
+
+        Returns x_low, float32 [B, H, W, C], and acceptance and displacement of the chains, a `sampling.Info`.
+        """
         sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
         return sampler.descend(x, high, low, seed)
 
@@ -241,7 +243,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
-        """Returns the mean of the clean image given x_0 (lowest noise), float32 [B, H, W, C], by Tweedie."""
+        """Returns the mean of the clean image given x_0, images with noise level 0, float32 [B, H, W, C]."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
         return denoising.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
@@ -263,20 +265,18 @@ class EnergyModel(keras.Model):
 
         Args:
           num_images: n, the number of images on each replica.
-          seed: random seed, int32 [2].
-          first: index of the first image (one per replica); image i depends on (seed, first + i) only.
+          seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
           weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
           terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
-          after_part, most_parts: callable, called after each of up to `most_parts` parts with its share, 0 to
-            1.
+          after_part: callable, called after each part of the levels with its share of all levels, 0 to 1.
+          most_parts: largest number of parts.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.
 
         Returns:
-          Images from x_T to x_0, each float32 [n, H, W, C]: all parts, or about 8 if there are many. With the
-          option `final_denoise`, the last element is denoised once more, by Tweedie's formula.
+          x_T, results of some parts, x_0 (with option `final_denoise`, denoised), each float32 [n, H, W, C].
 
         Examples:
           >>> from drl_tf.config.config import Config

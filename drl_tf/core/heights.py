@@ -59,8 +59,8 @@ def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
 def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
     """Estimates log Z, the log normalising constant, at each noise level by thermodynamic integration.
 
-    The derivative of log Z in the angle is the mean of dF / d angle, where F is the model's log density. The
-    trapezoid rule integrates these means over the log-SNR.
+    F is the log density of the model without its normalising constant Z. The derivative of log Z in the angle
+    is the mean of dF / d angle. The trapezoid rule integrates these means over the log-SNR.
 
     Args:
       angles: the noise levels as angles in radians, ascending, float64 [N].
@@ -119,8 +119,8 @@ def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
 
     Args:
       forward: row i is F(x; i + 1) - F(x; i) for n images x with the noise of level i, float64 [N - 1, n].
-      reverse: row i is F(x; i) - F(x; i + 1) for the same n images with the noise of level i + 1, float64 [N
-        - 1, n].
+      reverse: row i is F(x; i) - F(x; i + 1) for the same n images with the noise of level i + 1,
+        float64 [N - 1, n].
 
     Returns:
       log Z at each level, with standard errors from the spread over ten parts of the images.

@@ -42,8 +42,8 @@ def langevin(
         y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
 
     delta is the step size, and z_k the noise of step k. Each step computes one gradient. No step is rejected,
-    so the chain is biased: on a Gaussian of variance 1 / l, its stationary variance is 1 / (l (1 - delta^2 l
-    / 4)).
+    so the chain is biased: on a Gaussian of variance 1 / l, its stationary variance is 1 / (l
+    (1 - delta^2 l / 4)).
 
     With beta, a step uses the gradient d_k = grad log p(y) at its own state, and the gradient d_{k-1} of the
     previous step. With beta = 1/2, this is the two-step method of Adams and Bashforth (Hairer, Norsett,
@@ -52,8 +52,8 @@ def langevin(
         y <- y + delta^2 / 2 * ((1 + beta) d_k - beta d_{k-1}) + delta z_k
 
     The first step uses d_0 alone. On a Gaussian of variance 1 / l, with a = delta^2 l / 2, the stationary
-    variance is 2 (1 - a beta) / (l (1 + a beta) (2 - a - 2 a beta)), and the chain is stable if a < 2 / (1 +
-    2 beta).
+    variance is 2 (1 - a beta) / (l (1 + a beta) (2 - a - 2 a beta)), and the chain is stable if a < 2 /
+    (1 + 2 beta).
 
     Args:
       log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].

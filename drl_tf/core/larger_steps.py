@@ -87,8 +87,8 @@ def beta(config: Any, walk: Schedule) -> np.ndarray | None:
 
     beta_t = (1 - 1 / r_t) / 2 at level t of the walk, where r_t is the factor of the squared step size
     compared with training; `ratio` computes it. On a Gaussian of variance 1 / l, plain steps of size delta
-    inflate the stationary variance by 1 + delta^2 l / 4 in first order, and steps with beta by 1 + (1 - 2
-    beta) delta^2 l / 4. With beta_t, the larger steps inflate it as much as the steps of training did.
+    inflate the stationary variance by 1 + delta^2 l / 4 in first order, and steps with beta by 1 +
+    (1 - 2 beta) delta^2 l / 4. With beta_t, the larger steps inflate it as much as the steps of training did.
 
     Args:
       config: the configuration of the model, a `config.Config`.

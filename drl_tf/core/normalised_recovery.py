@@ -51,8 +51,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
       attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
 
     Attributes:
-      level_means: {name: mean of a logged value at each noise level, a `LevelMean`}. 'contrastive' is F(y-,
-        t) - F(y+, t) in nats. 'acceptance' is the acceptance probability of the chains' steps, and
+      level_means: {name: mean of a logged value at each noise level, a `LevelMean`}. 'contrastive' is
+        F(y-, t) - F(y+, t) in nats. 'acceptance' is the acceptance probability of the chains' steps, and
         'displacement' the root mean square of last state minus first state.
 
     Examples:
@@ -87,8 +87,8 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
           batch: the training images of this replica, with their noise levels.
 
         Returns:
-          {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size, float32
-          []. gradients: one tensor for each trainable variable of `network`.
+          {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,
+          float32 []. gradients: one tensor for each trainable variable of `network`.
         """
         if not self._matches_scores:
             return self._recover(batch, 1.0)
@@ -144,7 +144,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         """Draws negatives x_t for the contrastive loss, by chains on p(y_t | x_{t+1}) of the model.
 
         x_t is an image with the noise of level t, y_t = m_t x_t, and x_{t+1} the image one level above. The
-        options of `config` choose where the chains start and their kind. The chains use the raw weights; the
+        options of `config` choose the start and the kind of the chains. The chains use the raw weights; the
         option `noise_scale` does not apply.
 
         Args:

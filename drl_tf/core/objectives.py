@@ -35,7 +35,7 @@ def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: t
 def denoising(
     schedule: Schedule, log_density: LogDensity, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Loss of denoising score matching for models without chains (K = 0).
+    """Loss of denoising score matching, for models without Langevin chains.
 
     The loss is the mean over y_t, given x and x_{t+1}, of
 
@@ -52,8 +52,8 @@ def denoising(
 
     Args:
       schedule: the noise levels, a `Schedule` whose levels are all conditional (m_t = a_{t+1}).
-      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image, float32
-        [B]. It must have second derivatives.
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B]. It must have second derivatives.
       x: clean images, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
       level: noise level t of each image, 0 to T - 1, int32 [B].
@@ -151,11 +151,11 @@ def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
     """Loss of telling two noise levels apart, which makes log densities at different levels comparable.
 
     x_u and x_v are noisy versions of an image at two noise levels u and v. log p(x; u) is the log density of
-    the model at level u. If both levels are equally likely, Bayes' rule says P(u | x_u) = sigmoid(log p(x_u;
-    u) - log p(x_u; v)). The loss is the cross-entropy of this classifier, (-log P(u | x_u) - log P(v | x_v))
-    / 2. It is smallest if log p(x; u) - log p(x; v) equals that of the true densities. Sources: Yadin, Elata
-    and Michaeli (NeurIPS 2024, arXiv 2402.10095), who classify among all levels; the diffusive classification
-    loss of arXiv 2601.21025.
+    the model at level u. If both levels are equally likely, Bayes' rule says P(u | x_u) = sigmoid(log
+    p(x_u; u) - log p(x_u; v)). The loss is the cross-entropy of this classifier, (-log P(u | x_u) - log
+    P(v | x_v)) / 2. It is smallest if log p(x; u) - log p(x; v) equals that of the true densities. Sources:
+    Yadin, Elata and Michaeli (NeurIPS 2024, arXiv 2402.10095), who classify among all levels; the diffusive
+    classification loss of arXiv 2601.21025.
 
     If x_u and x_v share the clean image and the noise, the gradients vary less.
 

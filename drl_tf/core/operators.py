@@ -38,8 +38,8 @@ def masked(observed: tf.Tensor) -> Operator:
     """Returns the operator that keeps the observed pixels and sets all others to 0 (inpainting).
 
     Args:
-      observed: mask, 1 at observed pixels and 0 elsewhere, float32; it broadcasts against images [B, H, W,
-        C].
+      observed: mask, 1 at observed pixels and 0 elsewhere, float32; it broadcasts against images
+        [B, H, W, C].
 
     Examples:
       >>> masked(tf.constant([[[1.0]], [[0.0]]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()

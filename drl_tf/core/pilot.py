@@ -47,7 +47,7 @@ def largest(acceptance_of: Callable[[float], float], target: float) -> float:
 
 
 def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
-    """Returns the step size q_t of a model's chains at each noise level t.
+    """Returns q_t, the relative step size of a model's chains at each noise level t.
 
     `correctors.step_sizes` turns q_t into the step size of a chain. If the option `corrector_step` is above
     0, all q_t have this value. Otherwise, for the correctors 'mala' and 'hmc', a pilot run samples 32 images.

@@ -84,8 +84,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Takes one training step on a replica's share of the batch; Keras `fit` calls this.
 
-        Returns:
-          {name: float32 []} for `fit` to log: the losses, summed over the replicas, and 'gradient_norm'.
+        Returns {name: float32 []}: the losses, summed over the replicas, and 'gradient_norm'.
         """
         options = self.config.training
         replica = tf.distribute.get_replica_context()
@@ -225,7 +224,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws y_t given x_{t+1} by Langevin steps from `start`; returns y_t and the last gradient used."""
+        """Draws y_t given x_{t+1} by Langevin steps from `start`, with the raw weights, for training.
+
+        Returns the last states and the gradient that the last step used, both float32 [B, H, W, C].
+        """
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)

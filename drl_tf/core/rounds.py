@@ -38,13 +38,13 @@ class Visit(NamedTuple):
 class Rounds:
     """Samples from white noise x_T down to x_0, with several draws at each level (RePaint, algorithm 1).
 
-    x_t is an image with the noise of level t. Between two draws of x_t, noise is added to the first to get a
-    new x_{t+1}.
+    x_t is an image with the noise of level t. After each draw of x_t but the last, noise is added to it to
+    get a new x_{t+1}, and x_t is drawn again.
 
     Attributes:
       schedule: the noise levels and their constants, a `Schedule`.
       count: number of draws at each level, at least 1.
-      first: index of the first image; its noise depends on this index and the seed.
+      first: index of the first image; the noise of image i depends on (seed, first + i) only.
 
     Examples:
       >>> from drl_tf.core import diffusion

@@ -26,8 +26,8 @@ class Info(NamedTuple):
     Attributes:
       acceptance: mean acceptance probability of the steps, float32 [B] or [B, T]. It is 1 for Langevin
         chains, which reject no step.
-      displacement: root mean square over the pixels of the chain's last state minus its first state, float32
-        [B] or [B, T].
+      displacement: root mean square over the pixels of the chain's last state minus its first state,
+        float32 [B] or [B, T].
 
     Examples:
       >>> Info(tf.ones([2]), tf.zeros([2])).acceptance.numpy()
@@ -48,11 +48,11 @@ class Sampler:
       schedule: noise levels to visit, a `Schedule`.
       density_at: callable that takes the level t of each image, int32 [B], and returns the log density at
         these levels, a callable that maps y_t to F(y_t, t), float32 [B].
-      start_at: callable that takes (x_{t+1}, t, seed) and returns the first states of the chains, float32 [B,
-        H, W, C].
+      start_at: callable that takes (x_{t+1}, t, seed) and returns the first states of the chains,
+        float32 [B, H, W, C].
       steps_at: callable that takes t, int32 [B], and returns the number of chain steps, int32 [B]. For no
-        chain, it returns the int 0 (y_t is drawn from a normal approximation) or None (y_t is the first
-        state).
+        chain, it returns the int 0 (y_t is drawn from a normal approximation) or None
+        (y_t is the first state).
       corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
       corrector_steps: q at each level, float32 [T], from which `correctors.step_sizes` computes the step
         sizes. None: `step_scale` times the step sizes of the schedule.

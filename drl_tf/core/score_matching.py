@@ -82,8 +82,8 @@ class ScoreMatching(RecoveryLikelihood):
           batch: the training images of this replica, with their noise levels.
 
         Returns:
-          {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size, float32
-          []. gradients: one tensor for each trainable variable of `network`.
+          {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,
+          float32 []. gradients: one tensor for each trainable variable of `network`.
         """
         options = self.config.training
         eps = batch.noise(noise.FORWARD, 0)

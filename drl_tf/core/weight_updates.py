@@ -68,8 +68,8 @@ def move_averages(
 ) -> None:
     """Moves the averaged weights towards the raw weights, after a training step.
 
-    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay, (1 + n) / (10 +
-    n)) after n training steps. The vectors u of spectral normalisation are averaged too.
+    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay, (1 + n) /
+    (10 + n)) after n training steps. The vectors u of spectral normalisation are averaged too.
 
     Args:
       averages: pairs (network with averaged weights, network with raw weights).

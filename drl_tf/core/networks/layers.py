@@ -227,7 +227,11 @@ class Normalisation(keras.layers.Layer):
 
 
 def normalisation(kind: str, **kwargs: Any) -> keras.layers.Layer:
-    """Returns a `Normalisation` layer of a kind, or the identity layer for kind 'none'.
+    """Returns a `Normalisation` layer, or the identity layer for kind 'none'.
+
+    Args:
+      kind: 'none', 'group', 'instance' or 'batch'.
+      **kwargs: keyword arguments of a Keras layer, such as `name`.
 
     Examples:
       >>> normalisation('none')(tf.ones([2])).numpy()

@@ -81,12 +81,12 @@ class Size:
     """Widths, depth and other size options of a `UNet`.
 
     Attributes:
-      channels: number of channels at the first resolution.
+      channels: number of channels at the first resolution, that of the full image.
       mult: factor of `channels` at each resolution, from the full image down; each resolution halves height
         and width.
-      blocks: residual blocks at each resolution.
-      attention: whether self-attention follows each block at 8 and 16 px.
-      dropout: share of activations dropped in training.
+      blocks: number of residual blocks at each resolution.
+      attention: whether self-attention follows each block at resolutions of 8 and 16 pixels.
+      dropout: share of activations dropped in training, 0 to 1.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
