@@ -98,9 +98,9 @@ def read(directory: str) -> dict[str, Any]:
     """Reads the statistics of the chains that `write` added to a directory of samples.
 
     Returns:
-      {'chains': {name: one number per noise level}}, with the names 'displacement', 'mcmc_steps' (number of
-      steps) and, for some chains, 'acceptance' and 'corrector_steps'; also 'corrector', the kind of chain, a
-      string. {} if there were no chains.
+      {'chains': {name: one number per noise level}}, with the names 'displacement', 'mcmc_steps'
+      (number of steps) and, for some chains, 'acceptance' and 'corrector_steps'; also 'corrector', the kind
+      of chain, a string. {} if there were no chains.
     """
     described = samples.describe(directory)
     return {_KEY: described[_KEY]} if _KEY in described else {}

@@ -53,16 +53,16 @@ def draw(
     Args:
       model: the model; all replicas of its strategy draw.
       directory: where to write `samples.json`, the settings, and `images-00000-of-00049.npz` and so on. Each
-        of the latter has `images` (uint8 [n, H, W, C]; points of the plane: float32), `first` (index of the
-        first image) and `seed`.
+        of the latter has `images` (uint8 [n, H, W, C]; points of the plane: float32), `first`
+        (index of the first image) and `seed`.
       request: what to draw; `request.step` must not be None.
       after_part: callable, called several times per batch. If it raises an error, drawing ends, and complete
         files stay.
       source: hash of the checkpoint, to record in `samples.json`; '': none.
 
     Returns:
-      The first images at several noise levels, from white noise x_T to the samples x_0, each float32 [n, H,
-      W, C]; None if the first file existed already.
+      The first images at several noise levels, from white noise x_T to the samples x_0, each
+      float32 [n, H, W, C]; None if the first file existed already.
 
     Raises:
       UserError: another process draws there, or the samples are not finite.

@@ -118,7 +118,7 @@ class Generating(Scoring):
         guidance: float | None = None,
         first: int = 0,
     ) -> np.ndarray:
-        """Deprecated name of `generate`, with the arguments in another order."""
+        """Deprecated: use `generate`, whose arguments come in another order (`num_samples` is `num`)."""
         deprecated('EnergyModel.sample', 'EnergyModel.generate')
         return self.generate(num_samples, labels, guidance, seed, first=first)
 
@@ -135,8 +135,8 @@ class Generating(Scoring):
         An image with the noise of level t + 1 becomes a random draw of the image with the noise of level t.
 
         Args:
-          images: images with the noise of level t + 1, float [n, H, W, C]; or uint8, which is scaled to [-1,
-            1].
+          images: images with the noise of level t + 1, float [n, H, W, C]; or uint8, which is scaled to
+            [-1, 1].
           level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]).
           seed: random seed, 0 to 2^31 - 1; image i of the result depends on (seed, i) and on image i only.
           labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.

@@ -83,8 +83,8 @@ def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
 
     Args:
       images: [n, H, W, C]; image i has the class i mod `num_classes`.
-      num_classes: number of classes. From 1 to 16 classes with at least two images each have a row each, of
-        at most 10 images. Otherwise, and for 0 classes, the grid has about as many rows as columns.
+      num_classes: number of classes, 0 for none. With 1 to 16 classes and at least two images per class, each
+        class has a row of at most 10 images. Otherwise, the grid has about as many rows as columns.
     """
     if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)

@@ -47,12 +47,12 @@ class SampleRequest:
 
     @classmethod
     def of(cls, config: Config, count: int, **changes: Any) -> SampleRequest:
-        """Returns a request whose defaults are those of a configuration.
+        """Returns a request with the seed and the guidance of a configuration.
 
         Args:
-          config: gives the seed and the guidance.
+          config: the configuration.
           count: number of images.
-          **changes: values of other attributes, or instead of the defaults.
+          **changes: {attribute: value}, which win over the configuration.
         """
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance

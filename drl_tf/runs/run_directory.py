@@ -54,13 +54,13 @@ class Run:
         return bool(self.steps() or exported.source(self.workdir))
 
     def put_aside(self, init_from: str) -> str | None:
-        """Renames the workdir's content away, to start a new run in the workdir (--restart).
+        """Moves the run in the workdir to a new directory beside it, for --restart.
 
         Args:
           init_from: value of --init_from, the run whose weights the new run takes; '': none.
 
         Returns:
-          The directory beside the workdir that now has the old run; None if the workdir was empty.
+          The new directory; None if the workdir was empty.
 
         Raises:
           UserError: `init_from` is the workdir, or the workdir holds files but no run.

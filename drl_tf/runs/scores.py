@@ -21,8 +21,8 @@ class Scores:
       scoring_level: the level at which to compare images, one of `levels`.
       energy: the energies -F(y_t, t) in nats, float32 [n, L].
       gradient: norm of S_t grad log p(x_t) over all pixels and channels, float32 [n, L].
-      maps: S_t grad log p(x_t) at each pixel, as the root mean square over the channels, float32 [n, L, H,
-        W]. Large values show where an image is unlikely.
+      maps: S_t grad log p(x_t) at each pixel, as the root mean square over the channels,
+        float32 [n, L, H, W]. Large values show where an image is unlikely.
       log_prob: log p(x_t) in nats, float32 [n, L]; None if log Z is not known.
       bits_per_dim: -log2 p(x_t) divided by H W C, with p as a density of grey levels, float32 [n, L]; None if
         log Z is not known.
