@@ -38,13 +38,14 @@ class EnergyModel(Editing, Detecting, KerasMethods):
     `from_preset` loads a trained model. The constructor makes an untrained model from a configuration.
 
     Args:
-      model: a `Config`; or the result of `build_model`, after `ema_network.converge_u()`.
+      model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`) after a
+        call of its `ema_network.converge_u()`.
       step: number of steps that the model was trained.
-      beginning: where the weights come from, a result of `provenance.beginning`.
+      beginning: origin of the weights, a dict that `provenance.beginning` returns.
 
     Attributes:
-      model: the Keras model `RecoveryLikelihood`, which holds the networks.
-      presets: the models that come with the package, {name: {'metadata': {'description', 'path'}}}.
+      model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
+      presets: the models that come with the package, {name: {'metadata': {'description': .., 'path': ..}}}.
 
     Examples:
       >>> sorted(drl_tf.EnergyModel.presets)
@@ -76,7 +77,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The log Z of each level and typical values of log p, by name; None if they are not known."""
+        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
         return self._fitting.beginning['heights']
 
     @property
@@ -138,7 +139,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         """Saves the model as a preset of keras-hub, which `from_preset` loads and `upload_preset` publishes.
 
         Args:
-          directory: where to write; a preset that is there is replaced.
+          directory: where to write; a preset in this directory is replaced.
 
         Raises:
           UserError: the directory holds other files, or cannot be written to.
@@ -154,13 +155,13 @@ class EnergyModel(Editing, Detecting, KerasMethods):
             saved_preset.write(self, self.model, config, self.step, directory, self._fitting.beginning)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads a file that `save_weights` wrote, and sets `heights` to None."""
+        """Loads a file that `save_weights` wrote, given by its path, and sets `heights` to None."""
         super().load_weights(*args, **kwargs)
         self._fitting.forget_heights()
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the argument of `from_config`: options, number of steps, origin of the weights."""
+        """Returns a dict for `from_config`, with the keys 'options', 'step' and 'beginning'."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,
@@ -169,7 +170,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> 'EnergyModel':
-        """Builds a model with random weights from a result of `get_config`.
+        """Builds a model with random weights from the dict that `get_config` returns.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -196,22 +197,22 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C]; or a `tf.data.Dataset` of images or of batches.
             Arrays are shuffled, a dataset is not.
-          labels: if the model has classes, the class of each image, [n], from 0; -1: no class. A dataset
-            holds pairs (images, labels) instead.
+          labels: class number from 0 of each image, [n], or -1 for no class, if the model has classes. A
+            dataset holds pairs (images, labels) instead.
           epochs: number of passes over the images.
           batch_size: images per step. None: the batch size of the dataset; for single images, that of the
             configuration, or n if n is smaller.
           learning_rate: Adam's learning rate after the warm-up. None: the value in the configuration.
-          verbose, callbacks: as in Keras; one callback or several, which see this model.
+          verbose, callbacks: as in Keras `fit`; one callback or several. They get this model.
+          validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
+            then have 'val_energy', 'val_energy_gap' and, for 20 or more images, 'val_distance'; the module
+            `drl_tf.training.validation` defines them.
+          validation_freq: number of epochs from one validation to the next.
           steps_per_epoch: steps per epoch; None: one pass over the images without an incomplete last batch.
             To count its images, a dataset of unknown length is first read once.
-          validation_data: held-out images, a pair (images, labels), or a finite `tf.data.Dataset`. The logs
-            then have 'val_energy', 'val_energy_gap' and, for 20 or more images, 'val_distance'; see
-            `drl_tf.training.validation`.
-          validation_freq: epochs from one validation to the next.
 
         Returns:
-          The Keras `History`: means of the losses and of the gradient norm over each epoch.
+          The Keras `History`, whose `history` holds {name: one mean per epoch} of losses and gradient norm.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.
@@ -249,8 +250,8 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
         Args:
           directory: parent of version directories 1, 2, ...; `export` creates the next one.
-          max_samples: largest number of images per request. None: 1,024, or fewer if their gradients would
-            need more than 4 GiB.
+          max_samples: largest number of images in one request to the server. None: 1,024, or fewer if their
+            gradients would need more than 4 GiB.
 
         Returns:
           The path of the version directory.

@@ -11,16 +11,17 @@ from drl_tf.core.noise import Seed
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """Consecutive images of one training step.
+    """Consecutive images of one training step, with their noise levels and random seed.
 
     Attributes:
-      images: float32 [B, H, W, C] in [-1, 1].
-      level: t of each image, int32 [B]; with continuous levels, the t nearest to `angle`.
+      images: clean images, float32 [B, H, W, C] in [-1, 1].
+      level: index t of each image's noise level, int32 [B]. With continuous noise levels, t is the index of
+        the level nearest to `angle`.
       labels: class + 1 of each image, or 0 for no class, int32 [B]; None if the model has no classes.
       seed: random seed of the training step, int32 [2].
       first: index of `images[0]` in the batch of all replicas together.
-      angle: noise level of each image as an angle, float32 [B]: an image x becomes cos(angle) x + sin(angle)
-        noise. None if no loss needs the angles.
+      angle: exact noise level of each image in radians, float32 [B]: a clean image x becomes cos(angle) x +
+        sin(angle) noise. None if no loss needs the angles.
     """
 
     images: tf.Tensor
@@ -31,13 +32,17 @@ class Batch:
     angle: tf.Tensor | None = None
 
     def noise(self, *purpose: int) -> tf.Tensor:
-        """Draws standard normal noise, float32 [B, H, W, C], from `seed` and the integers `purpose`.
+        """Draws standard normal noise, float32 [B, H, W, C], one draw for each image of the batch.
 
-        Other integers give independent noise. Image i gets the same noise however the batch is split.
+        The noise of an image depends on three things: `seed`, the index of the image in the batch of all
+        replicas, and the integers `purpose`. Draws with different `purpose` are independent.
+
+        Args:
+          *purpose: integers that name the use of the noise, such as `noise.FORWARD, 0`.
         """
         return noise.normal(noise.fold(self.seed, *purpose), tf.shape(self.images), self.first)
 
     @property
     def terms(self) -> Terms:
-        """The labels with weight 1, in the form ((labels, 1.0),) that `EnergyModel.density_at` takes."""
+        """The classes of the images in the form ((labels, 1.0),), the argument `terms` of `EnergyModel`."""
         return ((self.labels, 1.0),)

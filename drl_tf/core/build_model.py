@@ -15,15 +15,16 @@ def build_model(config: Any, attempt: int = 0) -> RecoveryLikelihood:
     """Builds the untrained model of a configuration.
 
     Args:
-      config: a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
+      config: the configuration of the model, a `config.Config`.
+      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
 
     Returns:
-      A Keras model. Its class depends on the options of `config`:
+      A Keras model with random weights. Its class depends on the options of `config`:
 
-      - initializer: `CooperativeRecoveryLikelihood`.
-      - energy='preconditioned': `NormalisedRecoveryLikelihood` if the loss is contrastive, at least in part;
-        else `ScoreMatching`.
+      - initializer=True: `CooperativeRecoveryLikelihood`.
+      - energy='preconditioned' with a contrastive loss, alone or as a part of the loss:
+        `NormalisedRecoveryLikelihood`.
+      - energy='preconditioned' without a contrastive loss: `ScoreMatching`.
       - all others: `RecoveryLikelihood`.
 
     Example:

@@ -22,14 +22,20 @@ from drl_tf.core.langevin import LogDensity
 def composed(expression: Any, of_atom: Callable[[Any], LogDensity], reference: LogDensity) -> LogDensity:
     """Returns the log density of a product, mixture or negation of densities, up to a constant.
 
+    Each density p_a enters by its log ratio to a reference density q, r_a = log p_a - log q. The operators
+    combine the log ratios: '&' (product) adds them, '|' (mixture with equal weights) takes the log of the
+    mean of exp(r_a), and '!' (negation) changes the sign.
+
     Args:
-      expression: an atom (any value that names a density); or a pair (operator, expressions), where the
-        operator is '&', '|' or '!'. '!' takes one expression.
-      of_atom: callable, atom -> its log density, a callable x -> float32 [B].
-      reference: log q, the log density that all densities are compared with.
+      expression: a density, named by any value (an atom); or a pair (operator, expressions) with the operator
+        '&', '|' or '!' and a tuple of expressions, one expression for '!'.
+      of_atom: callable that takes an atom and returns its log density. A log density is a callable that maps
+        x, float32 [B, H, W, C], to float32 [B].
+      reference: log q, the log density of the reference.
 
     Returns:
-      A callable, x float32 [B, H, W, C] -> log q(x) + r(x), float32 [B]; the module defines r.
+      A callable that maps x, float32 [B, H, W, C], to log q(x) + r(x), float32 [B]. r is the combined log
+      ratio.
 
     Examples:
       Two normal densities lie far apart. At the mean of one of them, their mixture has half its height:

@@ -20,17 +20,19 @@ def conditional(
 ) -> LogDensity:
     """Returns the log density of y_t given x_{t+1}: F(y, t) - r_t |y - x_{t+1}|^2 / (2 s_{t+1}^2) + const.
 
-    r_t is 1 at most levels. At a level with r_t = 0, the density does not depend on x_{t+1}.
+    y_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above. F(y, t) is the log
+    density of y_t, up to a constant. s_{t+1} is the standard deviation of the noise added from x_t to
+    x_{t+1}. r_t is 1 at most levels; at a level with r_t = 0, the result does not depend on x_{t+1}.
 
     Args:
-      schedule: noise levels, which define r_t and s_{t+1}, the standard deviation of the noise from x_t to
-        x_{t+1}.
-      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
+      schedule: a `Schedule`, whose attributes `s` and `conditional` hold s_t and r_t.
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
 
     Returns:
-      A callable, y -> log p(y | x_{t+1}) + const, float32 [B].
+      A callable that maps y, float32 [B, H, W, C], to log p(y | x_{t+1}) + const, float32 [B].
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -48,14 +50,14 @@ def steps_at(config: Any, level: tf.Tensor, steps: Sequence[int] = ()) -> int | 
     """Returns K, the number of Langevin steps of each image, which depends on its noise level.
 
     Args:
-      config: a `config.Config`.
-      level: t of each image, int32 [B].
-      steps: K of each level; empty: K of training, `config.steps_by_level`.
+      config: the configuration of the model, a `config.Config`.
+      level: noise level t of each image, 0 to T - 1, int32 [B].
+      steps: K at each level, [T]. If empty, the function uses the numbers of steps in training.
 
     Returns:
-      K, int32 [B], for the argument `num_steps` of `conditional_chain`. If K is 0 at all levels, no chain
-      runs: the result is the int 0 with the option proposal='x_next', which draws from the normal
-      approximation; None with proposal='tweedie', which takes the proposal as it is.
+      K, int32 [B]. If K is 0 at all levels, no chain runs, and the result tells `conditional_chain` what to
+      do instead. The int 0 means: draw from the normal approximation (option proposal='x_next'). None means:
+      take the start of the chain as the result (option proposal='tweedie').
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -81,20 +83,28 @@ def conditional_chain(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws y_t given x_{t+1} by K Langevin steps on log p(y_t | x_{t+1}).
 
+    y_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above. F(y, t) is the log
+    density of y_t, up to a constant.
+
     Args:
-      schedule: noise levels.
-      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
-      start: start of the chains, float32 [B, H, W, C].
+      schedule: the noise levels and their constants, a `Schedule`.
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B].
+      start: first states of the chains, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t of each image, int32 [B].
-      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain; y is drawn from
-        `normal_approximation`. None: no chain; y is `start`, with a gradient of 0.
-      step_noise: callable, k -> standard normal noise of step k, float32 [B, H, W, C].
-      step_size: delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
-      beta: weight of the last gradient, float32 [B, 1, 1, 1]; see `langevin.langevin`. None: plain steps.
+      level: noise level t of each image, 0 to T - 1, int32 [B].
+      num_steps: K, one int for all images, or int32 [B]. The int 0: no chain, y_t is drawn from
+        `normal_approximation`. None: no chain, y_t is `start`.
+      step_noise: callable that takes the step index k, from 0, and returns standard normal noise,
+        float32 [B, H, W, C].
+      step_size: step size delta of each image, float32 [B, 1, 1, 1]; None: `schedule.delta` at its level.
+      beta: weight of the previous step's gradient in each step, float32 [B, 1, 1, 1]. None: each step uses
+        its own gradient alone.
 
     Returns:
-      y after K steps and the gradient of the last step, both float32 [B, H, W, C].
+      y: the states after K steps, float32 [B, H, W, C].
+      gradient: the gradient of log p(y_t | x_{t+1}) that the last step used, float32 [B, H, W, C]. If
+        `num_steps` is the int 0, it is grad F(x_{t+1}, t); if None, 0.
 
     Examples:
       >>> from drl_tf.core import diffusion, noise
@@ -125,18 +135,23 @@ def normal_approximation(
 
         y ~ N(x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t), s_{t+1}^2 I)
 
-    This is the paper's sampler for T = 1000. Its variance s^2 (with s = s_{t+1}) is too large: if exp F is
-    Gaussian with variance 1 / l, the exact variance is s^2 / (1 + s^2 l).
+    y_t is the scaled noisy image at level t, and F(y, t) its log density up to a constant. x_{t+1} is the
+    noisy image one level above, and s_{t+1} the standard deviation of the noise added from x_t to x_{t+1}.
+
+    This is the paper's sampler for T = 1000. Its variance s_{t+1}^2 is too large: if exp F is Gaussian with
+    variance 1 / l, the exact variance is s_{t+1}^2 / (1 + s_{t+1}^2 l).
 
     Args:
-      schedule: noise levels.
-      log_density: callable, y float32 [B, H, W, C] -> F(y, t), float32 [B], each image at its level t.
+      schedule: the noise levels with s, a `Schedule`.
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
       noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:
-      y and grad F(x_{t+1}, t), both float32 [B, H, W, C].
+      y: the draw of y_t, float32 [B, H, W, C].
+      gradient: grad F(x_{t+1}, t), float32 [B, H, W, C].
 
     Examples:
       >>> from drl_tf.core import diffusion

@@ -20,13 +20,14 @@ from drl_tf.core.weights import Weights, with_average
 class CooperativeRecoveryLikelihood(RecoveryLikelihood):
     """A `RecoveryLikelihood` in which a second network, the initializer g, proposes where chains start.
 
-    A chain starts at y^0 = g(x_{t+1}, t) + b_t z with z ~ N(0, I) and b_t = `Schedule.posterior_std` (Zhu,
-    Xie, Wu, Gao, ICLR 2024, section 3.2). g learns from the last states of the chains. Before training, set
-    the attribute `initializer_optimizer`, the optimizer of g.
+    A chain that draws y_t given x_{t+1} starts at y^0 = g(x_{t+1}, t) + b_t z. Here y_t is the scaled noisy
+    image at level t, x_{t+1} the noisy image one level above, z ~ N(0, I), and b_t is
+    `Schedule.posterior_std` (Zhu, Xie, Wu, Gao, ICLR 2024, section 3.2). g learns from the last states of the
+    chains. Before training, set the attribute `initializer_optimizer`, the optimizer of g.
 
     Args:
-      config: a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
+      config: the configuration of the model, a `config.Config`.
+      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
 
     Examples:
       Before training, g(x_{t+1}, t) = x_{t+1}.
@@ -64,7 +65,7 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """{name of a loss: (network, its optimizer)}, for the energy network and for the initializer."""
+        """{name of a loss: (network, its optimizer)}, for the energy network and the initializer g."""
         return {**super().learners, 'initializer_loss': (self.initializer, self.initializer_optimizer)}
 
     def chain_start(
@@ -78,18 +79,20 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0, the start of the Langevin chains, and the mean of y^0.
+        """Returns y^0, the first states of the chains that draw y_t given x_{t+1}, and the mean of y^0.
+
+        The mean is the proposal g(x_{t+1}, t) of the initializer g. y^0 is the mean plus noise.
 
         Args:
-          x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
-          seed: int32 [2].
-          first: index of the first image; noise depends on (seed, index of the image).
-          weights: 'ema' (averages) or 'raw'.
-          terms: classes, as (labels, weight) pairs; see `density_at`. The mean is the weighted sum of
-            g(x_{t+1}, t) over the pairs.
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed: random seed, int32 [2].
+          first: index of the first image; the noise of image i depends on (seed, first + i) only.
+          weights: which weights of g to use: 'ema' (moving averages) or 'raw' (as trained).
+          terms: (labels, weight) pairs. The mean is the weighted sum of the proposals for these labels.
+            labels: class + 1 of each image, int32 [B], or None for no class.
           training: True switches dropout on.
-          walk: ignored; the levels are those of `schedule`.
+          walk: ignored; the noise levels are those of the attribute `schedule`.
 
         Returns:
           y^0 and its mean, both float32 [B, H, W, C].
@@ -115,19 +118,21 @@ class CooperativeRecoveryLikelihood(RecoveryLikelihood):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Computes the loss of the initializer, `objectives.initializer`, and its gradients.
+        """Computes the loss of the initializer g and its gradients.
+
+        `objectives.initializer` defines the loss of one image.
 
         Args:
-          tape: the tape that recorded how g computed `proposal`.
-          batch: training images with their noise levels.
-          start: y^0, the start of the chains, float32 [B, H, W, C].
-          proposal: g(x_{t+1}, t), float32 [B, H, W, C].
-          x_next: x_{t+1}, float32 [B, H, W, C].
+          tape: the gradient tape that recorded how g computed `proposal`.
+          batch: the training images of this replica, with their noise levels t.
+          start: y^0, the first states of the chains, float32 [B, H, W, C].
+          proposal: g(x_{t+1}, t), the mean of y^0, float32 [B, H, W, C].
+          x_next: x_{t+1}, the noisy training images one level above x_t, float32 [B, H, W, C].
           y_neg: the last states of the chains, float32 [B, H, W, C].
 
         Returns:
-          {'initializer_loss': (loss, gradients)}: the sum over `batch` divided by the global batch size,
-          float32 [], and one gradient for each trainable variable of the initializer.
+          {'initializer_loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch
+          size, float32 []. gradients: one tensor for each trainable variable of g.
         """
         options = self.config.initializer
         schedule = self.schedule

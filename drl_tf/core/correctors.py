@@ -28,11 +28,11 @@ ADJUSTED = tuple(TARGET_ACCEPTANCE)
 
 
 class State(NamedTuple):
-    """The states of B chains, with the values that the next transition needs.
+    """The states of B Markov chains on a density p, with the values that the next transition needs.
 
     Attributes:
       y: the states, float32 [B, ...].
-      log_density: log p(y), float32 [B].
+      log_density: log p(y) + const, float32 [B].
       gradient: grad log p(y), of the shape of `y`.
 
     Examples:
@@ -46,13 +46,14 @@ class State(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """The random numbers of B chains, for each transition k.
+    """The random numbers of B chains. Each attribute maps the index k of a transition, from 0, to numbers.
 
     Attributes:
-      momentum: callable, k -> standard normal noise of transition k, of the shape of the state.
-      uniform: callable, k -> numbers in [0, 1), float32 [B]. Transition k accepts the proposal of a chain if
-        the chain's number is below the acceptance probability.
-      length: callable, k -> numbers in [0, 1), float32 [B]; only `hmc` uses them, to vary its step size.
+      momentum: callable, k -> standard normal noise, float32, of the shape of the states.
+      uniform: callable, k -> uniform numbers in [0, 1), float32 [B]. Transition k accepts the proposal of a
+        chain if the chain's number is below the acceptance probability.
+      length: callable, k -> uniform numbers in [0, 1), float32 [B]. `hmc` varies its step size by them;
+        `mala` ignores them.
 
     Examples:
       >>> draws = Draws(lambda k: tf.zeros([1, 2]), *2 * [lambda k: tf.constant([0.5])])
@@ -66,10 +67,10 @@ class Draws(NamedTuple):
 
 
 def state_at(log_prob: LogDensity, y: tf.Tensor) -> State:
-    """Computes the log density and its gradient at y, and returns them as a `State`.
+    """Computes a log density and its gradient at y, and returns them as a `State`.
 
     Args:
-      log_prob: callable, y -> log density up to a constant, float32 [B].
+      log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
       y: states of B chains, float32 [B, ...].
 
     Examples:
@@ -87,18 +88,19 @@ def leapfrog(
 ) -> tuple[State, tf.Tensor]:
     """Makes leapfrog steps of Hamiltonian dynamics (Neal, Handbook of MCMC 2011, equation 5.18).
 
-    Each step computes one gradient.
+    A step moves the state y and the momentum p. Each step computes one gradient.
 
     Args:
-      log_prob: callable, y -> log density up to a constant, float32 [B].
-      state: `State` where the steps begin.
-      step_size: delta, float32, broadcast against `state.y`.
-      momentum: p at the beginning, of the shape of `state.y`.
+      log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
+      state: the states where the steps begin, a `State`.
+      step_size: delta, float32, a scalar or a tensor that broadcasts against `state.y`.
+      momentum: the momentum p where the steps begin, of the shape of `state.y`.
       num_leapfrogs: number of steps, at least 1.
 
     Returns:
-      The last `State`; and log p(y') - |p'|^2 / 2 - log p(y) + |p|^2 / 2, the log of the acceptance ratio,
-      float32 [B].
+      state: the `State` after the last step.
+      log_ratio: log of the acceptance ratio, float32 [B]: the value of log p(y) - |p|^2 / 2 after the last
+        step minus its value at the beginning.
 
     Examples:
       Small steps keep the total energy -log p(y) + |p|^2 / 2, so the log of the ratio is near 0.
@@ -135,11 +137,11 @@ def mala(
     with one leapfrog step (Neal 2011, section 5.2). K steps cost K + 1 gradients.
 
     Args:
-      log_prob: callable, y -> log density up to a constant, float32 [B].
-      y: start of the chains, float32 [B, ...].
-      step_size: delta, float32, broadcast against y.
+      log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
+      y: first states of B chains, float32 [B, ...].
+      step_size: delta, float32, a scalar or a tensor that broadcasts against y.
       num_steps: K, one int for all chains, or int32 [B].
-      draws: the random numbers.
+      draws: the random numbers of the chains, a `Draws`.
 
     Returns:
       y: the states after K steps, of the shape of the argument y.
@@ -173,15 +175,15 @@ def hmc(
     cost 3 K + 1 gradients.
 
     Args:
-      log_prob: callable, y -> log density up to a constant, float32 [B].
-      y: start of the chains, float32 [B, ...].
-      step_size: delta, the largest step size, float32, broadcast against y.
+      log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
+      y: first states of B chains, float32 [B, ...].
+      step_size: delta, the largest step size, float32, a scalar or a tensor that broadcasts against y.
       num_steps: K, one int for all chains, or int32 [B].
-      draws: the random numbers.
+      draws: the random numbers of the chains, a `Draws`.
 
     Returns:
       y: the states after K transitions, of the shape of the argument y.
-      acceptance: each chain's acceptance probability, averaged over its transitions, float32 [B]; 0 for
+      acceptance: each chain's acceptance probability, averaged over its transitions, float32 [B]; zero for
         K = 0.
 
     Examples:
@@ -235,11 +237,11 @@ def _per_chain(values: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 
 def gradients(corrector: str, num_steps: int) -> int:
-    """Returns how many gradients of the log density a chain of K transitions computes per image.
+    """Returns how many gradients of the log density a chain of K steps computes per image.
 
     Args:
       corrector: the kind of chain: 'none', 'langevin', 'mala' or 'hmc'.
-      num_steps: K, at least 0.
+      num_steps: K, at least 0. For 'hmc', a step is a transition.
 
     Examples:
       >>> [gradients(corrector, 10) for corrector in ('langevin', 'mala', 'hmc')]
@@ -251,10 +253,15 @@ def gradients(corrector: str, num_steps: int) -> int:
 
 
 def curvature(schedule: Schedule) -> np.ndarray:
-    """Returns L_t, the largest curvature of -log p(y_t | x_{t+1}) at each level, float64 [T].
+    """Returns L_t, the largest curvature of -log p(y_t | x_{t+1}) at each level t, float64 [T].
 
-    L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2 is a bound if F is the exact log density of y_t.
-    `diffusion.Schedule` defines the symbols.
+    y_t = m_t x_t is the scaled noisy image at level t, and x_{t+1} the noisy image one level above.
+    L_t = 1 / (m_t S_t)^2 + r_t / s_{t+1}^2 is an upper bound if the model's log density of y_t is exact. S_t
+    is the standard deviation of the noise in x_t, s_{t+1} that of the noise added from x_t to x_{t+1}, and
+    r_t the attribute `conditional` of the schedule, 1 or 0.
+
+    Args:
+      schedule: the noise levels with m, S, s and r, a `Schedule`.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -265,15 +272,15 @@ def curvature(schedule: Schedule) -> np.ndarray:
 
 
 def step_sizes(schedule: Schedule, q: float | tf.Tensor) -> tf.Tensor:
-    """Returns the step size delta_t = sqrt(2 q / L_t) of the chains at each level, float32 [T].
+    """Returns the step size delta_t = sqrt(2 q / L_t) of the chains at each level t, float32 [T].
 
-    `curvature` computes L_t, the largest curvature of -log p(y_t | x_{t+1}). So the same q suits all levels.
-    Langevin steps without rejection inflate the variance in the direction of curvature L_t by
-    1 / (1 - q / 2).
+    L_t is the largest curvature of the density that a chain at level t draws from; `curvature` computes it.
+    The division by L_t makes one q suit all levels. Langevin steps without rejection inflate the variance in
+    the direction of the largest curvature by 1 / (1 - q / 2).
 
     Args:
-      schedule: T noise levels.
-      q: one number above 0 for all levels, or one for each level, float32 [T].
+      schedule: the noise levels and their constants, a `Schedule`.
+      q: relative step size above 0; one number for all levels, or float32 [T].
 
     Examples:
       >>> from drl_tf.core import diffusion

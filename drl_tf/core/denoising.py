@@ -12,19 +12,21 @@ def posterior_proposal(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Proposes y_t = m_t x_t given x_{t+1} and the score at x_{t+1}.
 
-    Tweedie's formula gives x^ = (x_{t+1} + S_{t+1}^2 score) / A_{t+1}, the mean of the clean image given
-    x_{t+1}. y_t is then drawn as if x^ were the clean image. So y_t varies less than it should: x^ is
-    uncertain.
+    x_t is an image with the noise of level t. Tweedie's formula estimates the clean image as x^ = (x_{t+1} +
+    S_{t+1}^2 score) / A_{t+1}. A_{t+1} is the factor of the clean image in x_{t+1}, and S_{t+1} the standard
+    deviation of the noise. y_t is then drawn as if x^ were the clean image. So the draws vary too little:
+    they ignore that x^ is uncertain.
 
     Args:
-      schedule: noise levels.
+      schedule: the noise levels with m, A and S, a `Schedule`.
       score: grad log p(x_{t+1}), the gradient of the log density of noisy images, float32 [B, H, W, C].
-      x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
       noise: standard normal noise, float32 [B, H, W, C].
 
     Returns:
-      y_t, and the mean that its noise is added to, both float32 [B, H, W, C].
+      y: the proposal y_t, float32 [B, H, W, C].
+      mean: the mean of y_t, without the noise, float32 [B, H, W, C].
 
     Examples:
       Without noise, y_t equals its mean:
@@ -39,13 +41,15 @@ def posterior_proposal(
 
 
 def tweedie(schedule: Schedule, log_density: LogDensity, x_0: tf.Tensor) -> tf.Tensor:
-    """Removes the last noise: returns the mean of the clean image given x_0, by Tweedie's formula.
+    """Removes the noise of level 0: returns the mean of the clean image given x_0, by Tweedie's formula.
 
-    It is (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0.
+    The mean is (x_0 + S_0^2 grad_{x_0} F(m_0 x_0, 0)) / A_0. x_0 is an image with the noise of level 0. A_0
+    is the factor of the clean image in x_0, S_0 the standard deviation of the noise, and F(y, 0) the log
+    density of y_0 = m_0 x_0.
 
     Args:
-      schedule: noise levels.
-      log_density: callable, y float32 [B, H, W, C] -> F(y, 0), float32 [B].
+      schedule: the noise levels with m, A and S, a `Schedule`.
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, 0) + const, float32 [B].
       x_0: images with the noise of level 0, float32 [B, H, W, C].
 
     Returns:

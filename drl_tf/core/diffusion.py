@@ -15,14 +15,17 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Schedule:
-    """The noise levels of a model, and the step sizes of its Langevin chains.
+    """The T + 1 noise levels of a model, from x_0 (lowest) to x_T, and the steps of its Langevin chains.
+
+    x_t = A_t x + S_t eps is the clean image x with the noise of level t. The energy-based model (EBM) of
+    level t = 0..T-1 is a density of y_t = m_t x_t.
 
     Attributes:
-      s: standard deviation of the noise added at each step, float64 [T + 1].
+      s: standard deviation s_t of the noise added to reach x_t from the level below, float64 [T + 1].
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
       b2: factor of the squared Langevin step sizes, see `delta`.
-      time: time input of the networks at each noise level, float64 [T + 1].
-      levels: 0..T-1, int32 [T]; after `strided`, the levels that were kept.
+      time: noise level of each x_t as the networks take it, float64 [T + 1].
+      levels: 0..T-1, int32 [T]; after `strided`, indices into the original schedule.
 
     Examples:
       >>> schedule = t6()
@@ -40,12 +43,12 @@ class Schedule:
 
     @property
     def num_levels(self) -> int:
-        """T, the number of levels that have an EBM."""
+        """T, the number of levels that have an energy-based model (EBM)."""
         return len(self.s) - 1
 
     @property
     def a(self) -> np.ndarray:
-        """Factor sqrt(1 - s_t^2) of x_{t-1} in x_t (of x in x_0), float64 [T + 1]."""
+        """a_t = sqrt(1 - s_t^2), the factor of x_{t-1} in x_t (first entry: of x in x_0), float64 [T + 1]."""
         return np.sqrt(1 - self.s**2)
 
     @property
@@ -60,42 +63,40 @@ class Schedule:
 
     @property
     def angle(self) -> np.ndarray:
-        """Noise level of x_t as an angle, float64 [T + 1]: A_t = cos(angle), S_t = sin(angle)."""
+        """Noise level of x_t as an angle in radians, float64 [T + 1]: A_t = cos(angle), S_t = sin(angle)."""
         return np.arctan2(self.S, self.A)
 
     @property
     def posterior_std(self) -> np.ndarray:
-        """Standard deviation of y_t given the clean x and x_{t+1} (Ho et al. 2020), float64 [T]."""
+        """Standard deviation of y_t given the clean image and x_{t+1} (Ho et al. 2020), float64 [T]."""
         return self.S[:-1] / self.S[1:] * self.s[1:] * self.m
 
     @property
     def m(self) -> np.ndarray:
-        """Factor m_t of x_t in y_t, float64 [T]: a_{t+1} if level t is conditional, else 1."""
+        """Factor m_t in y_t = m_t x_t, float64 [T]: a_{t+1} if level t is conditional, else 1."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
     def delta(self) -> np.ndarray:
-        """Langevin step size delta_t, float64 [T]: delta_t^2 = b2 (S_t / S_0) s_{t+1}^2."""
+        """Step size of Langevin chains, sqrt(b2 S_t / S_0) s_{t+1} (attributes S and s), float64 [T]."""
         return np.sqrt(self.b2 * self.S[:-1] / self.S[0]) * self.s[1:]
 
     @property
     def loss_weight(self) -> np.ndarray:
-        """Weight of the contrastive loss at each level, s_1 / s_{t+1}, float64 [T]."""
+        """Weight of the contrastive loss at each level t, s_1 / s_{t+1} with the attribute s, float64 [T]."""
         return self.s[1] / self.s[1:]
 
     def strided(self, count: int) -> 'Schedule':
-        """Returns a schedule of `count` evenly spaced levels of this one, for faster sampling.
+        """Returns a schedule with `count` evenly spaced levels of this one, for faster sampling.
 
-        Level 0 is kept. The steps from t to t' become one: x_{t'} = a x_t + s eps, a = A_{t'} / A_t,
-        s^2 = 1 - a^2. This is exact for the forward process, but sampling gets less accurate. Without chains
-        (K = 0), the error of the normal approximation grows with s^2. With chains, the step size grows with
-        s, so the chains may reach images that training never showed to the energies.
+        Level 0 is kept. The noise of skipped levels is added in one step, so x_t keeps its distribution.
+        Sampling gets less accurate, because its steps are larger.
 
         Args:
           count: number of levels, at most T; 0 means all T levels.
 
         Returns:
-          A `Schedule` of `count` levels; a conditional level stays conditional, a marginal level marginal.
+          A `Schedule` with T = `count`. Each kept level stays conditional or marginal.
 
         Examples:
           >>> t1k().strided(5).levels.tolist()
@@ -112,14 +113,14 @@ class Schedule:
 def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
     """Returns the paper's schedule of 6 levels, a subset of the 1,000 levels of DDPM (Ho et al. 2020).
 
-    The last level is the highest, with A_T = 0.006; sampling takes A_T as 0 and starts from N(0, I).
+    A_T, the factor of the clean image at the highest level, is 0.006; sampling takes it as 0.
 
     Args:
-      num_levels: T, at most 500; 6 in the paper.
+      num_levels: T, the number of levels, at most 500; 6 in the paper.
       b2: factor of the squared Langevin step sizes; 2e-4 in the paper.
 
     Returns:
-      A `Schedule` whose EBM at the top level is not conditional. The time input of the networks is t.
+      A `Schedule`, conditional at all levels but the top. The networks take t as the noise level.
 
     Examples:
       >>> schedule = t6()
@@ -133,17 +134,17 @@ def t6(num_levels: int = 6, b2: float = 2e-4) -> Schedule:
 
 
 def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest: float = -5.1) -> Schedule:
-    """Returns the cosine schedule of CDRL (Zhu et al., ICLR 2024): the angles of the noise are evenly spaced.
+    """Returns the cosine schedule of CDRL (Zhu et al., ICLR 2024): evenly spaced angles atan(S_t / A_t).
 
     Args:
-      num_levels: T; 6 in the paper.
+      num_levels: T, the number of levels; 6 in the paper.
       b2: factor of the squared Langevin step sizes; 4e-4 in the paper.
-      largest: log-SNR of x_0.
-      smallest: log-SNR of x_T.
+      largest: log-SNR, log(A^2 / S^2), of x_0, the lowest noise level.
+      smallest: log-SNR of x_T, the highest noise level.
 
     Returns:
-      A `Schedule` whose EBM at the top level is not conditional. The time input of the networks is 1000
-      atan(exp(-log-SNR / 2)) / (pi / 2).
+      A `Schedule`, conditional at all levels but the top. The networks take 1000 angle / (pi / 2) as the
+      noise level.
 
     Examples:
       >>> cosine().A.round(3).tolist()
@@ -157,16 +158,16 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, and every EBM is conditional.
+    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, and every level conditional.
 
-    A_T is 0.006; sampling takes A_T as 0 and starts from N(0, I).
+    A_T, the factor of the clean image at the highest level, is 0.006; sampling takes it as 0.
 
     Args:
       num_levels: T, at most 999; if T < 999, the schedule has T + 1 evenly spaced levels of the 1,000.
       b2: factor of the squared Langevin step sizes.
 
     Returns:
-      A `Schedule`. The time input of the networks is the index of the noise level among the 1,000.
+      A `Schedule`. The networks take the index of the level among the 1,000 as the noise level.
 
     Examples:
       >>> schedule = t1k(100)
@@ -184,14 +185,13 @@ def karras(
     """Returns the schedule of Karras et al. (NeurIPS 2022, equation 5): sigma^(1 / rho) is evenly spaced.
 
     Args:
-      num_levels: T.
+      num_levels: T, the number of levels.
       b2: factor of the squared Langevin step sizes.
-      smallest, largest: sigma = S / A of x_0 and of x_T; the defaults equal the sigmas of `cosine`.
+      smallest, largest: sigma = S_t / A_t of x_0 and of x_T; the defaults equal the sigmas of `cosine`.
       rho: at least 1; a larger rho puts more levels at low noise.
 
     Returns:
-      A `Schedule` whose top EBM is not conditional. The time input of the networks is 1000
-      atan(sigma) / (pi / 2).
+      A `Schedule`, conditional at all levels but the top. The networks take 1000 atan(sigma) / (pi / 2).
 
     Examples:
       >>> schedule = karras()
@@ -217,11 +217,11 @@ def _added_noise(A: np.ndarray) -> np.ndarray:
 
 
 def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """Looks up the constant of each image's level.
+    """Looks up the constant of each image's noise level.
 
     Args:
       values: one constant per level, float [T] or [T + 1].
-      level: level of each image, int32 [B].
+      level: noise level of each image, an index into `values`, int32 [B].
 
     Returns:
       The constant of each image, float32 [B].
@@ -234,7 +234,7 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
 
 def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """Looks up the constant of each image's level, shaped to multiply images: float32 [B, 1, 1, 1].
+    """`per_image`, shaped to multiply images: the entry of `values` at each image's `level`, [B, 1, 1, 1].
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape
@@ -249,15 +249,15 @@ def forward_pair(
     """Adds noise to images: returns x_t, and x_{t+1} one noise level up.
 
     Args:
-      schedule: noise levels.
-      x: images in [-1, 1], float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      schedule: the noise levels and their constants, a `Schedule`.
+      x: clean images in [-1, 1], float32 [B, H, W, C].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
       noise: standard normal noise in x_t, float32 [B, H, W, C].
       noise_next: standard normal noise added from x_t to x_{t+1}. None: x_t and x_{t+1} share `noise`; each
         then has the right distribution, but the pair has not.
 
     Returns:
-      x_t and x_{t+1}, float32 [B, H, W, C].
+      x_t and x_{t+1}, both float32 [B, H, W, C].
 
     Examples:
       >>> x, eps = tf.ones([2, 8, 8, 1]), tf.zeros([2, 8, 8, 1])
@@ -276,13 +276,13 @@ def forward_pair(
 def posterior_mean(schedule: Schedule, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Returns the mean of x_t given the clean image x and x_{t+1} (Ho et al. 2020, equation 7).
 
-    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2.
+    It is (A_t s_{t+1}^2 x + a_{t+1} S_t^2 x_{t+1}) / S_{t+1}^2, with the symbols of `Schedule`.
 
     Args:
-      schedule: noise levels.
-      x: images in [-1, 1], float32 [B, H, W, C].
-      x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      schedule: the noise levels and their constants, a `Schedule`.
+      x: clean images in [-1, 1], float32 [B, H, W, C].
+      x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
 
     Returns:
       The mean, float32 [B, H, W, C].

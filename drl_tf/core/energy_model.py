@@ -19,15 +19,15 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """Computes log densities of noisy images, F(y_t, t) = log p(y_t) + const, and samples images.
+    """Computes log densities F(y_t, t) of scaled noisy images y_t = m_t x_t at levels t, and samples.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
 
     Attributes:
-      schedule: `Schedule` of the levels that have an energy.
+      schedule: `Schedule` of the T levels that have an energy.
       walk: `Schedule` of the levels that sampling visits: all, or fewer with the option `sampling_levels`.
-      precision: F / f at each level, with the network output f, float64 [T]; 1 if F is normalised.
+      precision: F divided by the network output, at each level, float64 [T]; 1 if F is normalised.
       normalised: whether F is a normalised log density; F then exists at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
@@ -57,23 +57,20 @@ class EnergyModel(keras.Model):
 
     @property
     def scoring_level(self) -> int:
-        """The noise level t at which to compare clean images by their log densities."""
+        """The noise level t, an int, at which to compare clean images by their log densities."""
         return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
-        """Returns the network with averaged weights for 'ema', with the trained weights for 'raw'."""
+        """Returns the network with averaged weights for 'ema', the one with raw weights for 'raw'."""
         return Weights(weights).of(self.ema_network, self.network)
 
     def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density F(., t) of noisy images, each at its own level t.
+        """Returns the log density F(y, t) of scaled noisy images, a callable: y [B, H, W, C] -> float32 [B].
 
         Args:
-          level: t of each image, int32 [B].
-          weights: 'ema' (averages) or 'raw'.
-          terms: classes, as (labels, weight) pairs from `guidance.guided` or `guidance.composed`.
-
-        Returns:
-          A callable, y float32 [B, H, W, C] -> F(y, t) float32 [B].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -103,15 +100,12 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns the log density of noisy images at any noise level; for normalised energies only.
+        """Returns log p(x) in nats of noisy images, for normalised energies: a callable, x -> float32 [B].
 
         Args:
-          angle: noise level of each image, x = cos(angle) x_clean + sin(angle) eps, float32 [B].
-          weights: 'ema' (averages) or 'raw'.
-          terms: classes, as (labels, weight) pairs; see `density_at`.
-
-        Returns:
-          A callable, x float32 [B, H, W, C] -> log p(x) in nats, float32 [B].
+          angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
+          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+          terms: (labels, weight) pairs of a weighted sum of log p over classes, from `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -135,20 +129,20 @@ class EnergyModel(keras.Model):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0, the start of the Langevin chains, and the mean of y^0.
+        """Returns y^0, first states of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
 
         Args:
-          x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t of each image, an index into `walk`, int32 [B].
-          seed: int32 [2].
-          first: index of the first image; noise depends on (seed, index of the image).
-          weights: 'ema' (averages) or 'raw'.
-          terms: classes, as (labels, weight) pairs; see `density_at`.
-          training: True switches dropout on, and ignores the option `noise_scale`.
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, an index into `walk`, int32 [B].
+          seed, first: random seed, int32 [2], and index of the first image; y^0_i depends on
+            (seed, first + i).
+          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          training: True ignores the option `noise_scale`.
           walk: the noise levels that sampling visits; None: `self.schedule`.
 
         Returns:
-          Two tensors float32 [B, H, W, C]: x_{t+1} twice, or the results of `denoising.posterior_proposal`.
+          Two tensors float32 [B, H, W, C]: x_{t+1} twice, or y^0 by Tweedie's formula and its mean.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
@@ -179,7 +173,12 @@ class EnergyModel(keras.Model):
         terms: Terms = UNCONDITIONAL,
         corrector_steps: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Draws x_t given x_{t+1}, each image at its own level t; `sample` explains the other arguments.
+        """Draws x_t given x_{t+1}: one noise level of `sample`. Returns x_t, float32 [B, H, W, C].
+
+        Args:
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed, first, weights, terms, corrector_steps: as in `sample`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -208,7 +207,10 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Samples x_low, noise level `low`, given x = x_high; the result is that of `Sampler.descend`."""
+        """Draws x_low given x = x_high; `high` and `low` are levels of `walk`, the rest is as in `sample`.
+
+        Returns x_low, float32 [B, H, W, C], and acceptance and displacement of the chains, a `sampling.Info`.
+        """
         sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
         return sampler.descend(x, high, low, seed)
 
@@ -220,7 +222,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns the sampler of Algorithm 2 on the levels of `walk`; `sample` explains the arguments."""
+        """Returns the sampler of Algorithm 2 on the levels of `walk`; the arguments are those of `sample`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -241,7 +243,7 @@ class EnergyModel(keras.Model):
 
     @graphs.graph
     def final_denoise(self, x_0: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> tf.Tensor:
-        """Returns the mean of the clean image given x_0, float32 [B, H, W, C], by Tweedie's formula."""
+        """Returns the mean of the clean image given x_0, images with noise level 0, float32 [B, H, W, C]."""
         level = tf.zeros([tf.shape(x_0)[0]], tf.int32)
         return denoising.tweedie(self.schedule, self.density_at(level, weights, terms), x_0)
 
@@ -259,24 +261,22 @@ class EnergyModel(keras.Model):
         after_chains: Callable[[Any], object] = lambda info: None,
         walk: Schedule | None = None,
     ) -> list[Any]:
-        """Samples images, from white noise down to the lowest noise level (paper, Algorithm 2).
+        """Samples images, from white noise x_T down to x_0, the lowest noise level (paper, Algorithm 2).
 
         Args:
-          num_images: n.
-          seed: int32 [2].
-          first: index of the first image; image i depends on (seed, first + i) only.
-          weights: 'ema' (averages) or 'raw'.
-          terms: classes, as (labels, weight) pairs; see `density_at`.
-          run: callable, (function, arguments) -> result, such as the `run` of a `tf.distribute.Strategy`.
-            Each replica then draws n images; `first` and the labels may hold one value per replica.
-          after_part, most_parts: how often to report progress; see `sampling.progressive`.
+          num_images: n, the number of images on each replica.
+          seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
+          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
+          after_part: callable, called after each part of the levels with its share of all levels, 0 to 1.
+          most_parts: largest number of parts.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.
 
         Returns:
-          A list of images from x_T, noise, to x_0, the samples, each float32 [n, H, W, C]. With the option
-          `final_denoise`, the last element is denoised once more, by Tweedie's formula.
+          x_T, results of some parts, x_0 (with option `final_denoise`, denoised), each float32 [n, H, W, C].
 
         Examples:
           >>> from drl_tf.config.config import Config

@@ -17,9 +17,13 @@ def energy_network(config: Any, name: str, dtype: str) -> Any:
     """Builds the energy network that the option `energy` chooses.
 
     Args:
-      config: a `config.Config`; `energy` is 'paper' (the network f), 'preconditioned' or 'exact'.
-      name: name of the network.
-      dtype: 'float32' or 'mixed_bfloat16'.
+      config: the configuration of the model, a `config.Config`. `energy` is 'paper' (`EnergyNetwork` or
+        `MLPNetwork`), 'preconditioned' (`PreconditionedEnergy`) or 'exact' (`ExactEnergy`).
+      name: name of the network in Keras.
+      dtype: Keras dtype policy, 'float32' or 'mixed_bfloat16'.
+
+    Returns:
+      The network, a Keras layer.
     """
     data = config.data
     if config.network.energy == 'exact':

@@ -13,14 +13,15 @@ from drl_tf.core.saving import SavedNetwork
 
 
 class ExactEnergy(SavedNetwork, SpectralLayers):
-    """log p(x) in nats, where p is the distribution of the training images plus noise.
+    """Layer that computes log p(x) in nats, where p is the distribution of the training images plus noise.
 
-    Each x has its own noise level, an angle. With A = cos(angle), S = sin(angle) and N training images x_i,
+    Each x has its own noise level, an angle in radians. With A = cos(angle), S = sin(angle) and N training
+    images x_i,
 
         p(x) = (1 / N) sum_i N(x; A x_i, S^2 I).
 
-    If x has a class, the mean is over the images of this class alone. The computation is in float64; x and
-    the result are float32. The layer has the methods of a `PreconditionedEnergy`, but nothing to train.
+    If x has a class, the mean is over the training images of this class alone. The computation is in float64;
+    x and the result are float32. The layer has the methods of a `PreconditionedEnergy`, but nothing to train.
 
     Args:
       image_shape: (H, W, C).
@@ -52,24 +53,25 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def hold(self, images: Any, labels: Any) -> None:
-        """Sets the training set that defines p.
+        """Sets the training images whose noisy distribution is p.
 
         Args:
-          images: x_i in [-1, 1], float [N, H, W, C].
+          images: N clean images in [-1, 1], float [N, H, W, C].
           labels: class + 1 of each image, or 0 for no class, int [N].
         """
         self.images.assign(images)
         self.labels.assign(labels)
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Computes the tensors that do not depend on x.
+        """Computes the tensors that depend on noise levels and classes alone, once for many calls.
 
         Args:
-          time: noise level of each x, from `preconditioning.time_of(angle)`, [B].
-          labels: class + 1 of each x, or 0 for no class, int32 [B]. None: no x has a class.
+          time: noise level of each noisy image, 4 log tan(angle) as `preconditioning.time_of` computes it,
+            [B].
+          labels: class + 1 of each noisy image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
-          The argument `prepared` of `call`.
+          A dict of tensors, to pass to `call` as `prepared`.
         """
         centres = tf.cast(tf.reshape(self.images, [-1, self._dimensions]), tf.float64)
         if labels is None:
@@ -86,11 +88,11 @@ class ExactEnergy(SavedNetwork, SpectralLayers):
     def call(
         self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
     ) -> tf.Tensor:
-        """Returns log p(x), float32 [B].
+        """Returns log p(x) in nats, float32 [B].
 
         Args:
           x: noisy images, float32 [B, H, W, C].
-          prepared: the result of `prepare`.
+          prepared: the result of `prepare` for the noise levels and classes of `x`.
           dropout, remat: ignored.
         """
         del dropout, remat

@@ -7,17 +7,18 @@ import tensorflow as tf
 
 
 def graph(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates a method with `tf.function`, without AutoGraph.
+    """Decorator: wraps a method in `tf.function` without AutoGraph.
 
-    In contrast to `tf.function(autograph=False)`, this also works inside `tf.distribute.Strategy.run`.
+    In contrast to `tf.function(autograph=False)`, the wrapped method also works inside
+    `tf.distribute.Strategy.run`.
     """
     return tf.function(tf.autograph.experimental.do_not_convert(method))
 
 
 def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]] | None:
-    """Returns the function that `fit` calls for each batch, or None if the function of Keras works.
+    """Returns the function that `fit` calls for each group of batches, or None if Keras' own function works.
 
-    The function of Keras fails with several steps per call on several replicas, on TPUs, and with several
+    Keras' own function fails with several steps per call on several replicas, on TPUs, and with several
     workers.
 
     Args:
@@ -25,8 +26,9 @@ def train_function(model: Any, steps: int) -> Callable[[Iterator[Any]], dict[str
       steps: training steps per call.
 
     Returns:
-      A callable, iterator over batches -> {name: float32 []}, the losses and the gradient norm of the last
-      step. Or None.
+      A callable that takes an iterator over batches and makes `steps` training steps. It returns {name:
+      float32 []}, the losses and the gradient norm of the last of these steps. None if Keras' own function
+      works.
     """
     strategy = model.distribute_strategy
     logged = (*model.learners, 'gradient_norm')

@@ -14,7 +14,7 @@ def network_labels(classes: Any) -> Any:
     """Maps classes to the labels that the networks take: class c becomes c + 1, and -1 (no class) becomes 0.
 
     Args:
-      classes: -1, 0, 1, ..: an int, array or tensor.
+      classes: class numbers from 0, or -1 for no class: an int, array or tensor.
 
     Returns:
       The labels, of the type and shape of `classes`.
@@ -29,9 +29,12 @@ def network_labels(classes: Any) -> Any:
 def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
     """Classifier-free guidance: the weighted sum (1 + w) F(class) - w F(no class) (CDRL, section 3.4).
 
+    F(class) is the log density of noisy images of a class, and F(no class) that of all images, both up to a
+    constant.
+
     Args:
       labels: class + 1 of each image, int32 [n].
-      guidance: w; 0 gives the conditional model, -1 the unconditional model.
+      guidance: the weight w. 0 gives F(class), -1 gives F(no class).
 
     Returns:
       The sum as (labels, weight) pairs, the argument `terms` of the methods of `EnergyModel`. The weights sum
@@ -49,9 +52,12 @@ def guided(labels: tf.Tensor, guidance: float | tf.Tensor = 0.0) -> Terms:
 def composed(labels: Sequence[tf.Tensor], weights: Sequence[float]) -> Terms:
     """Combines classes as a product of experts: F(no class) + sum_i w_i (F(class i) - F(no class)).
 
+    F(class i) is the log density of noisy images of class i, and F(no class) that of all images, both up to a
+    constant.
+
     Args:
       labels: for each class i, a tensor int32 [n] that holds class + 1 for each of n images.
-      weights: w_i of each class.
+      weights: the weight w_i of each class.
 
     Returns:
       The sum as (labels, weight) pairs, the argument `terms` of the methods of `EnergyModel`. The weights sum

@@ -15,11 +15,11 @@ _BISECTIONS = 60
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Estimate:
-    """log Z at each noise level of a grid, relative to the top level.
+    """log Z, the log of the normalising constant, at each of N noise levels, relative to the highest level.
 
     Attributes:
-      log_z: log Z of each level in nats, float64 [N]; 0 at the top level, which is the last.
-      error: standard error of each log Z, float64 [N].
+      log_z: log Z of each level in nats, float64 [N]; 0 at the highest level, which is the last.
+      error: standard error of each log Z in nats, float64 [N].
 
     Examples:
       >>> Estimate(log_z=np.array([1.0, 0.5, 0.0]), error=np.zeros(3)).log_z[0].item()
@@ -34,11 +34,12 @@ def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
 
     Args:
-      angles: noise levels in (0, pi / 2), ascending, float64 [T + 1].
-      spacing: largest difference in log-SNR between neighbours.
+      angles: noise levels as angles in radians, in (0, pi / 2), ascending, float64 [T + 1].
+      spacing: largest difference in log-SNR between neighbours in the result.
 
     Returns:
-      All angles, ascending, float64 [N]; and the positions of the given angles among them, int [T + 1].
+      angles: all N noise levels as angles, ascending, float64 [N].
+      positions: for each given angle, its index among all angles, int [T + 1].
 
     Examples:
       >>> angles, given = grid(np.array([0.1, 0.8, 1.5]), spacing=1.0)
@@ -56,12 +57,13 @@ def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
-    """Estimates log Z at each noise level by thermodynamic integration.
+    """Estimates log Z, the log normalising constant, at each noise level by thermodynamic integration.
 
-    The trapezoid rule integrates over the log-SNR.
+    F is the log density of the model without its normalising constant Z. The derivative of log Z in the angle
+    is the mean of dF / d angle. The trapezoid rule integrates these means over the log-SNR.
 
     Args:
-      angles: the noise levels, ascending, float64 [N].
+      angles: the noise levels as angles in radians, ascending, float64 [N].
       slopes: dF / d angle of n noisy images at each level, float64 [N, n].
 
     Returns:
@@ -82,6 +84,9 @@ def integrated(angles: np.ndarray, slopes: np.ndarray) -> Estimate:
 
 def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
     """Estimates log Z_1 - log Z_0 for two densities exp(F_i) / Z_i by Bennett's acceptance ratio (1976).
+
+    p_0 and p_1 are the two densities, and F_0 and F_1 their logs without the normalising constants Z_0 and
+    Z_1.
 
     Args:
       forward: F_1(x) - F_0(x) for n samples x of p_0, float64 [n].
@@ -110,10 +115,12 @@ def bennett(forward: np.ndarray, reverse: np.ndarray) -> float:
 def bridged(forward: np.ndarray, reverse: np.ndarray) -> Estimate:
     """Estimates log Z at each of N noise levels, by Bennett's acceptance ratio between neighbours.
 
+    F(x; i) is the log density of x at noise level i, without its normalising constant Z_i.
+
     Args:
       forward: row i is F(x; i + 1) - F(x; i) for n images x with the noise of level i, float64 [N - 1, n].
-      reverse: row i is F(x; i) - F(x; i + 1) for the same images with the noise of level i + 1, float64
-        [N - 1, n].
+      reverse: row i is F(x; i) - F(x; i + 1) for the same n images with the noise of level i + 1,
+        float64 [N - 1, n].
 
     Returns:
       log Z at each level, with standard errors from the spread over ten parts of the images.

@@ -19,11 +19,12 @@ from drl_tf.core.replacement import Replacement
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How to solve an inverse problem: the method, and how many steps to take.
+    """How to solve an inverse problem, which asks for an image given an observation o: method and effort.
 
     Attributes:
-      method: 'posterior' runs chains on p(x_t | x_{t+1}, o), and needs preconditioned energies. 'replace'
-        overwrites the observed part of the image after each level, and works with all energies.
+      method: 'posterior' runs chains on p(x_t | x_{t+1}, o), where x_t is the image with the noise of level
+        t; it needs preconditioned energies. 'replace' overwrites the observed part of the image after each
+        level; it works with all energies.
       effort: number and size of the chain steps, and how often each level is sampled (`rounds`). 'replace'
         uses `rounds` only.
       num_levels: number of noise levels that 'posterior' visits; 0: the levels that `EnergyModel.sample`
@@ -40,16 +41,16 @@ class Plan:
 
 
 def default_plan(config: Any, method: str = '') -> Plan:
-    """Returns the default `Plan` for a model.
+    """Returns the default `Plan` to solve an inverse problem with a model.
 
     Args:
-      config: a `config.Config`.
-      method: 'posterior', 'replace', or '' for 'posterior' with preconditioned energies, else 'replace'.
+      config: the configuration of the model, a `config.Config`.
+      method: 'posterior' or 'replace'. '': 'posterior' for preconditioned energies, 'replace' for all others.
 
     Returns:
-      For 'posterior': each level is sampled twice, with 5 chain steps; 12 levels if the energies were trained
-      at all noise levels, else the levels that `EnergyModel.sample` visits. For 'replace': each level is
-      sampled 5 times.
+      For 'posterior': each level is sampled twice, with 5 chain steps each time. 12 levels are visited if the
+      energies were trained at all noise levels, else the levels that `EnergyModel.sample` visits. For
+      'replace': each level is sampled 5 times.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -74,17 +75,19 @@ def solve(
     terms: Terms = UNCONDITIONAL,
     corrector_steps: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Draws an image x for each observation o = H x + noise.
+    """Draws an image x for each observation o = H x + noise, with a linear operator H.
 
     Args:
       model: an `EnergyModel`.
-      observation: the operator H, and an observation o for each image.
+      observation: the operator H, the observations o of B images, and the standard deviation of the noise.
       plan: how to solve the problem.
-      seed: int32 [2].
-      first: index of the first image; image i depends on (seed, first + i) and its observation only.
-      weights: 'ema' (averages) or 'raw'.
-      terms: classes, as (labels, weight) pairs; see `EnergyModel.density_at`.
-      corrector_steps: step sizes of the chains for 'replace', from `pilot.steps`.
+      seed: random seed, int32 [2].
+      first: index of the first image; image i depends only on (seed, first + i) and its observation.
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+      terms: (labels, weight) pairs: the log density is the weighted sum of those for these labels. labels:
+        class + 1 of each image, int32 [B], or None for no class.
+      corrector_steps: step sizes q of the chains at each level for the method 'replace', float32 [T], from
+        `pilot.steps`. None: the step sizes of the noise schedule.
 
     Returns:
       Images, float32 [B, H, W, C]. With the method 'replace', they still have the noise of level 0, unless
@@ -114,11 +117,12 @@ def solve(
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:
-    """Returns the noise schedule of a model, with another number of levels.
+    """Returns the noise levels of a model that a sampler visits, with a chosen number of levels.
 
     Args:
       model: an `EnergyModel`.
-      num_levels: number of levels; 0: the levels that `EnergyModel.sample` visits.
+      num_levels: number of levels of the same kind of schedule; 0: the levels that `EnergyModel.sample`
+        visits.
 
     Examples:
       >>> from drl_tf.config.config import Config

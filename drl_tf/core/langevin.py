@@ -10,9 +10,14 @@ LogDensity: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 
 def value_gradient(log_prob: LogDensity, y: tf.Tensor) -> tf.Tensor:
-    """Returns the gradient of sum_i log_prob(y)_i in y, with the shape and dtype of `y`.
+    """Returns the gradient in y of the sum of log_prob(y) over the images, with the shape and dtype of `y`.
 
-    If log_prob(y)_i depends on image i only, the gradient has one image's own gradient in each row.
+    If the log density of image i depends on image i only, row i of the result is the gradient of that image's
+    own log density.
+
+    Args:
+      log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
+      y: images or other states, float32 [B, ...].
 
     Examples:
       >>> value_gradient(lambda y: -(y**2) / 2, tf.constant([1.0, 2.0])).numpy()
@@ -36,29 +41,34 @@ def langevin(
 
         y <- y + delta^2 / 2 * grad log p(y) + delta z_k,    z_k = noise(k)
 
-    Each step computes one gradient. No step is rejected, so the chain is biased: on a Gaussian of variance
-    1 / l, its stationary variance is 1 / (l (1 - delta^2 l / 4)).
+    delta is the step size, and z_k the noise of step k. Each step computes one gradient. No step is rejected,
+    so the chain is biased: on a Gaussian of variance 1 / l, its stationary variance is 1 / (l
+    (1 - delta^2 l / 4)).
 
-    With beta, the drift also uses the gradient d_{k-1} of the step before. With beta = 1/2, it is that of the
-    two-step method of Adams and Bashforth (Hairer, Norsett, Wanner 1993, section III.1):
+    With beta, a step uses the gradient d_k = grad log p(y) at its own state, and the gradient d_{k-1} of the
+    previous step. With beta = 1/2, this is the two-step method of Adams and Bashforth (Hairer, Norsett,
+    Wanner 1993, section III.1):
 
-        y <- y + delta^2 / 2 * ((1 + beta) d_k - beta d_{k-1}) + delta z_k,    d_k = grad log p(y)
+        y <- y + delta^2 / 2 * ((1 + beta) d_k - beta d_{k-1}) + delta z_k
 
-    The first step is plain. On a Gaussian of precision l, with a = delta^2 l / 2, the stationary variance is
-    2 (1 - a beta) / (l (1 + a beta) (2 - a - 2 a beta)), and the chain is stable if a < 2 / (1 + 2 beta).
+    The first step uses d_0 alone. On a Gaussian of variance 1 / l, with a = delta^2 l / 2, the stationary
+    variance is 2 (1 - a beta) / (l (1 + a beta) (2 - a - 2 a beta)), and the chain is stable if a < 2 /
+    (1 + 2 beta).
 
     Args:
-      log_prob: callable, y -> log density up to a constant, float32 [B].
-      y: start of the chain, float32 [B, ...].
-      step_size: delta, float32, broadcast against `y`.
-      num_steps: K, int32, broadcast against `y`. The loop runs to the largest K; an image stops moving after
-        its own K steps.
-      noise: callable, k -> z_k, of the shape of `y`; usually standard normal.
-      beta: weight of the last gradient, float32, broadcast against `y`; None: the plain chain. See
-        `larger_steps.beta`.
+      log_prob: callable that maps y, float32 [B, ...], to log p(y) + const, float32 [B].
+      y: first states of the chains, float32 [B, ...].
+      step_size: delta, float32, a scalar or a tensor that broadcasts against `y`.
+      num_steps: K, int32, a scalar or a tensor that broadcasts against `y`. The loop runs to the largest K;
+        an image stops moving after its own K steps.
+      noise: callable that takes the step index k, from 0, and returns z_k, of the shape of `y`; usually
+        standard normal.
+      beta: weight of the previous step's gradient, float32, a scalar or a tensor that broadcasts against `y`.
+        None: each step uses its own gradient alone.
 
     Returns:
-      y after K steps; and grad log p(y) as computed in the last step, 0 if K = 0. Both have the shape of `y`.
+      y: the states after K steps, of the shape of the argument y.
+      gradient: the gradient d_k that the last step computed, of the shape of `y`; 0 if K = 0.
 
     Examples:
       On a standard normal density, a step without noise multiplies y by 1 - 0.1^2 / 2. Five such steps:

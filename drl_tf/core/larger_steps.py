@@ -15,11 +15,16 @@ from drl_tf.core.diffusion import Schedule
 
 
 def steps_at(config: Any, walk: Schedule) -> Callable[[tf.Tensor], int | tf.Tensor | None]:
-    """Returns a callable, level of the walk, int32 [B] -> K' of each image; see `conditionals.steps_at`.
+    """Returns a callable that gives the number of chain steps of each image in sampling.
 
     Args:
-      config: a `config.Config`.
-      walk: the levels that sampling visits.
+      config: the configuration of the model, a `config.Config`.
+      walk: the noise levels that sampling visits, a `Schedule`.
+
+    Returns:
+      A callable that maps the level of each image, an index into `walk`, int32 [B], to the number of steps,
+      int32 [B]. If there are no chains, it returns the int 0 (draw from the normal approximation) or None
+      (take the proposal as it is).
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -33,11 +38,14 @@ def steps_at(config: Any, walk: Schedule) -> Callable[[tf.Tensor], int | tf.Tens
 
 
 def ratio(config: Any, walk: Schedule) -> np.ndarray:
-    """Returns r_t = step_scale^2 K / K' of each level of a walk, float64 [T]; 1 for levels without chains.
+    """Returns r_t, the factor of the squared step size in sampling compared with training, float64 [T].
+
+    r_t = step_scale^2 K / K' at level t of the walk. K is the number of chain steps in training, and K' that
+    in sampling. K / K' is taken as 1 at levels where K' is 0. `step_scale` is an option.
 
     Args:
-      config: a `config.Config`.
-      walk: the levels that sampling visits.
+      config: the configuration of the model, a `config.Config`.
+      walk: the noise levels that sampling visits, a `Schedule`.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -52,7 +60,15 @@ def ratio(config: Any, walk: Schedule) -> np.ndarray:
 
 
 def scale(config: Any, walk: Schedule) -> float | np.ndarray:
-    """Returns the factor of delta_t in sampling: sqrt(r_t), float64 [T], or one number if K' is K.
+    """Returns the factor of the Langevin step size in sampling compared with training.
+
+    Args:
+      config: the configuration of the model, a `config.Config`.
+      walk: the noise levels that sampling visits, a `Schedule`.
+
+    Returns:
+      The factor at each level of the walk, float64 [T]: the square root of the result of `ratio`. A single
+      number if sampling takes as many steps as training.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -67,14 +83,19 @@ def scale(config: Any, walk: Schedule) -> float | np.ndarray:
 
 
 def beta(config: Any, walk: Schedule) -> np.ndarray | None:
-    """Returns beta_t = (1 - 1 / r_t) / 2, the weight of the last gradient in `langevin`, float64 [T].
+    """Returns beta_t, the weight of the previous step's gradient in `langevin.langevin`, float64 [T].
 
-    On a Gaussian of precision l, plain steps delta inflate the stationary variance by 1 + delta^2 l / 4 in
-    first order, and steps with beta by 1 + (1 - 2 beta) delta^2 l / 4. With this beta, the r_t times larger
-    steps have the inflation with which the energies were trained.
+    beta_t = (1 - 1 / r_t) / 2 at level t of the walk, where r_t is the factor of the squared step size
+    compared with training; `ratio` computes it. On a Gaussian of variance 1 / l, plain steps of size delta
+    inflate the stationary variance by 1 + delta^2 l / 4 in first order, and steps with beta by 1 +
+    (1 - 2 beta) delta^2 l / 4. With beta_t, the larger steps inflate it as much as the steps of training did.
+
+    Args:
+      config: the configuration of the model, a `config.Config`.
+      walk: the noise levels that sampling visits, a `Schedule`.
 
     Returns:
-      None for plain steps, the option langevin_rule='plain'.
+      beta_t, or None for steps that use their own gradient alone (option langevin_rule='plain').
 
     Examples:
       >>> from drl_tf.config.config import Config

@@ -12,7 +12,7 @@ _MOST_BANDS = 20
 class LevelMean(keras.metrics.Metric):
     """Keras metric: the mean of a value over the images of each noise level.
 
-    If there are more than 20 levels, neighbouring levels share a mean, so that there are 20 means.
+    With more than 20 levels, the metric has 20 means, each over a group of neighbouring levels.
 
     Args:
       num_levels: T, the number of levels.
@@ -26,11 +26,11 @@ class LevelMean(keras.metrics.Metric):
         self.count = self.add_variable((bands,), 'zeros', name='count')
 
     def update_state(self, values: tf.Tensor, level: tf.Tensor) -> None:
-        """Adds the values of a batch to the means.
+        """Adds one value per image to the mean of that image's level.
 
         Args:
           values: one value per image, float32 [B].
-          level: noise level of each image, int32 [B].
+          level: noise level of each image, 0 to T - 1, int32 [B].
         """
         bands = self.total.shape[0]
         band = level * bands // self.num_levels
@@ -38,17 +38,25 @@ class LevelMean(keras.metrics.Metric):
         self.count.assign_add(tf.math.unsorted_segment_sum(tf.ones_like(values), band, bands))
 
     def result(self) -> tf.Tensor:
-        """Returns the means, float32 [min(T, 20)]; NaN where no image has been added."""
+        """Returns the means, float32 [min(T, 20)]; NaN for a level or group that has no values yet."""
         return self.total / self.count
 
 
 def rms(x: tf.Tensor) -> tf.Tensor:
-    """Returns the root mean square of each image over pixels and channels: float32 [B, H, W, C] -> [B]."""
+    """Returns each image's root mean square over pixels and channels: float32 [B, H, W, C] -> float32 [B]."""
     return tf.sqrt(tf.reduce_mean(x**2, axis=[1, 2, 3]))
 
 
 def summed_over_replicas(variables: Sequence[Any], strategy: tf.distribute.Strategy) -> list[tf.Tensor]:
-    """Sums each variable over all replicas of all workers, and returns one total per variable."""
+    """Sums each variable over the replicas of all workers.
+
+    Args:
+      variables: variables whose values may differ between replicas.
+      strategy: the strategy under which the variables were created.
+
+    Returns:
+      One total for each variable, in order.
+    """
 
     def of_replica() -> list[tf.Tensor]:
         values = [variable.value + 0 for variable in variables]

@@ -7,14 +7,14 @@ import tensorflow as tf
 
 
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
-    """Sums the results of a function over M parts of a batch, one part after the other.
+    """Sums the results of a function over M equal parts of a batch, computed one after the other.
 
     Args:
-      function: callable, (first, *rows) -> nested structure of tensors. It gets the index of the part's first
-        image, and the part's rows of each tensor in `batch`.
-      batch: tensors [B, ...]; a None among them reaches `function` as None.
+      function: callable, (first, *rows) -> tensors in any nested structure. first: index in `batch` of the
+        part's first image. rows: the part's rows of each element of `batch`, or None for a None.
+      batch: tensors [B, ...]; elements may be None.
       num_parts: M, a divisor of B.
-      nothing: zeros in the structure that `function` returns.
+      nothing: the sum to start from: zeros in the structure that `function` returns.
 
     Returns:
       The sum of the M results, in the structure that `function` returns.

@@ -23,11 +23,14 @@ _NUMBERS_PER_COUNT = 4
 
 
 def root(seed: int, user: int) -> list[int]:
-    """Returns the seed of one kind of computation, such as `SAMPLING`, from the seed of the run.
+    """Derives the seed of one kind of computation, such as sampling, from the seed of the run.
 
     Args:
-      seed: the seed of the run.
-      user: the kind of computation, a constant of this module: `TRAINING`, `SAMPLING`, ...
+      seed: the seed of the run, an int.
+      user: the kind of computation, a constant of this module such as `TRAINING` or `SAMPLING`.
+
+    Returns:
+      The seed, two ints. Pass it to `fold`, `normal` and the other functions of this module.
 
     Examples:
       >>> root(0, SAMPLING)
@@ -37,11 +40,14 @@ def root(seed: int, user: int) -> list[int]:
 
 
 def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
-    """Derives a new seed, int32 [2], from a seed and integers such as purpose, step and level.
+    """Derives a new seed from a seed and integers such as purpose, step and level.
 
     Args:
-      seed: int32 [2].
-      *numbers: integers; other integers, or another order, give independent draws.
+      seed: random seed, int32 [2].
+      *numbers: integers. Other integers, or the same in another order, give an independent seed.
+
+    Returns:
+      The new seed, int32 [2].
 
     Examples:
       >>> fold(root(0, SAMPLING), LANGEVIN, 7).shape
@@ -53,17 +59,17 @@ def fold(seed: Seed, *numbers: int | tf.Tensor) -> Seed:
 
 
 class Between(NamedTuple):
-    """Noises between those of two images, on a quarter circle, to interpolate between samples.
+    """Noises between the noises of two images, to interpolate between their samples.
 
-    Use a `Between` as the argument `first` of `normal`. Row i of the result is then cosine_i z_begin + sine_i
-    z_end, where z_begin and z_end are the noises of the images `begin` and `end`. Each row is standard
-    normal.
+    Pass a `Between` to `normal` as `first`. Row i of the noise is then cosine_i z_begin + sine_i z_end, where
+    z_begin and z_end are the noises of the images with the indices `begin` and `end`. Each row is standard
+    normal if cosine_i^2 + sine_i^2 = 1.
 
     Attributes:
-      begin: index of the image at position 0, int32 [].
-      end: index of the image at position 1, int32 [].
-      cosine: weight of the first image in each row, float32 [n].
-      sine: weight of the second image in each row, float32 [n].
+      begin: index of the first of the two images, int32 [].
+      end: index of the second of the two images, int32 [].
+      cosine: weight of z_begin in each row, float32 [n].
+      sine: weight of z_end in each row, float32 [n].
 
     Examples:
       >>> Between(3, 8, cosine=tf.ones([1]), sine=tf.zeros([1])).end
@@ -77,12 +83,12 @@ class Between(NamedTuple):
 
 
 def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -> Between:
-    """Returns a `Between`: positions on the quarter circle from the noise of one image to that of another.
+    """Returns a `Between`: n points on the quarter circle from the noise of one image to that of another.
 
     Args:
       begin: index of the image at position 0.
       end: index of the image at position 1.
-      position: share of the way, float32 [n] in [0, 1]. 0 and 1 give exactly the noises of the two images.
+      position: n positions in [0, 1], float32 [n]. 0 and 1 give exactly the noises of the two images.
 
     Examples:
       >>> ends = between(3, 8, tf.constant([0.0, 1.0]))
@@ -97,15 +103,16 @@ def between(begin: int | tf.Tensor, end: int | tf.Tensor, position: tf.Tensor) -
 
 
 def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
-    """Draws standard normal noise for images `first`, `first` + 1, ...
+    """Draws standard normal noise for the n images with the indices `first`, `first` + 1, ...
 
     Args:
-      seed: int32 [2].
+      seed: random seed, int32 [2].
       shape: [n, H, W, C].
-      first: index of the first image; or a `Between`, to interpolate between the noises of two images.
+      first: index of the first image; or a `Between`, for noises between those of two images.
 
     Returns:
-      float32 [n, H, W, C]. Row i depends on (seed, first + i) only; with a `Between`, on its position i.
+      float32 [n, H, W, C]. Row i depends on (seed, first + i) only. With a `Between`, row i is the noise at
+      its position i.
 
     Examples:
       Images 3 and 4, and image 4 alone, get the same noise for image 4:
@@ -127,12 +134,13 @@ def normal(seed: Seed, shape: Sequence[int] | tf.Tensor, first: int | tf.Tensor 
 
 
 def uniform(seed: Seed, num_images: int | tf.Tensor, first: int | tf.Tensor | Between = 0) -> tf.Tensor:
-    """Draws one number in [0, 1) for each of the images `first`, `first` + 1, ...
+    """Draws one number in [0, 1) for each of the n images with the indices `first`, `first` + 1, ...
 
     Args:
-      seed: int32 [2].
+      seed: random seed, int32 [2].
       num_images: n.
-      first: index of the first image; or a `Between`, where each row gets the number of the nearer image.
+      first: index of the first image; or a `Between`, where each position gets the number of the nearer
+        image.
 
     Returns:
       float32 [n]. Number i depends on (seed, first + i) only.
@@ -160,7 +168,15 @@ def _at_image(
 
 
 def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
-    """Draws a noise level t ~ U{0..T-1} for each image of a batch, int32 [batch_size].
+    """Draws a noise level for each image of a batch, uniform over 0, ..., `num_levels` - 1.
+
+    Args:
+      seed: random seed, int32 [2].
+      num_levels: number of noise levels.
+      batch_size: number of images.
+
+    Returns:
+      int32 [batch_size].
 
     Examples:
       >>> sorted(set(levels([0, 1], num_levels=3, batch_size=100).numpy().tolist()))
@@ -170,9 +186,16 @@ def levels(seed: Seed, num_levels: int, batch_size: int) -> tf.Tensor:
 
 
 def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
-    """Draws evenly spaced numbers in [0, 1) with one random offset, float32 [batch_size].
+    """Draws evenly spaced numbers in [0, 1) with one random offset.
 
     Each number is uniform in [0, 1), but together they cover the interval evenly.
+
+    Args:
+      seed: random seed, int32 [2].
+      batch_size: how many numbers to draw.
+
+    Returns:
+      float32 [batch_size].
 
     Examples:
       >>> np.diff(np.sort(stratified([0, 1], batch_size=4))).round(5)
@@ -183,18 +206,19 @@ def stratified(seed: Seed, batch_size: int) -> tf.Tensor:
 
 
 def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    """Maps uniform random numbers to noise levels between two angles.
+    """Maps uniform random numbers to random noise levels between two angles.
 
-    Results at even indices are uniform in the angle, which favours the noise levels where shapes form.
-    Results at odd indices are uniform in the log-SNR, which favours low noise.
+    An angle is a noise level: a noisy image is cos(angle) x + sin(angle) noise. Results at even indices are
+    uniform in the angle, which favours the noise levels where shapes form. Results at odd indices are uniform
+    in the log-SNR, -2 log tan(angle), which favours low noise.
 
     Args:
-      u: uniform in [0, 1), float32 [B].
-      low: smallest angle, above 0.
-      high: largest angle, below pi / 2.
+      u: uniform random numbers in [0, 1), float32 [B].
+      low: smallest angle in radians, above 0.
+      high: largest angle in radians, below pi / 2.
 
     Returns:
-      Angles, float32 [B].
+      Angles in radians, float32 [B].
 
     Examples:
       >>> continuous_angles(tf.constant([0.5, 0.5]), low=0.1, high=1.5).numpy().round(3)
@@ -208,12 +232,15 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of a batch lose their label, bool [batch_size].
+    """Draws which images of a batch lose their label in a training step.
 
     Args:
-      seed: int32 [2].
+      seed: random seed, int32 [2].
       rate: probability that an image loses its label.
       batch_size: number of images.
+
+    Returns:
+      True for images that lose their label, bool [batch_size].
 
     Examples:
       >>> dropped([0, 1], rate=1.0, batch_size=3).numpy()
@@ -226,10 +253,12 @@ def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
 class Dropout:
     """Dropout whose mask depends only on the seed and the index of the image.
 
+    Call it with activations, [n, ...], and `rate`, the share of activations to drop.
+
     Attributes:
-      seed: int32 [2].
-      firsts: index of the first image of each part of the batch. The batch consists of len(firsts) equal
-        parts, each with consecutive images.
+      seed: random seed, int32 [2].
+      firsts: index of the first image of each part of the activations. The n rows consist of len(firsts)
+        equal parts, each of consecutive images.
 
     Examples:
       At rate 0.5, an activation of 1 becomes 0 or 2:
@@ -243,7 +272,11 @@ class Dropout:
     firsts: tuple[int | tf.Tensor, ...] = (0,)
 
     def fold(self, number: int) -> 'Dropout':
-        """Returns a `Dropout` with other masks, for layer `number` of a network."""
+        """Returns a `Dropout` with independent masks.
+
+        Args:
+          number: integer that derives the new seed, such as the number of a layer.
+        """
         return Dropout(fold(self.seed, number), self.firsts)
 
     def __call__(self, h: tf.Tensor, rate: float) -> tf.Tensor:

@@ -16,11 +16,15 @@ from drl_tf.core.weight_updates import LossesAndGradients
 
 
 def level_weights(schedule: Schedule) -> np.ndarray:
-    """Returns the weight of the contrastive loss at each level, w_t = L_{T-1} / L_t, float64 [T].
+    """Returns the weight w_t of the contrastive loss at each level t, float64 [T].
 
-    L_t is a bound on the curvature of log p(y_t | x_{t+1}); see `correctors.curvature`. At low noise, L_t is
-    large, and a small change of the network changes log p by thousands of nats. The weights keep these levels
-    from outweighing the others.
+    w_t = L_{T-1} / L_t, where L_t is a bound on the curvature of log p(y_t | x_{t+1}), the density that a
+    chain at level t draws from; `correctors.curvature` computes it. At low noise, L_t is large, and a small
+    change of the network changes log p by thousands of nats. The weights keep these levels from outweighing
+    the others.
+
+    Args:
+      schedule: the noise levels and their constants, a `Schedule`.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -34,21 +38,22 @@ def level_weights(schedule: Schedule) -> np.ndarray:
 class NormalisedRecoveryLikelihood(ScoreMatching):
     """A model with normalised energies that learns by recovery likelihood (paper, Algorithm 1).
 
-    The loss of an image at level t is w_t (F(y-, t) - F(y+, t)), where F is the log density of the model and
-    `level_weights` returns w_t. y+ is a noisy training image. y- is the last state of a chain on
-    p(y_t | x_{t+1}), which starts as in sampling.
+    The contrastive loss of an image at level t is w_t (F(y-, t) - F(y+, t)). F(y, t) is the log density of
+    the model, and w_t the weight of level t that `level_weights` returns. y+ is a noisy training image. y- is
+    the last state of a chain that draws from the model, given the training image with one more step of noise.
 
     With the option objective='contrastive', this is the only loss. With objective='score_matching', the loss
-    is that of score matching; from step `contrastive_after` on, training adds the loss above, multiplied by
-    the option `contrastive`.
+    is that of score matching. From step `contrastive_after` on (an option), training adds the contrastive
+    loss, multiplied by the option `contrastive`.
 
     Args:
-      config: a `config.Config`; see `ScoreMatching`.
-      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
+      config: the configuration of the model, a `config.Config` with energy='preconditioned'.
+      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
 
     Attributes:
-      level_means: means of the training log for each level. 'contrastive' is the mean of F(y-, t) - F(y+, t)
-        in nats; 'acceptance' and 'displacement' are those of `sampling.Info`.
+      level_means: {name: mean of a logged value at each noise level, a `LevelMean`}. 'contrastive' is
+        F(y-, t) - F(y+, t) in nats. 'acceptance' is the acceptance probability of the chains' steps, and
+        'displacement' the root mean square of last state minus first state.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -68,7 +73,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Names of the values that score matching logs for each noise level; () without score matching."""
+        """Names of the values that score matching logs for each noise level; () if it is not a loss."""
         return super().noted() if self._matches_scores else ()
 
     @property
@@ -79,11 +84,11 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         """Computes the loss of a batch and its gradients.
 
         Args:
-          batch: training images with their noise levels.
+          batch: the training images of this replica, with their noise levels.
 
         Returns:
-          {'loss': (loss, gradients)}: the sum over `batch` divided by the global batch size, float32 [], and
-          one gradient for each trainable variable of `network`.
+          {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,
+          float32 []. gradients: one tensor for each trainable variable of `network`.
         """
         if not self._matches_scores:
             return self._recover(batch, 1.0)
@@ -136,20 +141,22 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws negatives for the contrastive loss, x_t = y- / m_t, by chains on p(y_t | x_{t+1}).
+        """Draws negatives x_t for the contrastive loss, by chains on p(y_t | x_{t+1}) of the model.
 
-        The options of `config` choose the proposal and the kind of chain. The chains use the raw weights; the
+        x_t is an image with the noise of level t, y_t = m_t x_t, and x_{t+1} the image one level above. The
+        options of `config` choose the start and the kind of the chains. The chains use the raw weights; the
         option `noise_scale` does not apply.
 
         Args:
           x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
-          seed: int32 [2].
-          first: index of the first image; the noise of image i depends on (seed, first + i).
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed: random seed, int32 [2].
+          first: index of the first image; the noise of image i depends on (seed, first + i) only.
           labels: class + 1 of each image, or 0 for no class, int32 [B]; None if the model has no classes.
 
         Returns:
-          x_t, float32 [B, H, W, C]; and acceptance and displacement of each chain, a `sampling.Info`.
+          x_t: the negatives, float32 [B, H, W, C].
+          info: acceptance and displacement of each chain, each float32 [B], a `sampling.Info`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -189,10 +196,10 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
 
         Args:
           x_pos: x+, noisy training images at level t, float32 [B, H, W, C].
-          x_neg: x-, negatives at the same levels, float32 [B, H, W, C].
-          level: t of each pair, int32 [B].
+          x_neg: x-, images drawn from the model at the same levels, float32 [B, H, W, C].
+          level: noise level t of each pair, 0 to T - 1, int32 [B].
           labels: class + 1 of each pair, or 0 for no class, int32 [B]; None if the model has no classes.
-          dropout: applied to `x_pos` and `x_neg` alike; None for no dropout.
+          dropout: `noise.Dropout`, applied to `x_pos` and `x_neg` alike; None for no dropout.
 
         Examples:
           >>> from drl_tf.config.config import Config

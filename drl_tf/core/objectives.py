@@ -7,15 +7,18 @@ from drl_tf.core.langevin import LogDensity, value_gradient
 
 
 def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Loss of recovery likelihood: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
+    """Loss of recovery likelihood for each image: (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)).
 
-    Its gradient in the weights estimates the gradient of -log p(y+ | x_{t+1}), times a weight per level.
+    f(y, t) is the output of the network, a multiple of the log density of y at level t. y+ is a noisy
+    training image at level t. y- is drawn from the model, given x_{t+1}, the training image with one more
+    step of noise. s_{t+1} is the standard deviation of the noise added from level t to t + 1. The gradient in
+    the weights estimates the gradient of -log p(y+ | x_{t+1}), times a factor that depends on t.
 
     Args:
-      schedule: noise levels.
-      f_pos: network outputs f(y+, t) for noisy training images y+ = m_t x_t, float32 [B].
-      f_neg: network outputs f(y-, t) for the last states y- of the chains, float32 [B].
-      level: t of each image, int32 [B].
+      schedule: the noise levels with s, a `Schedule`.
+      f_pos: network outputs f(y+, t), float32 [B].
+      f_neg: network outputs f(y-, t), float32 [B].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
 
     Returns:
       The loss, float32 [B].
@@ -32,29 +35,32 @@ def contrastive(schedule: Schedule, f_pos: tf.Tensor, f_neg: tf.Tensor, level: t
 def denoising(
     schedule: Schedule, log_density: LogDensity, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Loss of denoising score matching for models without chains (K = 0).
+    """Loss of denoising score matching, for models without Langevin chains.
 
     The loss is the mean over y_t, given x and x_{t+1}, of
 
-        |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2),
+        |y_t - (x_{t+1} + s_{t+1}^2 grad F(x_{t+1}, t))|^2 / (2 s_{t+1}^2).
 
-    minus the log density of y_t under `conditionals.normal_approximation`, up to a constant. With D pixel
-    values, this mean has a closed form:
+    x is the clean image, x_{t+1} its noisy version at level t + 1, and y_t = m_t x_t the scaled noisy image
+    at level t. F is the log density of y_t. s_{t+1} is the standard deviation of the noise added from x_t to
+    x_{t+1}. A_t is the factor of x in x_t, and S_t the standard deviation of the noise in x_t. The function
+    computes the mean in closed form, with D pixel values:
 
         s_{t+1}^2 / 2 |(A_{t+1} x - x_{t+1}) / S_{t+1}^2 - grad F|^2 + D (m_t S_t / S_{t+1})^2 / 2
 
     The loss is smallest where x_{t+1} + s_{t+1}^2 grad F = E[y_t | x_{t+1}].
 
     Args:
-      schedule: noise levels, all conditional (m_t = a_{t+1}).
-      log_density: callable, y -> F(y, t) of each image at its level, float32 [B]. It must have second
-        derivatives.
+      schedule: the noise levels, a `Schedule` whose levels are all conditional (m_t = a_{t+1}).
+      log_density: callable that maps y, float32 [B, H, W, C], to F(y, t) at the level of each image,
+        float32 [B]. It must have second derivatives.
       x: clean images, float32 [B, H, W, C].
       x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
 
     Returns:
-      The loss, float32 [B], and grad F(x_{t+1}, t), float32 [B, H, W, C].
+      loss: float32 [B].
+      gradient: grad F(x_{t+1}, t), float32 [B, H, W, C].
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -78,15 +84,16 @@ def denoising(
 def score_matching(score: tf.Tensor, noise: tf.Tensor, angle: tf.Tensor, std: float) -> tf.Tensor:
     """Loss of denoising score matching, weighted as in EDM (Karras et al., NeurIPS 2022, section 5).
 
-    For a noisy image x = A x_clean + S eps with D pixel values and sigma = S / A, the loss is
-    (1 + sigma^2 / d^2) |eps + S score|^2 / D. This equals EDM's loss of the denoiser that Tweedie's formula
-    gives. For Gaussian data, the true score has an expected loss of 1 at every level.
+    A noisy image is x = A x_clean + S eps, with eps ~ N(0, I). With D pixel values and sigma = S / A, the
+    loss is (1 + sigma^2 / d^2) |eps + S score|^2 / D, where d is the standard deviation of the data. This
+    equals EDM's loss of the denoiser that Tweedie's formula gives. For Gaussian data, the true score has an
+    expected loss of 1 at every level.
 
     Args:
-      score: grad log p(x) of the model, float32 [B, H, W, C].
+      score: grad log p(x) of the model at the noisy images, float32 [B, H, W, C].
       noise: eps, float32 [B, H, W, C].
-      angle: noise level of each image, A = cos(angle), S = sin(angle), float32 [B].
-      std: d, standard deviation of the data.
+      angle: noise level of each image in radians, A = cos(angle), S = sin(angle), float32 [B].
+      std: d, above 0.
 
     Returns:
       The loss, float32 [B].
@@ -106,19 +113,20 @@ def time_score(
 ) -> tf.Tensor:
     """Loss that fits d log p(x) / d angle, so that log densities at different noise levels become comparable.
 
-    The true derivative at a noisy image x = A x_clean + S eps with D pixel values is the mean, given x, of
+    A noisy image is x = A x_clean + S eps with A = cos(angle), S = sin(angle) and eps ~ N(0, I). It has D
+    pixel values. The true derivative at x is the mean, given x, of
 
         target = (A / S) (|eps|^2 - D) - <eps, x_clean>
 
-    (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310). The loss is (slope - target)^2 / (2 D
-    (A / S)^2 + D d^2). The denominator is about the variance of the target, so no noise level outweighs the
-    others.
+    (Guth, Kadkhodaie and Simoncelli 2025, arXiv 2506.05310). The loss is (slope - target)^2 / (2 D (A / S)^2
+    + D d^2), where slope is the derivative of the model. The denominator is about the variance of the target,
+    so no noise level outweighs the others.
 
     Args:
       slope: d log p(x) / d angle of the model at fixed x, float32 [B].
       x_clean: clean images, float32 [B, H, W, C].
       noise: eps, float32 [B, H, W, C].
-      angle: noise level of each image, A = cos(angle), S = sin(angle), float32 [B].
+      angle: noise level of each image in radians, float32 [B].
       std: d, standard deviation of the data.
 
     Returns:
@@ -142,17 +150,18 @@ def time_score(
 def level_classification(lead: tf.Tensor, other_lead: tf.Tensor) -> tf.Tensor:
     """Loss of telling two noise levels apart, which makes log densities at different levels comparable.
 
-    x_u and x_v are noisy versions of an image at two noise levels u and v. If both levels are equally likely,
-    Bayes' rule says P(u | x_u) = sigmoid(log p(x_u; u) - log p(x_u; v)). The loss is the cross-entropy of
-    this classifier, (-log P(u | x_u) - log P(v | x_v)) / 2. It is smallest if log p(x; u) - log p(x; v)
-    equals that of the true densities. Sources: Yadin, Elata and Michaeli (NeurIPS 2024, arXiv 2402.10095),
-    who classify among all levels; the diffusive classification loss of arXiv 2601.21025.
+    x_u and x_v are noisy versions of an image at two noise levels u and v. log p(x; u) is the log density of
+    the model at level u. If both levels are equally likely, Bayes' rule says P(u | x_u) = sigmoid(log
+    p(x_u; u) - log p(x_u; v)). The loss is the cross-entropy of this classifier, (-log P(u | x_u) - log
+    P(v | x_v)) / 2. It is smallest if log p(x; u) - log p(x; v) equals that of the true densities. Sources:
+    Yadin, Elata and Michaeli (NeurIPS 2024, arXiv 2402.10095), who classify among all levels; the diffusive
+    classification loss of arXiv 2601.21025.
 
     If x_u and x_v share the clean image and the noise, the gradients vary less.
 
     Args:
-      lead: log p(x_u; u) - log p(x_u; v), float32 [B].
-      other_lead: log p(x_v; v) - log p(x_v; u), float32 [B].
+      lead: log p(x_u; u) - log p(x_u; v) in nats, float32 [B].
+      other_lead: log p(x_v; v) - log p(x_v; u) in nats, float32 [B].
 
     Returns:
       The loss, float32 [B].
@@ -169,15 +178,17 @@ def initializer(
 ) -> tf.Tensor:
     """Loss of the initializer g, the network that proposes where a chain starts.
 
-    The loss is (1 - data_share) |y^K - y^0|^2 + data_share |E[y_t | x, x_{t+1}] - g|^2. The first term is
-    that of CDRL, section 3.2: g learns from the chains. The second teaches g the mean of the data,
-    E[y_t | x_{t+1}]. The gradient goes through g only.
+    The loss is (1 - data_share) |y^K - y^0|^2 + data_share |E[y_t | x, x_{t+1}] - g|^2. y^0 and y^K are the
+    first and the last state of the chain that draws y_t given x_{t+1}. y_t is a scaled noisy image at level
+    t, x the clean image, and x_{t+1} its noisy version one level above. With the first term, g learns from
+    the chains (CDRL, section 3.2). With the second, g learns the mean of the data, E[y_t | x_{t+1}]. The
+    gradient goes through g only.
 
     Args:
-      start: y^0 = g + noise, the start of the chains, float32 [B, H, W, C].
-      proposal: g(x_{t+1}, t), float32 [B, H, W, C].
+      start: y^0 = g + noise, float32 [B, H, W, C].
+      proposal: g(x_{t+1}, t), the output of the initializer, float32 [B, H, W, C].
       y_mean: E[y_t | x, x_{t+1}], float32 [B, H, W, C].
-      y_neg: y^K, the last states of the chains, float32 [B, H, W, C].
+      y_neg: y^K, float32 [B, H, W, C].
       data_share: weight of the second term, 0 to 1.
 
     Returns:

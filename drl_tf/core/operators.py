@@ -11,14 +11,16 @@ _GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as in `tf.image.rgb_to_grayscale
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operator:
-    """A linear map H from images, [B, H, W, C], to observations.
+    """A linear map H from images, float32 [B, H, W, C], to observations.
 
     Attributes:
-      apply: callable, x -> H x.
-      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B], for a residual r = o - H x of the
-        shape of observations. This is the squared Mahalanobis distance of r from 0, if the noise in o has the
-        variance v, and each pixel of x the variance V. v and V are float32, broadcast against r.
-      inverse: callable, r -> H^+ r, the pseudo-inverse; None if the pseudo-inverse would amplify noise.
+      apply: callable, images x -> observations H x.
+      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B]. r = o - H x is a residual, of the
+        shape of the observations o; r' and H' are transposes. The result is the squared Mahalanobis distance
+        of r from 0 if the noise in o has variance v and each pixel of x has variance V. v and V are float32
+        and broadcast against r.
+      inverse: callable, residuals r -> images H^+ r, with the pseudo-inverse H^+. None if the pseudo-inverse
+        would amplify noise.
 
     Examples:
       >>> operator = pooled(2)
@@ -33,10 +35,11 @@ class Operator:
 
 
 def masked(observed: tf.Tensor) -> Operator:
-    """Returns the operator that keeps the observed pixels, and sets all others to 0 (inpainting).
+    """Returns the operator that keeps the observed pixels and sets all others to 0 (inpainting).
 
     Args:
-      observed: 1 at observed pixels, 0 elsewhere, float32, broadcast against images [B, H, W, C].
+      observed: mask, 1 at observed pixels and 0 elsewhere, float32; it broadcasts against images
+        [B, H, W, C].
 
     Examples:
       >>> masked(tf.constant([[[1.0]], [[0.0]]])).apply(tf.ones([1, 2, 2, 1]))[0, :, 0, 0].numpy()
@@ -49,7 +52,7 @@ def pooled(factor: int) -> Operator:
     """Returns the operator that averages blocks of `factor` x `factor` pixels (super-resolution).
 
     Args:
-      factor: a divisor of the height and the width of the images.
+      factor: height and width of a block in pixels, a divisor of the height and the width of the images.
 
     Examples:
       >>> pooled(2).apply(tf.ones([1, 4, 4, 1])).shape
@@ -82,12 +85,12 @@ def grey() -> Operator:
 
 
 def blurred(kernel: np.ndarray, height: int, width: int) -> Operator:
-    """Returns the operator that convolves images with a kernel, with periodic boundaries.
+    """Returns the operator that convolves images with a blur kernel, with periodic boundaries.
 
     Args:
-      kernel: weights, float [h, w], at most as large as the images; its middle is the weight of the pixel
-        itself. The function divides the kernel by its sum.
-      height, width: size of the images.
+      kernel: weights, float [h, w], at most as large as the images. The middle entry weighs the pixel itself.
+        The function divides the kernel by its sum.
+      height, width: size of the images in pixels.
 
     Examples:
       >>> x = tf.ones([1, 8, 8, 1])

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 class SummedAdam(keras.optimizers.Adam):
-    """Keras' Adam without the sum over replicas: all replicas must call `apply` with the same gradients.
+    """Adam for gradients that are already summed over the replicas; it does not sum them again.
 
-    The updates are bitwise those of Keras' Adam. The step size is computed once per step instead of once per
-    variable, which halves the graph.
+    All replicas must call `apply` with the same gradients. The updates are bitwise those of Keras' Adam. The
+    step size is computed once per step instead of once per variable, which halves the graph.
 
     Example:
       SummedAdam(1e-4).apply(replica_context.all_reduce('sum', gradients), variables)
@@ -20,7 +20,12 @@ class SummedAdam(keras.optimizers.Adam):
         return grads_and_vars
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
-        """Takes one Adam step; the arguments are those of `keras.optimizers.Adam.apply`."""
+        """Takes one Adam step.
+
+        Args:
+          grads: the summed gradients, one tensor per variable.
+          trainable_variables: the variables to update; None: those with which the optimizer was built.
+        """
         step = tf.cast(self.iterations.value + 1, tf.float32)
         beta_1_power, beta_2_power = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         self._step_size = self.learning_rate * tf.sqrt(1 - beta_2_power) / (1 - beta_1_power)

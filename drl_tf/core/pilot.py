@@ -20,17 +20,17 @@ GRID = 2.0 ** (-np.arange(41) / 4)
 
 
 def largest(acceptance_of: Callable[[float], float], target: float) -> float:
-    """Finds the largest step size q whose acceptance probability reaches a target, by bisection.
+    """Finds the largest step size q at which chains accept often enough, by bisection.
 
     q is taken from `GRID`, the powers 2^(-i/4) from 1 down to 1/1024, so that rounding errors rarely change
     the result.
 
     Args:
-      acceptance_of: callable, q -> acceptance probability, which falls as q grows.
-      target: between 0 and 1.
+      acceptance_of: callable that maps q to the acceptance probability, which falls as q grows.
+      target: smallest acceptance probability that is enough, between 0 and 1.
 
     Returns:
-      q; the smallest q of the grid if the acceptance of every q is below the target.
+      q; the smallest q of the grid if no q reaches the target.
 
     Examples:
       >>> largest(lambda q: 1 - q, target=0.5)
@@ -47,20 +47,21 @@ def largest(acceptance_of: Callable[[float], float], target: float) -> float:
 
 
 def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.Tensor | None:
-    """Returns the step size q_t of a model's chains at each noise level; see `correctors.step_sizes`.
+    """Returns q_t, the relative step size of a model's chains at each noise level t.
 
-    If the option `corrector_step` is above 0, all q_t have this value. Otherwise, for the correctors 'mala'
-    and 'hmc', a pilot run samples 32 images. At each level, it takes the largest q_t whose mean acceptance
-    reaches `correctors.TARGET_ACCEPTANCE`. The pilot run costs about as much as sampling 200 images.
+    `correctors.step_sizes` turns q_t into the step size of a chain. If the option `corrector_step` is above
+    0, all q_t have this value. Otherwise, for the correctors 'mala' and 'hmc', a pilot run samples 32 images.
+    At each level, it takes the largest q_t whose mean acceptance probability reaches
+    `correctors.TARGET_ACCEPTANCE`. The pilot run costs about as much as sampling 200 images.
 
     Args:
       model: an `EnergyModel`.
-      weights: 'ema' (averages) or 'raw'.
-      walk: the noise levels that sampling visits; None: `model.walk`.
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+      walk: the noise levels that sampling visits, a `Schedule`; None: `model.walk`.
 
     Returns:
-      q_t, float32 [T]; 1 at levels without chains. None if no chain needs q_t: without chains, or for
-      Langevin chains with the step sizes of the schedule.
+      q_t, float32 [T]; 1 at levels without chains. None if the model has no chains, or has Langevin chains
+      with the step sizes of the schedule.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -80,7 +81,7 @@ def steps(model: Any, weights: str = 'ema', walk: Schedule | None = None) -> tf.
 
 
 def as_list(q: tf.Tensor | None) -> list[float] | None:
-    """Converts a result of `steps` to a list of floats, to write to a file; None stays None.
+    """Converts the step sizes that `steps` returns to a list of floats, for JSON; None stays None.
 
     Examples:
       >>> as_list(tf.constant([0.5, 0.25]))
@@ -90,7 +91,7 @@ def as_list(q: tf.Tensor | None) -> list[float] | None:
 
 
 def as_tensor(q: Sequence[float] | None) -> tf.Tensor | None:
-    """Converts a result of `as_list` back to a tensor, float32 [T]; None stays None.
+    """Converts a list of step sizes from `as_list` back to a tensor, float32 [T]; None stays None.
 
     Examples:
       >>> as_list(as_tensor([0.5, 0.25]))

@@ -35,7 +35,7 @@ class Observation:
     """Observations o = H x + noise of unknown images x.
 
     Attributes:
-      operator: the linear map H.
+      operator: the linear map H, an `Operator`.
       value: o, one observation for each image, float32, of the shape of `operator.apply(x)`.
       noise_std: standard deviation of the noise in o; 0 for none.
 
@@ -52,16 +52,16 @@ class Observation:
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """Number and size of the steps of a sampler.
+    """Number and size of the steps with which a sampler draws images given observations.
 
     Attributes:
-      num_steps: K, the number of chain steps at each noise level, at least 0.
-      step: q, which gives the step size sqrt(2 q / L_t); L_t bounds the curvature of the log density at level
-        t.
-      rounds: how often each level is sampled. In between, noise is added to x_t to get a new x_{t+1}
-        (resampling of RePaint, Lugmayr et al., CVPR 2022).
-      corrects: whether to accept or reject each step (MALA). If False, the draws are biased, the more the
-        larger the steps.
+      num_steps: number of chain steps each time that a noise level is sampled, at least 0.
+      step: q above 0, relative step size. The step size is sqrt(2 q / L_t), where L_t bounds the curvature of
+        the log density at level t.
+      rounds: how often each level is sampled, at least 1. Between two rounds, noise is added to the image to
+        move it one level up (resampling of RePaint, Lugmayr et al., CVPR 2022).
+      corrects: True: a Metropolis test accepts or rejects each step (MALA). False: all steps are accepted,
+        and the draws are biased, the more so the larger the steps.
 
     Examples:
       >>> Effort(num_steps=20).rounds
@@ -76,16 +76,16 @@ class Effort:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws images from p(x | o), one noise level at a time, from white noise down to level 0.
+    """Draws images given observations o, one noise level at a time, from white noise down to level 0.
 
     Attributes:
-      schedule: noise levels to visit.
-      log_prob_at: callable, level of each image, int32 [B] -> log density of noisy images, a callable
-        x -> float32 [B].
-      data_std: d, the standard deviation of the training images.
-      observation: the observations o and the operator H.
-      effort: number and size of the steps.
-      first: index of the first image; image i depends on (seed, first + i) and its observation only.
+      schedule: noise levels to visit, a `Schedule`.
+      log_prob_at: callable that takes the noise level of each image, 0 to T, int32 [B], and returns the log
+        density of noisy images at these levels, a callable x -> log p(x), float32 [B].
+      data_std: standard deviation of the training images.
+      observation: the observations o, and the operator that maps images to observations.
+      effort: number and size of the chain steps.
+      first: index of the first image; image i depends only on (seed, first + i) and its observation.
 
     Examples:
       Images have two pixels. The observed pixel keeps its value 2; the other is drawn:
@@ -109,13 +109,13 @@ class Posterior:
     first: int | tf.Tensor = 0
 
     def log_density(self, index: tf.Tensor) -> LogDensity:
-        """Returns log p(x | o), up to a constant, for noisy images x.
+        """Returns the log density of noisy images x given the observations o, log p(x | o) + const.
 
         Args:
-          index: noise level of each image, 0..T, int32 [B].
+          index: noise level of each image, 0 to T, int32 [B].
 
         Returns:
-          A callable, x float32 [B, H, W, C] -> float32 [B].
+          A callable that maps x, float32 [B, H, W, C], to log p(x | o) + const, float32 [B].
         """
         log_prob = self.log_prob_at(index)
         A, S = at(self.schedule.A, index), at(self.schedule.S, index)
@@ -133,15 +133,18 @@ class Posterior:
         return log_posterior
 
     def propose(self, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Proposes x_t given x_{t+1} and o, by Tweedie's formula; see `denoising.posterior_proposal`.
+        """Proposes x_t given x_{t+1} and the observations o, without a chain.
+
+        Tweedie's formula estimates the clean image from the gradient of log p(x_{t+1} | o). The noise of
+        level t is then added as if the estimate were exact.
 
         Args:
-          x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
-          seed: int32 [2].
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed: random seed, int32 [2].
 
         Returns:
-          x_t, float32 [B, H, W, C].
+          x_t, images with the noise of level t, float32 [B, H, W, C].
         """
         eps = noise.normal(noise.fold(seed, noise.START), tf.shape(x_next), self.first)
         score = value_gradient(self.log_density(level + 1), x_next)
@@ -149,16 +152,16 @@ class Posterior:
         return y / at(self.schedule.m, level)
 
     def chain(self, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Runs K chain steps on p(x_t | x_{t+1}, o).
+        """Runs the chain steps of one round on p(x_t | x_{t+1}, o), where o are the observations.
 
         Args:
-          x: start of the chains, float32 [B, H, W, C].
-          x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
-          seed: int32 [2].
+          x: first states of the chains, float32 [B, H, W, C].
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed: random seed, int32 [2].
 
         Returns:
-          The last states, float32 [B, H, W, C].
+          x_t, the last states of the chains, float32 [B, H, W, C].
         """
         a, s = self.schedule.a[1:], self.schedule.s[1:]
         log_posterior = self.log_density(level)
@@ -173,14 +176,15 @@ class Posterior:
         return self._steps(log_conditional, x, step_size, noise.fold(seed, noise.LANGEVIN))
 
     def draw(self, x: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Draws images given the observations, from white noise x_T down to level 0.
+        """Draws images given the observations, from white noise down to level 0, and removes the last noise.
 
         Args:
           x: x_T, standard normal noise, float32 [B, H, W, C].
-          seed: int32 [2].
+          seed: random seed, int32 [2].
 
         Returns:
-          Denoised images, the mean of the clean image given x_0 and o, float32 [B, H, W, C].
+          Denoised images, float32 [B, H, W, C]: the mean of the clean image given x_0, the draw at level 0,
+          and the observation.
         """
         schedule = self.schedule
 

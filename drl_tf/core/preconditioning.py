@@ -29,7 +29,11 @@ _SCORING_SIGMA = 0.1
 def time_of(angle: tf.Tensor) -> tf.Tensor:
     """Converts noise levels from angles to the time input of the networks, 4 log tan(angle).
 
-    The result has the shape and dtype of `angle`.
+    Args:
+      angle: angles in radians, a tensor of any shape; a noisy image is cos(angle) x + sin(angle) noise.
+
+    Returns:
+      The time inputs, of the shape and dtype of `angle`.
 
     Examples:
       >>> time_of(tf.atan([np.e])).numpy().round(3)
@@ -39,7 +43,7 @@ def time_of(angle: tf.Tensor) -> tf.Tensor:
 
 
 def angle_of(time: tf.Tensor) -> tf.Tensor:
-    """Converts noise levels from the time input of the networks back to angles; the inverse of `time_of`.
+    """Converts time inputs of the networks, 4 log tan(angle), back to angles in radians, of the same shape.
 
     Examples:
       >>> tf.tan(angle_of(tf.constant([4.0]))).numpy().round(3)
@@ -49,9 +53,13 @@ def angle_of(time: tf.Tensor) -> tf.Tensor:
 
 
 def scoring_level(schedule: Schedule) -> int:
-    """Returns the noise level at which to compare images by log p: the level nearest to S / A = 0.1.
+    """Returns the noise level t at which to compare images by log p: the level nearest to S_t / A_t = 0.1.
 
-    At lower noise, log p depends on fine texture more than on shape.
+    S_t is the standard deviation of the noise in x_t, and A_t the factor of the clean image. At lower noise,
+    log p depends on fine texture more than on shape.
+
+    Args:
+      schedule: the noise levels with S and A, a `Schedule`.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -66,11 +74,11 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
     """Network that computes log p(x) in nats of noisy images x, each at its own noise level.
 
     Args:
-      network: the network e, such as a `UNetEnergy` or an `EnergyNetwork`; its output must be zero before
-        training.
+      network: the inner network, such as a `UNetEnergy` or an `EnergyNetwork`, which maps scaled images to
+        one number each. Its output must be zero before training.
       image_shape: (H, W, C).
-      mean: mu, the mean of the training images: one number, or one per channel.
-      std: d, the standard deviation of the training images, above 0.
+      mean: mean of the training images, one number or one per channel.
+      std: standard deviation of the training images, above 0.
 
     Examples:
       Before training, log p is that of Gaussian data:
@@ -103,39 +111,59 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
         self.built = True
 
     def whitened(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Scales noisy images to w = c_in (x / A - mu), which is standard normal for Gaussian data.
+        """Scales noisy images to w = (x / A - mu) / sqrt(d^2 + (S / A)^2), standard normal for Gaussian data.
+
+        mu is the mean and d the standard deviation of the training images.
 
         Args:
           x: noisy images, x = A x_clean + S eps, float32 [B, H, W, C].
           angle: noise level of each image in radians, A = cos(angle), S = sin(angle), float32 [B].
 
         Returns:
-          w, float32 [B, H, W, C]. mu is the mean of the training images for each channel, and c_in is
-          1 / sqrt(d^2 + (S / A)^2), with d their standard deviation.
+          w, the input of the inner network, float32 [B, H, W, C].
         """
         return _at(self._c_in(angle)) * (x / _at(tf.cos(angle)) - self.mean)
 
     def unwhitened(self, w: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Maps inputs w of the network, [B, H, W, C], back to noisy images x; the inverse of `whitened`."""
+        """Inverse of `whitened`: maps scaled images w back to noisy images x.
+
+        Args:
+          w: scaled images, float32 [B, H, W, C].
+          angle: noise level of each image in radians, float32 [B].
+
+        Returns:
+          x, float32 [B, H, W, C].
+        """
         return _at(tf.cos(angle)) * (w / _at(self._c_in(angle)) + self.mean)
 
     def log_volume(self, angle: tf.Tensor) -> tf.Tensor:
-        """Returns log |dx / dw| = D log(A / c_in) of the map from w to x, for noise levels `angle`, [B]."""
+        """Returns log |dx / dw|, the log Jacobian determinant of the map `unwhitened`, float32 [B].
+
+        Args:
+          angle: noise level of each image in radians, float32 [B].
+        """
         return self._dimensions * tf.math.log(tf.cos(angle) / self._c_in(angle))
 
     def gaussian(self, x: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-        """Returns the log density of x, [B], if the clean images are Gaussian, N(mu, d^2 I)."""
+        """Returns the log density of noisy images if the clean images are Gaussian, in nats, float32 [B].
+
+        Mean and standard deviation of the clean images are `mean` and `std`.
+
+        Args:
+          x: noisy images, float32 [B, H, W, C].
+          angle: noise level of each image in radians, float32 [B].
+        """
         return self._standard_normal(self.whitened(x, angle)) - self.log_volume(angle)
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Computes the tensors that do not depend on the images.
+        """Computes the tensors that do not depend on the images, once for many calls.
 
         Args:
-          time: noise level of each image, from `time_of(angle)`, [B].
+          time: noise level of each image, 4 log tan(angle) as `time_of` computes it, float32 [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
-          The argument `prepared` of `call`.
+          A dict of tensors, to pass to `call` as `prepared`.
         """
         return {
             'angle': angle_of(time),
@@ -145,13 +173,13 @@ class PreconditionedEnergy(SavedNetwork, SpectralLayers):
     def call(
         self, x: tf.Tensor, prepared: dict[str, Any], dropout: Dropout | None = None, remat: bool = False
     ) -> tf.Tensor:
-        """Computes log p(x).
+        """Computes log p(x), one number per image.
 
         Args:
           x: noisy images, float32 [B, H, W, C].
-          prepared: the result of `prepare`.
+          prepared: the result of `prepare` for the noise levels and classes of the images.
           dropout: `noise.Dropout` for training; None for no dropout.
-          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+          remat: if True, the gradient recomputes activations instead of storing them, which saves memory.
 
         Returns:
           log p(x) in nats, float32 [B].

@@ -26,13 +26,13 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     a batch is a pair (images, labels): labels int32 [B], class + 1 of each image, or 0 for no class.
 
     Args:
-      config: a `config.Config`.
-      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
+      config: the configuration of the model, a `config.Config`.
+      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
 
     Attributes:
-      first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss above
-        `max_loss`; -1: no such step. The averaged weights stop moving at this step. int64 [].
-      level_means: {name of a logged value: its mean at each noise level}.
+      first_bad_step: first step with a loss, gradient or weight that is not finite, or a loss above the
+        option `max_loss`; -1: no such step. The averaged weights stop moving at this step. int64 [].
+      level_means: {name of a logged value: its mean at each noise level, a `LevelMean`}.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -78,14 +78,13 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     @property
     def optimizers(self) -> list[Any]:
-        """All optimizers of the compiled model."""
+        """The optimizers of all networks that the compiled model trains."""
         return [optimizer for _, optimizer in self.learners.values()]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Takes one training step on a replica's share of the batch; Keras `fit` calls this.
 
-        Returns:
-          {name: float32 []} for `fit` to log: the losses, summed over the replicas, and the gradient norm.
+        Returns {name: float32 []}: the losses, summed over the replicas, and 'gradient_norm'.
         """
         options = self.config.training
         replica = tf.distribute.get_replica_context()
@@ -127,10 +126,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return Batch(images, level, labels, seed, first, angle)
 
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws a noise level t ~ U{0..T-1} for each image of the batch of all replicas.
+        """Draws a noise level t, uniform over 0..T-1, for each of the B images of the batch of all replicas.
 
         Returns:
-          t, int32 [B], and the same levels as angles (`Schedule.angle`), float32 [B].
+          t, int32 [B], and the same levels as angles in radians (`Schedule.angle`), float32 [B].
         """
         levels = noise.levels(seed, self.num_noises, self.config.training.batch_size)
         return levels, per_image(self.schedule.angle, levels)
@@ -189,12 +188,14 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Computes the loss of recovery likelihood, (s_1 / s_{t+1}) (f(y-, t) - f(y+, t)), of each image.
 
+        f is the output of the network, and s_{t+1} the standard deviation of the noise from level t to t + 1.
+
         Args:
-          y_pos: y+, noisy training images m_t x_t, float32 [B, H, W, C].
-          y_neg: y-, the last states of the chains, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
+          y_pos: y+, noisy training images scaled to y_t = m_t x_t, float32 [B, H, W, C].
+          y_neg: y-, the last states of the chains at the same levels, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
           labels: class + 1, or 0 for no class, int32 [B]; None for a model without classes.
-          dropout: applied to `y_pos` and `y_neg` alike; None for no dropout.
+          dropout: `noise.Dropout`, applied to `y_pos` and `y_neg` alike; None for no dropout.
 
         Returns:
           The loss, f(y+, t) and f(y-, t), each float32 [B].
@@ -223,7 +224,10 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs K Langevin steps from `start`; returns the last states and gradients, float32 [B, H, W, C]."""
+        """Draws y_t given x_{t+1} by Langevin steps from `start`, with the raw weights, for training.
+
+        Returns the last states and the gradient that the last step used, both float32 [B, H, W, C].
+        """
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
             return noise.normal(noise.fold(seed, noise.LANGEVIN, k), tf.shape(x_next), first)
@@ -241,16 +245,16 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns {name: (loss, gradients)} of the network that proposes `start`; {} if there is none."""
+        """Returns {loss name: (loss, gradients)} of a network that learns to propose `start`: here {}."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns the dropout of a batch whose parts start at images `firsts`; None if the rate is 0."""
+        """Returns the `Dropout` of a batch whose parts start at the image indices `firsts`; None if off."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Adds values to the means in the log: for each name in `noted`, one value per image, float32 [B]."""
+        """Adds one value per image, float32 [B], to the mean of its level, for each name in `noted`."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
@@ -274,10 +278,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Sums the variables of `level_means` over all replicas; returns {path of a variable: sum}.
-
-        All workers must call this at the same time.
-        """
+        """Sums the variables of `level_means` over all replicas, {path: sum}; call it on all workers."""
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
@@ -287,7 +288,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Sets the function that `fit` calls for each batch; see `graphs.train_function`."""
+        """Sets the function that `fit` calls for each batch: ours where that of Keras fails."""
         super().make_train_function(force)
         if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours

@@ -19,14 +19,17 @@ from drl_tf.core.sampling import Sampler
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Replacement:
-    """Draws images with a sampler, and after each noise level replaces H x_t by the observation with noise.
+    """Draws images given observations o: after each noise level t, replaces the observed part of x_t by o.
 
-    The observation with the noise of level t is A_t o + S_t H eps, with eps ~ N(0, I).
+    x_t is the image with the noise of level t, and H the linear operator that maps an image to its
+    observation. H x_t is replaced by A_t o + S_t H eps, the observation with the same noise. A_t is the
+    factor of the clean image in x_t, S_t the standard deviation of the noise, and eps ~ N(0, I).
 
     Attributes:
       sampler: the `Sampler` that draws x_t given x_{t+1}.
-      observation: o, taken as exact, and an operator H that has a pseudo-inverse.
-      rounds: how often each level is sampled; see `posterior.Effort`.
+      observation: o and H. The noise in o counts as 0; H must have a pseudo-inverse.
+      rounds: how often each level is sampled. Between two rounds, noise is added to move the image one level
+        up.
 
     Examples:
       Images have two pixels. The observed pixel has the value 2 in the results:
@@ -50,7 +53,7 @@ class Replacement:
 
         Args:
           x: x_T, standard normal noise, float32 [B, H, W, C].
-          seed: int32 [2].
+          seed: random seed, int32 [2].
 
         Returns:
           x_0, images with the noise of level 0, float32 [B, H, W, C].
@@ -64,12 +67,16 @@ class Replacement:
         return rounds.descend(x, seed, visit)
 
     def replaced(self, x: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Replaces the observed part of x_t: returns x_t + H^+ (A_t o + S_t H eps - H x_t).
+        """Replaces the observed part of noisy images x_t by the observations o with noise.
+
+        The result is x_t + H^+ (A_t o + S_t H eps - H x_t). H maps an image to its observation, and H^+ is
+        its pseudo-inverse. A_t is the factor of the clean image in x_t, S_t the standard deviation of the
+        noise, and eps ~ N(0, I).
 
         Args:
-          x: x_t, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
-          seed: int32 [2].
+          x: x_t, images with the noise of level t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed: random seed, int32 [2].
 
         Returns:
           The new x_t, float32 [B, H, W, C].

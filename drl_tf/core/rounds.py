@@ -12,13 +12,14 @@ from drl_tf.core.noise import Seed
 
 
 class Visit(NamedTuple):
-    """What `Rounds` passes to the sampler when x_t is to be drawn.
+    """What `Rounds` passes to the function that draws x_t, images with the noise of level t.
 
     Attributes:
-      x: the images so far, float32 [B, H, W, C]: x_{t+1} the first time at a level, later the last x_t.
-      x_next: x_{t+1}, float32 [B, H, W, C].
-      level: t, int32 [B].
-      seed: seed of this draw, int32 [2].
+      x: where a chain may start, float32 [B, H, W, C]: x_{t+1} at the first draw at a level, then the x_t of
+        the previous draw.
+      x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+      level: noise level t of each image, int32 [B].
+      seed: random seed of this draw, int32 [2].
       is_first: whether this is the first draw at the level, bool [].
 
     Examples:
@@ -35,14 +36,15 @@ class Visit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rounds:
-    """Samples from x_T down to x_0, and draws x_t several times at each level (RePaint, algorithm 1).
+    """Samples from white noise x_T down to x_0, with several draws at each level (RePaint, algorithm 1).
 
-    Between two draws at a level, noise is added to x_t to get a new x_{t+1}.
+    x_t is an image with the noise of level t. After each draw of x_t but the last, noise is added to it to
+    get a new x_{t+1}, and x_t is drawn again.
 
     Attributes:
-      schedule: noise levels.
-      count: how often each level is sampled.
-      first: index of the first image.
+      schedule: the noise levels and their constants, a `Schedule`.
+      count: number of draws at each level, at least 1.
+      first: index of the first image; the noise of image i depends on (seed, first + i) only.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -56,12 +58,12 @@ class Rounds:
     first: int | tf.Tensor
 
     def descend(self, x: tf.Tensor, seed: Seed, visit: Callable[[Visit], tf.Tensor]) -> tf.Tensor:
-        """Samples from x_T down to x_0, and returns x_0, float32 [B, H, W, C].
+        """Samples from white noise x_T down to x_0, and returns x_0, float32 [B, H, W, C].
 
         Args:
-          x: x_T, float32 [B, H, W, C].
-          seed: int32 [2].
-          visit: callable, `Visit` -> x_t, float32 [B, H, W, C]; it draws x_t given x_{t+1}.
+          x: x_T, standard normal noise, float32 [B, H, W, C].
+          seed: random seed, int32 [2].
+          visit: callable that takes a `Visit` and draws x_t given x_{t+1}, float32 [B, H, W, C].
         """
 
         def step(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -26,7 +26,8 @@ class Info(NamedTuple):
     Attributes:
       acceptance: mean acceptance probability of the steps, float32 [B] or [B, T]. It is 1 for Langevin
         chains, which reject no step.
-      displacement: root mean square over the pixels of the last state minus the first, float32 [B] or [B, T].
+      displacement: root mean square over the pixels of the chain's last state minus its first state,
+        float32 [B] or [B, T].
 
     Examples:
       >>> Info(tf.ones([2]), tf.zeros([2])).acceptance.numpy()
@@ -41,20 +42,24 @@ class Info(NamedTuple):
 class Sampler:
     """The paper's Algorithm 2: samples images from white noise, one noise level at a time.
 
+    At level t, a chain draws y_t = m_t x_t given x_{t+1}, where x_t is an image with the noise of level t.
+
     Attributes:
-      schedule: noise levels to visit.
-      density_at: callable that takes t, int32 [B], and returns the log density at these levels, which is a
-        callable y -> F(y, t), float32 [B].
-      start_at: callable, (x_{t+1}, t, seed) -> y^0, the start of the chains, float32 [B, H, W, C].
-      steps_at: callable, t int32 [B] -> K, the number of chain steps, int32 [B]. It may also return the int 0
-        or None, for no chain; see `conditionals.conditional_chain`.
+      schedule: noise levels to visit, a `Schedule`.
+      density_at: callable that takes the level t of each image, int32 [B], and returns the log density at
+        these levels, a callable that maps y_t to F(y_t, t), float32 [B].
+      start_at: callable that takes (x_{t+1}, t, seed) and returns the first states of the chains,
+        float32 [B, H, W, C].
+      steps_at: callable that takes t, int32 [B], and returns the number of chain steps, int32 [B]. For no
+        chain, it returns the int 0 (y_t is drawn from a normal approximation) or None
+        (y_t is the first state).
       corrector: the kind of chain, 'langevin', 'mala' or 'hmc'; 'langevin' if there are no chains.
-      corrector_steps: q_t, the squared step sizes in units of the largest curvature, float32 [T];
-        `correctors.step_sizes` turns them into step sizes. None: `step_scale` times those of the schedule.
+      corrector_steps: q at each level, float32 [T], from which `correctors.step_sizes` computes the step
+        sizes. None: `step_scale` times the step sizes of the schedule.
       noise_scale: c, the factor of the noise of each step. The chains then sample p^(1 / c^2) instead of p.
       step_scale: factor of the step sizes of the schedule, one number or float64 [T].
-      beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]; see
-        `langevin.langevin`. None: the steps use the current gradient alone.
+      beta: weight of the previous step's gradient in Langevin steps at each level, float64 [T]. None: the
+        steps use the current gradient alone.
       first: index of the first image; image i depends on (seed, first + i) only.
 
     Examples:
@@ -85,12 +90,13 @@ class Sampler:
         """Draws x_t given x_{t+1}: one noise level of Algorithm 2.
 
         Args:
-          x_next: x_{t+1}, float32 [B, H, W, C].
-          level: t of each image, int32 [B].
-          seed: int32 [2].
+          x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
+          level: noise level t of each image, 0 to T - 1, int32 [B].
+          seed: random seed, int32 [2].
 
         Returns:
-          x_t, float32 [B, H, W, C]; and acceptance and displacement of each chain, an `Info` of shape [B].
+          x_t: images with the noise of level t, float32 [B, H, W, C].
+          info: acceptance and displacement of each chain, each float32 [B], an `Info`.
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -152,17 +158,18 @@ class Sampler:
         return tf.gather(sizes, level)[:, None, None, None]
 
     def descend(self, x: tf.Tensor, high: tf.Tensor, low: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, Info]:
-        """Draws x_low given x_high, one level after the other, in a single loop of the graph.
+        """Draws x_low given x_high, one noise level after the other, in a single loop of the graph.
 
         Args:
-          x: x_high, float32 [B, H, W, C].
-          high: noise level of x, int32 [].
-          low: noise level of the result, int32 [].
-          seed: int32 [2].
+          x: x_high, images with the noise of level `high`, float32 [B, H, W, C].
+          high: noise level of x, 1 to T, int32 [].
+          low: noise level of the result, below `high`, int32 [].
+          seed: random seed, int32 [2].
 
         Returns:
-          x_low, float32 [B, H, W, C]; and acceptance and displacement of each chain, an `Info` of shape [B,
-          T], with 0 at levels that were not visited.
+          x_low: images with the noise of level `low`, float32 [B, H, W, C].
+          info: acceptance and displacement of each chain, each float32 [B, T], an `Info`; 0 at levels that
+            were not visited.
 
         Examples:
           >>> from drl_tf.core import diffusion
@@ -186,17 +193,19 @@ class Sampler:
 
 
 def on_walk(trained: Schedule, walk: Schedule, density_at: DensityAt) -> DensityAt:
-    """Makes the trained log densities usable on a schedule with fewer levels.
+    """Makes log densities of a trained schedule usable on a schedule with fewer levels, for faster sampling.
 
-    The two schedules have different factors m_t in y_t = m_t x_t, so y_t is rescaled.
+    A log density at level t is a function of y_t = m_t x_t, where x_t is an image with the noise of level t.
+    The two schedules have different factors m_t, so y_t is rescaled.
 
     Args:
-      trained: schedule with which the energies were trained.
-      walk: the schedule to sample on, `trained.strided(count)`.
-      density_at: callable, level of `trained`, int32 [B] -> log density, a callable y -> float32 [B].
+      trained: the `Schedule` with which the energies were trained.
+      walk: the `Schedule` to sample on, `trained.strided(count)`.
+      density_at: callable that takes the level of each image in `trained`, int32 [B], and returns the log
+        density there, a callable y -> float32 [B].
 
     Returns:
-      A callable, level of `walk`, int32 [B] -> log density, a callable y -> float32 [B].
+      A callable like `density_at`, but for levels in `walk`.
 
     Examples:
       >>> from drl_tf.core import diffusion
@@ -225,19 +234,20 @@ def progressive(
 ) -> list[Any]:
     """Samples from x_T down to x_0 in several parts, to report progress and keep states in between.
 
-    There are min(T, `most_parts`) parts with about the same number of levels.
+    x_t is an image with the noise of level t. There are min(T, `most_parts`) parts with about the same number
+    of levels.
 
     Args:
-      descend: callable, (x_high, high, low) -> x_low; draws images at level `low` from images at level
+      descend: callable, (x_high, high, low) -> x_low. It draws images at level `low` from images at level
         `high`.
       x: x_T, standard normal noise, float32 [B, H, W, C].
       num_levels: T.
-      after_part: callable, called after each part with the part's share of the T levels, between 0 and 1.
-      most_parts: largest number of parts, each one call of `descend`; give 1 if you need x_0 only.
+      after_part: callable, called after each part with that part's share of the T levels, between 0 and 1.
+      most_parts: largest number of parts, each one call of `descend`. 1 gives x_T and x_0 alone.
 
     Returns:
       A list of images from x_T to x_0, each float32 [B, H, W, C]: x_T and the result of each part. If T
-      exceeds `most_parts`, only about 8 of the results are kept, the last of them x_0.
+      exceeds `most_parts`, only about 8 of the results are kept; the last is x_0.
 
     Examples:
       >>> from drl_tf.core import diffusion

@@ -39,13 +39,13 @@ class SavedNetwork:
     arguments: tuple[str, ...] = ()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments as JSON values, {name: value}."""
+        """Returns Keras' settings and the constructor arguments, {name: value}, with values for JSON."""
         mine = {name: _saved(getattr(self, name)) for name in self.arguments}
         return {**super().get_config(), **mine}  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Builds a network with new weights from a result of `get_config`."""
+        """Builds a network with new weights from the dict that `get_config` returns."""
         loaded = {name: _loaded(config[name]) for name in cls.arguments}
         return cls(**{**config, **loaded})
 
@@ -56,17 +56,18 @@ class SavedNetwork:
 class SavedModel:
     """Mixin that lets Keras save a model's constructor arguments, and rebuild the model from them.
 
-    The model needs the attributes `config`, of a class registered with `register`, and `attempt`.
+    The model must have the attributes `config` and `attempt`, and the class of `config` must be registered
+    with `register`.
     """
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments as JSON values, {'config': .., 'attempt': ..}."""
+        """Returns the constructor arguments, {'config': .., 'attempt': ..}, with values for JSON."""
         model: Any = self
         return {'config': keras.saving.serialize_keras_object(model.config), 'attempt': model.attempt}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Builds a model with new weights from a result of `get_config`."""
+        """Builds a model with new weights from the dict that `get_config` returns."""
         found = keras.saving.deserialize_keras_object(config['config'], custom_objects)
         make: Any = cls
         return make(found, config['attempt'])

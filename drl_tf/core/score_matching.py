@@ -22,12 +22,13 @@ _STEP = 3.5
 class ScoreMatching(RecoveryLikelihood):
     """A model whose energies are log densities, trained by denoising score matching.
 
-    All noise levels x_0..x_T have an energy. Score matching leaves a constant of each log density open. The
-    options `time_score` and `level_classification` add losses that fit these constants; see `objectives`.
+    All T + 1 noise levels have an energy. Score matching does not determine the constant of each log density.
+    The options `time_score` and `level_classification` add losses that fit these constants; `objectives` has
+    functions of the same names.
 
     Args:
-      config: a `config.Config` with energy='preconditioned'.
-      attempt: how often training went back to an earlier checkpoint; each time gives other noise.
+      config: the configuration of the model, a `config.Config` with energy='preconditioned'.
+      attempt: number of times that training went back to an earlier checkpoint; it changes the noise.
 
     Examples:
       >>> from drl_tf.config.config import Config
@@ -54,12 +55,15 @@ class ScoreMatching(RecoveryLikelihood):
     def draw_levels(self, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws a noise level for each image of the batch of all replicas, evenly spread over the levels.
 
-        With the option levels='walk', the levels are the T + 1 levels of the schedule; with 'continuous', all
-        levels between the lowest and the highest.
+        With the option levels='walk', these are the T + 1 levels of the schedule. With levels='continuous',
+        they are any levels between the lowest and the highest.
+
+        Args:
+          seed: random seed of the training step, int32 [2].
 
         Returns:
-          The index of the nearest level of the schedule, int32 [B], and the exact level as an angle, float32
-          [B].
+          index: index of the nearest level of the schedule, 0 to T, int32 [B].
+          angle: the exact level as an angle in radians, float32 [B].
         """
         options = self.config.training
         angles = self.schedule.angle
@@ -75,11 +79,11 @@ class ScoreMatching(RecoveryLikelihood):
         """Computes the loss of score matching and its gradients.
 
         Args:
-          batch: training images with their noise levels.
+          batch: the training images of this replica, with their noise levels.
 
         Returns:
-          {'loss': (loss, gradients)}: the sum over `batch` divided by the global batch size, float32 [], and
-          one gradient for each trainable variable of `network`.
+          {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,
+          float32 []. gradients: one tensor for each trainable variable of `network`.
         """
         options = self.config.training
         eps = batch.noise(noise.FORWARD, 0)

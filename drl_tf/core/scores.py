@@ -13,11 +13,11 @@ def levels(walk: Schedule, scoring_level: int) -> np.ndarray:
     """Returns the noise levels at which images are scored: those of sampling, and the scoring level.
 
     Args:
-      walk: the levels that sampling visits, `EnergyModel.walk`.
-      scoring_level: the level at which images are compared, `EnergyModel.scoring_level`.
+      walk: the noise levels that sampling visits, a `Schedule`; see `EnergyModel.walk`.
+      scoring_level: the level at which to compare images, an int; see `EnergyModel.scoring_level`.
 
     Returns:
-      Levels t of the trained schedule, ascending, int32 [L].
+      Levels t of the schedule of training, ascending, without duplicates, int32 [L].
 
     Examples:
       >>> from drl_tf.core.diffusion import t1k
@@ -32,23 +32,26 @@ def level_scores(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes the log density of clean images at a noise level, and its gradient for each pixel.
 
-    At level t, a clean image x is scaled to x_t = A_t x, without noise, and y_t = m_t x_t. Denoising by
-    Tweedie's formula treats x_t as a noisy image and estimates the clean image as (x_t + S_t g) / A_t, with
+    At level t, a clean image x is scaled to x_t = A_t x, without noise, and to y_t = m_t x_t. A_t is the
+    factor of the clean image in noisy images, S_t the standard deviation of their noise, and F(y_t, t) the
+    log density of y_t up to a constant. Denoising by Tweedie's formula treats x_t as a noisy image and
+    estimates the clean image as (x_t + S_t g) / A_t, with
 
         g = S_t grad_{x_t} log p(x_t) = S_t m_t grad_y F(y_t, t).
 
-    So g is how far denoising moves each pixel, in standard deviations S_t of the noise. |g| is large at
-    unlikely pixels.
+    So g is how far denoising moves each pixel, in standard deviations of the noise. |g| is large at unlikely
+    pixels.
 
     Args:
-      schedule: the noise levels.
-      density_at: callable, t int32 [B] -> log density, a callable y float32 [B, H, W, C] -> F(y, t) float32
-        [B].
+      schedule: the noise levels with A, S and m, a `Schedule`.
+      density_at: callable that takes t, int32 [B], and returns the log density at these levels, a callable
+        that maps y, float32 [B, H, W, C], to F(y, t), float32 [B].
       x: clean images in [-1, 1], float32 [B, H, W, C].
-      level: t of each image, int32 [B].
+      level: noise level t of each image, 0 to T - 1, int32 [B].
 
     Returns:
-      F(m_t A_t x, t) in nats, float32 [B], and g, float32 [B, H, W, C].
+      log_density: F(y_t, t) in nats, float32 [B].
+      g: float32 [B, H, W, C].
 
     Examples:
       >>> from drl_tf.core.diffusion import t6
@@ -72,21 +75,22 @@ def scores(
     x: tf.Tensor,
     at_levels: Sequence[int] | np.ndarray,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Computes energies and gradients of clean images at several levels.
+    """Computes energies of clean images, and how far denoising moves their pixels, at several noise levels.
 
-    `level_scores` defines F and g.
+    At level t, the energy is -F(y_t, t), where F is the log density of y_t, the scaled image without noise. g
+    is the shift of each pixel by denoising, in standard deviations of the noise. `level_scores` defines both.
 
     Args:
-      schedule: the noise levels.
-      density_at: callable, t int32 [B] -> log density, a callable y float32 [B, H, W, C] -> F(y, t) float32
-        [B].
+      schedule: the noise levels and their constants, a `Schedule`.
+      density_at: callable that takes t, int32 [B], and returns the log density at these levels, a callable
+        that maps y, float32 [B, H, W, C], to F(y, t), float32 [B].
       x: clean images in [-1, 1], float32 [B, H, W, C].
       at_levels: L noise levels t, ints.
 
     Returns:
-      energy: -F(m_t A_t x, t) in nats, float32 [B, L].
-      gradient: the norm |g| over all pixels and channels, float32 [B, L].
-      maps: g at each pixel, as the root mean square over the channels, float32 [B, L, H, W].
+      energy: energies in nats, float32 [B, L].
+      gradient: norm of g over all pixels and channels, float32 [B, L].
+      maps: root mean square of g over the channels of each pixel, float32 [B, L, H, W].
 
     Examples:
       >>> from drl_tf.core.diffusion import t6

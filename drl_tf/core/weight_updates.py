@@ -12,13 +12,14 @@ LossesAndGradients: TypeAlias = dict[str, tuple[tf.Tensor, list[tf.Tensor]]]
 
 
 def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
-    """Returns a zero loss and zero gradients for each network, to start a sum.
+    """Returns a zero loss and zero gradients for each network, the start of a sum over microbatches.
 
     Args:
-      learners: {name of a loss: (network, optimizer)}.
+      learners: {name of a loss: (network that the loss trains, its optimizer)}.
 
     Returns:
-      {name of the loss: (0, zeros like the trainable variables of the network)}.
+      {name of the loss: (0.0, gradients)}, with one tensor of zeros for each trainable variable of the
+      network.
     """
     return {
         name: (0.0, [tf.zeros(variable.shape) for variable in network.trainable_variables])
@@ -27,16 +28,16 @@ def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
 
 
 def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) -> list[tf.Tensor]:
-    """Differentiates a loss that depends on derivatives of the energy, such as score matching.
+    """Differentiates a loss that depends on derivatives of the energy, such as the loss of score matching.
 
     Args:
-      tape: the tape that recorded how the loss was computed.
+      tape: the gradient tape that recorded how the loss was computed.
       loss: float32 [].
       network: the network to train.
 
     Returns:
-      The gradients, one per trainable variable of `network`; zeros for a variable that the loss does not
-      depend on.
+      The gradients, one per trainable variable of `network`; zeros for a variable on which the loss does not
+      depend.
     """
     weights = [variable.value for variable in network.trainable_variables]
     return tape.gradient(loss, weights, unconnected_gradients='zero')
@@ -48,11 +49,11 @@ def apply_summed(gradients: Sequence[tf.Tensor], network: Any, optimizer: Any, c
     Args:
       gradients: the gradients of this replica, one per trainable variable of `network`.
       network: the network to train.
-      optimizer: a `SummedAdam` of the variables of `network`.
-      clip_norm: largest global norm; 0 for no clipping.
+      optimizer: a `SummedAdam` that updates the variables of `network`.
+      clip_norm: largest norm of the sum over all variables together; 0 for no clipping.
 
     Returns:
-      The global norm of the summed gradients before clipping, float32 [].
+      The norm of the summed gradients over all variables together, before clipping, float32 [].
     """
     gradients = tf.distribute.get_replica_context().all_reduce('sum', gradients)
     norm = tf.linalg.global_norm(gradients)
@@ -65,14 +66,14 @@ def apply_summed(gradients: Sequence[tf.Tensor], network: Any, optimizer: Any, c
 def move_averages(
     averages: Iterable[tuple[Any, Any]], step: tf.Tensor, ema_decay: float, sound: tf.Tensor
 ) -> None:
-    """Moves the averaged weights, and u of spectral normalisation, towards the raw weights.
+    """Moves the averaged weights towards the raw weights, after a training step.
 
-    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay,
-    (1 + n) / (10 + n)).
+    Each average becomes decay * average + (1 - decay) * weight, with decay = min(ema_decay, (1 + n) /
+    (10 + n)) after n training steps. The vectors u of spectral normalisation are averaged too.
 
     Args:
       averages: pairs (network with averaged weights, network with raw weights).
-      step: n, the number of steps taken.
+      step: n.
       ema_decay: largest decay, in [0, 1).
       sound: bool []; if False, the averages stay as they are.
     """

@@ -6,7 +6,9 @@ from typing import Any
 
 
 class Weights(enum.StrEnum):
-    """Averaged weights ('ema'), used to sample and to score, or raw weights ('raw'), which training updates.
+    """Which weights of a model to use: moving averages ('ema') or the weights as trained ('raw').
+
+    Averages are the default in sampling and scoring; training updates the raw weights.
 
     Example:
       Weights('ema').of(model.ema_network, model.network)
@@ -16,19 +18,25 @@ class Weights(enum.StrEnum):
     RAW = 'raw'
 
     def of(self, average: Any, raw: Any) -> Any:
-        """Returns `average` if this is 'ema', `raw` if this is 'raw'."""
+        """Chooses between two values, such as networks.
+
+        Args:
+          average: the result for 'ema'.
+          raw: the result for 'raw'.
+        """
         return average if self is Weights.EMA else raw
 
 
 def with_average(make: Callable[[str], Any], name: str) -> tuple[Any, Any]:
-    """Builds a network, and a second one for its averaged weights.
+    """Builds a network, and a copy that holds its averaged weights.
 
     Args:
-      make: callable, name -> new network.
-      name: name of the network; the copy has the prefix `ema_`.
+      make: callable that takes a name and returns a new network with random weights.
+      name: name of the network; the name of the copy is `ema_` and this name.
 
     Returns:
-      The network and the copy, whose weights are equal and not trainable.
+      network: the network to train.
+      average: the copy, whose weights are equal at first and not trainable.
     """
     network = make(name)
     average = make(f'ema_{name}')

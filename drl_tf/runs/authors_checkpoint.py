@@ -40,8 +40,8 @@ class Variables:
     """The variables of a network in a checkpoint of the authors' code.
 
     Args:
-      prefix: path of the checkpoint, with or without `.index`.
-      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
+      prefix: path of the checkpoint's files without their suffix; the suffix `.index` is allowed.
+      weights: which weights to read: 'model_ema' (moving averages) or 'model' (as trained).
 
     Attributes:
       shapes: {name of a variable, such as 'conv2d_in/conv/w': its shape}.
@@ -86,7 +86,10 @@ class Variables:
         )
 
     def read(self, name: str) -> np.ndarray:
-        """Reads the value of a variable by its name in `shapes`; float32.
+        """Returns the value of a variable, float32.
+
+        Args:
+          name: name of the variable, a key of `shapes`.
 
         Raises:
           UserError: the value is damaged, or not finite.
@@ -118,7 +121,10 @@ class Variables:
             return int(self.reader.get_tensor(key))
 
     def kernel_shape(self, path: str) -> tuple[int, ...]:
-        """Returns the kernel shape of the convolution at a path, (3, 3, in, out).
+        """Returns the kernel shape of a convolution, (3, 3, input channels, output channels).
+
+        Args:
+          path: path of the convolution in the names of the variables, such as 'conv2d_in/conv'.
 
         Raises:
           UserError: the kernel is missing, or has another rank.
@@ -192,9 +198,12 @@ def _listed(names: Iterable[str]) -> str:
 def infer(variables: Variables) -> dict[str, Any]:
     """Finds out a network's architecture from the names and shapes of its variables.
 
+    Args:
+      variables: the variables of the network in a checkpoint.
+
     Returns:
-      {option of `config.Network`, or 'image_channels': value}. 'norm' is 'group or instance' if the variables
-      are the same for both.
+      {option: value}, for options of `config.Network` such as 'channels', and for 'image_channels'. The value
+      of 'norm' is 'group or instance' if the variables do not tell which.
 
     Raises:
       UserError: a needed kernel is missing, the images are neither grey nor colour, or the channels of a
@@ -244,17 +253,17 @@ def options(prefix: str, weights: str, given: Mapping[str, Any]) -> dict[str, An
     """Returns the options of a run that starts from a checkpoint of the authors' code.
 
     Args:
-      prefix: path of the checkpoint, with or without `.index`.
-      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
+      prefix: path of the checkpoint's files without their suffix; the suffix `.index` is allowed.
+      weights: which weights to read: 'model_ema' (moving averages) or 'model' (as trained).
       given: {option: value}, the options that the user gave.
 
     Returns:
       {option: value}: the architecture of the network, the fixed settings of the authors' code, and defaults
-      for the image size, the dataset, `precision` and `max_loss` if these are not given.
+      for the image size, the dataset, `precision` and `max_loss` unless `given` has them.
 
     Raises:
-      UserError: the checkpoint cannot be read or contradicts the given options; or `norm` must be given,
-        because group and instance normalisation have the same variables.
+      UserError: the checkpoint cannot be read or contradicts the given options; or `given` lacks `norm`, and
+        the variables do not tell group from instance normalisation.
     """
     variables = Variables(prefix, weights)
     found = {**_FIXED, **infer(variables)}

@@ -21,8 +21,8 @@ def load_weights(network: EnergyNetwork, prefix: str, weights: str = 'model_ema'
 
     Args:
       network: the network to fill; its architecture must be that of the checkpoint.
-      prefix: path of the checkpoint, with or without `.index`.
-      weights: 'model_ema' (averaged weights) or 'model' (raw weights).
+      prefix: path of the checkpoint's files without their suffix; the suffix `.index` is allowed.
+      weights: which weights to load: 'model_ema' (moving averages) or 'model' (as trained).
 
     Returns:
       The number of training iterations that the checkpoint records; None if it records none.

@@ -23,13 +23,17 @@ _KEY = 'chains'
 
 
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
-    """Returns the step size q of the chains at each noise level; None if the schedule decides them.
+    """Returns the relative step size q of the model's chains at each noise level, [T].
 
-    The chief computes them with `pilot.steps`, and the other workers receive the result.
+    All workers must call this. The chief computes q, which may take a pilot run, and the other workers
+    receive it.
 
     Args:
       model: the model to sample from.
-      weights: 'ema' (averages) or 'raw'.
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
+
+    Returns:
+      q, for `EnergyModel.sample`; None if there are no chains, or if their steps are those of the schedule.
     """
     return workers.told_by_chief(lambda: pilot.as_list(pilot.steps(model, weights)))
 
@@ -37,16 +41,17 @@ def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
 def of_images(
     config: Config, q: Sequence[float] | None, infos: Sequence[Info | None]
 ) -> dict[str, np.ndarray]:
-    """Collects what a file of samples stores about its chains; {} if there were no chains.
+    """Collects what a file of samples stores about the chains that drew its images.
 
     Args:
       config: the configuration to sample with.
-      q: result of `corrector_steps`.
-      infos: acceptance and displacement of the chains, [n, T] for each batch of n images.
+      q: relative step size of the chains at each of T levels, or None; the result of `corrector_steps`.
+      infos: for each batch of n images, acceptance and displacement of the chains, [n, T]; or None for a
+        batch without chains.
 
     Returns:
-      {'displacement': [N, T]}; for MALA and HMC also 'acceptance', [N, T]; with `q` also 'corrector_steps',
-      [T].
+      Arrays for the N images of all batches: {'displacement': [N, T]}. For MALA and HMC also 'acceptance',
+      [N, T]. If `q` is given, also 'corrector_steps', [T]. {} if there were no chains.
     """
     known = [info for info in infos if info is not None]
     if not known:
@@ -60,9 +65,10 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds the mean acceptance and displacement of the chains to the `samples.json` of a complete set.
+    """Adds statistics of the chains to the `samples.json` of a complete set of samples.
 
-    Does nothing if the samples were drawn without chains.
+    They are the mean acceptance probability and displacement at each noise level. The function does nothing
+    if the samples were drawn without chains.
 
     Args:
       directory: the directory of the samples.
@@ -89,13 +95,26 @@ def write(directory: str, model: EnergyModel) -> None:
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads what `write` wrote, {'chains': {name: JSON value}}; {} if there were no chains."""
+    """Reads the statistics of the chains that `write` added to a directory of samples.
+
+    Returns:
+      {'chains': {name: one number per noise level}}, with the names 'displacement', 'mcmc_steps'
+      (number of steps) and, for some chains, 'acceptance' and 'corrector_steps'; also 'corrector', the kind
+      of chain, a string. {} if there were no chains.
+    """
     described = samples.describe(directory)
     return {_KEY: described[_KEY]} if _KEY in described else {}
 
 
 def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Averages the results of `read` over sets of samples from several seeds."""
+    """Averages reports of chains over sets of samples that differ in their seed.
+
+    Args:
+      reports: one result of `read` for each set.
+
+    Returns:
+      A report of the same form, with the means of acceptance and displacement; {} if there were no chains.
+    """
     if not reports[0]:
         return {}
     chains = [report[_KEY] for report in reports]
@@ -105,7 +124,11 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Formats a result of `read` as lines to print, {label: text}, with a number for each level from 0."""
+    """Formats a report of chains as lines to print, {label: text}, with one number per noise level in a text.
+
+    Args:
+      report: a result of `read` or `mean`.
+    """
     chains = report.get(_KEY, {})
     lines = {}
     for name in ('acceptance', 'displacement'):

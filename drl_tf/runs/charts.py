@@ -13,7 +13,13 @@ Panels: TypeAlias = Mapping[str, Mapping[str, Mapping[float, float]]]
 
 
 def save(path: str, figure: Figure, dpi: int = 120) -> None:
-    """Writes a matplotlib figure as a PNG file."""
+    """Writes a matplotlib figure as a PNG file.
+
+    Args:
+      path: the PNG file.
+      figure: the figure.
+      dpi: pixels per inch.
+    """
     with written_aside(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=dpi)
 
@@ -22,10 +28,10 @@ def save_curves(path: str, axis: str, x: Sequence[float], curves: Mapping[str, S
     """Plots curves over a common x axis, and saves the chart as a PNG file.
 
     Args:
-      path: the file.
+      path: the PNG file.
       axis: label of the x axis.
       x: positions on the x axis.
-      curves: {label: numbers, one for each position}.
+      curves: {label of a curve: its values, one for each position}.
     """
     figure = Figure(figsize=(5, 3.5), layout='constrained')
     axes = figure.subplots()
@@ -40,9 +46,9 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
     """Draws horizontal bars with labels, and saves the chart as a PNG file.
 
     Args:
-      path: the file.
-      axis: label of the x axis.
-      bars: {label: number}, from the top down; None draws the label without a bar.
+      path: the PNG file.
+      axis: label of the x axis, along which the bars extend.
+      bars: {label: length of the bar}, from the top down; with None, the label has no bar.
       floor: score of real images to compare with, drawn as a dashed line; None: no line.
     """
     figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
@@ -64,13 +70,13 @@ def save_points(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     joined: Collection[str] = (),
 ) -> None:
-    """Plots points into panels side by side, and saves them as a PNG file.
+    """Plots groups of points into panels side by side, and saves the chart as a PNG file.
 
     Args:
       path: the PNG file.
       axis: label of the x axis, which is logarithmic.
-      panels: {label of the y axis of a panel: {label of some points: [(x, y)]}}.
-      joined: labels of the points that a line joins.
+      panels: for each panel, {label of its y axis: its groups}. Groups are {label of a group: [(x, y), ...]}.
+      joined: labels of the groups whose points a line joins.
     """
     figure = Figure(figsize=(5 * len(panels), 3.5), layout='constrained')
     row = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -90,13 +96,13 @@ def save_points(
 
 
 def save_panels(path: str, axis: str, measure: str, panels: Panels, floor: float | None) -> None:
-    """Plots curves into panels side by side, with a common y axis, and saves them as a PNG file.
+    """Plots curves into panels side by side, with a common y axis, and saves the chart as a PNG file.
 
     Args:
       path: the PNG file.
       axis: label of the x axis, which is linear up to 1 and logarithmic beyond.
       measure: label of the y axis, which is logarithmic.
-      panels: {title of a panel: {label of a curve: {x: y}}}.
+      panels: for each panel, {its title: its curves}. Curves are {label of a curve: {x: y}}.
       floor: score of real images to compare with, drawn as a dashed line; None: no line.
     """
     figure = Figure(figsize=(4 * len(panels), 3.5), layout='constrained')

@@ -30,19 +30,19 @@ _BEST_SCORE = 'best.json'
 
 
 def directory(workdir: str) -> str:
-    """Returns the directory of a run's checkpoints."""
+    """Returns the path of the directory that holds the checkpoints of the run in `workdir`."""
     return os.path.join(workdir, 'checkpoints')
 
 
 def steps(workdir: str) -> list[int]:
-    """Returns the training steps for which a run has checkpoints, ascending; damaged ones count too."""
+    """Returns the training steps of the checkpoints in `workdir`, ascending; damaged ones are included."""
     if not os.path.isdir(directory(workdir)):
         return []
     return sorted(int(name) for name in os.listdir(directory(workdir)) if name.isdigit())
 
 
 def newest_step(workdir: str) -> int | None:
-    """Returns the step of a run's newest checkpoint or exported model; None without either."""
+    """Returns the training step of the newest checkpoint or the exported model of `workdir`, or None."""
     source = exported.source(workdir)
     if source:
         return exported.step_of(source)
@@ -50,7 +50,7 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a hash that identifies the weights of a checkpoint; '' if there is no checkpoint."""
+    """Returns a SHA-256 that identifies the weights of the checkpoint at `step`; '' if there is none."""
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -60,7 +60,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
 
 
 def best_step(workdir: str) -> int:
-    """Returns the step of the best checkpoint (see `keep_best`); raises UserError if there is none."""
+    """Returns the step of the checkpoint that `keep_best` copied; raises UserError if there is none."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -70,7 +70,7 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """Returns step and scores of the best checkpoint; None if there is none. Raises UserError if damaged."""
+    """Returns {'step': .., name: score} of the best checkpoint, or None; raises UserError if damaged."""
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
         return None
@@ -111,7 +111,7 @@ def keep_best(workdir: str, step: int, note: Mapping[str, Any]) -> None:
 
 
 def put_best_aside(workdir: str) -> str | None:
-    """Moves the files in `<workdir>/best/` to a new directory beside it; returns that directory or None."""
+    """Renames `<workdir>/best/` to a new name beside it; returns the new path, or None if there was none."""
     return put_aside(os.path.join(workdir, _BEST))
 
 
@@ -159,11 +159,11 @@ def restore(model: RecoveryLikelihood, workdir: str, step: int | None = None) ->
 
     Args:
       model: the model to fill.
-      workdir: a run's directory.
-      step: step of the checkpoint. None: the newest undamaged checkpoint; damaged ones give a warning.
+      workdir: the run's directory.
+      step: training step of the checkpoint. None: the newest undamaged one; damaged ones give a warning.
 
     Returns:
-      The checkpoint's step.
+      The checkpoint's training step.
 
     Raises:
       UserError: the checkpoint is missing, damaged or of another architecture.
@@ -217,10 +217,10 @@ def _restore(model: RecoveryLikelihood, path: str) -> None:
 
 
 def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[str]:
-    """Compares the hardware and software of this process with those that wrote a checkpoint.
+    """Compares the hardware, the software and the option `deterministic` with those of a checkpoint.
 
-    The option `deterministic` is compared too. Returns one text for each difference, such as 'device TPU
-    here, CPU there'; none if the checkpoint has no record of them.
+    Returns one text for each difference, such as 'device TPU here, CPU there'; [] if there is none, or if the
+    checkpoint has no record of them.
     """
     path = os.path.join(find(workdir, step), _SURROUNDINGS)
     if not os.path.exists(path):
@@ -232,7 +232,7 @@ def changed_surroundings(workdir: str, step: int, deterministic: bool) -> list[s
 
 
 def set_aside_after(workdir: str, step: int, reason: str) -> None:
-    """Renames the checkpoints of later steps than `step` to `<reason>-<step>`, so that they are not used."""
+    """Renames the checkpoints of steps above `step` to `<reason>-<their step>`, so that no run uses them."""
     for unwanted in (present for present in steps(workdir) if present > step):
         aside = os.path.join(directory(workdir), f'{reason}-{unwanted}')
         shutil.rmtree(aside, ignore_errors=True)
@@ -246,11 +246,12 @@ def load_model(
 
     Args:
       workdir: the directory of a run or of an exported model.
-      config: the configuration to use, but with the stored image mean and deviation; None: the stored one.
-      step: step of the checkpoint; None: the newest undamaged one.
+      config: the configuration to use; image mean and deviation are taken from the stored one. None: the
+        stored one.
+      step: training step of the checkpoint; None: the newest undamaged one.
 
     Returns:
-      The model and the checkpoint's step.
+      The model and the checkpoint's training step.
 
     Raises:
       UserError: the configuration or the weights are missing or damaged, or do not fit each other.
@@ -274,7 +275,7 @@ def _path(workdir: str, step: int) -> str:
 
 
 def find(workdir: str, step: int) -> str:
-    """Returns the directory of a step's checkpoint, in `checkpoints/` or, if it is not there, in `best/`."""
+    """Returns the directory of the checkpoint at `step`, in `checkpoints/` or, if missing there, `best/`."""
     path = _path(workdir, step)
     kept = os.path.join(workdir, _BEST, f'{step:08d}')
     return kept if os.path.exists(kept) and not os.path.exists(path) else path

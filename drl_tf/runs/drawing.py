@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """Images that were drawn together.
+    """Images that were drawn together, with the noisy images on the way to them.
 
     Attributes:
       images: uint8 [n, H, W, C]; for points of the plane, float32.
-      states: [x_T, ..., x_0], the images at each noise level, each a distributed value with a part on each
+      states: [x_T, ..., x_0], the images at some noise levels from white noise x_T to x_0, as
+        `EnergyModel.sample` returns them; under a strategy, each is a distributed value with a part on each
         replica.
-      chains: acceptance and displacement of the chains, [n, T]; None without chains.
+      chains: acceptance and displacement of the chains, [n, T], a `sampling.Info`; None without chains.
     """
 
     images: np.ndarray
@@ -44,7 +45,7 @@ def draw(
     after_part: Callable[[], None] = lambda: None,
     source: str = '',
 ) -> list[tf.Tensor] | None:
-    """Draws a set of samples into a directory; files that exist already are kept.
+    """Draws a set of samples into a directory, and keeps files of the set that exist already.
 
     So an interrupted set continues, also with another batch size or number of replicas. A set that was drawn
     with other settings is first moved to `<directory>.1` (or .2, ...).
@@ -52,16 +53,16 @@ def draw(
     Args:
       model: the model; all replicas of its strategy draw.
       directory: where to write `samples.json`, the settings, and `images-00000-of-00049.npz` and so on. Each
-        of these files has `images` (uint8 [n, H, W, C]; points of the plane: float32), `first` (index of the
-        first image) and `seed`.
+        of the latter has `images` (uint8 [n, H, W, C]; points of the plane: float32), `first`
+        (index of the first image) and `seed`.
       request: what to draw; `request.step` must not be None.
-      after_part: callable, called several times per batch. If it raises an error, drawing ends; complete
+      after_part: callable, called several times per batch. If it raises an error, drawing ends, and complete
         files stay.
-      source: hash of the checkpoint, to record in `samples.json`.
+      source: hash of the checkpoint, to record in `samples.json`; '': none.
 
     Returns:
-      The first images at each noise level, [x_T, ..., x_0], each float32 [n, H, W, C]; None if the first file
-      existed already.
+      The first images at several noise levels, from white noise x_T to the samples x_0, each
+      float32 [n, H, W, C]; None if the first file existed already.
 
     Raises:
       UserError: another process draws there, or the samples are not finite.
@@ -103,8 +104,12 @@ def _of_first_replica(model: EnergyModel, states: Sequence[Any]) -> list[tf.Tens
 def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
     """Draws images in batches, on all replicas.
 
+    Args:
+      model: the model; all replicas of its strategy draw.
+      request: what to draw.
+
     Yields:
-      uint8 [n, H, W, C]; for points of the plane, float32.
+      The images of each batch, uint8 [n, H, W, C]; for points of the plane, float32.
 
     Raises:
       UserError: the samples are not finite.
@@ -115,10 +120,14 @@ def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
 
 
 def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
-    """Draws images on one replica, and returns them at each noise level.
+    """Draws images on one replica, and returns them at several noise levels.
+
+    Args:
+      model: the model.
+      request: what to draw.
 
     Returns:
-      [x_T, ..., x_0], each float32 [n, H, W, C].
+      The images from white noise x_T to the samples x_0, each float32 [n, H, W, C].
     """
     seed = noise.root(request.seed, noise.SAMPLING)
     return model.sample(request.count, seed, request.first, request.weights, _terms(model, request))
@@ -137,15 +146,16 @@ def sampled(
     after_part: Callable[[float], None] = lambda count: None,
     corrector_steps: Sequence[float] | None = None,
 ) -> Iterator[Batch]:
-    """Draws images in batches on all replicas, with the noisy states between x_T and x_0.
+    """Draws images in batches on all replicas, with the noisy images on the way to them.
 
     Args:
-      model: the model.
+      model: the model; all replicas of its strategy draw.
       share: number of images that each replica draws at once.
       request: what to draw.
-      after_part: callable, called several times per batch with the progress since the last call, in images:
-        the number of images times the share of their noise levels that are done.
-      corrector_steps: step sizes of the chains, from `chain_report.corrector_steps`.
+      after_part: callable, called several times per batch with the progress since the last call. Progress
+        counts in images: an image that has passed half of its noise levels counts 0.5.
+      corrector_steps: relative step size of the chains at each level, [T], from
+        `chain_report.corrector_steps`.
 
     Yields:
       The batches in order.

@@ -47,12 +47,12 @@ def shipped_models() -> pathlib.Path:
 
 
 def find(model: str, flag: str = '--model') -> str:
-    """Returns the version directory of an exported model.
+    """Returns the version directory of an exported model, such as '.../saved_models/digits/1'.
 
     Args:
       model: the name of a model that comes with the package; or a version directory; or the parent of version
         directories, of which the newest is taken.
-      flag: the option to name in the error message.
+      flag: the option that the error message names.
 
     Raises:
       UserError: there is no such model.
@@ -81,7 +81,7 @@ def find(model: str, flag: str = '--model') -> str:
 
 
 def two_of(model: str) -> tuple[str, str]:
-    """Splits --model, which names one or two models; the second is '' if there is only one.
+    """Splits the value of --model at its comma into two models; the second is '' if there is only one.
 
     Examples:
       >>> two_of('digits,runs/b/saved_model'), two_of('digits')
@@ -94,7 +94,19 @@ def two_of(model: str) -> tuple[str, str]:
 
 
 def readable(model: str, flag: str) -> str:
-    """Returns the directory of a run, `model` itself, or of an exported model, `find(model, flag)`."""
+    """Returns the directory of a model that can be loaded.
+
+    Args:
+      model: the directory of a run, which is returned as it is; or an exported model, by its name or
+        directory.
+      flag: the option that the error message names.
+
+    Returns:
+      The directory of the run, or the version directory of the exported model.
+
+    Raises:
+      UserError: there is no such model.
+    """
     if os.path.exists(os.path.join(model, configuration.FILE_NAME)):
         return model
     return find(model, flag)
@@ -113,9 +125,10 @@ def _versions(directory: str | os.PathLike) -> list[str]:
 
 
 def name_of(version: str) -> str:
-    """Returns the name of an exported model from its version directory.
+    """Returns the name of an exported model from the path of its version directory.
 
-    This is NAME in `NAME/<version>`, or in `NAME/saved_model/<version>` if a run in NAME exported the model.
+    The name is NAME in `NAME/<version>`, or in `NAME/saved_model/<version>` if a run in NAME exported the
+    model.
     """
     parent = os.path.dirname(os.path.abspath(version))
     run, name = os.path.split(parent)
@@ -123,13 +136,16 @@ def name_of(version: str) -> str:
 
 
 def source(workdir: str) -> str | None:
-    """Finds the exported model that a workdir refers to, or is.
+    """Returns the version directory of the exported model that a workdir refers to.
+
+    Args:
+      workdir: a directory; it may be a version directory itself.
 
     Returns:
-      The version directory; None if there is none.
+      The version directory; None if the workdir refers to no exported model.
 
     Raises:
-      UserError: `model.json` is damaged, or names no directory.
+      UserError: `model.json` in the workdir is damaged, or names no directory.
     """
     if _is_version(workdir):
         return workdir
@@ -148,7 +164,10 @@ def source(workdir: str) -> str | None:
 
 
 def load_config(version: str) -> Config:
-    """Reads the configuration of an exported model, with the precision float32.
+    """Reads the configuration of an exported model, and sets its option `precision` to 'float32'.
+
+    Args:
+      version: the version directory of the exported model.
 
     Raises:
       UserError: the exported model is damaged or incomplete.
@@ -188,11 +207,11 @@ def link(version: str, workdir: str) -> None:
 
 
 def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Variable]]:
-    """Returns the variables of a model by name, {name of a network: {path in the network: variable}}.
+    """Returns the variables of a model, {name of a network: {path of a variable in the network: variable}}.
 
     Args:
       model: the model.
-      weights: 'ema' (averages) or 'raw'.
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
     """
     chosen = {raw.name: Weights(weights).of(average, raw) for average, raw in model.averages}
     return {
@@ -202,7 +221,7 @@ def named_weights(model: EnergyModel, weights: str) -> dict[str, dict[str, tf.Va
 
 
 def step_of(version: str) -> int | None:
-    """Returns the training step of an exported model; None if its description is damaged."""
+    """Returns the training step of an exported model, by its version directory; None if it is damaged."""
     try:
         return read_json(os.path.join(version, DESCRIPTION))['checkpoint_step']
     except (OSError, ValueError, KeyError):
@@ -210,12 +229,12 @@ def step_of(version: str) -> int | None:
 
 
 def restore(model: EnergyModel, version: str, step: int | None = None) -> int:
-    """Loads the weights of an exported model into a model, as its averaged and its raw weights.
+    """Loads the weights of an exported model into a model; its averaged and raw weights become equal.
 
     Args:
       model: the model to fill.
       version: the version directory of the exported model.
-      step: the training step that the exported model must have; None: any.
+      step: the training step that the exported model must have; None: any step.
 
     Returns:
       The training step of the exported model.

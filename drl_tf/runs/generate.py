@@ -28,17 +28,19 @@ def generate(
 ) -> dict[str, str] | None:
     """Draws samples of a trained model, and writes them to files.
 
-    A PNG shows a grid of samples, another how samples arise from noise. Files that exist already are kept.
+    One PNG shows a grid of samples, another the noisy images on the way to some of them. Files that exist
+    already are kept.
 
     Args:
       config: the configuration to sample with.
-      workdir: the run's directory; may be read-only if `output_dir` is given.
+      workdir: the run's directory; it may be read-only if `output_dir` is given.
       request: what to draw.
       output_dir: directory for the files; '': `<workdir>/samples`.
       save_images: whether to write each image as a PNG file too.
 
     Returns:
-      Lines to print, {label: path}; None on workers other than the chief.
+      Lines to print, {label: text}: paths of the files, and statistics of the chains. None on workers other
+      than the chief.
 
     Raises:
       UserError: there is no undamaged checkpoint, a class does not exist, or the samples are not finite.

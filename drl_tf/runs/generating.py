@@ -28,11 +28,11 @@ Callbacks: TypeAlias = keras.callbacks.Callback | Sequence[keras.callbacks.Callb
 
 
 class Generating(Scoring):
-    """The part of `drl_tf.EnergyModel` that draws images.
+    """The methods of `drl_tf.EnergyModel` that draw images.
 
     Args:
-      model: the Keras model inside the `EnergyModel`.
-      weights: 'ema' (averages) or 'raw'.
+      model: the Keras model inside the `EnergyModel`, a `RecoveryLikelihood`.
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
     """
 
     def __init__(self, model: RecoveryLikelihood, weights: str = 'ema'):
@@ -57,20 +57,22 @@ class Generating(Scoring):
 
         Args:
           num: n, the number of images, at least 1.
-          labels: one class for all images, or one per image ([n]); classes count from 0, -1 means no class.
-            None: the images take all classes in turn.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20. None: `guidance` of the
-            configuration.
-          seed: 0 to 2^31 - 1. Image i depends only on (seed, first + i), up to rounding by one grey level.
-          num_steps: number of noise levels to visit, 1 to T; fewer are faster and less accurate. None:
-            `sampling_levels` of the configuration. A model with an initializer allows T only.
-          callbacks: one Keras callback or several, of which the `on_predict_...` methods are called. Those
-            for a batch are called several times per batch, after some noise levels each;
+          labels: class number from 0, one for all images, or one per image ([n]); -1 means no class. None:
+            the images take all classes in turn.
+          guidance: weight w, -1 to 20, of classifier-free guidance: the log density used is F = (1 + w)
+            F(class) - w F(no class). None: the option `guidance` of the configuration.
+          seed: random seed, 0 to 2^31 - 1. Image i depends only on (seed, first + i), up to rounding by one
+            grey level.
+          num_steps: number of noise levels to visit, 1 to `num_levels`; fewer are faster and less accurate.
+            None: the option `sampling_levels` of the configuration. A model with an initializer allows
+            `num_levels` only.
+          callbacks: one Keras callback or several, of which the `on_predict_...` methods are called. The
+            methods for a batch are called after groups of noise levels, several times per batch;
             `on_predict_batch_end` gets `logs['outputs']`, the images so far, float32 [batch, H, W, C].
           first: index of the first image.
 
         Returns:
-          uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
+          The images, uint8 [n, H, W, C]; for toy datasets points of the plane, float32 [n, 1, 1, 2].
 
         Raises:
           UserError: an argument is out of range, or the samples are not finite.
@@ -116,7 +118,7 @@ class Generating(Scoring):
         guidance: float | None = None,
         first: int = 0,
     ) -> np.ndarray:
-        """Deprecated name of `generate`, with the arguments in another order."""
+        """Deprecated: use `generate`, whose arguments come in another order (`num_samples` is `num`)."""
         deprecated('EnergyModel.sample', 'EnergyModel.generate')
         return self.generate(num_samples, labels, guidance, seed, first=first)
 
@@ -128,17 +130,20 @@ class Generating(Scoring):
         labels: ArrayLike | None = None,
         guidance: float = 0.0,
     ) -> np.ndarray:
-        """Removes the noise of one level: draws x_t given x_{t+1}, with the sampler of the configuration.
+        """Removes the noise of one level from noisy images, with the sampler of the configuration.
+
+        An image with the noise of level t + 1 becomes a random draw of the image with the noise of level t.
 
         Args:
-          images: noisy images x_{t+1}, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
-          level: t, one for all images or one per image ([n]), 0 to T - 1.
-          seed: 0 to 2^31 - 1; image i of the result depends on (seed, i) and on image i only.
-          labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          images: images with the noise of level t + 1, float [n, H, W, C]; or uint8, which is scaled to
+            [-1, 1].
+          level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]).
+          seed: random seed, 0 to 2^31 - 1; image i of the result depends on (seed, i) and on image i only.
+          labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
+          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
 
         Returns:
-          x_t, float32 [n, H, W, C].
+          Images with the noise of level t, float32 [n, H, W, C].
 
         Raises:
           UserError: an argument has a wrong shape or is out of range, or the images are not finite.
@@ -168,7 +173,7 @@ class Generating(Scoring):
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Drops the cached step sizes of the chains; call this after the weights have changed."""
+        """Clears the cache of step sizes of the chains; call this after the weights have changed."""
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:

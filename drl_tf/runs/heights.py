@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 class Heights:
     """The constants log Z of a model, which turn energies into densities: log p(y_t) = F(y_t, t) - log Z_t.
 
+    F(y_t, t) is the model's unnormalised log density of y_t, a scaled image with the noise of level t = 0..T.
+    Z_t is the normalising constant.
+
     Attributes:
-      log_z_0: two estimates of log Z at level 0, ascending.
+      log_z_0: two estimates of log Z at level 0 in nats, the smaller first.
       log_z: log Z of each noise level in nats, [T + 1], by Bennett's acceptance ratio.
-      log_z_error: standard error of each entry of `log_z`.
-      typical_mean: mean of log p over training images, at the scoring level (`EnergyModel.scoring_level`).
-      typical_std: standard deviation of log p over these images.
+      log_z_error: standard error of each entry of `log_z`, [T + 1].
+      typical_mean: mean of log p over training images in nats, at the level at which images are compared
+        (`EnergyModel.scoring_level`).
+      typical_std: standard deviation of log p over these images in nats.
     """
 
     log_z_0: list[float]
@@ -35,7 +39,14 @@ class Heights:
 
     @classmethod
     def known(cls, values: Mapping[str, Any] | None) -> Heights:
-        """Builds `Heights` from {attribute: value}; raises UserError if `values` is None."""
+        """Builds `Heights` from a dict.
+
+        Args:
+          values: {name of an attribute: value}, or None.
+
+        Raises:
+          UserError: `values` is None, because nobody has estimated log Z of the model.
+        """
         if values is None:
             raise UserError(
                 'log Z of the energies is not known: run `python run.py --mode=likelihood` with the '
@@ -47,27 +58,33 @@ class Heights:
     def log_prob(
         self, schedule: Schedule, image_shape: tuple[int, int, int], energies: np.ndarray, level: np.ndarray
     ) -> np.ndarray:
-        """Turns energies -F(m_t x_t, t) into log p(x_t) in nats, float32, of the shape of the energies.
+        """Turns energies of clean images into log densities in nats, float32, of the shape of `energies`.
+
+        The energy of x_t at level t is -F(y_t, t). F is the unnormalised log density of y_t = m_t x_t, a
+        scaled image.
 
         Args:
-          schedule: noise levels of the model.
+          schedule: the noise levels of the model, a `Schedule`.
           image_shape: (H, W, C).
-          energies: float32 [n] or [n, L].
-          level: t of each energy, int32 [n]; for energies [n, L], t of each column, int32 [L].
+          energies: float32 [n], or [n, L] for L levels.
+          level: noise level t of each energy, int32 [n]; for energies [n, L], t of each column, int32 [L].
         """
         return (self.constants(schedule, image_shape, level) - energies).astype(np.float32)
 
     def constants(
         self, schedule: Schedule, image_shape: tuple[int, int, int], level: np.ndarray
     ) -> np.ndarray:
-        """Returns D log m_t - log Z_t, which is log p(x_t) plus the energy, for each level t.
+        """Returns the number that turns energies into log densities at each level t: log p(x_t) + energy.
+
+        It is D log m_t - log Z_t, where m_t is the factor in y_t = m_t x_t, Z_t the normalising constant of
+        the density of y_t, and D = H W C.
 
         Args:
-          schedule: noise levels of the model.
-          image_shape: (H, W, C), D = H W C.
-          level: t, int32 of any shape.
+          schedule: the noise levels of the model, a `Schedule`.
+          image_shape: (H, W, C).
+          level: noise levels t, int32 of any shape.
 
         Returns:
-          float64, of the shape of `level`.
+          One number for each level, float64, of the shape of `level`.
         """
         return math.prod(image_shape) * np.log(schedule.m[level]) - np.array(self.log_z)[level]

@@ -20,7 +20,7 @@ LARGEST_VALUE = 1.001
 
 
 class Inputs:
-    """Checks arguments of `EnergyModel`, and converts them to what the Keras model takes.
+    """Checks arguments of `EnergyModel`, and converts them to the arrays that the Keras model takes.
 
     All methods raise UserError if an argument has a wrong shape or is out of range.
 
@@ -35,9 +35,10 @@ class Inputs:
         """Converts classes and guidance to (labels, weight) pairs, the argument `terms` of the Keras model.
 
         Args:
-          labels: the class of each image, int32 [count], -1 for no class; None: no image has a class.
+          labels: class number from 0 of each image, int32 [count], -1 for no class; None: no image has a
+            class.
           count: number of images.
-          guidance: w in F = (1 + w) F(class) - w F(no class).
+          guidance: w; the log density used is F = (1 + w) F(class) - w F(no class).
         """
         guidance = arguments.number('guidance', guidance, *GUIDANCE_BOUNDS, whole=False)
         if not self.config.data.num_classes:
@@ -48,7 +49,15 @@ class Inputs:
         return guided(tf.constant(network_labels(labels)), guidance)
 
     def labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Converts one class, or one class per image, to int32 [count]; None stays None."""
+        """Converts class numbers, one for all images or one per image, to int32 [count].
+
+        Args:
+          labels: class number from 0, or -1 for no class; an int or [count]. None: no image has a class.
+          count: number of images.
+
+        Returns:
+          int32 [count], or None if `labels` is None.
+        """
         if labels is None:
             return None
         if not self.config.data.num_classes:
@@ -56,20 +65,35 @@ class Inputs:
         return arguments.each('labels', labels, count, -1, self.config.data.num_classes - 1)
 
     def seed(self, seed: Any) -> tf.Tensor:
-        """Converts a seed, 0 to 2^31 - 1, to the seed for sampling, int32 [2]."""
+        """Converts a random seed, an int from 0 to 2^31 - 1, to the seed of sampling, int32 [2]."""
         return tf.constant(noise.root(arguments.number('seed', seed, 0), noise.SAMPLING))
 
     def level(self, level: Any, count: int, default: int = 0) -> np.ndarray:
-        """Converts one noise level, or one per image, to int32 [count]; None becomes `default`."""
+        """Converts noise levels, one for all images or one per image, to int32 [count].
+
+        Args:
+          level: noise level from 0 to T - 1, an int or [count]; None: `default`.
+          count: number of images.
+          default: the level for all images if `level` is None.
+        """
         level = default if level is None else level
         return arguments.each('level', level, count, 0, self.config.diffusion.num_levels - 1)
 
     def images(self, images: Any) -> np.ndarray:
-        """Converts images, noisy or clean, to float32 [n, H, W, C]; uint8 is scaled to [-1, 1]."""
+        """Converts images with or without noise to float32 [n, H, W, C].
+
+        Args:
+          images: floats of any size, or uint8, which is scaled to [-1, 1]; [n, H, W, C].
+        """
         return arguments.images('images', images, self.config.image_shape)
 
     def clean(self, images: Any) -> np.ndarray:
-        """Converts clean images to float32 [n, H, W, C] in [-1, 1]; points of the plane have no bounds."""
+        """Converts images without noise to float32 [n, H, W, C] in [-1, 1].
+
+        Args:
+          images: floats in [-1, 1], or uint8, which is scaled to [-1, 1]; [n, H, W, C]. Points of the plane,
+            [n, 1, 1, 2], may have any size.
+        """
         x = self.images(images)
         reach = np.abs(x).max()
         if not self.config.planar and reach > LARGEST_VALUE:
@@ -80,7 +104,7 @@ class Inputs:
 
 
 def finite(images: np.ndarray) -> np.ndarray:
-    """Checks that all values of images are finite, and returns the images; raises UserError if not."""
+    """Returns `images` unchanged, or raises UserError if they hold NaN or infinity."""
     if not np.isfinite(images).all():
         raise UserError('the images are not finite: lower guidance, or give images nearer to [-1, 1]')
     return images

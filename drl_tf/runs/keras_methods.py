@@ -20,17 +20,17 @@ _WEIGHTS_FILES = ('.weights.h5', '.weights.json')
 
 
 class KerasMethods(keras.Model):
-    """The part of `drl_tf.EnergyModel` that refines or refuses methods of `keras.Model`.
+    """The methods of `keras.Model` that `drl_tf.EnergyModel` changes or does not allow.
 
     Attributes:
-      model: the model inside; its `averages` are pairs (network with averaged weights, network with raw
-        weights).
+      model: the Keras model inside the `EnergyModel`; its `averages` are pairs (network with averaged
+        weights, network with raw weights).
     """
 
     model: RecoveryLikelihood
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: the recipe decides losses and optimizers; `fit` takes the learning rate."""
+        """Always raises UserError: `fit` sets losses and optimizers itself, and takes the learning rate."""
         raise UserError('compile is not needed: the recipe decides losses and optimizers; see fit')
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,23 +38,23 @@ class KerasMethods(keras.Model):
         raise UserError('calling the model is not defined: use energy, score, log_prob, denoise or generate')
 
     def predict(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: see `__call__`."""
+        """Always raises UserError: use `energy`, `score`, `log_prob`, `denoise` or `generate` instead."""
         raise UserError('predict is not defined: use energy, score, log_prob, denoise or generate')
 
     def evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: there is no loss of images alone."""
+        """Always raises UserError: use `energy` or `log_prob`, or the `validation_data` of `fit`, instead."""
         raise UserError('evaluate is not defined: use energy or log_prob, or validation_data of fit')
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> None:
-        """Raises UserError: see `fit`, or the training loop in docs/keras.md."""
+        """Always raises UserError: train with `fit`, or with the training loop in docs/keras.md."""
         raise UserError('train_on_batch is not defined: use fit, or model.train_step in a loop of your own')
 
     def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves the model for `keras.saving.load_model` and `from_preset`.
+        """Saves the model to one file, for `keras.saving.load_model` and `from_preset`.
 
         Args:
-          filepath: a file whose name ends in `.keras`.
-          overwrite, kwargs: as in Keras.
+          filepath: the file; its name must end in `.keras`.
+          overwrite, kwargs: as in `keras.Model.save`.
 
         Raises:
           UserError: the name does not end in `.keras`.
@@ -73,14 +73,14 @@ class KerasMethods(keras.Model):
         super().save(path, overwrite=overwrite, **kwargs)
 
     def save_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Saves the weights of all networks for `load_weights`.
+        """Saves the weights of all networks, for `load_weights`.
 
         Args:
-          filepath: a file whose name ends in `.weights.h5`, or in `.weights.json` for several files.
-          args, kwargs: as in Keras.
+          filepath: the file; its name must end in `.weights.h5`, or in `.weights.json` for several files.
+          args, kwargs: as in `keras.Model.save_weights`.
 
         Raises:
-          UserError: the name has another end.
+          UserError: the name ends otherwise.
 
         Examples:
           >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -93,11 +93,11 @@ class KerasMethods(keras.Model):
         super().save_weights(path, *args, **kwargs)
 
     def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Loads a file of `save_weights`; the model keeps its weights if the file does not fit.
+        """Loads a file that `save_weights` wrote; the model keeps its weights if the file does not fit.
 
         Args:
-          filepath: a file whose name ends in `.weights.h5` or `.weights.json`.
-          args, kwargs: as in Keras.
+          filepath: the file, whose name ends in `.weights.h5` or `.weights.json`.
+          args, kwargs: as in `keras.Model.load_weights`.
 
         Raises:
           UserError: the file is missing, damaged, or of a model of another architecture.
@@ -119,10 +119,10 @@ class KerasMethods(keras.Model):
             ) from error
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
-        """Prints the summary of Keras, and how many parameters are trained and how many are averages.
+        """Prints Keras' summary of the model, and how many parameters are trained and how many are averages.
 
         Args:
-          args, kwargs: as in Keras.
+          args, kwargs: as in `keras.Model.summary`.
 
         Examples:
           >>> lines = []

@@ -15,7 +15,10 @@ _LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory
 
 
 def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a file name for samples: step, weights, count, seed, and sampling options unlike the run's.
+    """Returns a file name without extension for a set of samples.
+
+    It consists of step, weights, number of images, seed, and the sampling options that differ from the
+    configuration of the run.
 
     Args:
       config: the configuration to sample with.
@@ -41,7 +44,16 @@ def _short(name: str) -> str:
 
 
 def set_name(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a file name for samples: that of `file_stem`, plus the classes and first index if given."""
+    """Returns a directory name for a set of samples.
+
+    It is the result of `file_stem`, followed by the classes and the index of the first image if the request
+    has them.
+
+    Args:
+      config: the configuration to sample with.
+      workdir: the run's directory.
+      request: what to draw; `request.step` must not be None.
+    """
     chosen = '-'.join(map(str, request.labels))
     if request.label_weights:
         pairs = zip(request.labels, request.label_weights, strict=True)

@@ -27,10 +27,10 @@ _CLOUD_EDGE = 1.5  # A cloud shows [-1.5, 1.5] squared.
 
 
 def kept(images: Any) -> np.ndarray:
-    """Converts images to uint8, the type in which they are stored; points of the plane stay float32.
+    """Converts images to uint8, the type in which files store them; points of the plane stay float32.
 
     Args:
-      images: float32 [n, H, W, C] in [-1, 1].
+      images: float32 [n, H, W, C] in [-1, 1], or points, float32 [n, 1, 1, 2].
     """
     return np.asarray(images) if _are_points(images) else pixels.to_uint8(images)
 
@@ -40,13 +40,15 @@ def _are_points(images: Any) -> bool:
 
 
 def cloud(points: Any) -> np.ndarray:
-    """Draws points of the plane as a picture of [-1.5, 1.5]^2, brighter where there are more points.
+    """Draws points of the plane as a grey picture of the square [-1.5, 1.5]^2.
+
+    A pixel is the brighter, the more points lie in it.
 
     Args:
       points: float32 [n, 1, 1, 2].
 
     Returns:
-      uint8 [128, 128, 1].
+      The picture, uint8 [128, 128, 1].
     """
     x, y = np.asarray(points).reshape(-1, 2).T
     bounds = [[-_CLOUD_EDGE, _CLOUD_EDGE]] * 2
@@ -58,7 +60,7 @@ def square(images: np.ndarray) -> np.ndarray:
     """Arranges images in a grid with about as many rows as columns; black images fill the last row.
 
     Args:
-      images: [n, H, W, C]. Points of the plane, float32 [n, 1, 1, 2], become one picture, drawn by `cloud`.
+      images: [n, H, W, C]. Points of the plane, float32 [n, 1, 1, 2], become a single picture of all points.
 
     Returns:
       [rows, columns, H, W, C].
@@ -81,8 +83,8 @@ def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
 
     Args:
       images: [n, H, W, C]; image i has the class i mod `num_classes`.
-      num_classes: number of classes. With 0, with more than 16, or with fewer than two images per class, the
-        result is that of `square`. Otherwise, each class has a row of at most 10 images.
+      num_classes: number of classes, 0 for none. With 1 to 16 classes and at least two images per class, each
+        class has a row of at most 10 images. Otherwise, the grid has about as many rows as columns.
     """
     if not 0 < num_classes <= _MOST_ROWS or len(images) < 2 * num_classes:
         return square(images)
@@ -93,11 +95,12 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
     """Returns texts that name the class of each image in a `grid`, as keyword arguments of `save_png`.
 
     Args:
-      classes: class of each image, from 0, int [n].
-      num_classes: the argument of `grid`.
+      classes: class number from 0 of each image, int [n].
+      num_classes: number of classes, as given to `grid`.
 
     Returns:
-      {'side': a text for each row} if each row has a single class, else {'captions': rows of texts}.
+      {'side': one text for each row} if each row has a single class. Otherwise {'captions': for each row, one
+      text for each image}.
     """
     cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
     texts = [[str(label - 1) if label else '' for label in row] for row in cells]
@@ -107,7 +110,12 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
 
 def turn_captions(count: int, num_classes: int) -> dict[str, list]:
-    """Returns the `class_captions` of images with the classes 0, 1, .. in turn; {} without classes."""
+    """Returns captions, as `class_captions` does, for images whose classes are 0, 1, ... in turn.
+
+    Args:
+      count: number of images.
+      num_classes: number of classes; with 0, the result is {}.
+    """
     if not num_classes:
         return {}
     return class_captions(np.arange(count) % num_classes, num_classes)
@@ -129,11 +137,11 @@ def save_png(
     """Writes a grid of images with optional texts as a PNG file; small pictures are enlarged.
 
     Args:
-      path: the file.
-      cells: uint8 [rows, columns, H, W, C].
+      path: the PNG file.
+      cells: the images, uint8 [rows, columns, H, W, C].
       header: a text above each column; empty for none.
       side: a text left of each row; empty for none.
-      captions: for each row, one text per cell, drawn above the cell; empty for none.
+      captions: for each row, one text for each image, drawn above the image; empty for none.
     """
     rows, columns, height, width, _ = cells.shape
     scale = max(1, -(-_SMALLEST_SIDE // max(rows * height, columns * width)))
@@ -168,11 +176,11 @@ def to_pil(image: np.ndarray) -> Image.Image:
 
 
 def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> None:
-    """Writes each image to a file of its own, such as `000123.png`.
+    """Writes each image to a file of its own, named by its index, such as `000123.png`.
 
     Args:
       directory: the directory; created if it is missing.
-      batches: images, uint8 [n, H, W, C] each.
+      batches: batches of images, uint8 [n, H, W, C] each.
       first: index of the first image.
     """
     os.makedirs(directory, exist_ok=True)
@@ -187,14 +195,16 @@ def save_image(path: str, image: np.ndarray) -> None:
 
 
 def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
-    """Arranges noisy images in a grid: a row for each image, a column for each state from x_T to x_0.
+    """Arranges noisy images in a grid: a row for each image, a column for each noise level.
 
     Args:
-      states: [x_T, ..., x_0], each float32 [n, H, W, C] in [-1, 1].
-      count: number of rows. Points of the plane take a single row, with one `cloud` for each state.
+      states: [x_T, ..., x_0], the images at several noise levels from white noise to the samples, each
+        float32 [n, H, W, C].
+      count: number of images to show. Points of the plane take a single row instead, with one picture of all
+        points for each level.
 
     Returns:
-      uint8 [count, number of states, H, W, C].
+      uint8 [rows, number of states, H, W, C].
     """
     if _are_points(states[0]):
         return np.stack([cloud(state) for state in states])[None]
@@ -207,11 +217,11 @@ def progress_bar(
     """Returns a `tqdm` progress bar, updated every second on a terminal, every half minute in a log file.
 
     Args:
-      total: amount at the end.
+      total: amount at which the bar is full.
       what: label of the bar.
-      done: amount at the beginning.
-      silent: whether to show nothing.
-      unit: unit of the amounts.
+      done: amount at which the bar begins.
+      silent: True shows nothing.
+      unit: unit of the amounts, with a leading space.
     """
     return tqdm.tqdm(
         total=total,
@@ -226,7 +236,7 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """Returns a function that advances a progress bar by any amount; the bar shows whole numbers."""
+    """Returns a callable that advances a progress bar by an amount, a float; the bar shows whole numbers."""
     reached = bar.n
 
     def move(amount: float) -> None:
@@ -238,7 +248,16 @@ def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
 
 
 def progress(batches: Iterable[np.ndarray], total: float, what: str) -> Iterator[np.ndarray]:
-    """Yields the given batches of images, and shows the number of images so far in a progress bar."""
+    """Passes on batches of images one by one, and shows the number of images so far in a progress bar.
+
+    Args:
+      batches: batches of images, [n, H, W, C] each.
+      total: number of images in all batches.
+      what: label of the bar.
+
+    Yields:
+      The given batches, unchanged.
+    """
     with progress_bar(total, what) as bar:
         for batch in batches:
             yield batch

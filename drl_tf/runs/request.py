@@ -23,13 +23,13 @@ class SampleRequest:
 
     Attributes:
       count: number of images, at least 1.
-      seed: any int.
-      first: index of the first image.
-      labels: the classes, from 0, that the images take in turn; empty: all classes of the model.
-      label_weights: empty, or one weight per class in `labels`. With weights, each image is drawn from the
-        product of these classes, see `guidance.composed`.
-      guidance: w in (1 + w) F(class) - w F(no class), for models with classes.
-      weights: 'ema' (averages) or 'raw'.
+      seed: random seed, any int.
+      first: index i of the first image.
+      labels: class numbers from 0, which the images take in turn; empty: all classes of the model.
+      label_weights: one weight per class in `labels`, or empty. With weights, all classes act on each image:
+        it is drawn from their product (`guidance.composed`).
+      guidance: w, for models with classes; the log density used is F = (1 + w) F(class) - w F(no class).
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
       step: training step of the checkpoint to use; None: the newest.
 
     Example:
@@ -47,20 +47,31 @@ class SampleRequest:
 
     @classmethod
     def of(cls, config: Config, count: int, **changes: Any) -> SampleRequest:
-        """Returns a request with the seed and the guidance of a configuration; `changes` sets attributes."""
+        """Returns a request with the seed and the guidance of a configuration.
+
+        Args:
+          config: the configuration.
+          count: number of images.
+          **changes: {attribute: value}, which win over the configuration.
+        """
         composes = bool(changes.get('label_weights'))
         guidance = 0.0 if composes else config.sampling.guidance
         return cls(count, **{'seed': config.training.seed, 'guidance': guidance, **changes})
 
     def part(self, first: int, count: int) -> SampleRequest:
-        """Returns a request for a part of these images: `count` images from index `first` on."""
+        """Returns a request for some of these images.
+
+        Args:
+          first: index of the first image.
+          count: number of images.
+        """
         return dataclasses.replace(self, first=first, count=count)
 
     def classes(self, num_classes: int) -> np.ndarray:
-        """Returns the class of each image, from 0, int32 [count].
+        """Returns the class number of each image, from 0, int32 [count].
 
         Args:
-          num_classes: number of classes of the model.
+          num_classes: number of classes of the model, at least 1.
         """
         turn = np.asarray(self.labels or range(num_classes), np.int32)
         return turn[np.arange(self.first, self.first + self.count) % len(turn)]
@@ -68,8 +79,11 @@ class SampleRequest:
     def terms(self, num_classes: int) -> Terms:
         """Returns classes and guidance as (labels, weight) pairs, the argument `terms` of the Keras model.
 
+        The model samples from the weighted sum of the log densities for these labels. labels: class + 1,
+        int32 [count], or None for no class.
+
         Args:
-          num_classes: number of classes of the model.
+          num_classes: number of classes of the model; 0 for none.
         """
         if self.label_weights:
             experts = [tf.fill([self.count], network_labels(label)) for label in self.labels]

@@ -32,38 +32,38 @@ _COMPARABLE = ('num_samples', 'extractor_hash', 'real')  # Scores that differ in
 
 
 class Run:
-    """Reads and writes the files in a run's directory.
+    """Reads and writes the files in a run's directory, the workdir.
 
     Args:
-      workdir: the run's directory.
+      workdir: path of the directory.
     """
 
     def __init__(self, workdir: str):
         self.workdir = workdir
 
     def path(self, name: str) -> str:
-        """Returns the path of a file in the workdir."""
+        """Returns the path of the file `name` in the workdir."""
         return os.path.join(self.workdir, name)
 
     def steps(self) -> list[int]:
-        """Returns the training steps of the checkpoints, ascending."""
+        """Returns the training steps for which the workdir has checkpoints, ascending."""
         return checkpoint.steps(self.workdir)
 
     def has_weights(self) -> bool:
-        """Returns whether the workdir has weights from which another run can start."""
+        """Returns whether the workdir has a checkpoint or refers to an exported model."""
         return bool(self.steps() or exported.source(self.workdir))
 
     def put_aside(self, init_from: str) -> str | None:
-        """Moves the run to a new directory beside it, for --restart.
+        """Moves the run in the workdir to a new directory beside it, for --restart.
 
         Args:
           init_from: value of --init_from, the run whose weights the new run takes; '': none.
 
         Returns:
-          The new directory; None if the workdir is empty.
+          The new directory; None if the workdir was empty.
 
         Raises:
-          UserError: `init_from` is this directory, or this directory holds files but no run.
+          UserError: `init_from` is the workdir, or the workdir holds files but no run.
         """
         workdir = self.workdir
         if init_from and os.path.realpath(init_from) == os.path.realpath(workdir):
@@ -77,7 +77,10 @@ class Run:
         return put_aside(workdir)
 
     def compare(self, config: Config) -> None:
-        """Checks that a configuration may continue this run; prints options that changed but may change.
+        """Checks that a configuration may continue this run; prints changes of options that may change.
+
+        Args:
+          config: the configuration to train with.
 
         Raises:
           UserError: the workdir uses an exported model, or holds a run with another configuration.
@@ -107,26 +110,30 @@ class Run:
         config.save(self.workdir)
 
     def set_aside_after(self, step: int, reason: str) -> None:
-        """Renames the checkpoints of steps after `step` to `<reason>-<step>`, so that they are unused."""
+        """Renames the checkpoints of steps above `step` to `<reason>-<their step>`; no run uses them then."""
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
-        """Returns what changed in hardware and software since a checkpoint, one text for each change.
+        """Compares the hardware and software of this process with those that wrote a checkpoint.
 
         Args:
-          step: step of the checkpoint.
-          deterministic: whether this process runs deterministic operations only.
+          step: training step of the checkpoint.
+          deterministic: whether this process runs deterministic operations only; compared too.
+
+        Returns:
+          One text for each difference; [] if there is none.
         """
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
-        """Records a divergence in `rollbacks.json`; training then resumes from the newest checkpoint.
+        """Records in `rollbacks.json` that training diverged, to resume from an earlier checkpoint.
 
-        If training has diverged from this checkpoint before, it resumes from the checkpoint before that.
+        If training diverged from the newest checkpoint before, that checkpoint is set aside, and training
+        resumes from the one before it.
 
         Args:
-          rollbacks: steps at which training diverged before.
-          step: the step at which training diverged now.
+          rollbacks: steps at which training diverged earlier.
+          step: step at which training diverged now.
         """
         present = checkpoint.steps(self.workdir)
         if len(present) > 1 and any(step > present[-1] for step in rollbacks):
@@ -134,7 +141,7 @@ class Run:
         write_json(self.path(ROLLBACKS), [*rollbacks, step])
 
     def rollbacks(self) -> list[int]:
-        """Returns the steps at which training has diverged and went back to an earlier checkpoint.
+        """Returns the steps at which training diverged and went back to an earlier checkpoint.
 
         Raises:
           UserError: `rollbacks.json` is damaged.
@@ -150,24 +157,24 @@ class Run:
             ) from error
 
     def write_json(self, name: str, value: Any) -> None:
-        """Writes a value as JSON to a file in the workdir."""
+        """Writes a value as JSON to the file `name` in the workdir."""
         write_json(self.path(name), value)
 
     def drop_lines_after(self, name: str, step: int) -> None:
-        """Removes the lines of steps after `step` from a log in the workdir."""
+        """Removes the lines of training steps above `step` from the log `name` in the workdir."""
         step_log.drop_after(self.path(name), step)
 
     def last_line(self, name: str) -> float:
-        """Returns the last step in a log in the workdir; 0 if the log is missing or empty."""
+        """Returns the highest training step in the log `name` in the workdir; 0 if it is missing or empty."""
         return step_log.last_step(self.path(name))
 
     def append(self, name: str, line: Mapping[str, Any], prefix: str = '') -> None:
-        """Appends a line to a log, and writes its numbers to TensorBoard.
+        """Appends a line to a log in the workdir, and writes its numbers to TensorBoard.
 
         Args:
           name: name of the log file, such as 'metrics.jsonl'.
-          line: {name: JSON value}, with an entry 'step'.
-          prefix: prefix of the names in TensorBoard.
+          line: {name: JSON value}; the entry 'step' is the training step.
+          prefix: text before each name in TensorBoard.
         """
         with named(self.path(name)), open(self.path(name), 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
@@ -177,12 +184,12 @@ class Run:
             self._tensorboard.flush()
 
     def save_grid(self, step: int, cells: np.ndarray, captions: Mapping[str, Any]) -> None:
-        """Writes a grid of images as PNG and to TensorBoard.
+        """Writes a grid of images as a PNG file in the workdir, and to TensorBoard.
 
         Args:
           step: the training step.
-          cells: uint8 [rows, columns, H, W, C].
-          captions: keyword arguments of `pictures.save_png`, texts in the picture.
+          cells: the images, uint8 [rows, columns, H, W, C].
+          captions: texts in the picture, keyword arguments of `pictures.save_png`.
         """
         path = self.path(os.path.join('samples', f'{step:08d}.png'))
         pictures.save_png(path, cells, **captions)
@@ -195,12 +202,12 @@ class Run:
         return tf.summary.create_file_writer(self.path('tensorboard'))
 
     def keep_score(self, step: int, score: Mapping[str, Any], name: str, samples: str) -> None:
-        """Logs the scores of a checkpoint, keeps it in `best/` if it is the best, and deletes its samples.
+        """Logs the scores of a checkpoint, copies it to `best/` if it is the best, and deletes its samples.
 
         Args:
-          step: step of the checkpoint.
-          score: the scores, a result of `metrics.score.score`.
-          name: the entry of `score` that decides which checkpoint is best, the lowest.
+          step: training step of the checkpoint.
+          score: the scores, {name: JSON value}, a result of `metrics.score.score`.
+          name: the key of `score` by which checkpoints are compared; the lowest value is best.
           samples: directory of the samples, relative to the workdir.
         """
         self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)

@@ -35,7 +35,7 @@ _MOST_SHARDS = 2**20
 
 
 class Shard(NamedTuple):
-    """A file of a set of samples.
+    """One of the files that make up a set of samples.
 
     Attributes:
       path: path of the file.
@@ -49,7 +49,7 @@ class Shard(NamedTuple):
 
 
 def count(path: str) -> int:
-    """Returns the number of images at a path, which `read` describes; raises UserError if there are none."""
+    """Returns the number of images at a path that `read` can read; raises UserError if there are none."""
     return describe(path)['settings']['num_samples'] if _is_set(path) else image_files.count(path)
 
 
@@ -57,12 +57,12 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Reads images of one size in order, a batch at a time.
 
     Args:
-      path: a directory of samples that --mode=sample wrote; or a directory of pictures; or a `.npz` or `.npy`
-        file, see `data.image_files.read`.
+      path: a directory of samples that --mode=sample wrote, a directory of pictures, or a `.npz` or `.npy`
+        file (`data.image_files.read` describes these files).
       image_shape: the expected [H, W, C].
 
     Yields:
-      uint8 [n, H, W, C]; for points of the plane, float32.
+      The images of each batch, uint8 [n, H, W, C]; for points of the plane, float32.
 
     Raises:
       UserError: there are no images, the set is incomplete, a file is damaged, or the images have another
@@ -75,7 +75,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Returns the first `count` images at a path, [count, H, W, C], or all if there are fewer; see `read`."""
+    """Reads the first `count` images at a path, [n, H, W, C], as `read` does; n < `count` if it has fewer."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -117,7 +117,7 @@ def _is_set(path: str) -> bool:
 
 
 def describe(directory: str) -> dict[str, Any]:
-    """Reads the `samples.json` of a set of samples; raises UserError if the file is missing or damaged."""
+    """Returns the content of a directory's `samples.json`; raises UserError if it is missing or damaged."""
     path = os.path.join(directory, DESCRIPTION)
     try:
         described = read_json(path)
@@ -141,7 +141,7 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether a directory holds all requested samples, from the checkpoint with hash `source`."""
+    """Returns whether `directory` has all requested images, from the checkpoint with the hash `source`."""
     try:
         described = describe(directory)
     except UserError:
@@ -158,9 +158,9 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
     Args:
       directory: the directory of the set. A set with other settings is moved to a new directory beside it.
-      settings: all that decides the pixels, a result of `settings_of`.
+      settings: all that decides the pixels, {name: JSON value}, the result of `settings_of`.
       batch: number of images drawn at once; each file of a new set has a multiple of `batch` images.
-      source: hash of the checkpoint, to record; '': none.
+      source: hash of the checkpoint, to record in `samples.json`; '': none.
 
     Returns:
       The files that are missing or damaged.
@@ -173,7 +173,7 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes a shard of samples, `.npz`: batches of images in one array, and more arrays, {name: array}."""
+    """Writes a file of samples, `.npz`: `images` (batches, concatenated), `first`, `seed`, `more` arrays."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 
@@ -206,7 +206,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all that decides the pixels of a set of samples, {name: JSON value}."""
+    """Returns all settings that decide the pixels of a set of samples, {name: JSON value}."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 
@@ -238,7 +238,7 @@ def _asked(config: Config, request: SampleRequest) -> dict[str, Any]:
 
 
 def fingerprint(model: EnergyModel, weights: str) -> str:
-    """Returns the SHA-256 of a model's 'ema' or 'raw' weights, without u of `SpectralLayers`."""
+    """Returns a SHA-256 of the 'ema' or 'raw' weights of a model; u of spectral normalisation is left out."""
     digest = hashlib.sha256()
     for pair in model.averages:
         for variable in Weights(weights).of(*pair).weights:
@@ -248,11 +248,11 @@ def fingerprint(model: EnergyModel, weights: str) -> str:
 
 
 def shards(directory: str, described: Mapping[str, Any]) -> list[Shard]:
-    """Returns all files of a complete set of samples.
+    """Returns all files that a complete set of samples has, whether they exist or not.
 
     Args:
       directory: the directory of the set.
-      described: a result of `describe`.
+      described: the content of its `samples.json`, from `describe`.
     """
     settings = described['settings']
     size = described['images_per_shard']

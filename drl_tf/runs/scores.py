@@ -11,19 +11,21 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of n images at L noise levels.
+    """Scores of n images at L noise levels t, to find images or pixels that are unlikely.
+
+    At level t, a clean image x is scaled to x_t = A_t x and y_t = m_t x_t. F(y_t, t) is the model's
+    unnormalised log density of y_t, and S_t the standard deviation of the noise.
 
     Attributes:
       levels: the noise levels t, ascending, int32 [L].
       scoring_level: the level at which to compare images, one of `levels`.
-      energy: the energies -F(m_t A_t x, t) of images x in nats, float32 [n, L].
-      gradient: norm of S_t grad log p(A_t x), where S_t is the standard deviation of the noise, float32 [n,
-        L].
-      maps: this gradient at each pixel, the root mean square over the channels, float32 [n, L, H, W]. Large
-        values show where an image is unlikely.
-      log_prob: log p(A_t x) in nats, float32 [n, L]; None if log Z is not known.
-      bits_per_dim: -log2 p(A_t x) divided by H W C, with p as a density of grey levels, float32 [n, L]; None
-        if log Z is not known.
+      energy: the energies -F(y_t, t) in nats, float32 [n, L].
+      gradient: norm of S_t grad log p(x_t) over all pixels and channels, float32 [n, L].
+      maps: S_t grad log p(x_t) at each pixel, as the root mean square over the channels,
+        float32 [n, L, H, W]. Large values show where an image is unlikely.
+      log_prob: log p(x_t) in nats, float32 [n, L]; None if log Z is not known.
+      bits_per_dim: -log2 p(x_t) divided by H W C, with p as a density of grey levels, float32 [n, L]; None if
+        log Z is not known.
 
     Examples:
       >>> model = drl_tf.EnergyModel.from_preset('digits')
@@ -42,7 +44,7 @@ class Scores:
 
     @property
     def scoring_energy(self) -> np.ndarray:
-        """The energy of each image at the scoring level, float64 [n]."""
+        """The energy of each image at the scoring level in nats, float64 [n]."""
         return self.energy[:, np.searchsorted(self.levels, self.scoring_level)].astype(np.float64)
 
     @property
@@ -57,7 +59,11 @@ class Scores:
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
-        """Concatenates the scores of several sets of images, all by the same model."""
+        """Concatenates scores of several batches of images into one `Scores`.
+
+        Args:
+          parts: the scores of each batch, by the same model at the same levels.
+        """
         names = ('energy', 'gradient', 'maps', 'log_prob', 'bits_per_dim')
         joined: dict[str, Any] = {}
         for name in names:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class Scoring(keras.Model):
-    """The part of `drl_tf.EnergyModel` that scores images.
+    """The methods of `drl_tf.EnergyModel` that score images.
 
     Args:
-      model: the Keras model inside the `EnergyModel`.
-      heights: {attribute of `Heights`: value}, which has log Z; None: log Z is not known.
-      weights: 'ema' (averages) or 'raw'.
+      model: the Keras model inside the `EnergyModel`, a `RecoveryLikelihood`.
+      heights: log Z and typical log p of the model, {attribute of `Heights`: value}; None: not known.
+      weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Scoring(keras.Model):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The constants log Z and typical values of log p, {attribute of `Heights`: value}; None: unknown."""
+        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
         return self._known_heights
 
     @property
     def config(self) -> Config:
-        """The `Config` of the model."""
+        """The configuration of the model, a `Config`."""
         return self.model.config
 
     @property
@@ -82,7 +82,7 @@ class Scoring(keras.Model):
 
     @property
     def num_levels(self) -> int:
-        """T, the number of noise levels."""
+        """T, the number of noise levels, whose indices are 0 (lowest) to T - 1."""
         return self.config.diffusion.num_levels
 
     def energy(
@@ -94,13 +94,15 @@ class Scoring(keras.Model):
     ) -> np.ndarray:
         """Computes the energies of clean images; the lower the energy, the likelier the image.
 
-        The energy of x at noise level t is -F(m_t A_t x, t). Only energies at the same level can be compared.
+        The energy of an image x is minus the unnormalised log density, at noise level t, of x scaled like a
+        noisy image but without noise. Only energies at the same level can be compared.
 
         Args:
           images: x, uint8 or floats in [-1, 1], [n, H, W, C].
-          level: t, one for all images or one per image ([n]), 0 to T - 1. None: the level that suits best.
-          labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]). None: the level at which
+            energies compare images best.
+          labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
+          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
 
         Returns:
           The energies in nats, float32 [n].
@@ -130,14 +132,15 @@ class Scoring(keras.Model):
     ) -> np.ndarray:
         """Computes the score of noisy images x_t, the gradient of log p(x_t) in x_t.
 
-        Noisy images are x_t = A_t x + S_t eps, with eps ~ N(0, I).
+        A noisy image at level t is x_t = A_t x + S_t eps, with the clean image x and eps ~ N(0, I). A_t and
+        S_t are constants of the level, `model.schedule.A` and `model.schedule.S`.
 
         Args:
           images: x_t, float [n, H, W, C]; or uint8, which is scaled to [-1, 1].
-          level: t, one for all images or one per image ([n]), 0 to T - 1. None: the level that suits clean
-            images best.
-          labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]). None: the level that
+            suits clean images best.
+          labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
+          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
 
         Returns:
           The score, float32 [n, H, W, C].
@@ -160,18 +163,20 @@ class Scoring(keras.Model):
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> np.ndarray:
-        """Computes log p(A_t x) of clean images x; needs a model whose `heights` (log Z) are known.
+        """Computes the log density of clean images at a noise level; needs a model with known `heights`.
 
-        A high log p does not make an image real: a black image may have a higher log p than any digit. To
-        tell real images from others, use `typicality`.
+        It is log p(A_t x), where p is the density of noisy images at level t, and A_t the factor of the clean
+        image x in them. A high log density does not make an image real: a black image may have a higher one
+        than any digit. To tell real images from others, use `typicality`.
 
         Args:
           images: x, uint8 or floats in [-1, 1], [n, H, W, C].
-          level: t, one for all images or one per image ([n]), 0 to T - 1. None: the level that suits best.
-          labels: one class for all images, or one per image ([n]); None or -1 means no class.
+          level: t, 0 to `num_levels` - 1, one for all images or one per image ([n]). None: the level at which
+            log densities compare images best.
+          labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
 
         Returns:
-          log p in nats, float32 [n].
+          The log densities in nats, float32 [n].
 
         Raises:
           UserError: log Z is not known, or an argument has a wrong shape or is out of range.
@@ -186,15 +191,17 @@ class Scoring(keras.Model):
         return heights.log_prob(self.model.schedule, self.image_shape, energies, level)
 
     def typicality(self, images: ArrayLike) -> np.ndarray:
-        """Computes how far each image's log p is from the mean over training images, in standard deviations.
+        """Computes how unusual each image's log density is among those of training images.
 
-        An atypical log p is too low or too high: noise has a low log p, an empty image a high one.
+        The log density of an atypical image is too low or too high: that of noise is low, that of an empty
+        image high. The model must have known `heights`.
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
 
         Returns:
-          |log p - mean| / deviation, float32 [n]: about 1 for real images, more for others.
+          The distance of log p from its mean over training images, in standard deviations, float32 [n]: about
+          1 for real images, more for others.
 
         Raises:
           UserError: log Z is not known, or the images have a wrong shape or range.
@@ -212,16 +219,16 @@ class Scoring(keras.Model):
     ) -> Scores:
         """Computes energies and gradients of clean images at several noise levels, to find anomalies.
 
-        These are the noise levels that sampling visits, and the scoring level. Each level costs one gradient
-        per image.
+        These are the noise levels that sampling visits, and the level at which energies compare images best.
+        Each level costs one gradient per image.
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].
-          labels: one class for all images, or one per image ([n]); None or -1 means no class.
-          guidance: w in F = (1 + w) F(class) - w F(no class), -1 to 20.
+          labels: class number from 0, one for all images or one per image ([n]); None or -1: no class.
+          guidance: w, -1 to 20; the log density used is F = (1 + w) F(class) - w F(no class).
 
         Returns:
-          The `Scores`, whose `log_prob` and `bits_per_dim` are None if log Z is not known.
+          The `Scores`. Their `log_prob` and `bits_per_dim` are None if log Z is not known.
 
         Raises:
           UserError: an argument has a wrong shape or is out of range.

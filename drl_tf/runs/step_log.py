@@ -10,7 +10,7 @@ from drl_tf.base.files import written_aside
 
 
 def drop_after(path: str, step: int) -> None:
-    """Removes the lines of steps after `step` from a log, which an interrupted run may have left there."""
+    """Removes the lines of training steps above `step` from a log; an interrupted run may have left them."""
     if os.path.exists(path):
         with open(path, encoding='utf-8', errors='replace') as file:
             kept = [line for line in file if _step_of(line) <= step]
@@ -28,7 +28,7 @@ def _step_of(line: str) -> float:
 
 
 def last_step(path: str) -> float:
-    """Returns the last step in a log; 0 if the log is missing or empty."""
+    """Returns the highest training step in a log; 0 if the log is missing or empty."""
     if not os.path.exists(path):
         return 0
     with open(path, encoding='utf-8', errors='replace') as file:

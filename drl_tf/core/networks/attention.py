@@ -11,9 +11,11 @@ from drl_tf.core.noise import Dropout
 
 
 class Attention(keras.layers.Layer):
-    """Single-head self-attention over space: x + proj(softmax(q k^T C^-0.5) v).
+    """Single-head self-attention over the pixels: x + proj(softmax(q k^T C^-0.5) v).
 
-    Its dense layers are `Affine` layers, prepared once per chain. Before training, the layer returns x.
+    q, k and v (query, key and value) and proj are dense layers of the normalised input with C channels. They
+    are `Affine` layers: `prepare` computes their weights once for many calls. Before training, the layer
+    returns x.
 
     Args:
       norm: normalisation before q, k and v: 'none', 'group', 'instance' or 'batch'.
@@ -47,7 +49,14 @@ class Attention(keras.layers.Layer):
         return input_shape
 
     def prepare(self, temb: tf.Tensor) -> list[Any]:
-        """Returns the argument `prepared` of `call`, the weights of the dense layers; ignores `temb`."""
+        """Computes the weights of the dense layers, once for many calls.
+
+        Args:
+          temb: ignored; the time embedding, which other layers use.
+
+        Returns:
+          A list of weights, to pass to `call` as `prepared`.
+        """
         del temb
         return [layer.prepare() for layer in self.affines()]
 
@@ -62,9 +71,13 @@ class Attention(keras.layers.Layer):
 
 
 class SelfAttention(keras.layers.Layer):
-    """Single-head self-attention over space, made of Keras layers: x + project(softmax(q k^T C^-0.5) v).
+    """Single-head self-attention over the pixels, made of Keras layers: x + project(softmax(q k^T C^-0.5) v).
 
-    Before training, the layer returns x.
+    q, k and v (query, key and value) are dense layers of the normalised input with C channels. Before
+    training, the layer returns x.
+
+    Args:
+      units: C, the number of channels of x.
 
     Examples:
       >>> x = tf.ones([2, 4, 4, 8])

@@ -27,13 +27,13 @@ _ATTENTION_SIZE = 16
 class Block(keras.layers.Layer):
     """Residual block: shortcut(x) + conv2(dropout(act(norm(conv1(act(norm(x))) + Dense(act(temb)))))).
 
-    `temb` is the time embedding. By default, conv2 starts at zero, and has a learned factor (gain) per
-    channel.
+    temb is the embedding of the noise level. act is the activation function, and norm the normalisation;
+    `options` chooses both. By default, conv2 starts at zero, and has a learned factor (gain) per channel.
 
     Args:
-      options: a `config.Network`.
-      units: output channels.
-      window: height and width of the convolutions; None for dense layers.
+      options: options of the network, a `config.Network`.
+      units: number of output channels.
+      window: height and width of the convolutions in pixels; None: dense layers instead of convolutions.
 
     Examples:
       >>> from drl_tf.config.model_options import Network
@@ -82,10 +82,15 @@ class Block(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def prepare(self, temb: tf.Tensor) -> dict[str, Any]:
-        """Returns the argument `prepared` of `call`: kernels, and the shift by the time embedding.
+        """Computes the tensors that do not depend on images, once for many calls.
+
+        These are the kernels, and shifts of the activations by `temb`.
 
         Args:
-          temb: time embedding, float32 [B, 4 ch].
+          temb: embedding of each image's noise level, float32 [B, E].
+
+        Returns:
+          A dict of tensors, to pass to `call` as `prepared`.
         """
         shift = self.time(self.act(temb), self.time.prepare())
         if self.options.time_act:
@@ -109,21 +114,22 @@ class Block(keras.layers.Layer):
 
 
 class EnergyNetwork(SavedNetwork, SpectralLayers):
-    """The network f(y, t), one number for each noisy image y at the noise level t.
+    """The network f(y, t), which maps each noisy image y at the noise level t to one number.
 
-    The log density is f times a factor that depends on t, such as F = f / delta_t^2 in the paper. `prepare`
-    computes all that depends on t alone; `call` takes its result.
+    The log density of y is f times a factor that depends on t, such as f / delta_t^2 in the paper, where
+    delta_t is the Langevin step size. `prepare` computes all that depends on t and the class alone; `call`
+    takes its result and y.
 
     Args:
-      options: a `config.Network`.
-      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
+      options: options of the network, a `config.Network`.
+      image_shape: (H, W, C); H and W are multiples of 2^(R - 1) for a network with R resolutions.
       num_classes: number of classes; 0 for none.
       starts_at_zero: whether f is zero before training.
-      dtype: 'float32' or 'mixed_bfloat16'. With either, the time embedding, the final sum and the gradient in
-        y are float32.
+      dtype: Keras dtype policy, 'float32' or 'mixed_bfloat16'. With either, the time embedding, the final sum
+        and the gradient in y are float32.
 
     Attributes:
-      window: height and width of the convolutions; None for dense layers.
+      window: height and width of the convolutions in pixels; None: dense layers instead of convolutions.
 
     Examples:
       >>> from drl_tf.config.model_options import Network
@@ -212,14 +218,17 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
                     yield Attention(options.norm, dtype=dtype, name=f'attention{resolution}_{block}')
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Computes what does not depend on y: normalised kernels, embeddings of time and class.
+        """Computes the tensors that do not depend on y, once for many calls.
+
+        These are the normalised kernels, and the embeddings of noise level and class.
 
         Args:
-          time: noise level of each image as `Schedule.time` gives it, [B].
+          time: noise level of each image as the network takes it, such as an entry of `Schedule.time`,
+            float32 [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
 
         Returns:
-          The argument `prepared` of `call`.
+          A dict of tensors, to pass to `call` as `prepared`.
         """
         temb = self.time1(time_embedding(time, self.options.channels), self.time1.prepare())
         temb = self.time2(self.act(temb), self.time2.prepare())
@@ -244,9 +253,9 @@ class EnergyNetwork(SavedNetwork, SpectralLayers):
 
         Args:
           y: noisy images, float32 [B, H, W, C].
-          prepared: the result of `prepare`.
+          prepared: the result of `prepare` for the noise levels t and the classes of the images.
           dropout: `noise.Dropout` for training; None for no dropout.
-          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+          remat: if True, the gradient recomputes activations instead of storing them, which saves memory.
 
         Returns:
           f(y, t), float32 [B].

@@ -24,7 +24,7 @@ ACTIVATIONS = {
 
 
 def initializer(scale: float = 1.0) -> Any:
-    """Returns the initializer of kernels, `VarianceScaling(scale, 'fan_avg', 'uniform')`.
+    """Returns the Keras initializer of kernels, `VarianceScaling(scale, 'fan_avg', 'uniform')`.
 
     Scale 0 becomes 1e-10: spectral normalisation divides a kernel by its norm, which must not be 0.
 
@@ -53,16 +53,17 @@ def _add_weight(
 class Affine(keras.layers.Layer):
     """Convolution or dense layer with optional spectral normalisation.
 
-    The normalised kernel is W / sigma, where sigma = v W u'^T estimates the largest singular value. One power
-    iteration computes v = l2(u W^T) and u' = l2(v W) from a stored u. Gradients flow through W only. With
-    `starts_at_zero`, the kernel is W min(sigma, 1) / sigma, which is small if W is.
+    Spectral normalisation divides the kernel W by sigma = v W u'^T, an estimate of its largest singular
+    value. One power iteration computes v = l2(u W^T) and u' = l2(v W) from a stored vector u; l2 scales to
+    length 1. Gradients flow through W only. With `starts_at_zero`, the kernel is W min(sigma, 1) / sigma:
+    small if W is.
 
     Args:
-      units: output channels.
-      kernel_size: height and width of the convolution; None for a dense layer.
-      stride: stride of the convolution.
+      units: number of output channels.
+      kernel_size: height and width of the convolution in pixels; None for a dense layer.
+      stride: stride of the convolution in pixels.
       spectral_norm: whether to normalise the kernel.
-      starts_at_zero: whether the kernel starts near zero (1e-10) and may stay small.
+      starts_at_zero: whether the kernel starts near zero (scale 1e-10) and may stay small.
       bias: whether to add a bias.
       gain: whether to multiply each output channel by a learned factor that starts at 1.
 
@@ -104,13 +105,13 @@ class Affine(keras.layers.Layer):
             self.u = _add_weight(self, 'u', (1, self.units), start, trainable=False)
 
     def power_iteration(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs one power iteration from the stored u; returns v [1, in] and u' [1, out]."""
+        """Runs one power iteration from the stored u, and returns v, [1, in], and the new u, [1, units]."""
         matrix = tf.reshape(self.kernel, [-1, self.units])
         v = tf.math.l2_normalize(tf.matmul(self.u, matrix, transpose_b=True))
         return tf.stop_gradient(v), tf.stop_gradient(tf.math.l2_normalize(v @ matrix))
 
     def prepare(self) -> list[tf.Tensor | None]:
-        """Returns [kernel, bias, gain], the argument `prepared` of `call`, with a normalised kernel.
+        """Returns [kernel, bias, gain], to pass to `call` as `prepared`, with a normalised kernel.
 
         Bias and gain are None if the layer has none. The dtype is the compute dtype of the layer.
         """
@@ -138,7 +139,7 @@ class Affine(keras.layers.Layer):
 
 
 class SpectralLayers(keras.layers.Layer):
-    """Base class of networks with `Affine` layers: finds and updates the vectors u of spectral normalisation.
+    """Base class of networks with `Affine` layers: updates the vectors u that spectral normalisation stores.
 
     Examples:
       >>> network = SpectralLayers()
@@ -148,19 +149,19 @@ class SpectralLayers(keras.layers.Layer):
     """
 
     def normalised_layers(self) -> list[Affine]:
-        """Returns the layers with spectral normalisation, each of which stores a vector u."""
+        """Returns the `Affine` layers with spectral normalisation, at any depth of the network."""
         return [
             layer for layer in self._flatten_layers() if isinstance(layer, Affine) and layer.spectral_norm
         ]
 
     def update_u(self) -> None:
-        """Runs one power iteration in every spectrally normalised layer, and stores the new u."""
+        """Runs one power iteration in every layer with spectral normalisation, and stores the new u."""
         for layer in self.normalised_layers():
             layer.u.assign(layer.power_iteration()[1])
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Runs power iterations in every spectrally normalised layer until u changes by at most `tolerance`.
+        """Runs power iterations in each spectrally normalised layer, until u moves by at most `tolerance`.
 
         Call this before you use averaged weights: their average u does not fit their kernels.
         """
@@ -180,7 +181,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @contextlib.contextmanager
     def converged(self) -> Iterator[None]:
-        """Context manager: calls `converge_u` on entry, and restores the old u on exit."""
+        """Context manager: calls `converge_u` on entry, and on exit restores the vectors u from before."""
         layers = self.normalised_layers()
         before = [tf.identity(layer.u.value) for layer in layers]
         self.converge_u()
@@ -192,11 +193,11 @@ class SpectralLayers(keras.layers.Layer):
 
 
 class Normalisation(keras.layers.Layer):
-    """Normalises to mean 0 and variance 1; then applies a learned scale and offset per channel.
+    """Layer that normalises to mean 0 and variance 1, then applies a learned scale and offset per channel.
 
     Args:
-      kind: what mean and variance are taken over: 'group' (32 groups of channels of each image), 'instance'
-        (each channel of each image) or 'batch' (each channel over all images).
+      kind: which activations share a mean and a variance: 'group' (a group of channels of one image; 32
+        groups), 'instance' (one channel of one image) or 'batch' (one channel of all images).
 
     Examples:
       >>> bool(tf.reduce_all(Normalisation('instance')(tf.ones([2, 4, 4, 8])) == 0))
@@ -226,7 +227,11 @@ class Normalisation(keras.layers.Layer):
 
 
 def normalisation(kind: str, **kwargs: Any) -> keras.layers.Layer:
-    """Returns a `Normalisation` layer, or the identity layer if kind is 'none'.
+    """Returns a `Normalisation` layer, or the identity layer for kind 'none'.
+
+    Args:
+      kind: 'none', 'group', 'instance' or 'batch'.
+      **kwargs: keyword arguments of a Keras layer, such as `name`.
 
     Examples:
       >>> normalisation('none')(tf.ones([2])).numpy()
@@ -236,11 +241,11 @@ def normalisation(kind: str, **kwargs: Any) -> keras.layers.Layer:
 
 
 class Downsample(keras.layers.Layer):
-    """Halves height and width, by 2x2 average pooling or a 3x3 convolution of stride 2.
+    """Layer that halves height and width, by 2x2 average pooling or a 3x3 convolution of stride 2.
 
     Args:
-      convolution: whether to use the convolution.
-      spectral_norm: whether to normalise the convolution spectrally.
+      convolution: True: the convolution; False: average pooling.
+      spectral_norm: whether to normalise the convolution's kernel spectrally.
 
     Examples:
       >>> layer = Downsample(convolution=False, spectral_norm=False)
@@ -265,7 +270,7 @@ class Downsample(keras.layers.Layer):
         return (batch, height // 2, width // 2, units)
 
     def prepare(self, temb: tf.Tensor) -> list[tf.Tensor | None] | None:
-        """Returns the argument `prepared` of `call`: the convolution's weights, or None."""
+        """Returns the convolution's weights, to pass to `call` as `prepared`; None for average pooling."""
         del temb
         return None if self.conv is None else self.conv.prepare()
 

@@ -13,7 +13,7 @@ _SCALE = 0.02
 
 
 class MLPNetwork(EnergyNetwork):
-    """f(y, t) for points of the plane y, float32 [B, 1, 1, 2]: a residual network of dense layers.
+    """The network f(y, t) for points y of the plane, float32 [B, 1, 1, 2]: residual dense layers.
 
     The arguments are those of `EnergyNetwork`; options about convolutions have no effect.
 
@@ -45,10 +45,10 @@ class MLPNetwork(EnergyNetwork):
         """Computes f(y, t), one number per point.
 
         Args:
-          y: noisy points, float32 [B, 1, 1, 2].
-          prepared: the result of `prepare`.
+          y: noisy points of the plane, float32 [B, 1, 1, 2].
+          prepared: the result of `prepare` for the noise levels t and the classes of the points.
           dropout: `noise.Dropout` for training; None for no dropout.
-          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+          remat: if True, the gradient recomputes activations instead of storing them, which saves memory.
 
         Returns:
           f(y, t), float32 [B].

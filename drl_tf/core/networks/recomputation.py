@@ -11,10 +11,11 @@ from drl_tf.core.noise import Dropout
 def recomputed(layer: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """Wraps a layer so that its gradient recomputes its activations (Chen et al. 2016, arXiv 1604.06174).
 
-    In contrast to `tf.recompute_grad`, this also saves memory under XLA.
+    This saves memory. In contrast to `tf.recompute_grad`, it also does so under XLA.
 
     Args:
-      layer: callable, (x, prepared, dropout) -> tensor; for the arguments see `Block.call`.
+      layer: callable that takes (x, prepared, dropout) and returns a tensor. x: activations. prepared:
+        weights, the result of the layer's `prepare`. dropout: a `noise.Dropout` or None.
 
     Returns:
       A callable with the same arguments, values and first derivatives as `layer`. It has no second

@@ -29,13 +29,13 @@ def _conv(units: int, size: int, name: str, dtype: Any, **kwargs: Any) -> keras.
 class ResidualBlock(keras.layers.Layer):
     """Residual block: shortcut(x) + conv2(dropout(silu((1 + scale) * norm(conv1(silu(norm(x)))) + shift))).
 
-    Scale and shift are computed from the time embedding.
+    Scale and shift, one number each per channel, are computed from the time embedding.
 
     Args:
-      inputs: input channels.
-      units: output channels.
-      dropout: share of activations dropped in training.
-      attention: whether self-attention follows.
+      inputs: number of input channels.
+      units: number of output channels.
+      dropout: share of activations dropped in training, 0 to 1.
+      attention: whether a self-attention layer follows the block.
 
     Examples:
       >>> block = ResidualBlock(inputs=8, units=16, dropout=0.0, attention=False)
@@ -81,12 +81,12 @@ class Size:
     """Widths, depth and other size options of a `UNet`.
 
     Attributes:
-      channels: number of channels at the first resolution.
+      channels: number of channels at the first resolution, that of the full image.
       mult: factor of `channels` at each resolution, from the full image down; each resolution halves height
         and width.
-      blocks: residual blocks at each resolution.
-      attention: whether self-attention follows each block at 8 and 16 px.
-      dropout: share of activations dropped in training.
+      blocks: number of residual blocks at each resolution.
+      attention: whether self-attention follows each block at resolutions of 8 and 16 pixels.
+      dropout: share of activations dropped in training, 0 to 1.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -102,13 +102,13 @@ class Size:
 
 
 class UNet(SavedNetwork, keras.layers.Layer):
-    """A UNet: maps a noisy image and its noise level to an image. Before training, the result is zero.
+    """A UNet: maps a noisy image and its noise level to an image of the same shape, zero before training.
 
     Args:
-      size: channels, resolutions and blocks, a `Size`.
-      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
+      size: widths and depth of the network, a `Size`.
+      image_shape: (H, W, C); H and W are multiples of 2^(R - 1) for a network with R resolutions.
       num_classes: number of classes; 0 for none.
-      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
+      dtype: Keras dtype policy, 'float32' or 'mixed_bfloat16'; the result is float32.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -202,10 +202,11 @@ class UNet(SavedNetwork, keras.layers.Layer):
 
         Args:
           x: noisy images, float32 [B, H, W, C].
-          time: noise level of each image as `Schedule.time` gives it, [B].
+          time: noise level of each image as the network takes it, such as an entry of `Schedule.time`,
+            float32 [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
           dropout: `noise.Dropout` for training; None for no dropout.
-          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+          remat: if True, the gradient recomputes activations instead of storing them, which saves memory.
 
         Returns:
           Images, float32 [B, H, W, C].
@@ -243,9 +244,10 @@ class UNet(SavedNetwork, keras.layers.Layer):
 
 
 class Initializer(UNet):
-    """The network g(x_{t+1}, t) = x_{t+1} + UNet(x_{t+1}, t), which proposes where a Langevin chain starts.
+    """The network g(x, t) = x + UNet(x, t), which proposes where a Langevin chain starts.
 
-    The arguments are those of `UNet`. Before training, g(x, t) = x.
+    x is a noisy image, and t its noise level. The arguments are those of `UNet`. Before training, g(x, t) =
+    x.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -261,5 +263,16 @@ class Initializer(UNet):
         dropout: Dropout | None = None,
         remat: bool = False,
     ) -> tf.Tensor:
-        """Returns g(x, t), float32 [B, H, W, C]; the arguments are those of `UNet.call`."""
+        """Computes g(x, t), the proposal for the start of a chain.
+
+        Args:
+          x: noisy images, float32 [B, H, W, C].
+          time: noise level of each image as the networks take it, an entry of `Schedule.time`, float32 [B].
+          labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
+          dropout: `noise.Dropout` for training; None for no dropout.
+          remat: if True, the gradient recomputes activations instead of storing them, which saves memory.
+
+        Returns:
+          g(x, t), float32 [B, H, W, C].
+        """
         return x + super().call(x, time, labels, dropout, remat)

@@ -13,13 +13,14 @@ from drl_tf.core.saving import SavedNetwork
 class UNetEnergy(SavedNetwork, keras.layers.Layer):
     """The energy network e(w, t) = <w, UNet(w, t)>: the inner product of an image with its UNet output.
 
-    e is one number for each scaled noisy image w at noise level t. Before training, e is zero.
+    w is a noisy image at noise level t, scaled to about unit variance. e is one number for each w, and zero
+    before training.
 
     Args:
-      size: size of the `UNet`.
-      image_shape: (H, W, C); H and W are multiples of 2^(resolutions - 1).
+      size: widths and depth of the `UNet`, a `Size`.
+      image_shape: (H, W, C); H and W are multiples of 2^(R - 1) for a network with R resolutions.
       num_classes: number of classes; 0 for none.
-      dtype: 'float32' or 'mixed_bfloat16'; the result is float32.
+      dtype: Keras dtype policy, 'float32' or 'mixed_bfloat16'; the result is float32.
 
     Examples:
       >>> size = Size(channels=8, mult=(1, 2), blocks=1, attention=False, dropout=0.0)
@@ -41,10 +42,10 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
         self.built = True
 
     def prepare(self, time: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, Any]:
-        """Returns the argument `prepared` of `call`.
+        """Returns noise levels and classes as a dict, to pass to `call` as `prepared`.
 
         Args:
-          time: noise level of each image as `Schedule.time` gives it, [B].
+          time: noise level of each image as the networks take it, float32 [B].
           labels: class + 1 of each image, or 0 for no class, int32 [B]. None: no image has a class.
         """
         return {'time': time, 'labels': labels}
@@ -59,10 +60,10 @@ class UNetEnergy(SavedNetwork, keras.layers.Layer):
         """Computes e(w, t), one number per image.
 
         Args:
-          w: scaled noisy images, float32 [B, H, W, C].
-          prepared: the result of `prepare`.
+          w: noisy images, scaled to about unit variance, float32 [B, H, W, C].
+          prepared: the result of `prepare` for the noise levels t and the classes of the images.
           dropout: `noise.Dropout` for training; None for no dropout.
-          remat: whether the gradient recomputes the blocks' activations instead of storing them.
+          remat: if True, the gradient recomputes activations instead of storing them, which saves memory.
 
         Returns:
           e(w, t), float32 [B].
