@@ -15,10 +15,10 @@ class Operator:
 
     Attributes:
       apply: callable, images x -> observations H x.
-      misfit: callable, (r, v, V) -> r' (v I + V H H')^-1 r, float32 [B]. r = o - H x is a residual, of the
-        shape of the observations o; r' and H' are transposes. The result is the squared Mahalanobis distance
-        of r from 0 if the noise in o has variance v and each pixel of x has variance V. v and V are float32
-        and broadcast against r.
+      misfit: callable, (r, v, V) -> r^T (v I + V H H^T)^-1 r, float32 [B], where ^T is the transpose. r = o -
+        H x is a residual, of the shape of the observations o. v and V are float32, one number or one per
+        image, [B, 1, 1, 1]. The result is the squared Mahalanobis distance of r from 0 if the noise in o has
+        variance v and each pixel of x has variance V.
       inverse: callable, residuals r -> images H^+ r, with the pseudo-inverse H^+. None if the pseudo-inverse
         would amplify noise.
 

@@ -245,7 +245,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         x_next: tf.Tensor,
         y_neg: tf.Tensor,
     ) -> LossesAndGradients:
-        """Returns {loss name: (loss, gradients)} of a network that learns to propose `start`: here {}."""
+        """Returns {}; subclasses with a network that proposes `start` return its losses and gradients."""
         del tape, batch, start, proposal, x_next, y_neg
         return {}
 

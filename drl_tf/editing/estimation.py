@@ -22,17 +22,17 @@ _REFERENCES = 128
 def noise_std(model: Editing, images: np.ndarray) -> float:
     """Estimates the standard deviation of white noise in images, one number for all images.
 
-    At each noise level, training images x become A x + S eps, with white noise eps of relative size sigma = S
-    / A. Their mean log density is compared with that of the given images, scaled by A: it is lower for the
-    given images if they have more noise than sigma, else higher. The estimate is the sigma at which both are
-    equal.
+    At several sigmas, white noise of deviation sigma is added to training images. The model's mean log density
+    of these noisy images at noise level sigma is compared with its mean log density of the given images at
+    this level. Given images with more noise than sigma have the lower mean, those with less noise the higher
+    one. The estimate is the sigma at which both means are equal.
 
     Args:
-      model: a model of preconditioned energies.
+      model: a model whose energies are preconditioned, and so are log densities at every sigma.
       images: noisy images, float32 [n, H, W, C]; without noise, they would be in [-1, 1].
 
     Returns:
-      The standard deviation, from 0.02 to 2.
+      The standard deviation in the units of `images`; the search goes from 0.02 to 2.
     """
     references = pipeline.load_images(model.config.data, 'train', _REFERENCES)
     clean = pixels.from_levels(references.astype(np.float32))

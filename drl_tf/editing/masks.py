@@ -20,8 +20,8 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
 
     Args:
       mask: 'half' (the lower half), 'top,left,height,width' (a rectangle in pixels), 'random:0.7' (this share
-        of the pixels, other pixels for each image), or the path of a picture that is white where pixels are
-        missing.
+        of the pixels, other pixels for each image), or the path of a picture of the same size as the images,
+        which is white where pixels are missing.
       count: number of images.
       height, width: size of the images in pixels.
       seed: seed of 'random'; the missing pixels of image i depend on (seed, i) only.
@@ -30,7 +30,8 @@ def missing(mask: str, count: int, height: int, width: int, seed: int = 0) -> np
       bool [count, height, width, 1].
 
     Raises:
-      UserError: the mask is none of these, does not fit into the images, or marks no pixel as missing.
+      UserError: the mask is none of these, the rectangle leaves the images, the picture has another size, or
+        no pixel is missing.
 
     Examples:
       >>> missing('0,0,1,2', count=1, height=2, width=3)[0, ..., 0].astype(int).tolist()

@@ -19,20 +19,21 @@ _CRITICAL = 1.358  # 95 % quantile of the limiting Kolmogorov distribution.
 class Measured:
     """Energies of images under a model, and samples on their way from noise to image.
 
-    The energy of an image at noise level t is -F(y_t, t) in nats. F is the model's log density up to the
-    unknown constant log Z of the level, so only energies at the same level can be compared. At the top level
-    T, images are white noise x, and the energy is |x|^2 / 2.
+    The energy of a noisy image at noise level t is -F in nats. F is the model's log density up to the unknown
+    constant log Z of the level, so only energies at the same level can be compared. At the top level T, images
+    are white noise x, and the energy is |x|^2 / 2.
 
     Attributes:
       settings: JSON text of all that decides the numbers: weights, seed, options of the sampler.
       step: training step of the checkpoint.
       levels: the L measured noise levels t, ascending, int [L].
-      noise: standard deviation of the noise at each of these levels, float64 [L].
+      noise: S, the standard deviation of the noise at each of these levels, between 0 and 1, float64 [L].
       train: energies of n training images with the noise of each level, float32 [L, n].
       held_out: energies of n' test images with the noise of each level, float32 [L, n'].
       sampled: energies of n'' samples at each level, on their way from noise, float32 [L, n''].
       states: the first m samples at S moments from noise to image, uint8 [S, m, H, W, C].
-      state_levels: noise level of each moment, int [S], from T to 0; -1 after the option `final_denoise`.
+      state_levels: noise level of each moment, int [S], from T down to 0. With the option `final_denoise`, the
+        denoised image is one more moment, of level -1.
       state_energies: energy of each sample at each moment, float32 [S, m].
     """
 

@@ -264,7 +264,10 @@ def recognises(run: Run) -> bool:
     """Returns whether a network has trained weights, judged by how it classifies a photograph.
 
     A trained network gives a portrait and its mirror image the same class with a high probability, and noise
-    another class. `run` is the attribute of an `Extractor` whose logits are not None.
+    another class.
+
+    Args:
+      run: the network, `Extractor.run` of an extractor that returns logits.
     """
     portrait_file: Any = cbook.get_sample_data('grace_hopper.jpg')
     with Image.open(portrait_file) as picture:
