@@ -20,8 +20,8 @@ class Measured:
     """Energies of images under a model, and samples on their way from noise to image.
 
     The energy of a noisy image at noise level t is -F in nats. F is the model's log density up to the unknown
-    constant log Z of the level, so only energies at the same level can be compared. At the top level T, images
-    are white noise x, and the energy is |x|^2 / 2.
+    constant log Z of the level, so only energies at the same level can be compared. At the top level T, an
+    image is white noise x, and the energy is |x|^2 / 2.
 
     Attributes:
       settings: JSON text of all that decides the numbers: weights, seed, options of the sampler.
@@ -32,8 +32,8 @@ class Measured:
       held_out: energies of n' test images with the noise of each level, float32 [L, n'].
       sampled: energies of n'' samples at each level, on their way from noise, float32 [L, n''].
       states: the first m samples at S moments from noise to image, uint8 [S, m, H, W, C].
-      state_levels: noise level of each moment, int [S], from T down to 0. With the option `final_denoise`, the
-        denoised image is one more moment, of level -1.
+      state_levels: noise level of each moment, int [S], from T down to 0. With the option `final_denoise`,
+        the denoised image is one more moment, of level -1.
       state_energies: energy of each sample at each moment, float32 [S, m].
     """
 
