@@ -22,10 +22,10 @@ _REFERENCES = 128
 def noise_std(model: Editing, images: np.ndarray) -> float:
     """Estimates the standard deviation of white noise in images, one number for all images.
 
-    At several sigmas, white noise of deviation sigma is added to training images. The model's mean log
-    density of these noisy images at noise level sigma is compared with that of the given images there. Given
-    images with more noise than sigma have the lower mean, those with less noise the higher one. The estimate is
-    the sigma at which both means are equal.
+    At several sigmas, white noise of deviation sigma is added to training images. The model's mean
+    log density of these noisy images at noise level sigma is compared with that of the given images
+    there. If the given images have more noise than sigma, their mean is lower; if less, higher. The
+    estimate is the sigma at which both means are equal.
 
     Args:
       model: a model whose energies are preconditioned, and so are log densities at every sigma.
