@@ -67,6 +67,8 @@ def check(mask: str, height: int, width: int) -> None:
     """
     if mask == 'half' or _RANDOM.fullmatch(mask):
         return
+    if mask.startswith('random:'):
+        raise UserError(f'--mask={mask} must have a share above 0 and below 1, such as random:0.7')
     if _RECTANGLE.fullmatch(mask):
         top, left, rows, columns = map(int, mask.split(','))
         if not (rows and columns) or top + rows > height or left + columns > width:

@@ -74,6 +74,7 @@ def given(tmp_path):
         (['--mode=inpaint', '--mask={}/text.png'], 'text.png is damaged or not what its name says'),
         (['--mode=inpaint', '--mask={}/small.png'], 'small.png is 9 x 9 pixels, not 16 x 16'),
         (['--mode=inpaint', '--mask={}/black.png'], 'misses no pixel'),
+        (['--mode=inpaint', '--mask=random:1.0'], '--mask=random:1.0 must have a share above 0 and below 1'),
         (['--mode=inpaint', '--mask=random:0.0'], '--mask=random:0.0 misses no pixel'),
         (['--mode=inpaint', '--input={}/empty'], 'empty holds no'),
         (['--mode=inpaint', '--input={}/none'], 'none does not exist'),
