@@ -14,6 +14,7 @@ from drl_tf.base import pixels
 from drl_tf.core.diffusion import at
 from drl_tf.core.guidance import UNCONDITIONAL, guided
 from drl_tf.runs import exported, pictures
+from drl_tf.serving import changes
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,9 @@ def request(model, size):
         'seed': np.int32([7, size]),
         'num_samples': np.int32(size),
         'guidance': np.float32(0.5),
+        'missing': rng.random([size, *model.image_shape[:2], 1]) < 0.5,
+        'between': np.int32([0, size]),
+        'position': np.linspace(0, 1, size, dtype=np.float32),
     }
 
 
@@ -71,6 +75,13 @@ def expected(model, asked, log_z):
 
     def denoise(x):
         return {'images': core.denoise(x, level, seed).numpy()}
+
+    @tf.function
+    def filled(images):
+        return changes.inpaint(core, images, asked['missing'], seed, 'ema', None)['images']
+
+    def inpaint(images):
+        return {'images': filled(tf.constant(images)).numpy()}
 
     found = {'sample': sample(), 'energy': energy(asked['images']), 'denoise': denoise(asked['images'])}
     found['serving_default'] = found['sample']
@@ -95,6 +106,14 @@ def expected(model, asked, log_z):
         if log_z:
             found['log_likelihood_bytes'] = log_likelihood(schedule.A[0] * x)
         found['denoise_bytes'] = {'images': pixels.to_uint8(denoise(x)['images'])}
+        found['inpaint'] = inpaint(asked['images'])
+        found['inpaint_bytes'] = {'images': pixels.to_uint8(inpaint(x.astype(np.float32))['images'])}
+        found['interpolate'] = {
+            'images': changes.interpolate(core, seed, asked['between'], asked['position'], 'ema', None)[
+                'images'
+            ].numpy()
+        }
+        found['interpolate_bytes'] = found['interpolate']
         if terms:
             found |= {'sample_class_bytes': found['sample_class'], 'energy_class_bytes': energy(y, terms)}
     return found
