@@ -134,15 +134,16 @@ def _editor(picture: Image.Image) -> gr.ImageEditor:
     )
 
 
+def _for_editor(found: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """Returns a picture of an image, as large as the editor, and the image itself."""
+    picture = showing.sheet(found[None]).convert('RGB')
+    return picture.resize([_EDITOR, _EDITOR], Image.Resampling.NEAREST), found
+
+
 def _inpaint(app: parts.App) -> None:
     """Makes the tab that replaces pixels of an image, drawn or uploaded."""
     model = app.model
-
-    def shown(found: np.ndarray) -> Any:
-        picture = showing.sheet(found[None]).convert('RGB')
-        return picture.resize([_EDITOR, _EDITOR], Image.Resampling.NEAREST), found
-
-    first, found = shown(model.generate(1)[0])
+    first, found = _for_editor(model.generate(1)[0])
     image, drawn = gr.State(found), gr.State(0)
     gr.Markdown(_INPAINT)
     with gr.Row():
@@ -161,13 +162,13 @@ def _inpaint(app: parts.App) -> None:
             another = gr.Button('Draw another image')
 
     def uploaded(path: str | None, invert: bool, progress: Any) -> Any:
-        return shown(uploads.read_picture(path, model.image_shape, invert)) if path else gr.skip()
+        return _for_editor(uploads.read_picture(path, model.image_shape, invert)) if path else gr.skip()
 
     def draw_another(label: int, drawn: int, progress: Any) -> Any:
         drawn += 1
         label = label if label >= 0 else drawn % max(1, model.num_classes)
         images, _ = actions.draw(model, Choice(label, seed=drawn, num=1), progress)
-        return *shown(images[0]), drawn
+        return *_for_editor(images[0]), drawn
 
     def inpaint(found, painted, kind, label, guidance, seed, num, progress):
         choice = Choice(label, guidance if label >= 0 else 0.0, seed, num)

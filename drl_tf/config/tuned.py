@@ -78,6 +78,16 @@ def load(workdir: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(
             f'{path} is damaged ({error}): remove it, and run --mode=tune_sampler again'
         ) from error
+    return with_tuples(options)
+
+
+def with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options that were read from JSON, with tuples in place of its lists.
+
+    Examples:
+      >>> with_tuples({'mcmc_steps': [3, 1], 'noise_scale': 1.0})
+      {'mcmc_steps': (3, 1), 'noise_scale': 1.0}
+    """
     return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 

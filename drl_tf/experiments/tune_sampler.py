@@ -88,17 +88,12 @@ def tune_sampler(
         search = workers.OnChief(lambda: _Search(config, root, source(), budget))
         while setting := search.following():
             index = search.count()
-            mine = config.replace(**_with_tuples(setting))
+            mine = config.replace(**tuned.with_tuples(setting))
             row = {'setting': index, 'options': setting}
             row |= _measured(mine, workdir, request, evaluator, os.path.join(root, f'{index:03d}'))
             search.add(row)
         shutil.rmtree(parts, ignore_errors=True)
         return workers.by_chief(lambda: _Search(config, root, source(), budget).finish(workdir, request))
-
-
-def _with_tuples(options: Setting) -> Setting:
-    """Returns options with tuples in place of lists, which JSON has."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def _measured(
@@ -163,7 +158,7 @@ class _Search:
 
     def _neighbours(self, row: pareto.Row) -> list[Setting]:
         """Returns the neighbours of a row that are not too expensive; see `sampler_settings.neighbours`."""
-        setting = _with_tuples(row['options'])
+        setting = tuned.with_tuples(row['options'])
         moved = None
         if 'displacement' in row:
             walk = flops.walk(self.config.replace(**setting))
@@ -185,8 +180,10 @@ class _Search:
 
     def _changes(self, row: pareto.Row) -> Setting:
         """Returns the options of a row that differ from the run's own sampler."""
-        own = _with_tuples(self.source['own'])
-        return {name: value for name, value in _with_tuples(row['options']).items() if value != own[name]}
+        own = tuned.with_tuples(self.source['own'])
+        return {
+            name: value for name, value in tuned.with_tuples(row['options']).items() if value != own[name]
+        }
 
     def finish(self, workdir: str, request: SampleRequest) -> dict[str, str]:
         """Writes table, front and plot, and the best sampler into the workdir; returns {label: text}."""
@@ -200,7 +197,7 @@ class _Search:
         measured = {name: best[name] for name in scores if name in best}
         compared = {f'own_{name}': own[name] for name in scores if name in own}
         drawn = {'step': request.step, 'weights': request.weights, 'num_samples': request.count}
-        path = tuned.save(workdir, _with_tuples(best['options']), {**measured, **compared, **drawn})
+        path = tuned.save(workdir, tuned.with_tuples(best['options']), {**measured, **compared, **drawn})
         return {
             'settings': table,
             'Pareto front': plot,
@@ -220,7 +217,7 @@ def _said(row: pareto.Row) -> str:
 
 def _cells(row: pareto.Row, on_front: bool, is_best: bool) -> dict[str, Any]:
     """Returns a line of the table, {column: value}."""
-    options = {name: text(value) for name, value in _with_tuples(row['options']).items()}
+    options = {name: text(value) for name, value in tuned.with_tuples(row['options']).items()}
     scores = {name: row.get(name, '') for name in ('gradients', 'distance', 'agreement')}
     return {'setting': row['setting'], **scores, 'front': int(on_front), 'best': int(is_best), **options}
 
