@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from drl_tf.base import pixels
 from drl_tf.core import noise
+from drl_tf.core.guidance import guided, network_labels
 from drl_tf.data import pipeline
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def class_heights(
 
     def densities(x: tf.Tensor, angle: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         count = tf.shape(x)[:1]
-        terms = ((tf.fill(count, label + 1), 1.0),)
+        terms = guided(tf.fill(count, network_labels(label)))
         return model.log_prob_at(tf.fill(count, angle), weights, terms)(x)
 
     log_prob = tf.function(densities, autograph=False, reduce_retracing=True)

@@ -13,6 +13,7 @@ from drl_tf.base import pixels
 from drl_tf.base.files import digest, written_aside
 from drl_tf.core import composition, noise, operators
 from drl_tf.core.diffusion import per_image
+from drl_tf.core.guidance import guided, network_labels
 from drl_tf.core.langevin import LogDensity
 from drl_tf.core.posterior import Effort, LogProbAt, Observation, Posterior
 from drl_tf.editing import agreement, expressions, pairs, report, two_models
@@ -176,8 +177,8 @@ def _density(
         angle = per_image(walk.angle, index)
 
         def of_class(label: int) -> LogDensity:
-            labels = tf.fill(tf.shape(index), label + 1)
-            return model.log_prob_at(angle, weights, ((labels, 1.0),))
+            labels = tf.fill(tf.shape(index), network_labels(label))
+            return model.log_prob_at(angle, weights, guided(labels))
 
         def of_atom(atom: Atom) -> LogDensity:
             log_prob = of_class(atom.label)
