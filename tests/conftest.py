@@ -14,8 +14,6 @@ from helpers.tiny import TINY
 
 from drl_tf.cli.main import main
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-
 
 def pytest_collection_finish():
     """Collects garbage seldom: each pass looks at all graphs so far."""

@@ -62,7 +62,7 @@ def ended(directory, processes):
         for process in processes:
             process.kill()
     lines = [(directory / f'out-{index}').read_text().splitlines() for index in range(len(processes))]
-    return codes, [[line for line in mine if 'error: ' in line or 'Traceback' in line] for mine in lines]
+    return codes, [[line for line in mine if line.startswith(('error: ', 'Traceback'))] for mine in lines]
 
 
 def wait_for(condition, processes):
