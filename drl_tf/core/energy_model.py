@@ -15,6 +15,7 @@ from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
+from drl_tf.core.side_by_side import concatenated
 from drl_tf.core.weights import Weights, with_average
 
 
@@ -44,11 +45,9 @@ class EnergyModel(keras.Model):
         make_schedule = diffusion.SCHEDULES[config.diffusion.schedule]
         self.schedule = make_schedule(config.diffusion.num_levels, config.diffusion.b2)
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
-        by_noise = config.diffusion.energy_scale == 'noise'
-        self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
         self.normalised = config.network.energy != 'paper'
-        if self.normalised:
-            self.precision = np.ones(self.schedule.num_levels)
+        scale = self.schedule.s[1:] if config.diffusion.energy_scale == 'noise' else self.schedule.delta
+        self.precision = np.ones_like(scale) if self.normalised else scale**-2
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         make = functools.partial(energy_network, config, dtype=self.network_dtype)
         self.network, self.ema_network = with_average(make, 'network')
@@ -104,8 +103,7 @@ class EnergyModel(keras.Model):
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of log p over classes, from `guidance.guided`.
+          weights, terms: as in `density_at`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -131,18 +129,14 @@ class EnergyModel(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns y^0, first states of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
 
+        Both are float32 [B, H, W, C]: x_{t+1} twice, or y^0 by Tweedie's formula and its mean.
+
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, an index into `walk`, int32 [B].
-          seed, first: random seed, int32 [2], and index of the first image; y^0_i depends on
-            (seed, first + i).
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          seed, first, weights, terms: as in `sample`; y^0_i depends on (seed, first + i).
           training: True ignores the option `noise_scale`.
           walk: the noise levels that sampling visits; None: `self.schedule`.
-
-        Returns:
-          Two tensors float32 [B, H, W, C]: x_{t+1} twice, or y^0 by Tweedie's formula and its mean.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
@@ -211,8 +205,14 @@ class EnergyModel(keras.Model):
 
         Returns x_low, float32 [B, H, W, C], and acceptance and displacement of the chains, a `sampling.Info`.
         """
-        sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
-        return sampler.descend(x, high, low, seed)
+
+        def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
+            x, terms, first = part
+            first = first if isinstance(first, noise.Between) else first + begin
+            sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
+            return sampler.descend(x, high, low, seed)
+
+        return concatenated(of_part, (x, terms, first))
 
     def sampler(
         self,
@@ -269,8 +269,7 @@ class EnergyModel(keras.Model):
           weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
           terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
-          after_part: callable, called after each part of the levels with its share of all levels, 0 to 1.
-          most_parts: largest number of parts.
+          after_part: callable; after each of at most `most_parts` parts of the levels, it gets their share.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.
