@@ -32,6 +32,5 @@ def splits(command: Command, config: Config, devices: Devices) -> bool:
         return devices.cpu_split == 'yes'
     modes = set(command.mode)
     gains = bool(modes & _SPLITTING) and modes <= _SPLITTING | _BRIEF
-    network = config.network
-    suits = network.energy == 'preconditioned' and network.norm != 'batch' and not config.planar
+    suits = config.network.norm != 'batch' and not config.planar
     return gains and suits and 2 <= len(os.sched_getaffinity(0)) <= _LARGEST_CPU

@@ -1,7 +1,6 @@
 """Turns the command line into a `Command`, `cluster.Devices` and a `Config`."""
 
 import dataclasses
-import difflib
 import itertools
 import os
 import pathlib
@@ -15,13 +14,14 @@ import drl_tf
 from drl_tf.base.errors import UserError
 from drl_tf.cli import flagfiles
 from drl_tf.cli.command_options import Command
+from drl_tf.cli.suggestions import LONGEST_NAME, suggestion
 from drl_tf.config import config as configuration
 from drl_tf.config import option_fields, tuned
+from drl_tf.config.combinations import steps_at_once
 from drl_tf.config.config import Config
 from drl_tf.config.options import Data
 from drl_tf.distributed import cluster
 
-_LONGEST_NAME = 100
 # Options with a value that also work without one, as switches.
 _SWITCHES = {
     'dry_run': '--dry_run=text',
@@ -32,23 +32,6 @@ _SWITCHES = {
     'flip=true': '--flip=yes',
     'noflip': '--flip=no',
     'flip=false': '--flip=no',
-}
-# Names that other programs have for an option.
-_GUESSED = {
-    'train_steps': 'steps num_steps max_steps iterations epochs num_epochs',
-    'learning_rate': 'lr',
-    'batch_size': 'bs batch',
-    'strategy': 'gpu gpus num_gpus device devices',
-    'image_size': 'size resolution',
-    'num_samples': 'n',
-    'mcmc_steps': 'langevin_steps',
-    'num_classes': 'classes',
-    'labels': 'label class',
-    'precision': 'dtype fp16 bf16 mixed_precision',
-    'workdir': 'logdir log_dir model_dir checkpoint resume',
-    'dataset': 'data',
-    'ema_decay': 'ema',
-    'guidance': 'w guidance_scale',
 }
 
 
@@ -106,7 +89,10 @@ def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str])
     """Returns the configuration of flags and presets, and the workdir (by default a directory in `runs/`)."""
     from drl_tf.data import dataset_table
 
+    says_at_once = values['steps_per_execution'].present
     values = with_presets(values, argv)
+    if not says_at_once:
+        values['steps_per_execution'].value = steps_at_once(values.flag_values_dict())
     config = _config(values, dataset_table.resolve(group_of(Data, values)))
     kind = 'exact' if config.network.energy == 'exact' else config.diffusion.recipe
     kind = 'ablation' if 'ablate' in command.mode else kind
@@ -128,7 +114,9 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
         workdir = os.path.join('runs', f'model_{exported.name_of(version)}')
     stored = exported.load_config(version) if version else configuration.load(workdir)
     fields = [field for field, _ in stored.options()]
-    config = stored.replace(**_given(fields, values))
+    given = _given(fields, values)
+    at_once = steps_at_once({field.name: value for field, value in stored.options()} | given)
+    config = stored.replace(**{'steps_per_execution': at_once, **given})
     if not values['stats_file'].present and ('stats' in command.mode or values['num_real'].present):
         config = config.replace(stats_file='')
     config = dataclasses.replace(config, data=dataset_table.resolve(config.data))
@@ -236,20 +224,11 @@ def _check_words(words: list[str], values: flags.FlagValues) -> None:
             continue
         is_off = name.startswith('no') and name[2:] in values and values[name[2:]].boolean
         if name not in values and not is_off:
-            raise UserError(f'unknown option --{name[:_LONGEST_NAME]}{_suggestion(name, values)}')
+            raise UserError(f'unknown option --{name[:LONGEST_NAME]}{suggestion(name, values)}')
         if not equals and not is_off and not values[name].boolean:
             if following.startswith('--'):
                 raise UserError(f'--{name} has no value: every option is --name=value')
             next(pairs, None)  # Skips the value of the option.
-
-
-def _suggestion(name: str, values: flags.FlagValues) -> str:
-    """Returns the end of the message about an unknown option: the option that was most likely meant."""
-    plain = name.replace('-', '_').lower()[:_LONGEST_NAME]
-    guessed = [option for option, names in _GUESSED.items() if plain in names.split()]
-    exact = [plain] if plain in values else []
-    close = [*guessed, *exact, *difflib.get_close_matches(plain, list(values), n=1)]
-    return f', did you mean --{close[0]}?' if close else ': see --help'
 
 
 def _define(field: dataclasses.Field, group: str | None, values: flags.FlagValues) -> None:

@@ -30,7 +30,7 @@ class Devices:
     cpu_split: str = option(
         'auto',
         'Split each batch over the cores of a CPU, one part per core, instead of each operation. auto: when '
-        'preconditioned energies are trained or sampled on 2 to 4 cores.',
+        'images are learnt or sampled on 2 to 4 cores.',
         choices=('auto', 'yes', 'no'),
     )
 

@@ -9,24 +9,25 @@ from helpers.tiny import TINY, refused
 from drl_tf.base.errors import UserError
 from drl_tf.cli import cpu_split
 from drl_tf.cli.command_options import Command
+from drl_tf.cli.parsing import configuration_of
 from drl_tf.config.config import Config
 from drl_tf.distributed import devices
 from drl_tf.distributed.cluster import Devices
 
-ENERGIES = Config().replace(energy='preconditioned')
+IMAGES = Config()
 
 
 @pytest.mark.parametrize(
     ('modes', 'config', 'cores', 'split'),
     [
-        ('train', ENERGIES, 2, True),
-        ('train,sample,evaluate,export,report', ENERGIES, 4, True),
-        ('train', ENERGIES, 1, False),
-        ('train', ENERGIES, 8, False),
-        ('train', Config(), 2, False),
-        ('train', ENERGIES.replace(norm='batch'), 2, False),
-        ('evaluate', ENERGIES, 2, False),
-        ('train,likelihood', ENERGIES, 2, False),
+        ('train', IMAGES, 2, True),
+        ('train,sample,evaluate,export,report', IMAGES, 4, True),
+        ('train', IMAGES, 1, False),
+        ('train', IMAGES, 8, False),
+        ('train', configuration_of(['--dataset=toy_two_moons']), 2, False),
+        ('train', IMAGES.replace(norm='batch'), 2, False),
+        ('evaluate', IMAGES, 2, False),
+        ('train,likelihood', IMAGES, 2, False),
     ],
 )
 def test_auto_splits_where_it_is_faster(monkeypatch, modes, config, cores, split):

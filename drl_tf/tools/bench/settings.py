@@ -69,7 +69,7 @@ def configurations(settings: Settings, directory: str | os.PathLike[str]) -> dic
     found = {}
     for preset in settings.presets:
         config = with_images(parsing.configuration_of(preset.split()), directory)
-        config = config.replace(microbatches=1, steps_per_execution=1)
+        config = config.replace(microbatches=1)
         for precision in precisions:
             found[f'{preset}, {precision}'] = config.replace(precision=precision)
     return found

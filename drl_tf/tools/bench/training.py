@@ -196,7 +196,7 @@ class Subject:
             'chain': seconds['step'] - without_chain,
             'pass': without_chain - seconds['update'],
             'update': seconds['update'],
-            'host': seconds['fit'] - seconds['step'],
+            'host': seconds['fit'] / self.config.training.steps_per_execution - seconds['step'],
             'sample': seconds['sample'],
             'pass alone': seconds['pass alone'],
         }
@@ -241,7 +241,7 @@ class Subject:
 
 
 class _Fit:
-    """Takes single training steps like Keras `fit`, with a run's callbacks except the progress bar.
+    """Takes training steps like Keras `fit`, with a run's callbacks except the progress bar.
 
     Args:
       model: a compiled model.
@@ -263,7 +263,7 @@ class _Fit:
         os.makedirs(workdir, exist_ok=True)
 
     def step(self) -> None:
-        """Takes a step, and waits for its loss."""
+        """Takes `steps_per_execution` steps, and waits for the loss of the last one."""
         self.callbacks.on_train_batch_begin(self.count)
         logs = self.model.train_function(self.batches)
         self.callbacks.on_train_batch_end(self.count, logs)
