@@ -41,7 +41,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
       model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`) after a
         call of its `ema_network.converge_u()`.
       step: number of steps that the model was trained.
-      beginning: origin of the weights, a dict that `provenance.beginning` returns.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.

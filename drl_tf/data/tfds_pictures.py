@@ -234,20 +234,16 @@ def _one_by_one(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, str]
 
 
 def _encoded(builder: tfds.core.DatasetBuilder, split: str, identified: bool = False) -> tf.data.Dataset:
-    """Returns the examples of a split with encoded pictures alone; see `examples`."""
-    return examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
+    """Returns the examples of a split with encoded pictures alone; see `_examples`."""
+    return _examples(builder, split, {_feature(builder): tfds.decode.SkipDecoding()}, identified)
 
 
-def examples(
+def _examples(
     builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], identified: bool = False
 ) -> tf.data.Dataset:
     """Returns the examples of a split in a fixed order, as a dataset of dicts {feature: value}.
 
-    Args:
-      builder: builder of a prepared dataset.
-      split: name of the split in tensorflow-datasets.
-      decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
-      identified: whether each dict also gets the identifier of the example, 'tfds_id'.
+    Only the features in `decoders` are read; None is the default decoder. `identified` adds 'tfds_id'.
     """
     own = {name: decoder for name, decoder in decoders.items() if decoder}
     partial = tfds.decode.PartialDecoding(dict.fromkeys(decoders, True), decoders=own)
@@ -266,7 +262,7 @@ def usable_examples(
       decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
       found: {identifier `tfds_id` of a broken example: reason}.
     """
-    everything = examples(builder, split, decoders, identified=bool(found))
+    everything = _examples(builder, split, decoders, identified=bool(found))
     if not found:
         return everything
     left_out = tf.constant(sorted(found))

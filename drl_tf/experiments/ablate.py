@@ -85,7 +85,7 @@ def row(name: str, config: Config, workdir: str, num_samples: int, weights: str)
         return stored
     training = trained(name, config, workdir)
     scores = scored(config, workdir, num_samples, weights)
-    found = {**wanted, **training, **scores, **weighed(config, workdir, weights)}
+    found = {**wanted, **training, **scores, **_weighed(config, workdir, weights)}
     workers.by_chief(lambda: write_json(path, found))
     return found
 
@@ -143,17 +143,8 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
     return workers.told_by_chief(lambda: _stored(places['evaluation']))
 
 
-def weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
-    """Computes the bits per dimension of test images under the last checkpoint of a row's run.
-
-    Args:
-      config: the configuration of the row.
-      workdir: directory of the row's run.
-      weights: 'ema' (averages) or 'raw'.
-
-    Returns:
-      {'bits_per_dim': number}; {} if the energies are not preconditioned or there is no checkpoint.
-    """
+def _weighed(config: Config, workdir: str, weights: str) -> dict[str, float]:
+    """Computes {'bits_per_dim': number} of test images; {} without preconditioned energy or checkpoint."""
     if config.network.energy != 'preconditioned' or not workers.told_by_chief(
         lambda: checkpoint.steps(workdir)
     ):

@@ -22,7 +22,7 @@ _SHORTEST = 0.2  # The shortest step, as a share of the step size.
 _MOVE, _JITTER = range(2)
 
 
-class Jittered(tfp.mcmc.HamiltonianMonteCarlo):
+class _Jittered(tfp.mcmc.HamiltonianMonteCarlo):
     """HMC in which each chain draws a random step size for each transition.
 
     It is uniform between 1/5 of `step_size` and `step_size`. With equal step sizes, chains could oscillate
@@ -67,7 +67,7 @@ def kernel(
     """
     if method == 'langevin':
         return tfp.mcmc.UncalibratedLangevin(log_prob, tf.convert_to_tensor(step_size) ** 2)
-    hmc_class = Jittered if method == 'hmc' else tfp.mcmc.HamiltonianMonteCarlo
+    hmc_class = _Jittered if method == 'hmc' else tfp.mcmc.HamiltonianMonteCarlo
     hmc = hmc_class(log_prob, step_size, gradients(method, num_leapfrogs))
     return tfp.mcmc.DualAveragingStepSizeAdaptation(hmc, burn_in, target_accept_prob=TARGET_ACCEPTANCE)
 

@@ -68,7 +68,7 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
     if not result:
         result = _compute(model, config, weights, settings)
         write_json(written, result)
-    return {**figures(result), **side_by_side(workdir, result), 'likelihood': written}
+    return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
 def _compute(model: EnergyModel, config: Config, weights: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
     return found
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, str]:
+def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     """Formats the main numbers of the JSON result of `likelihood` as lines to print, {label: text}."""
 
     def both(split, kind):

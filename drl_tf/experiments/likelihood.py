@@ -91,7 +91,7 @@ def likelihood(
         }
         result['notes'] = _notes(config, result)
         write_json(written, result)
-    return {**figures(result), **side_by_side(workdir, result), 'likelihood': written}
+    return {**_figures(result), **side_by_side(workdir, result), 'likelihood': written}
 
 
 def _run(
@@ -154,7 +154,7 @@ def _notes(config: Config, result: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def figures(result: Mapping[str, Any]) -> dict[str, str]:
+def _figures(result: Mapping[str, Any]) -> dict[str, str]:
     """Formats the main numbers of the JSON result of `likelihood` as lines to print, {label: text}."""
 
     def number(name: str, digits: str) -> str:

@@ -69,7 +69,7 @@ def score(
     test = None if plan.images == inputs.TEST else pipeline.load_images(config.data, 'test', limit)
     scoring, step = load(config, workdir, weights, step)
     typical = scored(scoring, train, 'training images').scoring_energy
-    table = Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
+    table = _Table(names, scored(scoring, images, 'images'), float(typical.mean()), float(typical.std()))
     sets = {'training images': typical}
     if test is not None:
         sets = {'test split': scored(scoring, test, 'test split').scoring_energy}
@@ -90,7 +90,7 @@ def _name(path: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Table:
+class _Table:
     """The content of `scores.csv`: names and scores of n images.
 
     Attributes:
@@ -152,7 +152,7 @@ def _draw(
     scoring: Scoring,
     directory: str,
     images: np.ndarray,
-    table: Table,
+    table: _Table,
     sets: dict[str, np.ndarray],
     save_images: bool,
 ) -> None:
@@ -169,7 +169,7 @@ def _draw(
         score_pictures.save_maps(os.path.join(directory, 'maps'), table.scores.total_map)
 
 
-def _summarise(directory: str, table: Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
+def _summarise(directory: str, table: _Table, plan: Plan, weights: str, step: int) -> dict[str, str]:
     """Writes `summary.json`, which says how the table was made; returns {label: text} to print."""
     far = int((table.typicality > FAR).sum())
     worst = [table.names[index] for index in table.order[::-1][:5]]

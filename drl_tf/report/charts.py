@@ -23,14 +23,11 @@ def library() -> str:
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
 
 
-def thinned(count: int) -> np.ndarray:
-    """Chooses at most 400 of `count` points, evenly spaced, with the first and the last.
-
-    Returns:
-      The indices of the chosen points, ascending, int [n].
+def _thinned(count: int) -> np.ndarray:
+    """Returns the ascending indices of at most 400 of `count` points, evenly spaced, with the first and last.
 
     Examples:
-      >>> thinned(3), len(thinned(1000))
+      >>> _thinned(3), len(_thinned(1000))
       (array([0, 1, 2]), 400)
     """
     return np.unique(np.linspace(0, count - 1, min(count, _LONGEST)).round().astype(int))
@@ -57,7 +54,7 @@ def curves(
     """
     drawn = []
     for label, (x, y) in lines.items():
-        kept = thinned(len(x))
+        kept = _thinned(len(x))
         drawn.append(
             {
                 'label': label,

@@ -144,21 +144,21 @@ def last_numbers(run: RunFiles) -> Table | None:
 
 def score_chart(run: RunFiles) -> Chart | None:
     """Makes a chart of the Fréchet distance of samples during training; None if it was not measured."""
-    name = next((name for line in run.scores for name in line if is_distance(name)), None)
+    name = next((name for line in run.scores for name in line if _is_distance(name)), None)
     if name is None:
         return None
     lines = {'samples': column(run.scores, name)}
     if any('floor' in line for line in run.scores):
         lines['held-out images (floor)'] = column(run.scores, 'floor')
-    return charts.curves(distance_title(name), 'step', lines, dots=True)
+    return charts.curves(_distance_title(name), 'step', lines, dots=True)
 
 
-def is_distance(name: str) -> bool:
+def _is_distance(name: str) -> bool:
     """Returns whether a score's name, such as 'fid', is that of the Fréchet distance of all samples."""
     return name.startswith(('fid', 'frechet_distance')) and not name.endswith(('_held_out_size', '_error'))
 
 
-def distance_title(name: str) -> str:
+def _distance_title(name: str) -> str:
     """Returns a title for the name of a Fréchet distance: 'FID' for 'fid', else with the feature network."""
     extractor = name.removeprefix('frechet_distance_').replace('_', ' ')
     return 'FID' if name == 'fid' else f'Fréchet distance ({extractor})'
@@ -168,7 +168,7 @@ def scores(run: RunFiles) -> Table | None:
     """Makes a table with a row for each scored set of samples; None if no samples were scored."""
     results = {**{f'training, step {line["step"]:,}': line for line in run.scores[-1:]}}
     results.update(run.results_of('evaluation/*.json'))
-    rows = [[name, *_score(result)] for name, result in results.items() if any(map(is_distance, result))]
+    rows = [[name, *_score(result)] for name, result in results.items() if any(map(_is_distance, result))]
     header = ['score of', 'step', 'Fréchet distance', 'floor', 'in parts', 'precision', 'recall']
     header += ['class agreement', 'samples', 'against']
     caption = 'Lower distances are better. The floor is the distance of held-out images from the same images.'
@@ -178,7 +178,7 @@ def scores(run: RunFiles) -> Table | None:
 def _score(result: Mapping[str, Any]) -> list[str]:
     """Returns the cells of a score, in the order of the columns of `scores`."""
     found = numbers_of(result)
-    name = next(filter(is_distance, result))
+    name = next(filter(_is_distance, result))
     shown = [name, 'floor', f'{name}_held_out_size', 'precision', 'recall', 'class_agreement']
     numbers = [number(found.get(each)) for each in shown]
     count = f'{int(found.get("num_samples", 0)):,}'

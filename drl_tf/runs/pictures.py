@@ -39,17 +39,8 @@ def _are_points(images: Any) -> bool:
     return tuple(images.shape[1:]) == plane.IMAGE_SHAPE
 
 
-def cloud(points: Any) -> np.ndarray:
-    """Draws points of the plane as a grey picture of the square [-1.5, 1.5]^2.
-
-    A pixel is the brighter, the more points lie in it.
-
-    Args:
-      points: float32 [n, 1, 1, 2].
-
-    Returns:
-      The picture, uint8 [128, 128, 1].
-    """
+def _cloud(points: Any) -> np.ndarray:
+    """Draws points of the plane, float32 [n, 1, 1, 2], as counts in [-1.5, 1.5]^2, uint8 [128, 128, 1]."""
     x, y = np.asarray(points).reshape(-1, 2).T
     bounds = [[-_CLOUD_EDGE, _CLOUD_EDGE]] * 2
     counts = np.histogram2d(-y, x, _CLOUD_SIDE, bounds)[0]
@@ -66,7 +57,7 @@ def square(images: np.ndarray) -> np.ndarray:
       [rows, columns, H, W, C].
     """
     if _are_points(images):
-        return cloud(images)[None, None]
+        return _cloud(images)[None, None]
     root = math.ceil(math.sqrt(len(images)))
     fitting = [columns for columns in range(root, 2 * root) if len(images) % columns == 0]
     return _in_rows(images, fitting[0] if fitting else root)
@@ -185,10 +176,10 @@ def save_each(directory: str, batches: Iterable[np.ndarray], first: int = 0) -> 
     """
     os.makedirs(directory, exist_ok=True)
     for index, image in enumerate(itertools.chain.from_iterable(batches), first):
-        save_image(os.path.join(directory, f'{index:06d}.png'), image)
+        _save_image(os.path.join(directory, f'{index:06d}.png'), image)
 
 
-def save_image(path: str, image: np.ndarray) -> None:
+def _save_image(path: str, image: np.ndarray) -> None:
     """Writes one image, uint8 [H, W, C] with C = 1 or 3, as a PNG file."""
     with written_aside(path, 'wb') as file:
         to_pil(image).save(file, format='png')
@@ -207,7 +198,7 @@ def trajectory(states: Sequence[Any], count: int) -> np.ndarray:
       uint8 [rows, number of states, H, W, C].
     """
     if _are_points(states[0]):
-        return np.stack([cloud(state) for state in states])[None]
+        return np.stack([_cloud(state) for state in states])[None]
     return np.stack([pixels.to_uint8(state[:count]) for state in states], axis=1)
 
 

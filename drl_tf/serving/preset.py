@@ -52,14 +52,14 @@ _MINE = (*_NEEDED, _FLAGS, seal.MANIFEST, exported.CARD)
 _REMEDY = 'save or download it again'
 
 
-def shipped() -> dict[str, dict[str, Any]]:
+def _shipped() -> dict[str, dict[str, Any]]:
     """Lists the models that come with the package.
 
     Returns:
       {name of a model: {'metadata': {'description': one sentence, 'path': directory of the model}}}.
 
     Examples:
-      >>> shipped()['digits']['metadata']['description'][:37]
+      >>> _shipped()['digits']['metadata']['description'][:37]
       'An energy-based model of `digits`, 16'
     """
     versions = {name: exported.find(name) for name in exported.names()}
@@ -73,7 +73,7 @@ class Presets:
     """Attribute of a class that lists the models that come with the package each time it is read."""
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
-        return shipped()
+        return _shipped()
 
 
 def found(preset: str) -> str:

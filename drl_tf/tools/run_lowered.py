@@ -75,7 +75,7 @@ def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
     return arrays[argument['array']]
 
 
-class Program:
+class _Program:
     """A compiled program, with its variables on the device.
 
     Args:
@@ -100,7 +100,7 @@ class Program:
         if self.kind == 'float32':
             text = with_full_precision(text)
         begin = time.perf_counter()
-        self.executable = compiled(text, self.device)
+        self.executable = _compiled(text, self.device)
         self.compile_s = time.perf_counter() - begin
         self.variables = [
             jax.device_put(initial_value(argument, self.arrays), self.device)
@@ -145,7 +145,7 @@ def with_full_precision(text: str) -> str:
     return text.replace('precision = [DEFAULT, DEFAULT]', 'precision = [HIGHEST, HIGHEST]')
 
 
-def compiled(text: str, device: Any) -> Any:
+def _compiled(text: str, device: Any) -> Any:
     """Compiles the text of a StableHLO module for a jax device, and returns the loaded executable."""
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax, xla_client
@@ -175,7 +175,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return error / max(float(np.linalg.norm(np.float64(expected))), 1e-12)
 
 
-def differences(program: Program) -> dict[str, float]:
+def _differences(program: _Program) -> dict[str, float]:
     """Runs the steps of a program that have reference numbers, and compares the results with TensorFlow's.
 
     Returns:
@@ -217,14 +217,14 @@ def tolerance(name: str, kind: str) -> float:
     """Returns the largest relative difference that counts as equal.
 
     Args:
-      name: name of the quantity, a key of the result of `differences`.
+      name: name of the quantity, a key of the result of `_differences`.
       kind: how the program computes: 'float32', 'tf32' or 'bfloat16'.
     """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
     return TOLERANCES[kind][group]
 
 
-def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
+def _measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
     """Compiles, checks and times a program.
 
     Args:
@@ -236,9 +236,9 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
       {name: JSON value}, such as 'passed' (whether it agrees with TensorFlow; None without reference numbers)
       and 'step_s' (median seconds of a step).
     """
-    program = Program(path, matmul)
+    program = _Program(path, matmul)
     about = program.about
-    found = differences(program)
+    found = _differences(program)
     program.run(0)
     seconds = []
     for step in range(steps):
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f'--steps={options.steps} must be at least 1')
     lines = []
     for path in options.files:
-        line = json.dumps(measured(path, options.matmul, options.steps))
+        line = json.dumps(_measured(path, options.matmul, options.steps))
         print(line, flush=True)
         lines.append(line)
         if options.results:

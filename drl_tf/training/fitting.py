@@ -27,7 +27,7 @@ class Fitting:
     Args:
       model: the model to train.
       step: number of steps for which the model is already trained.
-      beginning: where the weights come from, a dict that `provenance.beginning` returned.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Attributes:
       recipe: the training options of the model's configuration when it was given.
