@@ -44,7 +44,7 @@ class Choice:
         is that of the model. 0 for models without classes.
       seed: 0 to 2^31 - 1.
       num: number of images, 1 to `limits.MOST_IMAGES`.
-      num_steps: number of noise levels to visit; None: as in the model's configuration.
+      num_steps: number of noise levels on the way from noise to image; None: the model's default.
     """
 
     label: int = IN_TURN

@@ -49,7 +49,7 @@ def number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool
       value: the argument.
       low: the smallest allowed value.
       high: the largest allowed value.
-      whole: whether the number must be whole.
+      whole: True: the number must be whole, and an int is returned.
 
     Raises:
       UserError: `value` is not a number (if `whole`: a whole number), or not within [low, high].

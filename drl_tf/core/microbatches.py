@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
-    """Sums the results of a function over M equal parts of a batch, computed one after the other.
+    """Sums the results of a function over M equal parts of a batch, one at a time to save memory.
 
     Args:
       function: callable, (first, *rows) -> tensors in any nested structure. first: index in `batch` of the

@@ -257,8 +257,8 @@ class Dropout:
 
     Attributes:
       seed: random seed, int32 [2].
-      firsts: index of the first image of each part of the activations. The n rows consist of len(firsts)
-        equal parts, each of consecutive images.
+      firsts: indices of images. The n rows of the activations are len(firsts) equal parts, such as real and
+        drawn images; part i belongs to consecutive images from the index firsts[i] on.
 
     Examples:
       At rate 0.5, an activation of 1 becomes 0 or 2:

@@ -12,7 +12,7 @@ LossesAndGradients: TypeAlias = dict[str, tuple[tf.Tensor, list[tf.Tensor]]]
 
 
 def no_gradients(learners: dict[str, Learner]) -> LossesAndGradients:
-    """Returns a zero loss and zero gradients for each network, the start of a sum over microbatches.
+    """Returns a zero loss and zero gradients for each network, from which a sum over microbatches starts.
 
     Args:
       learners: {name of a loss: (network that the loss trains, its optimizer)}.

@@ -18,10 +18,10 @@ _MOST = 4
 
 
 def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[str, str]:
-    """Counts the classes that images of digits show, as a classifier sees them, and writes a JSON file.
+    """Classifies images that were drawn from an --expression, and writes how many show each class.
 
     Args:
-      data: options of the dataset of the model.
+      data: options of the dataset of the model that drew the images; the classifier knows digits only.
       expression: the value of --expression that the images were drawn from, for the file.
       images: uint8 [n, H, W, C].
       path: the JSON file to write. It holds the expression, the number of images, their shares by the most

@@ -68,7 +68,7 @@ def _train(workdir: str | os.PathLike[str], recipe: str) -> None:
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
-    """Returns what two equal runs must have in common.
+    """Reads from a run what must be equal in two equal runs: weights, optimizer, logs, best checkpoint.
 
     Args:
       workdir: directory of the run.

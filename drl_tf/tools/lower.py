@@ -80,13 +80,13 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns, for each variable of a program, the name of the network to which it belongs.
+    """Returns, for each variable of a training step or sampler, the name of the network that it belongs to.
 
     It is None for variables that are no trainable weights, such as those of the optimizer.
 
     Args:
       model: the model.
-      variables: the variables of the program.
+      variables: the variables that the training step or the sampler uses.
     """
     names: dict[int, str] = {}
     for average, network in model.averages:

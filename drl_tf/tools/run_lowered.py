@@ -57,12 +57,12 @@ def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
 
 
 def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
-    """Returns the initial value of a variable of a program.
+    """Returns the initial value of a variable of a training step or sampler.
 
     Args:
       argument: description of the variable: `shape`, `dtype`, and one of the following. `fill`: the value of
         all elements. `std`: a standard deviation, to draw the value from `seed`. `array`: a key of `arrays`.
-      arrays: the arrays of the file, {name: array}.
+      arrays: the arrays in the file that `drl_tf.tools.lower` wrote, {name: array}.
 
     Examples:
       >>> initial_value({'shape': [2], 'dtype': 'float32', 'fill': 1.0}, {})
@@ -214,10 +214,10 @@ def probes(size: int) -> np.ndarray:
 
 
 def tolerance(name: str, kind: str) -> float:
-    """Returns the largest relative difference that counts as equal.
+    """Returns the largest relative difference from TensorFlow's results that counts as equal.
 
     Args:
-      name: name of the quantity, a key of the result of `_differences`.
+      name: 'images', 'weights of <network>', or the name of a logged number such as 'loss'.
       kind: how the program computes: 'float32', 'tf32' or 'bfloat16'.
     """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'

@@ -68,7 +68,7 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
 
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
-    """Returns the smallest number of accelerators for which communication takes longer than arithmetic.
+    """Returns the smallest number of accelerators whose communication takes longer than their arithmetic.
 
     Args:
       accelerator: the hardware.
@@ -110,7 +110,7 @@ def costs(presets: dict[str, dict[str, int]]) -> str:
     """Returns a Markdown table of the cost of a training step with each preset.
 
     Args:
-      presets: {command line of the preset: result of `_figures`}.
+      presets: {options of the preset: cost of a training step, with the keys of the result of `_figures`}.
     """
     rows = [
         '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
@@ -134,7 +134,7 @@ def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
 
     Args:
       accelerator: the hardware.
-      presets: {command line of the preset: result of `_figures`}.
+      presets: {options of the preset: cost of a training step, with the keys of the result of `_figures`}.
     """
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
     rows = [

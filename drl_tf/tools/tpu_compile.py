@@ -53,10 +53,11 @@ COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
 def predicted(line: dict[str, Any]) -> int:
-    """Returns the bytes per device that `--dry_run` predicts for a training step.
+    """Returns the memory in bytes per device that `--dry_run` predicts for a compiled training step.
 
     Args:
-      line: the outcome of compiling the step, with its 'preset', 'microbatches' and 'remat'.
+      line: the result of compiling the step, with its 'preset', 'microbatches' and 'remat' (whether
+        activations are recomputed).
     """
     from drl_tf.cli import parsing
     from drl_tf.core.build_model import build_model
