@@ -46,7 +46,7 @@ def find_spec(name: str) -> DatasetSpec:
 
 
 def is_own(name: str) -> bool:
-    """Returns whether a dataset is not built in: files of the user, 'tfds:NAME' or a registered function."""
+    """Returns whether a dataset is the user's choice, not built in: files, 'tfds:NAME' or a function."""
     return find_spec(name).num_classes == -1
 
 

@@ -40,7 +40,7 @@ class FilePart:
 
 
 def decode(encoded: tf.Tensor, builder: tfds.core.DatasetBuilder) -> tf.Tensor:
-    """Decodes the picture of an example.
+    """Decodes the picture of an example of tensorflow-datasets.
 
     Args:
       encoded: the bytes of the picture file, string [].
@@ -89,7 +89,7 @@ def broken(builder: tfds.core.DatasetBuilder, split: str, data: config.Data) -> 
 
 
 def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
-    """Converts positions of records in files so that they count only records with usable pictures.
+    """Converts positions in TFRecord files so that they count only records whose pictures can be decoded.
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attributes `filename`, `skip`
@@ -109,7 +109,7 @@ def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
 
 
 def broken_rows(files: Sequence[Any], found: dict[str, str]) -> list[tuple[str, int]]:
-    """Finds the places of broken pictures in files.
+    """Finds the files and the record numbers of pictures that cannot be decoded.
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attribute `filename`.
@@ -254,7 +254,7 @@ def _examples(
 def usable_examples(
     builder: tfds.core.DatasetBuilder, split: str, decoders: dict[str, Any], found: dict[str, str]
 ) -> tf.data.Dataset:
-    """Returns the examples of a split without broken ones, as a dataset of dicts {feature: value}.
+    """Returns the examples of a split whose pictures can be decoded, a dataset of dicts {feature: value}.
 
     Args:
       builder: builder of a prepared dataset.

@@ -47,7 +47,7 @@ def terms_of_images(
 
 
 def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
-    """Computes the log probability of grey levels under a Gaussian, discretised to the 256 grey levels.
+    """Computes log probabilities of pixel values, 0 to 255, under a Gaussian discretised to these values.
 
     Args:
       grey: uint8, of any shape.
@@ -108,8 +108,8 @@ def bits_per_dim(
       schedule: noise levels of the model.
       image_shape: [H, W, C].
       images: terms of the images, a result of `terms_of_images`.
-      forward: estimate of log Z_0 by forward chains, a lower bound.
-      reverse: estimate of -log Z_0 by reverse chains.
+      forward: estimate of log Z_0 by chains annealed from N(0, I) to level 0, a lower bound.
+      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I).
 
     Returns:
       {name: JSON value}. `density_low` and `density_high` are the bits per dimension of x_0 in grey levels,

@@ -90,7 +90,7 @@ def advance(
     first: tf.Tensor,
     count: tf.Tensor,
 ) -> tuple[tf.Tensor, Any, tf.Tensor, tf.Tensor]:
-    """Makes `count` transitions of n chains.
+    """Makes `count` transitions of n Markov chains with a kernel of TensorFlow Probability.
 
     The noise of transition k depends on (seed, k) only, so chains can be interrupted and continued.
 
@@ -137,7 +137,7 @@ def step_size(results: Any) -> float | None:
 
 
 def log_spaced(last: int) -> list[int]:
-    """Returns 0 and the numbers 1, 3, 10, 30, .. that are at most `last`."""
+    """Returns 0, 1, 3, 10, 30, .. up to `last`: numbers of transitions after which to save states."""
     steps = (factor * 10**power for power in range(len(str(last))) for factor in (1, 3))
     return [0, *(step for step in steps if step <= last)]
 

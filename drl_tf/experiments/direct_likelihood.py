@@ -153,7 +153,7 @@ def _bits(model, config, weights, split, found):
 
 
 def notes(config: Config, bits: Mapping[str, float]) -> list[str]:
-    """Returns sentences for the reader about the limits of a result of `likelihood`.
+    """Returns sentences that tell a reader how far to trust a result of `likelihood`.
 
     Args:
       config: the configuration of the model.

@@ -44,7 +44,7 @@ def write(
       config: the configuration of the model.
       root: the directory for the files.
       plan: the plan of the run.
-      levels: the chains of each level.
+      levels: the chains, a `Level` for each noise level.
       kinds: names of the two kinds of chains: those that start at the noisier image x_{t+1}, and those that
         start at the noisy real image.
 
@@ -115,7 +115,7 @@ def seed_of(config: Config) -> tf.Tensor:
 
 
 class Diffused:
-    """Adds the noise of level t to batches of images; the argument `changed` of `Evaluator`.
+    """A callable that adds the noise of level t to batches of images; the argument `changed` of `Evaluator`.
 
     Args:
       schedule: noise levels of the model.

@@ -24,7 +24,7 @@ _BRIGHT = 0.999
 def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
     """Draws histograms of the log densities (minus the energies) of several sets of images.
 
-    The axis spans the middle 98 % of each set; the outermost bins count values beyond.
+    The axis spans the middle 98 % of each set; the first and the last bin count values beyond.
 
     Args:
       path: the PNG file.

@@ -63,7 +63,7 @@ def _spec_of(name: str) -> DatasetSpec:
 
 
 def data_of(name: str, config: Config) -> Data:
-    """Returns options with which to load another dataset in the shape of a model's images.
+    """Returns options that load another dataset in the shape of a model's images, for --mode=ood.
 
     Args:
       name: name of the dataset.

@@ -74,8 +74,8 @@ def _finite(value: float) -> float | None:
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
     """Describes a chart with the histograms of several sets of energies.
 
-    The histograms share 30 bins, which span the middle 98 % of each set; the outermost bins count values
-    beyond.
+    The histograms share 30 bins, which span the middle 98 % of each set; the first and the last bin count
+    values beyond.
 
     Args:
       title: title of the chart.

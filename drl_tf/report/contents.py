@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the quantities in a log that are a number or, with `by_level`, a list of a number per level."""
+    """Returns the quantities in a log that are one number or, with `by_level`, one number per level."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -106,7 +106,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Makes charts of the log, {quantity: chart}: displacement and acceptance (`on_chains`), or the rest."""
+    """Makes charts of the log, {quantity: chart}: of the Markov chains if `on_chains`, else of all others."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table by level of the last values; `on_chains` as for `curves`. None if there are none."""
+    """Makes a table by level of the last logged values, of chains if `on_chains`, else others; or None."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Makes a table of the quantities in the last log line that have no level; None if there are none."""
+    """Makes a table of the values in the last line of the log that do not depend on a level; or None."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Makes a table of the chains that drew samples, by noise level; None if no chains were recorded."""
+    """Makes a table by level: how the chains moved that drew samples; None if this is not recorded."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -217,7 +217,7 @@ def sampling_chains(run: RunFiles) -> Table | None:
 
 
 def long_run(run: RunFiles) -> Table | None:
-    """Returns a table of diagnostics of long chains; None if `--mode=long_run` has not run."""
+    """Makes a table of diagnostics of long Markov chains; None if `--mode=long_run` has not run."""
     found = [
         (path, level, numbers_of(one))
         for path, result in run.results_of('long_run/*/metrics.json').items()
@@ -240,7 +240,7 @@ def _objects(value: Any) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def rollbacks(run: RunFiles) -> Table | None:
-    """Returns a table of the rollbacks of the run; None if there were none."""
+    """Makes a table of the steps at which training diverged and went back to a checkpoint; or None."""
     if not run.rollbacks:
         return None
     factor = run.config.training.rollback_factor
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Makes a table by level of the distances of energies of test images and of samples from training's."""
+    """Makes a table by level: how far energies of test images and samples are from those of training."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -284,7 +284,7 @@ def overlaps(found: Measured) -> Table:
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Makes tables of the options, {title: table}: first those unlike the defaults, then all by group."""
+    """Makes tables of options, {title: table}: those that differ from the defaults, then all by group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []

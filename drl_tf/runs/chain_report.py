@@ -107,13 +107,14 @@ def read(directory: str) -> dict[str, Any]:
 
 
 def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Averages reports of chains over sets of samples that differ in their seed.
+    """Averages statistics of the chains that drew sets of samples, over sets with different seeds.
 
     Args:
-      reports: one result of `read` for each set.
+      reports: the statistics of each set, as `read` returns them: acceptance, displacement and settings.
 
     Returns:
-      A report of the same form, with the means of acceptance and displacement; {} if there were no chains.
+      A dict of the same form: acceptance and displacement are means over the sets. {} if there were no
+        chains.
     """
     if not reports[0]:
         return {}
@@ -124,10 +125,10 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Formats a report of chains as lines to print, {label: text}, with one number per noise level in a text.
+    """Formats statistics of chains as lines to print, {label: text}: one number per noise level.
 
     Args:
-      report: a result of `read` or `mean`.
+      report: the statistics, a result of `read` or `mean`.
     """
     chains = report.get(_KEY, {})
     lines = {}

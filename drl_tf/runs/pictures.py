@@ -83,15 +83,15 @@ def grid(images: np.ndarray, num_classes: int = 0) -> np.ndarray:
 
 
 def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]:
-    """Returns texts that name the class of each image in a `grid`, as keyword arguments of `save_png`.
+    """Returns texts that name the class of each image in a grid, to pass to `save_png`.
 
     Args:
       classes: class number from 0 of each image, int [n].
-      num_classes: number of classes, as given to `grid`.
+      num_classes: the number that was passed to `grid`: of classes that the images take in turn; 0: none.
 
     Returns:
-      {'side': one text for each row} if each row has a single class. Otherwise {'captions': for each row, one
-      text for each image}.
+      Keyword arguments of `save_png`: {'side': a text for each row} if `grid` gives each class a row of its
+      own, else {'captions': for each row, a text for each image}.
     """
     cells = grid(np.reshape(classes, [-1, 1, 1, 1]) + 1, num_classes)[..., 0, 0, 0]
     texts = [[str(label - 1) if label else '' for label in row] for row in cells]
@@ -101,11 +101,14 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
 
 def turn_captions(count: int, num_classes: int) -> dict[str, list]:
-    """Returns captions, as `class_captions` does, for images whose classes are 0, 1, ... in turn.
+    """Returns texts that name the class of each image in a grid, for images that take all classes in turn.
 
     Args:
-      count: number of images.
-      num_classes: number of classes; with 0, the result is {}.
+      count: number of images; image i has the class i mod `num_classes`.
+      num_classes: number of classes, 0 for none.
+
+    Returns:
+      Keyword arguments of `save_png`, 'side' or 'captions'; {} without classes.
     """
     if not num_classes:
         return {}
@@ -227,7 +230,7 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """Returns a callable that advances a progress bar by an amount, a float; the bar shows whole numbers."""
+    """Returns a callable, amount (a float) -> None, that advances a progress bar; it shows whole numbers."""
     reached = bar.n
 
     def move(amount: float) -> None:
@@ -239,7 +242,7 @@ def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
 
 
 def progress(batches: Iterable[np.ndarray], total: float, what: str) -> Iterator[np.ndarray]:
-    """Passes on batches of images one by one, and shows the number of images so far in a progress bar.
+    """Passes on batches of images, and shows how many images have passed in a progress bar.
 
     Args:
       batches: batches of images, [n, H, W, C] each.

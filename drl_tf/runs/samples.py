@@ -141,7 +141,7 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether `directory` has all requested images, from the checkpoint with the hash `source`."""
+    """Returns whether `directory` has all requested samples of the checkpoint with the hash `source`."""
     try:
         described = describe(directory)
     except UserError:
@@ -206,7 +206,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all settings that decide the pixels of a set of samples, {name: JSON value}."""
+    """Returns all that decides the pixels of samples, {name: JSON value}: options, seed, hash of weights."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 

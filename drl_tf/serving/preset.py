@@ -70,7 +70,7 @@ def _shipped() -> dict[str, dict[str, Any]]:
 
 
 class Presets:
-    """Attribute of a class that lists the models that come with the package each time it is read."""
+    """Descriptor for a class attribute: reading it lists the models that come with the package."""
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
         return _shipped()
@@ -181,7 +181,7 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: where the weights come from, the dict that `provenance.beginning` returned.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Raises:
       UserError: the directory holds files but no preset, or cannot be written to.

@@ -234,7 +234,7 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes the outputs of `score_outputs`, for clean images, float32 [n, H, W, C] in [-1, 1]."""
+        """Computes energies, gradients and maps of clean images in [-1, 1], [n, H, W, C]: `score_outputs`."""
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -272,7 +272,7 @@ class Export(tf.Module):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws uint8 'images' at `position`, float32 [n] in [0, 1], from sample between[0] to between[1]."""
+        """Draws 'images', uint8, at positions, float32 [n] in [0, 1], between samples with two indices."""
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):

@@ -42,7 +42,7 @@ def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """Returns a function that samples images and writes a grid of them to `samples/<step>.png`.
+    """Returns a function, to call in training, that writes a grid of new samples to `samples/<step>.png`.
 
     Args:
       model: the model in training; its averaged weights are used.

@@ -110,7 +110,7 @@ def _resize(images: tf.Tensor) -> tf.Tensor:
 
 
 def shrink(images: tf.Tensor, factor: int) -> tf.Tensor:
-    """Averages blocks of factor x factor pixels; returns float32 [N, H / factor, W / factor, C].
+    """Averages blocks of factor x factor pixels of images: float32 [N, H / factor, W / factor, C].
 
     Args:
       images: [N, H, W, C].
