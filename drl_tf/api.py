@@ -77,7 +77,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
+        """Constants that turn energies into log p, {attribute of `Heights`: value}; None if not known."""
         return self._fitting.beginning['heights']
 
     @property

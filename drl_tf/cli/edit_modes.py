@@ -22,7 +22,7 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}; None on the other workers.
@@ -78,7 +78,7 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
       count: number of images to draw.
 
     Returns:

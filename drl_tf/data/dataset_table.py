@@ -73,8 +73,8 @@ def file_name(name: str) -> str:
 def resolve(data: config.Data) -> config.Data:
     """Fills in the image size, the channels and the number of classes where the user has not set them.
 
-    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`, the
-    option `data_dir` becomes PATH.
+    The values come from the description of the dataset, or else from the data. For `--dataset=KIND:PATH`,
+    such as folder:DIR, the option `data_dir` becomes PATH.
 
     Args:
       data: options of the dataset, of which `image_size`, `image_channels` and `num_classes` may be unset.

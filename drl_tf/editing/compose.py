@@ -144,7 +144,7 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, 
       log_prob_at: callable that takes the noise level of each of B images, int32 [B], from 0 to T. It returns
         the log density there, a callable that maps images, float32 [B, H, W, C], to float32 [B].
       count: number of images.
-      weights: 'ema' (averages) or 'raw', as in `log_prob_at`.
+      weights: 'ema' (averages) or 'raw'; the same as for `log_prob_at`.
       seed: 0 to 2^31 - 1.
 
     Returns:

@@ -56,7 +56,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
 
 
 def row(name: str, config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Trains and scores one row, or reads its result from disk if it is finished.
+    """Trains and scores the model of one row of an ablation table, or reads its stored result.
 
     Args:
       name: name of the row.
@@ -102,7 +102,7 @@ def _stored(path: str) -> dict[str, Any] | None:
 
 
 def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
-    """Trains the model of one row.
+    """Trains the model of one row of an ablation table.
 
     Args:
       name: name of the row, for messages.
@@ -125,7 +125,7 @@ def trained(name: str, config: Config, workdir: str) -> dict[str, Any]:
 
 
 def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict[str, Any]:
-    """Scores samples of the last checkpoint of a row's run, {name of the score: value}.
+    """Scores samples of the model that was trained for one row of an ablation table.
 
     Args:
       config: the configuration of the row.
@@ -134,7 +134,7 @@ def scored(config: Config, workdir: str, num_samples: int, weights: str) -> dict
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      The scores; {} if the run has no checkpoint.
+      {name of a score: value}, for the last checkpoint; {} if the run has no checkpoint.
     """
     if not workers.told_by_chief(lambda: checkpoint.steps(workdir)):
         return {}

@@ -81,7 +81,7 @@ def density(
       ais_steps: approximate number of densities through which they go.
       hmc_leapfrog: leapfrog steps of a transition of the chains.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the result for each level, and the paths of the files.

@@ -45,7 +45,7 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
         images.
       workdir: the directory of the run.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}.

@@ -52,7 +52,7 @@ def likelihood(
       ais_steps: approximate number of densities between N(0, I) and level 0, at least one per level.
       hmc_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}.

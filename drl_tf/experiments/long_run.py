@@ -87,7 +87,7 @@ def long_run(
       workdir: the run's directory.
       plan: which chains to run, and for how long.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the result for each level, and the paths of the files.

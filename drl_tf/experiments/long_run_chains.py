@@ -24,7 +24,7 @@ _PILOT = 2  # Transitions whose time is measured.
 
 
 class Sampler:
-    """Compiled functions that run long chains of a model at any noise level.
+    """Compiled functions that run long Markov chains on the log densities of a model at any noise level.
 
     Args:
       model: the model.

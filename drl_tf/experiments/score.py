@@ -43,16 +43,17 @@ def score(
 ) -> dict[str, str]:
     """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps.
 
-    Images are ranked by their energy at the scoring level; rank 1 is the likeliest image. Their typicality is
-    the distance of this energy from the mean over 1,000 training images, in standard deviations. The
-    histogram compares the images with the test split, or the test split with training images.
+    Images are ranked by their energy at one noise level (`EnergyModel.scoring_level`); rank 1 is the
+    likeliest image. Their typicality is the distance of this energy from the mean over 1,000 training images,
+    in standard deviations. The histogram compares the images with the test split, or the test split with
+    training images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of a split.
       workdir: directory of the run, or of an exported model.
       plan: which images to score, and where to write.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}: the number of anomalous images, and the paths of the files.
@@ -96,7 +97,7 @@ class _Table:
     Attributes:
       names: name of each image.
       scores: scores of the images.
-      mean: mean of the energies of training images at the scoring level.
+      mean: mean energy of training images at the noise level that compares images, `scores.scoring_level`.
       std: standard deviation of these energies.
     """
 

@@ -209,7 +209,7 @@ def scored(
         samples.
 
     Raises:
-      UserError: there is no sound checkpoint, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, or the samples are not finite.
     """
     if config.corrector in ADJUSTED:
         config = config.replace(precision='float32')

@@ -66,7 +66,7 @@ def tune_sampler(
       chief.
 
     Raises:
-      UserError: there is no sound checkpoint, the extractor does not fit, or the samples of the run's own
+      UserError: there is no undamaged checkpoint, the extractor does not fit, or the samples of the run's own
         sampler are not finite.
     """
     with devices.strategy().scope():

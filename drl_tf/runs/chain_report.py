@@ -65,7 +65,7 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds statistics of the chains to the `samples.json` of a complete set of samples.
+    """Adds to the file `samples.json` of a set of samples how the chains moved that drew it.
 
     They are the mean acceptance probability and displacement at each noise level. The function does nothing
     if the samples were drawn without chains.
@@ -95,7 +95,7 @@ def write(directory: str, model: EnergyModel) -> None:
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the statistics of the chains that `write` added to a directory of samples.
+    """Reads how the chains moved that drew a set of samples, from the directory of the set.
 
     Returns:
       {'chains': {name: one number per noise level}}, with the names 'displacement', 'mcmc_steps'

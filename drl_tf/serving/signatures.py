@@ -199,7 +199,7 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Computes energies of noisy images of given classes; the outputs are those of `energy`.
+        """Computes energies of noisy images of given classes, {'energy', 'network_output'} like `energy`.
 
         Args:
           images, level: noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
