@@ -161,7 +161,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns a dict for `from_config`, with the keys 'options', 'step' and 'beginning'."""
+        """Returns options, step and origin of the weights, a dict from which `from_config` builds a model."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,

@@ -73,7 +73,7 @@ class Schedule:
 
     @property
     def m(self) -> np.ndarray:
-        """Factor m_t in y_t = m_t x_t, float64 [T]: a_{t+1} if level t is conditional, else 1."""
+        """Factor m_t of the network input y_t = m_t x_t, float64 [T]: a_{t+1} (see `a`); 1 if r_t = 0."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
@@ -158,7 +158,7 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, and every level conditional.
+    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, all r_t = 1 (see `Schedule`).
 
     A_T, the factor of the clean image at the highest level, is 0.006; sampling takes it as 0.
 

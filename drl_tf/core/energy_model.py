@@ -179,6 +179,7 @@ class EnergyModel(keras.Model):
           level: noise level t of each image, 0 to T - 1, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
           weights, terms: 'ema' or 'raw'; and (labels, weight) pairs from `guidance.guided`.
+          corrector_steps: step sizes from `pilot.steps`; None: those of the noise schedule.
 
         Examples:
           >>> from drl_tf.config.config import Config

@@ -232,11 +232,11 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of a batch lose their label in a training step.
+    """Draws which images of a batch train the density without a class, as classifier-free guidance needs.
 
     Args:
       seed: random seed, int32 [2].
-      rate: probability that an image loses its label.
+      rate: probability that an image does so, that is, loses its label in this training step.
       batch_size: number of images.
 
     Returns:

@@ -252,7 +252,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns the `Dropout` of a batch, whose parts start at images `firsts`; None if the option is 0."""
+        """Returns the `Dropout` of a batch, whose parts start at images `firsts`; None without dropout."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:

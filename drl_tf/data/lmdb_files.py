@@ -77,7 +77,7 @@ def _process() -> concurrent.futures.ProcessPoolExecutor:
 def read_keys(directory: str) -> list[bytes]:
     """Returns all keys of an LMDB (a key-value database); a damaged file can crash this process.
 
-    `keys` does the same in a separate process.
+    Call `keys` instead, which reads them in a process of its own.
     """
     with open_to_read(directory) as database, database.begin() as transaction:
         return list(transaction.cursor().iternext(values=False))

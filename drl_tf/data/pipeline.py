@@ -185,7 +185,7 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
-    """Measures mean and standard deviation of the training images, scaled to [-1, 1].
+    """Measures mean and standard deviation of the training images of `data`, scaled to [-1, 1].
 
     Returns:
       The mean of each channel; and one number, the standard deviation of all pixels around these means.

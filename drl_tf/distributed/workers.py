@@ -125,7 +125,7 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays of all W workers, in order: float32 [n, ...] each, to float32 [W n, ...]."""
+    """Concatenates arrays of all W workers, float32 [n, ...] each; returns float32 [W n, ...] everywhere."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 

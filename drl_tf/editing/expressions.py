@@ -138,11 +138,11 @@ def check(text: str, config: Config) -> None:
 
 
 def check_class(text: str, atom: Atom, config: Config) -> None:
-    """Raises UserError if a model lacks the class of an atom.
+    """Raises UserError if a model lacks a class that an expression names.
 
     Args:
       text: the expression, for the error message.
-      atom: the class of a model, or a whole model.
+      atom: the part of the expression: a class of the model, or the whole model.
       config: configuration of that model.
 
     Examples:

@@ -41,7 +41,7 @@ def ablate(config: Config, workdir: str, num_samples: int, weights: str = 'ema')
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: a row contradicts `config`, or cannot be trained or evaluated.

@@ -118,11 +118,12 @@ def bits_per_dim(
 
       with log Z_0 from the forward chains (low) and the reverse chains (high). `discrete_low` and
       `discrete_high` bound those of u: the mean of (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2)
-      over x_0 from q, with P as in `terms_of_images`. Each `.._error` is a standard error that covers the
-      mean over images and log Z_0. It is None if the effective number of chains is below five: log Z_0 is
-      then unknown. Entries `.._mean_log` use the mean of the chains' log importance weights, not the log of
-      the mean weight: looser bounds, but a reliable error. Others are `D`, `num_images`, `noise_floor` (the
-      entropy of the noise in bits per dimension), `log_z_..` and `effective_sample_size_..`.
+      over x_0 from q. P is the Gaussian N(x_0 / A_0, S_0^2 / A_0^2), discretised to the 256 grey levels. Each
+      `.._error` is a standard error that covers the mean over images and log Z_0. It is None if the effective
+      number of chains is below five: log Z_0 is then unknown. Entries `.._mean_log` use the mean of the
+      chains' log importance weights, not the log of the mean weight: looser bounds, but a reliable error.
+      Others are `D`, `num_images`, `noise_floor` (the entropy of the noise in bits per dimension), `log_z_..`
+      and `effective_sample_size_..`.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)

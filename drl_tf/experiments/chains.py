@@ -54,7 +54,7 @@ def kernel(
     num_leapfrogs: int,
     burn_in: int,
 ) -> tfp.mcmc.TransitionKernel:
-    """Returns a transition kernel of TensorFlow Probability.
+    """Returns the transition kernel of Markov chains (HMC, MALA or Langevin) for TensorFlow Probability.
 
     Args:
       log_prob: callable that maps y, float32 [n, ...], to its log density up to a constant, float32 [n].

@@ -35,10 +35,10 @@ SAVE_EVERY = 30.0  # Seconds.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Number and length of the annealed chains.
+    """Number and length of the Markov chains of annealed importance sampling.
 
     Attributes:
-      num_chains: number of chains in each direction.
+      num_chains: number of chains from N(0, I) to noise level 0, and as many back.
       num_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo (HMC).
       at_once: number of chains that run together.
       seed: any int.

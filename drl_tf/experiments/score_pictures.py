@@ -95,7 +95,7 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
 
 
 def save_maps(directory: str, maps: np.ndarray) -> None:
-    """Writes each map to a file of its own, such as `000123.png`, all with the same colour scale.
+    """Writes maps of unlikely pixels, each to a file such as `000123.png`, with one colour scale.
 
     Args:
       directory: the directory; created if it is missing.

@@ -80,7 +80,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       request: what to draw for each row of the table.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -138,7 +138,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       request: what to draw for each weight.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -161,7 +161,7 @@ def score_variants(
       request: what to draw for each value.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')

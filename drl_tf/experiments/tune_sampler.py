@@ -63,7 +63,7 @@ def tune_sampler(
 
     Returns:
       Lines to print, {label: text}: the files written, and the best sampler; None on workers other than the
-      chief.
+        first.
 
     Raises:
       UserError: there is no undamaged checkpoint, the extractor does not fit, or the samples of the run's own

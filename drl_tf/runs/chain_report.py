@@ -25,8 +25,8 @@ _KEY = 'chains'
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
     """Returns the relative step size q of the model's chains at each noise level, [T].
 
-    All workers must call this. The chief computes q, which may take a pilot run, and the other workers
-    receive it.
+    `correctors.step_sizes` turns q into step sizes. All workers must call this. The chief computes q, which
+    may take a pilot run, and the other workers receive it.
 
     Args:
       model: the model to sample from.
@@ -65,10 +65,10 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds to the file `samples.json` of a set of samples how the chains moved that drew it.
+    """Records in the file `samples.json` how the Markov chains moved that drew a complete set of samples.
 
-    They are the mean acceptance probability and displacement at each noise level. The function does nothing
-    if the samples were drawn without chains.
+    The record is the mean acceptance probability and displacement at each noise level. Nothing is written if
+    the samples were drawn without chains.
 
     Args:
       directory: the directory of the samples.

@@ -230,7 +230,7 @@ def progress_bar(
 
 
 def in_whole_steps(bar: tqdm.tqdm) -> Callable[[float], None]:
-    """Returns a callable, amount (a float) -> None, that advances a progress bar; it shows whole numbers."""
+    """Returns a function that advances a progress bar by any float; the bar shows whole numbers."""
     reached = bar.n
 
     def move(amount: float) -> None:

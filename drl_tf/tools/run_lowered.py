@@ -39,7 +39,7 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws normally distributed weights of mean 0 from a seed, the same with every version of NumPy.
+    """Draws normal weights of mean 0 from a seed; the same with every version of NumPy, so none are stored.
 
     Args:
       seed: the seed.

@@ -59,7 +59,7 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Replaces the operation `mhlo.copy`, which is not StableHLO, in the text of a module."""
+    """Makes the text of a module valid StableHLO: replaces the operation `mhlo.copy`, which is not."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
