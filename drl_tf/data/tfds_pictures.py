@@ -94,7 +94,7 @@ def usable_parts(files: Sequence[Any], found: dict[str, str]) -> list[FilePart]:
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attributes `filename`, `skip`
         and `take`, which count all records.
-      found: {identifier `tfds_id` of a broken example: reason}.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
 
     Returns:
       One `FilePart` for each of `files`.
@@ -113,7 +113,7 @@ def broken_rows(files: Sequence[Any], found: dict[str, str]) -> list[tuple[str, 
 
     Args:
       files: the file instructions of a split of tensorflow-datasets, with the attribute `filename`.
-      found: {identifier `tfds_id` of a broken example: reason}.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
 
     Returns:
       Pairs (path of the file, number of the record in it, from 0), one for each broken picture in `files`.
@@ -260,7 +260,7 @@ def usable_examples(
       builder: builder of a prepared dataset.
       split: name of the split in tensorflow-datasets.
       decoders: {name of each feature to read: its tensorflow-datasets decoder; None: the default decoder}.
-      found: {identifier `tfds_id` of a broken example: reason}.
+      found: {identifier `tfds_id` of an example that cannot be decoded: reason}, from `broken`.
     """
     everything = _examples(builder, split, decoders, identified=bool(found))
     if not found:

@@ -53,12 +53,12 @@ class Request:
 
 
 def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Draws images from an expression over the classes of a model, or over two models, and writes files.
+    """Draws images from an expression, such as '3 & !8' over classes or 'a & b' over two models.
 
     Args:
       config: the configuration of a model with preconditioned energies; it gives the seed.
       workdir: directory of the model's run.
-      request: the expression, and how to draw.
+      request: the expression, which `expressions.parse` explains, and how to draw.
 
     Returns:
       Lines to print, {label: text}: the paths of a picture and of the images; for digits also the classes

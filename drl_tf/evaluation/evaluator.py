@@ -169,8 +169,8 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
       config: the configuration, which names the extractor.
 
     Returns:
-      A pair: the extractor; and `led`, a callable. `led(function)` calls `function` on the chief (the first
-        worker) and returns the result. Inside, the extractor shares its work among all workers.
+      The extractor; and `led`, a callable. `led(function)` calls `function` on the chief (the first worker)
+      and returns the result. Inside, the extractor shares its work among all workers.
     """
     extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})

@@ -33,7 +33,7 @@ def _mount(disk: pathlib.Path, size: int, *options: str) -> None:
 
 
 def main() -> bool:
-    """Tests training on disks of several sizes, and prints the outcomes; returns True if any test failed."""
+    """Tests training on disks of several sizes that fill up, and prints the outcomes; True if any failed."""
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)

@@ -221,7 +221,7 @@ def _left_behind(workdir: pathlib.Path) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Tests each recipe, and prints the results."""
+    """Kills and resumes training with each recipe; prints how many runs end with the same bits."""
     recipes = [flags.FLAGS.recipe] if flags.FLAGS.recipe else ['t6', 'cdrl']
     with tempfile.TemporaryDirectory() as directory:
         for recipe in recipes:

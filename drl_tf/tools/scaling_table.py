@@ -163,7 +163,7 @@ def _cell(accelerator: Accelerator, step: dict[str, int], count: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the tables; computing them for all presets takes a while."""
+    """Prints tables of cost and predicted time of training on many accelerators; this takes a while."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
