@@ -15,6 +15,7 @@ from drl_tf.core.energy_networks import energy_network
 from drl_tf.core.guidance import UNCONDITIONAL, Terms
 from drl_tf.core.langevin import LogDensity, value_gradient
 from drl_tf.core.noise import Seed
+from drl_tf.core.side_by_side import concatenated
 from drl_tf.core.weights import Weights, with_average
 
 
@@ -44,11 +45,9 @@ class EnergyModel(keras.Model):
         make_schedule = diffusion.SCHEDULES[config.diffusion.schedule]
         self.schedule = make_schedule(config.diffusion.num_levels, config.diffusion.b2)
         self.walk = self.schedule.strided(config.sampling.sampling_levels)
-        by_noise = config.diffusion.energy_scale == 'noise'
-        self.precision = self.schedule.s[1:] ** -2 if by_noise else self.schedule.delta**-2
         self.normalised = config.network.energy != 'paper'
-        if self.normalised:
-            self.precision = np.ones(self.schedule.num_levels)
+        scale = self.schedule.s[1:] if config.diffusion.energy_scale == 'noise' else self.schedule.delta
+        self.precision = np.ones_like(scale) if self.normalised else scale**-2
         self.network_dtype = 'mixed_bfloat16' if config.training.precision == 'bfloat16' else 'float32'
         make = functools.partial(energy_network, config, dtype=self.network_dtype)
         self.network, self.ema_network = with_average(make, 'network')
@@ -69,8 +68,7 @@ class EnergyModel(keras.Model):
 
         Args:
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -104,8 +102,7 @@ class EnergyModel(keras.Model):
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of log p over classes, from `guidance.guided`.
+          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -131,17 +128,15 @@ class EnergyModel(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns y^0, first states of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
 
+        Both are float32 [B, H, W, C]: x_{t+1} twice, or y^0 by Tweedie's formula and its mean.
+
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, an index into `walk`, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; y^0_i depends on (seed, first + i).
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
           training: True ignores the option `noise_scale`.
           walk: the noise levels that sampling visits; None: `self.schedule`.
-
-        Returns:
-          y^0 and its mean, float32 [B, H, W, C]: by Tweedie's formula; both x_{t+1} if proposal='x_next'.
         """
         if self.config.diffusion.proposal == 'x_next':
             return x_next, x_next
@@ -178,8 +173,7 @@ class EnergyModel(keras.Model):
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms: 'ema' or 'raw'; and (labels, weight) pairs from `guidance.guided`.
-          corrector_steps: step sizes from `pilot.steps`; None: those of the noise schedule.
+          weights, terms, corrector_steps: 'ema' or 'raw', results of `guidance.guided` and `pilot.steps`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -212,8 +206,14 @@ class EnergyModel(keras.Model):
 
         `sample` explains the other arguments. Also returns acceptance and displacement, a `sampling.Info`.
         """
-        sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
-        return sampler.descend(x, high, low, seed)
+
+        def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
+            x, terms, first = part
+            first = first if isinstance(first, noise.Between) else first + begin
+            sampler = self.sampler(walk or self.walk, first, weights, terms, corrector_steps)
+            return sampler.descend(x, high, low, seed)
+
+        return concatenated(of_part, (x, terms, first))
 
     def sampler(
         self,

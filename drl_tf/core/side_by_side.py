@@ -1,0 +1,87 @@
+"""Parts of a batch that a CPU computes at the same time, each on a core of its own.
+
+TensorFlow usually runs one operation after the other, each on all cores. With small images the cores then
+often wait for each other. If TensorFlow is set up to run each operation on one core, and several operations
+at the same time, the functions of this module split a batch, so that all cores have work.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def num_parts(size: int | None) -> int:
+    """Returns the number of equal parts into which to split a batch.
+
+    It is more than 1 only if TensorFlow was set up so that each operation has one thread
+    (`intra_op_parallelism_threads` is 1) and several operations run at the same time
+    (`inter_op_parallelism_threads`), and no more than that number.
+
+    Args:
+      size: number of images of the batch; None: it is not known yet, and the batch stays whole.
+
+    Examples:
+      >>> num_parts(32)
+      1
+    """
+    threading = tf.config.threading
+    if size is None or threading.get_intra_op_parallelism_threads() != 1:
+        return 1
+    most = max(1, threading.get_inter_op_parallelism_threads())
+    return max(count for count in range(1, most + 1) if size % count == 0)
+
+
+def of_parts(function: Callable[..., Any], batch: Any) -> list[Any]:
+    """Calls a function for each part of a batch; nothing orders the calls, so that they run at the same time.
+
+    Args:
+      function: callable, (first, part) -> result. first: index in `batch` of the part's first image. part:
+        `batch` with the rows of the part.
+      batch: nested structure of tensors, at least one of rank 1 or more. All tensors of such a rank have B
+        rows, one for each image; other values go to each part as they are.
+
+    Returns:
+      The results, one for each of `num_parts(B)` parts.
+
+    Examples:
+      >>> of_parts(lambda first, part: part['images'].shape, {'images': tf.ones([6, 2]), 'weight': 0.5})
+      [TensorShape([6, 2])]
+    """
+    size = next(leaf.shape[0] for leaf in tf.nest.flatten(batch) if _has_rows(leaf))
+    count = num_parts(size)
+    if count == 1:
+        return [function(0, batch)]
+    rows = size // count
+
+    def part(first: int) -> Any:
+        return tf.nest.map_structure(
+            lambda leaf: leaf[first : first + rows] if _has_rows(leaf) else leaf, batch
+        )
+
+    return [function(first, part(first)) for first in range(0, size, rows)]
+
+
+def concatenated(function: Callable[..., Any], batch: Any) -> Any:
+    """Calls a function for each part of a batch, and joins the results.
+
+    Args:
+      function: callable, (first, part) -> tensors in any nested structure, with one row for each image; see
+        `of_parts`.
+      batch: nested structure of tensors with B rows; see `of_parts`.
+
+    Returns:
+      The joined results, tensors with B rows, in the structure that `function` returns.
+
+    Examples:
+      >>> concatenated(lambda first, part: 2 * part, tf.ones([3])).numpy()
+      array([2., 2., 2.], dtype=float32)
+    """
+    results = of_parts(function, batch)
+    if len(results) == 1:
+        return results[0]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+
+def _has_rows(leaf: Any) -> bool:
+    return tf.is_tensor(leaf) and leaf.shape.rank != 0
