@@ -116,7 +116,7 @@ def counted(found: Sequence[Convolution]) -> dict[str, int]:
     return {kind: counts[kind] for kind in KINDS.values()}
 
 
-def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]:
+def alone(found: Sequence[Convolution], repeats: int = 1, num_parts: int = 1) -> Callable[[], float]:
     """Returns a function without arguments that runs convolutions one after another, to be timed.
 
     The function returns a number, which is known only when all convolutions have run.
@@ -124,6 +124,7 @@ def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]
     Args:
       found: the convolutions.
       repeats: how often to run all of them.
+      num_parts: number of equal parts of `found` that run at the same time; see `core.side_by_side`.
 
     Examples:
       >>> shapes = (1, 4, 4, 1), (3, 3, 1, 2), (1, 4, 4, 2)
@@ -150,12 +151,15 @@ def alone(found: Sequence[Convolution], repeats: int = 1) -> Callable[[], float]
 
     @tf.function(autograph=False)
     def run(inputs: Any) -> tf.Tensor:
-        def once(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            for each, tensors in zip(found, inputs, strict=True):
-                with tf.control_dependencies([total]):  # Runs the convolutions one after another.
-                    total = total + tf.cast(each.run(*tensors)[0, 0, 0, 0], tf.float32)
-            return k + 1, total
+        def once(k: tf.Tensor, totals: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            totals = list(totals)
+            for number, (each, tensors) in enumerate(zip(found, inputs, strict=True)):
+                part = number * num_parts // len(found)
+                with tf.control_dependencies([totals[part]]):  # Runs those of a part one after another.
+                    totals[part] = totals[part] + tf.cast(each.run(*tensors)[0, 0, 0, 0], tf.float32)
+            return k + 1, totals
 
-        return tf.while_loop(lambda k, _: k < repeats, once, (0, 0.0), parallel_iterations=1)[1]
+        state = (0, [0.0] * num_parts)
+        return tf.add_n(tf.while_loop(lambda k, _: k < repeats, once, state, parallel_iterations=1)[1])
 
     return lambda: float(run(inputs))

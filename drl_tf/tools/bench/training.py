@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from drl_tf.config.config import Config
+from drl_tf.core import side_by_side
 from drl_tf.core.langevin import value_gradient
 from drl_tf.data import pipeline
 from drl_tf.planning.flops import cost
@@ -95,6 +96,7 @@ class Subject:
             pipeline.training_images(config.data, config.training.batch_size, config.training.seed)
         )
         self.batch = next(self.batches)
+        self.num_parts = side_by_side.num_parts(config.training.batch_size)
         self.has_chain = config.training.objective == 'contrastive'
         self.step = self._step()
         self.without_chain = self._without_chain()
@@ -141,15 +143,14 @@ class Subject:
     def _of_chain(self) -> list[convolutions.Convolution]:
         """Returns the convolutions of one Langevin step."""
         model = self.model
-        count = self.config.training.batch_size
+        count = self.config.training.batch_size // self.num_parts
 
         @tf.function(autograph=False)
         def gradient(y: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
             return value_gradient(model.density_at(level, 'raw', ((None, 1.0),)), y)
 
-        return convolutions.of_graph(
-            gradient, tf.zeros([count, *self.config.image_shape]), tf.zeros([count], tf.int32)
-        )
+        images = tf.zeros([count, *self.config.image_shape])
+        return self.num_parts * convolutions.of_graph(gradient, images, tf.zeros([count], tf.int32))
 
     @property
     def gradients(self) -> int:
@@ -169,12 +170,12 @@ class Subject:
             'step': on_batch(self.step),
             'update': on_batch(self.update),
             'fit': self.fit.step,
-            'pass alone': convolutions.alone(self.pass_convolutions),
+            'pass alone': convolutions.alone(self.pass_convolutions, 1, self.num_parts),
             'sample': lambda: self.model.sample(count, [0, 3], most_parts=1)[-1].numpy(),
         }
         if self.has_chain:
             found['without chain'] = on_batch(self.without_chain)
-            found['chain alone'] = convolutions.alone(self.chain_convolutions, self.gradients)
+            found['chain alone'] = convolutions.alone(self.chain_convolutions, self.gradients, self.num_parts)
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
