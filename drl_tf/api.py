@@ -41,7 +41,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
       model: a `Config`, for random weights; or a `RecoveryLikelihood` (the result of `build_model`) after a
         call of its `ema_network.converge_u()`.
       step: number of steps that the model was trained.
-      beginning: origin of the weights, a dict that `provenance.beginning` returns.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Attributes:
       model: the Keras model inside, a `RecoveryLikelihood`, which holds the networks.
@@ -77,7 +77,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
+        """Constants that turn energies into log p, {attribute of `Heights`: value}; None if not known."""
         return self._fitting.beginning['heights']
 
     @property
@@ -161,7 +161,7 @@ class EnergyModel(Editing, Detecting, KerasMethods):
         self.forget_steps()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns a dict for `from_config`, with the keys 'options', 'step' and 'beginning'."""
+        """Returns options, step and origin of the weights, a dict from which `from_config` builds a model."""
         return {
             'options': self._trained_config().portable().get_config(),
             'step': self.step,

@@ -30,7 +30,7 @@ _HEIGHTS: weakref.WeakKeyDictionary[EnergyModel, dict[int, np.ndarray]] = weakre
 IN_TURN = -2  # Value of `Choice.label`: the images take all classes in turn.
 
 
-def silent(share: float, what: str) -> None:
+def _silent(share: float, what: str) -> None:
     """Ignores progress: a callable (share of the work done, 0 to 1; what is being done) that does nothing."""
 
 
@@ -44,7 +44,7 @@ class Choice:
         is that of the model. 0 for models without classes.
       seed: 0 to 2^31 - 1.
       num: number of images, 1 to `limits.MOST_IMAGES`.
-      num_steps: number of noise levels to visit; None: as in the model's configuration.
+      num_steps: number of noise levels on the way from noise to image; None: the model's default.
     """
 
     label: int = IN_TURN
@@ -75,7 +75,7 @@ class _Parts(keras.callbacks.Callback):
 
 
 def draw(
-    model: EnergyModel, choice: Choice, progress: Progress = silent
+    model: EnergyModel, choice: Choice, progress: Progress = _silent
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Draws images, and keeps the noisy images on the way.
 
@@ -119,7 +119,7 @@ def most_images(model: EnergyModel) -> int:
 
 
 def inpaint(
-    model: EnergyModel, image: np.ndarray, hole: np.ndarray, choice: Choice, progress: Progress = silent
+    model: EnergyModel, image: np.ndarray, hole: np.ndarray, choice: Choice, progress: Progress = _silent
 ) -> np.ndarray:
     """Draws several results of inpainting an image.
 
@@ -155,7 +155,7 @@ def inpaint(
 
 
 def blend(
-    model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = silent
+    model: EnergyModel, begin: Choice, end: Choice, num_frames: int, progress: Progress = _silent
 ) -> np.ndarray:
     """Draws a sequence of images that changes step by step from one sample of the model to another.
 
@@ -187,7 +187,7 @@ def blend(
 
 
 def compose(
-    model: EnergyModel, text: str, num: int = 4, seed: int = 0, progress: Progress = silent
+    model: EnergyModel, text: str, num: int = 4, seed: int = 0, progress: Progress = _silent
 ) -> np.ndarray:
     """Draws images from a combination of classes, such as '3 & !8' (3 and not 8).
 
@@ -247,7 +247,7 @@ def _heights(model: EnergyModel, progress: Progress) -> dict[int, np.ndarray]:
 
 
 def score(
-    model: EnergyModel, images: np.ndarray, progress: Progress = silent
+    model: EnergyModel, images: np.ndarray, progress: Progress = _silent
 ) -> tuple[Scores, np.ndarray | None]:
     """Scores images: energies, gradients and, if log Z is known, log densities and typicality.
 

@@ -50,7 +50,7 @@ class App:
         inputs: Sequence[Any],
         outputs: Sequence[Any],
     ) -> None:
-        """Calls `function` at each event, and shows its results; pressing Stop ends the call.
+        """Makes a button or other component call `function` and show its results; Stop ends a call.
 
         Args:
           trigger: event of a component, such as `button.click`, or several.

@@ -22,7 +22,7 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
 
     Returns:
       Lines to print, {label: text}; None on the other workers.
@@ -47,17 +47,19 @@ def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, 
 
 
 def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
-    """Adds to the result of drawing images from an --expression which classes the images show.
+    """Adds a line that says which classes the images show that were drawn from an --expression.
+
+    A classifier of digits finds the classes, so images of other datasets get no such line.
 
     Args:
       command: the options that say what to do.
       config: the configuration of the run.
-      result: {label: text} that drawing the images returned; its last text is the path of the images. None
-        on workers other than the chief.
+      result: the lines to print about the drawn images, {label: text}; the last text is the path of the
+        images. None on workers other than the chief (the first worker).
 
     Returns:
-      Lines to print, {label: text}: `result`, and before it, for the dataset of digits, the largest shares of
-      images by class, as a classifier sees them. None if `result` is None.
+      `result` with a line before it, {label: text}: the largest shares of images by class. None if `result`
+      is None.
     """
     if result is None:
         return None
@@ -76,7 +78,7 @@ def compose(command: Command, config: Config, workdir: str, step: int | None, co
       command: the options that say what to do.
       config: the configuration of the run.
       workdir: the directory of the run.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
       count: number of images to draw.
 
     Returns:

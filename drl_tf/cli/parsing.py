@@ -69,12 +69,12 @@ def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> 
     if 'import_official' in command.mode:
         return _from_flags(command, *_with_network(command, values, argv))
     begins = 'train' in command.mode and not _resumes(command, values)
-    if 'ablate' in command.mode or begins or not (modes_of_a_run(command) or command.workdir):
+    if 'ablate' in command.mode or begins or not (_modes_of_a_run(command) or command.workdir):
         return _from_flags(command, values, argv)
     return _stored(command, values)
 
 
-def modes_of_a_run(command: Command) -> list[str]:
+def _modes_of_a_run(command: Command) -> list[str]:
     """Returns the modes that need or begin a run: not 'stats' or 'prepare', nor 'evaluate' with --samples."""
     needs_none = {'stats', 'prepare'} | ({'evaluate'} if command.samples else set())
     return [mode for mode in command.mode if mode not in needs_none]
@@ -90,7 +90,7 @@ def _from_flags(command: Command, values: flags.FlagValues, argv: Sequence[str])
     from drl_tf.data import dataset_table
 
     says_at_once = values['steps_per_execution'].present
-    values = with_presets(values, argv)
+    values = _with_presets(values, argv)
     if not says_at_once:
         values['steps_per_execution'].value = steps_at_once(values.flag_values_dict())
     config = _config(values, dataset_table.resolve(group_of(Data, values)))
@@ -107,7 +107,7 @@ def _stored(command: Command, values: flags.FlagValues) -> tuple[Config, str]:
 
     version = exported.find(exported.two_of(command.model)[0]) if command.model else None
     if not (command.workdir or version):
-        modes = ','.join(modes_of_a_run(command))
+        modes = ','.join(_modes_of_a_run(command))
         raise UserError(f'--mode={modes} needs --workdir, the directory of a trained run, or --model')
     workdir = command.workdir
     if version and not workdir:
@@ -148,7 +148,7 @@ def _with_network(
     return parse(argv), argv
 
 
-def with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
+def _with_presets(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
     """Returns the flags of a command line with the presets of its dataset and recipe.
 
     The presets are read in this order, each overriding those before it: recipe; dataset; dataset and image

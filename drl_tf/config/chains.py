@@ -46,9 +46,9 @@ def negatives_of(config: Config) -> str:
 
 
 def has_units(config: Config) -> bool:
-    """Returns whether the step sizes of chains in sampling are relative to the curvature of the log density.
+    """Returns whether step sizes of chains in sampling are relative to the curvature of the log density.
 
-    Otherwise, the noise schedule decides them, as in the paper.
+    Otherwise, the step sizes are those of the noise schedule, as in the paper.
     """
     return corrector_of(config) in _ADJUSTED or config.sampling.corrector_step > 0
 
@@ -68,7 +68,7 @@ def check(config: Config) -> None:
 
 
 def has_any_level(config: Config) -> bool:
-    """Returns whether the energies are log densities at any noise level, not only at those of training."""
+    """Returns whether the model can sample at noise levels between those of its schedule."""
     energy = config.network.energy
     return energy == 'exact' or (energy == 'preconditioned' and config.training.levels == 'continuous')
 

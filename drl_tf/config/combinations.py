@@ -56,7 +56,7 @@ def check_likelihood(config: Config, method: str) -> None:
 
 
 def check_energies(config: Config, mode: str) -> None:
-    """Checks that a mode can use energies of single images; raises UserError for batch normalisation.
+    """Checks that the energy of an image depends on it alone; raises UserError for batch normalisation.
 
     Args:
       config: the configuration of the model.

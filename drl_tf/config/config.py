@@ -185,7 +185,7 @@ def groups() -> tuple[Any, ...]:
 
 
 def measured(config: Config) -> dict[str, Any]:
-    """Returns the options that training sets from its images.
+    """Returns the options whose values training measures on its images, such as their mean.
 
     Returns:
       {'data_mean': mean of each channel, 'data_std': standard deviation of the pixels, 'exact_images': number

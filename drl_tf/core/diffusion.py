@@ -23,7 +23,7 @@ class Schedule:
     Attributes:
       s: standard deviation s_t of the noise added to reach x_t from the level below, float64 [T + 1].
       conditional: r_t, float64 [T]: 1 if the EBM of level t is conditional on x_{t+1}, 0 if it is marginal.
-      b2: factor of the squared Langevin step sizes, see `delta`.
+      b2: factor of the squared Langevin step sizes; the attribute `delta` has the formula.
       time: noise level of each x_t as the networks take it, float64 [T + 1].
       levels: 0..T-1, int32 [T]; after `strided`, indices into the original schedule.
 
@@ -73,7 +73,7 @@ class Schedule:
 
     @property
     def m(self) -> np.ndarray:
-        """Factor m_t in y_t = m_t x_t, float64 [T]: a_{t+1} if level t is conditional, else 1."""
+        """Factor m_t of the network input y_t = m_t x_t, float64 [T]: a_{t+1} (see `a`); 1 if r_t = 0."""
         return np.where(self.conditional == 1, self.a[1:], 1.0)
 
     @property
@@ -158,7 +158,7 @@ def cosine(num_levels: int = 6, b2: float = 4e-4, largest: float = 9.8, smallest
 
 
 def t1k(num_levels: int = 999, b2: float = 2e-4) -> Schedule:
-    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, and every level conditional.
+    """Returns the paper's "T = 1000": 1,000 noise levels with linear s^2, all r_t = 1 (see `Schedule`).
 
     A_T, the factor of the clean image at the highest level, is 0.006; sampling takes it as 0.
 
@@ -234,7 +234,7 @@ def per_image(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
 
 
 def at(values: np.ndarray, level: tf.Tensor) -> tf.Tensor:
-    """`per_image`, shaped to multiply images: the entry of `values` at each image's `level`, [B, 1, 1, 1].
+    """Looks up the constant of each image's noise level, as float32 [B, 1, 1, 1], to multiply images with.
 
     Examples:
       >>> at([0.1, 0.2, 0.3], tf.constant([2, 0])).shape

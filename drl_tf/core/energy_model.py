@@ -60,7 +60,7 @@ class EnergyModel(keras.Model):
         return preconditioning.scoring_level(self.schedule) if self.normalised else 0
 
     def network_of(self, weights: str) -> Any:
-        """Returns the network with averaged weights for 'ema', the one with raw weights for 'raw'."""
+        """Returns the energy network with averaged weights ('ema') or with the weights as trained ('raw')."""
         return Weights(weights).of(self.ema_network, self.network)
 
     def density_at(self, level: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
@@ -68,8 +68,7 @@ class EnergyModel(keras.Model):
 
         Args:
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -103,7 +102,7 @@ class EnergyModel(keras.Model):
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights, terms: as in `density_at`.
+          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -134,7 +133,8 @@ class EnergyModel(keras.Model):
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, an index into `walk`, int32 [B].
-          seed, first, weights, terms: as in `sample`; y^0_i depends on (seed, first + i).
+          seed, first: seed, int32 [2], and index of the first image; y^0_i depends on (seed, first + i).
+          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
           training: True ignores the option `noise_scale`.
           walk: the noise levels that sampling visits; None: `self.schedule`.
         """
@@ -172,7 +172,8 @@ class EnergyModel(keras.Model):
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          seed, first, weights, terms, corrector_steps: as in `sample`.
+          seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
+          weights, terms, corrector_steps: 'ema' or 'raw', results of `guidance.guided` and `pilot.steps`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -201,9 +202,9 @@ class EnergyModel(keras.Model):
         corrector_steps: tf.Tensor | None = None,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, sampling.Info]:
-        """Draws x_low given x = x_high; `high` and `low` are levels of `walk`, the rest is as in `sample`.
+        """Draws images at the level `low` of `walk` (None: `self.walk`), given images x at the level `high`.
 
-        Returns x_low, float32 [B, H, W, C], and acceptance and displacement of the chains, a `sampling.Info`.
+        `sample` explains the other arguments. Also returns acceptance and displacement, a `sampling.Info`.
         """
 
         def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
@@ -222,7 +223,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns the sampler of Algorithm 2 on the levels of `walk`; the arguments are those of `sample`."""
+        """Returns the `Sampler` on the noise levels of `walk`; `sample` explains the other arguments."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -269,7 +270,7 @@ class EnergyModel(keras.Model):
           weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
           terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
-          after_part: callable; after each of at most `most_parts` parts of the levels, it gets their share.
+          after_part: callable, called after each of at most `most_parts` parts with its share of the levels.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.
           after_chains: callable; after each part, it gets the `sampling.Info` of that part.
           walk: the noise levels to visit; None: `self.walk`.

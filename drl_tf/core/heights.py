@@ -31,7 +31,9 @@ class Estimate:
 
 
 def grid(angles: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Adds noise levels between the given ones, evenly spaced in log-SNR = -2 log tan(angle).
+    """Adds noise levels between given ones, because estimates of log Z compare neighbours that are close.
+
+    The levels are evenly spaced in log-SNR, -2 log tan(angle).
 
     Args:
       angles: noise levels as angles in radians, in (0, pi / 2), ascending, float64 [T + 1].

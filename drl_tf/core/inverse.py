@@ -117,7 +117,7 @@ def solve(
 
 
 def walk_of(model: Any, num_levels: int) -> Schedule:
-    """Returns the noise levels of a model that a sampler visits, with a chosen number of levels.
+    """Returns the noise levels to visit in sampling, a `Schedule` with a chosen number of levels.
 
     Args:
       model: an `EnergyModel`.

@@ -10,7 +10,7 @@ from drl_tf.core import side_by_side
 
 
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
-    """Sums the results of a function over M equal parts of a batch, computed one after the other.
+    """Sums the results of a function over M equal parts of a batch, one at a time to save memory.
 
     Each part may itself be computed as smaller parts side by side: see `side_by_side`.
 

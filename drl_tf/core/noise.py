@@ -232,11 +232,11 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of a batch lose their label in a training step.
+    """Draws which images of a batch train the density without a class, as classifier-free guidance needs.
 
     Args:
       seed: random seed, int32 [2].
-      rate: probability that an image loses its label.
+      rate: probability that an image does so, that is, loses its label in this training step.
       batch_size: number of images.
 
     Returns:
@@ -257,8 +257,8 @@ class Dropout:
 
     Attributes:
       seed: random seed, int32 [2].
-      firsts: index of the first image of each part of the activations. The n rows consist of len(firsts)
-        equal parts, each of consecutive images.
+      firsts: indices of images. The n rows of the activations are len(firsts) equal parts, such as real and
+        drawn images; part i belongs to consecutive images from the index firsts[i] on.
 
     Examples:
       At rate 0.5, an activation of 1 becomes 0 or 2:

@@ -73,7 +73,7 @@ class NormalisedRecoveryLikelihood(ScoreMatching):
         self.level_means = {**self.level_means, **means}
 
     def noted(self) -> tuple[str, ...]:
-        """Names of the values that score matching logs for each noise level; () if it is not a loss."""
+        """Names of the values that score matching logs for each level; () if training does not use it."""
         return super().noted() if self._matches_scores else ()
 
     @property

@@ -152,7 +152,7 @@ class Posterior:
         return y / at(self.schedule.m, level)
 
     def chain(self, x: tf.Tensor, x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
-        """Runs the chain steps of one round on p(x_t | x_{t+1}, o), where o are the observations.
+        """Moves images x_t by Markov chains towards p(x_t | x_{t+1}, o), where o are the observations.
 
         Args:
           x: first states of the chains, float32 [B, H, W, C].

@@ -55,7 +55,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
 
     @property
     def num_noises(self) -> int:
-        """Number of noise levels that training logs values for: T."""
+        """T, the number of noise levels for which training logs values."""
         return self.schedule.num_levels
 
     def noted(self) -> tuple[str, ...]:
@@ -224,9 +224,11 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         first: int | tf.Tensor,
         labels: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws y_t given x_{t+1} by Langevin steps from `start`, with the raw weights, for training.
+        """Draws y_t given x_{t+1} by Langevin steps, with the raw weights, for training (paper, Algorithm 1).
 
-        Returns the last states and the gradient that the last step used, both float32 [B, H, W, C].
+        `start` are the first states and `x_next` is x_{t+1}, both float32 [B, H, W, C]. `level` is t, and
+        `labels` are class + 1 (0: none), int32 [B]. The noise of image i depends on (seed, first + i).
+        Returns the last states, and the gradient that the last step used, both float32 [B, H, W, C].
         """
 
         def step_noise(k: int | tf.Tensor) -> tf.Tensor:
@@ -250,21 +252,18 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return {}
 
     def dropout_of(self, seed: Seed, *firsts: int | tf.Tensor) -> Dropout | None:
-        """Returns the `Dropout` of a batch whose parts start at the image indices `firsts`; None if off."""
+        """Returns the `Dropout` of a batch, whose parts start at images `firsts`; None without dropout."""
         return Dropout(noise.fold(seed, noise.DROPOUT), firsts) if self.config.network.dropout else None
 
     def note(self, level: tf.Tensor, *values: tf.Tensor) -> None:
-        """Adds one value per image, float32 [B], to the mean of its level, for each name in `noted`."""
+        """Logs values for each name in `noted`: adds one per image, float32 [B], to the mean of its level."""
         for name, value in zip(self._noted, values, strict=True):
             self.level_means[name].update_state(value, level)
 
     def _note_soundness(self, loss: tf.Tensor, *values: tf.Tensor) -> tf.Tensor:
-        """Updates `first_bad_step` on the device.
+        """Updates `first_bad_step` on the device, and returns whether no step was bad so far, bool [].
 
         A step is bad if `loss`, `values` or a weight is not finite, or `loss` exceeds the option `max_loss`.
-
-        Returns:
-          True if no step was bad so far, bool [].
         """
         weights = [weight for _, network in self.averages for weight in network.weights]
         finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (loss, *values, *weights)]
@@ -278,7 +277,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return first < 0
 
     def level_sums(self) -> dict[str, np.ndarray]:
-        """Sums the variables of `level_means` over all replicas, {path: sum}; call it on all workers."""
+        """Sums the logged means of `level_means` over replicas, {path: sum}; all workers must call this."""
         paths = [variable.path for mean in self.level_means.values() for variable in mean.variables]
         return {path: total.numpy() for path, total in zip(paths, self._level_sums(), strict=True)}
 
@@ -288,7 +287,7 @@ class RecoveryLikelihood(SavedModel, EnergyModel):
         return summed_over_replicas(variables, self.distribute_strategy)
 
     def make_train_function(self, force: bool = False) -> None:
-        """Sets the function that `fit` calls for each batch: ours where that of Keras fails."""
+        """Sets the function that Keras `fit` calls for each batch: our own where that of Keras fails."""
         super().make_train_function(force)
         if ours := graphs.train_function(self, self.steps_per_execution):
             self.train_function = ours

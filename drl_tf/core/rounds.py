@@ -12,7 +12,7 @@ from drl_tf.core.noise import Seed
 
 
 class Visit(NamedTuple):
-    """What `Rounds` passes to the function that draws x_t, images with the noise of level t.
+    """What `Rounds` tells the function that draws x_t, images with the noise of level t, in each round.
 
     Attributes:
       x: where a chain may start, float32 [B, H, W, C]: x_{t+1} at the first draw at a level, then the x_t of

@@ -40,7 +40,7 @@ class ScoreMatching(RecoveryLikelihood):
 
     @property
     def num_noises(self) -> int:
-        """Number of noise levels that training logs values for: T + 1."""
+        """T + 1, the number of noise levels for which training logs values."""
         return self.schedule.num_levels + 1
 
     def noted(self) -> tuple[str, ...]:

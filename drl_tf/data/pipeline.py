@@ -151,7 +151,7 @@ def image_batches(data: config.Data, split: str, limit: int | None = None) -> It
 
 
 def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the training images for exact energies (--energy=exact), which are computed from the images.
+    """Loads the training images for --energy=exact, a model that is computed from them, not trained.
 
     The mirror image of each image is added if training on this dataset mirrors images at random.
 
@@ -185,7 +185,7 @@ def noisy_set(data: config.Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_and_std(data: config.Data) -> tuple[tuple[float, ...], float]:
-    """Measures mean and standard deviation of the training images, scaled to [-1, 1].
+    """Measures mean and standard deviation of the training images of `data`, scaled to [-1, 1].
 
     Returns:
       The mean of each channel; and one number, the standard deviation of all pixels around these means.

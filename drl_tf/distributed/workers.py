@@ -125,7 +125,7 @@ def told_array(array: np.ndarray | None) -> np.ndarray | None:
 
 
 def stacked(array: np.ndarray) -> np.ndarray:
-    """Concatenates the arrays of all W workers, in order: float32 [n, ...] each, to float32 [W n, ...]."""
+    """Concatenates arrays of all W workers, float32 [n, ...] each; returns float32 [W n, ...] everywhere."""
     return _rows(np.ravel(array)).reshape([-1, *array.shape[1:]])
 
 
@@ -246,7 +246,7 @@ def _check_seen(directory: str, flag: str) -> None:
 
 
 def of_each(strategy: tf.distribute.Strategy, values: Sequence[Any]) -> Any:
-    """Makes an argument of `strategy.run` from `values`, a tensor for each replica of this process."""
+    """Makes an argument of `strategy.run` that gives each replica of this process its tensor of `values`."""
     tensors = [tf.convert_to_tensor(value) for value in values]
     return strategy.experimental_distribute_values_from_function(
         lambda context: tensors[context.replica_id_in_sync_group % len(tensors)]

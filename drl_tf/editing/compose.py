@@ -32,7 +32,7 @@ _EFFORT = Effort(num_steps=10, step=0.1)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What `--mode=compose` draws from an expression.
+    """Which images `--mode=compose` draws: an expression, and how many images.
 
     Attributes:
       expression: the value of --expression, such as '3 & !8'; `expressions.parse` explains it.
@@ -53,12 +53,12 @@ class Request:
 
 
 def compose(config: Config, workdir: str, request: Request) -> dict[str, str]:
-    """Draws images from an expression over the classes of a model, or over two models, and writes files.
+    """Draws images from an expression, such as '3 & !8' over classes or 'a & b' over two models.
 
     Args:
       config: the configuration of a model with preconditioned energies; it gives the seed.
       workdir: directory of the model's run.
-      request: the expression, and how to draw.
+      request: the expression, which `expressions.parse` explains, and how to draw.
 
     Returns:
       Lines to print, {label: text}: the paths of a picture and of the images; for digits also the classes
@@ -141,10 +141,10 @@ def draws(model: EnergyModel, log_prob_at: LogProbAt, count: int, weights: str, 
 
     Args:
       model: a model of preconditioned energies, whose noise levels and sampler are used.
-      log_prob_at: function of the noise level of each of B images, int32 [B], from 0 to T. It returns a
-        function of these images, float32 [B, H, W, C], which returns their log densities, float32 [B].
+      log_prob_at: callable that takes the noise level of each of B images, int32 [B], from 0 to T. It returns
+        the log density there, a callable that maps images, float32 [B, H, W, C], to float32 [B].
       count: number of images.
-      weights: 'ema' (averages) or 'raw', as in `log_prob_at`.
+      weights: 'ema' (averages) or 'raw'; the same as for `log_prob_at`.
       seed: 0 to 2^31 - 1.
 
     Returns:

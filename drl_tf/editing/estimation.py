@@ -53,7 +53,7 @@ def noise_std(model: Editing, images: np.ndarray) -> float:
 
 
 def crossing(sigmas: np.ndarray, gaps: np.ndarray) -> float:
-    """Finds where a function of sigma rises from below 0 to above 0, by interpolation.
+    """Finds the sigma at which a function rises from below 0 to above 0, by interpolation in log sigma.
 
     Args:
       sigmas: ascending, float [N].

@@ -61,7 +61,7 @@ def parse(text: str) -> Expression:
 
 
 def atoms(expression: Expression) -> list[Atom]:
-    """Returns the classes and models in an expression, from left to right, each once.
+    """Returns the classes and models (atoms) in an expression, from left to right, each once.
 
     Examples:
       >>> atoms(parse('3 & (3 | 8)'))
@@ -73,7 +73,7 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns the weight of each class in an expression that joins classes of one model by & and ! alone.
+    """Returns the weight of each class in the sum of log densities that an expression without | means.
 
     Returns:
       {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once. None if
@@ -99,7 +99,7 @@ def weights(expression: Expression) -> dict[int, float] | None:
 
 
 def has_or(expression: Expression) -> bool:
-    """Returns whether an expression contains the operator |.
+    """Returns whether an expression, from `parse`, contains the operator | (or).
 
     Examples:
       >>> has_or(parse('3 & (8 | 5)')), has_or(parse('3 & !8'))
@@ -138,11 +138,11 @@ def check(text: str, config: Config) -> None:
 
 
 def check_class(text: str, atom: Atom, config: Config) -> None:
-    """Raises UserError if a model lacks the class of an atom.
+    """Raises UserError if a model lacks a class that an expression names.
 
     Args:
       text: the expression, for the error message.
-      atom: the class of a model, or a whole model.
+      atom: the part of the expression: a class of the model, or the whole model.
       config: configuration of that model.
 
     Examples:

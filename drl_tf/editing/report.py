@@ -119,7 +119,7 @@ def write(
     """Writes results of editing: arrays (.npz), a picture (.png), and a summary (.json).
 
     Args:
-      root: path of the files without their endings.
+      root: path of the files without their extensions.
       images: input images to show left of the results, {title of the column: uint8 [n, H, W, C]}.
       results: R results for each image, uint8 [n, R, H, W, C].
       summary: content of the JSON file, {name: JSON value}.
@@ -150,7 +150,7 @@ def write_frames(root: str, frames: np.ndarray) -> dict[str, str]:
     """Writes an interpolation: all frames in a row (PNG), an animation there and back (GIF), and arrays.
 
     Args:
-      root: path of the files without their endings.
+      root: path of the files without their extensions.
       frames: the images in order, uint8 [n, H, W, C].
 
     Returns:
@@ -185,7 +185,7 @@ def enlarged(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarra
 
 
 def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
-    """Returns six hexadecimal digits for file names, so that results of other options get files of their own.
+    """Returns six hexadecimal digits for file names, so that results of other options do not overwrite files.
 
     Args:
       config: the configuration to draw with. The digits depend on its precision, Langevin steps and options
@@ -205,11 +205,11 @@ def options_digest(config: Config, settings: Mapping[str, Any]) -> str:
 
 
 def root_of(workdir: str, output_dir: str, parts: Sequence[str]) -> str:
-    """Returns the path of result files without their endings.
+    """Returns the path for files of results, without their extensions.
 
     Args:
       workdir: the run's directory.
       output_dir: directory for the files; '': `<workdir>/editing`.
-      parts: parts of the file name, which are joined by '-'; empty ones are left out.
+      parts: words of the file name, which are joined by '-'; empty ones are left out.
     """
     return os.path.join(output_dir or os.path.join(workdir, 'editing'), '-'.join(filter(None, parts)))

@@ -43,7 +43,7 @@ class Request:
       edit_steps: number of chain steps for each sampling of a level; -1: the default.
       edit_rounds: how often each level is sampled; 0: the default.
       weights: 'ema' (averages) or 'raw'.
-      step: step of the checkpoint; None: the newest.
+      step: training step of the checkpoint; None: the newest.
       output_dir: directory for the files; '': `<workdir>/editing`.
     """
 

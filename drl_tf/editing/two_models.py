@@ -73,8 +73,8 @@ def log_prob_at(
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A function of the noise level of each of B images, int32 [B]. It returns a function of the noisy images,
-      float32 [B, H, W, C], which returns their log densities, float32 [B].
+      A callable that takes the noise level of each of B images, int32 [B]. It returns the log density there,
+      a callable that maps noisy images, float32 [B, H, W, C], to float32 [B].
     """
     walk = models[0].walk
     nothing = np.zeros(walk.num_levels + 1)

@@ -116,7 +116,7 @@ def evaluate_samples(config: Config, path: str) -> dict[str, str] | None:
 
 
 def check_samples(config: Config, path: str) -> int:
-    """Returns the number of images at a path.
+    """Checks that a path holds images to score, and returns their number.
 
     Args:
       config: the configuration, which has the image shape.
@@ -158,7 +158,7 @@ def _more(seeds: Sequence[int]) -> str:
 
 
 def against(evaluator: Evaluator) -> str:
-    """Returns text for a file name that identifies the extractor and the real images of an evaluator.
+    """Returns a part of a file name, which identifies what samples are compared with and by which network.
 
     With several workers, only the chief (the first worker) can call it.
     """

@@ -169,9 +169,8 @@ def spread_extractor(config: Config) -> tuple[Extractor, Callable[[Callable[[], 
       config: the configuration, which names the extractor.
 
     Returns:
-      A pair. First, the extractor, for use within calls of the second. Second, a function of a function: it
-      calls its argument on the chief (the first worker), while the other workers compute features for it, and
-      returns the result.
+      The extractor; and `led`, a callable. `led(function)` calls `function` on the chief (the first worker)
+      and returns the result. Inside, the extractor shares its work among all workers.
     """
     extractor = workers.everywhere(lambda: load_extractor(config))
     workers.check_alike({'extractor': f'{extractor.name} ({extractor.weights_hash}, {extractor.resize})'})

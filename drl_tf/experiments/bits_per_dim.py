@@ -47,7 +47,7 @@ def terms_of_images(
 
 
 def log_bins(grey: np.ndarray, mean: np.ndarray, std: float) -> np.ndarray:
-    """Computes the log probability of grey levels under a Gaussian, discretised to the 256 grey levels.
+    """Computes log probabilities of pixel values, 0 to 255, under a Gaussian discretised to these values.
 
     Args:
       grey: uint8, of any shape.
@@ -108,8 +108,8 @@ def bits_per_dim(
       schedule: noise levels of the model.
       image_shape: [H, W, C].
       images: terms of the images, a result of `terms_of_images`.
-      forward: estimate of log Z_0 by forward chains, a lower bound.
-      reverse: estimate of -log Z_0 by reverse chains.
+      forward: estimate of log Z_0 by chains annealed from N(0, I) to level 0, a lower bound.
+      reverse: estimate of -log Z_0 by chains annealed from samples of level 0 to N(0, I).
 
     Returns:
       {name: JSON value}. `density_low` and `density_high` are the bits per dimension of x_0 in grey levels,
@@ -118,11 +118,12 @@ def bits_per_dim(
 
       with log Z_0 from the forward chains (low) and the reverse chains (high). `discrete_low` and
       `discrete_high` bound those of u: the mean of (log q(x_0 | u) - log p(x_0) - log P(u | x_0)) / (D ln 2)
-      over x_0 from q, with P as in `terms_of_images`. Each `.._error` is a standard error that covers the
-      mean over images and log Z_0. It is None if the effective number of chains is below five: log Z_0 is
-      then unknown. Entries `.._mean_log` use the mean of the chains' log importance weights, not the log of
-      the mean weight: looser bounds, but a reliable error. Others are `D`, `num_images`, `noise_floor` (the
-      entropy of the noise in bits per dimension), `log_z_..` and `effective_sample_size_..`.
+      over x_0 from q. P is the Gaussian N(x_0 / A_0, S_0^2 / A_0^2), discretised to the 256 grey levels. Each
+      `.._error` is a standard error that covers the mean over images and log Z_0. It is None if the effective
+      number of chains is below five: log Z_0 is then unknown. Entries `.._mean_log` use the mean of the
+      chains' log importance weights, not the log of the mean weight: looser bounds, but a reliable error.
+      Others are `D`, `num_images`, `noise_floor` (the entropy of the noise in bits per dimension), `log_z_..`
+      and `effective_sample_size_..`.
     """
     D = math.prod(image_shape)
     nats = D * math.log(2)

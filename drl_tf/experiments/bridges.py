@@ -70,10 +70,10 @@ class Bridges:
         return density_of
 
     def gradients(self, order: np.ndarray) -> int:
-        """Counts the gradients of the network that one leapfrog step at each of some densities costs in all.
+        """Counts the gradients of the network that a chain computes in one leapfrog step at each density.
 
         Args:
-          order: indices k of the densities, int [m].
+          order: indices k of the densities that the chain passes, int [m].
         """
         level = self.level[order]
         beta = self.beta[order]
@@ -81,13 +81,17 @@ class Bridges:
 
 
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
-    """Chooses densities between N(0, I) and the model's lowest noise level, evenly spaced in log noise.
+    """Chooses the densities along which chains are annealed from N(0, I) to noise level 0 of a model.
 
-    The noise is the standard deviation m_t S_t of the noise in the network's input y_t.
+    They are evenly spaced in the log of the noise, m_t S_t, the standard deviation of the noise in the
+    network's input y_t = m_t x_t. x_t is the image with the noise of level t.
 
     Args:
-      schedule: noise levels of the model.
+      schedule: noise levels of the model, with m and S, a `Schedule`.
       num_steps: the approximate number of densities; each level has at least one.
+
+    Returns:
+      The densities between N(0, I) and exp F(y, 0), a `Bridges`, where F is the model's log density.
     """
     width = np.append(schedule.m * schedule.S[:-1], 1.0)
     ratio = np.log(width[1:] / width[:-1])
@@ -102,7 +106,7 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 
 
 def mirrored(y: tf.Tensor) -> tf.Tensor:
-    """Reflects points at the walls of the box |y|_inf <= 6, as often as needed, into the box.
+    """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside, so that chains stay there.
 
     If a chain y samples log_density(mirrored(y)), then mirrored(y) samples log_density in the box.
 
@@ -127,10 +131,10 @@ def within_wall(log_density: LogDensity) -> LogDensity:
 
 
 def log_normal(y: tf.Tensor) -> tf.Tensor:
-    """Computes the log density of N(0, I) truncated to the box |y|_inf <= 6, without checking the box.
+    """Computes the normalised log density of N(0, I) truncated to the box |y|_inf <= 6.
 
     Args:
-      y: float32 [n, ...], in the box.
+      y: float32 [n, ...]; all points must lie in the box.
 
     Returns:
       float32 [n].

@@ -68,13 +68,13 @@ class ChainFiles:
         return 0, start
 
     def write_state(self, done: int, arrays: Sequence[Any]) -> None:
-        """Writes the state after `done` transitions, a list of arrays; the previous state is kept too."""
+        """Writes arrays from which chains can continue after `done` transitions; keeps the file before it."""
         self._write(_STATE, done, **{f'{index:03d}': np.asarray(array) for index, array in enumerate(arrays)})
         for old in sorted(self._numbers(_STATE))[:-_STATES_KEPT]:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes what happened in `count` transitions.
+        """Writes the energies and acceptances of `count` transitions of n chains.
 
         Args:
           first: number of transitions before them.
@@ -84,7 +84,7 @@ class ChainFiles:
         self._write(_TRACE, first, energies=energies, accepted=accepted)
 
     def write_snapshot(self, step: int, states: np.ndarray) -> None:
-        """Writes the states after `step` transitions, float32 [n, H, W, C]."""
+        """Writes the images in n chains after `step` transitions, float32 [n, H, W, C]."""
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,11 +105,11 @@ class ChainFiles:
         return energies, accepted
 
     def snapshots(self) -> list[int]:
-        """Returns the numbers of transitions after which there are snapshots, ascending."""
+        """Returns the numbers of transitions after which images of the chains were kept, ascending."""
         return sorted(self._numbers(_SNAPSHOT))
 
     def snapshot(self, step: int) -> np.ndarray:
-        """Reads the states after `step` transitions, float32 [n, H, W, C]."""
+        """Reads the images in n chains after `step` transitions, float32 [n, H, W, C]."""
         return self._read(_SNAPSHOT, step)['states']
 
     def _path(self, kind: str, number: int) -> str:

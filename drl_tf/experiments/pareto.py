@@ -16,9 +16,9 @@ _LOST_AGREEMENT = 0.01  # A cheaper sampler may lose this much class agreement.
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows that no other row beats, from the fewest gradients up (the Pareto front).
+    """Returns the samplers that no other one beats in cost and quality: the Pareto front.
 
-    Each has a smaller distance than those before.
+    They are sorted by gradients, ascending, so each has a smaller distance than those before.
 
     Args:
       rows: measured samplers, {'gradients': gradients per sample, 'distance': Fréchet distance, ..}.
@@ -73,17 +73,17 @@ def following(
     key: Callable[[dict[str, Any]], str],
     wanted: Row | None = None,
 ) -> dict[str, Any] | None:
-    """Returns the options to measure next: those of `start` in order, then neighbours of the Pareto front.
+    """Chooses the sampler to measure next in a search for samplers that are cheap and good.
 
-    The row of the front with the fewest measured neighbours gives its next one; of several such rows, the one
-    nearest to `wanted` on the front.
+    First come those of `start` in order, then neighbours of a sampler on the Pareto front: of the one with
+    the fewest measured neighbours and, of several such, the one nearest to `wanted` on the front.
 
     Args:
       rows: measured samplers, {'options': .., 'gradients': gradients per sample, 'distance': ..}.
-      start: options with which the search starts.
-      neighbours: callable that maps a row to the options of its neighbours, the most promising first.
+      start: options of the samplers with which the search starts.
+      neighbours: callable that maps a row to the options of similar samplers, the most promising first.
       key: callable that maps options to a text, the same for equal options.
-      wanted: the row that would be stored now; None: the first.
+      wanted: the row that the search would choose if it ended now; None: the first row.
 
     Returns:
       Options; None if all neighbours of the front were measured, so that the search is at its end.

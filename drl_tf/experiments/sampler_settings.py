@@ -38,7 +38,7 @@ _START_STEPS = (3, 10)
 
 
 def key(setting: Setting) -> str:
-    """Returns a text that is the same for equal settings, whether a value is a tuple or a list (as in JSON).
+    """Returns a text by which to find equal settings of a sampler, whether values are tuples or lists.
 
     Examples:
       >>> key({'mcmc_steps': (3, 1)}) == key({'mcmc_steps': [3, 1]})
@@ -81,9 +81,9 @@ def start(config: Config) -> list[Setting]:
 
 
 def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None = None) -> list[Setting]:
-    """Returns the settings that differ from one by one move: one option, or K (chain steps) at one level.
+    """Returns similar samplers: each differs in one option, or in K (chain steps) at one noise level.
 
-    Moves of K at single levels come last: K is lowered first at levels where chains move least, and raised
+    Changes of K at single levels come last: K is lowered first at levels where chains move least, and raised
     first where they move most.
 
     Args:

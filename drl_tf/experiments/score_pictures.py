@@ -24,7 +24,7 @@ _BRIGHT = 0.999
 def histogram(path: str, sets: Mapping[str, np.ndarray]) -> None:
     """Draws histograms of the log densities (minus the energies) of several sets of images.
 
-    The axis spans the middle 98 % of each set; the outermost bins count values beyond.
+    The axis spans the middle 98 % of each set; the first and the last bin count values beyond.
 
     Args:
       path: the PNG file.
@@ -95,7 +95,7 @@ def panel(path: str, images: np.ndarray, scores: Scores, names: Sequence[str]) -
 
 
 def save_maps(directory: str, maps: np.ndarray) -> None:
-    """Writes each map to a file of its own, such as `000123.png`, all with the same colour scale.
+    """Writes maps of unlikely pixels, each to a file such as `000123.png`, with one colour scale.
 
     Args:
       directory: the directory; created if it is missing.

@@ -63,7 +63,7 @@ def _spec_of(name: str) -> DatasetSpec:
 
 
 def data_of(name: str, config: Config) -> Data:
-    """Returns options with which to load another dataset in the shape of a model's images.
+    """Returns options that load another dataset in the shape of a model's images, for --mode=ood.
 
     Args:
       name: name of the dataset.
@@ -83,7 +83,7 @@ def data_of(name: str, config: Config) -> Data:
 
 
 def background_of(background: str, config: Config) -> tuple[str, Config]:
-    """Finds the background model of --mode=ood, whose log density is subtracted.
+    """Finds the background model of --mode=ood: its log density is subtracted from the model's.
 
     Args:
       background: value of --background: the directory of a run or of an exported model, or the name of a

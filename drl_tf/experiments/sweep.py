@@ -33,7 +33,7 @@ _GRID_IMAGES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """Which options a sweep varies, and how to show the results.
+    """Which sampling options an experiment varies, and how to show the scores.
 
     Attributes:
       mode: 'steps', 'guidance' or 'chains'.
@@ -80,7 +80,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
       request: what to draw for each row of the table.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -104,7 +104,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 
 
 def steps_of_level(levels: int) -> list[int]:
-    """Returns the numbers of Langevin steps per level that `sweep_steps` tries.
+    """Returns the numbers of Langevin steps at each noise level that --mode=sweep_steps tries.
 
     They give about 18, 30, 48, 90 and 180 gradients per image, and are ascending.
 
@@ -138,7 +138,7 @@ def sweep_guidance(config: Config, workdir: str, request: SampleRequest) -> dict
       request: what to draw for each weight.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
 
     Raises:
       UserError: the extractor does not fit, or there is no undamaged checkpoint.
@@ -161,7 +161,7 @@ def score_variants(
       request: what to draw for each value.
 
     Returns:
-      Paths of the files written, {label: path}; None on workers other than the chief.
+      Paths of the files written, {label: path}; None on workers other than the first.
     """
     directory = os.path.join(workdir, f'sweep_{swept.mode}')
     parts = os.path.join(directory, 'parts')
@@ -205,10 +205,11 @@ def scored(
       workdir: the run's directory.
       request: what to draw; its guidance is replaced by that of the configuration.
       evaluator: compares the samples with real images.
-      place: callable that maps the request, with the step of the checkpoint, to a directory for the samples.
+      place: callable that maps the request, with the step of the checkpoint filled in, to a directory for the
+        samples.
 
     Raises:
-      UserError: there is no sound checkpoint, or the samples are not finite.
+      UserError: there is no undamaged checkpoint, or the samples are not finite.
     """
     if config.corrector in ADJUSTED:
         config = config.replace(precision='float32')

@@ -63,10 +63,10 @@ def tune_sampler(
 
     Returns:
       Lines to print, {label: text}: the files written, and the best sampler; None on workers other than the
-      chief.
+        first.
 
     Raises:
-      UserError: there is no sound checkpoint, the extractor does not fit, or the samples of the run's own
+      UserError: there is no undamaged checkpoint, the extractor does not fit, or the samples of the run's own
         sampler are not finite.
     """
     with devices.strategy().scope():

@@ -23,14 +23,11 @@ def library() -> str:
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
 
 
-def thinned(count: int) -> np.ndarray:
-    """Chooses at most 400 of `count` points, evenly spaced, with the first and the last.
-
-    Returns:
-      The indices of the chosen points, ascending, int [n].
+def _thinned(count: int) -> np.ndarray:
+    """Returns the ascending indices of at most 400 of `count` points, evenly spaced, with the first and last.
 
     Examples:
-      >>> thinned(3), len(thinned(1000))
+      >>> _thinned(3), len(_thinned(1000))
       (array([0, 1, 2]), 400)
     """
     return np.unique(np.linspace(0, count - 1, min(count, _LONGEST)).round().astype(int))
@@ -57,7 +54,7 @@ def curves(
     """
     drawn = []
     for label, (x, y) in lines.items():
-        kept = thinned(len(x))
+        kept = _thinned(len(x))
         drawn.append(
             {
                 'label': label,
@@ -77,8 +74,8 @@ def _finite(value: float) -> float | None:
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
     """Describes a chart with the histograms of several sets of energies.
 
-    The histograms share 30 bins, which span the middle 98 % of each set; the outermost bins count values
-    beyond.
+    The histograms share 30 bins, which span the middle 98 % of each set; the first and the last bin count
+    values beyond.
 
     Args:
       title: title of the chart.

@@ -95,7 +95,7 @@ def scores(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
 
 
 def overlaps(names: Sequence[str], runs: Sequence[RunFiles]) -> Table | None:
-    """Compares the energies of training images with those of held-out images and of samples.
+    """Makes a table: how far energies of test images and samples are from those of training images.
 
     Args:
       names: name of each run.

@@ -48,17 +48,17 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """The last part of the workdir's path."""
+        """The name of the run: the last part of the workdir's path."""
         return os.path.basename(os.path.abspath(self.workdir))
 
     @property
     def step(self) -> int:
-        """The last step of the log; 0 if there is none."""
+        """The training step of the last line in `metrics.jsonl`; 0 if there is no line."""
         return self.log[-1]['step'] if self.log else 0
 
     @property
     def last_step(self) -> int:
-        """The last step that has a line in the log, a picture of samples, or measurements; else 0."""
+        """The last training step with a line in a log, a picture of samples, or measurements; 0 for none."""
         return max([self.step, *self.grids, *([self.measured.step] if self.measured else [])])
 
     def results_of(self, pattern: str) -> dict[str, dict[str, Any]]:

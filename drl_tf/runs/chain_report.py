@@ -25,8 +25,8 @@ _KEY = 'chains'
 def corrector_steps(model: EnergyModel, weights: str) -> list[float] | None:
     """Returns the relative step size q of the model's chains at each noise level, [T].
 
-    All workers must call this. The chief computes q, which may take a pilot run, and the other workers
-    receive it.
+    `correctors.step_sizes` turns q into step sizes. All workers must call this. The chief computes q, which
+    may take a pilot run, and the other workers receive it.
 
     Args:
       model: the model to sample from.
@@ -65,10 +65,10 @@ def of_images(
 
 
 def write(directory: str, model: EnergyModel) -> None:
-    """Adds statistics of the chains to the `samples.json` of a complete set of samples.
+    """Records in the file `samples.json` how the Markov chains moved that drew a complete set of samples.
 
-    They are the mean acceptance probability and displacement at each noise level. The function does nothing
-    if the samples were drawn without chains.
+    The record is the mean acceptance probability and displacement at each noise level. Nothing is written if
+    the samples were drawn without chains.
 
     Args:
       directory: the directory of the samples.
@@ -95,7 +95,7 @@ def write(directory: str, model: EnergyModel) -> None:
 
 
 def read(directory: str) -> dict[str, Any]:
-    """Reads the statistics of the chains that `write` added to a directory of samples.
+    """Reads how the chains moved that drew a set of samples, from the directory of the set.
 
     Returns:
       {'chains': {name: one number per noise level}}, with the names 'displacement', 'mcmc_steps'
@@ -107,13 +107,14 @@ def read(directory: str) -> dict[str, Any]:
 
 
 def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Averages reports of chains over sets of samples that differ in their seed.
+    """Averages statistics of the chains that drew sets of samples, over sets with different seeds.
 
     Args:
-      reports: one result of `read` for each set.
+      reports: the statistics of each set, as `read` returns them: acceptance, displacement and settings.
 
     Returns:
-      A report of the same form, with the means of acceptance and displacement; {} if there were no chains.
+      A dict of the same form: acceptance and displacement are means over the sets. {} if there were no
+        chains.
     """
     if not reports[0]:
         return {}
@@ -124,10 +125,10 @@ def mean(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def said(report: Mapping[str, Any]) -> dict[str, str]:
-    """Formats a report of chains as lines to print, {label: text}, with one number per noise level in a text.
+    """Formats statistics of chains as lines to print, {label: text}: one number per noise level.
 
     Args:
-      report: a result of `read` or `mean`.
+      report: the statistics, a result of `read` or `mean`.
     """
     chains = report.get(_KEY, {})
     lines = {}

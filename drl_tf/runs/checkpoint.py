@@ -50,7 +50,7 @@ def newest_step(workdir: str) -> int | None:
 
 
 def fingerprint(workdir: str, step: int | None) -> str:
-    """Returns a SHA-256 that identifies the weights of the checkpoint at `step`; '' if there is none."""
+    """Returns a SHA-256 that identifies the weights of the checkpoint at `step`; '' for no checkpoint."""
     source = exported.source(workdir) or (find(workdir, step) if step is not None else '')
     manifest = os.path.join(source, seal.MANIFEST)
     if not os.path.exists(manifest):
@@ -60,7 +60,7 @@ def fingerprint(workdir: str, step: int | None) -> str:
 
 
 def best_step(workdir: str) -> int:
-    """Returns the step of the checkpoint that `keep_best` copied; raises UserError if there is none."""
+    """Returns the step of the checkpoint with the best score; raises UserError if none was scored."""
     best = best_score(workdir)
     if best is None:
         raise UserError(
@@ -70,7 +70,7 @@ def best_step(workdir: str) -> int:
 
 
 def best_score(workdir: str) -> dict[str, Any] | None:
-    """Returns {'step': .., name: score} of the best checkpoint, or None; raises UserError if damaged."""
+    """Returns {'step': .., name: score} of the best checkpoint; None for none; UserError if damaged."""
     path = os.path.join(workdir, _BEST, _BEST_SCORE)
     if not os.path.exists(path):
         return None

@@ -120,7 +120,7 @@ def batches(model: EnergyModel, request: SampleRequest) -> Iterator[np.ndarray]:
 
 
 def trajectory(model: EnergyModel, request: SampleRequest) -> list[tf.Tensor]:
-    """Draws images on one replica, and returns them at several noise levels.
+    """Draws images on one replica, and returns the noisy images on the way to them.
 
     Args:
       model: the model.

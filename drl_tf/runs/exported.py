@@ -94,7 +94,7 @@ def two_of(model: str) -> tuple[str, str]:
 
 
 def readable(model: str, flag: str) -> str:
-    """Returns the directory of a model that can be loaded.
+    """Returns the directory from which to load a model: that of a run, or of an exported version.
 
     Args:
       model: the directory of a run, which is returned as it is; or an exported model, by its name or
@@ -136,7 +136,7 @@ def name_of(version: str) -> str:
 
 
 def source(workdir: str) -> str | None:
-    """Returns the version directory of the exported model that a workdir refers to.
+    """Returns the version directory of the exported model that takes the place of a run in a workdir.
 
     Args:
       workdir: a directory; it may be a version directory itself.
@@ -185,14 +185,14 @@ def _verify(version: str) -> None:
 
 
 def check_link(workdir: str) -> None:
-    """Checks that a workdir may refer to an exported model; raises UserError if it holds a run."""
+    """Checks that `link` may use a workdir for an exported model; raises UserError if it holds a run."""
     holds_run = os.path.exists(os.path.join(workdir, configuration.FILE_NAME))
     if holds_run and not os.path.exists(os.path.join(workdir, _LINK)):
         raise UserError(f'--workdir={workdir} holds a run of its own: give another for --model')
 
 
 def link(version: str, workdir: str) -> None:
-    """Makes a workdir refer to an exported model, as if the model had been trained there.
+    """Writes a file to a workdir that names an exported model, which all modes then use like a trained run.
 
     Args:
       version: the version directory of the exported model.

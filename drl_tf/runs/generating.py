@@ -173,7 +173,7 @@ class Generating(Scoring):
         return self._function_of(function)(*inputs)
 
     def forget_steps(self) -> None:
-        """Clears the cache of step sizes of the chains; call this after the weights have changed."""
+        """Clears the cached step sizes of the chains; call this after the weights have changed."""
         self._corrector_steps.cache_clear()
 
     def _walk_of(self, num_steps: int) -> Schedule:

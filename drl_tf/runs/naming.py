@@ -15,7 +15,7 @@ _LONGEST = 150  # File names have at most 255 bytes; endings such as -trajectory
 
 
 def file_stem(config: Config, workdir: str, request: SampleRequest) -> str:
-    """Returns a file name without extension for a set of samples.
+    """Returns the name of files for a set of samples, without an extension.
 
     It consists of step, weights, number of images, seed, and the sampling options that differ from the
     configuration of the run.

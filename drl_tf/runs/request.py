@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SampleRequest:
-    """A set of images to draw.
+    """Which images to draw from a trained model, and with which weights.
 
     Image i depends on (seed, i) and the other attributes, but not on how many images are drawn.
 

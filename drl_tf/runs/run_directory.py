@@ -77,7 +77,7 @@ class Run:
         return put_aside(workdir)
 
     def compare(self, config: Config) -> None:
-        """Checks that a configuration may continue this run; prints changes of options that may change.
+        """Checks that training may continue this run with a configuration; prints the options that change.
 
         Args:
           config: the configuration to train with.
@@ -161,7 +161,7 @@ class Run:
         write_json(self.path(name), value)
 
     def drop_lines_after(self, name: str, step: int) -> None:
-        """Removes the lines of training steps above `step` from the log `name` in the workdir."""
+        """Removes lines of steps above `step` from the log `name`, which an interrupted run left behind."""
         step_log.drop_after(self.path(name), step)
 
     def last_line(self, name: str) -> float:
@@ -172,7 +172,7 @@ class Run:
         """Appends a line to a log in the workdir, and writes its numbers to TensorBoard.
 
         Args:
-          name: name of the log file, such as 'metrics.jsonl'.
+          name: name of the log file in the workdir, such as 'metrics.jsonl'.
           line: {name: JSON value}; the entry 'step' is the training step.
           prefix: text before each name in TensorBoard.
         """

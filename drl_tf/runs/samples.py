@@ -75,7 +75,7 @@ def read(path: str, image_shape: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 def first_images(path: str, image_shape: Sequence[int], count: int) -> np.ndarray:
-    """Reads the first `count` images at a path, [n, H, W, C], as `read` does; n < `count` if it has fewer."""
+    """Reads the first `count` images at a path that `read` accepts, or all if it has fewer; [n, H, W, C]."""
     images = []
     wanted = count
     for batch in read(path, image_shape):
@@ -141,7 +141,7 @@ def _check_described(described: Mapping[str, Any]) -> None:
 
 
 def is_finished(directory: str, config: Config, request: SampleRequest, source: str) -> bool:
-    """Returns whether `directory` has all requested images, from the checkpoint with the hash `source`."""
+    """Returns whether `directory` has all samples of `request`, by the checkpoint with the hash `source`."""
     try:
         described = describe(directory)
     except UserError:
@@ -173,7 +173,7 @@ def missing(directory: str, settings: Mapping[str, Any], batch: int, source: str
 
 
 def write(shard: Shard, images: Sequence[np.ndarray], seed: int, more: dict[str, Any] | None = None) -> None:
-    """Writes a file of samples, `.npz`: `images` (batches, concatenated), `first`, `seed`, `more` arrays."""
+    """Writes `shard`, a `.npz` file of samples: `images` (batches, concatenated), `first`, `seed`, `more`."""
     with written_aside(shard.path, 'wb') as file:
         np.savez(file, images=np.concatenate(images), first=shard.first, seed=seed, **(more or {}))
 
@@ -206,7 +206,7 @@ def _begun(directory: str, settings: Mapping[str, Any], batch: int, source: str)
 
 
 def settings_of(model: EnergyModel, request: SampleRequest) -> dict[str, Any]:
-    """Returns all settings that decide the pixels of a set of samples, {name: JSON value}."""
+    """Returns all that decides the pixels of samples, {name: JSON value}: options, seed, hash of weights."""
     return {**_asked(model.config, request), 'weights_sha256': fingerprint(model, request.weights)}
 
 

@@ -62,7 +62,7 @@ class Scoring(keras.Model):
 
     @property
     def heights(self) -> Mapping[str, Any] | None:
-        """The model's log Z and typical log p, {attribute of `Heights`: value}; None if not known."""
+        """Constants that turn energies into log p, {attribute of `Heights`: value}; None if not known."""
         return self._known_heights
 
     @property
@@ -163,11 +163,12 @@ class Scoring(keras.Model):
     def log_prob(
         self, images: ArrayLike, level: ArrayLike | None = None, labels: ArrayLike | None = None
     ) -> np.ndarray:
-        """Computes the log density of clean images at a noise level; needs a model with known `heights`.
+        """Computes the log density of clean images at a noise level, for models whose log Z is known.
 
-        It is log p(A_t x), where p is the density of noisy images at level t, and A_t the factor of the clean
-        image x in them. A high log density does not make an image real: a black image may have a higher one
-        than any digit. To tell real images from others, use `typicality`.
+        If the attribute `heights` is None, log Z is not known. The log density is log p(A_t x), where p is
+        the density of noisy images at level t, and A_t the factor of the clean image x in them. A high log
+        density does not make an image real: a black image may have a higher one than any digit. To tell real
+        images from others, use `typicality`.
 
         Args:
           images: x, uint8 or floats in [-1, 1], [n, H, W, C].
@@ -194,7 +195,7 @@ class Scoring(keras.Model):
         """Computes how unusual each image's log density is among those of training images.
 
         The log density of an atypical image is too low or too high: that of noise is low, that of an empty
-        image high. The model must have known `heights`.
+        image high. The model must know log Z: its attribute `heights` must not be None.
 
         Args:
           images: uint8 or floats in [-1, 1], [n, H, W, C].

@@ -104,7 +104,7 @@ def body(
 
 
 def section(title: str, lines: Sequence[str]) -> tuple[str, str]:
-    """Returns a section in Markdown: the pair of its heading and its text.
+    """Returns a section of a model card in Markdown: the pair of its heading and its text.
 
     Args:
       title: the title, for the heading.

@@ -52,14 +52,14 @@ _MINE = (*_NEEDED, _FLAGS, seal.MANIFEST, exported.CARD)
 _REMEDY = 'save or download it again'
 
 
-def shipped() -> dict[str, dict[str, Any]]:
+def _shipped() -> dict[str, dict[str, Any]]:
     """Lists the models that come with the package.
 
     Returns:
       {name of a model: {'metadata': {'description': one sentence, 'path': directory of the model}}}.
 
     Examples:
-      >>> shipped()['digits']['metadata']['description'][:37]
+      >>> _shipped()['digits']['metadata']['description'][:37]
       'An energy-based model of `digits`, 16'
     """
     versions = {name: exported.find(name) for name in exported.names()}
@@ -70,10 +70,10 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 class Presets:
-    """Attribute of a class that lists the models that come with the package each time it is read."""
+    """Descriptor for a class attribute: reading it lists the models that come with the package."""
 
     def __get__(self, instance: Any, owner: Any) -> dict[str, dict[str, Any]]:
-        return shipped()
+        return _shipped()
 
 
 def found(preset: str) -> str:
@@ -181,7 +181,7 @@ def write(
       config: the configuration of the run that trained the model.
       step: number of steps for which the model was trained.
       directory: the directory of the preset.
-      beginning: where the weights come from, the dict that `provenance.beginning` returned.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Raises:
       UserError: the directory holds files but no preset, or cannot be written to.

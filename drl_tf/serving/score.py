@@ -34,8 +34,8 @@ def score_outputs(
         L].
       - 'maps': this gradient at each pixel, the root mean square over the channels, [n, L, H, W].
       - 'log_prob': the log density in nats, [n, L]; only with `heights`.
-      - 'typicality': distance of the log density at the scoring level from its mean over training images, in
-        standard deviations, [n]; only with `heights`.
+      - 'typicality': distance of the log density from its mean over training images, in standard deviations,
+        at the level `EnergyModel.scoring_level`, [n]; only with `heights`.
     """
     levels = scores.levels(model.walk, model.scoring_level)
 

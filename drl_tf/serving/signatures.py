@@ -27,9 +27,8 @@ _Outputs = dict[str, tf.Tensor]
 class Export(tf.Module):
     """The `tf.Module` to save as a SavedModel: signatures, and the weights that they use.
 
-    All models have `sample`, `energy`, `denoise` and `score`; models with classes also `sample_class` and
-    `energy_class`; models with known log Z `log_likelihood`; models of images `inpaint`, `interpolate` and
-    variants for PNG files, such as `energy_bytes`.
+    They are `sample`, `energy`, `denoise`, `score`; with classes `sample_class`, `energy_class`; with known
+    log Z `log_likelihood`; for images `inpaint`, `interpolate`, and for PNG such as `energy_bytes`.
 
     Args:
       model: a float32 model, built outside any strategy; its spectral normalisation has converged.
@@ -118,10 +117,9 @@ class Export(tf.Module):
     def _from_png(
         self, function: Callable[..., _Outputs], files: tf.Tensor, level: tf.Tensor | None
     ) -> tf.Tensor:
-        """Decodes PNG files, and scales the images as the signature `function` needs.
+        """Decodes PNG files, and scales the images x as the signature `function` needs.
 
-        Images for `denoise`, `inpaint` and `score` stay as they are. Those for others are clean images x:
-        the signatures of energies get m_t A_t x, `log_likelihood` gets A_0 x.
+        `denoise`, `inpaint` and `score` take x, the signatures of energies m_t A_t x, `log_likelihood` A_0 x.
         """
         schedule = self._model.schedule
         with tf.control_dependencies(within(tf.size(files), 1, self._max_samples, 'the number of images')):
@@ -199,7 +197,7 @@ class Export(tf.Module):
     def energy_class(
         self, images: tf.Tensor, level: tf.Tensor, labels: tf.Tensor, guidance: tf.Tensor
     ) -> _Outputs:
-        """Computes energies of noisy images of given classes; the outputs are those of `energy`.
+        """Computes energies of noisy images of given classes, {'energy', 'network_output'} like `energy`.
 
         Args:
           images, level: noisy images y_t, float32 [n, H, W, C], and their noise levels t, int32 [n].
@@ -234,7 +232,7 @@ class Export(tf.Module):
         return {'low': log_density - high + log_m, 'high': log_density - low + log_m}
 
     def score(self, images: tf.Tensor) -> _Outputs:
-        """Computes the outputs of `score_outputs`, for clean images, float32 [n, H, W, C] in [-1, 1]."""
+        """Computes what `score_outputs` lists, such as energies, of clean images [n, H, W, C] in [-1, 1]."""
         images, _ = self._checked(images, tf.zeros([tf.shape(images)[0]], tf.int32))
         return score_outputs(self._model, self._weights, self._heights, images)
 
@@ -263,8 +261,7 @@ class Export(tf.Module):
     def inpaint(self, images: tf.Tensor, missing: tf.Tensor, seed: tf.Tensor) -> _Outputs:
         """Fills in missing pixels; returns {'images': float32 [n, H, W, C] in [-1, 1]}.
 
-        `missing` is True where a pixel is missing, bool [n, H, W, 1]. `images` are clean; `seed` is int32
-        [2].
+        `missing` is bool [n, H, W, 1], True for missing pixels; `images` are clean; `seed` is int32 [2].
         """
         checks = within(tf.shape(images)[0], 1, self._max_samples, 'the number of images')
         q = pilot.as_tensor(self.corrector_steps)
@@ -272,7 +269,10 @@ class Export(tf.Module):
             return changes.inpaint(self._model, images, missing, seed, self._weights, q)
 
     def interpolate(self, seed: tf.Tensor, between: tf.Tensor, position: tf.Tensor) -> _Outputs:
-        """Draws uint8 'images' at `position`, float32 [n] in [0, 1], from sample between[0] to between[1]."""
+        """Draws images on the way from one sample to another, {'images': uint8 [n, H, W, C]}.
+
+        between: indices of the samples, int32 [2]. position: share of the way, float32 [n]. seed: int32 [2].
+        """
         checks = within(tf.size(position), 1, self._max_samples, 'the number of positions')
         q = pilot.as_tensor(self.corrector_steps)
         with tf.control_dependencies(checks):

@@ -109,10 +109,10 @@ def variables_of(function: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def updates_of(text: str) -> list[tuple[int, int]]:
-    """Returns which outputs of a StableHLO module are the new values of arguments.
+    """Returns which outputs of a StableHLO module replace which arguments in the next call.
 
     Args:
-      text: the module.
+      text: the module; it marks outputs that are new values of variables, which are arguments.
 
     Returns:
       Pairs (index of the output, index of the argument).

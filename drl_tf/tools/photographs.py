@@ -31,7 +31,7 @@ def _sources() -> list[Image.Image]:
 
 
 def photographs(count: int, side: int = 256, seed: int = 0) -> Iterator[Image.Image]:
-    """Yields random crops of photographs, as wide as high up to 1.5 times.
+    """Yields random crops of photographs, whose longer side is 1 to 1.5 times the shorter one.
 
     Args:
       count: number of crops.

@@ -39,7 +39,7 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws normally distributed weights of mean 0 from a seed, the same with every version of NumPy.
+    """Draws normal weights of mean 0 from a seed; the same with every version of NumPy, so none are stored.
 
     Args:
       seed: the seed.
@@ -57,12 +57,12 @@ def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
 
 
 def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
-    """Returns the initial value of a variable of a program.
+    """Returns the initial value of a variable of a training step or sampler.
 
     Args:
       argument: description of the variable: `shape`, `dtype`, and one of the following. `fill`: the value of
         all elements. `std`: a standard deviation, to draw the value from `seed`. `array`: a key of `arrays`.
-      arrays: the arrays of the file, {name: array}.
+      arrays: the arrays in the file that `drl_tf.tools.lower` wrote, {name: array}.
 
     Examples:
       >>> initial_value({'shape': [2], 'dtype': 'float32', 'fill': 1.0}, {})
@@ -75,7 +75,7 @@ def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
     return arrays[argument['array']]
 
 
-class Program:
+class _Program:
     """A compiled program, with its variables on the device.
 
     Args:
@@ -100,7 +100,7 @@ class Program:
         if self.kind == 'float32':
             text = with_full_precision(text)
         begin = time.perf_counter()
-        self.executable = compiled(text, self.device)
+        self.executable = _compiled(text, self.device)
         self.compile_s = time.perf_counter() - begin
         self.variables = [
             jax.device_put(initial_value(argument, self.arrays), self.device)
@@ -145,7 +145,7 @@ def with_full_precision(text: str) -> str:
     return text.replace('precision = [DEFAULT, DEFAULT]', 'precision = [HIGHEST, HIGHEST]')
 
 
-def compiled(text: str, device: Any) -> Any:
+def _compiled(text: str, device: Any) -> Any:
     """Compiles the text of a StableHLO module for a jax device, and returns the loaded executable."""
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax, xla_client
@@ -175,7 +175,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     return error / max(float(np.linalg.norm(np.float64(expected))), 1e-12)
 
 
-def differences(program: Program) -> dict[str, float]:
+def _differences(program: _Program) -> dict[str, float]:
     """Runs the steps of a program that have reference numbers, and compares the results with TensorFlow's.
 
     Returns:
@@ -214,17 +214,17 @@ def probes(size: int) -> np.ndarray:
 
 
 def tolerance(name: str, kind: str) -> float:
-    """Returns the largest relative difference that counts as equal.
+    """Returns the largest relative difference from TensorFlow's results that counts as equal.
 
     Args:
-      name: name of the quantity, a key of the result of `differences`.
+      name: 'images', 'weights of <network>', or the name of a logged number such as 'loss'.
       kind: how the program computes: 'float32', 'tf32' or 'bfloat16'.
     """
     group = 'weights' if name.startswith('weights') else 'images' if name == 'images' else 'logs'
     return TOLERANCES[kind][group]
 
 
-def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
+def _measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
     """Compiles, checks and times a program.
 
     Args:
@@ -236,9 +236,9 @@ def measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
       {name: JSON value}, such as 'passed' (whether it agrees with TensorFlow; None without reference numbers)
       and 'step_s' (median seconds of a step).
     """
-    program = Program(path, matmul)
+    program = _Program(path, matmul)
     about = program.about
-    found = differences(program)
+    found = _differences(program)
     program.run(0)
     seconds = []
     for step in range(steps):
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f'--steps={options.steps} must be at least 1')
     lines = []
     for path in options.files:
-        line = json.dumps(measured(path, options.matmul, options.steps))
+        line = json.dumps(_measured(path, options.matmul, options.steps))
         print(line, flush=True)
         lines.append(line)
         if options.results:

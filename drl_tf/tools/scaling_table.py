@@ -68,7 +68,7 @@ def seconds(accelerator: Accelerator, flops: float, gradient_bytes: float, count
 
 
 def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) -> int:
-    """Returns the smallest number of accelerators for which communication takes longer than arithmetic.
+    """Returns the smallest number of accelerators whose communication takes longer than their arithmetic.
 
     Args:
       accelerator: the hardware.
@@ -83,15 +83,10 @@ def takes_over(accelerator: Accelerator, flops: float, gradient_bytes: float) ->
         count += 1
 
 
-def figures(config: Config) -> dict[str, int]:
-    """Returns the cost of a training step in bfloat16 on one device.
+def _figures(config: Config) -> dict[str, int]:
+    """Returns the cost of a training step in bfloat16 on one device, {quantity: number}.
 
-    Args:
-      config: the configuration.
-
-    Returns:
-      {'batch': images, 'flops': operations, 'weights', 'optimizer', 'activations' (of one image),
-      'gradients': sizes in bytes}.
+    'batch' counts images and 'flops' operations; 'activations' are bytes of one image; the others are bytes.
     """
     from drl_tf.core.build_model import build_model
     from drl_tf.planning import memory
@@ -115,7 +110,7 @@ def costs(presets: dict[str, dict[str, int]]) -> str:
     """Returns a Markdown table of the cost of a training step with each preset.
 
     Args:
-      presets: {command line of the preset: result of `figures`}.
+      presets: {options of the preset: cost of a training step, with the keys of the result of `_figures`}.
     """
     rows = [
         '| preset | batch | TFLOP per image and step | weights and averages | optimizer | activations per '
@@ -139,7 +134,7 @@ def times(accelerator: Accelerator, presets: dict[str, dict[str, int]]) -> str:
 
     Args:
       accelerator: the hardware.
-      presets: {command line of the preset: result of `figures`}.
+      presets: {options of the preset: cost of a training step, with the keys of the result of `_figures`}.
     """
     heads = [f'{count} x {accelerator.name}' for count in DEVICES]
     rows = [
@@ -168,11 +163,11 @@ def _cell(accelerator: Accelerator, step: dict[str, int], count: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the tables; computing them for all presets takes a while."""
+    """Prints tables of cost and predicted time of training on many accelerators; this takes a while."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
-    presets = {words: figures(parsing.configuration_of(words.split())) for words in PRESETS}
+    presets = {words: _figures(parsing.configuration_of(words.split())) for words in PRESETS}
     for table in (costs(presets), *(times(accelerator, presets) for accelerator in ACCELERATORS)):
         print(table, end='\n\n')
 

@@ -17,7 +17,7 @@ _SIZES = ('argument', 'output', 'alias', 'temp', 'generated_code')
 _WANTED = re.compile(r'Used ([\d.]+)([KMGT]?) of')
 
 
-def compiled(text: str, topology: str) -> dict[str, Any]:
+def _compiled(text: str, topology: str) -> dict[str, Any]:
     """Compiles a StableHLO module for one TPU core.
 
     Args:
@@ -59,7 +59,7 @@ def compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Replaces the operation `mhlo.copy`, which is not StableHLO, in the text of a module."""
+    """Makes the text of a module valid StableHLO: replaces the operation `mhlo.copy`, which is not."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
@@ -84,4 +84,4 @@ if __name__ == '__main__':
         JAX_PLATFORMS='cpu',
     )
     with open(sys.argv[1], encoding='utf-8') as file:
-        print(json.dumps(compiled(file.read(), sys.argv[2])))
+        print(json.dumps(_compiled(file.read(), sys.argv[2])))

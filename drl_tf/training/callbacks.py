@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Action = Callable[[int, Any], None]
 
 
-class Periodic(keras.callbacks.Callback):
+class _Periodic(keras.callbacks.Callback):
     """Keras callback that calls a function every few training steps, and after the last step.
 
     If Keras runs several steps per call (`steps_per_execution`), `every` must be a multiple of their number.
@@ -72,8 +72,8 @@ def in_order(
     stopwatch, look_every = watch
     run = task.run
 
-    def periodic(every: int, action: Action, at_stop: bool = True) -> Periodic:
-        return Periodic(every, step, options.train_steps, action, at_stop)
+    def periodic(every: int, action: Action, at_stop: bool = True) -> _Periodic:
+        return _Periodic(every, step, options.train_steps, action, at_stop)
 
     actions = [
         end,

@@ -48,20 +48,14 @@ def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
         stored = len(images)
         with devices.strategy().scope():
             model = compiled_model(config)
-            hold(model, images, labels)
+            _hold(model, images, labels)
         run.save_config(config)
         checkpoint.save(model, workdir)
     return {'exact energies': f'of {stored:,} images', 'checkpoints': checkpoint.directory(workdir)}
 
 
-def hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:
-    """Stores training images in a model with --energy=exact.
-
-    Args:
-      model: the model.
-      images: uint8 [N, H, W, C].
-      labels: class + 1 of each image, or 0 for no class, int32 [N].
-    """
+def _hold(model: RecoveryLikelihood, images: np.ndarray, labels: np.ndarray) -> None:
+    """Stores images, uint8 [N, H, W, C], and labels, class + 1 or 0, in a model with --energy=exact."""
     for pair in model.averages:
         for network in pair:
             network.hold(pixels.from_levels(np.float32(images)), labels)

@@ -27,10 +27,10 @@ class Fitting:
     Args:
       model: the model to train.
       step: number of steps for which the model is already trained.
-      beginning: where the weights come from, a dict that `provenance.beginning` returned.
+      beginning: where the weights come from, a dict with the keys of `provenance.BEGINNING`.
 
     Attributes:
-      recipe: the training options of the model's configuration when it was given.
+      recipe: the training options of the model, as its configuration had them before any call of `fit`.
     """
 
     def __init__(self, model: RecoveryLikelihood, step: int, beginning: Mapping[str, Any]):
@@ -70,7 +70,7 @@ class Fitting:
         return 0 if self._start is None else self.model.step - self._start
 
     def batch_size(self, batch_size: int | None, data: GivenData) -> int:
-        """Checks a batch size, or chooses one if it is None.
+        """Checks the batch size that a user gave to `fit`, or chooses one if it is None.
 
         Args:
           batch_size: images per step. None: that of the dataset, if the user gave a dataset of batches; else

@@ -73,7 +73,7 @@ class GivenData:
 
 
 def given(inputs: Inputs, images: Any, labels: Any) -> GivenData:
-    """Checks the images and labels that a user gave to `fit`, and returns them.
+    """Checks the images and labels that a user gave to `fit`, and makes a `GivenData` of them.
 
     Args:
       inputs: the checks of the model's inputs, for its image shape and number of classes.
@@ -186,9 +186,9 @@ def _checked(config: Any, image: tf.Tensor, label: tf.Tensor | None = None) -> A
 
 @contextlib.contextmanager
 def refused_values() -> Iterator[None]:
-    """Context manager around reading the user's dataset: makes errors about its values clear.
+    """Context manager around reading the user's dataset: names a value out of range in a clear error.
 
-    TensorFlow's error about an image or a label out of range becomes a UserError.
+    TensorFlow's long error about an image or a label out of range becomes a `UserError` of one line.
     """
     try:
         yield

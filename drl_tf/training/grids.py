@@ -21,7 +21,7 @@ _GRID_IMAGES = 100
 _GRID_POINTS = 4096
 
 
-def grid_images(config: Config) -> int:
+def _grid_images(config: Config) -> int:
     """Returns how many images a grid shows: 100; or 4,096 if the data are points of the plane."""
     return _GRID_POINTS if config.planar else _GRID_IMAGES
 
@@ -37,12 +37,12 @@ def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
     Returns:
       The images in rows and columns, uint8 [rows, columns, H, W, C].
     """
-    images = batches.map(lambda images, *labels: images).unbatch().take(grid_images(config))
+    images = batches.map(lambda images, *labels: images).unbatch().take(_grid_images(config))
     return pictures.square(pictures.kept(np.stack(list(images))))
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """Returns a function that samples images and writes a grid of them to `samples/<step>.png`.
+    """Returns a function, to call in training, that writes a grid of new samples to `samples/<step>.png`.
 
     Args:
       model: the model in training; its averaged weights are used.
@@ -55,7 +55,7 @@ def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], Non
 
     def write(step: int, logs: Any) -> None:
         with model.ema_network.converged():
-            request = SampleRequest.of(model.config, grid_images(model.config))
+            request = SampleRequest.of(model.config, _grid_images(model.config))
             images = np.concatenate(list(drawing.batches(model, request)))
         num_classes = model.config.data.num_classes
         captions = pictures.turn_captions(len(images), num_classes)

@@ -29,7 +29,7 @@ def numbers(logs: Mapping[str, float]) -> dict[str, float | None]:
 def by_level(model: RecoveryLikelihood) -> dict[str, list[float | None]]:
     """Returns the mean of each logged value, such as the loss, at each noise level.
 
-    The means begin when the last line of the log was written.
+    The means are over the training steps since the last line of the log.
 
     Args:
       model: the model in training.

@@ -68,7 +68,7 @@ def compiled_model(config: Config, attempt: int = 0) -> RecoveryLikelihood:
 
 
 def compile_model(model: RecoveryLikelihood) -> RecoveryLikelihood:
-    """Gives a model new optimizers, and returns the model.
+    """Gives a model new Adam optimizers with the learning rates of its configuration; returns the model.
 
     For each time that training has diverged and gone back to an earlier checkpoint, the learning rates are
     multiplied by the option `rollback_factor`. The warm-up of the initializer's learning rate starts at 5 %

@@ -76,7 +76,7 @@ class StopAtEnd(keras.callbacks.Callback):
         return any(workers.exchange(self.time_limit.is_up() or bool(self.signals.number)))
 
     def raise_if_asked(self, step: int) -> None:
-        """Raises `Interrupted` if any worker got a signal; call this once the step is saved.
+        """Raises `Interrupted` if a worker got a signal to stop; call this once the step is saved.
 
         Args:
           step: the number of the saved step, for the message.

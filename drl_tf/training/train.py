@@ -91,7 +91,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train: the configuration, the directory, and where the first weights come from.
+    """A training run: the configuration, the directory, and where the first weights come from.
 
     Attributes:
       config: the configuration.

@@ -161,7 +161,7 @@ class SpectralLayers(keras.layers.Layer):
 
     @tf.function(autograph=False)
     def converge_u(self, tolerance: float = 1e-6, max_iterations: int = 1000) -> None:
-        """Runs power iterations in each spectrally normalised layer, until u moves by at most `tolerance`.
+        """Runs power iterations in each layer until u moves by `tolerance` or less, at most `max_iterations`.
 
         Call this before you use averaged weights: their average u does not fit their kernels.
         """
@@ -282,7 +282,7 @@ class Downsample(keras.layers.Layer):
 
 
 def time_embedding(time: tf.Tensor, channels: int) -> tf.Tensor:
-    """Embeds noise levels, [B], as sines and cosines, float32 [B, channels], as in Transformers.
+    """Embeds noise levels `time`, [B], as sines and cosines, float32 [B, channels], as in Transformers.
 
     Examples:
       >>> time_embedding(tf.constant([0.0]), channels=4).numpy()

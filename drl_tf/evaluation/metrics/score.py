@@ -24,7 +24,7 @@ _FEWEST = 20  # Scores other than the Fréchet distance need this many images.
 
 
 def names(extractor: Extractor) -> dict[str, str]:
-    """Returns the keys of three scores in the result of `score`; the keys depend on the extractor.
+    """Returns the keys of three scores in the result of `score`, which depend on the extractor (network).
 
     Returns:
       {'frechet': key of the Fréchet distance, 'kernel': key of the kernel distance, 'classifier': key of the

@@ -16,7 +16,7 @@ KINDS = {_FORWARD: 'forward', _INPUT_GRADIENT: 'input gradient', _FILTER_GRADIEN
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution, its gradient in the image, or its gradient in the filter.
+    """One convolution to time, or the gradient of one with respect to its input image or its filter.
 
     Attributes:
       operation: name of the TensorFlow operation, a key of `KINDS`.
@@ -42,12 +42,13 @@ class Convolution:
         return 2 * math.prod(self.output) * math.prod(self.window[:3])
 
     def run(self, image: tf.Tensor, window: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Runs the convolution or gradient, and returns the result.
+        """Runs the convolution or gradient on given tensors, and returns the result.
 
         Args:
-          image: input of the convolution; not used for its gradient in the image.
-          window: filter of the convolution; not used for its gradient in the filter.
-          output: gradient in the output of the convolution; not used for the convolution itself.
+          image: input of the convolution, of the shape `image`; not used for the gradient with respect to it.
+          window: filter of the convolution, of the shape `window`; not used for the gradient with respect to
+            it.
+          output: gradient of a loss with respect to the output; not used for the convolution itself.
         """
         options = {'strides': list(self.strides), 'padding': self.padding}
         if self.operation == _FORWARD:
@@ -110,7 +111,7 @@ def flops(found: Sequence[Convolution]) -> int:
 
 
 def counted(found: Sequence[Convolution]) -> dict[str, int]:
-    """Returns numbers of convolutions, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
+    """Counts convolutions by kind, {'forward': .., 'input gradient': .., 'filter gradient': ..}."""
     counts = collections.Counter(KINDS[each.operation] for each in found)
     return {kind: counts[kind] for kind in KINDS.values()}
 

@@ -26,7 +26,7 @@ Timed: TypeAlias = tuple[Callable[[], object], int]
 
 @dataclasses.dataclass(frozen=True)
 class Scoring:
-    """Size of the Fréchet distance to time, and the place of the Inception network.
+    """Sizes of the sets of features for timing the Fréchet distance, and the place of Inception.
 
     Attributes:
       features: number of feature vectors in each of the two sets.
@@ -44,7 +44,7 @@ def lines(settings: Settings, scoring: Scoring) -> Iterator[dict[str, Any]]:
 
     Args:
       settings: the settings of the benchmarks.
-      scoring: size of the Fréchet distance.
+      scoring: sizes of the sets of features, and the place of the Inception network.
 
     Yields:
       A dict for each part: 'part' (always 'evaluation'), 'name', 'seconds' (a dict of 'median', 'low', 'high'

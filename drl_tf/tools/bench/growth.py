@@ -21,13 +21,13 @@ PROGRAMS = ('step', 'sample')
 
 
 def axes(config: Config) -> dict[str, tuple[int, Callable[[int], Config]]]:
-    """Returns the quantities to vary: batch size, K (chain steps), T (noise levels), pixels, channels.
+    """Returns the quantities to vary, to see how time grows with each: batch size, K, T, pixels, channels.
 
     Args:
-      config: the configuration from which they vary.
+      config: the configuration to vary; K is its number of chain steps, T that of noise levels.
 
     Returns:
-      {name: (value in `config`, callable that maps another value to the configuration with this value)}.
+      {name: (value in `config`, callable that takes another value and returns a changed configuration)}.
     """
 
     def with_option(**options: Any) -> Config:

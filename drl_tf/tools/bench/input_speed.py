@@ -59,10 +59,12 @@ def lines(dataset: str, size: int, directory: str, seconds: float) -> Iterator[d
       seconds: duration of each measurement.
 
     Yields:
-      A dict for each way to read the dataset, from memory or files: 'part', 'name', 'batch' (batch size),
-      'images_per_s' and 'images_per_s_of_one_core' (per second of CPU time) of the pipeline, those of
-      training by device and recipe, such as 'H100, t6', and for each device 'pipeline / H100', the ratio for
-      its fastest recipe.
+      A dict for each way to read the dataset, from memory or from files:
+
+      - 'part', 'name', and 'batch', the batch size.
+      - 'images_per_s': speed of the pipeline; 'images_per_s_of_one_core': the same per second of CPU time.
+      - 'H100, t6' and so on, a device and a recipe: images per second that training uses.
+      - 'pipeline / H100' and so on: speed of the pipeline divided by that of the device's fastest recipe.
     """
     settings = [preset(dataset, size, recipe) for recipe in _RECIPES]
     batch = settings[-1].training.batch_size
@@ -106,21 +108,21 @@ def preset(dataset: str, size: int, recipe: str) -> Config:
     Args:
       dataset: name of the dataset.
       size: image size in pixels; 0: that of the preset.
-      recipe: name of the recipe.
+      recipe: how to train, such as 't6' or 'preconditioned'.
     """
     sizes = [f'--image_size={size}'] if size else []
     return parsing.configuration_of([f'--dataset={dataset}', f'--recipe={recipe}', *sizes])
 
 
 def places(data: Data, directory: str | os.PathLike[str]) -> Iterator[tuple[str, Data]]:
-    """Writes a dataset to a directory, and yields the ways in which training would read this dataset.
+    """Writes a dataset to a directory, and yields options to read it from memory or from files.
 
     Args:
       data: options of the dataset.
       directory: the directory.
 
     Yields:
-      The name of the way, such as 'memory' or 'files', and the options to read the dataset.
+      A pair for each way in which training would read it, such as ('memory', options of the dataset).
     """
     if data.dataset not in COUNTS or images.fit_in_memory(COUNTS[data.dataset], data):
         yield 'memory', on_disk(data, directory)
@@ -211,7 +213,7 @@ def images_taken(
     """Returns how many images per second training uses, measured here or predicted for accelerators.
 
     Args:
-      settings: configurations of one dataset.
+      settings: configurations that train on the same dataset, such as one for each recipe.
       directory: directory for the images of the dataset.
       seconds: duration of a measurement.
 

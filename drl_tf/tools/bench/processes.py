@@ -79,7 +79,7 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
             for measure in (_imports, _commands, _answers):
                 for name, took, peak in measure(os.path.join(directory, f'sampled{number}')):
                     found.setdefault(name, []).append((took, peak))
-            begin, marks, peak = trained(
+            begin, marks, peak = _trained(
                 settings.presets[0], settings.steps, os.path.join(directory, f'train{number}')
             )
             found.setdefault('first training step, from the command on', []).append((marks[0] - begin, peak))
@@ -124,18 +124,8 @@ def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
         yield f'export of {_MODEL}: {name}', seconds, done.peak_bytes
 
 
-def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
-    """Trains a preset in a new process, which then samples one batch.
-
-    Args:
-      preset: options of `run.py`, in one text.
-      steps: number of training steps.
-      workdir: directory of the run.
-
-    Returns:
-      A triple: the time at which the process began, and a list of the times at which the steps ended, in
-      seconds since the epoch; and the peak memory in bytes.
-    """
+def _trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
+    """Trains a preset and samples a batch: returns begin and ends of steps (s), and peak memory (bytes)."""
     words = [f'--train_steps={steps}', '--grid_every=0', '--checkpoint_every=1000000', '--max_minutes=0']
     marks = pathlib.Path(f'{workdir}.json')
     child = ['-m', 'drl_tf.tools.bench.child_training', str(marks)]
@@ -186,12 +176,12 @@ def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
     peaks: dict[str, list[int]] = {name: [] for name in axes}
     with tempfile.TemporaryDirectory() as directory:
         for number, words in enumerate(settings.presets):
-            _, _, peak = trained(words, 2, os.path.join(directory, str(number)))
+            _, _, peak = _trained(words, 2, os.path.join(directory, str(number)))
             yield {'part': 'memory', 'name': words, 'peak_bytes': peak}
         for (name, (option, start)), factor in itertools.product(axes.items(), settings.factors):
             value = factor * start
             workdir = os.path.join(directory, f'{name}{value}')
-            _, _, peak = trained(f'{preset} --{option}={value}', 2, workdir)
+            _, _, peak = _trained(f'{preset} --{option}={value}', 2, workdir)
             peaks[name].append(peak)
             yield {'part': 'memory', 'name': f'{preset} --{option}={value}', 'peak_bytes': peak}
     for name, values in peaks.items():

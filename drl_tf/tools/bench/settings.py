@@ -23,7 +23,7 @@ class Settings:
       rounds: how often each quantity is measured.
       repeats: how often each process is started.
       steps: number of training steps of part `start`.
-      factors: multiples of batch, K, T, pixels and channels to measure.
+      factors: what part `growth` multiplies batch, K, T, pixels and channels by.
       directory: directory for the results.
     """
 
