@@ -24,7 +24,7 @@ def named(**names: str) -> Iterator[None]:
     Within `named(workdir='model')`, the message '--workdir=x is ...' becomes 'model=x is ...'.
 
     Args:
-      **names: {name of an option: name of the argument}.
+      **names: {name of an option: name of the argument}; other options only lose their dashes.
     """
     try:
         yield

@@ -151,7 +151,7 @@ def digest(text: str) -> str:
 
 @contextlib.contextmanager
 def named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Context manager: adds the file name `path` to an `OSError` that has none, such as one of `write`."""
+    """Context manager: adds `path` to an `OSError` that names no file, as when `file.write` fails."""
     try:
         yield
     except OSError as error:

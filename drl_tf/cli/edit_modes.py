@@ -39,17 +39,18 @@ def change(mode: str, command: Command, config: Config, workdir: str, step: int 
 def labels_and_weights(command: Command) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
     """Returns the classes in the --expression of a command, and the weight of each.
 
-    An example is ((3, 8), (1.0, -1.0)) for '3 & !8'. It returns None if the expression has an "or" (|) or
-    names one of two models: it is then no weighted sum of energies of one model.
+    For '3 & !8', it returns ((3, 8), (1.0, -1.0)). It returns None for an expression that is no weighted sum
+    of energies of one model, because it has an "or" (|) or names one of two models (a or b).
     """
     found = expressions.weights(expressions.parse(command.expression))
     return None if found is None else (tuple(found), tuple(found.values()))
 
 
 def judged(command: Command, config: Config, result: dict[str, str] | None) -> dict[str, str] | None:
-    """Adds a line that says which classes the images show that were drawn from an --expression.
+    """Classifies images that were drawn from an --expression, and adds the shares of classes to the output.
 
-    A classifier of digits finds the classes, so images of other datasets get no such line.
+    The classifier knows only digits. Nothing is added for images of other datasets, or images that are not
+    square.
 
     Args:
       command: the options that say what to do.
@@ -58,8 +59,8 @@ def judged(command: Command, config: Config, result: dict[str, str] | None) -> d
         images. None on workers other than the chief (the first worker).
 
     Returns:
-      `result` with a line before it, {label: text}: the largest shares of images by class. None if `result`
-      is None.
+      Lines to print, {label: text}: the shares of images by class, and the path of a JSON file with all
+      shares, followed by the lines of `result`. None if `result` is None.
     """
     if result is None:
         return None

@@ -55,8 +55,9 @@ def configuration_of(words: Iterable[str]) -> Config:
 def resolve(command: Command, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Config, str]:
     """Returns the configuration of a command line, and its workdir (the directory of the run).
 
-    For a new run, and for modes without a run, the configuration is that of the options and presets. Else it
-    is the run's (or --model's), with changes. A run is resumed, unless --dataset or --restart is given.
+    A new run, and modes that use no run, get their configuration from the options and presets. Other modes
+    get the configuration stored with the run or --model, changed by the options. --mode=train resumes the run
+    in the workdir, unless there is none, or --dataset or --restart is given.
 
     Args:
       command: the options that say what to do.

@@ -55,7 +55,8 @@ def run(command: Command, config: Config, workdir: str, wanted: cluster.Devices,
 def as_trained(config: Config, workdir: str) -> Config:
     """Returns a configuration with the values that training has stored in the run.
 
-    These are the mean and standard deviation of the images, and the final `train_steps` and `decay_steps`.
+    These are the mean, standard deviation and `exact_images` of the data, and the final `train_steps` and
+    `decay_steps`.
 
     Args:
       config: the configuration before training.

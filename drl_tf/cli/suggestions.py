@@ -27,9 +27,11 @@ _GUESSED = {
 def suggestion(name: str, values: flags.FlagValues) -> str:
     """Returns the end of the message about an unknown option: the option that was most likely meant.
 
+    If no known option is similar, the end is ': see --help'.
+
     Args:
       name: the unknown option, without dashes.
-      values: the flags that there are.
+      values: all flags of the program.
 
     Example:
       suggestion('lr', values)  # ', did you mean --learning_rate?'

@@ -216,7 +216,10 @@ def _check_steps(config: Config) -> None:
 
 
 def steps_at_once(values: Mapping[str, Any]) -> int:
-    """Returns the largest divisor of the option `steps_per_execution` that fits the numbers of steps.
+    """Returns the largest divisor of `steps_per_execution` that divides `train_steps` and all `..._every`.
+
+    The divisor is the number of steps per execution to use: training stops, logs and saves only between
+    executions.
 
     Args:
       values: {option: value}, with `steps_per_execution`, `train_steps` and the options named `..._every`.

@@ -36,7 +36,7 @@ def look(data: config.Data, spec: DatasetSpec) -> Facts:
 
     Args:
       data: options of the dataset.
-      spec: description of the dataset, found by its name.
+      spec: description of the dataset, from `dataset_table.find_spec(data.dataset)`.
 
     Raises:
       UserError: the data are missing or damaged, or a Python package that reads them is missing.
@@ -58,7 +58,8 @@ def check(data: config.Data, spec: DatasetSpec) -> None:
 
     Args:
       data: options of the dataset.
-      spec: description of the dataset, found by its name. Built-in datasets are not checked.
+      spec: description of the dataset, from `dataset_table.find_spec(data.dataset)`. Built-in datasets are
+        not checked.
     """
     if spec.num_classes == -1:
         look(data, spec)

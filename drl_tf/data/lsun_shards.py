@@ -49,7 +49,7 @@ class Shard:
 
 
 def features(size: int) -> tfds.features.FeaturesDict:
-    """Returns the features of an example in the files: 'id', text, and 'image'.
+    """Describes the examples in the files for tensorflow-datasets: 'id' is a text, 'image' a picture.
 
     Args:
       size: height and width of the images in pixels, stored as PNG; 0: JPEG files of any size.

@@ -179,12 +179,12 @@ def _joined(workers: cluster.Workers) -> tf.distribute.Strategy:
 
 
 def surroundings(deterministic: bool) -> dict[str, Any]:
-    """Returns what in hardware and software can change the results of a run, {name: JSON value}.
+    """Describes the hardware and software that can change the results of a run, {name: JSON value}.
 
-    Examples are the name of the device, the number of replicas and TensorFlow's version.
+    The names include 'device', 'replicas' (how many devices train together) and 'tensorflow' (its version).
 
     Args:
-      deterministic: value to store under this name: whether operations are deterministic.
+      deterministic: whether operations are deterministic; the result has this value as 'deterministic'.
     """
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
