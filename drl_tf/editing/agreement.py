@@ -22,14 +22,15 @@ def judged(data: Data, expression: str, images: np.ndarray, path: str) -> dict[s
 
     Args:
       data: options of the dataset of the model that drew the images; the classifier knows digits only.
-      expression: the value of --expression that the images were drawn from, for the file.
+      expression: the value of --expression that the images were drawn from; it is written to the file.
       images: uint8 [n, H, W, C].
-      path: the JSON file to write. It holds the expression, the number of images, their shares by the most
-        probable class, and their shares by the two most probable classes.
+      path: the JSON file to write. It holds the expression, the number of images, and for each class the
+        share of images of which it is the most probable class. For each pair of classes, it holds the share
+        of images of which they are the two most probable classes.
 
     Returns:
-      Lines to print, {label: text}: the largest shares, and the path. {} without a file for datasets other
-      than digits, and for images that are not square: the classifier does not know them.
+      Lines to print, {label: text}: the largest shares, and the path. {} if the classifier does not know such
+      images, because they are not digits or not square; no file is written then.
     """
     if data.dataset not in DIGITS or images.shape[1] != images.shape[2]:
         return {}

@@ -18,7 +18,7 @@ class Atom(NamedTuple):
     """The smallest part of an expression: a class of a model, or a whole model.
 
     Attributes:
-      model: number of the model: 0 for the only model or for a, 1 for b.
+      model: 0 for model a, or if there is only one model; 1 for model b.
       label: the class, from 0; -1 for the density of the model without a class.
     """
 
@@ -73,11 +73,14 @@ def atoms(expression: Expression) -> list[Atom]:
 
 
 def weights(expression: Expression) -> dict[int, float] | None:
-    """Returns the weight of each class in the sum of log densities that an expression without | means.
+    """Returns the weight of each class, if an expression stands for a weighted sum of log densities.
+
+    Args:
+      expression: the syntax tree, from `parse`.
 
     Returns:
-      {class: weight}: 1 for a class, -1 for a negated one, summed if the class occurs more than once. None if
-      the expression contains |, or names one of two models, as in 'a3'.
+      {class: weight}: 1 for a class, -1 for a negated class, summed if the class occurs more than once. None
+      if the expression contains |, or an operand such as 'a' or 'b3', which is no class of the first model.
 
     Examples:
       >>> weights(parse('3 & !8')), weights(parse('3 | 8'))

@@ -158,9 +158,12 @@ def _more(seeds: Sequence[int]) -> str:
 
 
 def against(evaluator: Evaluator) -> str:
-    """Returns a part of a file name, which identifies what samples are compared with and by which network.
+    """Returns a part of a file name that identifies the network and the real images of an evaluation.
 
     With several workers, only the chief (the first worker) can call it.
+
+    Args:
+      evaluator: the evaluator, which compares samples with the real images by features of the network.
     """
     extractor = evaluator.extractor
     real = evaluator.real

@@ -96,7 +96,7 @@ class Annealer:
 
         Args:
           state: the state of the chains.
-          k: index of the density.
+          k: index of the density to move to.
           step_size: largest step size of the leapfrog integrator.
           seed: int32 [2].
 
@@ -167,8 +167,8 @@ def pilot(
       seed: int32 [2].
 
     Yields:
-      After each transition: the position in `path`, which stays 0 for 30 transitions; and the step sizes
-      found so far, indexed by k, float64 [number of densities].
+      After each transition: the position in `path`; and the step sizes found so far, indexed by k, float64
+      [number of densities]. The first 30 transitions all take place at position 0.
     """
     seed = noise.fold(seed, _PILOT)
     log_step = np.log(step_size)
@@ -221,8 +221,8 @@ def annealed_importance(
       seed: int32 [2].
 
     Returns:
-      A pair: the estimate; and the last state of the chains, whose positions, with its importance weights,
-      are samples of the last density.
+      A pair: the estimate; and the last state of the chains. Its positions, weighted by its importance
+      weights, are samples of the last density.
 
     Example:
       log_ratio, _ = annealed_importance(density_of, range(101), y, 0.3, num_leapfrog=3, seed=[0, 0])

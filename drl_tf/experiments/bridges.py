@@ -83,11 +83,12 @@ class Bridges:
 def spaced(schedule: Schedule, num_steps: int) -> Bridges:
     """Chooses the densities along which chains are annealed from N(0, I) to noise level 0 of a model.
 
-    They are evenly spaced in the log of the noise, m_t S_t, the standard deviation of the noise in the
-    network's input y_t = m_t x_t. x_t is the image with the noise of level t.
+    At noise level t, the image x_t has noise of standard deviation S_t. The input of the network is
+    y_t = m_t x_t, whose noise has the standard deviation m_t S_t. The densities are evenly spaced in the
+    logarithm of m_t S_t.
 
     Args:
-      schedule: noise levels of the model, with m and S, a `Schedule`.
+      schedule: noise levels of the model, with the numbers m_t and S_t.
       num_steps: the approximate number of densities; each level has at least one.
 
     Returns:
@@ -108,7 +109,8 @@ def spaced(schedule: Schedule, num_steps: int) -> Bridges:
 def mirrored(y: tf.Tensor) -> tf.Tensor:
     """Reflects points at the walls of the box |y|_inf <= 6 until they lie inside, so that chains stay there.
 
-    If a chain y samples log_density(mirrored(y)), then mirrored(y) samples log_density in the box.
+    To sample a log density within the box, let chains y sample log_density(mirrored(y)) without walls: the
+    points mirrored(y) are then samples of log_density within the box.
 
     Args:
       y: float32, of any shape.

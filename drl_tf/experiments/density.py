@@ -78,7 +78,7 @@ def density(
       workdir: the run's directory.
       num_samples: points to sample at each level, for the plot.
       num_chains: number of annealed chains.
-      ais_steps: approximate number of densities through which they go.
+      ais_steps: approximate number of densities through which each chain passes.
       hmc_leapfrog: leapfrog steps of a transition of the chains.
       weights: 'ema' (averages) or 'raw'.
       step: training step of the checkpoint; None: the newest.
@@ -144,8 +144,8 @@ def quadrature(log_density: LogDensity, width: float) -> Grid:
 
     Args:
       log_density: callable that maps y, float32 [n, 1, 1, 2], to float32 [n].
-      width: width of the finest structure of the density; the spacing of the grid is half of it, but at least
-        0.01 and at most 0.05.
+      width: width of the finest structure of the density; the spacing of the grid is about half this width,
+        but at least 0.01 and at most 0.05.
     """
     count = 2 * math.ceil(bridges.WALL / np.clip(width / 2, _FINEST, _COARSEST))
     spacing = 2 * bridges.WALL / count

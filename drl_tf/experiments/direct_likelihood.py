@@ -37,8 +37,8 @@ def likelihood(config: Config, workdir: str, weights: str = 'ema', step: int | N
 
     The log density of a slightly noisy image x_0 is F - log Z_0, where F is the output of the network and Z_0
     its normalising constant. log Z of each noise level is estimated twice from noisy training images: by
-    thermodynamic integration, and by Bennett's acceptance ratio. The result is written as JSON, and read if
-    it exists already.
+    thermodynamic integration, and by Bennett's acceptance ratio. The result is written as JSON. If the file
+    exists already, it is read, and nothing is computed.
 
     Args:
       config: a configuration with preconditioned energies. Its option `num_real` is the largest number of

@@ -45,15 +45,17 @@ class Sampler:
         self.advance = tf.function(self._advance, autograph=False)
 
     def pairs(self, level: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns where the long chains at level t start, and the noisier images x_{t+1} that they depend on.
+        """Returns the images x_{t+1} that chains at level t are conditioned on, and where the chains start.
+
+        Each of n real images has two chains with the same x_{t+1}, the image with the noise of level t + 1.
+        One chain starts at x_{t+1}, the other at y_t, the scaled image with the noise of level t.
 
         Args:
           level: the noise level t.
 
         Returns:
-          x_{t+1} of each chain; and its start y. Both are float32 [2 n, H, W, C]. There are two chains for
-          each of n real images: the first n chains start at x_{t+1}, the other n at y_t, the real image with
-          the noise of level t.
+          A pair: x_{t+1} of each chain, and the start of each chain. Both are float32 [2 n, H, W, C]. The
+          first n chains start at x_{t+1}, the other n at y_t.
         """
         seed = noise.fold(self.seed, level)
         schedule = self.model.schedule
@@ -115,7 +117,7 @@ class Level:
             self.files.write_snapshot(0, self.x())
 
     def x(self) -> np.ndarray:
-        """The current states of the chains, unscaled as noisy images x_t, float32 [2 n, H, W, C]."""
+        """Returns the current states y_t of the chains as images x_t = y_t / m_t, float32 [2 n, H, W, C]."""
         return np.asarray(self.y) / np.float32(self.sampler.model.schedule.m[self.t])
 
     def steps(self) -> list[int]:
@@ -143,8 +145,8 @@ class Level:
         """Runs the chains up to the next step at which their states are kept, and saves them.
 
         Args:
-          most: largest number of transitions.
-          last: number of transitions of the whole run, beyond which no transition is made.
+          most: largest number of transitions to make in this call, at least 1.
+          last: number of transitions of the whole run, above `done`; the chains stop there.
 
         Returns:
           The number of transitions made, at most `most`.

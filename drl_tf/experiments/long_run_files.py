@@ -35,14 +35,14 @@ class ChainFiles:
     def restore(self, start: Sequence[Any]) -> tuple[int, Sequence[Any]]:
         """Reads the newest state from which chains can continue, and removes later files.
 
-        It takes the newest one for which all files up to it are undamaged.
+        A state is used only if it, all earlier energies and all earlier snapshots are undamaged.
 
         Args:
-          start: the arrays of the state before the first transition.
+          start: the arrays of the state before the first transition. Arrays in the files must have the same
+            shapes and types.
 
         Returns:
-          The number of transitions made, and the arrays of the state; 0 and `start` if there is no such
-          state.
+          The number of transitions made, and the arrays of the state; 0 and `start` if no state can be used.
         """
         wanted = [(tuple(part.shape), part.dtype) for part in start]
         for done in sorted(self._numbers(_STATE), reverse=True):
@@ -68,17 +68,22 @@ class ChainFiles:
         return 0, start
 
     def write_state(self, done: int, arrays: Sequence[Any]) -> None:
-        """Writes arrays from which chains can continue after `done` transitions; keeps the file before it."""
+        """Writes the state of the chains after `done` transitions; keeps the latest of the earlier states.
+
+        Args:
+          done: number of transitions made.
+          arrays: all arrays from which the chains can continue.
+        """
         self._write(_STATE, done, **{f'{index:03d}': np.asarray(array) for index, array in enumerate(arrays)})
         for old in sorted(self._numbers(_STATE))[:-_STATES_KEPT]:
             os.remove(self._path(_STATE, old))
 
     def write_trace(self, first: int, energies: np.ndarray, accepted: np.ndarray) -> None:
-        """Writes the energies and acceptances of `count` transitions of n chains.
+        """Writes the energies and acceptances of some transitions in a row of n chains.
 
         Args:
-          first: number of transitions before them.
-          energies: energies after each transition, float32 [count, n].
+          first: number of transitions that the chains made before these.
+          energies: energies after each of `count` transitions, float32 [count, n].
           accepted: whether each proposal was accepted, bool [count, n].
         """
         self._write(_TRACE, first, energies=energies, accepted=accepted)
@@ -88,7 +93,7 @@ class ChainFiles:
         self._write(_SNAPSHOT, step, states=states)
 
     def trace(self, done: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads energies, float32 [done, n], and acceptances, bool [done, n], of `done` transitions.
+        """Reads energies, float32 [done, n], and acceptances, bool [done, n], up to transition `done`.
 
         Raises:
           ValueError: the files lack some of these transitions.

@@ -38,7 +38,7 @@ class Options:
     """Number and length of the Markov chains of annealed importance sampling.
 
     Attributes:
-      num_chains: number of chains from N(0, I) to noise level 0, and as many back.
+      num_chains: number of chains from N(0, I) to noise level 0, and of chains from level 0 to N(0, I).
       num_leapfrog: leapfrog steps of a transition of Hamiltonian Monte Carlo (HMC).
       at_once: number of chains that run together.
       seed: any int.
@@ -62,7 +62,7 @@ class Partition:
         float32 [n, H, W, C], to F(y, t), float32 [n].
       image_shape: [H, W, C].
       options: number and length of the chains.
-      directory: directory of the files, only for estimates with the same settings.
+      directory: directory of the files; estimates with other settings need other directories.
     """
 
     def __init__(

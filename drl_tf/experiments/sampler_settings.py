@@ -38,7 +38,7 @@ _START_STEPS = (3, 10)
 
 
 def key(setting: Setting) -> str:
-    """Returns a text by which to find equal settings of a sampler, whether values are tuples or lists.
+    """Returns a text that is the same for equal settings of a sampler; tuples and lists count as equal.
 
     Examples:
       >>> key({'mcmc_steps': (3, 1)}) == key({'mcmc_steps': [3, 1]})
@@ -89,8 +89,8 @@ def neighbours(config: Config, setting: Setting, moved: Sequence[float] | None =
     Args:
       config: the configuration of the run.
       setting: the setting to change, {option of the sampler: value}.
-      moved: distance that the setting's chains move at each noise level, in units of the noise there, float
-        [T]; None: not known, and the levels come in order.
+      moved: distance that the chains of `setting` move at each noise level, divided by the standard deviation
+        of the noise of the level, float [T]. None: not known; levels then come in order.
     """
     here = config.replace(**setting)
     changes: Iterable[Setting]

@@ -44,9 +44,9 @@ def score(
     """Scores images, and writes a table (CSV), a histogram, a contact sheet and maps.
 
     Images are ranked by their energy at one noise level (`EnergyModel.scoring_level`); rank 1 is the
-    likeliest image. Their typicality is the distance of this energy from the mean over 1,000 training images,
-    in standard deviations. The histogram compares the images with the test split, or the test split with
-    training images.
+    likeliest image. The typicality of an image is the distance of its energy from the mean over 1,000
+    training images, in standard deviations. The histogram compares the images with the test split. If the
+    images are the test split themselves, it compares them with training images.
 
     Args:
       config: the configuration. Its option `num_real` is the largest number of images of a split.

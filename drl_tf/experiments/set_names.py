@@ -31,8 +31,8 @@ def check(names: Sequence[str], config: Config) -> None:
       config: the configuration of the model.
 
     Raises:
-      UserError: a name is unknown or given twice, a directory is missing, or a dataset is that of the model,
-        has no images, or has another size than the model's images.
+      UserError: a name is unknown or given twice; a directory is missing; or a dataset is the one that the
+        model was trained on, has no images, or cannot have the size of the model's images.
     """
     if len(set(names)) < len(names):
         raise UserError(f'--ood={",".join(names)} names a set twice: drop one of the two')

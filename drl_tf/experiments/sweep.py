@@ -69,10 +69,11 @@ class Scored:
 
 
 def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[str, str] | None:
-    """Scores samples with other numbers of Langevin steps K or, for models without chains, of noise levels.
+    """Scores samples for several numbers of Langevin steps, or of noise levels for models without chains.
 
-    A larger K has a smaller step size, by sqrt(K of training / K), so that all chains have the same total
-    length in time.
+    If K, the number of Langevin steps at each noise level, is not that of the training, the step size is
+    multiplied by sqrt(K of training / K), so that the total time of a chain stays the same. Step sizes that
+    are given in units of the curvature stay as they are.
 
     Args:
       config: the configuration.
@@ -106,7 +107,7 @@ def sweep_steps(config: Config, workdir: str, request: SampleRequest) -> dict[st
 def steps_of_level(levels: int) -> list[int]:
     """Returns the numbers of Langevin steps at each noise level that --mode=sweep_steps tries.
 
-    They give about 18, 30, 48, 90 and 180 gradients per image, and are ascending.
+    The numbers are ascending. They are chosen to need about 18, 30, 48, 90 and 180 gradients per image.
 
     Args:
       levels: the number of noise levels.
