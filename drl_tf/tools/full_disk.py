@@ -33,7 +33,11 @@ def _mount(disk: pathlib.Path, size: int, *options: str) -> None:
 
 
 def main() -> bool:
-    """Tests training on disks of several sizes that fill up, and prints the outcomes; True if any failed."""
+    """Trains on disks of several sizes that fill up, prints the outcomes, and returns whether a test failed.
+
+    A test fails unless training reports the full disk and, after the disk has grown, ends with the same bits
+    as a run that always had enough space.
+    """
     survived = 0
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)

@@ -68,15 +68,15 @@ def _train(workdir: str | os.PathLike[str], recipe: str) -> None:
 
 
 def state(workdir: pathlib.Path, step: int = STEPS) -> State:
-    """Reads from a run what must be equal in two equal runs: weights, optimizer, logs, best checkpoint.
+    """Reads the result of a run, to compare runs: weights, optimizer, logs, and which checkpoint is best.
 
     Args:
       workdir: directory of the run.
       step: training step of the checkpoint to read.
 
     Returns:
-      The variables of the checkpoint, {name: array}; and a list of the lines of all logs, as dicts without
-      times, followed by a dict that says which checkpoint is the best.
+      Pair of the variables of the checkpoint, {name: array}, and a list of dicts: the lines of all logs
+      without their times, and last a dict that says which checkpoint is the best.
     """
     reader = tf.train.load_checkpoint(
         os.path.join(checkpoint.directory(str(workdir)), f'{step:08d}', 'state')
@@ -90,7 +90,7 @@ def state(workdir: pathlib.Path, step: int = STEPS) -> State:
 
 
 def equal(first: State, second: State) -> bool:
-    """Returns whether two results of `state`, of one run each, are equal to the bit."""
+    """Returns whether two runs, each given as a result of `state`, are equal to the bit."""
     mine, my_log = first
     theirs, their_log = second
     has_same_names = mine.keys() == theirs.keys() and len(mine) > 50
@@ -105,7 +105,7 @@ def assert_same(first: pathlib.Path, second: pathlib.Path, step: int, rounding: 
     Args:
       first, second: directories of the runs.
       step: training step of the checkpoints to compare.
-      rounding: absolute tolerance of the weights.
+      rounding: largest absolute difference of two weights that counts as rounding.
     """
     mine, my_log = state(first, step)
     theirs, their_log = state(second, step)
@@ -173,13 +173,13 @@ def _check_exit(process: BaseProcess, workdir: pathlib.Path) -> None:
 
 
 def survivors(recipe: str, kills: int, directory: pathlib.Path, seed: int = 0) -> int:
-    """Kills and resumes runs, and returns how many end equal to the bit to a run that was never killed.
+    """Kills and resumes runs; returns how many of them end bit-equal to a run that was never killed.
 
-    The function prints the result of each run, and the average time that a kill cost.
+    The function prints the result of each run, and how much longer a killed run took on average.
 
     Args:
       recipe: 't6' or 'cdrl'.
-      kills: number of runs, each of which is killed once.
+      kills: number of runs; each is killed once.
       directory: directory for the runs.
       seed: seed of the random times at which runs are killed.
     """

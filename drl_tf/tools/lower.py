@@ -80,13 +80,14 @@ def _path(variable: Any) -> str:
 
 
 def networks_of(model: Any, variables: Sequence[Any]) -> list[str | None]:
-    """Returns, for each variable of a training step or sampler, the name of the network that it belongs to.
-
-    It is None for variables that are no trainable weights, such as those of the optimizer.
+    """Returns for each variable the name of the network of which it is a trainable weight.
 
     Args:
       model: the model.
-      variables: the variables that the training step or the sampler uses.
+      variables: the variables that its training step or its sampler uses.
+
+    Returns:
+      One name for each variable; None for one that is no trainable weight, such as those of the optimizer.
     """
     names: dict[int, str] = {}
     for average, network in model.averages:
@@ -226,7 +227,7 @@ def _size(model: Any, program: str) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the programs that the command line names to files; returns the exit code, 0 if all worked."""
+    """Writes the programs that the command line names to files; returns the exit code, 0 if all succeeded."""
     options, words = _parser().parse_known_args(argv)
     try:
         check_writable(options.directory, '--directory')

@@ -39,7 +39,9 @@ TOLERANCES = {
 
 
 def drawn(seed: int, shape: Sequence[int], std: float) -> np.ndarray:
-    """Draws normal weights of mean 0 from a seed; the same with every version of NumPy, so none are stored.
+    """Draws normal weights of mean 0 from a seed, so that files of programs need not store them.
+
+    Every version of NumPy draws the same numbers.
 
     Args:
       seed: the seed.
@@ -60,8 +62,8 @@ def initial_value(argument: dict[str, Any], arrays: Any) -> np.ndarray:
     """Returns the initial value of a variable of a training step or sampler.
 
     Args:
-      argument: description of the variable: `shape`, `dtype`, and one of the following. `fill`: the value of
-        all elements. `std`: a standard deviation, to draw the value from `seed`. `array`: a key of `arrays`.
+      argument: description of the variable: 'shape', 'dtype', and how to get the value. One of: 'fill', the
+        value of all elements; 'std' and 'seed', with which `drawn` draws it; 'array', its key in `arrays`.
       arrays: the arrays in the file that `drl_tf.tools.lower` wrote, {name: array}.
 
     Examples:
@@ -163,7 +165,7 @@ def _compiled(text: str, device: Any) -> Any:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns |found - expected| / |expected| with Euclidean norms; inf if a found number is not finite.
+    """Returns |found - expected| / |expected| in Euclidean norms; inf if a number in `found` is not finite.
 
     Examples:
       >>> difference(np.array([1.0, 2.0]), np.array([1.0, 2.5])).__round__(3)
@@ -204,7 +206,7 @@ def _differences(program: _Program) -> dict[str, float]:
 
 
 def probes(size: int) -> np.ndarray:
-    """Chooses at most 1,000 of the indices 0 to `size` - 1, always the same ones for a size; int [n].
+    """Returns the indices of the elements to compare, of `size` elements: all, or the same 1,000 each time.
 
     Examples:
       >>> len(probes(10)), len(probes(10_000))
@@ -266,7 +268,7 @@ def _measured(path: str, matmul: str, steps: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures the programs in files; returns the exit code, 1 if results of one differ too much, else 0."""
+    """Checks and times the programs in files; returns the exit code, 1 if any gives wrong results, else 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

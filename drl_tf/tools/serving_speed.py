@@ -64,12 +64,12 @@ def _digits(directory: str) -> str:
 
 
 def inputs(version: Version, signature: str, count: int) -> dict[str, np.ndarray]:
-    """Returns inputs of a request for a number of images, {name of the input: array}.
+    """Makes the inputs of a request for tests of speed, {name of the input: array}.
 
     Args:
-      version: the loaded model.
-      signature: 'sample' or 'energy'.
-      count: number of images.
+      version: the loaded model; it knows the shape of the images.
+      signature: the signature to which the request goes: 'sample' or 'energy'.
+      count: number of images to sample, or of random images to compute energies of.
     """
     if signature == 'sample':
         return {'seed': np.array([0, 3], np.int32), 'num_samples': np.array(count, np.int32)}

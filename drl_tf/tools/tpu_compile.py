@@ -53,11 +53,13 @@ COMPILER = pathlib.Path(__file__).with_name('tpu_compiler.py')
 
 
 def predicted(line: dict[str, Any]) -> int:
-    """Returns the memory in bytes per device that `--dry_run` predicts for a compiled training step.
+    """Returns the memory that `--dry_run` predicts for a training step, in bytes per device.
+
+    It is printed beside the memory that the compiled step needs.
 
     Args:
-      line: the result of compiling the step, with its 'preset', 'microbatches' and 'remat' (whether
-        activations are recomputed).
+      line: a line of the results, about a training step. It holds 'preset', 'microbatches' and 'remat'
+        (whether activations are recomputed).
     """
     from drl_tf.cli import parsing
     from drl_tf.core.build_model import build_model
@@ -146,7 +148,7 @@ def check_compiler(options: argparse.Namespace) -> None:
     """Checks the options --python and --results of this program.
 
     Args:
-      options: options of this program.
+      options: the parsed options, with attributes `python` and `results`.
 
     Raises:
       UserError: the interpreter lacks jax or libtpu, or the results cannot be written.
@@ -204,13 +206,13 @@ def _cells(line: dict[str, Any]) -> list[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles the programs that the command line names, or prints the table of those compiled before.
+    """Compiles the programs that the command line names; with --table, prints the results as a table.
 
     Args:
       argv: the words of the command line; None: `sys.argv[1:]`.
 
     Returns:
-      The exit code: 0 if no option was wrong, also if a program did not compile.
+      The exit code: 0 if no option was wrong, even if a program did not compile.
     """
     parser = _parser()
     options, words = parser.parse_known_args(argv)

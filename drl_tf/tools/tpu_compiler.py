@@ -59,15 +59,19 @@ def _compiled(text: str, topology: str) -> dict[str, Any]:
 
 
 def without_copies(text: str) -> str:
-    """Makes the text of a module valid StableHLO: replaces the operation `mhlo.copy`, which is not."""
+    """Returns the text of a module without the operation `mhlo.copy`, which is not valid StableHLO."""
     return re.sub(r'\bmhlo\.copy\b', 'stablehlo.optimization_barrier', text)
 
 
 def refusal(message: str) -> dict[str, Any]:
-    """Returns the outcome of a failed compilation, read from the compiler's message.
+    """Returns the outcome of a failed compilation.
+
+    Args:
+      message: the error message of the compiler.
 
     Returns:
-      {'error': start of the message} and, if memory was short, 'bytes', the memory that would be needed.
+      {'error': start of the message}. If the program needs more memory than there is, also 'bytes', the
+      memory that it needs.
     """
     found: dict[str, Any] = {'error': message[:1000]}
     wanted = _WANTED.search(message)

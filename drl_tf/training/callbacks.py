@@ -56,16 +56,18 @@ def in_order(
     """Returns the callbacks of a training run, in the order in which they must run.
 
     The order: stop, check for divergence, measure time, log, draw samples, save, score, write `report.html`.
+    The check comes before all callbacks that write, so a model that diverged is not saved.
 
-    So nothing is written after a divergence. If training stops early, nothing is logged: the checkpoint
-    stores the running means, and the next run continues them.
+    If training stops before its last step, the samples are drawn and the checkpoint is saved, but no line is
+    added to the log: the checkpoint stores the running means, and the resumed run continues them.
 
     Args:
       model: the model to train, with its optimizers.
-      task: the configuration, the workdir, and the objects that write its files.
+      task: the run: its workdir, and the objects that write files there.
       step: number of training steps that are done.
-      end: the callback that stops training.
-      watch: pair of the callback that measures time, and the number of steps between checks for divergence.
+      end: the callback that stops training; it comes first in the result.
+      watch: pair of the stopwatch, a callback that measures the time in steps, and the number of steps
+        between checks for divergence.
     """
     config = model.config
     options = config.training

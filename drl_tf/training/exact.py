@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def store_images(config: Config, workdir: str, run: Any) -> dict[str, str]:
     """Stores the training images in a checkpoint at step 0, for a run with --energy=exact.
 
-    Exact energies are computed from the stored images; there is nothing to train. A checkpoint that exists
-    stays as it is.
+    Exact energies are computed from the stored images, so there is nothing to train. If the workdir already
+    has a checkpoint of this configuration, the checkpoint is left unchanged.
 
     Args:
       config: the configuration, with --energy=exact.
       workdir: the run's directory.
-      run: an object with the methods of `Run`, which reads and writes the files of the workdir. With several
-        workers, it works on the chief (the first worker).
+      run: reads and writes the files of the workdir; an object with the methods of `Run`. With several
+        workers, its methods run on the chief (the first worker).
 
     Returns:
       Lines to print, {label: text}: the number of images, and the path of the checkpoint.

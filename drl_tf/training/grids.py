@@ -27,12 +27,13 @@ def _grid_images(config: Config) -> int:
 
 
 def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
-    """Arranges the first images of a dataset in a grid.
+    """Arranges the first 100 images of a dataset in a grid.
 
     Args:
       batches: dataset of batches of images, float32 [batch, H, W, C] in [-1, 1], or of pairs (images,
         labels).
-      config: the configuration of the run.
+      config: the configuration of the run. If its data are points of the plane, the first 4,096 points are
+        drawn in one picture.
 
     Returns:
       The images in rows and columns, uint8 [rows, columns, H, W, C].
@@ -42,15 +43,15 @@ def data_grid(batches: tf.data.Dataset, config: Config) -> np.ndarray:
 
 
 def sample_grid(model: RecoveryLikelihood, run: Run) -> Callable[[int, Any], None]:
-    """Returns a function, to call in training, that writes a grid of new samples to `samples/<step>.png`.
+    """Returns a function that draws samples and writes a grid of them to `samples/<step>.png`.
 
     Args:
-      model: the model in training; its averaged weights are used.
+      model: the model in training; the samples are drawn with its averaged weights.
       run: writes the files of the workdir.
 
     Returns:
-      A function of (step, logs): the number of training steps done, for the file name; and a second argument
-      that it does not use.
+      A function of (step, logs), which training calls between two steps. step: number of training steps
+      done, for the file name. logs: not used.
     """
 
     def write(step: int, logs: Any) -> None:

@@ -41,7 +41,7 @@ _WRONG_USE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmarks that the command line names, and returns the exit code: 0 if all were measured."""
+    """Runs the benchmarks that the command line names; returns the exit code, 0 if all were measured."""
     options = _parser().parse_args(argv)
     try:
         _run(options, _settings(options))

@@ -16,13 +16,15 @@ KINDS = {_FORWARD: 'forward', _INPUT_GRADIENT: 'input gradient', _FILTER_GRADIEN
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """One convolution to time, or the gradient of one with respect to its input image or its filter.
+    """A convolution to time, or the gradient of a convolution with respect to its input or its filter.
+
+    For a gradient, the shapes are those of the convolution itself.
 
     Attributes:
       operation: name of the TensorFlow operation, a key of `KINDS`.
       image: shape of the input of the convolution, (N, H, W, in).
-      window: shape of its filter, (height, width, in, out).
-      output: shape of its output, (N, H', W', out).
+      window: shape of the filter, (height, width, in, out).
+      output: shape of the output of the convolution, (N, H', W', out).
       strides: strides, one per axis.
       padding: 'SAME' or 'VALID'.
       dtype: name of the dtype.
@@ -45,10 +47,12 @@ class Convolution:
         """Runs the convolution or gradient on given tensors, and returns the result.
 
         Args:
-          image: input of the convolution, of the shape `image`; not used for the gradient with respect to it.
-          window: filter of the convolution, of the shape `window`; not used for the gradient with respect to
-            it.
-          output: gradient of a loss with respect to the output; not used for the convolution itself.
+          image: input of the convolution, of shape `self.image`; ignored if the operation is the gradient
+            with respect to the input.
+          window: filter of the convolution, of shape `self.window`; ignored if the operation is the gradient
+            with respect to the filter.
+          output: gradient of a loss with respect to the output, of shape `self.output`; ignored if the
+            operation is the convolution itself.
         """
         options = {'strides': list(self.strides), 'padding': self.padding}
         if self.operation == _FORWARD:
@@ -63,11 +67,11 @@ class Convolution:
 
 
 def of_graph(function: Any, *inputs: Any) -> list[Convolution]:
-    """Returns the convolutions in a `tf.function` that its results need, except those inside loops.
+    """Returns the convolutions that a `tf.function` runs to compute its results, except those inside loops.
 
     Args:
       function: the `tf.function`; it is traced, and not run.
-      inputs: its arguments, tensors of known shapes.
+      inputs: arguments of the function, tensors of known shapes.
 
     Examples:
       >>> window = tf.ones([3, 3, 1, 2])
@@ -117,14 +121,15 @@ def counted(found: Sequence[Convolution]) -> dict[str, int]:
 
 
 def alone(found: Sequence[Convolution], repeats: int = 1, num_parts: int = 1) -> Callable[[], float]:
-    """Returns a function without arguments that runs convolutions one after another, to be timed.
+    """Returns a function without arguments that runs convolutions one after another on noise, to be timed.
 
-    The function returns a number, which is known only when all convolutions have run.
+    The function returns when all convolutions have run; the number that it returns has no meaning.
 
     Args:
       found: the convolutions.
       repeats: how often to run all of them.
-      num_parts: number of equal parts of `found` that run at the same time; see `core.side_by_side`.
+      num_parts: number of equal parts into which `found` is split. The parts run at the same time; the
+        convolutions of a part run one after another.
 
     Examples:
       >>> shapes = (1, 4, 4, 1), (3, 3, 1, 2), (1, 4, 4, 2)

@@ -68,9 +68,9 @@ def start_lines(settings: Settings) -> Iterator[dict[str, Any]]:
       settings: the settings of the benchmarks.
 
     Yields:
-      A dict for each time: 'part', 'name', 'seconds' (a dict of 'median', 'low', 'high' and 'count') and
-      'peak_bytes', the largest peak memory. The last one has 'ratio' (such a dict) in place of both: the time
-      of a step at the end of training divided by that near the beginning.
+      A dict for each result: 'part', 'name', 'seconds' (a dict of 'median', 'low', 'high' and 'count') and
+      'peak_bytes', the largest peak memory of the processes. The last dict has 'ratio' in place of 'seconds'
+      and 'peak_bytes': the spread of `slowdown` over the processes, a dict of the same form as 'seconds'.
     """
     found: dict[str, list[tuple[float, int]]] = {}
     ratios = []
@@ -138,9 +138,9 @@ def _early(steps: int) -> int:
 
 
 def slowdown(marks: Sequence[float]) -> float:
-    """Returns the mean time of a step at the end of training, divided by that near the beginning.
+    """Returns the mean time of late training steps divided by that of early ones.
 
-    The end is the last tenth of the steps, the beginning the second tenth.
+    The late steps are the last tenth, the early ones the second tenth.
 
     Args:
       marks: time in seconds at which each step ended, at least 4 times.
@@ -157,15 +157,15 @@ def slowdown(marks: Sequence[float]) -> float:
 
 
 def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures the peak memory of processes that make two training steps and sample a batch.
+    """Measures the peak memory of processes that take two training steps and sample a batch.
 
     Args:
       settings: the settings of the benchmarks.
 
     Yields:
-      {'part': 'memory', 'name': .., 'peak_bytes': ..} for each preset, and for several K (chain steps) and T
-      (noise levels). At the end, two dicts with 'ratio' in place of 'peak_bytes': the largest peak divided by
-      the smallest one, over K and over T.
+      {'part': 'memory', 'name': .., 'peak_bytes': ..} for each preset, and for `settings.base` with several
+      values of K (chain steps) and T (noise levels). The last two dicts have 'ratio' in place of
+      'peak_bytes': the largest peak for any K divided by the smallest one, and the same for T.
     """
     preset = settings.base
     config = parsing.configuration_of(preset.split())

@@ -33,28 +33,31 @@ _LOOK_EVERY = 10
 
 
 def lines(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Measures training with all presets and precisions.
+    """Measures the parts of a training step, and sampling, for all presets and precisions.
 
     Args:
       settings: the settings of the benchmarks.
 
     Yields:
-      A dict for each preset and precision, with 'part', 'name' and the following entries. Each is a dict with
-      'median', 'low', 'high' and 'count', of seconds or of ratios of two values of the same round.
+      A dict for each preset and precision. Beside 'part' (always 'training') and 'name', its main entries are
+      the following; each is a dict with 'median', 'low', 'high' and 'count' over the rounds. The values are
+      seconds, or, for the last three entries, ratios.
 
         input           getting a batch from the pipeline, with nothing else running
-        step            the step on the device
-        chain           K Langevin steps: `step` minus a step whose chains end where they start
-        pass            losses and gradients in the weights, with the start of the chains: a step without
-                        chains minus `update`; for score matching, all derivatives
-        update          optimizer, averages and the rest: a step whose losses and gradients are given
-        host            time that `fit` adds if the next batch is ready: Python, callbacks, returned numbers
-        sample          sampling `sample_images` images
+        step            the whole step on the device: the sum of chain, pass and update
+        chain           K Langevin steps: `step` minus the time of a step whose chains do not move
+        pass            the losses, their gradients with respect to the weights, and the start of the chains:
+                        time of a step whose chains do not move, minus `update`
+        update          optimizer, averaged weights and the rest: a step whose losses and gradients are given
+        host            time that `fit` adds to `step` if the next batch is ready: Python and callbacks
+        sample          sampling as many images as the entry 'sample_images' says
         rest_share      (input + update + host) / (input + step + host)
         chain_utilisation, pass_utilisation
-                        time of the convolutions alone / time of the chain or the pass
+                        time of the convolutions alone, divided by `chain` or by `pass`
 
-      A dict of part 'precision' has the time of a step in bfloat16 divided by the time in float32.
+      With score matching there are no chains; the entries about them are missing. At the end, a dict of part
+      'precision' for each preset measured in both precisions: the time of a step in bfloat16 divided by the
+      time in float32.
     """
     with tempfile.TemporaryDirectory() as directory:
         subjects = [
@@ -78,7 +81,7 @@ def lines(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Subject:
-    """A model to measure, and the functions to time.
+    """A model whose training and sampling are measured: makes the functions to time, evaluates the times.
 
     Args:
       name: '<preset>, <precision>'.
@@ -154,7 +157,10 @@ class Subject:
 
     @property
     def gradients(self) -> int:
-        """Number of gradients that the longest chain computes: K steps, or 1 for a normal approximation."""
+        """Number of gradients with respect to the images in the longest chain: one for each of its K steps.
+
+        If K is 0, it is 1 with --proposal=x_next, for the normal approximation that replaces a chain; else 0.
+        """
         longest = max(self.config.steps_by_level)
         return longest or int(self.config.diffusion.proposal == 'x_next')
 
@@ -179,15 +185,15 @@ class Subject:
         return found
 
     def line(self, seconds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Computes medians and quartiles of the measured times.
+        """Computes the result for this model from the measured times: medians, quartiles, and rates.
 
         Args:
-          seconds: {name: seconds of one call in each round, float64 [rounds]}; the names are the keys of
-            `functions`.
+          seconds: {name of a function, a key of `functions()`: seconds of its call in each round, float64
+            [rounds]}.
 
         Returns:
-          A dict with 'part', 'name', 'batch', 'K', 'sample_images' and, for each part of a step that the
-          function `lines` in this module lists, {'median', 'low', 'high', 'count'}.
+          The dict that the function `lines` of this module yields and explains; also with 'batch' (images per
+          step), 'K', 'sample_images', and images and operations per second.
         """
         without_chain = seconds.get('without chain', seconds['step'])
         parts = {
