@@ -17,7 +17,7 @@ Chart = dict[str, Any]
 
 @functools.cache
 def library() -> str:
-    """Returns the JavaScript library BokehJS as HTML script elements, 1.4 MB, for a page without network."""
+    """Returns the JavaScript library BokehJS as HTML script elements, 1.4 MB, for pages that work offline."""
     from bokeh.resources import Resources  # Takes a second.
 
     return Resources(mode='inline', components=['bokeh', 'bokeh-api']).render_js()
@@ -38,12 +38,14 @@ def curves(
 ) -> Chart:
     """Describes a chart of several curves over a common x axis.
 
+    Of a curve with more than 400 points, 400 are kept.
+
     Args:
       title: title of the chart: what the y axis shows.
       x_label: what the x axis shows.
       lines: {label: (x, y)}, in the order of the legend; a y that is not finite makes a gap.
-      marks: positions on the x axis of dashed vertical lines.
-      dots: whether to draw each point of a curve.
+      marks: x positions at which to draw dashed vertical lines.
+      dots: whether to draw a dot at each point of a curve.
 
     Returns:
       The chart as a JSON value.
@@ -74,8 +76,8 @@ def _finite(value: float) -> float | None:
 def histograms(title: str, groups: Mapping[str, np.ndarray]) -> Chart:
     """Describes a chart with the histograms of several sets of energies.
 
-    The histograms share 30 bins, which span the middle 98 % of each set; the first and the last bin count
-    values beyond.
+    The histograms share 30 bins, which span the middle 98 % of each set. The first and the last bin also
+    count the energies beyond that range.
 
     Args:
       title: title of the chart.

@@ -69,9 +69,9 @@ def column(log: Sequence[Mapping[str, Any]], name: str, level: int | None = None
     """Returns the curve of a logged quantity: the training steps, and a value for each; NaN if it is missing.
 
     Args:
-      log: lines of a log, each with an entry 'step'.
+      log: lines of a log as dicts, each with an entry 'step'.
       name: name of the quantity.
-      level: index of the noise level, if the quantity has one number per level; None: it is one number.
+      level: the noise level, for a quantity with one number per level; None: for a single number.
     """
     steps = [line['step'] for line in log]
     return steps, [_value(line.get(name), level) for line in log]
@@ -84,7 +84,7 @@ def _value(entry: Any, level: int | None) -> float:
 
 
 def names_of(log: Sequence[Mapping[str, Any]], by_level: bool) -> list[str]:
-    """Returns the quantities in a log that are one number or, with `by_level`, one number per level."""
+    """Returns the names of logged quantities: single numbers or, with `by_level`, lists by noise level."""
     kinds = list if by_level else (int, float)
     names = dict.fromkeys(name for line in log for name, value in line.items() if isinstance(value, kinds))
     order = [*_TITLES, *names]
@@ -106,7 +106,7 @@ def _num_levels(log: Sequence[Mapping[str, Any]], name: str) -> int:
 
 
 def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
-    """Makes charts of the log, {quantity: chart}: of the Markov chains if `on_chains`, else of all others."""
+    """Makes a chart of each quantity logged on Markov chains if `on_chains`, else of each other quantity."""
     found = {}
     for name in names_of(run.log, by_level=False):
         if any(word in name for word in _ON_CHAINS) == on_chains:
@@ -121,7 +121,7 @@ def curves(run: RunFiles, on_chains: bool) -> dict[str, Chart]:
 
 
 def last_line(run: RunFiles, on_chains: bool) -> Table | None:
-    """Makes a table by level of the last logged values, of chains if `on_chains`, else others; or None."""
+    """Makes a table of the last logged values by level; `on_chains` selects as in `curves`; None if empty."""
     names = [
         name
         for name in names_of(run.log, by_level=True)
@@ -135,7 +135,7 @@ def last_line(run: RunFiles, on_chains: bool) -> Table | None:
 
 
 def last_numbers(run: RunFiles) -> Table | None:
-    """Makes a table of the values in the last line of the log that do not depend on a level; or None."""
+    """Makes a table of the single numbers, not by level, in the last line of the log; None for none."""
     rows = [
         [title_of(name), number(_value(run.log[-1].get(name), None))] for name in names_of(run.log, False)
     ]
@@ -202,7 +202,7 @@ def likelihoods(run: RunFiles) -> Table | None:
 
 
 def sampling_chains(run: RunFiles) -> Table | None:
-    """Makes a table by level: how the chains moved that drew samples; None if this is not recorded."""
+    """Makes a table of how the chains of sampling moved at each noise level; None if not recorded."""
     rows = []
     for pattern in ('samples/*/samples.json', 'evaluation/*.json'):
         for path, result in run.results_of(pattern).items():
@@ -240,7 +240,7 @@ def _objects(value: Any) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 def rollbacks(run: RunFiles) -> Table | None:
-    """Makes a table of the steps at which training diverged and went back to a checkpoint; or None."""
+    """Makes a table of the steps at which training diverged and was rolled back; None for no rollback."""
     if not run.rollbacks:
         return None
     factor = run.config.training.rollback_factor
@@ -254,7 +254,7 @@ def rollbacks(run: RunFiles) -> Table | None:
 
 
 def energy_charts(found: Measured) -> dict[str, Chart]:
-    """Makes histograms of energies, a chart for each noise level from the lowest up, {name: chart}."""
+    """Makes a chart of histograms of energies for each noise level, lowest first, {name: chart}."""
     return {
         f'energies_{t}': charts.histograms(
             f'level {t}, noise {noise:.3g}', {name: group[index] for name, group in found.groups.items()}
@@ -264,7 +264,7 @@ def energy_charts(found: Measured) -> dict[str, Chart]:
 
 
 def overlaps(found: Measured) -> Table:
-    """Makes a table by level: how far energies of test images and samples are from those of training."""
+    """Compares energies of test images and of samples with those of training images, level by level."""
     chances = [measured.chance(found.train.shape[1], g.shape[1]) for g in (found.held_out, found.sampled)]
     rows = []
     for index, t in enumerate(found.levels):
@@ -284,7 +284,7 @@ def overlaps(found: Measured) -> Table:
 
 
 def options(run: RunFiles) -> dict[str, Table]:
-    """Makes tables of options, {title: table}: those that differ from the defaults, then all by group."""
+    """Makes tables {title: table}: options that differ from the defaults, then all options, by group."""
     header = ['option', 'value', 'default', 'meaning']
     tables = {}
     changed = []

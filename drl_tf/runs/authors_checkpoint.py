@@ -139,7 +139,7 @@ class Variables:
         return shape
 
     def compare(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Checks that the checkpoint has the variables of a network.
+        """Checks that the checkpoint has exactly the variables of a network, apart from unused ones.
 
         Args:
           expected: {name: shape} of the network's variables.

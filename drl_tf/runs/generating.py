@@ -66,8 +66,8 @@ class Generating(Scoring):
           num_steps: number of noise levels to visit, 1 to `num_levels`; fewer are faster and less accurate.
             None: the option `sampling_levels` of the configuration. A model with an initializer allows
             `num_levels` only.
-          callbacks: one Keras callback or several, of which the `on_predict_...` methods are called. The
-            methods for a batch are called after groups of noise levels, several times per batch;
+          callbacks: one Keras callback or several, whose `on_predict_...` methods are called. Those for a
+            batch are called several times per batch, each time after a few noise levels.
             `on_predict_batch_end` gets `logs['outputs']`, the images so far, float32 [batch, H, W, C].
           first: index of the first image.
 

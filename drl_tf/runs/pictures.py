@@ -87,7 +87,7 @@ def class_captions(classes: np.ndarray, num_classes: int = 0) -> dict[str, list]
 
     Args:
       classes: class number from 0 of each image, int [n].
-      num_classes: the number that was passed to `grid`: of classes that the images take in turn; 0: none.
+      num_classes: number of classes that the images take in turn, as passed to `grid`; 0: not in turn.
 
     Returns:
       Keyword arguments of `save_png`: {'side': a text for each row} if `grid` gives each class a row of its

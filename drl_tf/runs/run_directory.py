@@ -114,11 +114,11 @@ class Run:
         checkpoint.set_aside_after(self.workdir, step, reason)
 
     def changed_surroundings(self, step: int, deterministic: bool) -> list[str]:
-        """Compares the hardware and software of this process with those that wrote a checkpoint.
+        """Compares this process with the one that wrote a checkpoint: their hardware and software.
 
         Args:
           step: training step of the checkpoint.
-          deterministic: whether this process runs deterministic operations only; compared too.
+          deterministic: whether this process runs deterministic operations only, which is compared as well.
 
         Returns:
           One text for each difference; [] if there is none.
@@ -128,8 +128,8 @@ class Run:
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
         """Records in `rollbacks.json` that training diverged, to resume from an earlier checkpoint.
 
-        If training diverged from the newest checkpoint before, that checkpoint is set aside, and training
-        resumes from the one before it.
+        Training resumes from the newest checkpoint. But if it has diverged from that checkpoint once before,
+        the checkpoint is set aside, and training resumes from the one before it.
 
         Args:
           rollbacks: steps at which training diverged earlier.
@@ -206,9 +206,9 @@ class Run:
 
         Args:
           step: training step of the checkpoint.
-          score: the scores, {name: JSON value}, a result of `metrics.score.score`.
+          score: the scores, {name: JSON value}, a result of `evaluation.metrics.score.score`.
           name: the key of `score` by which checkpoints are compared; the lowest value is best.
-          samples: directory of the samples, relative to the workdir.
+          samples: directory of the scored samples, relative to the workdir.
         """
         self._keep_best(step, {key: score[key] for key in (name, *_COMPARABLE)}, name)
         self.append(SCORES, {'step': step, 'time': time.time(), **score}, 'evaluation/')

@@ -84,8 +84,8 @@ def found(preset: str) -> str:
         or an exported model.
 
     Returns:
-      The path. For a name, or for the parent of versions of an exported model, it is that of the newest
-      version.
+      The version directory of an exported model, which is the newest version if `preset` is a name or the
+      parent of version directories; for a preset, a file or a run, `preset` itself.
 
     Raises:
       UserError: there is no such model.
@@ -102,7 +102,7 @@ def found(preset: str) -> str:
 
 
 def is_preset(path: str) -> bool:
-    """Returns whether a path is a `.keras` file, or a directory with a `registered_name` in `config.json`."""
+    """Returns whether a path is a `.keras` file, or a preset: its `config.json` has a `registered_name`."""
     if path.endswith(KERAS_FILE) and os.path.isfile(path):
         return True
     return 'registered_name' in read_sound_json(os.path.join(path, CONFIG))
@@ -171,9 +171,9 @@ def write(
     directory: str,
     beginning: Mapping[str, Any],
 ) -> None:
-    """Writes a preset to a directory, whole or not at all; a preset that is there is replaced.
+    """Writes a preset to a directory, whole or not at all; it replaces a preset in the directory.
 
-    Files that a user has added to a preset stay.
+    Other files that a user has added to the former preset stay.
 
     Args:
       public: the `drl_tf.EnergyModel` to save.
