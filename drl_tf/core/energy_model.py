@@ -20,7 +20,7 @@ from drl_tf.core.weights import Weights, with_average
 
 
 class EnergyModel(keras.Model):
-    """Computes log densities F(y_t, t) of scaled noisy images y_t = m_t x_t at levels t, and samples.
+    """Computes log densities F(y_t, t) of scaled noisy images y_t = m_t x_t at levels t, and draws images.
 
     Args:
       config: a `config.Config`. Networks compute in bfloat16 if `precision` is 'bfloat16', else in float32.
@@ -29,7 +29,7 @@ class EnergyModel(keras.Model):
       schedule: `Schedule` of the T levels that have an energy.
       walk: `Schedule` of the levels that sampling visits: all, or fewer with the option `sampling_levels`.
       precision: F divided by the network output, at each level, float64 [T]; 1 if F is normalised.
-      normalised: whether F is a normalised log density; F then exists at all T + 1 noise levels.
+      normalised: True for energy='preconditioned' or 'exact': F is normalised, at all T + 1 noise levels.
       averages: pairs (network with averaged weights, network with raw weights).
 
     Examples:
@@ -68,7 +68,7 @@ class EnergyModel(keras.Model):
 
         Args:
           level: noise level t of each image, 0 to T - 1, int32 [B].
-          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -98,11 +98,11 @@ class EnergyModel(keras.Model):
         return lambda y: log_prob(y / at(walk.m, level)) - log_m
 
     def log_prob_at(self, angle: tf.Tensor, weights: str = 'ema', terms: Terms = UNCONDITIONAL) -> LogDensity:
-        """Returns log p(x) in nats of noisy images, for normalised energies: a callable, x -> float32 [B].
+        """Returns log p(x) in nats of noisy images, a callable x -> float32 [B]; needs `normalised` energies.
 
         Args:
           angle: noise level in radians, float32 [B]; an image is x = cos(angle) x_clean + sin(angle) eps.
-          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -126,16 +126,16 @@ class EnergyModel(keras.Model):
         training: bool = False,
         walk: Schedule | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y^0, first states of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
+        """Returns first states y^0 of the chains that draw y_t = m_t x_t given x_{t+1}, and the mean of y^0.
 
-        Both are float32 [B, H, W, C]: x_{t+1} twice, or y^0 by Tweedie's formula and its mean.
+        With proposal='x_next', both are x_{t+1}. Else Tweedie's formula gives the mean, and y^0 adds noise.
 
         Args:
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, an index into `walk`, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; y^0_i depends on (seed, first + i).
-          weights, terms: 'ema' (averages) or 'raw'; (labels, weight) pairs of a sum of F (`guidance.guided`).
-          training: True ignores the option `noise_scale`.
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          training: if True, the option `noise_scale` has no effect.
           walk: the noise levels that sampling visits; None: `self.schedule`.
         """
         if self.config.diffusion.proposal == 'x_next':
@@ -173,7 +173,8 @@ class EnergyModel(keras.Model):
           x_next: x_{t+1}, noisy images one level above x_t, float32 [B, H, W, C].
           level: noise level t of each image, 0 to T - 1, int32 [B].
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights, terms, corrector_steps: 'ema' or 'raw', results of `guidance.guided` and `pilot.steps`.
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
+          corrector_steps: step sizes from `pilot.steps`; None: those of the noise schedule.
 
         Examples:
           >>> from drl_tf.config.config import Config
@@ -204,7 +205,7 @@ class EnergyModel(keras.Model):
     ) -> tuple[tf.Tensor, sampling.Info]:
         """Draws images at the level `low` of `walk` (None: `self.walk`), given images x at the level `high`.
 
-        `sample` explains the other arguments. Also returns acceptance and displacement, a `sampling.Info`.
+        The arguments from `seed` on are as in `sample`. Also returns how chains moved, a `sampling.Info`.
         """
 
         def of_part(begin: int, part: Any) -> tuple[tf.Tensor, sampling.Info]:
@@ -223,7 +224,7 @@ class EnergyModel(keras.Model):
         terms: Terms,
         corrector_steps: tf.Tensor | None,
     ) -> sampling.Sampler:
-        """Returns the `Sampler` on the noise levels of `walk`; `sample` explains the other arguments."""
+        """Returns the `Sampler` on the noise levels of `walk`; the other arguments are as in `sample`."""
 
         def start_at(x_next: tf.Tensor, level: tf.Tensor, seed: Seed) -> tf.Tensor:
             seed = noise.fold(seed, noise.START)
@@ -267,8 +268,7 @@ class EnergyModel(keras.Model):
         Args:
           num_images: n, the number of images on each replica.
           seed, first: seed, int32 [2], and index of the first image; image i depends on (seed, first + i).
-          weights: which weights to use: 'ema' (moving averages) or 'raw' (as trained).
-          terms: (labels, weight) pairs of a weighted sum of F over classes, from `guidance.guided`.
+          weights, terms: network weights, 'ema' (averaged) or 'raw'; classes, a result of `guidance.guided`.
           run: callable, (function, arguments) -> result: for replicas, `run` of a `tf.distribute.Strategy`.
           after_part: callable, called after each of at most `most_parts` parts with its share of the levels.
           corrector_steps: step sizes from `pilot.steps`; None: computed here, which may take a pilot run.

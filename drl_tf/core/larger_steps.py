@@ -88,8 +88,9 @@ def beta(config: Any, walk: Schedule) -> np.ndarray | None:
 
     beta_t = (1 - 1 / r_t) / 2 at each level t that sampling visits, where r_t is the factor of the squared
     step size compared with training; `ratio` computes it. On a Gaussian of variance 1 / l, plain steps of
-    size delta inflate the stationary variance by 1 + delta^2 l / 4 in first order, and steps with beta by 1 +
-    (1 - 2 beta) delta^2 l / 4. With beta_t, the larger steps inflate it as much as the steps of training did.
+    size delta make the stationary variance too large, by the factor 1 + delta^2 l / 4 in first order. Steps
+    with beta have the factor 1 + (1 - 2 beta) delta^2 l / 4. With beta = beta_t, the larger steps of sampling
+    have the same factor as the steps of training.
 
     Args:
       config: the configuration of the model, a `config.Config`.

@@ -12,12 +12,13 @@ from drl_tf.core import side_by_side
 def summed(function: Callable[..., Any], batch: Sequence[Any], num_parts: int, nothing: Any) -> Any:
     """Sums the results of a function over M equal parts of a batch, one at a time to save memory.
 
-    Each part may itself be computed as smaller parts side by side: see `side_by_side`.
+    On a CPU, `side_by_side.of_parts` may split each part again, to compute on several cores.
 
     Args:
       function: callable, (first, *rows) -> tensors in any nested structure. first: index in `batch` of the
-        part's first image. rows: the part's rows of each element of `batch`, or None for a None.
-      batch: tensors [B, ...]; elements may be None.
+        part's first image. rows: for each tensor of `batch`, its rows for the images of the part; None where
+        `batch` has None.
+      batch: tensors [B, ...], or None, with one row for each of B images.
       num_parts: M, a divisor of B.
       nothing: the sum to start from: zeros in the structure that `function` returns.
 

@@ -232,11 +232,11 @@ def continuous_angles(u: tf.Tensor, low: float, high: float) -> tf.Tensor:
 
 
 def dropped(seed: Seed, rate: float, batch_size: int) -> tf.Tensor:
-    """Draws which images of a batch train the density without a class, as classifier-free guidance needs.
+    """Draws which images of a batch lose their label in a training step, for classifier-free guidance.
 
     Args:
       seed: random seed, int32 [2].
-      rate: probability that an image does so, that is, loses its label in this training step.
+      rate: probability that an image loses its label.
       batch_size: number of images.
 
     Returns:
@@ -257,8 +257,8 @@ class Dropout:
 
     Attributes:
       seed: random seed, int32 [2].
-      firsts: indices of images. The n rows of the activations are len(firsts) equal parts, such as real and
-        drawn images; part i belongs to consecutive images from the index firsts[i] on.
+      firsts: for each part of the activations, the index of its first image. The n rows consist of
+        len(firsts) parts of equal size, such as real and drawn images. A part holds consecutive images.
 
     Examples:
       At rate 0.5, an activation of 1 becomes 0 or 2:

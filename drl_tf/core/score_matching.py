@@ -79,7 +79,7 @@ class ScoreMatching(RecoveryLikelihood):
         """Computes the loss of score matching and its gradients.
 
         Args:
-          batch: the training images of this replica, with their noise levels.
+          batch: some of this replica's training images, with their noise levels.
 
         Returns:
           {'loss': (loss, gradients)}. loss: the sum over `batch` divided by the global batch size,

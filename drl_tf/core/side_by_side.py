@@ -14,12 +14,12 @@ import tensorflow as tf
 def num_parts(size: int | None) -> int:
     """Returns the number of equal parts into which to split a batch.
 
-    It is more than 1 only if TensorFlow was set up so that each operation has one thread
-    (`intra_op_parallelism_threads` is 1) and several operations run at the same time
-    (`inter_op_parallelism_threads`), and no more than that number.
+    If TensorFlow runs each operation on one thread (`intra_op_parallelism_threads` is 1), this is the largest
+    divisor of `size` that is at most `inter_op_parallelism_threads`, the number of operations that run at the
+    same time. Otherwise it is 1: the batch stays whole.
 
     Args:
-      size: number of images of the batch; None: it is not known yet, and the batch stays whole.
+      size: number of images of the batch; None if it is not known yet, which gives 1 part.
 
     Examples:
       >>> num_parts(32)
@@ -33,16 +33,16 @@ def num_parts(size: int | None) -> int:
 
 
 def of_parts(function: Callable[..., Any], batch: Any) -> list[Any]:
-    """Calls a function for each part of a batch; nothing orders the calls, so that they run at the same time.
+    """Calls a function for each part of a batch, so that TensorFlow can compute the parts at the same time.
 
     Args:
-      function: callable, (first, part) -> result. first: index in `batch` of the part's first image. part:
-        `batch` with the rows of the part.
-      batch: nested structure of tensors, at least one of rank 1 or more. All tensors of such a rank have B
-        rows, one for each image; other values go to each part as they are.
+      function: callable, (first, part) -> result. first: index in `batch` of the part's first image. part: a
+        structure like `batch`, with the rows of the part's images only.
+      batch: nested structure. Its tensors of rank 1 or more, at least one, have B rows, one for each image,
+        and are split. All other values go to each part unchanged.
 
     Returns:
-      The results, one for each of `num_parts(B)` parts.
+      A list of the results, one for each of `num_parts(B)` parts.
 
     Examples:
       >>> of_parts(lambda first, part: part['images'].shape, {'images': tf.ones([6, 2]), 'weight': 0.5})
@@ -68,7 +68,7 @@ def concatenated(function: Callable[..., Any], batch: Any) -> Any:
     Args:
       function: callable, (first, part) -> tensors in any nested structure, with one row for each image; see
         `of_parts`.
-      batch: nested structure of tensors with B rows; see `of_parts`.
+      batch: nested structure. Its tensors of rank 1 or more have B rows, one for each image, and are split.
 
     Returns:
       The joined results, tensors with B rows, in the structure that `function` returns.

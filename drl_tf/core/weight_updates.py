@@ -32,7 +32,7 @@ def gradients_of_slopes(tape: tf.GradientTape, loss: tf.Tensor, network: Any) ->
 
     Args:
       tape: the gradient tape that recorded how the loss was computed.
-      loss: float32 [].
+      loss: the loss to differentiate, float32 [].
       network: the network to train.
 
     Returns:
@@ -74,9 +74,10 @@ def move_averages(
 
     Args:
       averages: pairs (network with averaged weights, network with raw weights).
-      step: n.
+      step: n, int [].
       ema_decay: largest decay, in [0, 1).
-      sound: whether the step was free of NaN and infinity, bool []; if False, the averages stay as they are.
+      sound: whether all steps so far were good, bool []. If False, the averages stay as they are. For a bad
+        step, see `RecoveryLikelihood.first_bad_step`.
     """
     n = tf.cast(step, tf.float32)
     decay = tf.minimum(ema_decay, (1 + n) / (10 + n))
