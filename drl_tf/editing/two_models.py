@@ -70,13 +70,13 @@ def log_prob_at(
       models: the models a and b, both trained with --energy=preconditioned. The noise levels are those that
         model a visits in sampling, numbered from 0, the lowest, to T.
       expression: the expression as a syntax tree, from `expressions.parse`.
-      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}, from `heights`. It is taken as
-        0 for atoms that are missing here.
+      log_z: {atom: log Z at each of the T + 1 noise levels, float64 [T + 1]}. It is taken as 0 for atoms that
+        are missing here.
       weights: 'ema' (averages) or 'raw'.
 
     Returns:
-      A callable that takes the noise level of each of B images, int32 [B]. It returns another callable, the
-      log density at these levels, which maps noisy images, float32 [B, H, W, C], to float32 [B].
+      f, called as f(levels)(images): `levels` are noise levels, int32 [B], and `images` the noisy images,
+      float32 [B, H, W, C]. The result is float32 [B].
     """
     walk = models[0].walk
     nothing = np.zeros(walk.num_levels + 1)

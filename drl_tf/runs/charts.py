@@ -49,7 +49,7 @@ def save_bars(path: str, axis: str, bars: Mapping[str, float | None], floor: flo
       path: the PNG file.
       axis: label of the x axis, along which the bars extend.
       bars: {label: length of the bar}, from the top down; a label with the length None has no bar.
-      floor: score of real images to compare with, drawn as a dashed line; None: no line.
+      floor: where to draw a dashed line across the bars, such as the score of real images; None: no line.
     """
     figure = Figure(figsize=(6, 0.8 + 0.3 * len(bars)), layout='constrained')
     axes = figure.subplots()

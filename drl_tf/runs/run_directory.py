@@ -126,13 +126,14 @@ class Run:
         return checkpoint.changed_surroundings(self.workdir, step, deterministic)
 
     def step_back(self, rollbacks: Sequence[int], step: int) -> None:
-        """Records in `rollbacks.json` that training diverged, to resume from an earlier checkpoint.
+        """Prepares that training, which has diverged, resumes from an earlier checkpoint.
 
-        Training resumes from the newest checkpoint. But if it has diverged from that checkpoint once before,
-        the checkpoint is set aside, and training resumes from the one before it.
+        Writes `rollbacks`, followed by `step`, to `rollbacks.json`. Training will resume from the newest
+        checkpoint. If a step in `rollbacks` is above that of the newest checkpoint, training has diverged
+        twice from it; this method then renames it, so that training resumes from the one before it.
 
         Args:
-          rollbacks: steps at which training diverged earlier.
+          rollbacks: steps at which training diverged earlier, as `rollbacks` returns them.
           step: step at which training diverged now.
         """
         present = checkpoint.steps(self.workdir)
