@@ -3,7 +3,8 @@ the steps of one device."""
 
 import pytest
 from helpers import stand_in
-from helpers.tiny import call, run
+from helpers.forks import run
+from helpers.tiny import call
 
 from drl_tf.tools import kills
 

@@ -5,14 +5,12 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from helpers import stand_in
-from helpers.tiny import ROOT, call
+from helpers import forks, stand_in
+from helpers.tiny import call
 
 from drl_tf.base.files import held
 from drl_tf.tools import kills
@@ -38,19 +36,10 @@ def start(directory, *options, differing=((), ()), only=None):
         if only not in (None, index):
             continue
         config = {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': index}}
-        with open(directory / f'out-{index}', 'w') as out:
-            command = [sys.executable, 'run.py', *map(str, (*options, *more))]
-            processes.append(
-                subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env={**os.environ, 'TF_CONFIG': json.dumps(config)},
-                    stdout=out,
-                    stderr=out,
-                    # Ctrl-C reaches them also where these tests run in the background.
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-                )
-            )
+        out = directory / f'out-{index}'
+        out.unlink(missing_ok=True)
+        surroundings = {**os.environ, 'TF_CONFIG': json.dumps(config)}
+        processes.append(forks.start(['run.py', *options, *more], out, out, env=surroundings))
     return processes
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import tensorflow as tf
-from helpers.tiny import ROOT, run
+from helpers.forks import run
+from helpers.tiny import ROOT
 
 from drl_tf.planning import memory
 from drl_tf.tools import tpu_compile

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers import golden
-from helpers.tiny import run as run_python
+from helpers.forks import run as run_python
 
 import drl_tf
 from drl_tf.base import files, seal

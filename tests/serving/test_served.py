@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from helpers.forks import run
 from helpers.malformed import BAD, GOOD, body_of
 from helpers.serving import DOCS, inputs, printed_commands, refused_by_client, serving
-from helpers.tiny import ROOT, run
+from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from drl_tf.tools.model_server_models import request_of
@@ -169,8 +170,11 @@ def test_the_printed_commands_work_as_printed(shipped, tmp_path):
         if '--grpc' not in command and 'client.py' in command:
             command += f' --rest=http://localhost:{served[1]}'
         words = shlex.split(command)
-        words[:1] = [sys.executable] if words[0] == 'python' else ['curl', '-s', '-S', '--fail']
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        if words[0] == 'python':
+            done = run(*words[1:], cwd=tmp_path)
+        else:
+            words[:1] = ['curl', '-s', '-S', '--fail']
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (command, done.stderr[-2000:])
         said.append(done.stdout)
     assert said[0] == 'version 1: AVAILABLE\n'

@@ -4,13 +4,12 @@ protos, found by polling."""
 import concurrent.futures
 import pathlib
 import shutil
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.forks import run
 from helpers.serving import inputs
 from helpers.tiny import ROOT
 from tensorflow_serving.apis import prediction_log_pb2
@@ -83,12 +82,9 @@ def test_a_clean_process_gives_the_numbers_of_this_one(small_export, model, vers
             found = {key: value.numpy() for key, value in function(**tensors).items()}
             wanted |= {f'{name} {count} {key}': value for key, value in found.items()}
     np.savez(tmp_path / 'in.npz', **feeds)
-    done = subprocess.run(
-        [sys.executable, '-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz'],
-        cwd=ROOT / 'drl_tf' / 'tools',
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    tools = ROOT / 'drl_tf' / 'tools'
+    done = run('-c', CLEAN, small_export, tmp_path / 'in.npz', tmp_path / 'out.npz', cwd=tools)
+    assert done.returncode == 0, done.stderr[-3000:]
     with np.load(tmp_path / 'out.npz') as file:
         answers = {name: file[name] for name in file.files}
     assert {

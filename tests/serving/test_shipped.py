@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.tiny import run
+from helpers.forks import run
 
 import drl_tf
 from drl_tf.base import pixels
