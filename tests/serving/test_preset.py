@@ -63,21 +63,21 @@ def preset(model, tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_format_of_every_recipe_gives_equal_bytes_in_another_process(tmp_path):
+    """All formats of the recipe with two networks and classes; files of Keras of the others."""
     formats, expected = {}, {}
     for recipe in golden.RECIPES:
         model = drl_tf.EnergyModel.from_preset(golden.DIRECTORY / recipe)
         root = tmp_path / recipe
-        formats[recipe] = paths = {
-            'workdir': str(golden.DIRECTORY / recipe),
-            'preset': str(root / 'preset'),
-            'keras': str(root / 'model.keras'),
-            'weights': str(root / 'a.weights.h5'),
-        }
-        model.save_to_preset(paths['preset'])
+        formats[recipe] = paths = {'keras': str(root / 'model.keras')}
+        root.mkdir()
         model.save(paths['keras'])
-        model.save_weights(paths['weights'])
-        paths['saved_model'] = model.export(root / 'saved')
-        expected |= {f'{recipe} {name}': digest(model) for name in paths}
+        if recipe == 'cdrl':
+            paths['workdir'] = str(golden.DIRECTORY / recipe)
+            paths['preset'], paths['weights'] = str(root / 'preset'), str(root / 'a.weights.h5')
+            model.save_to_preset(paths['preset'])
+            model.save_weights(paths['weights'])
+            paths['saved_model'] = model.export(root / 'saved')
+        expected |= dict.fromkeys((f'{recipe} {name}' for name in paths), digest(model))
     done = run_python('-c', f"import sys; sys.path.insert(0, 'tests'){LOADED}", json.dumps(formats))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == expected

@@ -28,7 +28,8 @@ from drl_tf.tools.model_server_models import request_of
 
 pytestmark = pytest.mark.slow
 
-WARM_UP = 'assets.extra/tf_serving_warmup_requests'
+# Warm-up requests are answered in test_serving.py; to answer them here would take time alone.
+UNWARMED = shutil.ignore_patterns('tf_serving_warmup_requests')
 REAL = shutil.which('tensorflow_model_server')
 
 STAND_IN = [sys.executable, '-m', 'drl_tf.tools.model_server']
@@ -64,9 +65,7 @@ def served(request, small_export, tmp_path_factory):
     to add."""
     root, text = tmp_path_factory.mktemp('served'), CONFIG.read_text()
     for path in ('digits/1', 'digits/2', 'toy_checkerboard/1'):
-        shutil.copytree(small_export, root / path)
-        if path != 'digits/1':  # To answer the same requests again would take time alone.
-            (root / path / WARM_UP).unlink()
+        shutil.copytree(small_export, root / path, ignore=UNWARMED)
     for old, new in TWO_VERSIONS.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
@@ -77,8 +76,10 @@ def served(request, small_export, tmp_path_factory):
 @pytest.fixture(scope='module', params=SERVERS)
 def shipped(request, tmp_path_factory):
     """Ports of a server of `saved_models/` as docs/serving/models.config has it."""
-    text = CONFIG.read_text().replace("'/models/", f"'{ROOT}/saved_models/")
-    with serving_config(request.param, text, tmp_path_factory.mktemp('shipped')) as ports:
+    root = tmp_path_factory.mktemp('shipped')
+    shutil.copytree(ROOT / 'saved_models', root / 'models', ignore=UNWARMED)
+    text = CONFIG.read_text().replace("'/models/", f"'{root}/models/")
+    with serving_config(request.param, text, root) as ports:
         yield ports
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from drl_tf.base.errors import UserError
 from drl_tf.cli import parsing
+from drl_tf.config.config import Config
 from drl_tf.runs import exported
 from drl_tf.tools.bench.settings import Settings
 from drl_tf.tools.bench.timing import spread
@@ -184,16 +185,21 @@ def memory_lines(settings: Settings) -> Iterator[dict[str, Any]]:
         'T': ('num_levels', config.diffusion.num_levels),
     }
     peaks: dict[str, list[int]] = {name: [] for name in axes}
+    measured: dict[Config, int] = {}  # Every axis has the base as a point.
     with tempfile.TemporaryDirectory() as directory:
-        for number, words in enumerate(settings.presets):
-            _, _, peak = trained(words, 2, os.path.join(directory, str(number)))
-            yield {'part': 'memory', 'name': words, 'peak_bytes': peak}
+
+        def peak_of(words: str) -> int:
+            changed = parsing.configuration_of(words.split())
+            if changed not in measured:
+                measured[changed] = trained(words, 2, os.path.join(directory, str(len(measured))))[2]
+            return measured[changed]
+
+        for words in settings.presets:
+            yield {'part': 'memory', 'name': words, 'peak_bytes': peak_of(words)}
         for (name, (option, start)), factor in itertools.product(axes.items(), settings.factors):
-            value = factor * start
-            workdir = os.path.join(directory, f'{name}{value}')
-            _, _, peak = trained(f'{preset} --{option}={value}', 2, workdir)
-            peaks[name].append(peak)
-            yield {'part': 'memory', 'name': f'{preset} --{option}={value}', 'peak_bytes': peak}
+            words = f'{preset} --{option}={factor * start}'
+            peaks[name].append(peak_of(words))
+            yield {'part': 'memory', 'name': words, 'peak_bytes': peaks[name][-1]}
     for name, values in peaks.items():
         ratio = max(values) / min(values)
         yield {'part': 'memory', 'name': f'{preset}, growth with {name}', 'ratio': ratio}
