@@ -62,16 +62,16 @@ def wait_for(condition, processes):
 
 
 def test_two_workers_are_one_run(capsys, tmp_path):
-    """The loss, gradient norm and weights of 20 steps with clipping, the scores within training, the samples
+    """The loss, gradient norm and weights of 8 steps with clipping, the scores within training, the samples
     and their scores; one writes."""
     options = [
         *OPTIONS,
         '--recipe=cdrl',
         '--clip_norm=0.1',
         '--num_classes=10',
-        '--train_steps=20',
-        '--checkpoint_every=10',
-        '--evaluate_every=10',
+        '--train_steps=8',
+        '--checkpoint_every=4',
+        '--evaluate_every=4',
     ]
     options += [
         '--dropout=0.1',
@@ -83,7 +83,7 @@ def test_two_workers_are_one_run(capsys, tmp_path):
     codes, errors = ended(tmp_path, start(tmp_path, *options, tmp_path / 'two'))
     assert codes == [0, 0] and errors == [[], []], (tmp_path / 'out-0').read_text()
     assert call(capsys, *options, tmp_path / 'one')[0] == 0
-    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 20)
+    kills.assert_same(tmp_path / 'one', tmp_path / 'two', 8)
     names = [
         sorted(str(path.relative_to(root)) for path in root.rglob('*'))
         for root in (tmp_path / 'one', tmp_path / 'two')

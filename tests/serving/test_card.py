@@ -6,13 +6,28 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import golden
 from helpers.tiny import call
 
 import drl_tf
 from drl_tf.config import config as configuration
 from drl_tf.runs import exported
-from drl_tf.serving import provenance
+from drl_tf.serving import export, provenance
+from drl_tf.serving.requests import traced
+from drl_tf.serving.signatures import Export
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Exports have one signature, since cards say nothing of them."""
+
+    class Quick(Export):
+        def signatures(self):
+            inputs = ('images', [None, 8, 8, 1], tf.float32), ('level', [None], tf.int32)
+            return {'energy': traced(self.energy, inputs)}
+
+    monkeypatch.setattr(export, 'Export', Quick)
 
 
 @pytest.fixture
@@ -71,7 +86,7 @@ def test_the_likelihood_of_the_most_annealing_is_taken(workdir):
     assert provenance.history(str(workdir), 4, 'raw')['likelihood'] is None
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures('quick')
 def test_a_card_holds_all_that_it_should(capsys, workdir, tmp_path):
     (workdir / 'evaluation').mkdir()
     (workdir / 'evaluation' / 'a.json').write_text(json.dumps(RESULT))
@@ -109,7 +124,7 @@ def test_without_evaluations_the_card_says_so(small_export):
 OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures('quick')
 def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path):
     """Nor would that of its export again; the configuration stays that of the run."""
     model = drl_tf.EnergyModel.from_preset(workdir)
@@ -127,6 +142,7 @@ def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path)
     assert configuration.load(str(version)).training == configuration.load(str(workdir)).training
 
 
+@pytest.mark.usefixtures('quick')
 def test_a_card_of_what_was_trained_after_an_import_tells_the_steps_apart(capsys, tmp_path):
     """So would that of its export again; the path of the checkpoint stays here.
 
