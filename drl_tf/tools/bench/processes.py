@@ -18,7 +18,7 @@ from drl_tf.runs import exported
 from drl_tf.tools.bench.settings import Settings
 from drl_tf.tools.bench.timing import spread
 
-_MODEL = 'digits'
+MODEL = 'digits'
 _SAMPLES = 64
 _LAUNCHER = pathlib.Path(__file__).with_name('launcher.py')
 
@@ -114,15 +114,15 @@ def _imports(directory: str) -> Iterator[tuple[str, float, int]]:
 def _commands(directory: str) -> Iterator[tuple[str, float, int]]:
     done = ended(['-m', 'drl_tf.cli', '--help'])
     yield '--help', done.seconds, done.peak_bytes
-    sample = [f'--mode=sample --model={_MODEL} --num_samples={_SAMPLES}', f'--workdir={directory}']
+    sample = [f'--mode=sample --model={MODEL} --num_samples={_SAMPLES}', f'--workdir={directory}']
     done = ended(['-m', 'drl_tf.cli', *sample[0].split(), sample[1]])
     yield f'{sample[0]}, whole command', done.seconds, done.peak_bytes
 
 
 def _answers(directory: str) -> Iterator[tuple[str, float, int]]:
-    done = ended(['-m', 'drl_tf.tools.bench.child_export', exported.find(_MODEL)])
+    done = ended(['-m', 'drl_tf.tools.bench.child_export', exported.find(MODEL)])
     for name, seconds in json.loads(done.out.splitlines()[-1]).items():
-        yield f'export of {_MODEL}: {name}', seconds, done.peak_bytes
+        yield f'export of {MODEL}: {name}', seconds, done.peak_bytes
 
 
 def trained(preset: str, steps: int, workdir: str) -> tuple[float, list[float], int]:
