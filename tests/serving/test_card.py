@@ -6,28 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import golden
+from helpers.serving import export_only
 from helpers.tiny import call
 
 import drl_tf
 from drl_tf.config import config as configuration
 from drl_tf.runs import exported
-from drl_tf.serving import export, provenance
-from drl_tf.serving.requests import traced
-from drl_tf.serving.signatures import Export
+from drl_tf.serving import provenance
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Exports have one signature, since cards say nothing of them."""
-
-    class Quick(Export):
-        def signatures(self):
-            inputs = ('images', [None, 8, 8, 1], tf.float32), ('level', [None], tf.int32)
-            return {'energy': traced(self.energy, inputs)}
-
-    monkeypatch.setattr(export, 'Export', Quick)
+    export_only(monkeypatch, 'energy')
 
 
 @pytest.fixture
@@ -125,10 +117,11 @@ OF_A_RUN = ('Command:', 'batches of', 'seed 0', 'Time in training', 'step 9 of')
 
 
 @pytest.mark.usefixtures('quick')
-def test_a_card_of_what_was_fitted_says_no_more_than_is_known(workdir, tmp_path):
+def test_a_card_of_what_was_fitted_says_no_more_than_is_known(tmp_path):
     """Nor would that of its export again; the configuration stays that of the run."""
+    workdir = golden.DIRECTORY / 't6'
     model = drl_tf.EnergyModel.from_preset(workdir)
-    model.fit(np.zeros([10, 8, 8, 1], np.uint8), -1, batch_size=2, learning_rate=1e-5, verbose=0)
+    model.fit(np.zeros([10, 8, 8, 1], np.uint8), batch_size=2, learning_rate=1e-5, verbose=0)
     version = pathlib.Path(model.export(tmp_path / 'fitted'))
     text = (version / 'README.md').read_text()
     for words in (

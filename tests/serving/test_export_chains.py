@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.serving import export_only
 from helpers.small_models import PRECONDITIONED
 
 import drl_tf
@@ -14,8 +15,9 @@ from drl_tf.core.build_model import build_model
 from drl_tf.serving import export
 
 
-def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path):
+def test_served_and_loaded_models_run_the_chains_of_the_export(tmp_path, monkeypatch):
     """Of fewer levels than the model was trained with; `denoise` goes through all of those."""
+    export_only(monkeypatch, 'sample', 'denoise')
     config = PRECONDITIONED.replace(
         precision='float32', num_levels=3, mcmc_steps=(2,), data_mean=(0.0,), data_std=0.5,
         sampling_levels=2,
